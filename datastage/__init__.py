@@ -1,0 +1,92 @@
+"""Get data in front of a model in a notebook: one line, wherever the data lies.
+
+The public names, each imported when it is first used: importing datastage loads no torch, no numpy and asks nothing
+of the machine.
+
+Examples
+--------
+>>> import datastage
+>>> "stage" in datastage.__all__
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from datastage._version import __version__
+
+if TYPE_CHECKING:
+    from datastage.api import catalog, cell, extract, feed, loaders, members, register, stage, verify
+    from datastage.batches import Augment, Loader, Loaders
+    from datastage.datasets import Entry
+    from datastage.errors import (
+        Attempt,
+        ChecksumError,
+        DamagedArchiveError,
+        DatastageError,
+        IntegrityError,
+        LockTimeoutError,
+        MissingDependencyError,
+        NoSpaceError,
+        NotDataError,
+        PasswordError,
+        SpecError,
+        StorageError,
+        UnavailableError,
+        UnsafeArchiveError,
+    )
+    from datastage.place import Staged
+
+__all__ = [
+    "Attempt",
+    "Augment",
+    "ChecksumError",
+    "DamagedArchiveError",
+    "DatastageError",
+    "Entry",
+    "IntegrityError",
+    "Loader",
+    "Loaders",
+    "LockTimeoutError",
+    "MissingDependencyError",
+    "NoSpaceError",
+    "NotDataError",
+    "PasswordError",
+    "SpecError",
+    "Staged",
+    "StorageError",
+    "UnavailableError",
+    "UnsafeArchiveError",
+    "__version__",
+    "catalog",
+    "cell",
+    "extract",
+    "feed",
+    "loaders",
+    "members",
+    "register",
+    "stage",
+    "verify",
+]
+
+# Which module each public name comes from; what is not named here is one of datastage.errors.
+_HOME = {
+    **dict.fromkeys(
+        ("catalog", "cell", "extract", "feed", "loaders", "members", "register", "stage", "verify"), "datastage.api"
+    ),
+    **dict.fromkeys(("Augment", "Loader", "Loaders"), "datastage.batches"),
+    "Entry": "datastage.datasets",
+    "Staged": "datastage.place",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'datastage' has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "datastage.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

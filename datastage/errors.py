@@ -1,0 +1,239 @@
+"""Every error that datastage raises on purpose: one small tree.
+
+::
+
+    DatastageError               message + remedy; exit code
+      SpecError                  2  the user's words do not name anything; says what is near   (also ValueError)
+      UnavailableError           3  no place had it: offline, quota, not attached; carries the attempts
+                                    (also FileNotFoundError)
+      IntegrityError             4  reached, but not what it should be
+        NotDataError                a web page, a quota page, an LFS pointer instead of the file
+        ChecksumError               the wrong bytes
+        DamagedArchiveError         cut short, or its own checks fail
+        UnsafeArchiveError          a member would land outside the folder, or is a device; names the rule
+        PasswordError               the archive is locked: no password was given, or a wrong one
+      StorageError               5  this machine will not take it   (also OSError)
+        NoSpaceError                says how much is needed and how much is free
+        LockTimeoutError            waited as long as was asked for another process; says which
+      MissingDependencyError     5  names the extra, and what works without it   (also ImportError)
+
+Here: the classes, and how they read and pickle. Not here: how a message is shown (`show`, `cli`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One place that was tried.
+
+    Attributes
+    ----------
+    place : str
+        The place as printed, secrets removed, such as ``"drive:datasets.zip"``.
+    seen : str
+        What was there, in a person's words: ``"1 input: titanic"``.
+    seconds : float
+        Wall time spent on it.
+    failure : str or None
+        Why it gave nothing; None for the one that worked.
+    remedy : tuple of str
+        The steps that would help here.
+    """
+
+    place: str
+    seen: str = ""
+    seconds: float = 0.0
+    failure: str | None = None
+    remedy: tuple[str, ...] = ()
+
+
+class DatastageError(Exception):
+    """Base of every error that datastage raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What happened, with the values; whose fault it is not.
+    *remedy : str
+        What this user, on this machine, can do next, one step each. The last is the next step.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *remedy: str) -> None:
+        super().__init__(message)
+        self.remedy: tuple[str, ...] = remedy
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.args[0]), *(f"  {step}" for step in self.remedy)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error of a loader's worker reaches its parent pickled; what it carries must come along. The built-ins
+        # keep errno and the like outside __dict__.
+        names = ("errno", "strerror", "filename", "name", "path", "msg")
+        builtin = {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        return _rebuilt, (type(self), self.args, {**builtin, **self.__dict__})
+
+    def _render_traceback_(self) -> list[str]:
+        """Let IPython print the message alone; ``DATASTAGE_TRACEBACK=1`` brings the traceback back."""
+        from datastage.runtime import wants_traceback
+
+        if wants_traceback():
+            import traceback
+
+            return traceback.format_exception(self)
+        return str(self).splitlines()
+
+
+def _rebuilt(cls: type[DatastageError], args: tuple[Any, ...], state: dict[str, Any]) -> DatastageError:
+    # Not cls(*args): a subclass may take other arguments.
+    error = cls.__new__(cls, *args)
+    error.args = args
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
+
+
+class SpecError(DatastageError, ValueError):
+    """The user's words do not name anything; the message says what is near."""
+
+    exit_code = 2
+
+
+class UnavailableError(DatastageError, FileNotFoundError):
+    """No place had it, and the next step is a person's. Carries the attempts.
+
+    The text of this error is whole as it is (`remedy` lines are not indented), since it holds numbered steps.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *remedy: str, attempts: Sequence[Attempt] = ()) -> None:
+        super().__init__(message, *remedy)
+        self.attempts: tuple[Attempt, ...] = tuple(attempts)
+        self.errno = errno.ENOENT
+        self.strerror = message
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.args[0]), *self.remedy])
+
+
+class IntegrityError(DatastageError):
+    """The bytes were reached, but are not what they should be."""
+
+    exit_code = 4
+
+
+class NotDataError(IntegrityError):
+    """A web page, a quota page, an LFS pointer came instead of the file."""
+
+
+class ChecksumError(IntegrityError):
+    """The bytes are not the published ones."""
+
+
+class DamagedArchiveError(IntegrityError):
+    """The archive is cut short, or its own checks fail."""
+
+
+class UnsafeArchiveError(IntegrityError):
+    """A member would land outside the folder, or is not a file, folder or link.
+
+    Attributes
+    ----------
+    member : str
+        The name of the member, as the archive spells it.
+    rule : str
+        The rule of `archives.safety` that refuses it, such as ``"N-UP"``.
+    """
+
+    def __init__(self, message: str, *remedy: str, member: str = "", rule: str = "") -> None:
+        super().__init__(message, *remedy)
+        self.member = member
+        self.rule = rule
+
+
+class PasswordError(IntegrityError):
+    """The archive is locked, and no password was given, or a wrong one."""
+
+
+class StorageError(DatastageError, OSError):
+    """The machine will not take it: no permission, an I/O error, a folder that is somebody's.
+
+    Parameters
+    ----------
+    message, *remedy : str
+        As for every error.
+    code : int
+        The ``errno`` that a caller may look at.
+    filename : path, optional
+        The file or folder concerned.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self, message: str, *remedy: str, code: int = errno.EIO, filename: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(message, *remedy)
+        self.errno = code
+        self.strerror = message
+        self.filename = None if filename is None else os.fspath(filename)
+
+    @classmethod
+    def of(cls, error: OSError, doing: str, *remedy: str) -> StorageError:
+        """Make the right error of ours from an `OSError` met while `doing` something, such as "writing the files"."""
+        code = error.errno or errno.EIO
+        path = error.filename if isinstance(error.filename, str) else None
+        at = f" ({path})" if path else ""
+        if code in (errno.ENOSPC, errno.EDQUOT):
+            return NoSpaceError(
+                f"The disk is full: there was no room left while {doing}{at}.",
+                *(remedy or ("Free some room, or choose another disk with root=.", "Next: run the same line again.")),
+                code=code,
+                filename=path,
+            )
+        what = {
+            errno.EACCES: "permission was denied",
+            errno.EPERM: "permission was denied",
+            errno.EROFS: "the file system is read-only",
+            errno.EMFILE: "this process has too many files open",
+            errno.ENFILE: "this machine has too many files open",
+            errno.EIO: "the disk reported an input/output error",
+        }.get(code, (error.strerror or str(error)).lower())
+        advice = {
+            errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
+            errno.ENFILE: "Close other programs, then run the same line again.",
+        }.get(code, "Choose a folder that you may write to, with root=, then run the same line again.")
+        return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
+
+
+class NoSpaceError(StorageError):
+    """There is not enough room; says how much is needed and how much is free, where that is known."""
+
+    def __init__(
+        self, message: str, *remedy: str, code: int = errno.ENOSPC, filename: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(message, *remedy, code=code, filename=filename)
+
+
+class LockTimeoutError(StorageError):
+    """Another process held the folder for as long as we were told to wait; says which."""
+
+    def __init__(
+        self, message: str, *remedy: str, code: int = errno.EAGAIN, filename: str | os.PathLike[str] | None = None
+    ) -> None:
+        super().__init__(message, *remedy, code=code, filename=filename)
+
+
+class MissingDependencyError(DatastageError, ImportError):
+    """A library is not installed; names it, and what works without it."""
+
+    exit_code = 5

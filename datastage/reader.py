@@ -1,0 +1,188 @@
+"""What a reader is: bytes at offsets from a source; and files and bytes in memory as readers.
+
+Here: the protocol, `FileReader`, `BytesReader`, and a reader as an ordinary file object (`as_file`).
+Not here: HTTP (`sources.http`), retries and parallel reading (`transfer`).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+BLOCK_BYTES = 1 << 20
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Bytes at offsets.
+
+    Attributes
+    ----------
+    name : str
+        The file's name for a person, secrets removed: ``"datasets.zip"``.
+    size : int or None
+        Length in bytes; None if the source does not say.
+    identity : str
+        Changes when the bytes do: size and mtime, an ETag. Empty if the source gives nothing to tell by.
+    ranges : bool
+        Whether `read_at` may start anywhere; if False, only `stream(0)` works.
+    local_path : Path or None
+        The file itself, where it lies on this machine's file system (a slow mount too); None if there is none.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def ranges(self) -> bool: ...
+    @property
+    def local_path(self) -> Path | None: ...
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end. From any thread."""
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end, in pieces of any size."""
+
+    def close(self) -> None:
+        """Let go of what the reader holds. Closing twice is fine."""
+
+
+def stat_identity(stat: os.stat_result) -> str:
+    """Return the identity of a file from its stat: another size or time is another file."""
+    return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+class FileReader:
+    """A file on this machine as a reader.
+
+    Parameters
+    ----------
+    path : path
+        The file. `OSError` is raised as it comes when it cannot be opened or read.
+    """
+
+    ranges = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        stat = os.fstat(self._fd)
+        self.size: int | None = stat.st_size
+        self.identity = stat_identity(stat)
+        self.name = self._path.name
+        self.local_path: Path | None = self._path
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end of the file."""
+        pieces: list[bytes] = []
+        while n > 0:
+            piece = self._pread(offset, n)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset += len(piece)
+            n -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        if sys.platform != "win32":
+            return os.pread(self._fd, n, offset)
+        with self._lock:  # Windows has no pread
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            return os.read(self._fd, n)
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end, a mebibyte at a time."""
+        while piece := self.read_at(offset, BLOCK_BYTES):
+            yield piece
+            offset += len(piece)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+    def __enter__(self) -> FileReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class BytesReader:
+    """Bytes in memory as a reader."""
+
+    ranges = True
+    local_path: Path | None = None
+
+    def __init__(self, data: bytes, name: str = "bytes") -> None:
+        self._data = data
+        self.name = name
+        self.size: int | None = len(data)
+        self.identity = f"{len(data)}-{hash(data):x}"
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end."""
+        return self._data[offset : offset + n]
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end."""
+        while piece := self._data[offset : offset + BLOCK_BYTES]:
+            yield piece
+            offset += len(piece)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+
+class ReaderFile(io.RawIOBase):
+    """A reader with ranges as a seekable file object, for libraries that want one. Not for several threads."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        if reader.size is None or not reader.ranges:
+            raise ValueError("a reader without a size or without ranges cannot be a seekable file")
+        self._reader = reader
+        self._size = reader.size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._reader.read_at(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def as_file(reader: Reader) -> io.BufferedReader:
+    """Return `reader` as a buffered, seekable file object. Closing it leaves the reader open."""
+    return io.BufferedReader(ReaderFile(reader), BLOCK_BYTES)
