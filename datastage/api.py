@@ -1,0 +1,524 @@
+"""The public functions: a few lines each, joining the parts; and the choice of who tells the user about progress.
+
+Here: what `import datastage` offers. Not here: how any of it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from datastage import archives, datasets, place, runtime, show, staging
+from datastage.archives import Member
+from datastage.datasets import Entry
+from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
+from datastage.lock import locked
+from datastage.place import Slot, Staged, StagedFile
+from datastage.progress import Reporter
+from datastage.reader import FileReader
+from datastage.spec import parse
+
+if TYPE_CHECKING:
+    from datastage.batches import Augment, Loader, Loaders
+
+Progress = bool | Literal["auto"] | Reporter
+PathLike = str | os.PathLike[str]
+
+
+def stage(
+    spec: PathLike,
+    *,
+    fallbacks: Sequence[PathLike] = (),
+    expect: str | None = None,
+    root: PathLike | None = None,
+    name: str | None = None,
+    link: PathLike | None = None,
+    members: Sequence[str] | str | None = None,
+    unpack: bool | Literal["auto"] = "auto",
+    strip: bool | Literal["auto"] = "auto",
+    password: str | None = None,
+    copy: bool = False,
+    refresh: bool = False,
+    progress: Progress = "auto",
+) -> Staged:
+    r"""Put a dataset on this machine's fast disk, whole and checked, and return where it is.
+
+    The same line twice does the work once.
+
+    Parameters
+    ----------
+    spec : str or path
+        What to stage: a name of the catalog (``"cifar10"``), ``"drive:datasets.zip"``, a share link, an address,
+        ``"kaggle:owner/name"``, a path.
+    fallbacks : sequence of str or path
+        Further places for the same data, tried in order when the first gives nothing.
+    expect : str, optional
+        ``"md5:..."`` or ``"sha256:..."`` of the file that `spec` names, before unpacking.
+    root : path, optional
+        The folder under which the dataset's folder is made; else ``DATASTAGE_ROOT``, else the fast disk.
+    name : str, optional
+        What the dataset's folder is called; else the catalog's name, or the file's with a short hash.
+    link : path, optional
+        A folder in which the content appears under its own name, as a link, or as a copy where there are no links.
+    members : sequence of str, optional
+        Patterns such as ``"train/*"``: only these members of the archive.
+    unpack : bool or "auto"
+        Whether an archive is unpacked; ``"auto"`` keeps files whose name says that they are data (.npz, .pt).
+    strip : bool or "auto"
+        Whether one top folder is taken off; ``"auto"`` does so if it bears the archive's name.
+    password : str, optional
+        For a locked archive.
+    copy : bool
+        Copy even what can be used where it lies.
+    refresh : bool
+        Stage anew, whatever is there.
+    progress : bool, "auto" or Reporter
+        Who tells about progress: ``"auto"`` picks what suits a notebook, a terminal or a log; False is silent.
+
+    Returns
+    -------
+    Staged
+        A path that knows its receipt; the path of the file itself where a single file was staged.
+
+    Raises
+    ------
+    SpecError
+        If `spec` names nothing; says what is near.
+    UnavailableError
+        If no place had it: says what was tried, and the next steps, click by click.
+    IntegrityError
+        If the bytes are wrong: another hash, a damaged or hostile archive, a web page.
+    StorageError
+        If this machine will not take it: no room, no permission, a folder that is somebody's.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
+    >>> path = stage(folder / "iris.csv", root=folder / "staged", progress=False)
+    >>> open(path).read()
+    '5.1,3.5,1.4,0.2,setosa\n'
+    """
+    here = runtime.current()
+    reporter = _reporter(progress, here)
+    request = staging.Request(
+        parse(spec),
+        tuple(parse(fallback) for fallback in ([fallbacks] if isinstance(fallbacks, str) else fallbacks)),
+        expect=expect,
+        root=None if root is None else Path(root),
+        name=name,
+        link=None if link is None else Path(link).expanduser(),
+        members=(members,) if isinstance(members, str) else None if members is None else tuple(members),
+        unpack=unpack,
+        strip=strip,
+        password=password,
+        copy=copy,
+        refresh=refresh,
+    )
+    with _ended(reporter):
+        staged = staging.stage(request, here, reporter=reporter)
+    for line in show.staged_lines(staged, here):
+        reporter.note(line)
+    return staged
+
+
+def loaders(
+    data: Any,
+    *,
+    batch_size: int,
+    val: float | None = None,
+    test: float | None = None,
+    size: int | tuple[int, int] | None = None,
+    augment: Augment | Literal["auto"] | None = "auto",
+    transform: Callable[..., Any] | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    device: str = "auto",
+    dtype: str = "float32",
+    memory_format: str = "contiguous",
+    limit: int | None = None,
+    seed: int = 0,
+    reuse: bool = False,
+    unreadable: Literal["skip", "raise"] = "skip",
+    progress: Progress = "auto",
+) -> Loaders:
+    """Feed a dataset to the accelerator: batches on the device, as fast as the device takes them.
+
+    Parameters
+    ----------
+    data : str, path, Staged, pair of arrays, or mapping
+        What `stage` takes, or what it gave; a folder with a folder for each class; ``(images, labels)``; or a mapping
+        from ``"train"``, ``"val"``, ``"test"`` to such pairs. Images are uint8 of shape (N, H, W, C) or (N, H, W), or
+        float32 of shape (N, D).
+    batch_size : int
+        Samples in a batch.
+    val, test : float, optional
+        Shares of the training data that are set aside. Class folders without a test part: 10 % unless ``test=0``.
+    size : int or (int, int), optional
+        Height and width, in pixels, that pictures of a folder are brought to.
+    augment : Augment, "auto" or None
+        ``"auto"`` is the catalog entry's own, and nothing for other data.
+    transform : callable, optional
+        ``transform(batch, generator)`` gets each uint8 NCHW training batch on the device and returns one.
+    shuffle : bool
+        Whether training batches are drawn in a new order each epoch.
+    drop_last : bool
+        Whether training leaves out a last batch that is not full.
+    device : str
+        ``"auto"``, or a name as torch knows it.
+    dtype : str
+        ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"uint8"``.
+    memory_format : str
+        ``"contiguous"`` or ``"channels_last"``.
+    limit : int, optional
+        Only so many samples of each part: for trying things out.
+    seed : int
+        Order and augmentation follow from it and the epoch alone.
+    reuse : bool
+        Whether batches may lie in memory that the next one overwrites: faster, and only for loops that keep none.
+    unreadable : {"skip", "raise"}
+        Whether pictures that cannot be read are left out, listed and counted, or are an error.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Loaders
+        With ``.train``, ``.val`` and ``.test``; unpacks into those that there are.
+
+    Raises
+    ------
+    SpecError
+        If an option makes no sense for this data.
+    IntegrityError
+        If the data is not what it should be.
+    MissingDependencyError
+        If torch or numpy is not installed.
+    """
+    from datastage import batches
+
+    here = runtime.current()
+    reporter = _reporter(progress, here)
+    options: dict[str, Any] = dict(
+        batch_size=batch_size,
+        val=val,
+        test=test,
+        transform=transform,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        device=device,
+        dtype=dtype,
+        memory_format=memory_format,
+        limit=limit,
+        seed=seed,
+        reuse=reuse,
+        reporter=reporter,
+    )
+    chosen = None if augment == "auto" else augment
+    if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
+        splits = data if isinstance(data, Mapping) else {"train": data}
+        return batches.from_arrays(splits, augment=chosen, **options)
+    staged = data if isinstance(data, Staged) else stage(data, progress=progress)
+    entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
+    if entry is not None:
+        auto = batches.Augment(**dict(entry.augment)) if entry.augment else None
+        return batches.from_arrays(
+            {split: entry.read(staged.path, split) for split in entry.splits},
+            augment=auto if augment == "auto" else augment,
+            mean=entry.mean,
+            std=entry.std,
+            classes=entry.classes,
+            **options,
+        )
+    if staged.path.is_file():
+        arrays = {split: datasets.read(staged.path, split, None) for split in staged.splits}
+        return batches.from_arrays(arrays, augment=chosen, classes=staged.classes, **options)
+    return batches.from_folder(staged.path, augment=chosen, size=size, unreadable=unreadable, **options)
+
+
+def feed(
+    dataset: Any,
+    *,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    seed: int = 0,
+    progress: Progress = "auto",
+) -> Loader:
+    """Feed any PyTorch Dataset or DataLoader to the device, with what suits this machine.
+
+    Parameters
+    ----------
+    dataset : torch Dataset or DataLoader
+        What to feed; a DataLoader keeps its own settings.
+    batch_size : int, optional
+        Samples in a batch; needed for a Dataset.
+    device, dtype, seed
+        As for `loaders`.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Loader
+        ``loader.explain()`` says what was chosen and why.
+    """
+    from datastage import batches
+
+    reporter = _reporter(progress, runtime.current())
+    return batches.feed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
+
+
+def extract(
+    archive: PathLike,
+    to: PathLike,
+    *,
+    members: Sequence[str] | str | None = None,
+    strip: bool = False,
+    password: str | None = None,
+    nested: bool = False,
+    progress: Progress = "auto",
+) -> Staged:
+    """Unpack an archive into a folder: all of it, checked, or nothing.
+
+    Parameters
+    ----------
+    archive : path
+        The archive; its format is told by its content.
+    to : path
+        The folder to make. It must not exist, or be empty.
+    members : sequence of str, optional
+        Patterns such as ``"train/*"``: only these.
+    strip : bool
+        Whether one top folder that holds everything is taken off.
+    password : str, optional
+        For a locked archive.
+    nested : bool
+        Whether archives in the archive are unpacked too, each in a folder of its name.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Staged
+        The folder, with its receipt.
+
+    Raises
+    ------
+    SpecError
+        If `archive` is no archive.
+    UnavailableError
+        If it is not there.
+    IntegrityError
+        If it is damaged, locked, or would do harm; nothing of it is left then.
+    StorageError
+        If `to` holds something, or this machine will not take it.
+    """
+    here = runtime.current()
+    reporter = _reporter(progress, here)
+    target = Path(os.path.abspath(Path(to).expanduser()))
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+        raise StorageError(
+            f"{target} is there already, and is not touched.",
+            "Next: name a folder that does not exist yet.",
+            filename=target,
+        )
+    with _ended(reporter), _open_archive(archive) as reader:
+        slot = Slot(place.usable_root(target.parent), target.name)
+        with locked(slot.lock):
+            try:
+                place.fresh_folder(slot.partial)
+                reporter.phase(f"unpacking {reader.name}", reader.size)
+                unpacked = archives.unpack(
+                    reader,
+                    slot.partial,
+                    members=(members,) if isinstance(members, str) else members,
+                    strip=strip,
+                    password=password,
+                    nested=nested,
+                    free_bytes=runtime.free_bytes(slot.root),
+                    reporter=reporter,
+                )
+                files = [StagedFile(f.path, f.size, f.crc32, f.target) for f in unpacked.files]
+                receipt = {
+                    "key": place.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
+                    "name": target.name,
+                    "spec": str(archive),
+                    "place": str(archive),
+                    "seen": reader.name,
+                    "format": unpacked.format,
+                    "n_files": unpacked.n_files,
+                    "n_bytes": unpacked.n_bytes,
+                    "left_out": dict(unpacked.left_out),
+                    "stripped": unpacked.stripped,
+                    "encoding": unpacked.encoding,
+                    "folder": str(target),
+                }
+                if target.is_dir():
+                    target.rmdir()
+                written = place.publish(slot, receipt, files, durable=here.disk_outlives_machine)
+            except BaseException:
+                place.remove_tree(slot.partial)
+                raise
+    return Staged(target, written)
+
+
+def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
+    """List what is in an archive, without unpacking it.
+
+    Parameters
+    ----------
+    archive : path
+        The archive; its format is told by its content.
+    password : str, optional
+        For archives whose list of names is locked too.
+
+    Returns
+    -------
+    list of Member
+        In the archive's own order, junk included.
+
+    Raises
+    ------
+    SpecError, UnavailableError, IntegrityError
+        As for `extract`.
+    """
+    with _open_archive(archive) as reader:
+        return archives.list_members(reader, password=password)
+
+
+@contextlib.contextmanager
+def _open_archive(archive: PathLike) -> Iterator[FileReader]:
+    path = Path(archive).expanduser()
+    if path.is_dir():
+        raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
+    try:
+        reader = FileReader(path)
+    except FileNotFoundError:
+        raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
+    except OSError as error:
+        raise StorageError.of(error, f"opening {path.name}") from error
+    with reader:
+        if archives.sniff(reader) is None:
+            what = archives.not_data(reader.read_at(0, 1024), path.name)
+            raise IntegrityError(
+                f"{path.name} is {what or 'not an archive of a kind that is known'}.",
+                "Next: get the file again, and look at its size.",
+            )
+        yield reader
+
+
+def verify(staged: PathLike | Staged, *, progress: Progress = "auto") -> place.Verification:
+    """Read every file of a staged folder again and compare it with the receipt.
+
+    Parameters
+    ----------
+    staged : Staged or path
+        What `stage` gave, or the folder.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Verification
+        Paths that are damaged, missing or extra; ``.ok`` if the content is whole.
+
+    Raises
+    ------
+    SpecError
+        If the folder was not staged by datastage.
+    IntegrityError
+        If its list of files is itself damaged.
+    """
+    reporter = _reporter(progress, runtime.current())
+    path = staged.path if isinstance(staged, Staged) else Path(staged).expanduser()
+    folder = next((f for f in (path, path.parent) if place.read_receipt(f) is not None), None)
+    if isinstance(staged, Staged) and staged.receipt.get("in_place"):
+        raise SpecError(
+            f"{path} is used where it lies: it was not copied, so there is no list to check it against.",
+            "Next: stage it with copy=True.",
+        )
+    receipt = place.read_receipt(folder) if folder is not None else None
+    if folder is None or receipt is None:
+        raise SpecError(
+            f"{path} is not a folder that datastage prepared.", "Next: give the path that datastage stage printed."
+        )
+    with _ended(reporter):
+        reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
+        return place.verify_folder(folder, place.read_files(folder, receipt), advance=reporter.advance)
+
+
+def catalog() -> tuple[Entry, ...]:
+    """Return the datasets that have a name.
+
+    Examples
+    --------
+    >>> [entry.name for entry in catalog()][:2]
+    ['cifar10', 'cifar100']
+    """
+    return datasets.catalog()
+
+
+def register(entry: Entry) -> None:
+    """Give a dataset of your own a name, so that ``stage(entry.name)`` finds it.
+
+    Parameters
+    ----------
+    entry : Entry
+        Its files with sizes and hashes, where they can be had, and how they are read.
+
+    Raises
+    ------
+    SpecError
+        If the name is taken, or is no name.
+    """
+    datasets.register(entry)
+
+
+def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
+    """Return the text of a setup cell that puts datastage into a notebook and stages `spec`.
+
+    Parameters
+    ----------
+    spec : str
+        What the cell stages.
+    wheel : str, optional
+        The address of the wheel, for notebooks that can install.
+    embed : bool
+        Carry the tool inside the cell: nothing to install and no internet needed.
+
+    Returns
+    -------
+    str
+        Python text to paste.
+
+    Examples
+    --------
+    >>> print(cell("cifar10", embed=True).splitlines()[-1])
+    import datastage; path = datastage.stage("cifar10")
+    """
+    from datastage.show.cell import cell as make
+
+    parse(spec)
+    return make(spec, wheel=wheel, embed=embed)
+
+
+def _reporter(progress: Progress, here: runtime.Runtime) -> Reporter:
+    if isinstance(progress, bool) or progress == "auto":
+        return show.pick(progress, here)
+    return progress
+
+
+@contextlib.contextmanager
+def _ended(reporter: Reporter) -> Iterator[None]:
+    """Take down what the reporter may have drawn, whatever happens."""
+    try:
+        yield
+    finally:
+        close = getattr(reporter, "close", None)
+        if close is not None:
+            close()

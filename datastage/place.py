@@ -1,0 +1,605 @@
+"""Where things go: roots, names, receipts, publishing by rename, verifying.
+
+A dataset's folder is ``ROOT/NAME``. Beside it, under hidden names, lie what is unfinished::
+
+    ROOT/NAME             the published folder; its receipt is ``.datastage.json``, the list of its files
+                          ``.datastage-files``
+    ROOT/.NAME.lock       held while anything of NAME is changed
+    ROOT/.NAME.partial    being written; becomes ROOT/NAME by one rename, or is removed
+    ROOT/.NAME.fetch      bytes that came over a link; kept after a kill or a broken link, so that the next run goes on
+    ROOT/.NAME.old        what ROOT/NAME was before it was replaced
+
+Order of operations in `publish`, each step safe to be the last one:
+
+1. The list of files and then the receipt are written into the partial folder.
+2. Where the disk outlives the machine, its file system is synced once.
+3. If ROOT/NAME exists it is renamed to ROOT/.NAME.old.
+4. The partial folder is renamed to ROOT/NAME; the root itself is synced where step 2 was done.
+5. ROOT/.NAME.old is removed.
+
+After a kill between 3 and 4 only the old folder is there: `recover` puts it back.
+
+Here: paths, receipts, renames. Not here: which place to take bytes from (`staging`), the lock itself (`lock`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.errors import IntegrityError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+RECEIPT = ".datastage.json"
+FILES = ".datastage-files"
+# A folder of more files than this is trusted after a look at so many of them, evenly spread.
+GLANCE_FILES = 2_000
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The paths that belong to one name under one root."""
+
+    root: Path
+    name: str
+
+    @property
+    def final(self) -> Path:
+        """The published folder."""
+        return self.root / self.name
+
+    @property
+    def lock(self) -> Path:
+        """The lock file."""
+        return self.root / f".{self.name}.lock"
+
+    @property
+    def partial(self) -> Path:
+        """The folder that is being written."""
+        return self.root / f".{self.name}.partial"
+
+    @property
+    def fetch(self) -> Path:
+        """The folder for bytes that came over a link."""
+        return self.root / f".{self.name}.fetch"
+
+    @property
+    def old(self) -> Path:
+        """The folder that is being replaced."""
+        return self.root / f".{self.name}.old"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """One line of the list of files: a file with its size and CRC-32, or a link with its target."""
+
+    path: str
+    size: int
+    crc32: int
+    target: str | None = None
+
+
+class Staged(os.PathLike[str]):
+    """A staged dataset: a path that knows its receipt.
+
+    It is the folder (or the file, where a single file was staged): ``str``, f-strings, ``open`` and every function that
+    takes a path take it; ``/`` gives a plain `Path`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    receipt : mapping
+        What was staged, from where, with which hashes, and what was left out.
+    """
+
+    __slots__ = ("path", "receipt")
+
+    def __init__(self, path: Path, receipt: Mapping[str, Any]) -> None:
+        self.path = path
+        self.receipt = receipt
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __format__(self, format_spec: str) -> str:
+        return format(str(self.path), format_spec)
+
+    def __repr__(self) -> str:
+        return f"Staged({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Staged) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __truediv__(self, other: str | os.PathLike[str]) -> Path:
+        return self.path / other
+
+    def glob(self, pattern: str) -> Iterator[Path]:
+        """Yield the paths in the folder that match `pattern`, as `pathlib.Path.glob` does."""
+        return iter(self.path.glob(pattern))
+
+    def iterdir(self) -> Iterator[Path]:
+        """Yield what is in the folder, datastage's own two files apart."""
+        return (path for path in self.path.iterdir() if path.name not in (RECEIPT, FILES))
+
+    def exists(self) -> bool:
+        """Tell whether it is still there."""
+        return self.path.exists()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The parts of the data that are there, of ``train``, ``val`` and ``test``."""
+        from datastage import datasets
+
+        return datasets.splits_of(self.path, self.receipt.get("entry"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their numbers; empty if the data names none."""
+        from datastage import datasets
+
+        return datasets.classes_of(self.path, self.receipt.get("entry"))
+
+    def arrays(self, split: str = "train") -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int64]]:
+        """Read one part of the data into memory.
+
+        Parameters
+        ----------
+        split : str
+            ``"train"``, ``"val"`` or ``"test"``: one of `splits`.
+
+        Returns
+        -------
+        images : ndarray of uint8, shape (N, H, W, C); or of float32, shape (N, D)
+            Pictures channels last, 0 to 255; tables as rows.
+        labels : ndarray of int64, shape (N,)
+            Class numbers, in the order of `classes`.
+
+        Raises
+        ------
+        SpecError
+            If there is no such part.
+        IntegrityError
+            If the files are not what they should be.
+        MissingDependencyError
+            If numpy, or what the format needs, is not installed.
+        """
+        from datastage import datasets
+
+        return datasets.read(self.path, split, self.receipt.get("entry"))
+
+    def _repr_html_(self) -> str:
+        from datastage.show.card import staged_card
+
+        return staged_card(self.receipt, self.path)
+
+
+# --- roots and names
+
+
+def usable_root(folder: Path, *, shared: bool = False) -> Path:
+    """Return the folder under which datasets are put, made if need be.
+
+    Parameters
+    ----------
+    folder : Path
+        The root asked for. If it does not exist it is made.
+    shared : bool
+        Whether all users may write to the folder in which the root lies, such as ``/tmp``: then the root is
+        ``staged-<uid>`` beside the asked one's place, mode 0700.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made, is a file, or is another user's.
+    """
+    folder = Path(os.path.abspath(folder.expanduser()))
+    uid = os.getuid() if hasattr(os, "getuid") else 0
+    if shared:
+        folder = folder.parent / f"staged-{uid}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if shared else 0o777)
+    except FileExistsError:
+        raise StorageError(
+            f"{folder} is a file, so that no folder can be made there.",
+            "Next: choose another folder with root=.",
+            code=errno.ENOTDIR,
+            filename=folder,
+        ) from None
+    except OSError as error:
+        raise StorageError.of(error, "making the folder for datasets") from error
+    if shared:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+            raise StorageError(
+                f"{folder} belongs to another user, and anybody may write beside it.",
+                "Next: choose a folder of your own with root=, or set DATASTAGE_ROOT.",
+                code=errno.EPERM,
+                filename=folder,
+            )
+        folder.chmod(0o700)
+    return folder
+
+
+_UNUSABLE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if a folder can be called so everywhere.
+
+    Raises
+    ------
+    StorageError
+        If it holds a separator, begins with a dot, or could not be a folder's name.
+    """
+    near = _UNUSABLE.sub("-", name).strip(". ") or "data"
+    if name != near or len(os.fsencode(name)) > 200 or name.lower() == "datastage":
+        if name.lower() == "datastage":
+            near = "data"  # in the working directory it would be imported in place of the package
+        raise StorageError(
+            f"A folder cannot be called {name!r}.", f"Next: name={near[:60]!r}", code=errno.EINVAL, filename=name
+        )
+    return name
+
+
+def safe_name(text: str) -> str:
+    """Return a folder's name made from `text`."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-. ")[:60]
+    return "data" if not name or name.lower() == "datastage" else name
+
+
+def safe_file_name(name: str) -> str:
+    """Return `name` if a file can be called so, else the nearest name that one can have."""
+    usable = _UNUSABLE.sub("-", name).strip() or "data"
+    return usable if usable not in (".", "..", RECEIPT, FILES) else "data"
+
+
+def request_key(request: Mapping[str, Any]) -> str:
+    """Return the key of a request: a digest of what was asked for, equal only for equal requests."""
+    text = json.dumps(request, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- receipts
+
+
+def read_receipt(folder: Path) -> dict[str, Any] | None:
+    """Return the receipt in `folder`, or None if there is none of ours that can be read."""
+    try:
+        receipt = json.loads((folder / RECEIPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(receipt, dict) or receipt.get("schema") != SCHEMA or "key" not in receipt:
+        return None
+    return receipt
+
+
+def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[StagedFile]) -> dict[str, Any]:
+    """Write the list of files and the receipt into `folder`, the receipt last; return the receipt as written."""
+    lines = "".join(_line(file) for file in sorted(files, key=lambda file: file.path)).encode("ascii")
+    written = {"schema": SCHEMA, **receipt, "files_sha256": hashlib.sha256(lines).hexdigest()}
+    (folder / FILES).write_bytes(lines)
+    unfinished = folder / (RECEIPT + "~")
+    unfinished.write_text(json.dumps(written, indent=1, ensure_ascii=True, default=str) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / RECEIPT)
+    return written
+
+
+def _line(file: StagedFile) -> str:
+    # JSON strings: a name may hold a line break, a tab or bytes that are not UTF-8.
+    names = [file.path] if file.target is None else [file.path, file.target]
+    return " ".join([f"{file.crc32:08x}", str(file.size), *(json.dumps(name) for name in names)]) + "\n"
+
+
+def read_files(folder: Path, receipt: Mapping[str, Any]) -> list[StagedFile]:
+    """Return the list of files that belongs to a receipt.
+
+    Raises
+    ------
+    IntegrityError
+        If the list is gone or is not the one that was written with the receipt.
+    """
+    try:
+        lines = (folder / FILES).read_bytes()
+    except OSError:
+        lines = b""
+    if hashlib.sha256(lines).hexdigest() != receipt.get("files_sha256"):
+        raise IntegrityError(
+            f"The list of files in {folder} is damaged, so that nothing there can be checked.",
+            "Next: stage it again with refresh=True.",
+        )
+    files = []
+    decode = json.JSONDecoder().raw_decode
+    for line in lines.decode("ascii").splitlines():
+        crc, size, rest = line.split(" ", 2)
+        path, end = decode(rest)
+        target = decode(rest[end + 1 :])[0] if end < len(rest) else None
+        files.append(StagedFile(path, int(size), int(crc, 16), target))
+    return files
+
+
+def looks_whole(folder: Path, receipt: Mapping[str, Any]) -> bool:
+    """Tell by a quick look whether what the receipt lists is there: names and sizes, of many files only some.
+
+    A look, not a check of the bytes: `verify` is that. 50,000 files cost as much as `GLANCE_FILES`.
+    """
+    try:
+        files = read_files(folder, receipt)
+    except IntegrityError:
+        return False
+    base = Path(receipt["folder"]) if receipt.get("in_place") else folder
+    step = max(1, len(files) // GLANCE_FILES)
+    for file in files[::step]:
+        try:
+            seen = os.lstat(base / file.path)
+        except OSError:
+            return False
+        if stat.S_ISLNK(seen.st_mode) != (file.target is not None):
+            return False
+        if file.target is None and seen.st_size != file.size:
+            return False
+    return True
+
+
+# --- publishing
+
+
+def fresh_folder(folder: Path) -> Path:
+    """Return `folder`, empty."""
+    remove_tree(folder)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise StorageError.of(error, "making the folder") from error
+    return folder
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove `folder` or file, whatever permissions are in it; nothing is done where nothing is."""
+
+    def retry(function: Callable[..., Any], path: str, _: Any) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(path), 0o700)
+            os.chmod(path, 0o700)
+            function(path)
+
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder, onerror=retry)
+
+
+def recover(slot: Slot) -> None:
+    """Put right what a killed run may have left: an old folder without a new one. Call it under the lock."""
+    if slot.old.exists():
+        if os.path.lexists(slot.final):
+            remove_tree(slot.old)
+        else:
+            os.rename(slot.old, slot.final)
+
+
+def publish(slot: Slot, receipt: Mapping[str, Any], files: Iterable[StagedFile], *, durable: bool) -> dict[str, Any]:
+    """Make the partial folder the dataset's folder, as the module's docstring says. Call it under the lock.
+
+    Parameters
+    ----------
+    slot : Slot
+        Whose partial folder holds the whole content.
+    receipt : mapping
+        What the receipt says, schema and list apart.
+    files : iterable of StagedFile
+        Every file and link of the content.
+    durable : bool
+        Whether the disk outlives the machine, so that the bytes must be on it before the name is.
+
+    Returns
+    -------
+    dict
+        The receipt as written.
+    """
+    try:
+        written = write_receipt(slot.partial, receipt, files)
+        if durable:
+            _sync_file_system(slot.partial)
+        if os.path.lexists(slot.final):
+            remove_tree(slot.old)
+            os.rename(slot.final, slot.old)
+        os.rename(slot.partial, slot.final)
+        if durable:
+            _sync_folder(slot.root)
+    except OSError as error:
+        raise StorageError.of(error, "putting the folder in place") from error
+    remove_tree(slot.old)
+    return written
+
+
+def _sync_file_system(folder: Path) -> None:
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            if libc.syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), str(folder))
+        finally:
+            os.close(fd)
+    elif hasattr(os, "sync"):
+        os.sync()
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# --- checking
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    n_files : int
+        Files that were looked at.
+    damaged, missing, extra : tuple of str
+        Paths, relative to the folder, whose content differs, that are gone, and that are not in the list.
+    """
+
+    n_files: int
+    damaged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is there with its content. Files that were added do no harm."""
+        return not (self.damaged or self.missing)
+
+
+def verify_folder(
+    base: Path, files: Iterable[StagedFile], *, advance: Callable[[int], None] = lambda n: None
+) -> Verification:
+    """Read every listed file under `base` again and compare it with its size and CRC-32."""
+    damaged, missing, listed = [], [], set()
+    for file in files:
+        listed.add(file.path)
+        path = base / file.path
+        if not os.path.lexists(path):
+            missing.append(file.path)
+        elif file.target is not None:
+            if not path.is_symlink() or os.readlink(path) != file.target:
+                damaged.append(file.path)
+        elif path.is_symlink() or not path.is_file() or _size_and_crc(path, advance) != (file.size, file.crc32):
+            damaged.append(file.path)
+    extra = [path for path in _walk(base) if path not in listed and path not in (RECEIPT, FILES)]
+    return Verification(len(listed), tuple(damaged), tuple(missing), tuple(sorted(extra)))
+
+
+def _size_and_crc(path: Path, advance: Callable[[int], None]) -> tuple[int, int]:
+    size = crc = 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_READ_BYTES):
+                crc = zlib.crc32(piece, crc)
+                size += len(piece)
+                advance(len(piece))
+    except OSError:
+        return -1, 0  # what cannot be read is damaged
+    return size, crc
+
+
+def _walk(base: Path) -> Iterator[str]:
+    for folder, names, files in os.walk(base):
+        links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+        for name in [*files, *links]:
+            yield Path(folder, name).relative_to(base).as_posix()
+
+
+def list_folder(base: Path) -> list[StagedFile]:
+    """Return the list of files for a folder that is there: every file read once for its CRC-32."""
+    files = []
+    for name in _walk(base):
+        path = base / name
+        if path.is_symlink():
+            files.append(StagedFile(name, 0, 0, os.readlink(path)))
+        else:
+            size, crc = _size_and_crc(path, lambda n: None)
+            files.append(StagedFile(name, size, crc))
+    return files
+
+
+# --- links into the working directory
+
+
+def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> list[Path]:
+    """Make each item appear in `folder` under its name: as a link, or as a copy where links cannot be made.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the items should appear; made if need be.
+    items : iterable of (name, path)
+        The names, and what each should lead to.
+
+    Returns
+    -------
+    list of Path
+        What is there now.
+
+    Raises
+    ------
+    StorageError
+        If something else of that name is there already: it is not touched.
+    """
+    wanted = [(folder / name, path) for name, path in items]
+    for place, path in wanted:
+        if os.path.lexists(place) and not _leads_to(place, path):
+            raise StorageError(
+                f"{place} is already there, and is not replaced.",
+                f"The data is ready in {path}.",
+                "Next: remove or rename it, and run the same line again.",
+                code=errno.EEXIST,
+                filename=place,
+            )
+    for place, path in wanted:
+        if os.path.lexists(place):
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                place.symlink_to(path, target_is_directory=path.is_dir())
+            except OSError as error:
+                if error.errno in (errno.EROFS, errno.ENOSPC, errno.EACCES):
+                    raise
+                _copy_whole(path, place)
+        except OSError as error:
+            raise StorageError.of(error, f"linking {place.name}") from error
+    return [place for place, _ in wanted]
+
+
+def _leads_to(place: Path, path: Path) -> bool:
+    try:
+        return os.path.samefile(place, path)
+    except OSError:
+        return False
+
+
+def _copy_whole(path: Path, place: Path) -> None:
+    unfinished = place.with_name(f".{place.name}.partial")
+    remove_tree(unfinished)
+    if path.is_dir():
+        shutil.copytree(path, unfinished, symlinks=True)
+    else:
+        shutil.copyfile(path, unfinished)
+    os.rename(unfinished, place)

@@ -1,0 +1,668 @@
+"""The conductor: a request goes along its chain of places until one gives the data, whole, and it is published.
+
+Here: which places are tried and in what order, what each attempt saw, what happens to a folder, a file or an archive
+once it is reached, and what the receipt says. Not here: how a place is reached (`sources`), how bytes move
+(`transfer`), how archives are unpacked (`archives`), where the folder ends up (`place`), what a person sees (`show`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from datastage import archives, datasets, place, runtime, sources, transfer
+from datastage.datasets import Entry
+from datastage.errors import (
+    Attempt,
+    ChecksumError,
+    DamagedArchiveError,
+    DatastageError,
+    IntegrityError,
+    MissingDependencyError,
+    NotDataError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+)
+from datastage.lock import locked
+from datastage.place import Slot, Staged, StagedFile
+from datastage.progress import SILENT, Reporter
+from datastage.reader import FileReader, Reader, stat_identity
+from datastage.runtime import Runtime
+from datastage.sources import Fetch, Found, find, person
+from datastage.spec import Spec, stem_of
+
+# Data that happens to be a zip: unpacking would destroy it.
+DATA_SUFFIXES = frozenset(
+    {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
+    | {".apk", ".epub", ".kmz"}
+)
+ARCHIVE_SUFFIXES = frozenset(
+    {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar"}
+)
+# A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
+SLOW_BYTES_S = 100_000
+_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `stage` was asked for; see `datastage.stage` for each option."""
+
+    spec: Spec
+    fallbacks: tuple[Spec, ...] = ()
+    expect: str | None = None
+    root: Path | None = None
+    name: str | None = None
+    link: Path | None = None
+    members: tuple[str, ...] | None = None
+    unpack: bool | Literal["auto"] = "auto"
+    strip: bool | Literal["auto"] = "auto"
+    password: str | None = field(default=None, repr=False)
+    copy: bool = False
+    refresh: bool = False
+
+    def key(self, cwd: Path) -> str:
+        """Return the key of the request: what was asked for, and the options that change the content."""
+        value = self.spec.value
+        if self.spec.scheme == "file":
+            value = os.path.abspath(os.path.expanduser(value))
+        elif self.spec.scheme == "relative":
+            value = str(cwd / value)
+        elif self.spec.scheme == "http":
+            value = _without_userinfo(value)
+        return place.request_key(
+            {
+                "scheme": self.spec.scheme,
+                "value": value,
+                "parts": self.spec.parts,
+                "expect": self.expect,
+                "members": self.members,
+                "unpack": self.unpack,
+                "strip": self.strip,
+                "copy": self.copy,
+            }
+        )
+
+
+def _without_userinfo(url: str) -> str:
+    # A password must not be guessable from the key that lies in the receipt.
+    scheme, slashes, rest = url.partition("//")
+    authority, slash, path = rest.partition("/")
+    return scheme + slashes + authority.rpartition("@")[2] + slash + path
+
+
+@dataclass(slots=True)
+class _Content:
+    """What a place gave: what is now in the partial folder, or a path that is used where it is."""
+
+    files: list[StagedFile] = field(default_factory=list)
+    path: Path | None = None  # used in place
+    single: str | None = None  # the name of the one file, where the content is a file and not a folder
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
+    """Put the data of `request` in its folder, and return it. See `datastage.stage`, which this is.
+
+    Parameters
+    ----------
+    request : Request
+        What is wanted.
+    here : Runtime
+        Where we are.
+    reporter : Reporter
+        Told of every phase.
+    """
+    entry = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
+    _check_expect(request.expect)
+    folder = request.root or here.root_setting
+    if folder is not None:
+        root = place.usable_root(here.cwd / folder)
+    else:
+        root = place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
+    key = request.key(here.cwd)
+    slot = _slot(root, request, entry, key)
+    staged = None if request.refresh else _already(slot, key, reporter)
+    if staged is None:
+        with locked(slot.lock, on_wait=lambda who: reporter.note(f"Waiting   for {who}, which prepares the same data")):
+            place.recover(slot)
+            staged = None if request.refresh else _already(slot, key, reporter)
+            if staged is None:
+                _check_free(slot, key)
+                staged = _Stager(request, here, reporter, slot, key, entry).run()
+    if request.link is not None:
+        place.link_into(here.cwd / request.link, _link_items(staged))
+    return staged
+
+
+def _check_expect(expect: str | None) -> None:
+    if expect is None:
+        return
+    algorithm, _, digest = expect.partition(":")
+    length = {"md5": 32, "sha256": 64}.get(algorithm.lower())
+    if length is None or len(digest) != length or set(digest.lower()) - set("0123456789abcdef"):
+        raise SpecError(
+            f"expect={expect!r} is not a hash.",
+            "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
+        )
+
+
+def _expected(expect: str | None) -> dict[str, str]:
+    algorithm, _, digest = (expect or "").lower().partition(":")
+    return {algorithm: digest} if expect else {}
+
+
+def _slot(root: Path, request: Request, entry: Entry | None, key: str) -> Slot:
+    if request.name is not None:
+        return Slot(root, place.checked_name(request.name))
+    if entry is not None:
+        return Slot(root, entry.name)
+    stem = place.safe_name(request.spec.stem)
+    short = Slot(root, f"{stem}-{key[:4]}")
+    receipt = place.read_receipt(short.final)
+    if short.final.exists() and (receipt is None or receipt["key"] != key):
+        return Slot(root, f"{stem}-{key[:10]}")  # two requests whose short hashes are the same
+    return short
+
+
+def _already(slot: Slot, key: str, reporter: Reporter) -> Staged | None:
+    """Return what is there for this very request, if it is whole and its source has not changed."""
+    receipt = place.read_receipt(slot.final)
+    if receipt is None or receipt["key"] != key:
+        return None
+    path = Path(receipt["folder"]) if receipt.get("in_place") else slot.final
+    if receipt.get("single") and not receipt.get("in_place"):
+        path = slot.final / receipt["single"]
+    if not path.exists() or not place.looks_whole(slot.final, receipt):
+        reporter.note("Files of the copy that was ready are missing: preparing it again.")
+        return None
+    source = receipt.get("source_path")
+    if source and receipt.get("identity"):
+        # One stat tells; a source that cannot be seen now (detached, not mounted) changes nothing.
+        with contextlib.suppress(OSError):
+            if stat_identity(os.stat(source)) != receipt["identity"]:
+                reporter.note(f"The file {Path(source).name} has changed since it was copied: preparing it again.")
+                return None
+    return Staged(path, {**receipt, "reused": True})
+
+
+def _check_free(slot: Slot, key: str) -> None:
+    """Raise `StorageError` if something that is not ours for this request is where the folder should go."""
+    if not os.path.lexists(slot.final):
+        return
+    receipt = place.read_receipt(slot.final)
+    if receipt is not None and receipt["key"] == key:
+        return
+    free = next(f"{slot.name}-{n}" for n in range(2, 10_000) if not os.path.lexists(slot.root / f"{slot.name}-{n}"))
+    if receipt is not None:
+        what = f"holds {receipt.get('spec', 'something else')}, staged with other options"
+    elif slot.final.is_dir():
+        names = sorted(path.name for path in slot.final.iterdir())
+        what = f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is an empty folder"
+    else:
+        what = "is a file"
+    raise StorageError(
+        f"{slot.final} {what}; it was not made for this, and is not touched.",
+        f"Next: choose another name, such as name={free!r}, or another folder with root=.",
+        filename=slot.final,
+    )
+
+
+def _link_items(staged: Staged) -> list[tuple[str, Path]]:
+    receipt = staged.receipt
+    if receipt.get("single"):
+        return [(receipt["single"], staged.path)]
+    if receipt.get("in_place"):
+        return [(staged.path.name, staged.path)]
+    if receipt.get("stripped"):
+        return [(receipt["stripped"], staged.path)]
+    return [(path.name, path) for path in sorted(staged.iterdir())]
+
+
+class _Stager:
+    """One run along the chain: holds what every step needs, and the attempts made so far."""
+
+    def __init__(
+        self, request: Request, here: Runtime, reporter: Reporter, slot: Slot, key: str, entry: Entry | None
+    ) -> None:
+        self.request = request
+        self.here = here
+        self.reporter = reporter
+        self.slot = slot
+        self.key = key
+        self.entry = entry
+        self.attempts: list[Attempt] = []
+        self.failures: list[DatastageError] = []
+        self.near: list[find.Near] = []
+        self.began = time.monotonic()
+
+    def run(self) -> Staged:
+        try:
+            steps = self._entry_chain() if self.entry is not None else self._spec_chain()
+            for name, step in steps:
+                staged = self._try(name, step)
+                if staged is not None:
+                    return staged
+            raise self._failure()
+        except BaseException as error:
+            place.remove_tree(self.slot.partial)
+            if isinstance(error, IntegrityError):
+                place.remove_tree(self.slot.fetch)  # wrong bytes are never kept
+            elif self.slot.fetch.is_dir() and not any(self.slot.fetch.iterdir()):
+                self.slot.fetch.rmdir()
+            raise
+
+    def _try(self, name: str, step: Callable[[], Staged | None]) -> Staged | None:
+        began = time.monotonic()
+        try:
+            staged = step()
+        except (UnavailableError, IntegrityError, MissingDependencyError, transfer.TooSlow) as error:
+            remedy = error.remedy if isinstance(error, DatastageError) else ()
+            message = str(error.args[0]) if error.args else type(error).__name__
+            self.attempts.append(Attempt(name, "", time.monotonic() - began, message, remedy))
+            if isinstance(error, DatastageError):
+                self.failures.append(error)
+            return None
+        if staged is None:
+            # The step has said what it saw.
+            return None
+        return staged
+
+    def _failure(self) -> DatastageError:
+        """Make the error of a chain that gave nothing."""
+        real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
+        if self.entry is None:
+            if len(self.failures) == 1:
+                error = self.failures[0]
+                if isinstance(error, UnavailableError) and not error.attempts:
+                    error.attempts = tuple(self.attempts)
+                return error
+            if real and all(isinstance(error, IntegrityError) for error in real):
+                return real[0]
+        return person.ask_a_person(self._need(), self.here, self.attempts, near=self.near)
+
+    def _need(self) -> person.Need:
+        entry = self.entry
+        if entry is None:
+            spec = self.request.spec
+            url = str(spec) if spec.scheme == "http" else None
+            return person.Need(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
+        first = entry.downloads[0] if entry.downloads else None
+        size = sum(download.size for download in entry.downloads) or None
+        return person.Need(
+            entry.title,
+            first.name if first else entry.name,
+            size,
+            first.urls[0] if first and first.urls else entry.homepage,
+            entry.search_words,
+            entry.shows,
+            entry.name,
+        )
+
+    # --- the chains
+
+    def _spec_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
+        specs = (self.request.spec, *self.request.fallbacks)
+        slow: list[Spec] = []
+        for number, spec in enumerate(specs):
+            is_last = number == len(specs) - 1 and not slow
+
+            def step(spec: Spec = spec, is_last: bool = is_last) -> Staged | None:
+                try:
+                    return self._from_spec(spec, None if is_last else SLOW_BYTES_S)
+                except transfer.TooSlow:
+                    slow.append(spec)
+                    raise
+
+            yield str(spec), step
+        for spec in slow:
+            yield str(spec), lambda spec=spec: self._from_spec(spec, None)  # type: ignore[misc]
+
+    def _entry_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
+        entry = self.entry
+        assert entry is not None
+        for folder in self.here.search_path:
+            if folder.is_dir():
+                yield str(folder), lambda folder=folder: self._search([folder], f"the folder {folder}")  # type: ignore[misc]
+        local = [path for path in datasets.local_files(entry) if path.is_file()]
+        if local:
+            yield "files on this machine", lambda: self._search(local, "a library that is installed here")
+        if self.here.input_root is not None:
+            for title, folder in sources.kaggle.inputs(self.here):
+                yield (
+                    f"input {title}",
+                    lambda title=title, folder=folder: self._search([folder], f'your input "{title}"'),  # type: ignore[misc]
+                )
+        for path in self._named_on_drive(entry):
+            yield (
+                f"drive:{path.name}",
+                lambda path=path: self._search([path], f"your Drive ({path.name})"),  # type: ignore[misc]
+            )
+        slow: list[int] = []
+        mirrors = max((len(download.urls) for download in entry.downloads), default=0)
+        last = mirrors - 1 if not self.request.fallbacks else -1
+        for number in range(mirrors):
+
+            def step(number: int = number) -> Staged | None:
+                try:
+                    return self._download(number, None if number == last and not slow else SLOW_BYTES_S)
+                except transfer.TooSlow:
+                    slow.append(number)
+                    raise
+
+            yield self._mirror_name(number), step
+        for spec in self.request.fallbacks:
+            yield str(spec), lambda spec=spec: self._entry_from(spec)  # type: ignore[misc]
+        for number in slow:
+            yield self._mirror_name(number), lambda number=number: self._download(number, None)  # type: ignore[misc]
+
+    def _named_on_drive(self, entry: Entry) -> list[Path]:
+        """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
+        names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
+        found = []
+        for mount in runtime.drive_mounts():
+            if not mount.alive:
+                continue
+            for folder in ("MyDrive", "MyDrive/Colab Notebooks"):
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        if (mount.path / folder / name).is_file():
+                            found.append(mount.path / folder / name)
+        return found
+
+    def _mirror_name(self, number: int) -> str:
+        entry = self.entry
+        assert entry is not None
+        urls = next(download.urls for download in entry.downloads if number < len(download.urls))
+        return urls[number].split("/")[2]
+
+    # --- an entry's steps
+
+    def _search(self, places: Sequence[Path | Reader], where: str, seen: str | None = None) -> Staged | None:
+        """Look for the entry's files by content in `places`; stage what was found."""
+        entry = self.entry
+        assert entry is not None
+        began = time.monotonic()
+        place.fresh_folder(self.slot.partial)
+        search = find.find(
+            places,
+            entry.files,
+            self.slot.partial,
+            converters=entry.converters,
+            lookalikes=entry.lookalikes,
+            reporter=self.reporter,
+        )
+        if not search.complete:
+            self.near += [replace(near, place=where) for near in search.near]
+            failure = f"{entry.title} is not in it"
+            if search.bound_hit:
+                failure += f"; it holds too many files to look at all of them: name the folder with {_FOLDER_HINT}"
+            self.attempts.append(Attempt(where, "; ".join(search.looked), time.monotonic() - began, failure))
+            return None
+        self.reporter.note(f"Found     {entry.title} in {seen or where}")
+        files = [StagedFile(path, size, crc) for path, (size, crc, _) in search.files.items()]
+        facts = {
+            "place": where,
+            "seen": f"{entry.title} in {seen or where}",
+            "format": None,
+            "hashes": {path: f"md5:{md5}" for path, (_, _, md5) in search.files.items() if md5},
+            "published": True,
+        }
+        return self._publish(_Content(files, facts=facts))
+
+    def _download(self, number: int, slow_below: float | None) -> Staged | None:
+        """Fetch the entry's downloads from the mirrors of this number, then find the files in what came."""
+        entry = self.entry
+        assert entry is not None
+        self.slot.fetch.mkdir(exist_ok=True)
+        got: list[Path] = []
+        for download in entry.downloads:
+            url = download.urls[min(number, len(download.urls) - 1)]
+            path = self.slot.fetch / download.name
+            if not path.is_file():
+                reader = sources.http.open_url(url, has_hash=download.md5 is not None)
+                try:
+                    self.reporter.phase(f"copying {download.name}", reader.size or download.size)
+                    transfer.fetch(
+                        reader,
+                        path,
+                        expect={"md5": download.md5} if download.md5 else {},
+                        reporter=self.reporter,
+                        slow_below_bytes_s=slow_below,
+                    )
+                finally:
+                    reader.close()
+            got.append(path)
+        host = self._mirror_name(number)
+        staged = self._search(got, host)
+        if staged is None:
+            place.remove_tree(self.slot.fetch)
+        return staged
+
+    def _entry_from(self, spec: Spec) -> Staged | None:
+        """Look for the entry's files in what another spec names."""
+        found = sources.open_spec(spec, self.here, reporter=self.reporter)
+        with self._fetched(found) as content:
+            return self._search([content], found.place, found.seen)
+
+    # --- a spec's steps
+
+    def _from_spec(self, spec: Spec, slow_below: float | None) -> Staged:
+        found = sources.open_spec(spec, self.here, reporter=self.reporter)
+        self.reporter.note(f"Found     {found.seen}")
+        with self._fetched(found) as content:
+            if isinstance(content, Path):
+                result = self._take_folder(content, found)
+            else:
+                result = self._take_file(content, found, slow_below)
+        result.facts.update(place=found.place, seen=found.seen)
+        return self._publish(result)
+
+    @contextlib.contextmanager
+    def _fetched(self, found: Found) -> Iterator[Path | Reader]:
+        """Give the folder or the reader of what was found; a library that fetches by itself does so now."""
+        content = found.content
+        if isinstance(content, Fetch):
+            place.fresh_folder(self.slot.fetch)
+            made = content.run(self.slot.fetch, self.reporter)
+            content = made if made.is_dir() else FileReader(made)
+        try:
+            yield content
+        finally:
+            if not isinstance(content, Path):
+                content.close()
+
+    def _take_folder(self, folder: Path, found: Found) -> _Content:
+        if found.in_place and not self.request.copy:
+            return _Content(path=folder, facts={"source_path": str(folder), "identity": found.identity})
+        place.fresh_folder(self.slot.partial)
+        self.reporter.phase(f"copying {folder.name}", None)
+        copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
+        files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
+        if not files:
+            raise IntegrityError(
+                f"The folder {folder} is empty.", "Next: look whether the files are in another folder."
+            )
+        facts = {"left_out": dict(copied.left_out), "source_path": str(folder), "identity": found.identity}
+        return _Content(files, facts=facts)
+
+    def _take_file(self, reader: Reader, found: Found, slow_below: float | None) -> _Content:
+        head = _head(reader)
+        name = reader.name
+        what = archives.not_data(head, name)
+        if what is not None:
+            raise _not_data(name, what, found)
+        expect = _expected(self.request.expect)
+        fmt = self._format(reader, name)
+        in_place = found.in_place and not self.request.copy
+        facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(expect)}
+        if reader.local_path is not None and not isinstance(found.content, Fetch):
+            facts["source_path"] = str(reader.local_path)
+        if fmt is None and in_place and reader.local_path is not None:
+            if expect:
+                _check_hash(reader, expect, name)
+            return _Content(path=reader.local_path, single=name, facts=facts)
+        place.fresh_folder(self.slot.partial)
+        if fmt is None:
+            return self._keep_file(reader, name, expect, facts, slow_below)
+        return self._unpack(reader, name, fmt, expect, facts, slow_below)
+
+    def _format(self, reader: Reader, name: str) -> str | None:
+        """Return the archive format to unpack, or None if the file is kept as it is."""
+        suffix = Path(name).suffix.lower()
+        if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
+            return None
+        fmt = archives.sniff(reader) if reader.ranges else archives.sniff_head(_head(reader, 8192))
+        if fmt is None and (self.request.unpack is True or suffix in ARCHIVE_SUFFIXES):
+            raise DamagedArchiveError(
+                f"{name} is not an archive that can be unpacked, whatever its name says.",
+                "The download may have been cut short: get the file again.",
+                "Next: to keep the file as it is, use unpack=False.",
+            )
+        return fmt
+
+    def _keep_file(
+        self, reader: Reader, name: str, expect: dict[str, str], facts: dict[str, Any], slow_below: float | None
+    ) -> _Content:
+        target = self.slot.partial / place.safe_file_name(name)
+        self._bring(reader, target, expect, slow_below)
+        files = place.list_folder(self.slot.partial)
+        return _Content(files, single=target.name, facts=facts)
+
+    def _unpack(
+        self,
+        reader: Reader,
+        name: str,
+        fmt: str,
+        expect: dict[str, str],
+        facts: dict[str, Any],
+        slow_below: float | None,
+    ) -> _Content:
+        source, opened = reader, None
+        if reader.local_path is None:
+            self.slot.fetch.mkdir(exist_ok=True)
+            fetched = self.slot.fetch / place.safe_file_name(name)
+            self._bring(reader, fetched, expect, slow_below)
+            source = opened = FileReader(fetched)
+        elif expect:
+            _check_hash(reader, expect, name)
+        try:
+            self.reporter.phase(f"unpacking {name}", source.size)
+            strip: bool | str = stem_of(name) if self.request.strip == "auto" else self.request.strip
+            unpacked = archives.unpack(
+                source,
+                self.slot.partial,
+                members=self.request.members,
+                strip=strip,
+                password=self.request.password,
+                free_bytes=runtime.free_bytes(self.slot.root),
+                reporter=self.reporter,
+            )
+        finally:
+            if opened is not None:
+                opened.close()
+        files = [StagedFile(file.path, file.size, file.crc32, getattr(file, "target", None)) for file in unpacked.files]
+        left_out = dict(unpacked.left_out)
+        for receipt_name in (place.RECEIPT, place.FILES):
+            # A receipt that comes with data is never trusted; ours takes its place.
+            if any(file.path == receipt_name for file in files):
+                files = [file for file in files if file.path != receipt_name]
+                (self.slot.partial / receipt_name).unlink()
+                left_out["receipts of another copy"] = left_out.get("receipts of another copy", 0) + 1
+        facts |= {
+            "format": unpacked.format,
+            "left_out": left_out,
+            "stripped": unpacked.stripped,
+            "encoding": unpacked.encoding,
+        }
+        return _Content(files, facts=facts)
+
+    def _bring(self, reader: Reader, to: Path, expect: dict[str, str], slow_below: float | None) -> None:
+        self.reporter.phase(f"copying {reader.name}", reader.size)
+        if reader.local_path is not None and reader.local_path.parent == self.slot.fetch:
+            _check_hash(reader, expect, reader.name)
+            os.replace(reader.local_path, to)  # a library fetched it: it is on our disk already
+            return
+        transfer.fetch(reader, to, expect=expect, reporter=self.reporter, slow_below_bytes_s=slow_below)
+
+    # --- the end
+
+    def _publish(self, content: _Content) -> Staged:
+        entry = self.entry
+        in_place = content.path is not None
+        if in_place:
+            place.fresh_folder(self.slot.partial)
+        receipt: dict[str, Any] = {
+            "key": self.key,
+            "name": self.slot.name,
+            "spec": str(self.request.spec),
+            "entry": entry.name if entry else None,
+            "licence": entry.licence if entry else None,
+            "staged_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self.began, 3),
+            "folder": str(content.path or self.slot.final),
+            "in_place": in_place,
+            "single": content.single,
+            "n_files": len(content.files),
+            "n_bytes": sum(file.size for file in content.files),
+            "attempts": [
+                {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
+                for a in self.attempts
+            ],
+            **content.facts,
+        }
+        written = place.publish(self.slot, receipt, content.files, durable=self.here.disk_outlives_machine)
+        place.remove_tree(self.slot.fetch)
+        path = content.path or (self.slot.final / content.single if content.single else self.slot.final)
+        return Staged(path, written)
+
+
+_FOLDER_HINT = "DATASTAGE_PATH, or as a fallback"
+
+
+def _head(reader: Reader, n: int = _HEAD_BYTES) -> bytes:
+    if reader.ranges:
+        return reader.read_at(0, n)
+    stream = reader.stream(0)
+    try:
+        head = b""
+        for piece in stream:
+            head += piece
+            if len(head) >= n:
+                break
+        return head[:n]
+    finally:
+        if hasattr(stream, "close"):
+            stream.close()
+
+
+def _not_data(name: str, what: str, found: Found) -> NotDataError:
+    return NotDataError(
+        f"{name} is {what}, not the data.",
+        f"It came from {found.place}.",
+        "Next: open that address in a browser, signed in if need be, download the file there, and look at its size.",
+    )
+
+
+def _check_hash(reader: Reader, expect: dict[str, str], name: str) -> None:
+    digests = {algorithm: hashlib.new(algorithm) for algorithm in expect}
+    if not digests:
+        return
+    for piece in reader.stream(0):
+        for digest in digests.values():
+            digest.update(piece)
+    for algorithm, wanted in expect.items():
+        seen = digests[algorithm].hexdigest()
+        if seen != wanted:
+            raise ChecksumError(
+                f"{name} is not the file that is expected: its {algorithm} is {seen}, not {wanted}.",
+                "Next: get the file again; if it has been replaced on purpose, give the new hash with expect=.",
+            )

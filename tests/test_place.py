@@ -1,0 +1,200 @@
+"""Where things go, and that a folder is whole or not there."""
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from datastage import place
+from datastage.errors import IntegrityError, StorageError
+from datastage.place import FILES, RECEIPT, Slot, Staged, StagedFile
+
+
+def fill(slot, text="hello"):
+    place.fresh_folder(slot.partial)
+    (slot.partial / "a.txt").write_text(text)
+    (slot.partial / "sub").mkdir()
+    (slot.partial / "sub" / "b.txt").write_bytes(b"\0" * 10)
+    return place.list_folder(slot.partial)
+
+
+def published(tmp_path, text="hello", key="k"):
+    slot = Slot(tmp_path, "data")
+    receipt = place.publish(slot, {"key": key}, fill(slot, text), durable=True)
+    return slot, receipt
+
+
+def test_a_published_folder_holds_its_receipt_and_nothing_lies_beside_it(tmp_path):
+    slot, receipt = published(tmp_path)
+    assert place.read_receipt(slot.final) == json.loads(json.dumps(receipt))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_the_list_of_files_comes_back_as_it_was_written(tmp_path):
+    files = [StagedFile("a b\n\t\udcff.txt", 3, 5), StagedFile("link", 0, 0, "a b")]
+    receipt = place.write_receipt(tmp_path, {"key": "k"}, files)
+    assert place.read_files(tmp_path, receipt) == files
+
+
+def test_a_list_that_was_changed_is_not_trusted(tmp_path):
+    slot, receipt = published(tmp_path)
+    with (slot.final / FILES).open("ab") as file:
+        file.write(b'00000000 0 "c"\n')
+    with pytest.raises(IntegrityError):
+        place.read_files(slot.final, receipt)
+
+
+def test_replacing_puts_the_new_folder_in_place_and_removes_the_old(tmp_path):
+    published(tmp_path, "old")
+    slot, _ = published(tmp_path, "new")
+    assert (slot.final / "a.txt").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_an_old_folder_without_a_new_one_is_put_back(tmp_path):
+    slot, _ = published(tmp_path, "old")
+    os.rename(slot.final, slot.old)
+    place.recover(slot)
+    assert (slot.final / "a.txt").read_text() == "old"
+
+
+def test_an_old_folder_beside_the_new_one_is_removed(tmp_path):
+    slot, _ = published(tmp_path, "new")
+    slot.old.mkdir()
+    place.recover(slot)
+    assert not slot.old.exists()
+
+
+@pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a\\b", "datastage", "x" * 201, "a\0b", "con:"])
+def test_a_name_that_no_folder_should_have_is_refused(bad):
+    with pytest.raises(StorageError) as caught:
+        place.checked_name(bad)
+    assert place.checked_name(caught.value.remedy[-1].split("=")[1].strip("'"))
+
+
+@pytest.mark.parametrize("text", ["", "...", "datastage", "Ünï cödé", "a/b", "x" * 300, "données (1)"])
+def test_any_text_gives_a_usable_name(text):
+    assert place.checked_name(place.safe_name(text))
+
+
+def test_a_root_in_a_shared_folder_is_the_users_own(tmp_path):
+    root = place.usable_root(tmp_path / "staged", shared=True)
+    assert root.name == f"staged-{os.getuid()}"
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a folder that is another user's")
+def test_a_shared_root_of_another_user_is_refused(tmp_path):
+    theirs = tmp_path / f"staged-{os.getuid()}"
+    theirs.mkdir()
+    os.chown(theirs, 12345, -1)
+    with pytest.raises(StorageError, match="another user"):
+        place.usable_root(tmp_path / "staged", shared=True)
+
+
+def test_a_shared_root_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"staged-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError):
+        place.usable_root(tmp_path / "staged", shared=True)
+
+
+def test_a_root_that_is_a_file_is_an_error_of_ours(tmp_path):
+    (tmp_path / "root").write_text("")
+    with pytest.raises(StorageError) as caught:
+        place.usable_root(tmp_path / "root")
+    assert caught.value.errno == errno.ENOTDIR
+
+
+def test_verify_names_what_is_damaged_missing_and_extra(tmp_path):
+    slot, receipt = published(tmp_path)
+    (slot.final / "a.txt").write_text("hellp")
+    (slot.final / "sub" / "b.txt").unlink()
+    (slot.final / "new.txt").write_text("")
+    found = place.verify_folder(slot.final, place.read_files(slot.final, receipt))
+    assert (found.damaged, found.missing, found.extra) == (("a.txt",), ("sub/b.txt",), ("new.txt",))
+
+
+def test_verify_finds_every_flipped_bit(tmp_path):
+    slot, receipt = published(tmp_path)
+    files = place.read_files(slot.final, receipt)
+    good = (slot.final / "a.txt").read_bytes()
+    missed = []
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        (slot.final / "a.txt").write_bytes(bad)
+        if place.verify_folder(slot.final, files).ok:
+            missed.append(bit)
+    assert missed == []
+
+
+def test_a_missing_file_is_seen_at_a_glance(tmp_path):
+    slot, receipt = published(tmp_path)
+    (slot.final / "sub" / "b.txt").unlink()
+    assert not place.looks_whole(slot.final, receipt)
+
+
+def test_a_file_of_another_length_is_seen_at_a_glance(tmp_path):
+    slot, receipt = published(tmp_path)
+    (slot.final / "a.txt").write_text("hell")
+    assert not place.looks_whole(slot.final, receipt)
+
+
+def test_a_link_appears_under_the_contents_own_name(tmp_path):
+    slot, _ = published(tmp_path)
+    place.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
+    assert (tmp_path / "here" / "sub" / "b.txt").read_bytes() == b"\0" * 10
+
+
+def test_linking_twice_is_linking_once(tmp_path):
+    slot, _ = published(tmp_path)
+    for _ in range(2):
+        made = place.link_into(tmp_path, [("sub", slot.final / "sub")])
+    assert made == [tmp_path / "sub"]
+
+
+def test_a_link_replaces_nothing(tmp_path):
+    slot, _ = published(tmp_path)
+    (tmp_path / "sub").write_text("mine")
+    with pytest.raises(StorageError, match="not replaced"):
+        place.link_into(tmp_path, [("a.txt", slot.final / "a.txt"), ("sub", slot.final / "sub")])
+    assert (tmp_path / "sub").read_text() == "mine"
+    assert not (tmp_path / "a.txt").exists()
+
+
+def test_where_no_link_can_be_made_a_copy_appears(tmp_path, monkeypatch):
+    slot, _ = published(tmp_path)
+
+    def no_links(self, target, target_is_directory=False):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(type(tmp_path), "symlink_to", no_links)
+    place.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
+    assert not (tmp_path / "here" / "sub").is_symlink()
+    assert (tmp_path / "here" / "sub" / "b.txt").exists()
+
+
+def test_a_staged_folder_is_a_path(tmp_path):
+    slot, receipt = published(tmp_path)
+    staged = Staged(slot.final, receipt)
+    assert (os.fspath(staged), str(staged), f"{staged}") == (str(slot.final),) * 3
+    assert staged / "a.txt" == slot.final / "a.txt"
+    assert [path.name for path in staged.glob("*.txt")] == ["a.txt"]
+    assert sorted(path.name for path in staged.iterdir()) == ["a.txt", "sub"]
+
+
+def test_a_receipt_of_another_kind_is_not_ours(tmp_path):
+    (tmp_path / RECEIPT).write_text('{"key": "k"}')
+    assert place.read_receipt(tmp_path) is None
+
+
+def test_a_tree_without_permissions_can_be_removed(tmp_path):
+    folder = tmp_path / "x"
+    (folder / "y").mkdir(parents=True)
+    (folder / "y" / "z").write_text("")
+    (folder / "y").chmod(0)
+    place.remove_tree(folder)
+    assert not folder.exists()
