@@ -1,0 +1,269 @@
+"""Images and labels given as arrays: what is accepted, how they are split, and the engines that make batches.
+
+Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epoch (`loader`), photos (`packed`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.augment import SUBSET, Draws, random
+from datastage.batches.finish import CpuFinish, Recipe, TorchFinish, fill_of
+from datastage.batches.host import HostStore, pool_of
+from datastage.batches.resident import ResidentStore
+from datastage.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datastage.batches.devices import Choice
+
+SHARE_OF_DEVICE = 0.5
+"""A dataset is held on the device if it takes at most this share of what is free: the model needs the rest."""
+
+
+def check_arrays(name: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Check one split's arrays and bring images to (N, C, H, W) uint8 or (N, D) float32, labels to int64 or float32.
+
+    Nothing is copied where the memory is in that order already, as that of CIFAR-10's files is.
+
+    Raises
+    ------
+    SpecError
+        If shape, dtype or number do not fit; the message says what was given and what is needed.
+    """
+    import numpy as np
+
+    images, labels = np.asarray(images), np.asarray(labels)
+    if len(images.shape) not in (2, 3, 4):
+        raise SpecError(
+            f"{name}: images of shape {images.shape} are neither (N, height, width, channels), (N, height, width) "
+            "nor rows of numbers (N, D)."
+        )
+    if labels.ndim != 1:
+        raise SpecError(
+            f"{name}: labels of shape {labels.shape}; one number for each image, shape ({len(images)},), is needed.",
+            "One-hot labels: use labels.argmax(1).",
+        )
+    if len(images) != len(labels):
+        raise SpecError(f"{name}: {len(images):,} images and {len(labels):,} labels; there must be as many of both.")
+    if not len(images):
+        raise SpecError(f"{name}: there are no images in it.")
+    if labels.dtype.kind in "iub":
+        labels = labels.astype(np.int64)
+    elif labels.dtype.kind == "f":
+        labels = labels.astype(np.float32)
+    else:
+        raise SpecError(
+            f"{name}: labels of type {labels.dtype}; numbers are needed: np.unique(..., return_inverse=True)."
+        )
+    if images.ndim == 2:
+        if images.dtype.kind not in "iufb":
+            raise SpecError(f"{name}: rows of type {images.dtype}; numbers are needed.")
+        return np.ascontiguousarray(images, np.float32), labels
+    if images.dtype != np.uint8:
+        raise SpecError(
+            f"{name}: images of type {images.dtype}; uint8, from 0 to 255, is needed: it is a quarter of the size.",
+            "If they are from 0 to 1: (images * 255).round().astype('uint8').",
+        )
+    if images.ndim == 3:
+        return np.ascontiguousarray(images[:, None]), labels
+    if images.shape[-1] > 4 and images.shape[1] <= 4:
+        raise SpecError(
+            f"{name}: images of shape {images.shape} have channels first; (N, height, width, channels) is needed.",
+            "Next: pass images.transpose(0, 2, 3, 1), which copies nothing.",
+        )
+    return np.ascontiguousarray(np.moveaxis(images, -1, 1)), labels
+
+
+def how_many(value: float | None, n: int, name: str) -> int:
+    """Turn a share (0.1) or a number (5000) into a number of `n` samples.
+
+    Raises
+    ------
+    SpecError
+        If it is neither, or leaves nothing.
+    """
+    if value is None:
+        return 0
+    count = round(value * n) if isinstance(value, float) else value
+    if isinstance(value, bool) or not isinstance(count, int) or not 0 <= count < n:
+        raise SpecError(
+            f"{name}={value!r} cannot be set aside of {n:,} images.",
+            f"Next: a share such as {name}=0.1, or a number below {n:,}.",
+        )
+    return count
+
+
+def split_off(images: NDArray[Any], labels: NDArray[Any], count: int) -> tuple[Any, Any]:
+    """Set `count` samples aside, the same whatever the seed: (kept, set aside), each images and labels."""
+    import numpy as np
+
+    shuffled = random(0, 0, SUBSET).permutation(len(labels))
+    aside, kept = np.sort(shuffled[:count]), np.sort(shuffled[count:])
+    return (images[kept], labels[kept]), (images[aside], labels[aside])
+
+
+def limited(images: NDArray[Any], labels: NDArray[Any], limit: int | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Keep at most `limit` samples, spread over the whole set since files are often sorted by class."""
+    import numpy as np
+
+    if limit is None or limit >= len(labels):
+        return images, labels
+    keep = np.sort(random(0, 0, SUBSET).permutation(len(labels))[:limit])
+    return images[keep], labels[keep]
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """A split held whole in memory.
+
+    Attributes
+    ----------
+    images : ndarray, (N, C, H, W) of uint8 or (N, D) of float32
+        As `check_arrays` gives them.
+    labels : ndarray of int64 or float32, shape (N,)
+        One a sample.
+    """
+
+    images: NDArray[Any]
+    labels: NDArray[Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images; (1, D) for rows."""
+        height, width = self.images.shape[-2:] if self.images.ndim == 4 else (1, self.images.shape[1])
+        return int(height), int(width)
+
+    aspect = 1.0
+
+    def fits(self, choice: Choice) -> bool:
+        """Whether the images go to the device's own memory."""
+        from datastage.batches.devices import free_bytes
+
+        return choice.kind == "cuda" and self.images.nbytes <= SHARE_OF_DEVICE * free_bytes(choice)
+
+    def where(self, choice: Choice) -> str:
+        """Say where the images are held."""
+        what = "uint8" if self.images.ndim == 4 else "rows"
+        held = f"{self.images.nbytes / 1e6:,.0f} MB of {what}"
+        return f"{held} on the {choice.device}" if self.fits(choice) else f"{held} in memory"
+
+    def open(self, choice: Choice, recipe: Recipe) -> Any:
+        """Return the engine for this device."""
+        if self.images.ndim == 2:
+            return Rows(self, choice, recipe)
+        if self.fits(choice):
+            return OnDevice(self, choice, recipe)
+        return OnHost(self, choice, recipe)
+
+
+class OnHost:
+    """Batches made by the CPU, normalised where they are used.
+
+    Parameters
+    ----------
+    source, choice, recipe
+        What to feed, where to, and how.
+    """
+
+    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+        import numpy as np
+
+        self._labels, self._choice = source.labels, choice
+        self._shape = source.images.shape[1:]
+        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, self._shape[0]))
+        on_cpu = choice.kind == "cpu"
+        raw_goes_out = not on_cpu or recipe.dtype == "uint8" or recipe.transform is not None
+        self._pool = pool_of((recipe.batch_size, *self._shape), np.uint8, reuse=recipe.reuse or not raw_goes_out)
+        make: Any = CpuFinish if on_cpu and recipe.transform is None else TorchFinish
+        self._finish = make(recipe, self._shape, choice)
+
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
+        """Return the function from (start, stop, pad) to a batch."""
+        import numpy as np
+        import torch
+
+        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+            at = samples[start:stop]
+            images = self._pool.take()[: stop - start]
+            self._store.batch(at, draws.part(start, stop), images)
+            labels = torch.from_numpy(np.take(self._labels, at))
+            if self._choice.kind == "cpu":
+                return self._finish(images, generator_seed), labels
+            device = self._choice.device
+            # Not asynchronous: the buffer is written again for the batch after next.
+            return self._finish(torch.from_numpy(images).to(device), generator_seed), labels.to(device)
+
+        return batch
+
+
+class OnDevice:
+    """Batches made on the device, from images held there.
+
+    Parameters
+    ----------
+    source, choice, recipe
+        What to feed, where to, and how.
+    """
+
+    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+        import torch
+
+        shape = source.images.shape[1:]
+        self._store = ResidentStore(source.images, recipe.augment, fill_of(recipe, shape[0]), choice.device)
+        self._labels = torch.from_numpy(source.labels).to(choice.device)
+        self._finish = TorchFinish(recipe, shape, choice)
+
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
+        """Return the function from (start, stop, seed) to a batch."""
+        all_samples, all_draws = self._store.epoch(samples, draws)
+
+        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+            at = all_samples[start:stop]
+            images = self._store.batch(at, all_draws.part(start, stop))
+            return self._finish(images, generator_seed), self._labels.index_select(0, at)
+
+        return batch
+
+
+class Rows:
+    """Batches of rows of numbers.
+
+    Parameters
+    ----------
+    source, choice, recipe
+        What to feed, where to, and how.
+    """
+
+    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+        import numpy as np
+        import torch
+
+        rows = source.images
+        if recipe.mean is not None or recipe.std is not None:
+            mean = np.float32(0 if recipe.mean is None else recipe.mean)
+            std = np.float32(1 if recipe.std is None else recipe.std)
+            rows = (rows - mean) / std
+        dtype = getattr(torch, recipe.dtype)
+        self._rows = torch.from_numpy(rows.astype(np.float32)).to(choice.device, dtype)
+        self._labels = torch.from_numpy(source.labels).to(choice.device)
+        self._transform, self._choice = recipe.transform, choice
+
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
+        """Return the function from (start, stop, seed) to a batch."""
+        import torch
+
+        on_device = torch.from_numpy(samples).to(self._choice.device)
+
+        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+            at = on_device[start:stop]
+            rows = self._rows.index_select(0, at)
+            if self._transform is not None:
+                generator = torch.Generator(rows.device).manual_seed(generator_seed)
+                rows = self._transform(rows, generator)
+            return rows, self._labels.index_select(0, at)
+
+        return batch

@@ -1,0 +1,224 @@
+"""What is done to training images, and the random numbers that decide it.
+
+Here: `Augment`, and `draw`, which makes an epoch's numbers from (seed, epoch) alone: the same on every device.
+Not here: moving pixels (`host`, `resident`, `crops`), the order of samples (`ranks`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+from datastage.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ORDER, CROP, FLIP, CUTOUT, BOX, JITTER, SUBSET, TRANSFORM = range(8)
+"""Streams of random numbers: each use has its own, so that switching one on leaves the others as they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """What is done to each training image, each epoch anew. A frozen value; the default does nothing.
+
+    Attributes
+    ----------
+    crop : int
+        Shift by up to so many pixels each way: pad each side by `crop`, then cut the original size at random.
+    pad : {"reflect", "zero"}
+        What the padding holds: the image mirrored at its edge (the edge itself not repeated), or black.
+    flip : bool or "alternate"
+        Mirror left to right: each image with probability one half; ``"alternate"`` mirrors a random half of the images
+        in one epoch and the other half in the next, as airbench does [1]_.
+    cutout : int
+        Side in pixels of one square set to the mean, or to 0 where no mean is known. Its centre lies anywhere in the
+        image, so part of it may fall outside, as in [2]_.
+    scale : (float, float) or None
+        Random-resized-crop: the share of the picture's area that is cut out and resized to the full size; None is off.
+    ratio : (float, float)
+        The crop's width over height, drawn evenly in the logarithm. Only with `scale`.
+    brightness, contrast, saturation : float
+        Strength of the colour jitter: a factor is drawn from ``[1 - strength, 1 + strength]``; 0 is off.
+
+    Raises
+    ------
+    SpecError
+        If a value is not one of those above.
+
+    References
+    ----------
+    .. [1] K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
+    .. [2] T. DeVries, G. Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+
+    Examples
+    --------
+    >>> Augment(crop=4, flip=True).pad
+    'reflect'
+    """
+
+    crop: int = 0
+    pad: Literal["reflect", "zero"] = "reflect"
+    flip: bool | Literal["alternate"] = False
+    cutout: int = 0
+    scale: tuple[float, float] | None = None
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("crop", "cutout"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 127:
+                raise SpecError(f"Augment({name}={value!r}): a whole number of pixels from 0 to 127 is needed.")
+        if self.pad not in ("reflect", "zero"):
+            raise SpecError(f"Augment(pad={self.pad!r}): there are pad='reflect' and pad='zero'.")
+        if self.flip not in (True, False, "alternate"):
+            raise SpecError(f"Augment(flip={self.flip!r}): there are True, False and 'alternate'.")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise SpecError(f"Augment({name}={value!r}): a number from 0 to 1 is needed.")
+        for name, top in (("scale", 1.0), ("ratio", math.inf)):
+            value = getattr(self, name)
+            if value is None and name == "scale":
+                continue
+            if not (isinstance(value, tuple) and len(value) == 2 and 0 < value[0] <= value[1] <= top):
+                raise SpecError(
+                    f"Augment({name}={value!r}): two numbers, the smaller first, are needed.",
+                    "For example Augment(scale=(0.25, 1.0)).",
+                )
+        if self.crop and self.scale:
+            raise SpecError("Augment: crop= and scale= are two ways of cutting; choose one.")
+
+    def __str__(self) -> str:
+        said = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Augment({', '.join(said)})"
+
+    @property
+    def jitters(self) -> bool:
+        """Whether colours are changed."""
+        return bool(self.brightness or self.contrast or self.saturation)
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The random numbers of some samples, one row each; None where nothing of the kind is done.
+
+    Attributes
+    ----------
+    shift : ndarray of uint8, shape (N, 2), or None
+        Rows and columns from the top left of the padded image, 0 to 2 `crop`.
+    flip : ndarray of bool, shape (N,), or None
+        Whether the image is mirrored (after it was cut).
+    cutout : ndarray of int32, shape (N, 2), or None
+        Centre of the square: row, column.
+    box : ndarray of float32, shape (N, 4), or None
+        Crop as shares of the picture: top, left, height, width.
+    jitter : ndarray of float32, shape (N, 3), or None
+        Factors of brightness, contrast and saturation.
+    """
+
+    shift: NDArray[np.uint8] | None = None
+    flip: NDArray[np.bool_] | None = None
+    cutout: NDArray[np.int32] | None = None
+    box: NDArray[np.float32] | None = None
+    jitter: NDArray[np.float32] | None = None
+
+    def part(self, start: int, stop: int) -> Draws:
+        """Return the rows from `start` to before `stop`, as views."""
+        return Draws(*(None if a is None else a[start:stop] for a in (getattr(self, f.name) for f in fields(self))))
+
+
+NOTHING = Draws()
+
+
+def random(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """Return the generator of one use of chance in one epoch."""
+    import numpy as np
+
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, stream])))
+
+
+def draw(
+    augment: Augment | None,
+    samples: NDArray[np.int64],
+    *,
+    size: tuple[int, int],
+    aspect: float = 1.0,
+    seed: int,
+    epoch: int,
+) -> Draws:
+    """Draw the numbers of one epoch.
+
+    Parameters
+    ----------
+    augment : Augment or None
+        What is done.
+    samples : ndarray of int64, shape (N,)
+        The samples in this epoch's order. Only ``flip="alternate"`` looks at which they are.
+    size : (int, int)
+        Height and width of what comes out, in pixels.
+    aspect : float
+        Width over height of the pictures that boxes are cut from.
+    seed, epoch : int
+        What chance depends on, and all that it depends on.
+
+    Returns
+    -------
+    Draws
+        N rows each.
+    """
+    import numpy as np
+
+    n = len(samples)
+    if augment is None or not n:
+        return NOTHING
+    shift = flip = cutout = box = jitter = None
+    if augment.crop:
+        shift = random(seed, epoch, CROP).integers(0, 2 * augment.crop + 1, (n, 2), np.uint8)
+    if augment.flip == "alternate":
+        # The halves are those of epoch 0 for ever; only which of them is mirrored changes.
+        half = random(seed, 0, FLIP).integers(0, 2, int(samples.max()) + 1, np.uint8)
+        flip = (half[samples] ^ np.uint8(epoch & 1)).astype(bool)
+    elif augment.flip:
+        flip = random(seed, epoch, FLIP).integers(0, 2, n, np.uint8).view(np.bool_)
+    if augment.cutout:
+        cutout = random(seed, epoch, CUTOUT).integers((0, 0), size, (n, 2), np.int32)
+    if augment.scale:
+        box = _boxes(random(seed, epoch, BOX), n, augment.scale, augment.ratio, aspect)
+    if augment.jitters:
+        strength = np.array([augment.brightness, augment.contrast, augment.saturation], np.float32)
+        jitter = 1 + strength * (2 * random(seed, epoch, JITTER).random((n, 3), np.float32) - 1)
+    return Draws(shift, flip, cutout, box, jitter)
+
+
+def _boxes(
+    rng: np.random.Generator, n: int, scale: tuple[float, float], ratio: tuple[float, float], aspect: float
+) -> NDArray[np.float32]:
+    """Draw crops as torchvision's RandomResizedCrop does: area and shape anew up to ten times until they fit."""
+    import numpy as np
+
+    box = np.empty((n, 4), np.float32)
+    todo = np.arange(n)
+    for _ in range(10):
+        m = len(todo)
+        area = rng.uniform(*scale, m) * aspect  # of a picture of height 1 and width `aspect`
+        shape = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), m))
+        width, height = np.sqrt(area * shape) / aspect, np.sqrt(area / shape)
+        fits = (width <= 1) & (height <= 1)
+        at = todo[fits]
+        box[at, 2], box[at, 3] = height[fits], width[fits]
+        todo = todo[~fits]
+        if not len(todo):
+            break
+    # What never fitted: the whole picture, cut to the nearest allowed shape, from the middle.
+    wide = min(max(aspect, ratio[0]), ratio[1])
+    box[todo, 2], box[todo, 3] = min(1.0, aspect / wide), min(1.0, wide / aspect)
+    place = rng.random((n, 2), np.float32)
+    place[todo] = 0.5
+    box[:, :2] = place * (1 - box[:, 2:])
+    return box

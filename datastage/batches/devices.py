@@ -1,0 +1,246 @@
+"""Which device the batches go to: chosen, tried with a small product, and said in one line.
+
+Here: `choose`, called when the first batch is asked for and not before, so that a launcher can still fork.
+Not here: moving batches (`host`, `resident`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.ranks import world
+from datastage.errors import MissingDependencyError, SpecError
+from datastage.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("auto", "cpu", "cuda", "mps", "xla")
+DTYPES = ("float32", "bfloat16", "float16", "uint8")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A device that works.
+
+    Attributes
+    ----------
+    device : torch.device
+        The device.
+    why : str
+        The reason, as said to the user.
+    """
+
+    device: torch.device
+    why: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xla"``."""
+        return str(self.device.type)
+
+
+def import_torch() -> Any:
+    """Import torch, or say what to install."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Loaders need PyTorch, and it is not installed here.",
+            "Install it (https://pytorch.org/get-started), then run the same line again.",
+            "Staging works without it: datastage.stage(...) gives the folder.",
+        ) from error
+    return torch
+
+
+def check(device: object, dtype: str) -> None:
+    """Check the words for device and dtype, without touching any device.
+
+    Raises
+    ------
+    SpecError
+        If one of them is unknown.
+    """
+    name = str(device)
+    if name.partition(":")[0] not in KINDS:
+        raise SpecError(
+            f"device={name!r} is not a device that batches can go to.",
+            "There are 'auto', 'cpu', 'cuda', 'cuda:1' and so on, 'mps' and 'xla'.",
+        )
+    if dtype not in DTYPES:
+        raise SpecError(
+            f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}.",
+            "Next: leave dtype out for float32, which every device takes.",
+        )
+
+
+def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
+    """Choose a device and try it with a small product.
+
+    Parameters
+    ----------
+    wanted : str or torch.device
+        ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU. A device that is named is that one or an error.
+    local_rank : int
+        This process's number on its machine; several GPUs are shared out by it.
+
+    Raises
+    ------
+    SpecError
+        If the device that was named cannot be used; the message says why.
+    """
+    torch = import_torch()
+    name = str(wanted)
+    kind, _, index = name.partition(":")
+    if kind == "cpu":
+        return Choice(torch.device("cpu"), "as asked")
+    if kind in ("auto", "xla"):
+        found = _xla(torch, asked=kind == "xla")
+        if isinstance(found, Choice):
+            return found
+        if kind == "xla":
+            raise SpecError(f"device='xla' cannot be used: {found}.", "Next: use device='auto', or a TPU runtime.")
+    trouble = ""
+    if kind in ("auto", "cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        at = int(index) if index else (local_rank % count if count else 0)
+        found = _cuda(torch, at, count)
+        if isinstance(found, Choice):
+            return found
+        if kind == "cuda":
+            raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
+        trouble = found
+    if kind in ("auto", "mps"):
+        found = _mps(torch)
+        if isinstance(found, Choice):
+            return found
+        if kind == "mps":
+            raise SpecError(f"device='mps' cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
+    return Choice(torch.device("cpu"), trouble or "no GPU or TPU is attached")
+
+
+def _product(torch: Any, device: Any) -> str:
+    """Return why a small product on the device fails; empty if it is right."""
+    try:
+        a = torch.full((8, 8), 2.0, device=device)
+        right = bool((a @ a).float().cpu().eq(32.0).all())
+    except Exception as error:  # whatever a driver raises
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        return f"a small product on it failed ({said[0]})"
+    return "" if right else "a small product on it came out wrong"
+
+
+def _cuda(torch: Any, index: int, count: int) -> Choice | str:
+    if not count:
+        return "no GPU is attached, or this PyTorch was built without CUDA"
+    if index >= count:
+        return f"there are {count} GPUs, counted from 0"
+    name = torch.cuda.get_device_name(index)
+    major, minor = torch.cuda.get_device_capability(index)
+    arches = [a for a in torch.cuda.get_arch_list() if a.startswith("sm_")]
+    # Binary code runs on the same major version from its own minor up; PTX (compute_) runs on anything newer.
+    fits = any(int(a[3:-1]) == major and int(a[-1]) <= minor for a in arches if a[3:].isdigit())
+    newer = any(
+        int(a[8:]) <= 10 * major + minor
+        for a in torch.cuda.get_arch_list()
+        if a.startswith("compute_") and a[8:].isdigit()
+    )
+    if arches and not fits and not newer:
+        return (
+            f"the GPU is a {name} (compute capability {major}.{minor}), for which this PyTorch has no code "
+            f"({', '.join(arches)}), so it is not used"
+        )
+    trouble = _product(torch, torch.device("cuda", index))
+    if trouble:
+        return f"the GPU is a {name}, but {trouble}"
+    others = f", GPU {index} of {count}" if count > 1 else ""
+    return Choice(torch.device("cuda", index), f"{name}{others}; a small product on it worked")
+
+
+def _mps(torch: Any) -> Choice | str:
+    mps = getattr(torch.backends, "mps", None)
+    if mps is None or not mps.is_available():
+        return "this is not a Mac with an Apple GPU, or this PyTorch was built without MPS"
+    trouble = _product(torch, "mps")
+    return trouble or Choice(torch.device("mps"), "Apple GPU; a small product on it worked")
+
+
+def _xla(torch: Any, *, asked: bool) -> Choice | str:
+    if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
+        return "torch_xla is not installed"
+    import torch_xla
+    import torch_xla.runtime
+
+    # Where a TPU is absent torch_xla offers the CPU: slower than torch's own, so only for who asks for it by name.
+    kind = torch_xla.runtime.device_type()
+    if not asked and kind not in ("TPU", "NEURON"):
+        return f"torch_xla offers only its {kind} here"
+    device = torch_xla.device()
+    trouble = _product(torch, device)
+    return trouble or Choice(device, f"{kind} through torch_xla; a small product on it worked")
+
+
+def slow(choice: Choice, dtype: str) -> str:
+    """Return a word of warning where the device is slow at `dtype`; empty where it is not."""
+    torch = import_torch()
+    if choice.kind == "cuda" and dtype == "bfloat16" and torch.cuda.get_device_capability(choice.device) < (8, 0):
+        return "this GPU is slow at bfloat16; dtype='float16' is what it is quick at"
+    if choice.kind == "cpu" and dtype == "float16":
+        return "CPUs are slow at float16; dtype='bfloat16' or 'float32' is quicker"
+    return ""
+
+
+def free_bytes(choice: Choice) -> int:
+    """Return how much memory the device has free; 0 where it does not say."""
+    torch = import_torch()
+    return int(torch.cuda.mem_get_info(choice.device)[0]) if choice.kind == "cuda" else 0
+
+
+def expects_xla(wanted: object) -> bool:
+    """Whether batches will go to an XLA device, told without touching one: shapes must be static there."""
+    kind = str(wanted).partition(":")[0]
+    if kind != "auto":
+        return kind == "xla"
+    if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
+        return False
+    import torch_xla.runtime
+
+    return torch_xla.runtime.device_type() in ("TPU", "NEURON")
+
+
+class Chooser:
+    """The choice of one device for several loaders: made once, when first asked for, and said once.
+
+    Parameters
+    ----------
+    wanted : str or torch.device
+        As for `choose`.
+    dtype : str
+        What is asked of it, for a word of warning.
+    reporter : Reporter
+        Who is told.
+    """
+
+    def __init__(self, wanted: object, dtype: str, reporter: Reporter = SILENT) -> None:
+        check(wanted, dtype)
+        self.wanted, self.dtype, self._reporter = wanted, dtype, reporter
+        self.made: Choice | None = None
+
+    def __call__(self) -> Choice:
+        """Return the device, chosen now if it was not yet."""
+        if self.made is None:
+            self.made = choose(self.wanted, local_rank=world().rank)
+            if world().rank == 0:
+                self._reporter.note(f"Device    {self.made.device}: {self.made.why}")
+                warning = slow(self.made, self.dtype)
+                if warning:
+                    self._reporter.note(f"Note      {warning}")
+        return self.made
+
+    @property
+    def static(self) -> bool:
+        """Whether every batch must have the same shape."""
+        return self.made.kind == "xla" if self.made else expects_xla(self.wanted)

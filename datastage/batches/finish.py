@@ -1,0 +1,162 @@
+"""The last step of a batch: the user's transform, normalising, dtype and memory format.
+
+Here: `Recipe`, everything a loader was asked for that shapes a batch; `CpuFinish` in numpy, `TorchFinish` on a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.augment import Augment
+from datastage.batches.host import Normalise, pool_of
+from datastage.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datastage.batches.devices import Choice
+
+MEMORY_FORMATS = ("contiguous", "channels_last")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How batches are made.
+
+    Attributes
+    ----------
+    batch_size : int
+        Samples a batch, on each rank.
+    augment : Augment or None
+        What is done to each image.
+    transform : callable or None
+        ``transform(batch, generator)``, given the uint8 (B, C, H, W) batch on the device and a `torch.Generator` there.
+        What it returns is normalised if it is uint8, and only cast if it is float.
+    mean, std : sequence of float, or None
+        For intensities from 0 to 1, a channel each. None: intensities from 0 to 1.
+    dtype : str
+        ``"float32"``, ``"bfloat16"``, ``"float16"``; or ``"uint8"``, which is not normalised.
+    memory_format : str
+        ``"contiguous"`` or ``"channels_last"``. The shape is (B, C, H, W) either way.
+    reuse : bool
+        Whether the memory of a batch may be overwritten when the next is asked for.
+    """
+
+    batch_size: int
+    augment: Augment | None = None
+    transform: Callable[[Any, Any], Any] | None = None
+    mean: Any = None
+    std: Any = None
+    dtype: str = "float32"
+    memory_format: str = "contiguous"
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise SpecError(f"batch_size={self.batch_size!r}: a whole number from 1 up is needed, such as 256.")
+        if self.memory_format not in MEMORY_FORMATS:
+            raise SpecError(f"memory_format={self.memory_format!r}: there are 'contiguous' and 'channels_last'.")
+        if self.augment is not None and not isinstance(self.augment, Augment):
+            raise SpecError(
+                f"augment={self.augment!r}: 'auto', None or an Augment is needed.",
+                "For example augment=datastage.Augment(crop=4, flip=True).",
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise SpecError(f"transform={self.transform!r} cannot be called; transform(batch, generator) is needed.")
+
+
+def check_channels(recipe: Recipe, channels: int) -> None:
+    """Check that mean and std have a value for each channel, or one for all.
+
+    Raises
+    ------
+    SpecError
+        If they have another number of values, or a std that is not above 0.
+    """
+    import numpy as np
+
+    for name, values in (("mean", recipe.mean), ("std", recipe.std)):
+        if values is not None and np.size(values) not in (1, channels):
+            raise SpecError(f"{name} has {np.size(values)} values, and the images have {channels} channels.")
+    if recipe.std is not None and not (np.asarray(recipe.std) > 0).all():
+        raise SpecError(f"std={recipe.std!r}: values above 0 are needed.")
+
+
+def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
+    """Return what cutout fills with: the mean, so that it is about 0 once normalised; 0 where no mean is known."""
+    import numpy as np
+
+    mean = np.zeros(channels) if recipe.mean is None else np.broadcast_to(np.asarray(recipe.mean, np.float64), channels)
+    return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
+
+
+class CpuFinish:
+    """Normalise on the CPU with numpy.
+
+    Parameters
+    ----------
+    recipe, shape, choice
+        What was asked for; (C, H, W) of an image; the device.
+    """
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> None:
+        import numpy as np
+        import torch
+
+        self._recipe, self._dtype = recipe, getattr(torch, recipe.dtype)
+        self._last = recipe.memory_format == "channels_last"
+        channels, height, width = shape
+        whole = (height, width, channels) if self._last else (channels, height, width)
+        # What is made in float32 only to be narrowed is scratch.
+        narrowed = recipe.dtype in ("float16", "bfloat16")
+        self._pool = pool_of((recipe.batch_size, *whole), np.float32, reuse=recipe.reuse or narrowed)
+        self._normalise = Normalise(recipe.mean, recipe.std, channels)
+
+    def __call__(self, images: NDArray[np.uint8], seed: int) -> Any:
+        """Return the finished batch of uint8 `images` (B, C, H, W)."""
+        import torch
+
+        if self._recipe.dtype == "uint8":
+            batch = torch.from_numpy(images)
+            return batch.contiguous(memory_format=torch.channels_last) if self._last else batch
+        out = self._pool.take()[: len(images)]
+        if self._last:
+            out = out.transpose(0, 3, 1, 2)
+        self._normalise(images, out)
+        return torch.from_numpy(out).to(self._dtype)
+
+
+class TorchFinish:
+    """Transform and normalise with torch, on any device.
+
+    Parameters
+    ----------
+    recipe, shape, choice
+        What was asked for; (C, H, W) of an image; the device.
+    """
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> None:
+        import torch
+
+        self._recipe, self._device = recipe, choice.device
+        self._dtype = getattr(torch, recipe.dtype)
+        self._format = torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
+        normalise = Normalise(recipe.mean, recipe.std, shape[0])
+        self._scale = torch.from_numpy(normalise.scale).to(self._device)
+        self._shift = torch.from_numpy(normalise.shift).to(self._device)
+
+    def __call__(self, images: Any, seed: int) -> Any:
+        """Return the finished batch of uint8 `images` (B, C, H, W), a tensor on the device or an array on the CPU."""
+        import torch
+
+        batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images)
+        if self._recipe.transform is not None:
+            kind = "cpu" if self._device.type == "xla" else self._device  # XLA has no generators of its own
+            generator = torch.Generator(kind).manual_seed(seed)
+            batch = self._recipe.transform(batch, generator)
+        if batch.dtype == torch.uint8 and self._dtype != torch.uint8:
+            batch = batch.to(torch.float32, memory_format=self._format).mul_(self._scale).add_(self._shift)
+        return batch.to(self._dtype).contiguous(memory_format=self._format)

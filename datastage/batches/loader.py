@@ -1,0 +1,313 @@
+"""The loop over epochs and batches, and what it remembers.
+
+Here: `Loader` (order, epochs, ranks, state, stats) and `Loaders`, the splits together.
+Not here: how a batch is made (`arrays`, `packed`), which device (`devices`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from datastage.batches import ranks
+from datastage.batches.augment import TRANSFORM, Draws, draw, random
+from datastage.batches.devices import Chooser
+from datastage.batches.finish import Recipe
+from datastage.batches.stats import Stats
+from datastage.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from datastage.batches.devices import Choice
+
+IGNORED = -100
+"""The label of padding: what torch's cross_entropy ignores by default."""
+
+
+class Epoch(Protocol):
+    """What makes the batches of one epoch."""
+
+    def __call__(self, start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+        """Return images and labels of the positions from `start` to before `stop`, on the device."""
+
+
+class Engine(Protocol):
+    """What holds the data, once a device is known."""
+
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Epoch:
+        """Begin an epoch of `samples`, in that order."""
+
+
+class Source(Protocol):
+    """A split: its labels, the size of its images, and the engine for a device."""
+
+    @property
+    def labels(self) -> NDArray[Any]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def aspect(self) -> float: ...
+
+    def open(self, choice: Choice, recipe: Recipe) -> Engine:
+        """Return the engine for this device."""
+
+    def where(self, choice: Choice) -> str:
+        """Say where the images are held."""
+
+
+class Loader:
+    """Batches ``(x, y)`` on the device, epoch after epoch.
+
+    Each ``iter()`` is the next epoch. Order and augmentation follow from the seed and the epoch alone, on every device.
+    Made by `datastage.loaders` and `datastage.feed`.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the classes, where they are known.
+    batch_size : int
+        Samples a batch, on each rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from datastage.batches import from_arrays
+    >>> images, labels = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
+    >>> (train,) = from_arrays({"train": (images, labels)}, batch_size=4, device="cpu")
+    >>> [tuple(x.shape) for x, y in train]
+    [(4, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8)]
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        recipe: Recipe,
+        chooser: Chooser,
+        *,
+        name: str,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        training: bool,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise SpecError(f"seed={seed!r}: a whole number from 0 up is needed.")
+        self.name, self.classes = name, classes
+        self._source, self._recipe, self._chooser = source, recipe, chooser
+        self._shuffle, self._drop_last, self._seed, self._training = shuffle, drop_last, seed, training
+        self._engine: Engine | None = None
+        self._next = (0, 0)  # the epoch and batch that the next iter() begins with
+        self._run = 0  # which iterator the state and the stats belong to: the latest
+        self._stats = Stats()
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch, on each rank."""
+        return self._recipe.batch_size
+
+    @property
+    def n_samples(self) -> int:
+        """Samples in an epoch, over all ranks."""
+        return len(self._source.labels)
+
+    def _steps(self) -> list[tuple[int, int]]:
+        drop = self._drop_last or (self._training and self._chooser.static)
+        return ranks.steps(self.n_samples, self.batch_size, drop_last=drop, world=ranks.world())
+
+    def __len__(self) -> int:
+        return len(self._steps())
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch, first = self._next
+        self._next = (epoch + 1, 0)
+        self._run += 1
+        self._stats = Stats(epoch=epoch)
+        self._at = (epoch, first)
+        return self._batches(epoch, first, self._run)
+
+    def _batches(self, epoch: int, first: int, run: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        asked = began = time.perf_counter()
+        steps = self._steps()
+        if not steps:
+            raise SpecError(
+                f"{self.name}: {self.n_samples:,} images give no whole batch of {self.batch_size:,}, "
+                "and what does not fill one is dropped.",
+                f"Next: batch_size={max(1, self.n_samples // ranks.world().size)} or smaller.",
+            )
+        choice = self._chooser()
+        if self._engine is None:
+            self._engine = self._source.open(choice, self._recipe)
+        samples = ranks.order(self.n_samples, shuffle=self._shuffle, seed=self._seed, epoch=epoch)
+        draws = draw(
+            self._recipe.augment,
+            samples,
+            size=self._source.size,
+            aspect=self._source.aspect,
+            seed=self._seed,
+            epoch=epoch,
+        )
+        make = self._engine.epoch(samples, draws)
+        seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * ranks.world().size)
+        seeds = seeds[ranks.world().rank :: ranks.world().size]
+        for i in range(first, len(steps)):
+            start, stop = steps[i]
+            x, y = make(start, stop, int(seeds[i]))
+            if self._chooser.static and stop - start < self.batch_size:
+                x, y = _padded(x, y, self.batch_size)
+            now = time.perf_counter()
+            if run == self._run:
+                last = i + 1 == len(steps)
+                self._at = (epoch + 1, 0) if last else (epoch, i + 1)
+                self._stats = replace(
+                    self._stats,
+                    images=self._stats.images + stop - start,
+                    batches=self._stats.batches + 1,
+                    seconds=now - began,
+                    waited_s=self._stats.waited_s + now - asked,
+                )
+            yield x, y
+            asked = time.perf_counter()
+            if run == self._run:
+                self._stats = replace(self._stats, seconds=asked - began)
+
+    @property
+    def stats(self) -> Stats:
+        """What the latest epoch delivered so far, and how long it kept the training waiting."""
+        return self._stats
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next ``iter()`` is."""
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise SpecError(f"set_epoch({epoch!r}): a whole number from 0 up is needed.")
+        self._next = self._at = (epoch, 0)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the latest iterator stands, as plain numbers; the middle of an epoch too.
+
+        A batch counts as done once it was given out.
+        """
+        epoch, batch = getattr(self, "_at", self._next)
+        world = ranks.world()
+        return {
+            "epoch": epoch,
+            "batch": batch,
+            "seed": self._seed,
+            "n_samples": self.n_samples,
+            "batch_size": self.batch_size,
+            "world_size": world.size,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken: the next ``iter()`` gives the batch after it.
+
+        Raises
+        ------
+        SpecError
+            If the state is of another seed, number of samples, batch size or number of processes: batches would differ.
+        """
+        mine = self.state_dict()
+        if set(state) != set(mine):
+            raise SpecError(f"This is not the state of a loader: it holds {', '.join(map(str, state)) or 'nothing'}.")
+        for key in ("seed", "n_samples", "batch_size", "world_size"):
+            if state[key] != mine[key]:
+                raise SpecError(
+                    f"The saved state has {key}={state[key]} and this loader has {key}={mine[key]}, "
+                    "so it cannot go on exactly there.",
+                    f"Next: make the loader with {key}={state[key]}, or start anew with set_epoch({state['epoch']}).",
+                )
+        self._next = self._at = (state["epoch"], state["batch"])
+
+    def explain(self) -> str:
+        """Say in one line what this loader does, and why."""
+        choice = self._chooser.made
+        where = "the device is chosen when the first batch is asked for"
+        if choice is not None:
+            where = f"on {choice.device} ({choice.why}), {self._source.where(choice)}"
+        recipe = self._recipe
+        said = [
+            f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}",
+            "shuffled" if self._shuffle else "in order",
+            str(recipe.augment) if recipe.augment else "not augmented",
+            f"{recipe.dtype}, {'not normalised' if recipe.dtype == 'uint8' else 'normalised'}, {recipe.memory_format}",
+            where,
+        ]
+        world = ranks.world()
+        if world.size > 1:
+            said.append(f"rank {world.rank} of {world.size}")
+        return "; ".join(said)
+
+    def __repr__(self) -> str:
+        return f"<Loader {self.explain()}>"
+
+
+def _padded(x: torch.Tensor, y: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fill a last batch up to `n` with zeros, labelled as to be ignored."""
+    import torch
+
+    more = n - len(y)
+    x = torch.cat([x, torch.zeros((more, *x.shape[1:]), dtype=x.dtype, device=x.device)])
+    return x, torch.cat([y, torch.full((more,), IGNORED, dtype=y.dtype, device=y.device)])
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The loaders of a dataset's splits. Unpacks into those that there are.
+
+    Attributes
+    ----------
+    train : Loader
+        Shuffled and augmented.
+    val, test : Loader or None
+        In order, as they are, to the last sample.
+    classes : tuple of str
+        Names of the classes, where they are known.
+    """
+
+    train: Loader
+    val: Loader | None = None
+    test: Loader | None = None
+    classes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Loader]:
+        return iter([loader for loader in (self.train, self.val, self.test) if loader is not None])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __str__(self) -> str:
+        return "\n".join(loader.explain() for loader in self)
+
+
+def build(
+    splits: dict[str, Source],
+    recipe: Recipe,
+    chooser: Chooser,
+    *,
+    shuffle: bool,
+    drop_last: bool,
+    seed: int,
+    classes: tuple[str, ...],
+) -> Loaders:
+    """Make the loaders: train as asked, val and test plain."""
+    plain = replace(recipe, augment=None, transform=None)
+    made = {
+        name: Loader(
+            source,
+            recipe if name == "train" else plain,
+            chooser,
+            name=name,
+            shuffle=shuffle and name == "train",
+            drop_last=drop_last and name == "train",
+            seed=seed,
+            training=name == "train",
+            classes=classes,
+        )
+        for name, source in splits.items()
+    }
+    return Loaders(made["train"], made.get("val"), made.get("test"), classes)

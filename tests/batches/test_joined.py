@@ -1,0 +1,244 @@
+import numpy as np
+import pytest
+
+from datastage.batches import Augment, from_arrays
+from datastage.errors import SpecError
+
+
+def digits(n=10, side=8, channels=3):
+    images = np.arange(n * side * side * channels, dtype=np.uint32).reshape(n, side, side, channels)
+    return (images % 251).astype(np.uint8), np.arange(n) % 10
+
+
+def loaders_of(n=10, **options):
+    return from_arrays({"train": digits(n)}, batch_size=4, device="cpu", **options)
+
+
+def test_every_sample_is_given_once_an_epoch():
+    (train,) = loaders_of(10)
+    assert sorted(int(label) for _, y in train for label in y) == list(range(10))
+
+
+def test_test_images_come_in_order_and_as_they_are():
+    images, labels = digits(10)
+    _, test = from_arrays(
+        {"train": (images, labels), "test": (images, labels)},
+        batch_size=4,
+        dtype="uint8",
+        device="cpu",
+        augment=Augment(crop=2, flip=True),
+        drop_last=True,
+    )
+    given = np.concatenate([x.numpy() for x, _ in test])
+    assert (given == images.transpose(0, 3, 1, 2)).all()
+
+
+def test_floats_are_what_torchvision_makes_of_the_images():
+    images, labels = digits(10)
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+    (train,) = from_arrays({"train": (images, labels)}, batch_size=10, mean=mean, std=std, shuffle=False, device="cpu")
+    expected = (images / 255 - mean) / std
+    ((x, _),) = train
+    np.testing.assert_allclose(x.numpy(), expected.transpose(0, 3, 1, 2), atol=2e-6)
+
+
+def test_the_same_seed_and_epoch_give_the_same_batches():
+    one, two = (loaders_of(40, augment=Augment(crop=2, flip=True), seed=3).train for _ in range(2))
+    list(one), two.set_epoch(1)
+    assert all((a[0] == b[0]).all() and (a[1] == b[1]).all() for a, b in zip(one, two, strict=True))
+
+
+def test_each_iteration_is_another_epoch():
+    (train,) = loaders_of(40)
+    first, second = ([int(v) for _, y in train for v in y] for _ in range(2))
+    assert first != second
+
+
+def test_a_batch_that_is_held_keeps_its_content():
+    (train,) = loaders_of(40)
+    held = [(x, x.clone()) for x, _ in train]
+    assert all((x == copy).all() for x, copy in held)
+
+
+def test_reuse_gives_the_same_memory_again_although_it_is_held():
+    (train,) = loaders_of(40, reuse=True)
+    held = [x for x, _ in train]
+    assert len({x.data_ptr() for x in held}) <= 2
+
+
+def test_resuming_in_the_middle_of_an_epoch_gives_the_same_batches_as_going_on():
+    options = {"augment": Augment(crop=2, flip=True), "seed": 5}
+    (train,) = loaders_of(40, **options)
+    list(train)
+    running = iter(train)
+    next(running), next(running)
+    state = train.state_dict()
+    (resumed,) = loaders_of(40, **options)
+    resumed.load_state_dict(state)
+    rest = list(running)
+    assert len(rest) == 8
+    assert all((a[0] == b[0]).all() and (a[1] == b[1]).all() for a, b in zip(rest, resumed, strict=True))
+
+
+def test_a_state_of_another_batch_size_is_refused():
+    state = {**loaders_of(10).train.state_dict(), "batch_size": 5}
+    with pytest.raises(SpecError, match="batch_size=5"):
+        loaders_of(10).train.load_state_dict(state)
+
+
+def test_a_share_set_aside_for_validation_is_not_trained_on():
+    train, val = loaders_of(10, val=0.2)
+    seen = [sorted(int(v) for _, y in part for v in y) for part in (train, val)]
+    assert len(seen[1]) == 2
+    assert sorted(seen[0] + seen[1]) == list(range(10))
+
+
+def test_validation_does_not_depend_on_the_seed():
+    one, two = (loaders_of(10, val=3, seed=seed).val for seed in (0, 1))
+    assert [y.tolist() for _, y in one] == [y.tolist() for _, y in two]
+
+
+def test_a_limit_takes_samples_from_all_over_the_set():
+    (train,) = loaders_of(1000, limit=100)
+    assert train.n_samples == 100
+    assert len({int(v) for _, y in train for v in y}) == 10
+
+
+def test_grey_images_get_one_channel():
+    (train,) = from_arrays({"train": (np.zeros((5, 8, 8), np.uint8), np.arange(5))}, batch_size=5, device="cpu")
+    assert next(iter(train))[0].shape == (5, 1, 8, 8)
+
+
+def test_rows_of_numbers_are_standardised():
+    rows = np.random.default_rng(0).normal(5, 2, (50, 4))
+    (train,) = from_arrays(
+        {"train": (rows, np.zeros(50, int))}, batch_size=50, mean=rows.mean(0), std=rows.std(0), device="cpu"
+    )
+    assert abs(next(iter(train))[0].mean()) < 1e-5
+
+
+def test_channels_last_has_the_same_values():
+    plain, last = (next(iter(loaders_of(memory_format=form).train))[0] for form in ("contiguous", "channels_last"))
+    assert last.is_contiguous(memory_format=__import__("torch").channels_last)
+    assert (plain == last).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_floats_are_near_the_wide_ones(dtype):
+    wide, narrow = (next(iter(loaders_of(dtype=d).train))[0] for d in ("float32", dtype))
+    assert str(narrow.dtype) == f"torch.{dtype}"
+    assert (wide - narrow.float()).abs().max() < 0.01
+
+
+def test_a_transform_gets_the_uint8_batch_and_a_generator_that_follows_from_seed_and_epoch():
+    drawn = []
+
+    def transform(batch, generator):
+        import torch
+
+        assert batch.dtype == torch.uint8
+        drawn.append(torch.rand(1, generator=generator).item())
+        return batch
+
+    for _ in range(2):
+        list(loaders_of(10, transform=transform).train)
+    assert drawn[:3] == drawn[3:]
+    assert len(set(drawn[:3])) == 3
+
+
+def test_the_test_split_is_left_out_when_0_is_asked_for():
+    made = from_arrays({"train": digits(), "test": digits()}, batch_size=4, test=0, device="cpu")
+    assert made.test is None
+    assert len(made) == 1
+
+
+def test_stats_count_what_was_given():
+    (train,) = loaders_of(10)
+    list(train)
+    assert (train.stats.images, train.stats.batches, train.stats.epoch) == (10, 3, 0)
+    assert 0 < train.stats.waited_s <= train.stats.seconds
+
+
+def test_a_broken_off_epoch_is_followed_by_the_next_one():
+    (train,) = loaders_of(40)
+    for _ in train:
+        break
+    list(train)
+    assert train.stats.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"dtype": "float64"}, "float64"),
+        ({"device": "gpu"}, "gpu"),
+        ({"seed": -1}, "seed=-1"),
+        ({"limit": 0}, "limit=0"),
+        ({"val": 1.5}, "val=1.5"),
+        ({"val": 10}, "val=10"),
+        ({"memory_format": "nhwc"}, "nhwc"),
+        ({"augment": "flip"}, "flip"),
+        ({"augment": Augment(crop=8)}, "crop=8"),
+        ({"mean": [0.1, 0.2]}, "mean has 2 values"),
+        ({"std": [0.1, 0.2, 0.0]}, "above 0"),
+        ({"transform": 3}, "transform=3"),
+    ],
+)
+def test_a_wrong_option_is_named(options, says):
+    with pytest.raises(SpecError, match=says):
+        from_arrays({"train": digits()}, **{"batch_size": 4, "device": "cpu", **options})
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        ((np.zeros((5, 8, 8, 3), np.uint8), np.zeros(4, int)), "5 images and 4 labels"),
+        ((np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0, int)), "no images"),
+        ((np.zeros((5, 8, 8, 3), np.float32), np.zeros(5, int)), "uint8"),
+        ((np.zeros((5, 3, 8, 8), np.uint8), np.zeros(5, int)), "channels first"),
+        ((np.zeros((5, 8, 8, 3), np.uint8), np.zeros((5, 10))), "argmax"),
+        ((np.zeros((5, 8, 8, 3), np.uint8), np.array(list("abcde"))), "numbers are needed"),
+        ((np.zeros((5,), np.uint8), np.zeros(5, int)), "shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told_what_would(pair, says):
+    with pytest.raises(SpecError, match=says):
+        from_arrays({"train": pair}, batch_size=4)
+
+
+def test_splits_of_different_sizes_are_refused():
+    with pytest.raises(SpecError, match="test"):
+        from_arrays({"train": digits(side=8), "test": digits(side=9)}, batch_size=4)
+
+
+def test_a_drop_that_leaves_no_batch_is_an_error_that_names_a_size():
+    (train,) = from_arrays({"train": digits(10)}, batch_size=64, drop_last=True, device="cpu")
+    with pytest.raises(SpecError, match="batch_size=10"):
+        list(train)
+
+
+def test_no_copy_is_made_of_images_whose_channels_lie_first_in_memory():
+    from datastage.batches.arrays import check_arrays
+
+    memory = np.zeros((5, 3, 8, 8), np.uint8)
+    images, _ = check_arrays("train", memory.transpose(0, 2, 3, 1), np.zeros(5, int))
+    assert np.shares_memory(images, memory)
+
+
+def test_the_device_is_said_once_for_all_splits():
+    said = []
+
+    class Reporter:
+        def phase(self, name, total_bytes): ...
+        def advance(self, n_bytes): ...
+        def ask(self, request): ...
+        def note(self, text):
+            said.append(text)
+
+    train, test = from_arrays({"train": digits(), "test": digits()}, batch_size=4, device="cpu", reporter=Reporter())
+    assert said == []
+    list(train), list(test)
+    assert len(said) == 1
+    assert said[0].startswith("Device    cpu")
