@@ -1,0 +1,187 @@
+"""The catalog: the datasets that datastage knows by name, and those that a user adds.
+
+Here: the table of entries, `get`, `catalog`, `register` and `load_catalog`; one file a family holds the entries.
+Not here: where their files are looked for (`sources.find`) and how they are staged (`staging`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import runpy
+from pathlib import Path
+
+from datastage.datasets import cifar, digits, iris, mnist
+from datastage.datasets.entry import Arrays, Augmentation, Converter, Download, Entry, File, Lookalike
+from datastage.errors import SpecError
+
+__all__ = [
+    "Arrays",
+    "Augmentation",
+    "Converter",
+    "Download",
+    "Entry",
+    "File",
+    "Lookalike",
+    "catalog",
+    "get",
+    "load_catalog",
+    "package_folders",
+    "register",
+]
+
+_BUILT_IN: tuple[Entry, ...] = (*cifar.ENTRIES, *mnist.ENTRIES, *digits.ENTRIES, *iris.ENTRIES)
+_entries: dict[str, Entry] = {entry.name: entry for entry in _BUILT_IN}
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def get(name: str) -> Entry:
+    """Return the entry of this name.
+
+    Raises
+    ------
+    SpecError
+        If there is none; says which names are near.
+
+    Examples
+    --------
+    >>> get("cifar10").title
+    'CIFAR-10'
+    >>> get("cifar-10")
+    Traceback (most recent call last):
+        ...
+    datastage.errors.SpecError: There is no dataset 'cifar-10'.
+      Did you mean cifar10?
+      Next: one of cifar10, cifar100, digits, fashion_mnist, iris, mnist; or a path, such as ./cifar-10.
+    """
+    if name in _entries:
+        return _entries[name]
+    plain = {_plain(known): known for known in _entries}
+    near = [plain[_plain(name)]] if _plain(name) in plain else []
+    near += [plain[key] for key in difflib.get_close_matches(_plain(name), plain, 2, 0.6) if plain[key] not in near]
+    hints = [f"Did you mean {' or '.join(near)}?"] if near else []
+    names = ", ".join(sorted(_entries))
+    raise SpecError(
+        f"There is no dataset {name!r}.", *hints, f"Next: one of {names}; or a path, such as ./{name}."
+    )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def catalog() -> tuple[Entry, ...]:
+    """Return every entry, those of datastage first, then those that were registered."""
+    return tuple(_entries.values())
+
+
+def register(entry: Entry) -> None:
+    """Add an entry to the catalog of this process.
+
+    Raises
+    ------
+    SpecError
+        If its name is taken by another entry, is no word (letters, digits, ``_`` and ``-``), or a path in it would
+        leave the staged folder. Registering the same entry again does nothing.
+    """
+    if not isinstance(entry, Entry):
+        raise SpecError(f"register() takes an Entry, not {type(entry).__name__}.", "Next: register(Entry(...)).")
+    if not _NAME.fullmatch(entry.name):
+        raise SpecError(
+            f"{entry.name!r} cannot be the name of a dataset.", "Next: letters, digits, _ and -, such as my_set."
+        )
+    known = _entries.get(entry.name)
+    if known == entry:
+        return
+    if known is not None:
+        raise SpecError(
+            f"The name {entry.name!r} is taken by {known.title}, which is not replaced.",
+            f"Next: give yours another name, such as my_{entry.name}.",
+        )
+    if not entry.files:
+        raise SpecError(f"The entry {entry.name!r} has no files.", "Next: name at least one File.")
+    for file in entry.files:
+        if file.path.startswith("/") or "\\" in file.path or {"", ".", ".."} & set(file.path.split("/")):
+            raise SpecError(
+                f"The entry {entry.name!r} has the file {file.path!r}, which would not lie in its folder.",
+                "Next: a relative path with forward slashes.",
+            )
+    _entries[entry.name] = entry
+
+
+def load_catalog(path: Path) -> tuple[Entry, ...]:
+    """Run a course's own file and register the entries that it makes.
+
+    Every `Entry` among the file's top-level names, in a list or tuple there, or registered by the file itself counts.
+
+    Parameters
+    ----------
+    path : Path
+        A Python file of the user's own. It is run.
+
+    Returns
+    -------
+    tuple of Entry
+        What the file added.
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read or run, or holds no entry.
+    """
+    before = set(_entries)
+    try:
+        values = runpy.run_path(str(path), run_name="datastage_catalog")
+    except SpecError:
+        raise
+    except OSError as error:
+        raise SpecError(f"The catalog {path} cannot be read: {error.strerror}.", "Next: look at its path.") from error
+    except Exception as error:
+        line = _line_in(path, error)
+        raise SpecError(
+            f"The catalog {path} stopped with {type(error).__name__}: {error}{line}.", "Next: mend that line."
+        ) from error
+    for value in values.values():
+        for entry in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(entry, Entry) and entry not in _BUILT_IN:
+                register(entry)
+    added = tuple(entry for name, entry in _entries.items() if name not in before)
+    ours = tuple(entry for value in values.values() if isinstance(value, Entry) for entry in (value,))
+    if not added and not ours:
+        raise SpecError(
+            f"The catalog {path} holds no entry.", 'Next: my_set = datastage.Entry(name="my_set", ...) in it.'
+        )
+    return added
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" (line {error.lineno})"
+    number, step = 0, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == str(path):
+            number = step.tb_lineno
+        step = step.tb_next
+    return f" (line {number})" if number else ""
+
+
+def package_folders(entry: Entry) -> tuple[Path, ...]:
+    """Return the folders of installed packages that may hold an entry's data; nothing is imported.
+
+    Examples
+    --------
+    >>> package_folders(get("cifar10"))
+    ()
+    """
+    from importlib.util import find_spec
+
+    folders = []
+    for place in entry.package_data:
+        package, _, rest = place.partition("/")
+        spec = find_spec(package)  # of a top-level package: this runs nothing of it
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(location) / rest
+            if folder.is_dir():
+                folders.append(folder)
+    return tuple(folders)

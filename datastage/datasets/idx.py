@@ -1,0 +1,76 @@
+"""Read and write idx files, the format of MNIST.
+
+Here: the header, the arrays, and a look at whether a file is one. Not here: which files make a dataset (`mnist`).
+
+The format is described on the MNIST home page [1]_: two zero bytes, a byte for the type of the values, a byte for the
+number of dimensions, each dimension as a big-endian 32-bit number, then the values in row-major order.
+
+.. [1] http://yann.lecun.com/exdb/mnist/
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_AGAIN = "Next: stage it again with refresh=True: the download was probably cut short."
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """Return the header of an idx file of bytes.
+
+    Examples
+    --------
+    >>> header((60000,)).hex()
+    '000008010000ea60'
+    """
+    return bytes([0, 0, 0x08, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def is_idx(head: bytes) -> bool:
+    """Say whether a file that begins with these four bytes may be an idx file."""
+    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _TYPES and 0 < head[3] < 8
+
+
+def read_idx(path: Path) -> NDArray[Any]:
+    """Read an idx file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, not compressed.
+
+    Returns
+    -------
+    ndarray
+        Of the file's own type and shape, in this machine's byte order. A copy that may be written to.
+
+    Raises
+    ------
+    IntegrityError
+        If it is not an idx file, or has more or fewer values than its header says.
+    """
+    import numpy as np
+
+    data = path.read_bytes()
+    if not is_idx(data):
+        raise IntegrityError(f"{path.name} is not an idx file.", _AGAIN)
+    dtype, n_dims = np.dtype(_TYPES[data[2]]), data[3]
+    if len(data) < 4 + 4 * n_dims:
+        raise IntegrityError(f"{path.name} ends within its header.", _AGAIN)
+    shape = struct.unpack_from(f">{n_dims}I", data, 4)
+    expected = dtype.itemsize
+    for n in shape:
+        expected *= n
+    if len(data) != 4 + 4 * n_dims + expected:
+        found = len(data) - 4 - 4 * n_dims
+        raise IntegrityError(f"{path.name} has {found:,} bytes of values; its header says {expected:,}.", _AGAIN)
+    values = np.frombuffer(data, dtype, offset=4 + 4 * n_dims).reshape(shape)
+    return values.astype(dtype.newbyteorder("="))

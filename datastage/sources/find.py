@@ -1,0 +1,1036 @@
+"""Find wanted files by their content, whatever the place calls them.
+
+Here: a bounded look through folders, archives in them, archives in those, and files that are one form of another; sizes
+first, then digests of what has the right size; and the names of what is near but cannot serve.
+Not here: which files a dataset wants (`datasets`), how an archive is read (`archives`), which places there are.
+
+What it costs (``benchmarks/find.py``, two shared cores, a warm local disk): 100,000 files of which none is wanted are
+looked through in about 0.4 s, and 100,000 pictures in 0.1 s, since a picture's size is never asked for. On a network
+disk a file costs about a millisecond, so the bound on seconds is reached first. Whatever has the right size is copied
+while it is hashed: its bytes pass once.
+"""
+
+from __future__ import annotations
+
+import bz2
+import fnmatch
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+from datastage import archives
+from datastage.errors import DatastageError, MissingDependencyError, PasswordError, StorageError
+from datastage.progress import SILENT, Reporter
+from datastage.reader import BytesReader, FileReader, Reader, as_file
+
+
+class Wanted(Protocol):
+    """A file to find: where it goes in the result, its size, and its md5 if one was published."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def md5(self) -> str | None: ...
+
+
+class Published(Protocol):
+    """A file as the network has it, usually an archive of wanted files."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int | None: ...
+
+
+class Converter(Protocol):
+    """What makes wanted files of another form of the same data."""
+
+    @property
+    def gives(self) -> tuple[str, ...]: ...
+    @property
+    def sizes(self) -> tuple[int, int]: ...
+
+    def fits(self, head: bytes) -> bool: ...
+    def convert(self, stream: BinaryIO, into: Path) -> tuple[str, ...] | str: ...
+
+
+class Lookalike(Protocol):
+    """What is near but cannot serve, and how to tell it."""
+
+    @property
+    def found(self) -> str: ...
+    @property
+    def needed(self) -> str: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def md5(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder, a file or a reader to look in, and what to call it.
+
+    Attributes
+    ----------
+    at : Path or Reader
+        Where to look.
+    called : str
+        For a person: ``'your input "cifar10"'``. Empty for the path itself.
+    """
+
+    at: Path | Reader
+    called: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far to look. Every number is for one place.
+
+    Attributes
+    ----------
+    entries : int
+        Files and folders looked at.
+    seconds : float
+        Wall time for going through folders; copying what was found is not counted.
+    depth : int
+        Folders below the place.
+    archive_bytes : int
+        Size of an archive that has to be unpacked from its beginning (tar.gz and the like). A zip may be of any size.
+    archive_seconds : float
+        Wall time for archives that turn out to hold nothing that is wanted.
+    nested : int
+        Archives within archives.
+    probes : int
+        Files without a telling suffix that are opened to see whether they are archives.
+    threads : int
+        Files copied and hashed at once. /kaggle/input gives one reader 120 to 240 MB/s and four 370 to 560.
+    avoid : tuple of Path
+        Folders never entered, such as a mounted Drive.
+    """
+
+    entries: int = 100_000
+    seconds: float = 5.0
+    depth: int = 12
+    archive_bytes: int = 2 << 30
+    archive_seconds: float = 20.0
+    nested: int = 3
+    probes: int = 100
+    threads: int = 4
+    avoid: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file that was found and written.
+
+    Attributes
+    ----------
+    size, crc32, md5
+        Of the bytes written.
+    came_from : str
+        Where it was, for a person: ``"data/cifar.zip > data_batch_1"``.
+    converted : bool
+        Whether it was made of another form of the same data, in that form's own order of rows.
+    """
+
+    size: int
+    crc32: int
+    md5: str
+    came_from: str = ""
+    converted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A place that was looked in.
+
+    Attributes
+    ----------
+    place : str
+        What it is called.
+    seen : str
+        What is there: ``"12 files"``.
+    bound_hit : bool
+        Whether there is more than was looked at.
+    seconds : float
+        Wall time.
+    names : tuple of str
+        The first names seen, for a person to recognise it by.
+    """
+
+    place: str
+    seen: str
+    bound_hit: bool = False
+    seconds: float = 0.0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decoy:
+    """A file of the right name and size, with other bytes."""
+
+    place: str
+    path: str
+    wanted: str
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What is near but cannot serve: two lines for a person.
+
+    Attributes
+    ----------
+    place : str
+        What the place is called.
+    needed : str
+        ``"the Python version:  data_batch_1 ... data_batch_5, test_batch"``.
+    found : str
+        ``"the Matlab version:  data_batch_1.mat ... test_batch.mat"``.
+    path : str
+        The file or folder that shows it.
+    """
+
+    place: str
+    needed: str
+    found: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What came of looking.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether all wanted files were found; they are then written, and otherwise nothing is.
+    where : str
+        The places that had them, for a person.
+    files : mapping of str to FoundFile
+        Every wanted path and what was written there; of an incomplete search, what was found of it.
+    missing : tuple of str
+        The wanted paths that were not found.
+    looked : tuple of Looked
+        The places, in order.
+    decoys : tuple of Decoy
+        Right name and size, wrong bytes.
+    near : tuple of Near
+        What is near; empty if the search is complete.
+    bound_hit : bool
+        Whether a bound ended it somewhere, so that there may be more.
+    """
+
+    complete: bool
+    where: str = ""
+    files: Mapping[str, FoundFile] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    looked: tuple[Looked, ...] = ()
+    decoys: tuple[Decoy, ...] = ()
+    near: tuple[Near, ...] = ()
+    bound_hit: bool = False
+
+
+def find(
+    places: Sequence[Place | Path | Reader],
+    wanted: Sequence[Wanted],
+    into: Path,
+    *,
+    converters: Sequence[Converter] = (),
+    lookalikes: Sequence[Lookalike] = (),
+    published: Sequence[Published] = (),
+    needed: str = "",
+    limits: Limits | None = None,
+    reporter: Reporter = SILENT,
+) -> Search:
+    """Look for wanted files in places, in order, and write what is found.
+
+    Parameters
+    ----------
+    places : sequence of Place, Path or Reader
+        Where to look. A later place is asked only for what the earlier ones did not have.
+    wanted : sequence
+        What to find: objects with `path`, `size` and `md5`. Without an md5, name and size must do.
+    into : Path
+        An existing empty folder. Afterwards it holds every wanted file under its path, or nothing.
+    converters : sequence
+        Other forms of the same data, asked for what the files themselves do not give.
+    lookalikes : sequence
+        What to name if it is met in place of what is wanted.
+    published : sequence
+        What the network calls it: objects with `name` and `size`, by which a download that was cut short is recognised.
+    needed : str
+        The wanted files as a person would tell them from other versions.
+    limits : Limits, optional
+        How far to look.
+    reporter : Reporter
+        Told the bytes that are copied.
+
+    Returns
+    -------
+    Search
+        What was found, where, and what was near.
+
+    Raises
+    ------
+    StorageError
+        If a found file cannot be written. A place that cannot be read is no error: it is named in `Search.looked`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import make_dataclass
+    >>> File = make_dataclass("File", ["path", "size", "md5"])
+    >>> with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as here:
+    ...     _ = Path(there, "renamed.bin").write_bytes(b"pixels")
+    ...     wanted = File("set/train", 6, hashlib.md5(b"pixels").hexdigest())
+    ...     found = find([Path(there)], [wanted], Path(here))
+    ...     print(found.complete, Path(here, "set/train").read_bytes())
+    True b'pixels'
+    """
+    hunt = _Hunt(wanted, into, converters, lookalikes, published, needed, limits or Limits(), reporter)
+    try:
+        with _writing():
+            hunt.scratch = Path(tempfile.mkdtemp(prefix=".find-", dir=into))
+        asked = [place if isinstance(place, Place) else Place(place) for place in places]
+        for place in asked:
+            if not hunt.missing:
+                break
+            hunt.look(place)
+        if hunt.missing and converters:
+            hunt.convert()
+        result = hunt.result()
+        if result.complete:
+            hunt.publish()
+        return result
+    finally:
+        hunt.close()
+
+
+# --- what a place holds ----------------------------------------------------------------------------------------------
+
+_ARCHIVES = frozenset(
+    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4", ".7z", ".rar", ".z")
+)
+# Never an archive nor a wanted file, unless one with that suffix is wanted: their sizes are not asked for, and that is
+# what makes a folder of a million pictures cheap.
+_MEDIA = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".svg", ".dcm", ".nii"),
+        *(".wav", ".mp3", ".flac", ".ogg", ".m4a", ".mp4", ".avi", ".mkv", ".mov", ".pdf", ".docx", ".pptx"),
+        *(".xml", ".html", ".md", ".py", ".ipynb", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".sh", ".js", ".css"),
+    )
+)
+_TABLES = frozenset([".csv", ".tsv", ".txt", ".data", ".tes", ".tra", ".dat"])
+_JUNK = frozenset(("__MACOSX", ".git", ".DS_Store", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"))
+_CHUNK = 1000  # entries taken from one folder before the next has its turn
+_NAMES_A_FOLDER = 40  # names kept of one folder, for telling what it is
+BLOCK_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class _Listing:
+    """What a walk through one place saw."""
+
+    place: Place
+    called: str
+    sized: dict[int, list[Path]] = field(default_factory=dict)
+    packed: list[tuple[int, Path]] = field(default_factory=list)
+    odd: list[tuple[int, Path]] = field(default_factory=list)
+    tables: list[tuple[int, Path]] = field(default_factory=list)
+    small: list[tuple[int, Path]] = field(default_factory=list)  # bears a wanted name, but is smaller
+    names: list[str] = field(default_factory=list)
+    n_files: int = 0
+    bound_hit: bool = False
+    trouble: str = ""
+    seconds: float = 0.0
+    archive_deadline: float = 0.0
+
+
+def _walk(place: Place, hunt: _Hunt) -> _Listing:
+    """Go through a place breadth first, within the bounds, and sort its files by what they may be."""
+    at = place.at
+    listing = _Listing(place, place.called or _called(at))
+    start = time.monotonic()
+    if not isinstance(at, Path):
+        listing.n_files = 1
+        listing.names.append(f"/{at.name}")
+        return listing
+    top = at.name
+    try:
+        if not at.is_dir():
+            _sort(listing, hunt, at, at.stat().st_size, f"/{top}")
+            listing.n_files = 1
+            return listing
+        limits = hunt.limits
+        avoid = {os.path.realpath(path) for path in limits.avoid}
+        been = {_inode(os.stat(at))}
+        turns: deque[tuple[Iterator[os.DirEntry[str]], str, int, list[int]]] = deque()
+        turns.append((os.scandir(at), f"/{top}/", 0, [0]))
+        n_entries = 0
+        while turns and not listing.bound_hit:
+            entries, shown, depth, kept = turns.popleft()
+            taken = 0
+            for entry in entries:
+                n_entries += 1
+                taken += 1
+                if n_entries > limits.entries or (
+                    n_entries % 256 == 0 and time.monotonic() - start > limits.seconds
+                ):
+                    listing.bound_hit = True
+                    break
+                name = entry.name
+                if name in _JUNK or name.startswith("._"):
+                    continue
+                try:
+                    if entry.is_dir():
+                        if depth >= limits.depth:
+                            listing.bound_hit = True
+                            continue
+                        inode = _inode(entry.stat())
+                        real = os.path.realpath(entry.path) if avoid else ""
+                        if inode in been or real in avoid:
+                            continue  # a link in a circle, or somewhere we were told not to go
+                        been.add(inode)
+                        turns.append((os.scandir(entry.path), f"{shown}{name}/", depth + 1, [0]))
+                        continue
+                    listing.n_files += 1
+                    kept[0] += 1
+                    if kept[0] <= _NAMES_A_FOLDER:
+                        listing.names.append(shown + name)
+                    suffix = os.path.splitext(name)[1].lower()
+                    if suffix in _MEDIA and suffix not in hunt.suffixes:
+                        continue
+                    if entry.is_file():
+                        _sort(listing, hunt, Path(entry.path), entry.stat().st_size, shown + name)
+                except OSError as error:
+                    listing.trouble = listing.trouble or str(error.strerror or error)
+                if taken >= _CHUNK:
+                    turns.append((entries, shown, depth, kept))
+                    break
+        for entries, *_ in turns:
+            cast(Any, entries).close()
+    except OSError as error:
+        listing.trouble = str(error.strerror or error)
+    listing.seconds = time.monotonic() - start
+    return listing
+
+
+def _inode(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_dev, stat.st_ino
+
+
+def _sort(listing: _Listing, hunt: _Hunt, path: Path, size: int, shown: str) -> None:
+    suffix = path.suffix.lower()
+    if size in hunt.sizes or size in hunt.told_by_size:
+        listing.sized.setdefault(size, []).append(path)
+    if suffix in _ARCHIVES:
+        listing.packed.append((size, path))
+        return
+    if suffix in _TABLES or not suffix:
+        for converter in hunt.converters:
+            if converter.sizes[0] <= size <= converter.sizes[1]:
+                listing.tables.append((size, path))
+                break
+    if suffix not in _TABLES and suffix not in _MEDIA and size not in hunt.sizes:
+        listing.odd.append((size, path))
+    if size < hunt.names.get(path.name, 0):
+        listing.small.append((size, path))
+
+
+def _called(at: Path | Reader) -> str:
+    return str(at) if isinstance(at, Path) else at.name
+
+
+# --- the search ------------------------------------------------------------------------------------------------------
+
+
+class _Hunt:
+    """One search: what is missing still, what was written, what was met."""
+
+    def __init__(
+        self,
+        wanted: Sequence[Wanted],
+        into: Path,
+        converters: Sequence[Converter],
+        lookalikes: Sequence[Lookalike],
+        published: Sequence[Published],
+        needed: str,
+        limits: Limits,
+        reporter: Reporter,
+    ) -> None:
+        self.wanted = {item.path: item for item in wanted}
+        self.missing = dict(self.wanted)
+        self.sizes = {item.size for item in wanted}
+        self.told_by_size = {size for like in lookalikes for size in like.sizes}
+        self.names = {_base(item.path): item.size for item in wanted}
+        self.suffixes = {os.path.splitext(item.path)[1].lower() for item in wanted} - {""}
+        self.into = into
+        self.scratch = into
+        self.converters = tuple(converters)
+        self.lookalikes = tuple(lookalikes)
+        self.published = tuple(published)
+        self.needed = needed or f"the files  {_names([_base(item.path) for item in wanted])}"
+        self.limits = limits
+        self.reporter = reporter
+        self.written: dict[str, tuple[Path, FoundFile]] = {}
+        self.listings: list[_Listing] = []
+        self.had: list[str] = []
+        self.decoys: list[Decoy] = []
+        self.near: list[Near] = []
+        self.refused: list[tuple[str, str, str]] = []  # place, path, what a converter said
+        self.converting = False
+        self._tables_in_archives = False
+        self._lock = threading.Lock()
+        self._serial = 0
+        self._debt = 0
+        self._announced = False
+        self._wrong_folders: set[Path] = set()
+
+    # One place after the other.
+
+    def look(self, place: Place) -> None:
+        listing = _walk(place, self)
+        self.listings.append(listing)
+        start = time.monotonic()
+        self._plain_files(listing)
+        if self.missing:
+            self._archives(listing)
+        listing.seconds += time.monotonic() - start
+
+    def convert(self) -> None:
+        """Go over the tables that were met, for what is missing still."""
+        self.converting = True
+        for listing in self.listings:
+            for _, path in sorted(listing.tables, key=lambda item: -item[0]):
+                if not self._convertible():
+                    return
+                try:
+                    with path.open("rb") as stream:
+                        self._offer_table(stream, listing, self._shown(listing, path))
+                except OSError as error:
+                    listing.trouble = listing.trouble or str(error.strerror or error)
+            if self._convertible() and self._tables_in_archives:
+                self._archives(listing)
+
+    def _convertible(self) -> list[Converter]:
+        return [one for one in self.converters if any(path in self.missing for path in one.gives)]
+
+    # Files as they lie there.
+
+    def _plain_files(self, listing: _Listing) -> None:
+        tried: set[Path] = set()
+        while True:
+            # One candidate a size in a round, small sizes in a round of their own before the others: MNIST and
+            # Fashion-MNIST have the same names and sizes, and 10 kB of labels tell which folder is worth reading.
+            by_size: dict[int, int] = {}
+            for item in self.missing.values():
+                by_size[item.size] = by_size.get(item.size, 0) + 1
+            batch: list[Path] = []
+            for size, count in sorted(by_size.items()):
+                left = [path for path in listing.sized.get(size, ()) if path not in tried]
+                left.sort(key=self._promise)
+                batch += left[:count]
+                if size > 1 << 20 and batch:
+                    continue
+            small = [path for path in batch if _size(path) < 1 << 20]
+            batch = small or batch
+            if not batch:
+                return
+            tried.update(batch)
+            if len(batch) == 1:
+                self._copy(listing, batch[0])
+            else:
+                with ThreadPoolExecutor(max_workers=min(self.limits.threads, len(batch))) as pool:
+                    for done in [pool.submit(self._copy, listing, path) for path in batch]:
+                        done.result()
+
+    def _promise(self, path: Path) -> tuple[bool, bool, int, str]:
+        return path.parent in self._wrong_folders, path.name not in self.names, len(path.parts), str(path)
+
+    def _copy(self, listing: _Listing, path: Path) -> None:
+        try:
+            size = path.stat().st_size
+            with path.open("rb", buffering=0) as stream:
+                good = self._offer(cast(BinaryIO, stream), listing, self._shown(listing, path), path.name, size)
+        except StorageError:
+            raise
+        except OSError as error:  # of reading: writing has its own type
+            listing.trouble = listing.trouble or str(error.strerror or error)
+            return
+        if not good:
+            with self._lock:
+                self._wrong_folders.add(path.parent)
+
+    # Archives, and what lies in them.
+
+    def _archives(self, listing: _Listing) -> None:
+        listing.archive_deadline = time.monotonic() + self.limits.archive_seconds
+        at = listing.place.at
+        if not isinstance(at, Path):
+            self._open(at, listing, at.name, 0)
+            return
+        sizes = {item.size for item in self.published}
+        packed = sorted(listing.packed, key=lambda item: (item[0] not in sizes, -item[0], str(item[1])))
+        odd = sorted(listing.odd, key=lambda item: (item[0] not in sizes, -item[0], str(item[1])))
+        for size, path in packed + odd[: self.limits.probes]:
+            if not self.missing:
+                return
+            if not size or not self._may_hold(size):
+                self._look_at_head(path, listing)
+                continue
+            try:
+                with FileReader(path) as reader:
+                    self._open(reader, listing, self._shown(listing, path), 0)
+            except StorageError:
+                raise
+            except OSError as error:
+                listing.trouble = listing.trouble or str(error.strerror or error)
+
+    def _may_hold(self, size: int) -> bool:
+        # Deflate packs a file to 1/1032 of its size at best; others do better on nothing but emptiness.
+        least = min([item.size for item in self.missing.values()], default=0)
+        return size * 1100 + 1024 >= min(least, min((one.sizes[0] for one in self._convertible()), default=least))
+
+    def _open(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
+        """Look into what may be an archive, or a compressed file."""
+        form = archives.sniff(reader)
+        if form is None:
+            self._not_an_archive(reader, listing, shown)
+            return
+        size = reader.size or 0
+        try:
+            if form in _SINGLE:
+                self._compressed(reader, form, listing, shown, depth)
+            elif form.startswith("tar.") and size > self.limits.archive_bytes:
+                listing.bound_hit = True
+            else:
+                self._members(reader, listing, shown, depth)
+        except StorageError:
+            raise
+        except MissingDependencyError as error:
+            self._is_near(listing, f"a {form} archive, which this machine cannot open ({error.args[0]})", shown)
+        except PasswordError:
+            self._is_near(listing, "an archive that is locked with a password", shown)
+        except (DatastageError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+            self._damaged(listing, shown, size, error)
+
+    def _members(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
+        for count, (member, stream) in enumerate(archives.iter_members(reader)):
+            if not self.missing:
+                return
+            if time.monotonic() > listing.archive_deadline or count > self.limits.entries:
+                listing.bound_hit = True
+                return
+            if stream is None or member.kind != "file":
+                continue
+            name, inside = _base(member.name), f"{shown} > {member.name}"
+            if name in _JUNK or name.startswith("._") or "__MACOSX" in member.name.split("/"):
+                continue
+            if len(listing.names) < 5000:
+                listing.names.append(f"/{_base(shown)}/{member.name}")
+            if member.size in self.sizes:
+                if any(item.size == member.size for item in self.missing.values()):
+                    before = time.monotonic()
+                    if self._offer(stream, listing, inside, name, member.size):
+                        listing.archive_deadline += time.monotonic() - before
+                continue
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in _ARCHIVES and depth < self.limits.nested and self._may_hold(member.size):
+                self._nested(stream, member.size, name, listing, inside, depth)
+            elif suffix in _TABLES and self._table_size(member.size):
+                self._offer_table(stream, listing, inside)
+
+    def _table_size(self, size: int) -> bool:
+        return any(one.sizes[0] <= size <= one.sizes[1] for one in self._convertible())
+
+    def _nested(self, stream: BinaryIO, size: int, name: str, listing: _Listing, shown: str, depth: int) -> None:
+        """Look into an archive that lies in an archive, from memory if it is small."""
+        if size <= 64 << 20:
+            self._open(BytesReader(stream.read(), name), listing, shown, depth + 1)
+            return
+        if size > self.limits.archive_bytes:
+            listing.bound_hit = True
+            return
+        held = self._new_file()
+        try:
+            with _writing(), held.open("wb") as out:
+                shutil.copyfileobj(stream, out, BLOCK_BYTES)
+            with FileReader(held) as reader:
+                self._open(reader, listing, shown, depth + 1)
+        finally:
+            held.unlink(missing_ok=True)
+
+    def _compressed(self, reader: Reader, form: str, listing: _Listing, shown: str, depth: int) -> None:
+        """Look at one compressed file: a wanted one, a table, or an archive packed again."""
+        packed = as_file(reader)
+        if form == "gz":
+            # The last four bytes of a gzip are its length unpacked: most that cannot fit are told without unpacking.
+            length = int.from_bytes(reader.read_at(max(0, (reader.size or 4) - 4), 4), "little")
+        else:
+            length = -1
+        with _decompressor(form, packed) as stream:
+            name = _base(shown)
+            name = name[: name.rfind(".")] if "." in name else name
+            head = stream.read(1024)
+            whole = cast(BinaryIO, _Rejoined(head, stream))
+            if length in self.sizes or (length < 0 and not self._table_head(head)):
+                if any(item.size == length for item in self.missing.values()) or length < 0:
+                    self._offer(whole, listing, shown, name, length)
+                return
+            if depth < self.limits.nested and archives.sniff(BytesReader(head)) is not None:
+                self._nested(whole, max(length, reader.size or 0), name, listing, shown, depth)
+                return
+            if self._table_head(head):
+                self._offer_table(whole, listing, shown)
+
+    def _table_head(self, head: bytes) -> bool:
+        return any(one.fits(head) for one in self._convertible())
+
+    # What is offered is taken or refused.
+
+    def _offer(self, stream: BinaryIO, listing: _Listing, shown: str, name: str, size: int) -> bool:
+        """Write a file while hashing it; keep it if it is a wanted one. Reading errors go up as they are."""
+        self._announce()
+        out_path = self._new_file()
+        md5, crc, total = hashlib.md5(usedforsecurity=False), 0, 0
+        most = size if size >= 0 else max(self.sizes)
+        try:
+            with _writing():
+                out = out_path.open("wb", buffering=0)
+            with out:
+                while block := stream.read(min(BLOCK_BYTES, most + 1 - total)):
+                    with _writing():
+                        _write_all(out, block)
+                    md5.update(block)
+                    crc = zlib.crc32(block, crc)
+                    total += len(block)
+                    self._advance(len(block))
+                    if total > most:
+                        break
+            taken = self._claim(out_path, FoundFile(total, crc, md5.hexdigest(), shown), name, listing)
+        except BaseException:
+            self._owe(total)
+            out_path.unlink(missing_ok=True)
+            raise
+        if not taken:
+            self._owe(total)
+            out_path.unlink(missing_ok=True)
+        return taken
+
+    def _claim(self, at: Path, made: FoundFile, name: str, listing: _Listing) -> bool:
+        taken = False
+        with self._lock:
+            for item in [item for item in self.missing.values() if item.size == made.size]:
+                if item.md5 == made.md5 or (item.md5 is None and _base(item.path) == name):
+                    if taken:  # the same content under two wanted names
+                        with _writing():
+                            at = Path(shutil.copyfile(at, self._new_file(locked=True)))
+                    del self.missing[item.path]
+                    self.written[item.path] = (at, made)
+                    taken = True
+            if taken:
+                if listing.called not in self.had:
+                    self.had.append(listing.called)
+                return True
+            known = any(item.md5 == made.md5 for item in self.wanted.values())
+            if known:
+                return True  # a second copy of one that we have
+            for item in self.wanted.values():
+                if item.size == made.size and _base(item.path) == name:
+                    self.decoys.append(Decoy(listing.called, made.came_from, item.path, made.md5))
+                    break
+            for like in self.lookalikes:
+                if made.md5 in like.md5:
+                    self._is_near(listing, like.found, made.came_from, like.needed)
+        return False
+
+    def _offer_table(self, stream: BinaryIO, listing: _Listing, shown: str) -> None:
+        """Let the converters try a table; in the first pass only note that there is one."""
+        if not self.converting:
+            self._tables_in_archives = True
+            return
+        head = stream.read(65536)
+        for converter in self._convertible():
+            if not converter.fits(head):
+                continue
+            self._announce()
+            with _writing():
+                made = Path(tempfile.mkdtemp(prefix="table-", dir=self.scratch))
+                outcome = converter.convert(cast(BinaryIO, _Rejoined(head, stream)), made)
+            if isinstance(outcome, str):
+                shutil.rmtree(made, ignore_errors=True)
+                self.refused.append((listing.called, shown, outcome))
+                return  # the stream is spent
+            for path in outcome:
+                if self.missing.pop(path, None) is None:
+                    continue  # found as it was published
+                size, crc, md5 = _hash(made / path)
+                self._advance(size)
+                self.written[path] = (made / path, FoundFile(size, crc, md5, shown, converted=True))
+            if listing.called not in self.had:
+                self.had.append(listing.called)
+            return
+
+    # What is near.
+
+    def _is_near(self, listing: _Listing, found: str, path: str, needed: str = "") -> None:
+        near = Near(listing.called, needed or self.needed, found, path)
+        if all((one.place, one.found) != (near.place, near.found) for one in self.near):
+            self.near.append(near)
+
+    def _resembles(self, shown: str) -> Published | None:
+        """Say which published file this may once have been, by its name."""
+        name = re.sub(r"[\s_]*(\(\d+\)|copy|kopie|copie)", "", _base(shown).lower()).replace("_", "-")
+        for item in self.published:
+            if name == item.name.lower() or name.removesuffix(".gz") == item.name.lower().removesuffix(".gz"):
+                return item
+        return None
+
+    def _damaged(self, listing: _Listing, shown: str, size: int, error: Exception) -> None:
+        whole = self._resembles(shown)
+        if whole is None and len(self.published) == 1 and self._like_a_name(shown):
+            whole = self.published[0]
+        if whole is not None and whole.size and size < whole.size:
+            self._is_near(listing, f"{_mb(size)}: the download was cut short", shown, _mb(whole.size))
+        elif whole is not None or self._like_a_name(shown):
+            self._is_near(listing, "a damaged archive: it ends too early or its own checks fail", shown)
+        else:
+            listing.trouble = listing.trouble or f"{_base(shown)} is damaged"
+
+    def _like_a_name(self, shown: str) -> bool:
+        stems = {re.split(r"[.\d_-]", item.name.lower())[0] for item in self.published} - {""}
+        return any(len(stem) > 3 and stem in shown.lower() for stem in stems)
+
+    def _look_at_head(self, path: Path, listing: _Listing) -> None:
+        try:
+            with FileReader(path) as reader:
+                self._not_an_archive(reader, listing, self._shown(listing, path))
+        except OSError as error:
+            listing.trouble = listing.trouble or str(error.strerror or error)
+
+    def _not_an_archive(self, reader: Reader, listing: _Listing, shown: str) -> None:
+        name = _base(shown)
+        if not (self._resembles(shown) or os.path.splitext(name)[1].lower() in _ARCHIVES or name in self.names):
+            return
+        what = archives.not_data(reader.read_at(0, 1024), name)
+        whole = self._resembles(shown)
+        if what:
+            why = ": the site asked you to sign in" if "sign-in" in what else ""
+            self._is_near(listing, f"{what}, not the file{why}", shown)
+        elif whole is not None and whole.size and (reader.size or 0) < whole.size:
+            self._is_near(listing, f"{_mb(reader.size or 0)}: the download was cut short", shown, _mb(whole.size))
+
+    def _name_what_is_near(self) -> None:
+        for listing in self.listings:
+            for size, path in listing.small:
+                whole = self.names[path.name]
+                # "train" and "test" are anybody's; a name with a number in it is not
+                if re.search(r"[\d_-]", path.name) and size and size > whole // 1000:
+                    self._is_near(
+                        listing, f"{_mb(size)}: the download was cut short", self._shown(listing, path), _mb(whole)
+                    )
+                else:
+                    self._look_at_head(path, listing)
+            for like in self.lookalikes:
+                if not like.names:
+                    continue
+                pattern = re.compile("|".join(fnmatch.translate(name) for name in like.names))
+                for shown in listing.names:
+                    if pattern.match(shown.lower()):
+                        self._is_near(listing, like.found, shown, like.needed)
+                        break
+            for like in self.lookalikes:
+                for size in like.sizes:
+                    for path in listing.sized.get(size, ()):
+                        self._is_near(listing, like.found, self._shown(listing, path), like.needed)
+        for place, shown, refusal in self.refused:
+            listing = next(one for one in self.listings if one.called == place)
+            self._is_near(listing, refusal, shown)
+
+    # Small things.
+
+    def _shown(self, listing: _Listing, path: Path) -> str:
+        at = listing.place.at
+        if isinstance(at, Path) and path != at:
+            return path.relative_to(at).as_posix()
+        return path.name
+
+    def _new_file(self, locked: bool = False) -> Path:
+        if locked:
+            self._serial += 1
+        else:
+            with self._lock:
+                self._serial += 1
+        return self.scratch / str(self._serial)
+
+    def _announce(self) -> None:
+        with self._lock:
+            if self._announced:
+                return
+            self._announced = True
+        self.reporter.phase("copying and checking", sum(item.size for item in self.missing.values()))
+
+    def _advance(self, n_bytes: int) -> None:
+        with self._lock:  # bytes of a file that was refused are taken off those that follow
+            paid = min(self._debt, n_bytes)
+            self._debt -= paid
+        if n_bytes > paid:
+            self.reporter.advance(n_bytes - paid)
+
+    def _owe(self, n_bytes: int) -> None:
+        with self._lock:
+            self._debt += n_bytes
+
+    def result(self) -> Search:
+        complete = not self.missing
+        if not complete:
+            self._name_what_is_near()
+        looked = tuple(_looked(listing) for listing in self.listings)
+        return Search(
+            complete=complete,
+            where=_and(self.had),
+            files={path: made for path, (_, made) in sorted(self.written.items())},
+            missing=tuple(self.missing),
+            looked=looked,
+            decoys=tuple(self.decoys),
+            near=() if complete else tuple(self.near),
+            bound_hit=any(one.bound_hit for one in looked),
+        )
+
+    def publish(self) -> None:
+        with _writing():
+            for path, (at, _) in self.written.items():
+                target = self.into / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(at, target)
+
+    def close(self) -> None:
+        if self.scratch != self.into:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+_SINGLE = ("gz", "bz2", "xz", "zst", "lz4")
+
+
+def _decompressor(form: str, packed: io.BufferedReader) -> BinaryIO:
+    opened: Mapping[str, Callable[[Any], Any]] = {
+        "gz": lambda file: gzip.GzipFile(fileobj=file),
+        "bz2": bz2.BZ2File,
+        "xz": lzma.LZMAFile,
+    }
+    if form not in opened:
+        raise MissingDependencyError(f"a single {form} file is not looked into")
+    return cast(BinaryIO, opened[form](packed))
+
+
+class _Rejoined(io.RawIOBase):
+    """A stream whose first bytes were already read."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            return self._rest.read(size)
+        if size < 0:
+            head, self._head = self._head, b""
+            return head + self._rest.read()
+        piece, self._head = self._head[:size], self._head[size:]
+        return piece
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except DatastageError:
+        raise
+    except OSError as error:
+        raise StorageError.of(error, "writing the files") from error
+
+
+def _write_all(out: io.FileIO, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[out.write(view) :]
+
+
+def _hash(path: Path) -> tuple[int, int, str]:
+    md5, crc, size = hashlib.md5(usedforsecurity=False), 0, 0
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(BLOCK_BYTES):
+            md5.update(block)
+            crc = zlib.crc32(block, crc)
+            size += len(block)
+    return size, crc, md5.hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _base(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _mb(size: int) -> str:
+    for unit, n_bytes in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= n_bytes:
+            return f"{size / n_bytes:.0f} {unit}" if size >= 10 * n_bytes else f"{size / n_bytes:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _looked(listing: _Listing) -> Looked:
+    if listing.trouble and not listing.n_files:
+        seen = f"it could not be read: {listing.trouble}"
+    elif not listing.n_files:
+        seen = "nothing"
+    else:
+        more = "more than " if listing.bound_hit else ""
+        seen = f"{more}{listing.n_files:,} {'file' if listing.n_files == 1 else 'files'}"
+        if listing.trouble:
+            seen += f" ({listing.trouble})"
+    names = tuple(name.split("/", 2)[-1] for name in listing.names[:5])
+    return Looked(listing.called, seen, listing.bound_hit, listing.seconds, names)
