@@ -1,6 +1,6 @@
 """The one protocol through which work reports itself, and the reporter that says nothing.
 
-Here: what a reporter is. Not here: anything that prints (`show`).
+Here: what a reporter is, and sizes as a person reads them. Not here: anything that prints (`show`).
 """
 
 from __future__ import annotations
@@ -63,3 +63,22 @@ class Silent:
 
 
 SILENT = Silent()
+
+
+def human_bytes(n: int | float) -> str:
+    """Return a number of bytes as a person reads it, in powers of ten.
+
+    Examples
+    --------
+    >>> human_bytes(170_498_071), human_bytes(1_203_000_000), human_bytes(999_999), human_bytes(1)
+    ('170 MB', '1.2 GB', '1 MB', '1 byte')
+    """
+    if n < 1000:
+        return f"{n:.0f} byte{'' if round(n) == 1 else 's'}"
+    value = float(n)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            break
+    text = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+    return f"{text.removesuffix('.0')} {unit}"

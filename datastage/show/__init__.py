@@ -1,0 +1,11 @@
+"""What a person sees: bars, lines, cards and setup cells. Only this package and `cli` print.
+
+Here: `pick`, which chooses how to show work where we are, and the lines for what was staged.
+Not here: what is said when nothing worked (`sources.person`), and every decision.
+"""
+
+from datastage.progress import human_bytes as size_text
+from datastage.show.lines import printable, staged_lines
+from datastage.show.reporters import Shown, pick
+
+__all__ = ["Shown", "pick", "printable", "size_text", "staged_lines"]

@@ -1,0 +1,368 @@
+"""The lines that stay when work is done: what was found, copied, left out, what is inside, where it is, what is next.
+
+Here: words for plain values, and the lines of a receipt. Not here: when a line is written (`reporters`), what is said
+when nothing worked (`sources.person`).
+
+The words are a person's: file, folder, copy, ready. A line has 88 columns, but for a path that needs more.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import textwrap
+import unicodedata
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.progress import human_bytes
+
+if TYPE_CHECKING:
+    from datastage.place import Staged
+    from datastage.runtime import Runtime
+
+WIDTH = 88
+_LABEL = 10
+_IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+_PARTS = frozenset(("train", "val", "valid", "validation", "test"))
+_OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
+_OF_WINDOWS = ("Thumbs.db", "desktop.ini")
+
+
+# --- words for plain values
+
+
+def printable(text: str) -> str:
+    r"""Return `text` as one line that cannot steer a terminal: a file's name may hold anything.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it; never less than a second.
+
+    Examples
+    --------
+    >>> duration(0.2), duration(44.2), duration(125), duration(4000)
+    ('1 s', '44 s', '2 min 5 s', '1 h 6 min')
+    """
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(50013, "file"), counted(1, "folder")
+    ('50,013 files', '1 folder')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def shortened(names: Sequence[str], width: int) -> str:
+    """Return a list of names in at most `width` columns: the first ones and the last.
+
+    Examples
+    --------
+    >>> shortened(["airplane", "automobile", "bird", "cat", "deer", "dog", "truck"], 45)
+    'airplane, automobile, bird, cat, ... truck'
+    """
+    names = [printable(name) for name in names]
+    whole = ", ".join(names)
+    if len(names) <= 5 and len(whole) <= width:
+        return whole
+    for first in (4, 3, 2, 1):
+        if len(names) > first + 1 and len(text := f"{', '.join(names[:first])}, ... {names[-1]}") <= width:
+            return text
+    return whole if len(whole) <= width else f"{whole[: max(0, width - 4)].rstrip(' ,')} ..."
+
+
+def when(then: datetime.datetime, now: datetime.datetime) -> str:
+    """Return a moment as a person says it.
+
+    Examples
+    --------
+    >>> noon = datetime.datetime(2026, 11, 21, 12, 0)
+    >>> when(noon, noon), when(noon - datetime.timedelta(days=1), noon), when(datetime.datetime(2026, 3, 5, 9, 7), noon)
+    ('today at 12:00', 'yesterday at 12:00', 'on 5 March 2026')
+    """
+    days = (now.date() - then.date()).days
+    if days in (0, 1):
+        return f"{('today', 'yesterday')[days]} at {then:%H:%M}"
+    return f"on {then.day} {then:%B} {then.year}"
+
+
+# --- what is inside
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a folder holds, counted.
+
+    Attributes
+    ----------
+    n_files : int
+        All files, or the images where there are images.
+    kind : str
+        ``"image"`` or ``"file"``.
+    n_folders : int
+        Folders that hold them directly.
+    names : tuple of str
+        The class folders where there are such; else the files, if they are few.
+    """
+
+    n_files: int
+    kind: str
+    n_folders: int
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = counted(self.n_files, self.kind)
+        return f"{text} in {counted(self.n_folders, 'folder')}" if self.n_folders > 1 else text
+
+
+def look_inside(paths: Iterable[str]) -> Inside:
+    """Count what a list of relative paths holds.
+
+    Examples
+    --------
+    >>> inside = look_inside(["cat/1.png", "dog/1.png", "dog/2.png"])
+    >>> str(inside), inside.names
+    ('3 images in 2 folders', ('cat', 'dog'))
+    """
+    paths = list(paths)
+    images = [path for path in paths if os.path.splitext(path)[1].lower() in _IMAGES]
+    if not images:
+        folders = {path.rpartition("/")[0] for path in paths}
+        return Inside(len(paths), "file", len(folders), tuple(sorted(paths)) if len(paths) <= 5 else ())
+    folders = {path.rpartition("/")[0] for path in images}
+    classes = set()
+    for folder in folders:
+        first, _, rest = folder.partition("/")
+        classes.add(rest if first.lower() in _PARTS and rest else folder)
+    names = tuple(sorted(classes, key=str.lower))
+    flat = all(name and "/" not in name for name in names)
+    return Inside(len(images), "image", len(classes) if flat else len(folders), names if flat else ())
+
+
+# --- the lines of a receipt
+
+
+def staged_lines(staged: Staged, here: Runtime) -> list[str]:
+    """Return the lines for what was staged, or for what was ready already.
+
+    Parameters
+    ----------
+    staged : Staged
+        The result.
+    here : Runtime
+        Where we are: how long the folder stays differs.
+
+    Returns
+    -------
+    list of str
+        After "Found", which was said when it was found: what was copied, left out, what is inside and where; how long
+        that stays; and what to do next. Three lines where there was nothing to do.
+    """
+    receipt = staged.receipt
+    inside = _inside_of(staged)
+    name = "path" if here.in_notebook else None
+    following = next_line(receipt, inside, path=str(staged), name=name)
+    if receipt.get("reused"):
+        return ready_lines(
+            receipt, inside, path=str(staged), following=following, now=_now(), is_unchanged=_is_unchanged(receipt)
+        )
+    stays = stays_line(here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt))
+    return [*receipt_lines(receipt, inside, path=str(staged)), "", stays, following]
+
+
+def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: str) -> list[str]:
+    """Return the labelled lines of a receipt: ``Copied``, ``Left out``, ``Inside``, ``Folder``."""
+    lines = _labelled("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
+    if left_out := receipt.get("left_out"):
+        lines += _labelled("Left out", left_out_text(left_out))
+    if inside is not None and not receipt.get("entry") and not receipt.get("single"):
+        text = str(inside)
+        if inside.names:
+            text += f": {shortened(inside.names, WIDTH - _LABEL - len(text) - 2)}"
+        lines += _labelled("Inside", text)
+    if encoding := receipt.get("encoding"):
+        lines += _labelled("Names", f"were read as {encoding}; look whether they are right")
+    lines += _labelled("File" if receipt.get("single") else "Folder", printable(path))
+    if stripped := receipt.get("stripped"):
+        outer = f'(the outer folder "{printable(stripped)}" was taken off)'
+        if len(lines[-1]) + 3 + len(outer) <= WIDTH:
+            lines[-1] += f"   {outer}"
+        else:
+            lines.append(" " * _LABEL + outer)
+    return lines
+
+
+def ready_lines(
+    receipt: Mapping[str, Any],
+    inside: Inside | None,
+    *,
+    path: str,
+    following: str,
+    now: datetime.datetime,
+    is_unchanged: bool,
+) -> list[str]:
+    """Return the three lines of a second run, which had nothing to do."""
+    what = _title(receipt) or (str(inside) if inside is not None and not receipt.get("single") else "")
+    verb = "Found" if receipt.get("in_place") else "Copied from"
+    moment = receipt.get("staged_at")
+    said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
+    source = f"{verb} {'where it lies' if receipt.get('in_place') else origin(receipt)}{said}"
+    unchanged = "; the file there is unchanged" if is_unchanged else ""
+    return [
+        f"Ready: {printable(path)}{f', {what}' if what else ''}.",
+        f"{source}{unchanged}. Nothing to do.",
+        following,
+    ]
+
+
+def left_out_text(left_out: Mapping[str, int]) -> str:
+    """Say what was left out of an archive, and whose habit it is.
+
+    Examples
+    --------
+    >>> left_out_text({"__MACOSX": 50_000, ".DS_Store": 13})
+    '50,013 hidden files that a Mac adds (__MACOSX, .DS_Store)'
+    """
+    kinds = [kind for kind, n in left_out.items() if n]
+    mac = any(kind in _OF_A_MAC for kind in kinds)
+    windows = any(kind in _OF_WINDOWS for kind in kinds)
+    total = sum(left_out.values())
+    listed = printable(", ".join(kinds))
+    if not all(kind in (*_OF_A_MAC, *_OF_WINDOWS) for kind in kinds):
+        return f"{counted(total, 'file')} that are not data ({listed})"
+    who = "a Mac and Windows add" if mac and windows else "a Mac adds" if mac else "Windows adds"
+    return f"{counted(total, 'hidden file')} that {who} ({listed})"
+
+
+def origin(receipt: Mapping[str, Any]) -> str:
+    """Say where the data came from: ``your Drive``, ``your input "cifar10"``, a host, a file."""
+    place = str(receipt.get("place") or receipt.get("spec") or "")
+    if place.startswith("drive:"):
+        return "your Drive"
+    if "://" in place:
+        return urllib.parse.urlsplit(place).hostname or place
+    return printable(place if len(place) <= 40 else f"...{place[-37:]}")
+
+
+def stays_line(platform: str, *, disk_outlives_machine: bool, from_input: bool) -> str:
+    """Say how long the folder stays, and what that means for next time."""
+    if platform == "kaggle" and from_input:
+        return "Ready for this session. Nothing to click next time: the input stays attached."
+    if platform in ("colab", "kaggle"):
+        return f"Ready for this session. {platform.title()} empties its disk afterwards: run the same line next time."
+    if platform == "slurm" and not disk_outlives_machine:
+        return "Ready for this job. The disk is emptied afterwards: keep the same line in the next job."
+    if not disk_outlives_machine:
+        return "Ready for this session. The disk is emptied afterwards: run the same line next time."
+    return "Ready, and it stays here: next time the same line has nothing to do."
+
+
+def next_line(receipt: Mapping[str, Any], inside: Inside | None, *, path: str, name: str | None) -> str:
+    """Return the line of code that comes next.
+
+    Parameters
+    ----------
+    receipt : mapping
+        What was staged.
+    inside : Inside or None
+        What it holds, where that is known.
+    path : str
+        Where it is.
+    name : str or None
+        The variable that holds the path; None where the path is written out, as after the command.
+    """
+    shown = name or repr(path)
+    if receipt.get("single"):
+        if path.lower().endswith(".csv"):
+            return f"Next:  table = pandas.read_csv({shown})"
+        return f"Next:  file = open({shown}, 'rb')"
+    if receipt.get("entry") or (inside is not None and inside.kind == "image"):
+        batch_size = 512 if receipt.get("entry") else 256
+        return f"Next:  train, test = datastage.loaders({shown}, batch_size={batch_size})"
+    return f"Next:  files = sorted({shown}.iterdir())" if name else f"Next:  ls {shown}"
+
+
+def _how(receipt: Mapping[str, Any]) -> str:
+    if receipt.get("in_place"):
+        return "where it lies: nothing was copied"
+    seconds = float(receipt.get("seconds") or 0)
+    n_bytes = int(receipt.get("n_bytes") or 0)
+    rate = f" ({human_bytes(n_bytes / seconds)}/s)" if seconds >= 1 and n_bytes else ""
+    if receipt.get("published"):
+        return f"{human_bytes(n_bytes)} in {duration(seconds)}; every file is the published one"
+    if receipt.get("format"):
+        return f"and unpacked in {duration(seconds)}{rate}; every file was checked"
+    return f"{human_bytes(n_bytes)} in {duration(seconds)}{rate}"
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    body = textwrap.wrap(text, WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False) or [""]
+    if len(body) > 1 and label in ("Folder", "File"):
+        body = [text]  # a path stays one line, to be copied
+    return [f"{label:<{_LABEL}}{body[0]}", *(" " * _LABEL + line for line in body[1:])]
+
+
+def _from_input(receipt: Mapping[str, Any]) -> bool:
+    return str(receipt.get("place", "")).startswith("your input")
+
+
+def _title(receipt: Mapping[str, Any]) -> str:
+    match = re.match(r"(.+?) in ", str(receipt.get("seen", "")))
+    return match.group(1) if receipt.get("entry") and match else ""
+
+
+# --- looks at the disk and the clock
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now().astimezone()
+
+
+def _inside_of(staged: Staged) -> Inside | None:
+    """Count what was staged from its list of files; what is used in place has none, and is not walked."""
+    from datastage import place
+    from datastage.errors import IntegrityError
+
+    receipt = staged.receipt
+    if receipt.get("entry") or receipt.get("single") or receipt.get("in_place"):
+        return None
+    try:
+        return look_inside(file.path for file in place.read_files(staged.path, receipt))
+    except IntegrityError:
+        return None
+
+
+def _is_unchanged(receipt: Mapping[str, Any]) -> bool:
+    """Tell whether the file could be looked at: that it has not changed is why the receipt was good."""
+    source = receipt.get("source_path")
+    try:
+        return bool(source and receipt.get("identity") and not receipt.get("in_place") and Path(source).stat())
+    except OSError:
+        return False

@@ -1,0 +1,319 @@
+"""Bars and lines while work is done: for a notebook, a terminal, a log, or not at all.
+
+Here: what a running phase looks like and how often it is drawn. Not here: the words for what was staged (`lines`).
+
+A bar vanishes when its phase ends; notes stay as lines and stand alone in a log. In a notebook lines go to standard
+output, where a cell's output is read; elsewhere to standard error, since a command's standard output is its result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import shutil
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+
+from datastage.progress import SILENT, Reporter, UploadRequest, human_bytes
+from datastage.show.lines import duration, printable
+
+if TYPE_CHECKING:
+    from datastage.runtime import Runtime
+
+DRAW_EVERY_S = 0.2
+LOG_EVERY_S = 30.0
+# A rate measured over less than this is noise, and time left computed from it jumps.
+_RATE_AFTER_S = 1.0
+
+
+def pick(progress: bool | Literal["auto"], runtime: Runtime, *, command: bool = False) -> Reporter:
+    """Choose the reporter that suits where we are.
+
+    Parameters
+    ----------
+    progress : bool or "auto"
+        False says nothing. ``"auto"`` is silent in all but the first of several processes that work together; True
+        speaks in each of them.
+    runtime : Runtime
+        Where we are.
+    command : bool
+        Whether the `datastage` command asks, whose standard output is its result, in a notebook too.
+
+    Returns
+    -------
+    Reporter
+        Silent, or a `Shown`, which must be closed when the work has ended.
+    """
+    if progress is False or (progress == "auto" and getattr(runtime, "rank", 0) != 0):
+        return SILENT
+    in_notebook = runtime.in_notebook and not command
+    stream = sys.stdout if in_notebook else sys.stderr
+    if in_notebook and not runtime.is_batch and (area := NotebookArea.make()) is not None:
+        return Shown(stream, area)
+    if not in_notebook and stream is not None and stream.isatty():
+        return Shown(stream, TerminalLine(stream))
+    return Shown(stream, None)
+
+
+def phase_text(done_bytes: int, total_bytes: int | None, seconds: float) -> str:
+    """Return what a bar says.
+
+    Examples
+    --------
+    >>> phase_text(744_000_000, 1_200_000_000, 24.0)
+    '62 %, 744 MB of 1.2 GB, 31 MB/s, 15 s left'
+    >>> phase_text(744_000_000, None, 24.0)
+    '744 MB, 31 MB/s'
+    """
+    # More than was announced: the size was of the archive, or a guess. Then no share is better than a false one.
+    total = total_bytes if total_bytes and done_bytes <= total_bytes else None
+    parts = [f"{human_bytes(done_bytes)} of {human_bytes(total)}" if total else human_bytes(done_bytes)]
+    if total:
+        parts.insert(0, f"{100 * done_bytes // total} %")
+    if seconds >= _RATE_AFTER_S and done_bytes:
+        parts.append(f"{human_bytes(done_bytes / seconds)}/s")
+        if total and done_bytes < total:
+            parts.append(f"{duration((total - done_bytes) * seconds / done_bytes)} left")
+    return ", ".join(parts)
+
+
+class Surface(Protocol):
+    """A place where one bar can be drawn and taken away."""
+
+    def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None: ...
+    def clear(self) -> None: ...
+
+
+class Shown:
+    """A reporter that shows work: a bar where there is a surface for one, else a line every half minute.
+
+    Every method may be called from any thread and does no more than write a line.
+
+    Parameters
+    ----------
+    stream : text stream or None
+        Where lines go. None, as under ``pythonw``, shows nothing.
+    surface : Surface or None
+        Where the bar is drawn; None in a log.
+    clock : callable
+        Seconds that only grow.
+    log_every_s : float
+        How often a log is told that the work goes on.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None,
+        surface: Surface | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        log_every_s: float = LOG_EVERY_S,
+    ) -> None:
+        self._stream = stream
+        self._surface = surface
+        self._clock = clock
+        self._log_every_s = log_every_s
+        self._lock = threading.Lock()
+        self._name = ""
+        self._total: int | None = None
+        self._done = 0
+        self._began = 0.0
+        self._drawn = 0.0
+        self._ended = threading.Event()
+        self._pulse: threading.Thread | None = None
+
+    def phase(self, name: str, total_bytes: int | None) -> None:
+        """Begin a phase: a new bar takes the place of the last one."""
+        with self._lock:
+            self._name, self._total, self._done = name, total_bytes, 0
+            self._began = self._clock()
+            self._drawn = self._began
+            if self._surface is None:
+                self._start_pulse()
+            else:
+                self._draw()
+
+    def advance(self, n_bytes: int) -> None:
+        """Count bytes; the bar is drawn a few times a second, however often this is called."""
+        with self._lock:
+            self._done += n_bytes
+            if self._surface is not None and self._name:
+                now = self._clock()
+                if now - self._drawn >= DRAW_EVERY_S:
+                    self._drawn = now
+                    self._draw()
+
+    def note(self, text: str) -> None:
+        """Write a line that stays. The phase has said what it had to say: its bar is taken away."""
+        with self._lock:
+            self._clear()
+            for line in text.split("\n"):
+                self._write(printable(line))
+
+    def ask(self, request: UploadRequest) -> Path | None:
+        """Ask nobody: there is no widget here."""
+        return None
+
+    def close(self) -> None:
+        """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""
+        self._ended.set()
+        with self._lock:
+            self._clear()
+            self._name = ""
+
+    # --- drawing; the lock is held
+
+    def _draw(self) -> None:
+        assert self._surface is not None
+        text = phase_text(self._done, self._total, self._clock() - self._began)
+        # Showing progress must never end the work: a pipe may be closed, a front end gone.
+        with contextlib.suppress(Exception):
+            self._surface.draw(printable(self._name), text, self._done, self._total)
+
+    def _clear(self) -> None:
+        if self._surface is not None:
+            with contextlib.suppress(Exception):
+                self._surface.clear()
+
+    def _write(self, line: str) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(f"{line}\n")
+            stream.flush()
+
+    # --- a log
+
+    def _start_pulse(self) -> None:
+        """Say every half minute that the work goes on, also when no bytes move: nobody should take it for dead."""
+        self._ended.clear()
+        if self._pulse is None or not self._pulse.is_alive():
+            self._pulse = threading.Thread(target=self._beat, name="datastage-log", daemon=True)
+            self._pulse.start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._log_every_s):
+            with self._lock:
+                if self._name:
+                    text = phase_text(self._done, self._total, self._clock() - self._began)
+                    self._write(f"{printable(self._name)}: {text}")
+
+
+class TerminalLine:
+    """One line at the bottom of a terminal, written over and over.
+
+    Plain text and a carriage return: it needs no library, and is what Colab's ``!`` lines and every terminal show.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._width = 0
+
+    def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Write the line over the one before."""
+        columns = max(20, shutil.get_terminal_size().columns) - 1
+        line = f"{name}: {text}"
+        if len(line) > columns:
+            line = text  # the numbers say more than the name
+        line = line[:columns]
+        self._stream.write(f"\r{line.ljust(self._width)}")
+        self._stream.flush()
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Write spaces over the line, and go back to its beginning."""
+        if self._width:
+            self._stream.write(f"\r{' ' * self._width}\r")
+            self._stream.flush()
+            self._width = 0
+
+
+class NotebookArea:
+    """A bar in a notebook cell's output, which leaves nothing behind, in a saved notebook either.
+
+    tqdm's bar where the front end has widgets, else one made of HTML. Both sit in one display area of ours, since a
+    widget that is closed leaves its text form in the saved notebook (ipywidgets), and an area can be emptied.
+    """
+
+    def __init__(self, display: Callable[..., Any]) -> None:
+        self._display = display
+        self._handle: Any = None
+        self._bar: Any = None
+
+    @classmethod
+    def make(cls) -> NotebookArea | None:
+        """Return an area if this process is a notebook's kernel; IPython is asked only if it is loaded already."""
+        if "IPython" not in sys.modules:
+            return None
+        try:
+            from IPython import get_ipython
+            from IPython.display import display
+        except ImportError:
+            return None
+        return cls(display) if getattr(get_ipython(), "kernel", None) is not None else None
+
+    def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Show the bar, or bring it up to date."""
+        if self._bar is None and self._handle is None:
+            self._bar = _tqdm_bar(total_bytes)
+            first = self._bar.container if self._bar is not None else _html_bar(name, text, done_bytes, total_bytes)
+            self._handle = self._display(first, display_id=True)
+        if self._bar is None:
+            self._handle.update(_html_bar(name, text, done_bytes, total_bytes))
+            return
+        bar = self._bar
+        if total_bytes != bar.total:
+            bar.reset(total_bytes)
+        bar.n = done_bytes
+        bar.set_description_str(f"{name}: {text}")
+
+    def clear(self) -> None:
+        """Empty the area."""
+        bar, handle = self._bar, self._handle
+        self._bar = self._handle = None
+        if bar is not None:
+            bar.close()
+        if handle is not None:
+            handle.update(_Nothing())
+
+
+class _Html:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return ""
+
+
+class _Nothing(_Html):
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Html:
+    share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
+    return _Html(f"<div><progress{share}></progress> {html.escape(f'{name}: {text}')}</div>")
+
+
+def _tqdm_bar(total_bytes: int | None) -> Any:
+    """Return tqdm's notebook bar, not yet shown; None where tqdm or the widgets are missing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm warns of missing widgets; then there is a plain bar
+            from tqdm.auto import tqdm
+
+            bar = tqdm(total=total_bytes, bar_format="{bar} {desc}", leave=False, display=False)
+    except Exception:  # tqdm absent, its terminal form (which knows no display=), or widgets that do not fit
+        return None
+    return bar if hasattr(bar, "container") else None

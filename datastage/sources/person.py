@@ -1,0 +1,383 @@
+"""The last link of every chain: a person. What to say when no place had the data, click by click for where we are.
+
+Here: the words. Pure but for one question, whether there is internet, and that only where the caller does not say.
+Not here: which places were tried (`staging`), what looks like the data and is not (`find`), printing (`show`, `cli`).
+
+Every text fits 14 lines of 88 columns, says what happened and that it is nobody's fault, gives the easiest way first,
+and ends with the next step. It uses a person's words; the attempts, hashes and all, are carried by the error.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import urllib.parse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from datastage.errors import Attempt, UnavailableError
+from datastage.progress import human_bytes
+
+if TYPE_CHECKING:
+    from datastage.runtime import Runtime
+
+WIDTH = 88
+MAX_LINES = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What is wanted, in plain facts.
+
+    Attributes
+    ----------
+    title : str
+        What a person calls it: ``"CIFAR-10"``, or a file's name.
+    file_name : str
+        The file that a person would download: ``"cifar-10-python.tar.gz"``.
+    size : int or None
+        Its bytes; of all files together where there are several.
+    url : str or None
+        Where a browser gets it, secrets removed.
+    search : str or None
+        What to type into Kaggle's search.
+    shows : str or None
+        What the files in a right result are called.
+    spec : str
+        What the user wrote, secrets removed.
+    more : tuple of str
+        Where a browser gets the further files, where one is not enough.
+    """
+
+    title: str
+    file_name: str
+    size: int | None
+    url: str | None
+    search: str | None
+    shows: str | None
+    spec: str
+    more: tuple[str, ...] = ()
+
+
+class Near(Protocol):
+    """Something found that resembles what is wanted, and cannot serve (`find.Near`)."""
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def needed(self) -> str: ...
+    @property
+    def found(self) -> str: ...
+
+
+def ask_a_person(
+    need: Need,
+    runtime: Runtime,
+    attempts: Sequence[Attempt],
+    *,
+    near: Sequence[Near] = (),
+    inputs: Sequence[str] | None = None,
+    offline: bool | None = None,
+) -> UnavailableError:
+    """Make the error that tells a person how to put the data where it will be found.
+
+    Parameters
+    ----------
+    need : Need
+        What is wanted.
+    runtime : Runtime
+        Where we are: each place has its own clicks.
+    attempts : sequence of Attempt
+        Every place that was tried; carried by the error.
+    near : sequence of Near
+        What was found that resembles it; the first one is named.
+    inputs : sequence of str, optional
+        The titles of the notebook's inputs on Kaggle; read from `attempts` if None.
+    offline : bool, optional
+        Whether the internet is off; asked for the host of ``need.url`` if None.
+
+    Returns
+    -------
+    UnavailableError
+        With the whole text, the next step as its last line, and with `attempts`.
+    """
+    if offline is None:
+        offline = _is_offline(need)
+    if inputs is None:
+        inputs = _inputs(attempts)
+    if need.search is None and need.shows is None:
+        text = _unnamed(need, runtime, attempts, offline)
+    elif near:
+        text = _wrong_file(need, runtime, near[0])
+    elif runtime.platform == "kaggle":
+        text = _kaggle(need, runtime, attempts, inputs, offline)
+    else:
+        text = _elsewhere(need, runtime, attempts, offline)
+    *body, last = _lines(text)
+    return UnavailableError("\n".join(body), last, attempts=attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The parts of a text: each a list of lines; `steps` are numbered when it is laid out."""
+
+    opening: list[str]
+    steps: list[list[str]]
+    closing: list[str]
+    next: str
+
+
+def _lines(text: _Text) -> list[str]:
+    """Lay a text out, with blank lines between its parts as far as the lines allow."""
+    numbered = []
+    for number, (first, *rest) in enumerate(text.steps, 1):
+        numbered.append(f" {number}. {first}" if len(text.steps) > 1 else f"    {first}")
+        indent = max(0, min(4, WIDTH - max(map(len, rest), default=0)))  # an address may be long
+        numbered += [" " * indent + line for line in rest]
+    parts = [part for part in (text.opening, numbered, [*text.closing, text.next]) if part]
+    room = MAX_LINES - sum(map(len, parts))
+    lines: list[str] = []
+    for part in parts:
+        if lines and room > 0:
+            lines.append("")
+            room -= 1
+        lines += part
+    return lines
+
+
+# --- facts
+
+
+def _is_offline(need: Need) -> bool:
+    from datastage import runtime
+
+    return runtime.is_offline(urllib.parse.urlsplit(need.url or "").hostname or "pypi.org")
+
+
+def _inputs(attempts: Iterable[Attempt]) -> tuple[str, ...]:
+    found = (re.match(r'your input "(.+)"$', attempt.place) for attempt in attempts)
+    return tuple(dict.fromkeys(match.group(1) for match in found if match))
+
+
+def _why(attempts: Sequence[Attempt], offline: bool) -> str:
+    """Say in one sentence why nothing could be downloaded."""
+    if offline:
+        return "The internet is off here, so it cannot be downloaded from inside."
+    hosts = list(dict.fromkeys(a.place for a in attempts if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", a.place)))
+    if len(hosts) == 1:
+        return f"It could not be downloaded from {hosts[0]} just now."
+    if hosts:
+        return f"It could not be downloaded: {len(hosts)} addresses were tried, and none gave it."
+    return "It could not be downloaded just now."
+
+
+# --- pieces of text
+
+
+def _wrap(text: str, width: int = WIDTH) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _step(text: str, *more: str) -> list[str]:
+    return [*_wrap(text, WIDTH - 4), *more]
+
+
+def _clip(text: str, width: int) -> str:
+    """Return `text` as one line of at most so many columns."""
+    text = re.sub(r"\s*[\r\n]\s*", " ", text).strip()
+    return text if len(text) <= width else text[: width - 3].rstrip(" ,;:") + "..."
+
+
+def _size(need: Need) -> str:
+    return f" ({human_bytes(need.size)})" if need.size else ""
+
+
+def _download(need: Need, lead: str = "Download", tail: str = "to your own computer") -> list[str]:
+    """Give the step that gets the file with a browser, on a computer that has internet."""
+    if need.more:
+        what, as_is = f"these {1 + len(need.more)} files", "as they are"
+    else:
+        what, as_is = "this file", "as it is"
+    lead = f"{lead} {what}{_size(need)} {tail}, {as_is}:"
+    return _step(lead, *_address(need))
+
+
+def _address(need: Need) -> list[str]:
+    return [need.url or need.file_name, *need.more]
+
+
+def _line_to_run(need: Need, runtime: Runtime, where: str) -> str:
+    """Return the line that takes the file from `where`: in Python, or as the command where no kernel is."""
+    if runtime.in_kernel:
+        return f'Next:  path = datastage.stage("{need.spec}", fallbacks=["{where}"])'
+    bang = "!" if runtime.platform in ("colab", "kaggle") else ""
+    return f"Next:  {bang}datastage stage {need.spec} --fallback {where}"
+
+
+def _brought(need: Need) -> str:
+    """Return the name under which a person brings it: the file, or one folder for several."""
+    return re.sub(r"\W+", "-", need.spec) if need.more else need.file_name
+
+
+# --- Kaggle
+
+
+def _kaggle(need: Need, runtime: Runtime, attempts: Sequence[Attempt], inputs: Sequence[str], offline: bool) -> _Text:
+    last = "Next: run this cell again. No restart is needed."
+    if runtime.is_batch:
+        opening = f"{need.title} is not in this notebook yet. "
+        opening += "The internet is off here, and nothing" if offline else f"{_why(attempts, offline)} Nothing"
+        opening += " can be added while it runs by itself; you can add it in the editor."
+        add = 'Open the editor. In the right-hand panel, under "Input", press "Add Input".'
+        last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
+    else:
+        opening = f"{need.title} is not in this notebook yet. {_why(attempts, offline)}"
+        if offline:
+            opening = opening.removesuffix(".") + "; you can add it by hand in a few minutes."
+        else:
+            opening += " You can add it by hand in a few minutes."
+        add = 'In the right-hand panel, under "Input", press "Add Input".'
+    steps = [[add]]
+    if need.search:
+        shows = f"Press + beside a result whose files are called {need.shows}" if need.shows else ""
+        search = [f"Search for:  {need.search}", *_wrap(_clip(shows, WIDTH - 4) if need.more else shows, WIDTH - 4)]
+        steps = [[add, *search]] if need.more else [[add], search]
+    upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
+    steps.append([*_download(need, "Nothing fits? Download" if need.search else "Download"), upload])
+    closing = [_looked(need.title, inputs)]
+    if offline:
+        closing.append("(With a verified phone you can instead turn on Settings > Internet.)")
+    return _Text(_wrap(opening, 82), steps, closing, last)
+
+
+def _looked(title: str, inputs: Sequence[str]) -> str:
+    if not inputs:
+        return "Looked in: this notebook has no inputs yet. Any name or folder will do."
+    many = len(inputs) > 1
+    count = f"your {len(inputs)} input{'s' if many else ''}"
+    tail = f"{title} is not in {'them' if many else 'it'}."
+    free = " Any name or folder will do."
+    names = ", ".join(inputs)
+    if len(f"Looked in: {count} ({names}). {tail}{free}") > WIDTH:
+        free = ""
+    room = WIDTH - len(f"Looked in: {count} (). {tail}")
+    return f"Looked in: {count} ({_clip(names, room)}). {tail}{free}"
+
+
+# --- something else was found
+
+
+def _wrong_file(need: Need, runtime: Runtime, near: Near) -> _Text:
+    found = _clip(near.place[:1].upper() + near.place[1:], 40)
+    opening = _wrap(f"{found} was found, but it does not hold the file that is needed.")
+    opening += ["", f"   needed   {_clip(near.needed, WIDTH - 12)}", f"   found    {_clip(near.found, WIDTH - 12)}", ""]
+    side = "The download page offers both side by side. " if "version" in near.found else ""
+    on_kaggle = runtime.platform == "kaggle"
+    opening.append(f"{side}{'Your upload does' if on_kaggle else 'What is there does'} no harm and can stay.")
+    right = "Download the right ones" if need.more else "Download the right one"
+    steps = [[f"{right}{_size(need)}:", *_address(need)]]
+    if on_kaggle:
+        steps.append(['In the right-hand panel: "Input" > "Upload" > New Dataset, any title, "Create".'])
+        last = "Next: when Kaggle has finished with the upload, run this cell again."
+        if runtime.is_batch:
+            last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
+        return _Text(opening, steps, [], last)
+    bring, last = _bring(need, runtime)
+    return _Text(opening, [*steps, bring], [], last)
+
+
+# --- Colab, Jupyter, a terminal, a cluster
+
+
+def _elsewhere(need: Need, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
+    opening = f"{need.title} is not on this machine yet. {_why(attempts, offline)}"
+    if runtime.platform == "slurm":
+        return _cluster(need, opening)
+    if runtime.platform == "colab" or runtime.in_notebook:
+        opening += " You did nothing wrong, and can bring it by hand."
+        bring, last = _bring(need, runtime)
+        return _Text(_wrap(opening, 82), [_download(need), bring], [], last)
+    opening += " You did nothing wrong, and can bring it by hand."
+    bring, last = _bring(need, runtime)
+    download = _download(need, tail="with a browser, here or elsewhere")
+    return _Text(_wrap(opening, 82), [download, bring], [], last)
+
+
+def _bring(need: Need, runtime: Runtime) -> tuple[list[str], str]:
+    """Return the step that puts the downloaded file where it is found, and the line to run then."""
+    name = _brought(need)
+    them = f"Put them in a folder called {name}, and that" if need.more else "Put it"
+    if runtime.platform == "colab" and runtime.in_kernel:
+        stay = [
+            f'{them} into My Drive, at drive.google.com: "New" > "File upload". It stays there.',
+            '(For this session: folder icon in the left bar > upload, and "./" for "drive:" below.)',
+        ]
+        if need.more:
+            stay = _wrap(stay[0].replace("File upload", "Folder upload"), WIDTH - 4)
+        return stay, _line_to_run(need, runtime, f"drive:{name}")
+    if runtime.platform == "colab":
+        step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if need.more else ''}."
+        return [step], _line_to_run(need, runtime, f"./{name}")
+    if runtime.in_notebook:
+        where = f"into a new folder {name} beside this notebook" if need.more else "to the folder of this notebook"
+        them = "them" if need.more else "it"
+        step = f"In the list of files on the left, press the upload arrow; bring {them} {where}."
+        return _step(step), _line_to_run(need, runtime, f"./{name}")
+    return [
+        f"Put {'them' if need.more else 'it'} into a folder of your choice, and say which, for example:",
+        "export DATASTAGE_PATH=~/data",
+    ], "Next: submit the job again." if runtime.platform == "slurm" else "Next: run the same line again."
+
+
+def _cluster(need: Need, opening: str) -> _Text:
+    opening += " On many clusters only the login node has internet."
+    names = "FILES" if need.more else need.file_name
+    steps = [
+        ["On the login node, once:", f"datastage stage {need.spec} --root ~/data"],
+        [*_download(need, "No internet there? Download"), f"then:  scp {names} CLUSTER:data/"],
+        ["In the script of the job, before the line that failed:", "export DATASTAGE_PATH=~/data"],
+    ]
+    return _Text(_wrap(opening, 82), steps, [], "Next: submit the job again.")
+
+
+# --- a file or an address that no catalog knows
+
+
+def _unnamed(need: Need, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
+    tried = [attempt for attempt in attempts if attempt.failure]
+    opening = [_clip(f"{need.title} could not be had.", WIDTH)]
+    if offline:
+        opening = _wrap(f"{_clip(need.title, 60)} could not be had: the internet is off here.")
+    if tried:
+        count = "1 place was" if len(tried) == 1 else f"{len(tried)} places were"
+        opening += [f"{count} tried:", ""]
+    for attempt in tried[:3]:
+        opening += [f"   {_clip(attempt.place, WIDTH - 3)}", f"      {_clip(attempt.failure or '', WIDTH - 6)}"]
+    if len(tried) > 3:
+        opening.append(f"   and {len(tried) - 3} more")
+    if offline and runtime.platform == "kaggle" and need.url:
+        title = re.sub(r"[^a-z0-9]+", "-", need.file_name.split(".")[0].lower()).strip("-") or "my-data"
+        title = title if len(title) >= 6 else f"{title}-data"  # Kaggle takes titles of 6 characters and more
+        steps = [
+            ["Download it to your own computer, as it is, from the address above."],
+            [
+                'In the right-hand panel: "Input" > "Upload" > New Dataset, with this title:',
+                f'{title}     then "Create"; wait until it is done.',
+            ],
+        ]
+        closing = ["(With a verified phone you can instead turn on Settings > Internet.)"]
+        return _Text(opening, steps, closing, f'Next:  path = datastage.stage("kaggle:{title}")')
+    steps = [[_clip(step, WIDTH - 4)] for step in _advice(tried)]
+    last = "Next: look at the spelling, then run the same line again."
+    if offline:
+        last = "Next: run the same line again when this machine has internet."
+    elif not tried or any(step[0].startswith("Next: ") for step in steps):
+        last = next((step[0] for step in steps if step[0].startswith("Next: ")), last)
+        steps = [step for step in steps if step[0] != last]
+    steps = [step for step in steps if not step[0].startswith("Next: ")]
+    return _Text(opening, steps[:2], [], last)
+
+
+def _advice(attempts: Iterable[Attempt]) -> list[str]:
+    return list(dict.fromkeys(step for attempt in attempts for step in attempt.remedy))

@@ -1,0 +1,227 @@
+"""The words for what was staged: the screens of the design, line for line."""
+
+import datetime
+
+import pytest
+
+from datastage.show.lines import (
+    WIDTH,
+    counted,
+    duration,
+    left_out_text,
+    look_inside,
+    next_line,
+    origin,
+    printable,
+    ready_lines,
+    receipt_lines,
+    shortened,
+    stays_line,
+    when,
+)
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PATHS = [f"{name}/{n}.png" for name in CLASSES for n in range(5000)]
+DRIVE_ZIP = {
+    "spec": "drive:Colab Notebooks/datasets.zip",
+    "place": "drive:Colab Notebooks/datasets.zip",
+    "seen": "datasets.zip, 1.2 GB, in My Drive > Colab Notebooks",
+    "seconds": 44.0,
+    "format": "zip",
+    "n_files": 50_000,
+    "n_bytes": 1_188_000_000,
+    "left_out": {"__MACOSX": 50_000, ".DS_Store": 13},
+    "stripped": "datasets",
+    "entry": None,
+    "staged_at": "2026-11-21T14:02:00+00:00",
+}
+CIFAR10 = {
+    "spec": "cifar10",
+    "place": 'your input "cifar10"',
+    "seen": 'CIFAR-10 in your input "cifar10"',
+    "seconds": 1.0,
+    "format": None,
+    "published": True,
+    "n_files": 8,
+    "n_bytes": 186_000_000,
+    "left_out": {},
+    "entry": "cifar10",
+}
+NOW = datetime.datetime(2026, 11, 21, 15, 0, tzinfo=datetime.UTC)
+
+
+def test_a_zip_from_drive_reads_like_the_first_screen():
+    inside = look_inside(PATHS)
+
+    lines = receipt_lines(DRIVE_ZIP, inside, path="/content/staged/datasets-3f9a")
+
+    assert lines == [
+        "Copied    and unpacked in 44 s (27 MB/s); every file was checked",
+        "Left out  50,013 hidden files that a Mac adds (__MACOSX, .DS_Store)",
+        "Inside    50,000 images in 10 folders: airplane, automobile, bird, cat, ... truck",
+        'Folder    /content/staged/datasets-3f9a   (the outer folder "datasets" was taken off)',
+    ]
+
+
+def test_an_entry_from_an_input_reads_like_the_last_screen():
+    lines = receipt_lines(CIFAR10, None, path="/kaggle/temp/staged/cifar10")
+
+    assert lines == [
+        "Copied    186 MB in 1 s; every file is the published one",
+        "Folder    /kaggle/temp/staged/cifar10",
+    ]
+
+
+def test_a_second_run_says_three_lines():
+    following = next_line(DRIVE_ZIP, look_inside(PATHS), path="/content/staged/datasets-3f9a", name="path")
+
+    lines = ready_lines(
+        DRIVE_ZIP,
+        look_inside(PATHS),
+        path="/content/staged/datasets-3f9a",
+        following=following,
+        now=NOW,
+        is_unchanged=True,
+    )
+
+    assert lines == [
+        "Ready: /content/staged/datasets-3f9a, 50,000 images in 10 folders.",
+        "Copied from your Drive today at 14:02; the file there is unchanged. Nothing to do.",
+        "Next:  train, test = datastage.loaders(path, batch_size=256)",
+    ]
+
+
+def test_a_second_run_claims_nothing_of_a_file_that_was_not_looked_at():
+    lines = ready_lines(CIFAR10, None, path="/p", following="Next", now=NOW, is_unchanged=False)
+
+    assert "unchanged" not in " ".join(lines)
+
+
+def test_a_second_run_of_an_entry_names_it():
+    lines = ready_lines(CIFAR10, None, path="/p", following="Next", now=NOW, is_unchanged=False)
+
+    assert lines[0] == "Ready: /p, CIFAR-10."
+
+
+@pytest.mark.parametrize(
+    ("platform", "from_input", "said"),
+    [
+        ("colab", False, "Colab empties its disk afterwards"),
+        ("kaggle", False, "Kaggle empties its disk afterwards"),
+        ("kaggle", True, "Nothing to click next time"),
+        ("slurm", False, "next job"),
+    ],
+)
+def test_each_machine_says_how_long_the_folder_stays(platform, from_input, said):
+    assert said in stays_line(platform, disk_outlives_machine=False, from_input=from_input)
+
+
+def test_a_disk_that_stays_promises_no_emptying():
+    assert "empties" not in stays_line("terminal", disk_outlives_machine=True, from_input=False)
+
+
+@pytest.mark.parametrize(
+    ("receipt", "path", "said"),
+    [
+        (DRIVE_ZIP, "/p", "datastage.loaders(path, batch_size=256)"),
+        (CIFAR10, "/p", "datastage.loaders(path, batch_size=512)"),
+        ({"single": "iris.csv"}, "/p/iris.csv", "pandas.read_csv(path)"),
+        ({"single": "notes.txt"}, "/p/notes.txt", "open(path"),
+    ],
+)
+def test_the_next_line_fits_what_was_staged(receipt, path, said):
+    assert said in next_line(receipt, look_inside(PATHS), path=path, name="path")
+
+
+def test_the_next_line_of_a_folder_without_images_feeds_nothing():
+    assert "loaders" not in next_line({}, look_inside(["a/b.txt"]), path="/p", name="path")
+
+
+def test_after_the_command_the_next_line_writes_the_path_out():
+    assert "loaders('/p'" in next_line(CIFAR10, None, path="/p", name=None)
+
+
+def test_train_and_test_are_not_counted_as_classes():
+    inside = look_inside(["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg"])
+
+    assert (str(inside), inside.names) == ("4 images in 2 folders", ("cat", "dog"))
+
+
+def test_pictures_in_one_folder_have_no_class_names():
+    assert look_inside(["a.png", "b.png"]).names == ()
+
+
+def test_few_files_are_named():
+    assert look_inside(["b.csv", "a.csv"]).names == ("a.csv", "b.csv")
+
+
+def test_a_list_of_names_never_passes_its_width():
+    for width in range(12, 80):
+        assert len(shortened(CLASSES, width)) <= width
+
+
+def test_five_names_are_all_said():
+    assert shortened(CLASSES[:5], 80) == "airplane, automobile, bird, cat, deer"
+
+
+def test_a_thousand_class_names_keep_the_line_short():
+    inside = look_inside([f"class number {n:04d} of a long list/x.jpg" for n in range(1000)])
+
+    assert all(len(line) <= WIDTH for line in receipt_lines(DRIVE_ZIP, inside, path="/p"))
+
+
+def test_a_long_path_is_not_cut_and_the_outer_folder_takes_a_line_of_its_own():
+    path = "/scratch/" + "long/" * 20 + "staged"
+
+    lines = receipt_lines(DRIVE_ZIP, None, path=path)
+
+    assert lines[-2:] == [f"Folder    {path}", '          (the outer folder "datasets" was taken off)']
+
+
+def test_a_name_cannot_steer_the_terminal():
+    assert "\x1b" not in "".join(receipt_lines(DRIVE_ZIP, look_inside(["\x1b[2J/x.png", "b/x.png"]), path="/p\x1b[2J"))
+
+
+def test_printable_keeps_letters_of_every_language():
+    assert printable("Füße 猫 données") == "Füße 猫 données"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ({"Thumbs.db": 1}, "1 hidden file that Windows adds (Thumbs.db)"),
+        ({"Thumbs.db": 1, "._*": 2}, "3 hidden files that a Mac and Windows add (Thumbs.db, ._*)"),
+        ({"receipts of another copy": 2}, "2 files that are not data (receipts of another copy)"),
+    ],
+)
+def test_what_was_left_out_is_named_by_whose_habit_it_is(left_out, said):
+    assert left_out_text(left_out) == said
+
+
+def test_what_is_used_in_place_was_not_copied():
+    lines = receipt_lines({"in_place": True}, None, path="/data/birds")
+
+    assert lines == ["Used      where it lies: nothing was copied", "Folder    /data/birds"]
+
+
+def test_a_guess_of_the_names_language_is_said():
+    assert any("cp932" in line for line in receipt_lines({**DRIVE_ZIP, "encoding": "cp932"}, None, path="/p"))
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("drive:a.zip", "your Drive"),
+        ('your input "x"', 'your input "x"'),
+        ("https://...@host.example/a.zip?key=...", "host.example"),
+        ("data.example.org", "data.example.org"),
+    ],
+)
+def test_the_origin_is_said_in_a_persons_words(place, said):
+    assert origin({"place": place}) == said
+
+
+def test_times_are_said_as_a_person_says_them():
+    assert [duration(s) for s in (0, 1.4, 99, 100, 700, 3600)] == ["1 s", "1 s", "99 s", "1 min 40 s", "11 min", "1 h"]
+    assert when(NOW - datetime.timedelta(days=400), NOW) == "on 17 October 2025"
+    assert counted(1_000, "file") == "1,000 files"

@@ -1,0 +1,204 @@
+"""Bars and lines while work is done."""
+
+import io
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from datastage.progress import SILENT
+from datastage.show import reporters
+from datastage.show.reporters import Shown, TerminalLine, phase_text, pick
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def runtime(**facts):
+    return SimpleNamespace(
+        **{"in_notebook": False, "in_kernel": False, "is_batch": False, "platform": "terminal", **facts}
+    )
+
+
+def seen_on(terminal):
+    """Return what a terminal shows after all that was written: the last text on each line."""
+    lines = []
+    for line in terminal.getvalue().split("\n"):
+        cells = []
+        for part in line.split("\r"):
+            cells[: len(part)] = part
+        lines.append("".join(cells).rstrip())
+    return lines
+
+
+def test_the_bar_reads_like_the_screen():
+    assert phase_text(744_000_000, 1_200_000_000, 24.0) == "62 %, 744 MB of 1.2 GB, 31 MB/s, 15 s left"
+
+
+def test_more_bytes_than_announced_claim_no_share():
+    assert "%" not in phase_text(11, 10, 5.0)
+
+
+def test_the_first_moments_claim_no_rate():
+    assert phase_text(10**6, 10**9, 0.1) == "0 %, 1 MB of 1 GB"
+
+
+def test_a_bar_vanishes_when_the_work_ends():
+    terminal = Terminal()
+    shown = Shown(terminal, TerminalLine(terminal))
+
+    shown.phase("copying a.zip", 100)
+    shown.advance(50)
+    shown.close()
+
+    assert "copying a.zip" in terminal.getvalue()
+    assert seen_on(terminal) == [""]
+
+
+def test_a_note_stays_and_stands_alone():
+    terminal = Terminal()
+    shown = Shown(terminal, TerminalLine(terminal))
+
+    shown.phase("copying a.zip", 100)
+    shown.note("Found     a.zip")
+    shown.close()
+
+    assert seen_on(terminal) == ["Found     a.zip", ""]
+
+
+def test_a_bar_is_drawn_a_few_times_a_second_however_often_it_is_told():
+    terminal, now = Terminal(), [0.0]
+    shown = Shown(terminal, TerminalLine(terminal), clock=lambda: now[0])
+    shown.phase("copying", 10_000)
+
+    for _ in range(10_000):
+        now[0] += 0.0001  # one second in all
+        shown.advance(1)
+
+    assert terminal.getvalue().count("\r") <= 1 + 1 / reporters.DRAW_EVERY_S
+
+
+def test_bytes_from_many_threads_are_all_counted():
+    terminal = Terminal()
+    shown = Shown(terminal, TerminalLine(terminal))
+    shown.phase("copying", 8_000)
+    threads = [threading.Thread(target=lambda: [shown.advance(1) for _ in range(1000)]) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert shown._done == 8_000
+
+
+def test_a_log_gets_lines_while_nothing_moves():
+    log = io.StringIO()
+    shown = Shown(log, None, log_every_s=0.01)
+
+    shown.phase("waiting for Drive", None)
+    deadline = time.monotonic() + 10
+    while log.getvalue().count("waiting for Drive") < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shown.close()
+
+    assert log.getvalue().count("waiting for Drive") >= 2
+    assert "\r" not in log.getvalue()
+
+
+def test_a_log_of_a_short_job_has_no_progress_lines():
+    log = io.StringIO()
+    shown = Shown(log, None)
+
+    shown.phase("copying", 10)
+    shown.advance(10)
+    shown.note("Found     a.zip")
+    shown.close()
+
+    assert log.getvalue() == "Found     a.zip\n"
+
+
+def test_a_closed_log_leaves_no_thread():
+    shown = Shown(io.StringIO(), None, log_every_s=1000)
+    shown.phase("copying", 10)
+    pulse = shown._pulse
+
+    shown.close()
+    pulse.join(10)
+
+    assert not pulse.is_alive()
+
+
+def test_a_stream_that_is_closed_does_not_end_the_work():
+    terminal = Terminal()
+    shown = Shown(terminal, TerminalLine(terminal))
+    terminal.close()
+
+    shown.phase("copying", 10)
+    shown.advance(10)
+    shown.note("Found     a.zip")
+    shown.close()
+
+
+def test_a_name_that_the_stream_cannot_write_is_written_as_it_can():
+    raw = io.BytesIO()
+    shown = Shown(io.TextIOWrapper(raw, encoding="ascii"), None)
+
+    shown.note("Found     Füße \udcff.zip")
+
+    assert raw.getvalue() == b"Found     F\\xfc\\xdfe \\udcff.zip\n"
+
+
+def test_a_name_cannot_steer_the_terminal():
+    terminal = Terminal()
+    shown = Shown(terminal, TerminalLine(terminal))
+
+    shown.phase("copying \x1b[2J.zip", 100)
+    shown.note("Found     \x1b[2J.zip")
+
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_a_narrow_terminal_keeps_the_numbers(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+
+    TerminalLine(terminal).draw("copying a-very-long-name.tar.gz", "62 %, 744 MB of 1.2 GB", 1, 2)
+
+    assert seen_on(terminal) == ["62 %, 744 MB of 1.2 GB"]
+
+
+def test_false_is_silent():
+    assert pick(False, runtime()) is SILENT
+
+
+def test_only_the_first_of_several_processes_speaks():
+    assert pick("auto", runtime(rank=1)) is SILENT
+    assert pick("auto", runtime(rank=0)) is not SILENT
+    assert pick(True, runtime(rank=1)) is not SILENT
+
+
+@pytest.mark.parametrize(("stream", "bar"), [(Terminal(), True), (io.StringIO(), False)])
+def test_a_terminal_gets_a_bar_and_a_log_does_not(monkeypatch, stream, bar):
+    monkeypatch.setattr("sys.stderr", stream)
+
+    picked = pick("auto", runtime())
+
+    assert (picked._surface is not None) is bar
+    assert picked._stream is stream
+
+
+def test_in_a_notebook_lines_go_to_standard_output(capsys):
+    pick("auto", runtime(in_notebook=True, in_kernel=True)).note("Found     a.zip")
+
+    assert capsys.readouterr().out == "Found     a.zip\n"
+
+
+def test_the_command_keeps_standard_output_for_its_result_in_a_notebook_too(capsys):
+    pick(True, runtime(in_notebook=True), command=True).note("Found     a.zip")
+
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "Found     a.zip\n")
