@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
-from datastage.batches.finish import CpuFinish, Recipe, TorchFinish, fill_of
-from datastage.batches.host import HostStore, pool_of
+from datastage.batches.finish import Recipe, fill_of, finish
+from datastage.batches.host import HostStore
 from datastage.batches.resident import ResidentStore
 from datastage.errors import SpecError
 
@@ -170,32 +170,21 @@ class OnHost:
     """
 
     def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
-        import numpy as np
-
+        shape = source.images.shape[1:]
         self._labels, self._choice = source.labels, choice
-        self._shape = source.images.shape[1:]
-        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, self._shape[0]))
-        on_cpu = choice.kind == "cpu"
-        raw_goes_out = not on_cpu or recipe.dtype == "uint8" or recipe.transform is not None
-        self._pool = pool_of((recipe.batch_size, *self._shape), np.uint8, reuse=recipe.reuse or not raw_goes_out)
-        make: Any = CpuFinish if on_cpu and recipe.transform is None else TorchFinish
-        self._finish = make(recipe, self._shape, choice)
+        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]), recipe.batch_size)
+        self._finish = finish(recipe, shape, choice)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
-        """Return the function from (start, stop, pad) to a batch."""
+        """Return the function from (start, stop, seed) to a batch."""
         import numpy as np
         import torch
 
         def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
             at = samples[start:stop]
-            images = self._pool.take()[: stop - start]
-            self._store.batch(at, draws.part(start, stop), images)
+            images = self._store.batch(at, draws.part(start, stop))
             labels = torch.from_numpy(np.take(self._labels, at))
-            if self._choice.kind == "cpu":
-                return self._finish(images, generator_seed), labels
-            device = self._choice.device
-            # Not asynchronous: the buffer is written again for the batch after next.
-            return self._finish(torch.from_numpy(images).to(device), generator_seed), labels.to(device)
+            return self._finish(images, generator_seed), labels.to(self._choice.device)
 
         return batch
 
@@ -215,7 +204,7 @@ class OnDevice:
         shape = source.images.shape[1:]
         self._store = ResidentStore(source.images, recipe.augment, fill_of(recipe, shape[0]), choice.device)
         self._labels = torch.from_numpy(source.labels).to(choice.device)
-        self._finish = TorchFinish(recipe, shape, choice)
+        self._finish = finish(recipe, shape, choice)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
         """Return the function from (start, stop, seed) to a batch."""

@@ -93,16 +93,24 @@ def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
     return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
 
 
+def finish(recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> Any:
+    """Return what finishes batches of images of this shape (C, H, W): a function of (uint8 images, seed)."""
+    jitters = recipe.augment is not None and recipe.augment.jitters
+    if choice.kind == "cpu" and recipe.transform is None and not jitters:
+        return CpuFinish(recipe, shape)
+    return TorchFinish(recipe, shape, choice)
+
+
 class CpuFinish:
     """Normalise on the CPU with numpy.
 
     Parameters
     ----------
-    recipe, shape, choice
-        What was asked for; (C, H, W) of an image; the device.
+    recipe, shape
+        What was asked for; (C, H, W) of an image.
     """
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> None:
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...]) -> None:
         import numpy as np
         import torch
 
@@ -110,27 +118,33 @@ class CpuFinish:
         self._last = recipe.memory_format == "channels_last"
         channels, height, width = shape
         whole = (height, width, channels) if self._last else (channels, height, width)
+        raw = recipe.dtype == "uint8"
         # What is made in float32 only to be narrowed is scratch.
-        narrowed = recipe.dtype in ("float16", "bfloat16")
-        self._pool = pool_of((recipe.batch_size, *whole), np.float32, reuse=recipe.reuse or narrowed)
-        self._normalise = Normalise(recipe.mean, recipe.std, channels)
+        scratch = recipe.dtype in ("float16", "bfloat16")
+        self._pool = pool_of(
+            (recipe.batch_size, *whole), np.uint8 if raw else np.float32, reuse=recipe.reuse or scratch
+        )
+        self._normalise = Normalise(recipe.mean, recipe.std, shape)
 
     def __call__(self, images: NDArray[np.uint8], seed: int) -> Any:
-        """Return the finished batch of uint8 `images` (B, C, H, W)."""
+        """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds."""
+        import numpy as np
         import torch
 
-        if self._recipe.dtype == "uint8":
-            batch = torch.from_numpy(images)
-            return batch.contiguous(memory_format=torch.channels_last) if self._last else batch
+        if self._recipe.dtype == "uint8" and not self._last and not self._recipe.reuse:
+            return torch.from_numpy(images)
         out = self._pool.take()[: len(images)]
         if self._last:
             out = out.transpose(0, 3, 1, 2)
-        self._normalise(images, out)
+        if self._recipe.dtype == "uint8":
+            np.copyto(out, images)
+        else:
+            self._normalise(images, out)
         return torch.from_numpy(out).to(self._dtype)
 
 
 class TorchFinish:
-    """Transform and normalise with torch, on any device.
+    """Jitter, transform and normalise with torch, on any device.
 
     Parameters
     ----------
@@ -144,7 +158,7 @@ class TorchFinish:
         self._recipe, self._device = recipe, choice.device
         self._dtype = getattr(torch, recipe.dtype)
         self._format = torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
-        normalise = Normalise(recipe.mean, recipe.std, shape[0])
+        normalise = Normalise(recipe.mean, recipe.std, shape)
         self._scale = torch.from_numpy(normalise.scale).to(self._device)
         self._shift = torch.from_numpy(normalise.shift).to(self._device)
 
@@ -152,7 +166,7 @@ class TorchFinish:
         """Return the finished batch of uint8 `images` (B, C, H, W), a tensor on the device or an array on the CPU."""
         import torch
 
-        batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images)
+        batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
         if self._recipe.transform is not None:
             kind = "cpu" if self._device.type == "xla" else self._device  # XLA has no generators of its own
             generator = torch.Generator(kind).manual_seed(seed)
