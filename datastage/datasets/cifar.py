@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.datasets import pickles
-from datastage.datasets.entry import Arrays, Augmentation, Download, Entry, File, Lookalike
+from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
 from datastage.errors import IntegrityError, SpecError
 
 ROW_BYTES = 3 * 32 * 32
@@ -179,7 +179,7 @@ CIFAR10 = Entry(
     # Over the 50,000 training images, each pixel counted once, as published with many trainers (hlb-CIFAR10, airbench).
     mean=(0.49139968, 0.48215841, 0.44653091),
     std=(0.24703223, 0.24348513, 0.26158784),
-    augment=Augmentation(crop=4, flip=True),
+    augment={"crop": 4, "flip": True},
     splits={"train": 50000, "test": 10000},
     needed=_NEEDED_10,
     search_words="cifar-10 python",
@@ -245,7 +245,7 @@ CIFAR100 = Entry(
     # As published with weiaicunzai/pytorch-cifar100, over the 50,000 training images.
     mean=(0.50707516, 0.48654887, 0.44091784),
     std=(0.26733429, 0.25643846, 0.27615047),
-    augment=Augmentation(crop=4, flip=True),
+    augment={"crop": 4, "flip": True},
     splits={"train": 50000, "test": 10000},
     needed=_NEEDED_100,
     search_words="cifar-100 python",

@@ -112,22 +112,6 @@ class Converter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Augmentation:
-    """What is done to the training images of an entry with ``augment="auto"``.
-
-    Attributes
-    ----------
-    crop : int
-        Pixels by which an image is shifted at most, in each direction; 0 for none.
-    flip : bool
-        Whether left and right are exchanged for half of the images.
-    """
-
-    crop: int = 0
-    flip: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A dataset of the catalog.
 
@@ -159,8 +143,8 @@ class Entry:
         Names of the classes in the order of the labels.
     mean, std : tuple of float
         One for each channel, of the training images divided by 255; or one for each column of a table as it is.
-    augment : Augmentation or None
-        What ``augment="auto"`` means for it.
+    augment : mapping or None
+        What ``augment="auto"`` means for it, as arguments of `datastage.Augment`: ``{"crop": 4, "flip": True}``.
     splits : mapping of str to int
         The splits and their lengths: ``{"train": 50000, "test": 10000}``.
     needed : str
@@ -187,7 +171,7 @@ class Entry:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    augment: Augmentation | None = None
+    augment: Mapping[str, int | bool] | None = None
     splits: Mapping[str, int] = field(default_factory=dict)
     needed: str = ""
     search_words: str = ""

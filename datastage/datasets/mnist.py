@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datastage.datasets import idx, rows
-from datastage.datasets.entry import Arrays, Augmentation, Download, Entry, File, Lookalike
+from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
 from datastage.errors import IntegrityError, SpecError
 
 _FILES = {
@@ -349,7 +349,7 @@ FASHION_MNIST = Entry(
     ),
     mean=(0.2860,),
     std=(0.3530,),
-    augment=Augmentation(crop=2, flip=True),
+    augment={"crop": 2, "flip": True},
     splits={"train": 60000, "test": 10000},
     needed=f"Fashion-MNIST:  {_NEEDED}",
     search_words="fashion mnist",

@@ -1,0 +1,79 @@
+"""Tell what a staged folder or file is by its layout, for data that has no entry.
+
+Here: CIFAR and MNIST layouts, pictures in class folders, csv, npz. Not here: how each is read (its own file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datastage.datasets import cifar, mnist, npz, pictures, tabular
+from datastage.datasets.entry import Arrays
+from datastage.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Data that was recognised.
+
+    Attributes
+    ----------
+    splits : tuple of str
+        Its splits.
+    classes : tuple of str
+        Names of the classes; empty if the data names none.
+    read : callable
+        Gives the arrays of a split.
+    """
+
+    splits: tuple[str, ...]
+    classes: tuple[str, ...]
+    read: Callable[[str], Arrays]
+
+
+def recognise(path: Path) -> Plain | None:
+    """Tell what lies at `path`; None if it is nothing that can be read into arrays.
+
+    Parameters
+    ----------
+    path : Path
+        A staged folder or file. Only names are looked at, but for a csv, which is read.
+    """
+    if path.is_file():
+        return _file(path)
+    for entry in (*cifar.ENTRIES, *mnist.ENTRIES):
+        if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
+            return Plain(tuple(entry.splits), entry.classes, lambda split, entry=entry: entry.read(path, split))
+    splits = pictures.splits_of(path)
+    if splits:
+        classes = pictures.classes_of(splits["train"])
+        return Plain(tuple(splits), classes, lambda split: pictures.read_pictures(path, split))
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    data = [file for file in files if file.suffix.lower() in (".csv", ".tsv", ".npz")]
+    named = {file.stem.lower(): file for file in data}
+    if "train" in named and named["train"].suffix.lower() != ".npz":
+        parts = {split: named[split] for split in ("train", "val", "test") if split in named}
+        return _tables(parts)
+    return _file(data[0]) if len(data) == 1 else None
+
+
+def _file(path: Path) -> Plain | None:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return Plain(npz.splits_of(path), (), lambda split: npz.read_npz(path, split))
+    if suffix in (".csv", ".tsv"):
+        return _tables({"train": path})
+    return None
+
+
+def _tables(parts: dict[str, Path]) -> Plain:
+    _, classes = tabular.read_table(parts["train"])
+
+    def read(split: str) -> Arrays:
+        if split not in parts:
+            raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(parts)}.")
+        return tabular.read_table(parts[split])[0]
+
+    return Plain(tuple(parts), classes, read)
