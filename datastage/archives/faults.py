@@ -1,0 +1,80 @@
+"""What is wrong with an archive, as the engine says it; and the public error that it becomes.
+
+Here: `Fault`, which costs nothing to import (helper processes raise it too), and `error_of`, which makes the error of
+`datastage.errors` that a caller sees. Not here: the rules themselves (`safety`, and the formats).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datastage.errors import DatastageError
+
+_UNSAFE = ("N-", "L-", "S-", "D-", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL")
+
+
+class Fault(Exception):
+    """An archive breaks a rule.
+
+    Parameters
+    ----------
+    rule : str
+        The rule, such as ``"N-UP"``; what each means stands in `safety`.
+    text : str
+        What is wrong, as the end of a sentence that begins with the member or the archive.
+    name : str
+        The member, as the archive spells it; empty for the archive as a whole.
+    """
+
+    def __init__(self, rule: str, text: str, name: str = "") -> None:
+        super().__init__(rule, text, name)
+        self.rule = rule
+        self.text = text
+        self.name = name
+
+
+def shown(name: str) -> str:
+    """Return a name that a terminal can be shown: no control characters, no bytes that are no text, not endless."""
+    if len(name) > 120:
+        name = name[:80] + "..." + name[-30:]
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in name)
+
+
+def error_of(fault: Fault, archive: str) -> DatastageError:
+    """Make the public error of a fault found in `archive` (its printed name)."""
+    from datastage import errors
+
+    what = f'"{shown(fault.name)}" ' if fault.name else "it "
+    if fault.rule == "Z-LOCKED":
+        return errors.PasswordError(
+            f"{archive} is locked: {what}{fault.text} [{fault.rule}].",
+            "Give the password with password= (or --password-file), then run the same line again.",
+        )
+    if fault.rule == "T-ROOM":
+        return errors.NoSpaceError(
+            f"{archive} will not fit: {what}{fault.text} [{fault.rule}].",
+            "Free some room, or choose another disk with root=.",
+            "Next: run the same line again.",
+        )
+    if fault.rule.startswith("X-"):
+        return errors.MissingDependencyError(f"{archive}: {what}{fault.text}.", *_remedies(fault.rule))
+    if fault.rule.startswith(_UNSAFE):
+        return errors.UnsafeArchiveError(
+            f"{archive} was refused: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
+            "Ask where it came from, or have it packed again.",
+            member=fault.name,
+            rule=fault.rule,
+        )
+    return errors.DamagedArchiveError(
+        f"{archive} is damaged or incomplete: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
+        "It was probably cut short on its way: fetch or upload it again.",
+    )
+
+
+def _remedies(rule: str) -> tuple[str, ...]:
+    return {
+        "X-ZSTD": ('Install "zstandard" (pip install zstandard), the "zstd" command, or Python 3.14.',),
+        "X-LZ4": ('Install "lz4" (pip install lz4), or the "lz4" command.',),
+        "X-7Z": ('Install the "7z" command (apt-get install p7zip-full), or pack it again as a zip.',),
+        "X-RAR": ('Install "unrar" or "7z" (apt-get install unrar), or pack it again as a zip.',),
+    }.get(rule, ("Pack it again as a zip or tar.gz.",))

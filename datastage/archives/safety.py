@@ -1,0 +1,224 @@
+r"""The one gate that every member of every format passes before a byte of it is written.
+
+The rules, each an error that names the member and the rule:
+
+====================  ==========================================================================================
+N-ABS, N-DRIVE        a name that begins with a slash or backslash, or with ``C:\`` or ``C:/``
+N-UP                  a part ``..``, between slashes or backslashes, wherever it leads
+N-NUL, N-EMPTY        a NUL; no name, or the folder itself for a file
+N-LONG                a part over 255 bytes, a name over 4,096 bytes, over 255 folders deep
+L-OUT                 a link whose target is absolute, climbs above the folder, or climbs after it went down
+L-TARGET              a link with an empty target, a NUL in it, or one over 4,095 bytes
+L-THROUGH             a member below a link
+L-MISSING, L-LINK     a hard link to nothing, to itself, to a folder; to a link
+S-SPECIAL             a device, FIFO or socket
+D-SAME, D-KIND        two members on one path; one path for a file and a folder or link
+T-ROOM                more bytes than there is room for
+M-MANY                over 20 million members
+====================  ==========================================================================================
+
+Why this is enough for links: no link is made before every file is written, so nothing is ever written through one. A
+target is "up some steps, then down": the steps up begin in a real folder (L-THROUGH) and stay below the top, and after
+a name it never goes up again, so it stays inside whatever the names on its way turn out to be, in any order and on file
+systems that do not tell case apart. Setuid, setgid and sticky bits and owners are dropped where modes are read.
+
+The formats add rules of their own (checksums, sizes, overlaps, headers that disagree): see `zip` and `tar`.
+
+Here: names, kinds, links and room. Not here: how a name is decoded (`names`), writing (`write`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from datastage.archives.faults import Fault
+
+MAX_MEMBERS = 20_000_000
+MAX_DEPTH = 255
+MAX_PART_BYTES = 255
+MAX_PATH_BYTES = 4096
+MAX_TARGET_BYTES = 4095
+
+# A last part that needs no further look: no dot first, nothing odd, under 255 bytes in any UTF-8.
+_plain = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,62}").fullmatch
+_drive = re.compile(r"[A-Za-z]:[\\/]").match
+_separator = re.compile(r"[/\\]")
+
+
+def clean(name: str) -> str:
+    """Return a name as a path below the folder: parts joined by single slashes, no ``.``; empty for the folder itself.
+
+    Raises
+    ------
+    Fault
+        If the name breaks a rule (N-*).
+    """
+    if "\0" in name:
+        raise Fault("N-NUL", "has a NUL in its name", name)
+    if name[:1] in ("/", "\\"):
+        raise Fault("N-ABS", "is an absolute path", name)
+    if _drive(name) or (os.name == "nt" and ":" in name):
+        raise Fault("N-DRIVE", "is a path on a Windows drive", name)
+    if ".." in name and ".." in _separator.split(name):
+        raise Fault("N-UP", 'has a part ".." in its name', name)
+    parts = [part for part in name.split("/") if part and part != "."]
+    if len(parts) > MAX_DEPTH:
+        raise Fault("N-LONG", f"lies more than {MAX_DEPTH} folders deep", name)
+    path = "/".join(parts)
+    if len(path) * 4 > MAX_PART_BYTES:  # no shorter name can break these
+        try:
+            encoded = path.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise Fault("N-UTF8", "has a name that no file can bear", name) from None
+        if len(encoded) > MAX_PATH_BYTES:
+            raise Fault("N-LONG", f"has a name of over {MAX_PATH_BYTES} bytes", name)
+        if max(map(len, encoded.split(b"/"))) > MAX_PART_BYTES:
+            raise Fault("N-LONG", f"has a part of over {MAX_PART_BYTES} bytes in its name", name)
+    return path
+
+
+class Tree:
+    """What the folder will hold, as far as members have been admitted.
+
+    Parameters
+    ----------
+    free_bytes : int or None
+        The room there is; None for no limit.
+    """
+
+    def __init__(self, free_bytes: int | None = None) -> None:
+        self.folders: set[str] = {""}
+        self.files: set[str] = set()
+        self.links: dict[str, str] = {}
+        self.hard_links: dict[str, str] = {}
+        self.n_bytes = 0
+        self._free = free_bytes if free_bytes is not None else 1 << 63
+        self._count = 0
+
+    def admit(self, name: str, kind: str = "file", size: int = 0, target: str = "") -> str:
+        """Judge one member and keep its place: the function that every member of every format passes.
+
+        Parameters
+        ----------
+        name : str
+            The decoded name, as the archive has it.
+        kind : str
+            ``"file"``, ``"folder"``, ``"link"``, ``"hardlink"``; anything else is refused (S-SPECIAL).
+        size : int
+            Bytes that it will take, holes included.
+        target : str
+            Where a link leads.
+
+        Returns
+        -------
+        str
+            Its path below the folder; empty for the folder itself.
+
+        Raises
+        ------
+        Fault
+            If it breaks a rule.
+        """
+        self._count += 1
+        if self._count > MAX_MEMBERS:
+            raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members")
+        parent, _, leaf = name.rpartition("/")
+        if kind == "file" and parent in self.folders and _plain(leaf) and (parent or leaf == name):
+            path = name  # the parent is known and clean, so the name is
+        else:
+            path = self._place(name, kind)
+            if not path or kind == "folder":
+                return path
+        if path in self.files or path in self.links or path in self.folders:
+            self._refuse_same(path, kind, name)
+        if kind == "link":
+            self.links[path] = self._target(path, target, name)
+        else:
+            self.take_room(size, name)
+            if kind == "hardlink":
+                self._admit_hard_link(path, target, name)
+            self.files.add(path)
+        return path
+
+    def take_room(self, n_bytes: int, name: str = "") -> None:
+        """Count bytes against the room there is."""
+        if n_bytes < 0:
+            raise Fault("T-SIZE", "declares a size below zero", name)
+        self.n_bytes += n_bytes
+        if self.n_bytes > self._free:
+            raise Fault("T-ROOM", f"brings it to {self.n_bytes:,} bytes, and {self._free:,} are free", name)
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Judge what only the whole archive shows: that hard links lead to files. Return (path, file) for each."""
+        found = []
+        for path, target in self.hard_links.items():
+            seen = {path}
+            while target in self.hard_links and target not in seen:
+                seen.add(target)
+                target = self.hard_links[target]
+            if target in self.links:
+                raise Fault("L-LINK", "is a hard link to a link", path)
+            if target not in self.files or target in self.hard_links:
+                raise Fault("L-MISSING", f'is a hard link to "{target}", which is no file of the archive', path)
+            found.append((path, target))
+        return found
+
+    def _place(self, name: str, kind: str) -> str:
+        if kind not in ("file", "folder", "link", "hardlink"):
+            raise Fault("S-SPECIAL", f"is a {kind}, not a file, folder or link", name)
+        path = clean(name)
+        if not path:
+            if kind == "folder" and name:
+                return path
+            raise Fault("N-EMPTY", "has no name, or is the folder itself", name)
+        parent = path if kind == "folder" else path.rpartition("/")[0]
+        if parent not in self.folders:
+            self._add_folder(parent, name)
+        return path
+
+    def _add_folder(self, folder: str, name: str) -> None:
+        missing = []
+        while folder not in self.folders:
+            if folder in self.links:
+                raise Fault("L-THROUGH", f'lies below or on "{folder}", which is a link', name)
+            if folder in self.files:
+                raise Fault("D-KIND", f'needs "{folder}" to be a folder, and it is a file', name)
+            missing.append(folder)
+            folder = folder.rpartition("/")[0]
+        self.folders.update(missing)
+
+    def _refuse_same(self, path: str, kind: str, name: str) -> None:
+        there = "file" if path in self.files else "link" if path in self.links else "folder"
+        if there == kind:
+            raise Fault("D-SAME", f"is there twice: two members on one path, both a {kind}", name)
+        raise Fault("D-KIND", f"is there twice, as a {there} and as a {kind}", name)
+
+    def _target(self, path: str, target: str, name: str) -> str:
+        if not target:
+            raise Fault("L-TARGET", "is a link without a target", name)
+        if "\0" in target:
+            raise Fault("L-TARGET", "is a link with a NUL in its target", name)
+        if len(target.encode("utf-8", "surrogatepass")) > MAX_TARGET_BYTES:
+            raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
+        if target.startswith("/") or _drive(target) or (os.name == "nt" and "\\" in target):
+            raise Fault("L-OUT", f'is a link to an absolute path, "{target}"', name)
+        room = path.count("/")
+        went_down = False
+        for part in target.split("/"):
+            if part == "..":
+                room -= 1
+                if went_down or room < 0:
+                    raise Fault("L-OUT", f'is a link that leaves the folder, to "{target}"', name)
+            elif part not in ("", "."):
+                went_down = True
+        return target
+
+    def _admit_hard_link(self, path: str, target: str, name: str) -> None:
+        try:
+            there = clean(target)
+        except Fault as fault:
+            raise Fault("L-OUT", f'is a hard link to "{target}", which {fault.text}', name) from None
+        if not there or there == path:
+            raise Fault("L-MISSING", "is a hard link to itself or to nothing", name)
+        self.hard_links[path] = there

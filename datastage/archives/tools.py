@@ -1,0 +1,374 @@
+"""Formats that only a tool can undo: 7z and rar, and zip members by Deflate64, PPMd, XZ or locked by AES.
+
+A tool never writes a file here. It lists; every member passes the gate; then it prints the contents one behind another
+to a pipe, and we cut them apart by the sizes listed, check the CRCs listed, and write them ourselves. So nothing that a
+tool might be tricked into doing with a name or a link is ever done.
+
+Rar is read by `7z`, and by `unrar` where 7z has no codec for it (Debian and Ubuntu keep it apart); `bsdtar` is the last
+resort. Passwords go through the tool's standard input, where no other process sees them.
+
+Here: running the tools and reading their lists. Not here: judging names (`safety`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from datastage.archives import inflate, names, zip_data
+from datastage.archives.faults import Fault
+from datastage.archives.member import Kind, Member, UnpackedFile
+from datastage.archives.safety import MAX_TARGET_BYTES, clean
+from datastage.archives.streams import Bytes
+from datastage.archives.write import Folder, write_all
+from datastage.reader import Reader
+
+if TYPE_CHECKING:
+    from datastage.archives.unpack import Job
+
+PIECE_BYTES = 1 << 20
+_KEYS = ("Path", "Size", "Attributes", "CRC", "Encrypted")
+_SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
+
+
+@contextmanager
+def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
+    """Give a path under which a tool can open the archive, with a stem that nobody can have foreseen.
+
+    The stem matters: 7z shows it in place of an empty name.
+    """
+    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder) as place:
+        path = os.path.join(place, f"{secrets.token_hex(12)}.{suffix}")
+        local = reader.local_path
+        if local is not None and hasattr(os, "symlink"):
+            os.symlink(os.path.abspath(local), path)
+        else:
+            with open(path, "wb") as file:
+                for piece in reader.stream(0):
+                    file.write(piece)
+        yield path
+
+
+def _tool_for(form: str) -> str:
+    for tool in ("7z", "7zz", "7za"):
+        if found := shutil.which(tool):
+            return found
+    if form == "rar":
+        raise Fault("X-RAR", "is a rar archive, and nothing here can list that")
+    raise Fault("X-7Z", "needs the 7z command, and nothing here can do its work")
+
+
+def _run(command: list[str], password: bytes | None) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+    return done.returncode, done.stdout, done.stderr
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
+class _Listed:
+    """One member of a tool's list."""
+
+    __slots__ = ("crc", "encrypted", "kind", "mode", "mtime_ns", "name", "size")
+
+    def __init__(self, fields: dict[str, str], stem: str) -> None:
+        self.name = "" if fields["Path"] == stem else fields["Path"]
+        attributes = fields["Attributes"].split(" ")
+        unix = next((a for a in attributes if len(a) == 10 and a[0] in "-dlpcbs"), "")
+        self.size = int(fields["Size"] or 0)
+        self.crc = int(fields["CRC"], 16) if fields["CRC"] else None
+        self.encrypted = fields.get("Encrypted") == "+"
+        self.mode = _mode(unix) if unix else None
+        self.kind = _SPECIAL.get(unix[:1], "file")
+        if unix.startswith("l") or fields.get("Symbolic Link"):
+            self.kind = "link"
+        elif unix.startswith("d") or "D" in attributes[0] or fields.get("Folder") == "+":
+            self.kind = "folder"
+        self.mtime_ns = _time(fields.get("Modified", ""))
+
+
+def _mode(text: str) -> int:
+    return sum(1 << 8 - nth for nth, c in enumerate(text[1:10]) if c not in "-ST")
+
+
+def _time(text: str) -> int | None:
+    try:
+        seconds = time.mktime(time.strptime(text[:19], "%Y-%m-%d %H:%M:%S"))
+        return int(seconds) * 1_000_000_000
+    except (ValueError, OverflowError):
+        return None
+
+
+def _listed(path: str, password: bytes | None, form: str) -> list[_Listed]:
+    code, out, err = _run([_tool_for(form), "l", "-slt", "-ba", "-sccUTF-8", "-t" + form, "--", path], password)
+    said = (out[-2000:] + err[-2000:]).lower()
+    if code:
+        if b"password" in said or b"encrypted" in said:
+            raise Fault("Z-LOCKED", "does not open" + (" with this password" if password else " without a password"))
+        raise Fault("S-CUT", "cannot be listed: it is cut short or damaged")
+    stem = os.path.basename(path).rpartition(".")[0]
+    listed = []
+    fields: dict[str, str] = {}
+    for line in [*out.decode("utf-8", "surrogateescape").split("\n"), ""]:
+        line = line.rstrip("\r")
+        if line:
+            key, equals, value = line.partition(" =")
+            if not equals or key in fields:
+                continue
+            fields[key] = value.removeprefix(" ")
+        elif fields:
+            if not all(key in fields for key in ("Path", "Size", "Attributes")):
+                raise Fault("S-CUT", "has a list that cannot be read")
+            fields.setdefault("CRC", "")
+            try:
+                listed.append(_Listed(fields, stem))
+            except ValueError:
+                raise Fault("S-CUT", "has a list that cannot be read") from None
+            fields = {}
+    return listed
+
+
+@contextmanager
+def _contents(path: str, password: bytes | None, form: str) -> Iterator[Bytes]:
+    """Give the contents of all members, one behind another."""
+    command = [_tool_for(form), "x", "-so", "-bd", "-y", "-t" + form, "--", path]
+    if form == "rar" and (unrar := shutil.which("unrar")):
+        command = [unrar, "p", "-inul", "-y", "-@", "--", path]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        try:
+            process.stdin.write((password or b"") + b"\n")
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        stdout = process.stdout
+        stream = Bytes(iter(lambda: stdout.read(PIECE_BYTES), b""))
+        yield stream
+        rest = stream.skip(1)
+        code = process.wait()
+        if rest:
+            raise Fault("C-SIZE", "holds more than its list says")
+        if code:
+            raise Fault("Z-LOCKED" if password else "C-STREAM", "cannot be unpacked whole, says the tool")
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def list_by_tool(form: str, reader: Reader, password: str | None) -> list[Member]:
+    """List a 7z or rar archive."""
+    secret = password.encode() if password is not None else None
+    with _local(reader, None, form) as path:
+        return [_member(each) for each in _listed(path, secret, form)]
+
+
+def _member(each: _Listed, target: str = "") -> Member:
+    kind: Kind = each.kind if each.kind in ("folder", "link") else "file"  # type: ignore[assignment]
+    mtime = None if each.mtime_ns is None else each.mtime_ns / 1e9
+    return Member(each.name, each.size, kind, target, each.crc, mtime, each.mode, each.encrypted)
+
+
+def iter_by_tool(form: str, reader: Reader, password: str | None) -> Iterator[tuple[Member, BinaryIO | None]]:
+    """Give each member of a 7z or rar archive with its content."""
+    from datastage.archives.listing import _file
+
+    secret = password.encode() if password is not None else None
+    with _local(reader, None, form) as path:
+        listed = _listed(path, secret, form)
+        with _contents(path, secret, form) as stream:
+            for each in listed:
+                if each.kind == "folder":
+                    yield _member(each), None
+                    continue
+                left = [each.size]
+                pieces = _checked(stream, each, left)
+                yield _member(each), _file(pieces, reader.name) if each.kind == "file" else None
+                stream.skip(left[0])
+
+
+def _checked(stream: Bytes, each: _Listed, left: list[int]) -> Iterator[memoryview]:
+    crc32 = inflate.chosen().crc32
+    crc = 0
+    for piece in stream.pieces(each.size):
+        left[0] -= len(piece)
+        crc = crc32(piece, crc)
+        yield piece
+    if left[0]:
+        raise Fault("C-STREAM", "cannot be unpacked whole", each.name)
+    if each.crc is not None and crc != each.crc:
+        raise Fault("Z-LOCKED" if each.encrypted else "C-CRC", "has a wrong checksum", each.name)
+
+
+def unpack_by_tool(form: str, job: Job) -> None:
+    """Unpack a 7z or rar archive."""
+    with _local(job.reader, job.root, form) as path:
+        listed = _listed(path, job.password, form)
+        if job.password is None and any(each.encrypted for each in listed):
+            raise Fault("Z-LOCKED", "needs a password, and none was given")
+        # Everything is judged before the tool prints the first byte.
+        wanted: list[str | None] = []
+        total = 0
+        for each in listed:
+            trash = None if job.keep_junk else names.junk(each.name)
+            if trash or (job.pick is not None and not job.pick(clean(each.name))):
+                clean(each.name)
+                if trash and each.kind != "folder":
+                    job.left_out[trash] = job.left_out.get(trash, 0) + 1
+                wanted.append(None)
+                continue
+            job.matched = True
+            if each.kind == "link":
+                if each.size > MAX_TARGET_BYTES:
+                    raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
+                wanted.append(each.name)
+                continue
+            wanted.append(job.tree.admit(each.name, each.kind, each.size))
+            total += each.size
+        job.reporter.phase(f"unpacking {job.reader.name}", total)
+        links: list[tuple[str, str]] = []
+        with Folder(job.root) as folder, _contents(path, job.password, form) as stream:
+            for each, place in zip(listed, wanted):
+                if each.kind == "folder":
+                    if place:
+                        folder.make_folder(place)
+                        job.folders.append((place, each.mtime_ns))
+                    continue
+                pieces = _checked(stream, each, [each.size])
+                if place is None:
+                    for _ in pieces:
+                        pass
+                elif each.kind == "link":
+                    target = b"".join(pieces).decode("utf-8", "surrogateescape")
+                    links.append((job.tree.admit(place, "link", 0, target), target))
+                else:
+                    _write(job, folder, place, each.mode, each.mtime_ns, pieces)
+            from datastage.archives.unpack import _make_links
+
+            _make_links(job, folder, links)
+
+
+def _write(
+    job: Job, folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterator[memoryview]
+) -> None:
+    crc32 = inflate.chosen().crc32
+    crc = size = 0
+    fd = folder.create(path, mode)
+    try:
+        for piece in pieces:
+            write_all(fd, piece)
+            crc = crc32(piece, crc)
+            size += len(piece)
+            job.reporter.advance(len(piece))
+        if mtime_ns is not None:
+            folder.set_time(fd, path, mtime_ns)
+    finally:
+        os.close(fd)
+    job.files.append(UnpackedFile(path, size, crc))
+
+
+# --- zip members that only a tool can undo ---
+
+
+def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes, password: bytes | None) -> None:
+    """Refuse methods that no tool is asked for, before anything is written."""
+    for at, path, _, _ in places:
+        entry = zip_data.Entry(directory, at)
+        method = _true_method(entry)
+        if entry.flags & 0x40:
+            raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", path)
+        if method not in _BY_TOOL:
+            raise Fault("Z-METHOD", f"is compressed by method {method}, which is not known here", path)
+        if entry.encrypted and password is None:
+            raise Fault("Z-LOCKED", "needs a password, and none was given", path)
+        if entry.csize >= zip_data.WRAP - (1 << 20) or entry.usize >= zip_data.WRAP - 1:
+            raise Fault("Z-METHOD", f"is over 4 GB and compressed by method {method}", path)
+    _tool_for("7z")
+
+
+_BY_TOOL = {zip_data.DEFLATE64, zip_data.XZ, zip_data.PPMD, *zip_data.OWN_METHODS}
+
+
+def _true_method(entry: zip_data.Entry) -> int:
+    method: int = entry.method
+    if method == zip_data.AES:
+        field = zip_data.find_extra(entry.extra, 0x9901)
+        if field and len(field) >= 7:
+            return field[5] | field[6] << 8
+    return method
+
+
+def unpack_zip_members(job: Job, folder: Folder, places: list[tuple[int, str, int, int]], directory: bytes) -> None:
+    """Undo these members: they are copied, under plain names, into a small zip for the tool."""
+    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=job.root) as place:
+        path = os.path.join(place, "members.zip")
+        entries = []
+        with open(path, "wb") as file:
+            index = b""
+            for nth, (at, _, offset, limit) in enumerate(places):
+                entry = zip_data.Entry(directory, at)
+                entry.offset = offset
+                entries.append(entry)
+                head = job.reader.read_at(offset, min(limit - offset, zip_data.LOCAL_BYTES + len(entry.raw_name)))
+                start = zip_data.data_at(entry, head, limit)
+                name = b"%08d" % nth
+                field = zip_data.find_extra(entry.extra, 0x9901)
+                extra = b"" if field is None else b"\x01\x99" + len(field).to_bytes(2, "little") + field
+                # The check byte of a locked member is of its time where the sizes stand behind the data.
+                time_date = bytes(directory[at + 12 : at + 16])
+                flags = entry.flags & ~0x800
+                common = (
+                    (51).to_bytes(2, "little") + flags.to_bytes(2, "little") + entry.method.to_bytes(2, "little")
+                    + time_date + entry.crc.to_bytes(4, "little") + entry.csize.to_bytes(4, "little")
+                    + entry.usize.to_bytes(4, "little") + len(name).to_bytes(2, "little")
+                    + len(extra).to_bytes(2, "little")
+                )  # fmt: skip
+                index += (
+                    b"PK\1\2" + (51).to_bytes(2, "little") + common + bytes(10)
+                    + file.tell().to_bytes(4, "little") + name + extra
+                )  # fmt: skip
+                file.write(b"PK\3\4" + common + name + extra)
+                end = start + entry.csize
+                while start < end:
+                    piece = job.reader.read_at(start, min(PIECE_BYTES, end - start))
+                    if not piece:
+                        raise Fault("C-STREAM", "is cut short", places[nth][1])
+                    file.write(piece)
+                    start += len(piece)
+                if flags & 8:
+                    file.write(b"PK\7\x08" + common[10:22])
+            at = file.tell()
+            n = min(len(places), 0xFFFF)
+            file.write(index + b"PK\5\6" + bytes(4) + n.to_bytes(2, "little") * 2)
+            file.write(len(index).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2))
+        by_path = {each.path: nth for nth, each in enumerate(job.files)}
+        with _contents(path, job.password, "zip") as stream:
+            for entry, (_, target, _, _) in zip(entries, places):
+                pieces = _exactly(stream, entry, target)
+                _write(job, folder, target, entry.mode, entry.mtime_ns, pieces)
+                written = job.files.pop()
+                # AE-2 keeps no checksum; the tool has checked its stronger one.
+                if written.crc32 != entry.crc and not (entry.method == zip_data.AES and not entry.crc):
+                    raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", target)
+                job.files[by_path[target]] = written
+
+
+def _exactly(stream: Bytes, entry: zip_data.Entry, path: str) -> Iterator[memoryview]:
+    left = entry.usize
+    for piece in stream.pieces(left):
+        left -= len(piece)
+        yield piece
+    if left:
+        raise Fault("Z-LOCKED" if entry.encrypted else "C-STREAM", "cannot be unpacked whole", path)

@@ -1,0 +1,498 @@
+"""The conductor: an archive in a reader becomes files in a folder, all of them or none.
+
+Here: which format does what, what is left out, links last, the top folder taken off, archives in archives.
+Not here: the formats, the gate (`safety`), parallel work (`workers`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datastage.archives import inflate, names, streams, tar, write, zip_data
+from datastage.archives import zip as zip_
+from datastage.archives.faults import Fault, error_of
+from datastage.archives.member import Unpacked, UnpackedFile
+from datastage.archives.safety import Tree, clean
+from datastage.archives.sniff import not_data, sniff
+from datastage.archives.write import Folder, write_all
+from datastage.errors import DatastageError, NotDataError, SpecError, StorageError
+from datastage.progress import SILENT, Reporter
+from datastage.reader import Reader
+
+# What a disk keeps for itself; asked for and never trusted.
+MAX_NESTING = 8
+
+
+@dataclass(slots=True)
+class Job:
+    """One archive being unpacked: what was asked, and what has come of it."""
+
+    reader: Reader
+    root: str
+    pick: Callable[[str], bool] | None
+    keep_junk: bool
+    password: bytes | None
+    reporter: Reporter
+    workers: int
+    tree: Tree
+    files: list[UnpackedFile] = field(default_factory=list)
+    folders: list[tuple[str, int | None]] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    encoding: str | None = None
+    matched: bool = False
+
+
+def unpack(
+    reader: Reader,
+    to: Path,
+    *,
+    members: Sequence[str] | None = None,
+    strip: bool | str = False,
+    password: str | None = None,
+    nested: bool = False,
+    keep_junk: bool = False,
+    free_bytes: int | None = None,
+    reporter: Reporter = SILENT,
+    workers: int | None = None,
+) -> Unpacked:
+    """Unpack an archive into an empty folder: all of it, checked, or nothing.
+
+    Parameters
+    ----------
+    reader : Reader
+        The archive.
+    to : Path
+        An existing empty folder. After an error it is empty again.
+    members : sequence of str, optional
+        Shell patterns of the paths wanted; one that names a folder takes all below it.
+    strip : bool or str
+        True takes off the one top folder, if there is just one; a name takes it off if it bears that name.
+    password : str, optional
+        For locked archives.
+    nested : bool
+        Unpack archives in the archive too, each into a folder in its place.
+    keep_junk : bool
+        Keep what Macs and Windows leave in archives.
+    free_bytes : int, optional
+        The room there is; asked of the disk if not given.
+    reporter : Reporter
+        Told of the phase and the bytes.
+    workers : int, optional
+        How many may work at once; as many as this process may use cores, if not given.
+
+    Returns
+    -------
+    Unpacked
+        What was written.
+
+    Raises
+    ------
+    NotDataError
+        If the bytes are no archive known here.
+    DamagedArchiveError, UnsafeArchiveError, PasswordError
+        If the archive breaks a rule, see `safety`.
+    SpecError
+        If `members` picks nothing.
+    StorageError
+        If the disk will not take it.
+    MissingDependencyError
+        If a library or tool for the format is missing.
+    """
+    root = os.fspath(to)
+    with _emptied_after_errors(root, reader.name):
+        form = sniff(reader)
+        if form is None:
+            raise _no_archive(reader)
+        job = Job(
+            reader=reader,
+            root=root,
+            pick=names.chooser(members),
+            keep_junk=keep_junk,
+            password=password.encode("utf-8") if password is not None else None,
+            reporter=reporter,
+            workers=workers if workers is not None else usable_cores(),
+            tree=Tree(_free(root) if free_bytes is None else free_bytes),
+        )
+        _run(form, job)
+        if members is not None and not job.matched:
+            raise SpecError(
+                f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.",
+                "See what is in it: datastage extract --list ARCHIVE",
+            )
+        top = names.top_to_strip(_tops(job), strip)
+        if top is not None and not _may_strip(job, top):
+            top = None
+        if nested:
+            _unpack_nested(job, 1)
+        _set_folder_times(job)
+        if top is not None:
+            _take_off(job, top)
+        return Unpacked(
+            format=form,
+            files=tuple(job.files),
+            n_files=len(job.files),
+            n_bytes=job.tree.n_bytes,
+            left_out=job.left_out,
+            stripped=top,
+            encoding=job.encoding,
+        )
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def _emptied_after_errors(root: str, name: str) -> Iterator[None]:
+    try:
+        try:
+            yield
+        except Fault as fault:
+            raise error_of(fault, name) from None
+        except DatastageError:
+            raise
+        except OSError as error:
+            raise StorageError.of(error, f"unpacking {name}") from error
+    except BaseException:
+        write.empty(root)
+        raise
+
+
+def _no_archive(reader: Reader) -> DatastageError:
+    head = reader.read_at(0, 1024) if reader.ranges else next(iter(reader.stream(0)), b"")[:1024]
+    what = not_data(head, "")
+    if what is not None:
+        return NotDataError(
+            f"{reader.name} is {what}, not an archive.", "Fetch it again from its source, and look at it there first."
+        )
+    return NotDataError(
+        f"{reader.name} is no archive of a kind known here, or its end is missing.",
+        "Known are zip, tar (plain, gz, bz2, xz, zst, lz4), gz, bz2, xz, zst, lz4, 7z and rar.",
+        "If it should be one of these, it was probably cut short on its way: fetch or upload it again.",
+    )
+
+
+def _free(root: str) -> int:
+    return shutil.disk_usage(root).free
+
+
+def _run(form: str, job: Job) -> None:
+    if form == "zip":
+        _unpack_zip(job)
+    elif form == "tar" or form.startswith("tar."):
+        _unpack_tar(job, form[4:])
+    elif form in ("7z", "rar"):
+        from datastage.archives import tools
+
+        tools.unpack_by_tool(form, job)
+    else:
+        _unpack_single(job, form)
+
+
+# --- zip ---
+
+
+def _unpack_zip(job: Job) -> None:
+    reader = job.reader
+    plan = zip_.plan(reader, job.tree, job.pick, job.keep_junk, job.password)
+    job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
+    job.files, job.folders = plan.files, plan.folders
+    job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
+    data = plan.directory.data
+    if plan.needs_tool:
+        from datastage.archives import tools
+
+        tools.check_zip_members(plan.needs_tool, data, job.password)
+    with Folder(job.root) as folder:
+        for path, _ in plan.folders:
+            folder.make_folder(path)
+        for batch in _batches(plan):
+            zip_data.write_batch(reader.read_at, folder, data, batch, job.password, job.reporter.advance)
+        if plan.needs_tool:
+            tools.unpack_zip_members(job, folder, plan.needs_tool, data)
+        links = []
+        for place in plan.links:
+            target = zip_.read_link(reader, place, data, job.password)
+            links.append((job.tree.admit(place[1], "link", 0, target), target))
+        _make_links(job, folder, links)
+
+
+def _batches(plan: zip_.Plan) -> Iterator[list[tuple[int, str, int, int]]]:
+    batch: list[tuple[int, str, int, int]] = []
+    start = 0
+    for row in zip(plan.ats, plan.paths, plan.offsets, plan.limits):
+        if batch and (row[3] - start > 1 << 20 or len(batch) >= 512):
+            yield batch
+            batch = []
+        if not batch:
+            start = row[2]
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _make_links(job: Job, folder: Folder, links: list[tuple[str, str]]) -> None:
+    by_path = {file.path: file for file in job.files} if job.tree.hard_links else {}
+    for path, target in job.tree.finish():
+        folder.hard_link(path, target)
+        job.files.append(by_path[target]._replace(path=path))
+    for path, target in links:
+        folder.link(path, target)
+        job.files.append(UnpackedFile(path, 0, 0, "link", target))
+
+
+# --- tar ---
+
+
+def _unpack_tar(job: Job, compression: str) -> None:
+    reader = job.reader
+    job.reporter.phase(f"unpacking {reader.name}", reader.size)
+
+    def counted() -> streams.Pieces:
+        for piece in reader.stream(0):
+            job.reporter.advance(len(piece))
+            yield piece
+
+    pieces: streams.Pieces = streams.decoded(compression, counted())
+    ahead = streams.Ahead(pieces) if job.workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
+    try:
+        stream = streams.Bytes(ahead or pieces)
+        links: list[tuple[str, str]] = []
+        with Folder(job.root) as folder:
+            for member in tar.members(stream, needs_end=not compression):
+                _write_tar_member(job, folder, member, links)
+            _make_links(job, folder, links)
+    finally:
+        if ahead:
+            ahead.close()
+
+
+def _write_tar_member(job: Job, folder: Folder, member: tar.TarMember, links: list[tuple[str, str]]) -> None:
+    if member.kind == "label":
+        return
+    kind = member.kind
+    trash = None if job.keep_junk else names.junk(member.name)
+    if trash or (job.pick is not None and not job.pick(clean(member.name) if member.name else "")):
+        clean(member.name)
+        if trash and kind != "folder":
+            job.left_out[trash] = job.left_out.get(trash, 0) + 1
+        return
+    job.matched = True
+    mtime_ns = None if member.mtime is None else int(member.mtime * 1_000_000_000)
+    path = job.tree.admit(member.name, kind, member.size, member.target)
+    if kind == "folder":
+        if path:
+            folder.make_folder(path)
+            job.folders.append((path, mtime_ns))
+        return
+    if kind == "link":
+        links.append((path, member.target))
+        return
+    if kind == "hardlink":
+        return  # made when all files are there
+    crc32 = inflate.chosen().crc32
+    fd = folder.create(path, member.mode)
+    try:
+        if member.sparse is not None:
+            crc = _write_sparse(fd, member, crc32)
+        else:
+            crc = 0
+            for piece in member.pieces():
+                write_all(fd, piece)
+                crc = crc32(piece, crc)
+        if mtime_ns is not None:
+            folder.set_time(fd, path, mtime_ns)
+    finally:
+        os.close(fd)
+    job.files.append(UnpackedFile(path, member.size, crc))
+
+
+def _write_sparse(fd: int, member: tar.TarMember, crc32: Callable[..., int]) -> int:
+    os.ftruncate(fd, member.size)
+    crc = at = 0
+    pieces = member.pieces()
+    now = memoryview(b"")
+    for offset, n in member.sparse or ():
+        crc = inflate.crc32_of_zeros(crc, offset - at)
+        os.lseek(fd, offset, os.SEEK_SET)
+        at = offset + n
+        while n:
+            if not now:
+                now = next(pieces)
+            part, now = now[:n], now[n:]
+            write_all(fd, part)
+            crc = crc32(part, crc)
+            n -= len(part)
+    return inflate.crc32_of_zeros(crc, member.size - at)
+
+
+# --- one compressed file ---
+
+
+def _unpack_single(job: Job, compression: str) -> None:
+    reader = job.reader
+    name = single_name(reader, compression)
+    if name.lower().endswith(".tar"):
+        raise Fault("T-HEADER", "is called a tar, and holds none")
+    job.reporter.phase(f"unpacking {reader.name}", reader.size)
+    path = job.tree.admit(name)
+    job.matched = job.pick is None or job.pick(path)
+    if not job.matched:
+        return
+    crc32 = inflate.chosen().crc32
+    crc = size = 0
+
+    def counted() -> streams.Pieces:
+        for piece in reader.stream(0):
+            job.reporter.advance(len(piece))
+            yield piece
+
+    with Folder(job.root) as folder:
+        fd = folder.create(path)
+        try:
+            for piece in streams.decoded(compression, counted()):
+                job.tree.take_room(len(piece), path)
+                write_all(fd, piece)
+                crc = crc32(piece, crc)
+                size += len(piece)
+        finally:
+            os.close(fd)
+    job.files.append(UnpackedFile(path, size, crc))
+
+
+def single_name(reader: Reader, compression: str) -> str:
+    """Return the name that one compressed file gets: the archive's without its suffix. The name stored in gzip is not
+    used: it is what the file was called once, on another machine.
+    """
+    name = reader.name.replace("\\", "/").rpartition("/")[2]
+    lower = name.lower()
+    for suffix in (f".{compression}", ".gzip", ".bzip2", ".zstd"):
+        if lower.endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
+    if name in ("", ".", ".."):
+        return "data"
+    if lower.endswith((".tgz", ".tbz2", ".tbz", ".txz", ".tzst")):
+        return name.rpartition(".")[0] + ".tar"
+    return name
+
+
+# --- what comes last ---
+
+
+def _tops(job: Job) -> set[str]:
+    tops = {file.path.partition("/")[0] for file in job.files}
+    tops.update(folder.partition("/")[0] for folder in job.tree.folders if folder)
+    return tops
+
+
+def _may_strip(job: Job, top: str) -> bool:
+    if top not in job.tree.folders:
+        return False  # a file
+    for path, target in job.tree.links.items():
+        # A link that climbs to the very top would leave the folder once the top one is gone.
+        ups = 0
+        for part in target.split("/"):
+            if part == "..":
+                ups += 1
+        if ups >= path.count("/"):
+            return False
+    return True
+
+
+def _take_off(job: Job, top: str) -> None:
+    inner = os.path.join(job.root, top)
+    # A name that nothing in the archive bears.
+    aside = job.root.rstrip(os.sep) + ".top"
+    while os.path.lexists(aside):
+        aside += "_"
+    try:
+        os.rename(inner, aside)
+        try:
+            os.rmdir(job.root)
+            os.rename(aside, job.root)
+        except OSError:
+            os.makedirs(job.root, exist_ok=True)
+            for entry in os.listdir(aside):
+                os.rename(os.path.join(aside, entry), os.path.join(job.root, entry))
+            os.rmdir(aside)
+    except OSError:
+        write.empty(aside)
+        raise
+    n = len(top) + 1
+    job.files[:] = [file._replace(path=file.path[n:]) for file in job.files]
+
+
+def _set_folder_times(job: Job) -> None:
+    with Folder(job.root) as folder:
+        for path, mtime_ns in reversed(job.folders):
+            if mtime_ns is not None:
+                folder.set_folder_time(path, mtime_ns)
+
+
+def _unpack_nested(job: Job, depth: int) -> None:
+    from datastage.reader import FileReader
+
+    for file in list(job.files):
+        if file.kind != "file":
+            continue
+        path = os.path.join(job.root, *file.path.split("/"))
+        if not file.path.lower().endswith(ARCHIVE_SUFFIXES):
+            continue
+        with FileReader(path) as reader:
+            form = sniff(reader)
+            if form is None:
+                continue
+            if depth > MAX_NESTING:
+                raise Fault("M-MANY", f"holds archives in archives more than {MAX_NESTING} deep", file.path)
+            within = os.path.join(job.root, *folder_of(file.path, job.tree).split("/"))
+            os.mkdir(within)
+            inner = replace(
+                job,
+                reader=reader,
+                root=within,
+                tree=Tree(_free(within)),
+                files=[],
+                folders=[],
+                left_out={},
+                pick=None,
+            )
+            _run(form, inner)
+            _unpack_nested(inner, depth + 1)
+            _set_folder_times(inner)
+        os.unlink(path)
+        job.files.remove(file)
+        job.tree.n_bytes += inner.tree.n_bytes - file.size
+        prefix = folder_of(file.path, job.tree)
+        job.files.extend(each._replace(path=f"{prefix}/{each.path}") for each in inner.files)
+        for kind, n in inner.left_out.items():
+            job.left_out[kind] = job.left_out.get(kind, 0) + n
+
+
+ARCHIVE_SUFFIXES = (
+    ".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar",
+)  # fmt: skip
+
+
+def folder_of(path: str, tree: Tree) -> str:
+    """Return the folder for a nested archive: its path without the suffix, or with it where that is taken."""
+    lower = path.lower()
+    stem = path
+    for suffix in ARCHIVE_SUFFIXES:
+        if lower.endswith(suffix):
+            stem = path[: -len(suffix)]
+            break
+    if stem.lower().endswith(".tar"):
+        stem = stem[:-4]
+    taken = tree.files | tree.folders | set(tree.links)
+    if stem and not stem.endswith("/") and stem not in taken:
+        return stem
+    return path + ".unpacked"

@@ -1,0 +1,240 @@
+"""Write below one folder, by descriptors of its folders, never over anything and never through a link.
+
+Here: making folders, files, links; times and modes; taking everything away again. Not here: what may be written
+(`safety`), where bytes come from. Helper processes import this module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+
+from datastage.archives.faults import Fault
+
+# Windows has no dir_fd: paths are joined there.
+BY_DESCRIPTOR = {os.open, os.mkdir, os.symlink, os.link} <= os.supports_dir_fd
+_CREATE = (
+    os.O_WRONLY
+    | os.O_CREAT
+    | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_ENTER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+# Enough for the class folders of most datasets; far below the usual limit of 1,024 descriptors, with several writers.
+MAX_OPEN = 48
+_SETS_TIME_BY_FD = os.utime in os.supports_fd
+
+
+class Folder:
+    """One writer below `root`. Not for several threads: each has its own.
+
+    Parameters
+    ----------
+    root : str
+        An existing folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._open: OrderedDict[str, int] = OrderedDict()
+        self._top = os.open(root, _ENTER) if BY_DESCRIPTOR else -1
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+        if self._top >= 0:
+            os.close(self._top)
+            self._top = -1
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def create(self, path: str, mode: int | None = None) -> int:
+        """Make a new file and return its descriptor; what is there already is an error.
+
+        The owner may always read and write it; the umask takes its part; setuid and the like are dropped.
+        """
+        bits = 0o666 if mode is None else mode & 0o777 | 0o600
+        parent, _, leaf = path.rpartition("/")
+        try:
+            if not BY_DESCRIPTOR:
+                self.make_folder(parent)
+                return os.open(self._join(path), _CREATE, bits)
+            return os.open(leaf, _CREATE, bits, dir_fd=self._enter(parent))
+        except FileExistsError:
+            raise Fault(
+                "D-SAME", "is there twice, or differs from another name only in ways this disk ignores", path
+            ) from None
+        except OSError as error:
+            raise self._name_fault(error, path) from None
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it; it may be there."""
+        if not path:
+            return
+        if BY_DESCRIPTOR:
+            self._enter(path)
+        else:
+            os.makedirs(self._join(path), exist_ok=True)
+
+    def write_file(
+        self, path: str, data: bytes | memoryview, mode: int | None = None, mtime_ns: int | None = None
+    ) -> None:
+        """Write one small file whole."""
+        fd = self.create(path, mode)
+        try:
+            if data:
+                write_all(fd, data)
+            if mtime_ns is not None:
+                self.set_time(fd, path, mtime_ns)
+        finally:
+            os.close(fd)
+
+    def set_time(self, fd: int, path: str, mtime_ns: int) -> None:
+        """Set a new file's time; a time that the disk cannot hold is let go."""
+        try:
+            os.utime(fd if _SETS_TIME_BY_FD else self._join(path), ns=(mtime_ns, mtime_ns))
+        except (OSError, OverflowError):
+            pass
+
+    def set_folder_time(self, path: str, mtime_ns: int) -> None:
+        """Set a folder's time, once all is in it."""
+        try:
+            if BY_DESCRIPTOR:
+                os.utime(self._enter(path), ns=(mtime_ns, mtime_ns))
+            else:
+                os.utime(self._join(path), ns=(mtime_ns, mtime_ns))
+        except (OSError, OverflowError):
+            pass
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symbolic link."""
+        parent, _, leaf = path.rpartition("/")
+        try:
+            if BY_DESCRIPTOR:
+                os.symlink(target, leaf, dir_fd=self._enter(parent))
+            else:
+                self.make_folder(parent)
+                os.symlink(target.replace("/", os.sep), self._join(path))
+        except FileExistsError:
+            raise Fault("D-SAME", "is there twice", path) from None
+
+    def hard_link(self, path: str, target: str) -> None:
+        """Give the file `target` the further name `path`; a copy where the disk knows no hard links."""
+        parent, _, leaf = path.rpartition("/")
+        there, _, name = target.rpartition("/")
+        self.make_folder(parent)
+        try:
+            if BY_DESCRIPTOR:
+                source = os.dup(self._enter(there))  # entering the other folder may close this one
+                try:
+                    os.link(name, leaf, src_dir_fd=source, dst_dir_fd=self._enter(parent), follow_symlinks=False)
+                finally:
+                    os.close(source)
+            else:
+                os.link(self._join(target), self._join(path))
+        except FileExistsError:
+            raise Fault("D-SAME", "is there twice", path) from None
+        except (OSError, NotImplementedError) as error:
+            code = getattr(error, "errno", errno.ENOTSUP)
+            if code not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES):
+                raise
+            self._copy(path, target)
+
+    def _copy(self, path: str, target: str) -> None:
+        with open(self._join(target), "rb") as source:
+            fd = self.create(path)
+            try:
+                while piece := source.read(1 << 20):
+                    write_all(fd, piece)
+            finally:
+                os.close(fd)
+
+    def _join(self, path: str) -> str:
+        return os.path.join(self.root, *path.split("/"))
+
+    def _enter(self, path: str) -> int:
+        """Return the descriptor of a folder, making it and those above; the caller may use it until the next call."""
+        if not path:
+            return self._top
+        fd = self._open.get(path)
+        if fd is not None:
+            self._open.move_to_end(path)
+            return fd
+        parent, _, leaf = path.rpartition("/")
+        above = self._enter(parent)
+        try:
+            fd = os.open(leaf, _ENTER, dir_fd=above)
+        except FileNotFoundError:
+            try:
+                os.mkdir(leaf, 0o777, dir_fd=above)
+            except FileExistsError:  # another writer was quicker
+                pass
+            fd = os.open(leaf, _ENTER, dir_fd=above)
+        except OSError as error:
+            raise self._name_fault(error, path) from None
+        if len(self._open) >= MAX_OPEN:
+            # Not the one just used: deep paths would close what they stand on.
+            os.close(self._open.popitem(last=False)[1])
+        self._open[path] = fd
+        return fd
+
+    def _name_fault(self, error: OSError, path: str) -> Exception:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            return Fault("D-KIND", "is there twice, once as a folder and once not", path)
+        if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            return Fault("N-LONG", "has a name that this disk cannot hold", path)
+        if error.filename is not None:
+            error.filename = self._join(path)
+        return error
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data`: a full disk or a signal may cut a write short."""
+    done = os.write(fd, data)
+    if done == len(data):
+        return
+    view = memoryview(data)
+    while done < len(view):
+        done += os.write(fd, view[done:])
+
+
+def empty(root: str) -> None:
+    """Remove all that is in a folder and keep the folder; links are removed, never followed.
+
+    What cannot be removed is left, without an error: this runs while another error is on its way.
+    """
+    import shutil
+
+    def allow(function: object, path: str, error: object) -> None:
+        # A folder that may not be written holds its content fast.
+        try:
+            os.chmod(os.path.dirname(path), stat.S_IRWXU)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+        except OSError:
+            pass
+
+    try:
+        entries = list(os.scandir(root))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, onerror=allow)
+            else:
+                os.unlink(entry.path)
+        except OSError:
+            pass

@@ -1,0 +1,440 @@
+"""Read zip archives: find the central directory, judge it, and plan what will be written.
+
+Here: end records, zip64, archives behind a prefix, a Mac's counts and offsets that begin anew past 65,535 and 4 GB, the
+encoding of names, overlaps. Not here: data (`zip_data`), whether a name is safe (`safety`), writing (`unpack`).
+Reference: APPNOTE 6.3.10.
+
+The rules: Z-END (no end record, or one that does not fit), Z-AMBIGUOUS (two readings), Z-OVERLAP, Z-FOLDER, and those
+of `zip_data`.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datastage.archives import names, zip_data
+from datastage.archives.faults import Fault
+from datastage.archives.member import Member, UnpackedFile
+from datastage.archives.safety import MAX_TARGET_BYTES, Tree
+from datastage.archives.zip_data import ENTRY_BYTES, LOCAL_BYTES, WRAP, Entry, find_extra
+from datastage.reader import Reader
+
+_END = struct.Struct("<4sHHHHLLH")  # APPNOTE 4.3.16
+_END64 = struct.Struct("<4sQHHLLQQQQ")  # 4.3.14
+_LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
+_END_BYTES, _END64_BYTES, _LOCATOR_BYTES = 22, 56, 20
+# The longest comment, and as much again for what a careless server or tape may have put behind.
+_TAIL_BYTES = 2 * 65_536 + _END_BYTES
+_MAX_READINGS = 32
+MAX_DIRECTORY_BYTES = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The central directory of an archive.
+
+    Attributes
+    ----------
+    data : bytes
+        Its bytes.
+    start : int
+        Where it begins in the archive; all members lie before.
+    shift : int
+        What to add to the offsets of members: the length of what stands before the archive.
+    wraps : bool
+        Whether offsets may have begun anew past 4 GB.
+    """
+
+    data: bytes
+    start: int
+    shift: int
+    wraps: bool
+
+    def places(self) -> Iterator[int]:
+        """Give where each entry begins in `data`; a fault if they do not fill it."""
+        at, data, end = 0, self.data, len(self.data)
+        while at < end:
+            if data[at : at + 4] != b"PK\1\2" or at + ENTRY_BYTES > end:
+                raise Fault("Z-END", "has a directory that is not one")
+            yield at
+            at += (
+                ENTRY_BYTES
+                + (data[at + 28] | data[at + 29] << 8)
+                + (data[at + 30] | data[at + 31] << 8)
+                + (data[at + 32] | data[at + 33] << 8)
+            )
+        if at != end:
+            raise Fault("Z-END", "has a directory that runs over its end")
+
+
+def find_directory(reader: Reader) -> Directory:
+    """Find the central directory and judge that there is just one way to read it.
+
+    Raises
+    ------
+    Fault
+        Z-END or Z-AMBIGUOUS.
+    """
+    size = reader.size
+    assert size is not None
+    tail_at = max(0, size - _TAIL_BYTES)
+    tail = reader.read_at(tail_at, size - tail_at)
+    found: list[tuple[int, Directory, int]] = []
+    why = Fault("Z-END", "has no end record: it is no zip, or its end is missing")
+    at = len(tail)
+    n_looked = 0
+    while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
+        if at + _END_BYTES > len(tail):
+            continue
+        n_looked += 1
+        if n_looked > _MAX_READINGS * 64 or len(found) > _MAX_READINGS:
+            raise Fault("Z-AMBIGUOUS", "has too many end records")
+        try:
+            found.append((tail_at + at, *_reading(reader, tail_at + at, tail[at : at + _END_BYTES], size)))
+        except Fault as fault:
+            if fault.rule == "Z-END" and why.text.startswith("has no end record"):
+                why = fault
+    if not found:
+        raise why
+    end_at, directory, _ = found[0]
+    spans: list[tuple[int, int]] | None = None
+    for other_at, other, _ in found[1:]:
+        if other.data == directory.data and (other.start, other.shift) == (directory.start, directory.shift):
+            continue
+        if spans is None:
+            spans = list(_spans(directory))
+        if not any(start <= other_at and other_at + _END_BYTES <= end for start, end in spans):
+            raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
+    return directory
+
+
+def _reading(reader: Reader, end_at: int, record: bytes, size: int) -> tuple[Directory, int]:
+    """Return the directory that one end record leads to, and how many entries it has; a fault if it does not fit."""
+    _, disk, _, _, count, cd_size, cd_offset, _ = _END.unpack(record)
+    cd_end = end_at
+    is_64 = False
+    if end_at >= _LOCATOR_BYTES + _END64_BYTES:
+        locator = reader.read_at(end_at - _LOCATOR_BYTES, _LOCATOR_BYTES)
+        if locator[:4] == b"PK\6\7":
+            # The record stands right before its locator, whatever the locator says: a prefix makes it lie.
+            cd_end = end_at - _LOCATOR_BYTES - _END64_BYTES
+            record64 = reader.read_at(cd_end, _END64_BYTES)
+            if record64[:4] != b"PK\6\6" or _END64.unpack(record64)[1] != _END64_BYTES - 12:
+                where = _LOCATOR.unpack(locator)[2]  # a longer record; only an honest locator leads there
+                record64 = reader.read_at(where, _END64_BYTES) if where < cd_end else b""
+                cd_end = where
+                if record64[:4] != b"PK\6\6" or where + 12 + _END64.unpack(record64)[1] != end_at - _LOCATOR_BYTES:
+                    raise Fault("Z-END", "has a zip64 end record that is not where it should be")
+            _, _, _, _, disk, _, _, count, cd_size, cd_offset = _END64.unpack(record64)
+            is_64 = True
+    if disk not in (0, 0xFFFF) or (disk == 0xFFFF and not is_64):
+        raise Fault("Z-END", "is one part of several")
+    start = cd_end - cd_size
+    if start < 0 or cd_size > MAX_DIRECTORY_BYTES:
+        raise Fault("Z-END", "has an end record that does not fit: part of the archive is missing")
+    shift = start - cd_offset
+    wraps = not is_64 and shift >= WRAP and shift % WRAP == 0
+    if wraps:
+        shift = 0
+    if shift < 0:
+        raise Fault("Z-END", "has an end record that does not fit: part of the archive is missing")
+    if cd_size and reader.read_at(start, 4) != b"PK\1\2":
+        raise Fault("Z-END", "has no directory where its end record says")
+    data = reader.read_at(start, cd_size)
+    directory = Directory(data, start, shift, wraps)
+    n = sum(1 for _ in directory.places())
+    if n != count and (is_64 or n % 65_536 != count):
+        raise Fault("Z-END", f"has {n:,} members, and its end record says {count:,}")
+    return directory, n
+
+
+def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
+    for at in directory.places():
+        entry = Entry(directory.data, at)
+        start = entry.offset + directory.shift + LOCAL_BYTES + len(entry.raw_name)
+        yield start, start + entry.csize
+
+
+class Names:
+    """Decode the names of one archive.
+
+    Attributes
+    ----------
+    guess : str or None
+        The encoding guessed, once a name needed a guess.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self.guess: str | None = None
+
+    def of(self, raw: bytes, extra: bytes, flags: int, system: int) -> str:
+        """Return the name that counts."""
+        if extra and b"up" in extra:
+            field = find_extra(extra, 0x7075)
+            if field and len(field) > 5 and field[0] == 1:
+                import zlib
+
+                if int.from_bytes(field[1:5], "little") == zlib.crc32(raw):
+                    return field[5:].decode("utf-8", "surrogateescape")
+        if raw.isascii():
+            name = raw.decode("ascii")
+        elif flags & 0x800:
+            name = raw.decode("utf-8", "surrogateescape")
+        else:
+            if self.guess is None:
+                self.guess = self._guess()
+            try:
+                name = raw.decode(_codec(self.guess))
+            except UnicodeDecodeError:
+                name = raw.decode("utf-8", "surrogateescape")
+        # Windows tools that break the standard write backslashes. After decoding: in Shift-JIS and GBK the byte is also
+        # the second half of letters. On Unix a backslash is a letter like any other.
+        if "\\" in name and system in (0, 10, 14):
+            name = name.replace("\\", "/")
+        return name
+
+    def _guess(self) -> str:
+        unmarked = []
+        n_bytes = 0
+        data = self._directory.data
+        for at in self._directory.places():
+            n_name = data[at + 28] | data[at + 29] << 8
+            raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
+            if not raw.isascii() and not data[at + 9] & 8:
+                unmarked.append(raw)
+                n_bytes += n_name
+                if n_bytes > 1 << 16:  # enough to tell by
+                    break
+        return names.guess_encoding(unmarked)
+
+
+def _codec(encoding: str) -> str:
+    return {"shift_jis": "cp932", "euc_kr": "cp949"}.get(encoding, encoding)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What will be written, all of it judged.
+
+    Attributes
+    ----------
+    directory : Directory
+        The archive's.
+    tree : Tree
+        What the folder will hold.
+    files : list of UnpackedFile
+        The files, as they will be.
+    folders : list of (path, mtime_ns or None)
+        The folders that have an entry.
+    links : list of (place in the directory, path, offset, limit)
+        Links; their targets are read and judged when all else is there.
+    rows : tuple of arrays and list
+        Per member that is read: place in the directory, offset, limit; and its path. In the order of offsets.
+    tops : set of str
+        The names at the top.
+    left_out : dict of str to int
+        Junk, by kind.
+    needs_tool : list
+        Members (place, path, offset, limit) whose method only a tool can undo.
+    """
+
+    directory: Directory
+    tree: Tree
+    files: list[UnpackedFile]
+    folders: list[tuple[str, int | None]]
+    links: list[tuple[int, str, int, int]]
+    ats: Any
+    offsets: Any
+    limits: Any
+    paths: list[str]
+    left_out: dict[str, int]
+    needs_tool: list[tuple[int, str, int, int]]
+    encoding: str | None
+    has_locked: bool
+    matched: bool
+
+
+def plan(reader: Reader, tree: Tree, pick: Any, keep_junk: bool, password: bytes | None) -> Plan:
+    """Judge every member and say what will be written; nothing is written before this has returned.
+
+    Parameters
+    ----------
+    reader : Reader
+        The archive, with ranges.
+    tree : Tree
+        The gate.
+    pick : callable or None
+        Says whether a path is wanted.
+    keep_junk : bool
+        Whether junk is kept.
+    password : bytes or None
+        For locked members.
+    """
+    directory = find_directory(reader)
+    data, shift = directory.data, directory.shift
+    namer = Names(directory)
+    decode = namer.of
+    ats, offsets = array("Q"), array("Q")
+    paths: list[str] = []
+    files: list[UnpackedFile] = []
+    folders: list[tuple[str, int | None]] = []
+    links: list[tuple[int, str, int, int]] = []
+    tool: list[tuple[int, str, int, int]] = []
+    left_out: dict[str, int] = {}
+    link_ats: dict[int, str] = {}
+    tool_ats: dict[int, str] = {}
+    has_locked = matched = False
+    admit = tree.admit
+    base = 0
+    last = -1
+    for at in directory.places():
+        entry = Entry(data, at)
+        name = decode(entry.raw_name, entry.extra, entry.flags, entry.system)
+        offset = entry.offset + base + shift
+        if directory.wraps:
+            if offset < last:
+                base += WRAP
+                offset += WRAP
+            last = offset
+        if offset + LOCAL_BYTES + len(entry.raw_name) + entry.csize > directory.start:
+            if offset + LOCAL_BYTES > directory.start:
+                raise Fault("Z-LOCAL", "begins behind the data", name)
+            raise Fault("Z-OVERLAP", "has data that runs into the directory", name)
+        ats.append(at)
+        offsets.append(offset)
+        path = ""
+        if entry.special:
+            tree.admit(name, entry.special)
+        kind = "folder" if entry.is_folder else "link" if entry.is_link else "file"
+        if kind == "folder" and (entry.usize or (entry.csize and entry.method == 0)):
+            raise Fault("Z-FOLDER", "is a folder that holds bytes, which would be lost", name)
+        trash = None if keep_junk else names.junk(name)
+        if trash or (pick is not None and not pick(_loose(name))):
+            from datastage.archives.safety import clean
+
+            clean(name)
+            if trash:
+                left_out[trash] = left_out.get(trash, 0) + (kind != "folder")
+            paths.append("")
+            continue
+        matched = True
+        if kind == "folder":
+            path = admit(name, "folder")
+            if path:
+                folders.append((path, entry.mtime_ns))
+            paths.append("")
+            continue
+        if entry.encrypted:
+            has_locked = True
+        if kind == "link":
+            if entry.usize > MAX_TARGET_BYTES:
+                raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
+            zip_data.check_method(entry, password)
+            link_ats[at] = name
+            paths.append("")
+            continue
+        path = admit(name, "file", entry.usize)
+        if entry.method in zip_data.OWN_METHODS and not (entry.encrypted and entry.flags & 0x40):
+            zip_data.check_method(entry, password)
+            paths.append(path)
+        else:
+            tool_ats[at] = path
+            paths.append("")
+        files.append(UnpackedFile(path, entry.usize, entry.crc))
+    order: Any = range(len(offsets))
+    if any(map(int.__gt__, offsets, offsets[1:])):
+        order = sorted(order, key=offsets.__getitem__)
+        ats = array("Q", map(ats.__getitem__, order))
+        offsets = array("Q", map(offsets.__getitem__, order))
+        paths = list(map(paths.__getitem__, order))
+    limits = array("Q", offsets[1:])
+    if offsets:
+        limits.append(directory.start)
+    _refuse_overlaps(data, ats, offsets, limits)
+    if link_ats or tool_ats:
+        for at, offset, limit in zip(ats, offsets, limits):
+            if at in link_ats:
+                links.append((at, link_ats[at], offset, limit))
+            elif at in tool_ats:
+                tool.append((at, tool_ats[at], offset, limit))
+    return Plan(
+        directory,
+        tree,
+        files,
+        folders,
+        links,
+        ats,
+        offsets,
+        limits,
+        paths,
+        left_out,
+        tool,
+        namer.guess,
+        has_locked,
+        matched,
+    )
+
+
+def _loose(name: str) -> str:
+    return "/".join(part for part in name.split("/") if part and part != ".")
+
+
+def _refuse_overlaps(data: bytes, ats: Any, offsets: Any, limits: Any) -> None:
+    for at, offset, limit in zip(ats, offsets, limits):
+        entry_size = int.from_bytes(data[at + 20 : at + 24], "little")
+        n_name = data[at + 28] | data[at + 29] << 8
+        if entry_size == 0xFFFFFFFF:
+            entry_size = Entry(data, at).csize
+        if offset + LOCAL_BYTES + n_name + entry_size > limit:
+            name = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name].decode("utf-8", "replace")
+            raise Fault("Z-OVERLAP", "shares bytes with another member", name)
+
+
+def read_link(reader: Reader, place: tuple[int, str, int, int], data: bytes, password: bytes | None) -> str:
+    """Return the target of a link: the content of the member."""
+    at, _, offset, limit = place
+    entry = Entry(data, at)
+    entry.offset = offset
+    head = reader.read_at(offset, min(limit - offset, LOCAL_BYTES + len(entry.raw_name)))
+    start = zip_data.data_at(entry, head, limit)
+    if entry.csize > 1 << 20:
+        raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", place[1])
+    target = bytes(zip_data.whole(entry, reader.read_at(start, entry.csize), password))
+    return target.decode("utf-8", "surrogateescape")
+
+
+def listing(reader: Reader) -> Iterator[tuple[Member, Entry, int, int]]:
+    """Give every member with its entry, offset and limit, in the directory's order; only the structure is judged."""
+    directory = find_directory(reader)
+    decode = Names(directory)
+    places = list(directory.places())
+    offsets = []
+    base, last = 0, -1
+    for at in places:
+        offset = Entry(directory.data, at).offset + base + directory.shift
+        if directory.wraps:
+            if offset < last:
+                base += WRAP
+                offset += WRAP
+            last = offset
+        offsets.append(offset)
+    limits = dict(zip(sorted(set(offsets)), [*sorted(set(offsets))[1:], directory.start]))
+    for at, offset in zip(places, offsets):
+        entry = Entry(directory.data, at)
+        entry.offset = offset
+        name = decode.of(entry.raw_name, entry.extra, entry.flags, entry.system)
+        member = Member(
+            name=name,
+            size=entry.usize,
+            kind="folder" if entry.is_folder else "link" if entry.is_link else "file",
+            crc=entry.crc,
+            mtime=None if entry.mtime_ns is None else entry.mtime_ns / 1e9,
+            mode=None if entry.mode is None else entry.mode & 0o7777,
+            encrypted=bool(entry.encrypted),
+        )
+        yield member, entry, offset, limits[offset]
