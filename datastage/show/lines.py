@@ -186,7 +186,7 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
         that stays; and what to do next. Three lines where there was nothing to do.
     """
     receipt = staged.receipt
-    inside = _inside_of(staged)
+    inside = inside_of(receipt, staged.path)
     name = "path" if here.in_notebook else None
     following = next_line(receipt, inside, path=str(staged), name=name)
     if receipt.get("reused"):
@@ -329,6 +329,11 @@ def _labelled(label: str, text: str) -> list[str]:
     return [f"{label:<{_LABEL}}{body[0]}", *(" " * _LABEL + line for line in body[1:])]
 
 
+def split_label(line: str) -> tuple[str, str]:
+    """Take a labelled line apart: ``"Copied    and unpacked"`` gives ``("Copied", "and unpacked")``."""
+    return line[:_LABEL].strip(), line[_LABEL:]
+
+
 def _from_input(receipt: Mapping[str, Any]) -> bool:
     return str(receipt.get("place", "")).startswith("your input")
 
@@ -345,16 +350,15 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now().astimezone()
 
 
-def _inside_of(staged: Staged) -> Inside | None:
+def inside_of(receipt: Mapping[str, Any], path: Path) -> Inside | None:
     """Count what was staged from its list of files; what is used in place has none, and is not walked."""
     from datastage import place
     from datastage.errors import IntegrityError
 
-    receipt = staged.receipt
     if receipt.get("entry") or receipt.get("single") or receipt.get("in_place"):
         return None
     try:
-        return look_inside(file.path for file in place.read_files(staged.path, receipt))
+        return look_inside(file.path for file in place.read_files(path, receipt))
     except IntegrityError:
         return None
 

@@ -1,0 +1,263 @@
+"""Setup cells: run as printed, with nothing installed and no network, and a folder called datastage in the way."""
+
+import ast
+import io
+import json
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import datastage
+from datastage.errors import SpecError
+from datastage.show.cell import carried_core, cell, without_words
+
+PACKAGE = Path(datastage.__file__).parent
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+WHEEL = f"datastage_notebook-{datastage.__version__}-py3-none-any"
+# A notebook's working directory comes first in its path; -I -S leaves nothing else of ours or of site-packages.
+RUN = "import sys; sys.path.insert(0, ''); exec(open(sys.argv[1], encoding='utf-8').read()); print(path)"
+
+
+@cache
+def alone():
+    """Return the words before a command that take the network away, where that is allowed."""
+    for words in (["unshare", "-n"], ["unshare", "-rn"]):
+        if shutil.which(words[0]) and subprocess.run([*words, "true"], capture_output=True).returncode == 0:
+            return words
+    return []
+
+
+@pytest.fixture
+def notebook(here):
+    """A function that runs a cell in a bare interpreter, in a folder where `datastage` is an empty folder."""
+    (here / "datastage").mkdir()
+    (here / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
+
+    def run(text, before=""):
+        (here / "cell.py").write_text(before + text, encoding="utf-8")
+        return subprocess.run(
+            [*alone(), sys.executable, "-I", "-S", "-c", RUN, "cell.py"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def path_of(done):
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.splitlines()[-1])
+
+
+def test_a_cell_that_carries_the_tool_runs_as_printed(notebook):
+    done = notebook(cell("./iris.csv", embed=True))
+
+    assert path_of(done).read_text() == "5.1,3.5,1.4,0.2,setosa\n"
+
+
+def test_a_cell_that_carries_the_tool_runs_after_an_empty_folder_was_imported(notebook):
+    done = notebook(cell("./iris.csv", embed=True), before="import datastage\n")
+
+    assert path_of(done).is_file()
+
+
+def test_a_cell_that_carries_the_tool_can_be_run_twice(notebook):
+    text = cell("./iris.csv", embed=True)
+
+    done = notebook(f"{text}\n{text}\nimport sys; assert sum('datastage.zip' in p for p in sys.path) == 1\n")
+
+    assert path_of(done).is_file()
+
+
+def test_a_cell_that_carries_the_tool_stays_small():
+    text = cell("cifar10", embed=True)
+
+    assert len(text) < 150_000
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_carried_core_is_the_same_each_time():
+    assert carried_core() == carried_core()
+
+
+def test_the_carried_core_holds_every_module_but_the_command():
+    with zipfile.ZipFile(io.BytesIO(lzma.decompress(carried_core()))) as core:
+        names = set(core.namelist())
+
+    wanted = {f"datastage/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
+    assert names == wanted - {"datastage/cli.py", "datastage/__main__.py"}
+
+
+def test_the_core_can_be_made_from_inside_a_core(notebook):
+    again = (
+        "\nfrom datastage.show.cell import carried_core; import hashlib; path = hashlib.md5(carried_core()).hexdigest()"
+    )
+
+    done = notebook(cell("./iris.csv", embed=True) + again)
+
+    import hashlib
+
+    assert done.stdout.splitlines()[-1] == hashlib.md5(carried_core()).hexdigest(), done.stderr
+
+
+class _WithoutWords(ast.NodeTransformer):
+    def visit(self, node):
+        self.generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            first = body[0]
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                node.body = body[1:] or [ast.Pass()]
+        return node
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_without_its_words_a_module_is_the_same_program(path):
+    source = path.read_text(encoding="utf-8")
+
+    short = without_words(source)
+
+    # A module of a docstring alone becomes an empty one, not one with a pass.
+    wanted = ast.dump(_WithoutWords().visit(ast.parse(source)))
+    assert ast.dump(ast.parse(short)) == wanted or not short
+
+
+def test_a_text_of_several_lines_keeps_its_empty_lines_and_hashes():
+    source = 'A = """one\n\n# two\n"""\nB = f"""{A}\n\n# three"""\n'
+
+    assert without_words(source) == source
+
+
+# --- a wheel among the inputs
+
+
+def put_wheel(inputs, layout):
+    """Lay the wheel out under `inputs` as Kaggle may: as the file, or unpacked in one of its ways."""
+    folder = inputs / layout.split(":")[0]
+    folder.mkdir(parents=True)
+    how = layout.split(":")[1]
+    unpacked = folder / WHEEL if how == "folder" else folder
+    if how == "file":
+        with zipfile.ZipFile(folder / f"{WHEEL}.whl", "w") as wheel:
+            for path in sorted(PACKAGE.rglob("*.py")):
+                wheel.write(path, f"datastage/{path.relative_to(PACKAGE)}")
+            wheel.writestr(
+                f"datastage_notebook-{datastage.__version__}.dist-info/METADATA", "Name: datastage-notebook\n"
+            )
+        return
+    shutil.copytree(PACKAGE, unpacked / "datastage", ignore=shutil.ignore_patterns("__pycache__"))
+    (unpacked / f"datastage_notebook-{datastage.__version__}.dist-info").mkdir()
+
+
+LAYOUTS = [f"{place}:{how}" for place in ("wheels", "datasets/me/wheels") for how in ("file", "folder", "root")]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("wheel", [None, "https://host.invalid/datastage.whl"], ids=["inputs alone", "or an address"])
+def test_a_wheel_among_the_inputs_is_found_in_every_layout(notebook, tmp_path, layout, wheel):
+    put_wheel(tmp_path / "input", layout)
+
+    done = notebook(cell("./iris.csv", wheel=wheel).replace("/kaggle/input", str(tmp_path / "input")))
+
+    assert path_of(done).is_file()
+
+
+def test_a_wheel_is_found_after_an_empty_folder_was_imported(notebook, tmp_path):
+    put_wheel(tmp_path / "input", "wheels:file")
+    text = cell("./iris.csv").replace("/kaggle/input", str(tmp_path / "input"))
+
+    assert path_of(notebook(text, before="import datastage\n")).is_file()
+
+
+@pytest.mark.parametrize("wheel", [None, "https://host.invalid/datastage.whl"], ids=["inputs alone", "or an address"])
+def test_without_a_wheel_the_last_line_says_where_to_click(notebook, wheel):
+    done = notebook(cell("./iris.csv", wheel=wheel))
+
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("RuntimeError: datastage ")
+    assert "Input > Upload: the .whl file" in last
+    assert len(done.stderr.splitlines()) < 20
+
+
+# --- what is refused, and what is quoted
+
+
+def test_an_address_has_no_use_in_a_cell_that_carries_the_tool():
+    with pytest.raises(SpecError):
+        cell("cifar10", wheel="https://host.example/x.whl", embed=True)
+
+
+def test_no_cell_installs_by_name():
+    for text in (cell("cifar10"), cell("cifar10", wheel="https://host.example/x.whl")):
+        assert "install datastage" not in text
+
+
+@pytest.mark.parametrize("spec", ["drive:Meine Übung/daten.zip", 'drive:a"b\\c.zip', "drive:\u202e.zip"])
+def test_a_spec_is_quoted_so_that_it_reads_back(spec):
+    last = cell(spec).splitlines()[-1]
+
+    call = ast.parse(last).body[-1].value
+    assert call.args[0].value == spec
+    assert last.isprintable()
+
+
+# --- the pyz
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory):
+    target = tmp_path_factory.mktemp("pyz") / "datastage.pyz"
+    subprocess.run([sys.executable, TOOLS / "make_pyz.py", target], check=True, capture_output=True)
+    return target
+
+
+def run_pyz(pyz, cwd, *words):
+    return subprocess.run(
+        [*alone(), sys.executable, "-I", "-S", pyz, *words], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_pyz_prints_the_path_alone(pyz, here):
+    (here / "datastage").mkdir()
+    (here / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
+
+    done = run_pyz(pyz, here, "stage", "./iris.csv", "--quiet")
+
+    assert done.stderr == ""
+    assert Path(done.stdout.strip()).read_text() == "5.1,3.5,1.4,0.2,setosa\n"
+
+
+def test_the_pyz_keeps_the_exit_codes(pyz, here):
+    assert run_pyz(pyz, here, "stage", "no-such-name").returncode == 2
+    assert run_pyz(pyz, here, "stage", "cifar10").returncode == 3
+
+
+def test_the_pyz_unpacks_a_zip_with_nothing_installed(pyz, here):
+    with zipfile.ZipFile(here / "photos.zip", "w") as archive:
+        archive.writestr("cat/1.png", b"1" * 1000)
+
+    done = run_pyz(pyz, here, "stage", "./photos.zip", "--json")
+
+    staged = json.loads(done.stdout)[0]
+    assert os.listdir(Path(staged["path"]) / "cat") == ["1.png"]
+
+
+def test_the_pyz_prints_a_cell_that_carries_the_tool(pyz, here, notebook):
+    done = run_pyz(pyz, here, "cell", "./iris.csv", "--embed")
+
+    assert path_of(notebook(done.stdout)).is_file()
+
+
+def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
+    subprocess.run([sys.executable, TOOLS / "make_pyz.py", tmp_path / "again.pyz"], check=True, capture_output=True)
+
+    assert (tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()
