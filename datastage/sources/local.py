@@ -1,0 +1,315 @@
+r"""Files and folders on this machine: exactly the one that is named, or a bare relative path in the few usual places.
+
+Here: ``/x``, ``~/x``, ``./x``, ``C:\x``, ``file:///x`` and ``datasets/iris.zip``; what is near when it is not there.
+Not here: Drive's own specs (`drive`), finding files by content (`find`). No network, and no window.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import FileReader, stat_identity
+from datastage.runtime import Runtime, drive_mounts, is_network_disk
+from datastage.sources import drive, kaggle
+from datastage.sources.found import Found
+from datastage.spec import Spec
+
+# Entries of a folder that are looked at for near names, and of two folders that are compared.
+_MOST_NAMES = 2000
+_MOST_COMPARED = 10_000
+_PIECE = 1 << 20
+_JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".ipynb_checkpoints"})
+
+
+def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+    """Find the file or folder that a path names.
+
+    Raises
+    ------
+    UnavailableError
+        If it is not there: says where was looked, and what is near.
+    SpecError
+        If a relative path leads to several files with different contents.
+    IntegrityError
+        If it is an empty folder, or neither file nor folder.
+    StorageError
+        If it may not be read.
+    """
+    if spec.scheme == "relative":
+        return _relative(spec, runtime)
+    if re.match(r"[A-Za-z]:[\\/]", spec.value) and sys.platform != "win32":
+        name = re.split(r"[\\/]", spec.value)[-1]
+        raise UnavailableError(
+            f"{spec} is a path on a Windows computer, and this machine is another one.",
+            f"Bring {name or 'the file'} here first: into Drive, or with the notebook's upload button.",
+            f"Next:  drive:{name}   or   ./{name}",
+        )
+    path = runtime.cwd / os.path.expanduser(spec.value)
+    try:
+        return found_at(path, spec, runtime)
+    except FileNotFoundError as error:
+        if isinstance(error, DatastageError):
+            raise
+        raise _missing(spec, path) from None
+
+
+def found_at(path: Path, spec: Spec, runtime: Runtime) -> Found:
+    """Return what is at `path`.
+
+    Raises
+    ------
+    FileNotFoundError
+        As it comes, if nothing is there.
+    IntegrityError, StorageError
+        As `open`.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+        raise _unreadable(error, path, runtime) from error
+    place = _tilde(path.parent)
+    on_drive = drive.is_on_drive(path, runtime)
+    in_place = not on_drive and _is_fast_enough(path, runtime)
+    if stat.S_ISDIR(status.st_mode):
+        if not on_drive:  # a folder on Drive is never listed for a question
+            _check_folder(path, runtime)
+        name = path.name or str(path)
+        return Found(path, str(spec), f"the folder {name} in {place}", stat_identity(status), in_place)
+    if not stat.S_ISREG(status.st_mode):
+        raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
+    try:
+        reader = FileReader(path)
+    except OSError as error:
+        raise _unreadable(error, path, runtime) from error
+    return Found(
+        reader, str(spec), f"{path.name}, {human_bytes(status.st_size)}, in {place}", reader.identity, in_place
+    )
+
+
+def _is_fast_enough(path: Path, runtime: Runtime) -> bool:
+    """Tell whether copying to the fast disk would gain nothing."""
+    root = runtime.system_root
+    if not is_network_disk(path, root=root):
+        return True
+    # Where everything lies on one network disk, a copy is only a second time the room.
+    return is_network_disk(runtime.root_setting or runtime.fast_disk, root=root)
+
+
+def _check_folder(path: Path, runtime: Runtime) -> None:
+    try:
+        with os.scandir(path) as entries:
+            if any(entry.name not in _JUNK and not entry.name.startswith("._") for entry in entries):
+                return
+    except OSError as error:
+        raise _unreadable(error, path, runtime) from error
+    raise IntegrityError(f"The folder {path} is empty.", "Next: look whether the files are in another folder.")
+
+
+def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
+    if drive.is_on_drive(path, runtime):
+        return drive.explain_os_error(error, path, runtime)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return StorageError(
+            f"{path} is there, but you may not read it.",
+            f"Whoever owns it can allow it:  chmod -R a+rX {path}",
+            "Next: run the same line again.",
+            code=error.errno,
+            filename=path,
+        )
+    if error.errno == errno.ENAMETOOLONG:
+        return SpecError(f"{path.name[:40]}... is longer than a name can be.", "Next: look at the path again.")
+    return StorageError.of(error, f"looking at {path}", "Next: look whether that disk is connected.")
+
+
+def _tilde(folder: Path) -> str:
+    home = os.path.expanduser("~")
+    text = str(folder)
+    return "~" + text[len(home) :] if home != "/" and (text == home or text.startswith(home + os.sep)) else text
+
+
+# --- a bare relative path
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder in which a relative path is looked for, and what a person calls it."""
+
+    folder: Path
+    called: str
+
+
+def places(runtime: Runtime) -> Iterator[_Place]:
+    """Give the folders in which a relative path is looked for, in order."""
+    yield _Place(runtime.cwd, "the working directory")
+    if runtime.script_folder is not None:
+        yield _Place(runtime.script_folder, "the script's folder")
+    for folder in runtime.search_path:
+        yield _Place(folder, "DATASTAGE_PATH")
+    if not (runtime.in_notebook or runtime.platform in ("colab", "kaggle")):
+        return
+    for mount in drive_mounts(runtime.system_root):
+        if mount.alive:
+            my_drive = drive.my_drive(mount.path)
+            yield _Place(my_drive / "Colab Notebooks", "My Drive > Colab Notebooks")
+            yield _Place(my_drive, "My Drive")
+    for item in kaggle.inputs(runtime.input_root):
+        yield _Place(item.path, item.called)
+
+
+def _relative(spec: Spec, runtime: Runtime) -> Found:
+    value = spec.value.replace("\\", "/")
+    hits: list[tuple[Path, Found]] = []
+    looked: list[_Place] = []
+    for place in places(runtime):
+        path = place.folder / value
+        if any(place.folder == other.folder for other in looked):
+            continue
+        looked.append(place)
+        if any(_is_same_file(path, other) for other, _ in hits):
+            continue
+        try:
+            hits.append((path, found_at(path, spec, runtime)))
+        except FileNotFoundError as error:
+            if isinstance(error, DatastageError):
+                raise
+    if not hits:
+        raise _not_in_any(spec, value, looked)
+    first, found = hits[0]
+    different = [path for path, _ in hits[1:] if not _same_content(first, path)]
+    for _, other in hits[1:]:
+        _close(other)
+    if different:
+        _close(found)
+        raise SpecError(
+            f"{spec} is there {len(different) + 1} times, with different contents:",
+            *(f"  {path}" for path in (first, *different)),
+            f"Next: write the whole path of the one you mean, such as {str(first)!r}.",
+        )
+    return found
+
+
+def _close(found: Found) -> None:
+    if isinstance(found.content, FileReader):
+        found.content.close()
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    """Tell whether two paths hold the same, file or folder. Two large folders count as different: they are named."""
+    if one.is_dir() != other.is_dir():
+        return False
+    if not one.is_dir():
+        return one.stat().st_size == other.stat().st_size and _same_bytes(one, other)
+    mine, others = _listing(one), _listing(other)
+    if mine != others or len(mine) >= _MOST_COMPARED:
+        return False
+    return all(_same_bytes(one / name, other / name) for name, _ in mine)
+
+
+def _listing(folder: Path) -> list[tuple[str, int]]:
+    def files() -> Iterator[tuple[str, int]]:
+        for base, _, names in os.walk(folder):
+            for name in names:
+                path = Path(base, name)
+                yield str(path.relative_to(folder)), path.lstat().st_size
+
+    return sorted(islice(files(), _MOST_COMPARED))
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    with one.open("rb") as mine, other.open("rb") as its:
+        while piece := mine.read(_PIECE):
+            if piece != its.read(_PIECE):
+                return False
+        return not its.read(1)
+
+
+# --- when it is not there
+
+
+def _missing(spec: Spec, path: Path) -> UnavailableError:
+    if path.is_symlink():
+        target = os.readlink(path)
+        return UnavailableError(
+            f"{path} is a link to {target}, and nothing is there.", "Next: name the file itself, or mend the link."
+        )
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    lines = [f"Looked for: {path}"]
+    if folder != path.parent:
+        gone = path.relative_to(folder).parts[0]
+        lines.append(f"There is no folder {gone} in {folder}.")
+        wanted, rest = gone, path.relative_to(folder).parts[1:]
+    else:
+        wanted, rest = path.name, ()
+    close = near(folder, wanted)
+    lines += _near_lines(folder, close)
+    if close:
+        best = os.path.join(folder, close[0], *rest)
+        lines.append(f"Next: is it this one?  {best}")
+    else:
+        lines.append("Next: look where the file is, and write that path.")
+    return UnavailableError(f"There is no {path.name or path} there.", *lines)
+
+
+def _not_in_any(spec: Spec, value: str, looked: list[_Place]) -> UnavailableError:
+    lines = ["Looked in:"]
+    shown = looked if len(looked) <= 7 else looked[:6]
+    lines += [f"  {place.folder}" + (f"   ({place.called})" if place.called[:5] != "your " else "") for place in shown]
+    if len(shown) < len(looked):
+        lines.append(f"  and {len(looked) - len(shown)} more of your inputs")
+    parent, name = os.path.split(value)
+    for place in looked:
+        folder = place.folder / parent
+        if "My Drive" in place.called or not folder.is_dir():
+            continue  # Drive is never listed for a question
+        close = near(folder, name)
+        if close:
+            best = "/".join([*([parent] if parent else []), close[0]])
+            lines += _near_lines(folder, close)
+            lines.append(f"Next: is it this one?  {best if '.' in best or '/' in best else './' + best}")
+            return UnavailableError(f"There is no {value} here.", *lines)
+    lines.append("Next: put the file beside your notebook or script, or write its whole path.")
+    return UnavailableError(f"There is no {value} here.", *lines)
+
+
+def _near_lines(folder: Path, close: list[str]) -> list[str]:
+    return [f"Near it, in {folder}: {', '.join(close)}"] if close else []
+
+
+def near(folder: Path, name: str) -> list[str]:
+    """Return the names in `folder` that resemble `name`, the nearest first; at most three."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES) if not entry.name.startswith(".")]
+    except OSError:
+        return []
+    lower: dict[str, str] = {}
+    for other in sorted(names):
+        lower.setdefault(other.lower(), other)
+    close = difflib.get_close_matches(name.lower(), lower, 3, 0.6)
+    stem = name.lower().split(".")[0]
+    close += [other for other in lower if other.split(".")[0] == stem and other not in close]
+    return [lower[other] for other in close[:3]]
