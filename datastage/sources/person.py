@@ -106,12 +106,14 @@ def ask_a_person(
         offline = _is_offline(need)
     if inputs is None:
         inputs = _inputs(attempts)
-    if need.search is None and need.shows is None:
+    if not need.search and not need.shows:
         text = _unnamed(need, runtime, attempts, offline)
     elif near:
         text = _wrong_file(need, runtime, near[0])
     elif runtime.platform == "kaggle":
         text = _kaggle(need, runtime, attempts, inputs, offline)
+        if len(_lines(text)) > MAX_LINES:
+            text = _kaggle(need, runtime, attempts, inputs, offline, brief=True)
     else:
         text = _elsewhere(need, runtime, attempts, offline)
     *body, last = _lines(text)
@@ -223,7 +225,15 @@ def _brought(need: Need) -> str:
 # --- Kaggle
 
 
-def _kaggle(need: Need, runtime: Runtime, attempts: Sequence[Attempt], inputs: Sequence[str], offline: bool) -> _Text:
+def _kaggle(
+    need: Need,
+    runtime: Runtime,
+    attempts: Sequence[Attempt],
+    inputs: Sequence[str],
+    offline: bool,
+    *,
+    brief: bool = False,
+) -> _Text:
     last = "Next: run this cell again. No restart is needed."
     if runtime.is_batch:
         opening = f"{need.title} is not in this notebook yet. "
@@ -241,8 +251,8 @@ def _kaggle(need: Need, runtime: Runtime, attempts: Sequence[Attempt], inputs: S
     steps = [[add]]
     if need.search:
         shows = f"Press + beside a result whose files are called {need.shows}" if need.shows else ""
-        search = [f"Search for:  {need.search}", *_wrap(_clip(shows, WIDTH - 4) if need.more else shows, WIDTH - 4)]
-        steps = [[add, *search]] if need.more else [[add], search]
+        search = [f"Search for:  {need.search}", *_wrap(_clip(shows, WIDTH - 4) if brief else shows, WIDTH - 4)]
+        steps = [[add, *search]] if brief else [[add], search]
     upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
     steps.append([*_download(need, "Nothing fits? Download" if need.search else "Download"), upload])
     closing = [_looked(need.title, inputs)]

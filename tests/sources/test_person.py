@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from datastage import datasets
 from datastage.errors import Attempt, UnavailableError
 from datastage.sources.person import MAX_LINES, WIDTH, Need, ask_a_person
 
@@ -263,3 +264,26 @@ def test_the_remedy_is_the_next_step():
     error = ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS, offline=True)
 
     assert error.remedy == ("Next: run this cell again. No restart is needed.",)
+
+
+@pytest.mark.parametrize("entry", datasets.catalog(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("offline", [True, False], ids=["offline", "online"])
+def test_every_dataset_of_the_catalog_fits_a_screen(entry, place, offline):
+    urls = [download.urls[0] for download in entry.downloads if download.urls]
+    need = Need(
+        entry.title,
+        entry.downloads[0].name if entry.downloads else entry.name,
+        sum(download.size or 0 for download in entry.downloads) or None,
+        urls[0] if urls else entry.homepage,
+        entry.search_words,
+        entry.shows,
+        entry.name,
+        tuple(urls[1:]),
+    )
+
+    lines = said(need, place, offline=offline).split("\n")
+
+    assert len(lines) <= MAX_LINES
+    # An address is never broken: it is there to be pressed.
+    assert max(len(line) for line in lines if not line.strip().startswith("http")) <= WIDTH
