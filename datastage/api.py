@@ -16,7 +16,7 @@ from datastage.archives import Member
 from datastage.datasets import Entry
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.lock import locked
-from datastage.place import Slot, Staged, StagedFile
+from datastage.place import Slot, Staged
 from datastage.progress import Reporter
 from datastage.reader import FileReader
 from datastage.spec import parse
@@ -119,10 +119,16 @@ def stage(
         copy=copy,
         refresh=refresh,
     )
+    return _staged(request, here, reporter, say_next=True)
+
+
+def _staged(request: staging.Request, here: runtime.Runtime, reporter: Reporter, *, say_next: bool) -> Staged:
+    """Stage, and say what was staged; what to do next only where the caller does not do it already."""
     with _ended(reporter):
         staged = staging.stage(request, here, reporter=reporter)
     for line in show.staged_lines(staged, here):
-        reporter.note(line)
+        if say_next or not line.startswith("Next:"):
+            reporter.note(line)
     return staged
 
 
@@ -222,12 +228,12 @@ def loaders(
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         splits = data if isinstance(data, Mapping) else {"train": data}
         return batches.from_arrays(splits, augment=chosen, **options)
-    staged = data if isinstance(data, Staged) else stage(data, progress=progress)
+    staged = data if isinstance(data, Staged) else _staged(staging.Request(parse(data)), here, reporter, say_next=False)
     entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
     if entry is not None:
-        auto = batches.Augment(**dict(entry.augment)) if entry.augment else None
+        auto = batches.Augment(**entry.augment) if entry.augment else None
         return batches.from_arrays(
-            {split: entry.read(staged.path, split) for split in entry.splits},
+            {split: staged.arrays(split) for split in staged.splits},
             augment=auto if augment == "auto" else augment,
             mean=entry.mean,
             std=entry.std,
@@ -235,7 +241,7 @@ def loaders(
             **options,
         )
     if staged.path.is_file():
-        arrays = {split: datasets.read(staged.path, split, None) for split in staged.splits}
+        arrays = {split: staged.arrays(split) for split in staged.splits}
         return batches.from_arrays(arrays, augment=chosen, classes=staged.classes, **options)
     return batches.from_folder(staged.path, augment=chosen, size=size, unreadable=unreadable, **options)
 
@@ -332,7 +338,6 @@ def extract(
         with locked(slot.lock):
             try:
                 place.fresh_folder(slot.partial)
-                reporter.phase(f"unpacking {reader.name}", reader.size)
                 unpacked = archives.unpack(
                     reader,
                     slot.partial,
@@ -343,7 +348,7 @@ def extract(
                     free_bytes=runtime.free_bytes(slot.root),
                     reporter=reporter,
                 )
-                files = [StagedFile(f.path, f.size, f.crc32, f.target) for f in unpacked.files]
+                files = staging.unpacked_files(unpacked)
                 receipt = {
                     "key": place.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
                     "name": target.name,

@@ -274,8 +274,8 @@ def _catalog(options: argparse.Namespace) -> int:
         )
         return 0
     for entry in entries:
-        size = sum(download.size for download in entry.downloads)
-        print(f"{entry.name:14} {entry.title:16} {show.size_text(size) if size else '-':>8}   {entry.licence}")
+        size = show.size_text(entry.download_bytes or entry.n_bytes)
+        print(f"{entry.name:14} {entry.title:16} {size:>8}   {entry.licence}")
     return 0
 
 

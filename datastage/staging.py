@@ -13,7 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -287,7 +287,8 @@ class _Stager:
                 return error
             if real and all(isinstance(error, IntegrityError) for error in real):
                 return real[0]
-        return person.ask_a_person(self._need(), self.here, self.attempts, near=self.near)
+        inputs = [item.slug for item in sources.kaggle.inputs(self.here.input_root)]
+        return person.ask_a_person(self._need(), self.here, self.attempts, near=self.near, inputs=inputs)
 
     def _need(self) -> person.Need:
         entry = self.entry
@@ -295,16 +296,17 @@ class _Stager:
             spec = self.request.spec
             url = str(spec) if spec.scheme == "http" else None
             return person.Need(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
-        first = entry.downloads[0] if entry.downloads else None
-        size = sum(download.size for download in entry.downloads) or None
+        # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
+        addresses = [download.urls[0] for download in entry.downloads if download.urls]
         return person.Need(
             entry.title,
-            first.name if first else entry.name,
-            size,
-            first.urls[0] if first and first.urls else entry.homepage,
-            entry.search_words,
-            entry.shows,
+            entry.downloads[0].name if entry.downloads else entry.name,
+            entry.download_bytes,
+            addresses[0] if addresses else entry.homepage or None,
+            entry.search_words or entry.title,
+            entry.shows or entry.needed,
             entry.name,
+            tuple(addresses[1:]),
         )
 
     # --- the chains
@@ -327,33 +329,29 @@ class _Stager:
             yield str(spec), lambda spec=spec: self._from_spec(spec, None)  # type: ignore[misc]
 
     def _entry_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
+        """Every silent place first; what opens a window last, and the slow ones after that."""
         entry = self.entry
         assert entry is not None
-        for folder in self.here.search_path:
-            if folder.is_dir():
-                yield str(folder), lambda folder=folder: self._search([folder], f"the folder {folder}")  # type: ignore[misc]
-        local = [path for path in datasets.local_files(entry) if path.is_file()]
-        if local:
-            yield "files on this machine", lambda: self._search(local, "a library that is installed here")
-        if self.here.input_root is not None:
-            for title, folder in sources.kaggle.inputs(self.here):
-                yield (
-                    f"input {title}",
-                    lambda title=title, folder=folder: self._search([folder], f'your input "{title}"'),  # type: ignore[misc]
-                )
-        for path in self._named_on_drive(entry):
-            yield (
-                f"drive:{path.name}",
-                lambda path=path: self._search([path], f"your Drive ({path.name})"),  # type: ignore[misc]
-            )
+        folders = [find.Place(folder, f"the folder {folder}") for folder in self.here.search_path if folder.is_dir()]
+        if folders:
+            yield "DATASTAGE_PATH", lambda: self._search(folders)
+        packages = [find.Place(folder, f"the package {_package(folder)}") for folder in datasets.package_folders(entry)]
+        if packages:
+            yield "installed packages", lambda: self._search(packages)
+        inputs = [find.Place(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
+        if inputs:
+            yield "inputs", lambda: self._search(inputs)
+        on_drive = self._named_on_drive(entry)
+        if on_drive:
+            yield "Drive", lambda: self._search(on_drive)
         slow: list[int] = []
         mirrors = max((len(download.urls) for download in entry.downloads), default=0)
-        last = mirrors - 1 if not self.request.fallbacks else -1
         for number in range(mirrors):
+            is_last = number == mirrors - 1 and not slow and not self.request.fallbacks
 
-            def step(number: int = number) -> Staged | None:
+            def step(number: int = number, is_last: bool = is_last) -> Staged | None:
                 try:
-                    return self._download(number, None if number == last and not slow else SLOW_BYTES_S)
+                    return self._download(number, None if is_last else SLOW_BYTES_S)
                 except transfer.TooSlow:
                     slow.append(number)
                     raise
@@ -364,7 +362,7 @@ class _Stager:
         for number in slow:
             yield self._mirror_name(number), lambda number=number: self._download(number, None)  # type: ignore[misc]
 
-    def _named_on_drive(self, entry: Entry) -> list[Path]:
+    def _named_on_drive(self, entry: Entry) -> list[find.Place]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
         names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
         found = []
@@ -375,7 +373,7 @@ class _Stager:
                 for name in names:
                     with contextlib.suppress(OSError):
                         if (mount.path / folder / name).is_file():
-                            found.append(mount.path / folder / name)
+                            found.append(find.Place(mount.path / folder / name, f"{name} in your Drive"))
         return found
 
     def _mirror_name(self, number: int) -> str:
@@ -386,11 +384,10 @@ class _Stager:
 
     # --- an entry's steps
 
-    def _search(self, places: Sequence[Path | Reader], where: str, seen: str | None = None) -> Staged | None:
+    def _search(self, places: Sequence[find.Place]) -> Staged | None:
         """Look for the entry's files by content in `places`; stage what was found."""
         entry = self.entry
         assert entry is not None
-        began = time.monotonic()
         place.fresh_folder(self.slot.partial)
         search = find.find(
             places,
@@ -398,24 +395,27 @@ class _Stager:
             self.slot.partial,
             converters=entry.converters,
             lookalikes=entry.lookalikes,
+            published=entry.downloads,
+            needed=entry.needed,
+            limits=find.Limits(avoid=tuple(mount.path for mount in runtime.drive_mounts())),
             reporter=self.reporter,
         )
         if not search.complete:
-            self.near += [replace(near, place=where) for near in search.near]
-            failure = f"{entry.title} is not in it"
-            if search.bound_hit:
-                failure += f"; it holds too many files to look at all of them: name the folder with {_FOLDER_HINT}"
-            self.attempts.append(Attempt(where, "; ".join(search.looked), time.monotonic() - began, failure))
+            self.near += search.near
+            for looked in search.looked:
+                failure = f"{entry.title} is not in it"
+                if looked.bound_hit:
+                    failure += "; it holds more than was looked at: give the very folder as a fallback"
+                self.attempts.append(Attempt(looked.place, looked.seen, looked.seconds, failure))
             return None
-        self.reporter.note(f"Found     {entry.title} in {seen or where}")
-        files = [StagedFile(path, size, crc) for path, (size, crc, _) in search.files.items()]
+        self.reporter.note(f"Found     {entry.title} in {search.where}")
         facts = {
-            "place": where,
-            "seen": f"{entry.title} in {seen or where}",
-            "format": None,
-            "hashes": {path: f"md5:{md5}" for path, (_, _, md5) in search.files.items() if md5},
-            "published": True,
+            "place": search.where,
+            "seen": f"{entry.title} in {search.where}",
+            "hashes": {path: f"md5:{file.md5}" for path, file in search.files.items()},
+            "published": not any(file.converted for file in search.files.values()),
         }
+        files = [StagedFile(path, file.size, file.crc32) for path, file in search.files.items()]
         return self._publish(_Content(files, facts=facts))
 
     def _download(self, number: int, slow_below: float | None) -> Staged | None:
@@ -428,7 +428,9 @@ class _Stager:
             url = download.urls[min(number, len(download.urls) - 1)]
             path = self.slot.fetch / download.name
             if not path.is_file():
-                reader = sources.http.open_url(url, has_hash=download.md5 is not None)
+                from datastage.sources import http
+
+                reader = http.open_url(url, has_hash=download.md5 is not None)
                 try:
                     self.reporter.phase(f"copying {download.name}", reader.size or download.size)
                     transfer.fetch(
@@ -442,7 +444,7 @@ class _Stager:
                     reader.close()
             got.append(path)
         host = self._mirror_name(number)
-        staged = self._search(got, host)
+        staged = self._search([find.Place(path, f"{path.name} from {host}") for path in got])
         if staged is None:
             place.remove_tree(self.slot.fetch)
         return staged
@@ -451,7 +453,7 @@ class _Stager:
         """Look for the entry's files in what another spec names."""
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
         with self._fetched(found) as content:
-            return self._search([content], found.place, found.seen)
+            return self._search([find.Place(content, found.seen)])
 
     # --- a spec's steps
 
@@ -520,7 +522,7 @@ class _Stager:
         suffix = Path(name).suffix.lower()
         if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
             return None
-        fmt = archives.sniff(reader) if reader.ranges else archives.sniff_head(_head(reader, 8192))
+        fmt = archives.sniff(reader)
         if fmt is None and (self.request.unpack is True or suffix in ARCHIVE_SUFFIXES):
             raise DamagedArchiveError(
                 f"{name} is not an archive that can be unpacked, whatever its name says.",
@@ -555,7 +557,6 @@ class _Stager:
         elif expect:
             _check_hash(reader, expect, name)
         try:
-            self.reporter.phase(f"unpacking {name}", source.size)
             strip: bool | str = stem_of(name) if self.request.strip == "auto" else self.request.strip
             unpacked = archives.unpack(
                 source,
@@ -569,7 +570,7 @@ class _Stager:
         finally:
             if opened is not None:
                 opened.close()
-        files = [StagedFile(file.path, file.size, file.crc32, getattr(file, "target", None)) for file in unpacked.files]
+        files = unpacked_files(unpacked)
         left_out = dict(unpacked.left_out)
         for receipt_name in (place.RECEIPT, place.FILES):
             # A receipt that comes with data is never trusted; ours takes its place.
@@ -625,10 +626,20 @@ class _Stager:
         return Staged(path, written)
 
 
-_FOLDER_HINT = "DATASTAGE_PATH, or as a fallback"
+def unpacked_files(unpacked: archives.Unpacked) -> list[StagedFile]:
+    """Return the list for the receipt of what was unpacked."""
+    return [
+        StagedFile(file.path, file.size, file.crc32, file.target if file.kind == "link" else None)
+        for file in unpacked.files
+    ]
 
 
-def _head(reader: Reader, n: int = _HEAD_BYTES) -> bytes:
+def _package(folder: Path) -> str:
+    return next((part for part in reversed(folder.parts) if part not in ("data", "datasets")), folder.name)
+
+
+def _head(reader: Reader) -> bytes:
+    n = _HEAD_BYTES
     if reader.ranges:
         return reader.read_at(0, n)
     stream = reader.stream(0)

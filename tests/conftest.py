@@ -1,0 +1,39 @@
+"""What every test may use: a place of its own, and no network but loopback."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+TESTDATA = Path(os.environ.get("DATASTAGE_TESTDATA") or Path(os.path.expanduser("~")) / ".cache" / "datastage-testdata")
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory, a root and a home of the test's own; the runtime is a plain terminal without internet."""
+    for name in list(os.environ):
+        if (
+            name.startswith(("DATASTAGE_", "KAGGLE_", "COLAB_", "TBE_", "SLURM_", "JPY_"))
+            and name != "DATASTAGE_TESTDATA"
+        ):
+            monkeypatch.delenv(name)
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("DATASTAGE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    return work
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """The folder of real data, or a skip where it was not made."""
+    if not TESTDATA.is_dir():
+        pytest.skip("left out: the real data sets are not on this machine (../shared/data/get.py makes them)")
+    return TESTDATA

@@ -1,0 +1,182 @@
+"""The command: paths on standard output, all else on standard error, and exit codes that a Makefile can trust."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from datastage import cli
+
+pytestmark = pytest.mark.usefixtures("here")
+
+VERBS = ("stage", "extract", "verify", "catalog", "cell")
+
+
+def make_zip(path, files=None):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (files or {"cat/1.txt": b"meow"}).items():
+            archive.writestr(name, data)
+    return path
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(capsys, verb):
+    code, out, _ = run(capsys, verb, "--help")
+    assert code == 0
+    assert f"example: datastage {verb}" in out
+
+
+def test_stage_prints_the_path_alone_on_standard_output(capsys, here):
+    make_zip(here / "pets.zip")
+    code, out, err = run(capsys, "stage", "./pets.zip")
+    assert code == 0
+    assert (Path(out.strip()) / "cat" / "1.txt").is_file()
+    assert out.count("\n") == 1
+    assert err
+
+
+def test_quiet_says_nothing_but_the_path(capsys, here):
+    make_zip(here / "pets.zip")
+    code, out, err = run(capsys, "stage", "./pets.zip", "--quiet")
+    assert (code, out.count("\n"), err) == (0, 1, "")
+
+
+def test_two_datasets_give_two_paths(capsys, here):
+    make_zip(here / "a.zip")
+    make_zip(here / "b.zip")
+    code, out, _ = run(capsys, "stage", "./a.zip", "./b.zip", "--quiet")
+    assert (code, len(out.splitlines())) == (0, 2)
+
+
+def test_json_prints_the_receipt(capsys, here):
+    make_zip(here / "pets.zip")
+    _, out, _ = run(capsys, "stage", "./pets.zip", "--json", "--quiet")
+    assert json.loads(out)[0]["receipt"]["n_files"] == 1
+
+
+def test_json_prints_an_error_with_its_remedy(capsys, here):
+    code, out, _ = run(capsys, "stage", "./no-such.zip", "--json", "--quiet")
+    said = json.loads(out)
+    assert (code, said["exit"], said["error"]) == (3, 3, "UnavailableError")
+    assert said["remedy"] or "\n" in said["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([], 2),
+        (["stage"], 2),
+        (["no-such-verb"], 2),
+        (["stage", "cifar_10"], 2),
+        (["stage", "what is this"], 2),
+        (["stage", "./no-such.zip"], 3),
+        (["stage", "./page.zip"], 4),
+        (["extract", "./page.zip", "out"], 4),
+        (["extract", "./no-such.zip", "out"], 3),
+        (["extract", "./pets.zip"], 2),
+        (["extract", "./pets.zip", "full"], 5),
+        (["stage", "./pets.zip", "--root", "page.zip"], 5),
+        (["stage", "./pets.zip", "./page.zip", "--name", "x"], 2),
+        (["verify", "full"], 2),
+        (["cell", "drvie:x.zip"], 2),
+    ],
+)
+def test_exit_codes(capsys, here, arguments, code):
+    make_zip(here / "pets.zip")
+    (here / "page.zip").write_text("<!DOCTYPE html><html></html>")
+    (here / "full").mkdir()
+    (here / "full" / "mine.txt").write_text("mine")
+    got, out, err = run(capsys, *arguments)
+    assert (got, out) == (code, "")
+    assert len(err.strip().splitlines()) >= 2 or "Next" in err
+    assert "Traceback" not in err
+
+
+def test_extract_list_names_every_member(capsys, here):
+    make_zip(here / "pets.zip")
+    code, out, _ = run(capsys, "extract", "./pets.zip", "--list")
+    assert (code, out.split()) == (0, ["4", "cat/1.txt"])
+
+
+def test_a_name_with_an_escape_sequence_is_not_printed_raw(capsys, here):
+    make_zip(here / "pets.zip", {"\x1b[31mred.txt": b""})
+    _, out, _ = run(capsys, "extract", "./pets.zip", "--list")
+    assert "\x1b" not in out
+
+
+def test_extract_with_a_password_from_a_file(capsys, here):
+    make_zip(here / "pets.zip")
+    (here / "secret").write_text("hunter2\n")
+    code, out, _ = run(capsys, "extract", "pets.zip", "out", "--password-file", "secret", "--quiet")
+    assert (code, Path(out.strip())) == (0, here / "out")
+
+
+def test_verify_exits_4_when_a_file_was_changed(capsys, here):
+    make_zip(here / "pets.zip")
+    _, out, _ = run(capsys, "stage", "./pets.zip", "--quiet")
+    folder = Path(out.strip())
+    assert run(capsys, "verify", folder)[0] == 0
+    (folder / "cat" / "1.txt").write_text("MEOW")
+    code, out, _ = run(capsys, "verify", folder)
+    assert (code, out.split()) == (4, ["damaged", "cat/1.txt"])
+
+
+def test_catalog_lists_names_sizes_and_licences(capsys):
+    code, out, _ = run(capsys, "catalog")
+    assert code == 0
+    assert {"cifar10", "cifar100", "mnist", "fashion_mnist", "digits", "iris"} <= {
+        line.split()[0] for line in out.splitlines()
+    }
+
+
+def test_a_password_in_an_address_is_in_no_output_and_no_file(capsys, here, tmp_path):
+    address = "http://me:hunter2@127.0.0.1:9/a.zip?token=hunter2"
+    code, out, err = run(capsys, "stage", address, "--json")
+    assert code == 3
+    assert "hunter2" not in out + err
+    assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_the_shell_line_of_the_readme_works(here):
+    make_zip(here / "pets.zip")
+    script = f'DATA=$({sys.executable} -m datastage stage ./pets.zip --quiet) && ls "$DATA"/cat'
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    result = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment)
+    assert (result.stdout, result.stderr) == ("1.txt\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, number):
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    code = (
+        "import sys, time; from datastage import staging, cli;"
+        "staging._Stager._from_spec = lambda *a: (print('begun', flush=True), time.sleep(60));"
+        "sys.exit(cli.main())"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "stage", "./x.zip"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "root").iterdir()) == []

@@ -1,0 +1,414 @@
+"""One line stages it, whole and checked; the same line twice does the work once."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import datastage
+from datastage import place
+from datastage.errors import (
+    ChecksumError,
+    DamagedArchiveError,
+    IntegrityError,
+    NotDataError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+    UnsafeArchiveError,
+)
+
+pytestmark = pytest.mark.usefixtures("here")
+
+FILES = {"train/cat/1.txt": b"meow", "train/dog/1.txt": b"woof", "test/cat/2.txt": b"purr"}
+
+
+def make_zip(path, files=FILES, top=""):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(top + name, data)
+    return path
+
+
+def make_tar(path, files=FILES, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.name not in (place.RECEIPT, place.FILES)
+    }
+
+
+def quiet(spec, **options):
+    return datastage.stage(spec, progress=False, **options)
+
+
+def left_in(root):
+    return sorted(path.name for path in Path(root).iterdir()) if Path(root).exists() else []
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("pets.zip", make_zip),
+        ("pets.tar", lambda path: make_tar(path, mode="w")),
+        ("pets.tar.gz", make_tar),
+        ("pets.tar.bz2", lambda path: make_tar(path, mode="w:bz2")),
+        ("pets.tar.xz", lambda path: make_tar(path, mode="w:xz")),
+    ],
+)
+def test_an_archive_is_unpacked(here, name, make):
+    make(here / name)
+    assert tree(quiet(f"./{name}")) == FILES
+
+
+def test_a_bare_relative_path_is_looked_for_in_the_working_directory(here):
+    (here / "datasets").mkdir()
+    make_zip(here / "datasets" / "pets.zip")
+    assert tree(quiet("datasets/pets.zip")) == FILES
+
+
+def test_a_plain_file_is_the_path_of_the_file_where_it_lies(here):
+    (here / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
+    staged = quiet("iris.csv")
+    assert staged.path == here / "iris.csv"
+    assert Path(staged).read_text().startswith("5.1")
+
+
+def test_copy_makes_a_plain_file_ours(here, tmp_path):
+    (here / "iris.csv").write_text("1\n")
+    staged = quiet("iris.csv", copy=True)
+    assert staged.path.is_relative_to(tmp_path / "root")
+    assert staged.path.name == "iris.csv"
+
+
+def test_a_gzipped_file_becomes_the_file(here):
+    import gzip
+
+    (here / "iris.csv.gz").write_bytes(gzip.compress(b"1,2\n"))
+    staged = quiet("./iris.csv.gz")
+    assert [path.name for path in staged.iterdir()] == ["iris.csv"]
+
+
+def test_a_folder_is_used_where_it_lies_and_nothing_is_written_there(here):
+    (here / "pets" / "cat").mkdir(parents=True)
+    (here / "pets" / "cat" / "1.txt").write_text("meow")
+    before = sorted(path for path in (here / "pets").rglob("*"))
+    staged = quiet("./pets")
+    assert staged.path == here / "pets"
+    assert sorted(path for path in (here / "pets").rglob("*")) == before
+
+
+def test_copying_a_folder_leaves_out_what_a_mac_adds(here):
+    (here / "pets" / "cat").mkdir(parents=True)
+    (here / "pets" / "cat" / "1.txt").write_text("meow")
+    (here / "pets" / ".DS_Store").write_text("x")
+    staged = quiet("./pets", copy=True)
+    assert tree(staged) == {"cat/1.txt": b"meow"}
+    assert sum(staged.receipt["left_out"].values()) == 1
+
+
+@pytest.mark.parametrize("name", ["a.npz", "model.pt", "table.xlsx", "tool.whl"])
+def test_data_that_happens_to_be_a_zip_stays_a_file(here, name):
+    make_zip(here / name)
+    assert quiet(f"./{name}").path == here / name
+
+
+def test_unpack_false_keeps_an_archive_as_it_is(here):
+    make_zip(here / "pets.zip")
+    assert quiet("./pets.zip", unpack=False).path == here / "pets.zip"
+
+
+def test_unpack_true_unpacks_what_is_called_data(here):
+    make_zip(here / "pets.npz")
+    assert tree(quiet("./pets.npz", unpack=True)) == FILES
+
+
+def test_the_outer_folder_is_taken_off_if_it_bears_the_archives_name(here):
+    make_zip(here / "pets.zip", top="pets/")
+    staged = quiet("./pets.zip")
+    assert tree(staged) == FILES
+    assert staged.receipt["stripped"] == "pets"
+
+
+@pytest.mark.parametrize(("archive", "top"), [("pets.zip", "animals/"), ("train.zip", "train/")])
+def test_another_outer_folder_stays(here, archive, top):
+    make_zip(here / archive, {"cat/1.txt": b"meow"}, top=top)
+    assert tree(quiet(f"./{archive}")) == {f"{top}cat/1.txt": b"meow"}
+
+
+def test_strip_false_keeps_the_outer_folder(here):
+    make_zip(here / "pets.zip", top="pets/")
+    assert set(tree(quiet("./pets.zip", strip=False))) == {f"pets/{name}" for name in FILES}
+
+
+def test_members_takes_some_and_leaves_the_others(here):
+    make_zip(here / "pets.zip")
+    assert set(tree(quiet("./pets.zip", members="train/*"))) == {"train/cat/1.txt", "train/dog/1.txt"}
+
+
+def test_the_same_line_twice_does_the_work_once(here):
+    make_zip(here / "pets.zip")
+    first = quiet("./pets.zip")
+    stat = os.stat(first / "train/cat/1.txt")
+    again = quiet("./pets.zip")
+    assert again.path == first.path
+    assert os.stat(again / "train/cat/1.txt").st_ino == stat.st_ino
+
+
+def test_a_source_that_is_gone_changes_nothing(here):
+    make_zip(here / "pets.zip")
+    first = quiet("./pets.zip")
+    (here / "pets.zip").unlink()
+    assert quiet("./pets.zip").path == first.path
+
+
+def test_a_source_that_changed_is_staged_anew(here):
+    make_zip(here / "pets.zip")
+    quiet("./pets.zip")
+    make_zip(here / "pets.zip", {"train/cow/1.txt": b"moo"})
+    assert tree(quiet("./pets.zip")) == {"train/cow/1.txt": b"moo"}
+
+
+def test_a_folder_that_lost_a_file_is_staged_anew(here):
+    make_zip(here / "pets.zip")
+    first = quiet("./pets.zip")
+    (first / "train/cat/1.txt").unlink()
+    assert tree(quiet("./pets.zip")) == FILES
+
+
+def test_refresh_stages_anew(here):
+    make_zip(here / "pets.zip")
+    first = quiet("./pets.zip")
+    (first / "train/cat/1.txt").write_text("MEOW")
+    assert tree(quiet("./pets.zip", refresh=True)) == FILES
+
+
+def test_other_options_go_to_another_folder(here):
+    make_zip(here / "pets.zip")
+    assert quiet("./pets.zip").path != quiet("./pets.zip", members="train/*").path
+
+
+def test_a_name_that_is_taken_for_something_else_is_not_touched(here, tmp_path):
+    make_zip(here / "pets.zip")
+    quiet("./pets.zip", name="pets")
+    with pytest.raises(StorageError, match="pets-2"):
+        quiet("./pets.zip", name="pets", members="train/*")
+    assert tree(tmp_path / "root" / "pets") == FILES
+
+
+def test_somebodys_folder_is_never_touched(here, tmp_path):
+    make_zip(here / "pets.zip")
+    (tmp_path / "root" / "pets").mkdir(parents=True)
+    (tmp_path / "root" / "pets" / "thesis.tex").write_text("years of work")
+    with pytest.raises(StorageError, match="thesis.tex"):
+        quiet("./pets.zip", name="pets", refresh=True)
+    assert (tmp_path / "root" / "pets" / "thesis.tex").read_text() == "years of work"
+    assert left_in(tmp_path / "root") == ["pets"]
+
+
+def test_root_and_name_say_where_the_folder_is_made(here):
+    make_zip(here / "pets.zip")
+    assert quiet("./pets.zip", root="data", name="pets").path == here / "data" / "pets"
+
+
+def test_link_makes_the_content_appear_under_its_own_name(here):
+    make_zip(here / "pets.zip", top="pets/")
+    quiet("./pets.zip", link=".")
+    assert (here / "pets" / "train" / "cat" / "1.txt").read_bytes() == b"meow"
+
+
+def test_link_of_several_top_folders_makes_each_appear(here):
+    make_zip(here / "pets.zip")
+    quiet("./pets.zip", link=".")
+    assert (here / "train" / "cat" / "1.txt").read_bytes() == b"meow"
+    assert not (here / place.RECEIPT).exists()
+
+
+def test_a_fallback_is_taken_when_the_first_place_gives_nothing(here):
+    make_zip(here / "pets.zip")
+    assert tree(quiet("./no-such.zip", fallbacks=["./pets.zip"])) == FILES
+
+
+def test_a_first_place_with_wrong_bytes_is_passed_over(here):
+    (here / "bad.zip").write_bytes(b"<!DOCTYPE html><html><body>Sign in</body></html>")
+    make_zip(here / "pets.zip")
+    staged = quiet("./bad.zip", fallbacks=["./pets.zip"])
+    assert tree(staged) == FILES
+    assert [attempt["place"] for attempt in staged.receipt["attempts"]] == ["./bad.zip"]
+
+
+def test_expect_accepts_the_right_hash(here):
+    make_zip(here / "pets.zip")
+    digest = hashlib.sha256((here / "pets.zip").read_bytes()).hexdigest()
+    assert tree(quiet("./pets.zip", expect=f"sha256:{digest}")) == FILES
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "iris.csv"])
+def test_expect_refuses_another_hash_and_leaves_nothing(here, tmp_path, name):
+    make_zip(here / "pets.zip")
+    (here / "iris.csv").write_text("1\n")
+    with pytest.raises(ChecksumError):
+        quiet(f"./{name}", expect="md5:" + "0" * 32)
+    assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("expect", ["", "md5", "md5:xyz", "sha1:" + "0" * 40, "md5:" + "0" * 31])
+def test_a_hash_that_is_none_is_refused(here, expect):
+    make_zip(here / "pets.zip")
+    with pytest.raises(SpecError):
+        quiet("./pets.zip", expect=expect)
+
+
+def damaged(here):
+    make_zip(here / "x.zip", {"a.bin": os.urandom(5000)})
+    data = bytearray((here / "x.zip").read_bytes())
+    data[2000] ^= 1
+    (here / "x.zip").write_bytes(data)
+
+
+def cut(here):
+    make_zip(here / "x.zip", {"a.bin": os.urandom(5000)})
+    (here / "x.zip").write_bytes((here / "x.zip").read_bytes()[:3000])
+
+
+def web_page(here):
+    (here / "x.zip").write_text("<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>")
+
+
+def lfs_pointer(here):
+    (here / "x.zip").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n")
+
+
+def empty(here):
+    (here / "x.zip").write_bytes(b"")
+
+
+def hostile(here):
+    make_zip(here / "x.zip", {"good.txt": b"", "../evil.txt": b"evil"})
+
+
+def noise(here):
+    (here / "x.zip").write_bytes(os.urandom(5000))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (damaged, DamagedArchiveError),
+        (cut, DamagedArchiveError),
+        (web_page, NotDataError),
+        (lfs_pointer, NotDataError),
+        (empty, IntegrityError),
+        (hostile, UnsafeArchiveError),
+        (noise, DamagedArchiveError),
+    ],
+)
+def test_wrong_input_is_an_error_of_ours_and_leaves_nothing(here, tmp_path, make, kind):
+    make(here)
+    with pytest.raises(kind) as caught:
+        quiet("./x.zip")
+    assert caught.value.remedy
+    assert left_in(tmp_path / "root") == []
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_a_file_that_is_not_there_says_what_is_near(here):
+    make_zip(here / "pets.zip")
+    with pytest.raises(UnavailableError, match="pets.zip"):
+        quiet("./pest.zip")
+
+
+def test_a_name_that_is_no_dataset_says_what_is_near(here):
+    with pytest.raises(SpecError, match="cifar10"):
+        quiet("cifar_10")
+
+
+def test_two_hits_with_different_contents_are_an_error_that_lists_both(here, tmp_path, monkeypatch):
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb" / "iris.csv").write_text("1\n")
+    (here / "iris.csv").write_text("2\n")
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "usb"))
+    with pytest.raises(datastage.DatastageError) as caught:
+        quiet("iris.csv")
+    assert str(tmp_path / "usb" / "iris.csv") in str(caught.value)
+    assert str(here / "iris.csv") in str(caught.value)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_root_without_permission_is_an_error_of_ours(here):
+    make_zip(here / "pets.zip")
+    (here / "locked").mkdir(mode=0o500)
+    with pytest.raises(StorageError):
+        quiet("./pets.zip", root=here / "locked")
+
+
+def test_a_receipt_that_comes_with_the_data_is_not_trusted(here):
+    make_zip(here / "pets.zip", {**FILES, place.RECEIPT: b'{"schema": 1, "key": "x"}', place.FILES: b""})
+    staged = quiet("./pets.zip")
+    assert tree(staged) == FILES
+    assert datastage.verify(staged, progress=False).ok
+
+
+def test_the_receipt_says_what_was_staged_and_what_was_left_out(here):
+    make_zip(here / "pets.zip", {**FILES, "__MACOSX/._x": b"m", ".DS_Store": b"d"})
+    receipt = json.loads((quiet("./pets.zip").path / place.RECEIPT).read_text())
+    assert (receipt["n_files"], receipt["n_bytes"], receipt["format"], sum(receipt["left_out"].values())) == (
+        3,
+        12,
+        "zip",
+        2,
+    )
+
+
+def test_verify_finds_a_changed_file(here):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    (staged / "test/cat/2.txt").write_text("PURR")
+    assert datastage.verify(staged, progress=False).damaged == ("test/cat/2.txt",)
+
+
+def test_verify_of_a_folder_that_is_not_ours_says_so(here):
+    with pytest.raises(SpecError):
+        datastage.verify(here, progress=False)
+
+
+def test_extract_unpacks_into_the_folder_that_is_named(here):
+    make_zip(here / "pets.zip", top="pets/")
+    staged = datastage.extract(here / "pets.zip", here / "out", progress=False)
+    assert set(tree(staged)) == {f"pets/{name}" for name in FILES}
+
+
+def test_extract_touches_no_folder_that_holds_something(here):
+    make_zip(here / "pets.zip")
+    (here / "out").mkdir()
+    (here / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(StorageError):
+        datastage.extract(here / "pets.zip", here / "out", progress=False)
+    assert tree(here / "out") == {"mine.txt": b"mine"}
+
+
+def test_extract_leaves_nothing_after_an_error(here):
+    hostile(here)
+    before = left_in(here)
+    with pytest.raises(UnsafeArchiveError):
+        datastage.extract(here / "x.zip", here / "out", progress=False)
+    assert left_in(here) == before
+
+
+def test_members_lists_an_archive(here):
+    make_zip(here / "pets.zip")
+    assert {member.name: member.size for member in datastage.members(here / "pets.zip")} == dict.fromkeys(FILES, 4)
