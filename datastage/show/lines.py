@@ -9,6 +9,7 @@ The words are a person's: file, folder, copy, ready. A line has 88 columns, but 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import textwrap
@@ -298,11 +299,11 @@ def next_line(receipt: Mapping[str, Any], inside: Inside | None, *, path: str, n
     name : str or None
         The variable that holds the path; None where the path is written out, as after the command.
     """
-    shown = name or repr(path)
+    shown = name or json.dumps(path, ensure_ascii=False)
     if receipt.get("single"):
         if path.lower().endswith(".csv"):
             return f"Next:  table = pandas.read_csv({shown})"
-        return f"Next:  file = open({shown}, 'rb')"
+        return f'Next:  file = open({shown}, "rb")'
     if receipt.get("entry") or (inside is not None and inside.kind == "image"):
         batch_size = 512 if receipt.get("entry") else 256
         return f"Next:  train, test = datastage.loaders({shown}, batch_size={batch_size})"

@@ -138,7 +138,7 @@ def test_the_next_line_of_a_folder_without_images_feeds_nothing():
 
 
 def test_after_the_command_the_next_line_writes_the_path_out():
-    assert "loaders('/p'" in next_line(CIFAR10, None, path="/p", name=None)
+    assert 'loaders("/p"' in next_line(CIFAR10, None, path="/p", name=None)
 
 
 def test_train_and_test_are_not_counted_as_classes():
