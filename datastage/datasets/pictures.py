@@ -1,7 +1,7 @@
 """Read a folder of pictures whose folders are the classes, all of one size.
 
-Here: the names, and pictures as one array for `Staged.arrays`. Not here: large sets, mixed sizes and unreadable files, which
-`batches` feeds without holding them all.
+Here: the names, and pictures as one array for `Staged.arrays`. Not here: large sets, mixed sizes and unreadable files,
+which `batches` feeds without holding them all.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from datastage.datasets import cifar, mnist, npz, pictures, tabular
@@ -45,16 +46,16 @@ def recognise(path: Path) -> Plain | None:
         return _file(path)
     for entry in (*cifar.ENTRIES, *mnist.ENTRIES):
         if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
-            return Plain(tuple(entry.splits), entry.classes, lambda split, entry=entry: entry.read(path, split))
+            return Plain(tuple(entry.splits), entry.classes, partial(entry.read, path))
     splits = pictures.splits_of(path)
     if splits:
         classes = pictures.classes_of(splits["train"])
-        return Plain(tuple(splits), classes, lambda split: pictures.read_pictures(path, split))
+        return Plain(tuple(splits), classes, partial(pictures.read_pictures, path))
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     data = [file for file in files if file.suffix.lower() in (".csv", ".tsv", ".npz")]
     named = {file.stem.lower(): file for file in data}
     if "train" in named and named["train"].suffix.lower() != ".npz":
-        parts = {split: named[split] for split in ("train", "val", "test") if split in named}
+        parts: dict[str, Path] = {split: named[split] for split in ("train", "val", "test") if split in named}
         return _tables(parts)
     return _file(data[0]) if len(data) == 1 else None
 
@@ -62,7 +63,7 @@ def recognise(path: Path) -> Plain | None:
 def _file(path: Path) -> Plain | None:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return Plain(npz.splits_of(path), (), lambda split: npz.read_npz(path, split))
+        return Plain(npz.splits_of(path), (), partial(npz.read_npz, path))
     if suffix in (".csv", ".tsv"):
         return _tables({"train": path})
     return None

@@ -23,11 +23,11 @@ _PIXEL = re.compile(r"(pixel|px|p|x)?_?\d+(x\d+)?", re.IGNORECASE)
 
 
 def read_table(path: Path) -> tuple[Arrays, tuple[str, ...]]:
-    """Read a table whose rows are examples.
+    r"""Read a table whose rows are examples.
 
     The label is the column called label, class, target, species, y or category, whatever the case; else the last. A
-    first column that only numbers the rows is left out. A table of pixels (columns ``pixel0``, ``pixel1`` ... or ``1x1``,
-    ``1x2`` ..., a square number of them, whole numbers from 0 to 255) gives images.
+    first column that only numbers the rows is left out. A table of pixels (columns ``pixel0``, ``pixel1`` ... or
+    ``1x1``, ``1x2`` ..., a square number of them, whole numbers from 0 to 255) gives images.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def read_table(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     --------
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp(), "pets.csv")
-    >>> _ = file.write_text("weight,age,kind\\n4.5,3,cat\\n30,7,dog\\n")
+    >>> _ = file.write_text("weight,age,kind\n4.5,3,cat\n30,7,dog\n")
     >>> (table, labels), classes = read_table(file)
     >>> table.tolist(), labels.tolist(), classes
     ([[4.5, 3.0], [30.0, 7.0]], [0, 1], ('cat', 'dog'))

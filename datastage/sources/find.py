@@ -12,12 +12,10 @@ while it is hashed: its bytes pass once.
 
 from __future__ import annotations
 
-import bz2
 import fnmatch
-import gzip
 import hashlib
+import heapq
 import io
-import lzma
 import os
 import re
 import shutil
@@ -26,17 +24,18 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from datastage import archives
 from datastage.errors import DatastageError, MissingDependencyError, PasswordError, StorageError
 from datastage.progress import SILENT, Reporter
-from datastage.reader import BytesReader, FileReader, Reader, as_file
+from datastage.reader import BytesReader, FileReader, Reader
 
 
 class Wanted(Protocol):
@@ -131,7 +130,7 @@ class Limits:
     entries: int = 100_000
     seconds: float = 5.0
     depth: int = 12
-    archive_bytes: int = 2 << 30
+    archive_bytes: int = 1 << 30
     archive_seconds: float = 20.0
     nested: int = 3
     probes: int = 100
@@ -330,7 +329,7 @@ def find(
 # --- what a place holds ----------------------------------------------------------------------------------------------
 
 _ARCHIVES = frozenset(
-    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4", ".7z", ".rar", ".z")
+    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4", ".7z", ".rar")
 )
 # Never an archive nor a wanted file, unless one with that suffix is wanted: their sizes are not asked for, and that is
 # what makes a folder of a million pictures cheap.
@@ -343,7 +342,9 @@ _MEDIA = frozenset(
 )
 _TABLES = frozenset([".csv", ".tsv", ".txt", ".data", ".tes", ".tra", ".dat"])
 _JUNK = frozenset(("__MACOSX", ".git", ".DS_Store", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"))
-_CHUNK = 1000  # entries taken from one folder before the next has its turn
+_LEAST_ARCHIVE = 20  # bytes: an empty gzip
+_CHUNK = 250  # entries taken from one folder before the next has its turn
+_SUSPENDED = 64  # folders that wait for their next turn, each of which holds an open file
 _NAMES_A_FOLDER = 40  # names kept of one folder, for telling what it is
 BLOCK_BYTES = 4 << 20
 
@@ -356,7 +357,7 @@ class _Listing:
     called: str
     sized: dict[int, list[Path]] = field(default_factory=dict)
     packed: list[tuple[int, Path]] = field(default_factory=list)
-    odd: list[tuple[int, Path]] = field(default_factory=list)
+    odd: list[tuple[int, str]] = field(default_factory=list)
     tables: list[tuple[int, Path]] = field(default_factory=list)
     small: list[tuple[int, Path]] = field(default_factory=list)  # bears a wanted name, but is smaller
     names: list[str] = field(default_factory=list)
@@ -379,19 +380,30 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
     top = at.name
     try:
         if not at.is_dir():
-            _sort(listing, hunt, at, at.stat().st_size, f"/{top}")
+            _sort(listing, hunt, str(at), at.name, at.suffix.lower(), at.stat().st_size)
             listing.n_files = 1
+            listing.names.append(f"/{top}")
             return listing
         limits = hunt.limits
         avoid = {os.path.realpath(path) for path in limits.avoid}
         been = {_inode(os.stat(at))}
-        turns: deque[tuple[Iterator[os.DirEntry[str]], str, int, list[int]]] = deque()
-        turns.append((os.scandir(at), f"/{top}/", 0, [0]))
-        n_entries = 0
+        turns: deque[tuple[Iterator[os.DirEntry[str]] | str, str, int, list[int]]] = deque()
+        turns.append((str(at), f"/{top}/", 0, [0]))
+        n_entries = suspended = 0
         while turns and not listing.bound_hit:
-            entries, shown, depth, kept = turns.popleft()
+            folder, shown, depth, kept = turns.popleft()
             taken = 0
-            for entry in entries:
+            if isinstance(folder, str):
+                try:
+                    entries: Iterator[os.DirEntry[str]] = os.scandir(folder)
+                except OSError as error:
+                    listing.trouble = listing.trouble or str(error.strerror or error)
+                    continue
+            else:
+                entries = folder
+                suspended -= 1
+            # No more than so many wait with their folder open; the others are gone through in one turn.
+            for entry in islice(entries, _CHUNK if suspended < _SUSPENDED else None):
                 n_entries += 1
                 taken += 1
                 if n_entries > limits.entries or (
@@ -412,7 +424,7 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
                         if inode in been or real in avoid:
                             continue  # a link in a circle, or somewhere we were told not to go
                         been.add(inode)
-                        turns.append((os.scandir(entry.path), f"{shown}{name}/", depth + 1, [0]))
+                        turns.append((entry.path, f"{shown}{name}/", depth + 1, [0]))
                         continue
                     listing.n_files += 1
                     kept[0] += 1
@@ -422,14 +434,15 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
                     if suffix in _MEDIA and suffix not in hunt.suffixes:
                         continue
                     if entry.is_file():
-                        _sort(listing, hunt, Path(entry.path), entry.stat().st_size, shown + name)
+                        _sort(listing, hunt, entry.path, name, suffix, entry.stat().st_size)
                 except OSError as error:
                     listing.trouble = listing.trouble or str(error.strerror or error)
-                if taken >= _CHUNK:
-                    turns.append((entries, shown, depth, kept))
-                    break
-        for entries, *_ in turns:
-            cast(Any, entries).close()
+            if taken == _CHUNK and not listing.bound_hit:
+                suspended += 1
+                turns.append((entries, shown, depth, kept))
+        for folder, *_ in turns:
+            if not isinstance(folder, str):
+                cast(Any, folder).close()
     except OSError as error:
         listing.trouble = str(error.strerror or error)
     listing.seconds = time.monotonic() - start
@@ -440,22 +453,21 @@ def _inode(stat: os.stat_result) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
-def _sort(listing: _Listing, hunt: _Hunt, path: Path, size: int, shown: str) -> None:
-    suffix = path.suffix.lower()
+def _sort(listing: _Listing, hunt: _Hunt, path: str, name: str, suffix: str, size: int) -> None:
     if size in hunt.sizes or size in hunt.told_by_size:
-        listing.sized.setdefault(size, []).append(path)
+        listing.sized.setdefault(size, []).append(Path(path))
     if suffix in _ARCHIVES:
-        listing.packed.append((size, path))
+        listing.packed.append((size, Path(path)))
         return
     if suffix in _TABLES or not suffix:
         for converter in hunt.converters:
             if converter.sizes[0] <= size <= converter.sizes[1]:
-                listing.tables.append((size, path))
+                listing.tables.append((size, Path(path)))
                 break
-    if suffix not in _TABLES and suffix not in _MEDIA and size not in hunt.sizes:
+    if suffix not in _TABLES and size not in hunt.sizes and size > _LEAST_ARCHIVE:
         listing.odd.append((size, path))
-    if size < hunt.names.get(path.name, 0):
-        listing.small.append((size, path))
+    if size < hunt.names.get(name, 0):
+        listing.small.append((size, Path(path)))
 
 
 def _called(at: Path | Reader) -> str:
@@ -500,7 +512,8 @@ class _Hunt:
         self.near: list[Near] = []
         self.refused: list[tuple[str, str, str]] = []  # place, path, what a converter said
         self.converting = False
-        self._tables_in_archives = False
+        self._with_tables: set[tuple[int, str]] = set()
+        self._opening = ""
         self._lock = threading.Lock()
         self._serial = 0
         self._debt = 0
@@ -521,7 +534,7 @@ class _Hunt:
     def convert(self) -> None:
         """Go over the tables that were met, for what is missing still."""
         self.converting = True
-        for listing in self.listings:
+        for number, listing in enumerate(self.listings):
             for _, path in sorted(listing.tables, key=lambda item: -item[0]):
                 if not self._convertible():
                     return
@@ -530,7 +543,7 @@ class _Hunt:
                         self._offer_table(stream, listing, self._shown(listing, path))
                 except OSError as error:
                     listing.trouble = listing.trouble or str(error.strerror or error)
-            if self._convertible() and self._tables_in_archives:
+            if self._convertible() and any(at == number for at, _ in self._with_tables):
                 self._archives(listing)
 
     def _convertible(self) -> list[Converter]:
@@ -588,14 +601,20 @@ class _Hunt:
         listing.archive_deadline = time.monotonic() + self.limits.archive_seconds
         at = listing.place.at
         if not isinstance(at, Path):
+            self._opening = at.name
             self._open(at, listing, at.name, 0)
             return
         sizes = {item.size for item in self.published}
         packed = sorted(listing.packed, key=lambda item: (item[0] not in sizes, -item[0], str(item[1])))
-        odd = sorted(listing.odd, key=lambda item: (item[0] not in sizes, -item[0], str(item[1])))
-        for size, path in packed + odd[: self.limits.probes]:
+        promise = heapq.nsmallest(self.limits.probes, [(size not in sizes, -size, path) for size, path in listing.odd])
+        odd = [(-negative, Path(path)) for _, negative, path in promise]
+        number = len(self.listings) - 1 if not self.converting else self.listings.index(listing)
+        for size, path in packed + odd:
             if not self.missing:
                 return
+            self._opening = self._shown(listing, path)
+            if self.converting and (number, self._opening) not in self._with_tables:
+                continue
             if not size or not self._may_hold(size):
                 self._look_at_head(path, listing)
                 continue
@@ -615,12 +634,11 @@ class _Hunt:
     def _open(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
         """Look into what may be an archive, or a compressed file."""
         form = archives.sniff(reader)
-        if form is None:
-            self._not_an_archive(reader, listing, shown)
-            return
         size = reader.size or 0
         try:
-            if form in _SINGLE:
+            if form is None:
+                self._not_an_archive(reader, listing, shown)
+            elif form in _SINGLE:
                 self._compressed(reader, form, listing, shown, depth)
             elif form.startswith("tar.") and size > self.limits.archive_bytes:
                 listing.bound_hit = True
@@ -632,7 +650,7 @@ class _Hunt:
             self._is_near(listing, f"a {form} archive, which this machine cannot open ({error.args[0]})", shown)
         except PasswordError:
             self._is_near(listing, "an archive that is locked with a password", shown)
-        except (DatastageError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        except (DatastageError, OSError) as error:
             self._damaged(listing, shown, size, error)
 
     def _members(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
@@ -650,7 +668,7 @@ class _Hunt:
             if len(listing.names) < 5000:
                 listing.names.append(f"/{_base(shown)}/{member.name}")
             if member.size in self.sizes:
-                if any(item.size == member.size for item in self.missing.values()):
+                if not self.converting and any(item.size == member.size for item in self.missing.values()):
                     before = time.monotonic()
                     if self._offer(stream, listing, inside, name, member.size):
                         listing.archive_deadline += time.monotonic() - before
@@ -683,26 +701,27 @@ class _Hunt:
 
     def _compressed(self, reader: Reader, form: str, listing: _Listing, shown: str, depth: int) -> None:
         """Look at one compressed file: a wanted one, a table, or an archive packed again."""
-        packed = as_file(reader)
-        if form == "gz":
+        length = -1
+        if form == "gz" and reader.size is not None and reader.ranges:
             # The last four bytes of a gzip are its length unpacked: most that cannot fit are told without unpacking.
-            length = int.from_bytes(reader.read_at(max(0, (reader.size or 4) - 4), 4), "little")
+            length = int.from_bytes(reader.read_at(max(0, reader.size - 4), 4), "little")
+        _, packed = next(archives.iter_members(reader))
+        stream = cast(BinaryIO, packed)
+        head = stream.read(1024)
+        whole = cast(BinaryIO, _Rejoined(head, stream))
+        name = _base(shown).rpartition(".")[0] or _base(shown)
+        if self._table_head(head):
+            self._offer_table(whole, listing, shown)
+        elif depth < self.limits.nested and archives.sniff(BytesReader(head)) is not None:
+            self._nested(whole, max(length, 4 * (reader.size or 0)), name, listing, shown, depth)
+        elif self.converting:
+            return
+        elif any(item.size == length for item in self.missing.values()) or length < 0:
+            self._offer(whole, listing, shown, name, length)
         else:
-            length = -1
-        with _decompressor(form, packed) as stream:
-            name = _base(shown)
-            name = name[: name.rfind(".")] if "." in name else name
-            head = stream.read(1024)
-            whole = cast(BinaryIO, _Rejoined(head, stream))
-            if length in self.sizes or (length < 0 and not self._table_head(head)):
-                if any(item.size == length for item in self.missing.values()) or length < 0:
-                    self._offer(whole, listing, shown, name, length)
-                return
-            if depth < self.limits.nested and archives.sniff(BytesReader(head)) is not None:
-                self._nested(whole, max(length, reader.size or 0), name, listing, shown, depth)
-                return
-            if self._table_head(head):
-                self._offer_table(whole, listing, shown)
+            published = self._resembles(shown)
+            if published is not None and published.size and (reader.size or 0) < published.size:
+                self._cut_short(listing, shown, reader.size or 0, published.size)
 
     def _table_head(self, head: bytes) -> bool:
         return any(one.fits(head) for one in self._convertible())
@@ -768,7 +787,7 @@ class _Hunt:
     def _offer_table(self, stream: BinaryIO, listing: _Listing, shown: str) -> None:
         """Let the converters try a table; in the first pass only note that there is one."""
         if not self.converting:
-            self._tables_in_archives = True
+            self._with_tables.add((len(self.listings) - 1, self._opening))
             return
         head = stream.read(65536)
         for converter in self._convertible():
@@ -812,61 +831,79 @@ class _Hunt:
         if whole is None and len(self.published) == 1 and self._like_a_name(shown):
             whole = self.published[0]
         if whole is not None and whole.size and size < whole.size:
-            self._is_near(listing, f"{_mb(size)}: the download was cut short", shown, _mb(whole.size))
+            self._cut_short(listing, shown, size, whole.size)
         elif whole is not None or self._like_a_name(shown):
-            self._is_near(listing, "a damaged archive: it ends too early or its own checks fail", shown)
+            self._is_near(listing, "a damaged archive: it ends too early, or its own checks fail", shown)
         else:
             listing.trouble = listing.trouble or f"{_base(shown)} is damaged"
+
+    def _cut_short(self, listing: _Listing, shown: str, size: int, whole: int) -> None:
+        self._is_near(listing, f"{_mb(size)}: the download was cut short", shown, _mb(whole))
 
     def _like_a_name(self, shown: str) -> bool:
         stems = {re.split(r"[.\d_-]", item.name.lower())[0] for item in self.published} - {""}
         return any(len(stem) > 3 and stem in shown.lower() for stem in stems)
 
-    def _look_at_head(self, path: Path, listing: _Listing) -> None:
+    def _look_at_head(self, path: Path, listing: _Listing) -> bool:
         try:
             with FileReader(path) as reader:
-                self._not_an_archive(reader, listing, self._shown(listing, path))
+                return self._not_an_archive(reader, listing, self._shown(listing, path))
         except OSError as error:
             listing.trouble = listing.trouble or str(error.strerror or error)
+            return False
 
-    def _not_an_archive(self, reader: Reader, listing: _Listing, shown: str) -> None:
+    def _not_an_archive(self, reader: Reader, listing: _Listing, shown: str) -> bool:
+        """Name what bears the name of an archive or of a wanted file, and is not one; a reader may also be a table."""
         name = _base(shown)
-        if not (self._resembles(shown) or os.path.splitext(name)[1].lower() in _ARCHIVES or name in self.names):
-            return
-        what = archives.not_data(reader.read_at(0, 1024), name)
+        if reader is listing.place.at:
+            stream = cast(BinaryIO, _Streamed(reader))
+            if reader.size in self.sizes and not self.converting:
+                return self._offer(stream, listing, shown, name, reader.size or 0)
+            if self.converters:
+                self._offer_table(stream, listing, shown)
         whole = self._resembles(shown)
+        if whole is None and os.path.splitext(name)[1].lower() not in _ARCHIVES and name not in self.names:
+            return False
+        what = archives.not_data(reader.read_at(0, 1024), name) if reader.ranges else None
         if what:
             why = ": the site asked you to sign in" if "sign-in" in what else ""
             self._is_near(listing, f"{what}, not the file{why}", shown)
         elif whole is not None and whole.size and (reader.size or 0) < whole.size:
-            self._is_near(listing, f"{_mb(reader.size or 0)}: the download was cut short", shown, _mb(whole.size))
+            self._cut_short(listing, shown, reader.size or 0, whole.size)
+        else:
+            return False
+        return True
 
     def _name_what_is_near(self) -> None:
         for listing in self.listings:
             for size, path in listing.small:
-                whole = self.names[path.name]
-                # "train" and "test" are anybody's; a name with a number in it is not
-                if re.search(r"[\d_-]", path.name) and size and size > whole // 1000:
-                    self._is_near(
-                        listing, f"{_mb(size)}: the download was cut short", self._shown(listing, path), _mb(whole)
-                    )
-                else:
-                    self._look_at_head(path, listing)
-            for like in self.lookalikes:
-                if not like.names:
-                    continue
-                pattern = re.compile("|".join(fnmatch.translate(name) for name in like.names))
-                for shown in listing.names:
-                    if pattern.match(shown.lower()):
-                        self._is_near(listing, like.found, shown, like.needed)
-                        break
-            for like in self.lookalikes:
-                for size in like.sizes:
-                    for path in listing.sized.get(size, ()):
-                        self._is_near(listing, like.found, self._shown(listing, path), like.needed)
+                # "train" and "test" are anybody's; a name with a number in it is not.
+                if not self._look_at_head(path, listing) and re.search(r"\d", path.name):
+                    self._cut_short(listing, self._shown(listing, path), size, self.names[path.name])
+            self._name_a_lookalike(listing)
         for place, shown, refusal in self.refused:
-            listing = next(one for one in self.listings if one.called == place)
-            self._is_near(listing, refusal, shown)
+            self._is_near(next(one for one in self.listings if one.called == place), refusal, shown)
+        for decoy in self.decoys:
+            if all(near.place != decoy.place for near in self.near):
+                listing = next(one for one in self.listings if one.called == decoy.place)
+                self._is_near(listing, f"{_base(decoy.wanted)}, of the right size but with other contents", decoy.path)
+        if self.written and len(self.missing) < len(self.wanted):
+            listing = next(one for one in self.listings if one.called == self.had[0])
+            if any(near.place == listing.called for near in self.near):
+                return
+            gone = _names([_base(path) for path in self.missing])
+            self._is_near(listing, f"{len(self.written)} of {len(self.wanted)} files; missing: {gone}", "")
+
+    def _name_a_lookalike(self, listing: _Listing) -> None:
+        for like in self.lookalikes:
+            at = next((path for size in like.sizes for path in listing.sized.get(size, ())), None)
+            shown = self._shown(listing, at) if at is not None else None
+            if shown is None and like.names:
+                pattern = re.compile("|".join(fnmatch.translate(name) for name in like.names))
+                shown = next((name for name in listing.names if pattern.match(name.lower())), None)
+            if shown is not None:
+                self._is_near(listing, like.found, shown, like.needed)
+                return
 
     # Small things.
 
@@ -933,15 +970,23 @@ class _Hunt:
 _SINGLE = ("gz", "bz2", "xz", "zst", "lz4")
 
 
-def _decompressor(form: str, packed: io.BufferedReader) -> BinaryIO:
-    opened: Mapping[str, Callable[[Any], Any]] = {
-        "gz": lambda file: gzip.GzipFile(fileobj=file),
-        "bz2": bz2.BZ2File,
-        "xz": lzma.LZMAFile,
-    }
-    if form not in opened:
-        raise MissingDependencyError(f"a single {form} file is not looked into")
-    return cast(BinaryIO, opened[form](packed))
+class _Streamed(io.RawIOBase):
+    """A reader from its beginning to its end as a stream, with ranges or without."""
+
+    def __init__(self, reader: Reader) -> None:
+        super().__init__()
+        self._pieces = iter(reader.stream(0))
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = bytes(next(self._pieces, b""))
+        n = min(len(buffer), len(self._rest))
+        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
+        return n
 
 
 class _Rejoined(io.RawIOBase):
@@ -961,13 +1006,19 @@ class _Rejoined(io.RawIOBase):
         return len(piece)
 
     def read(self, size: int = -1) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        if size < 0:
-            head, self._head = self._head, b""
-            return head + self._rest.read()
-        piece, self._head = self._head[:size], self._head[size:]
-        return piece
+        """Return exactly `size` bytes, fewer only at the end: whoever converts a table may want it whole."""
+        pieces = []
+        while size:
+            if self._head:
+                piece, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
+            else:
+                piece = self._rest.read(size if size >= 0 else BLOCK_BYTES)
+            if not piece:
+                break
+            pieces.append(piece)
+            if size > 0:
+                size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 @contextmanager

@@ -25,7 +25,6 @@ from datastage.spec import Spec
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
-
     from datastage.sources import Found
 
 Kind = Literal["dataset", "competition", "model", "notebook", "input"]

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+
+from datastage.datasets import Download, File
+from datastage.errors import StorageError
+from datastage.reader import BytesReader
+from datastage.sources.find import Limits, Place, find
+from tests import layouts
+
+FILES = layouts.small_cifar()
+ENTRY = layouts.entry_for("small_cifar", "cifar10", FILES)
+PUBLISHED = (Download("cifar-10-python.tar.gz", len(layouts.tar_bytes(FILES)), None, ()),)
+
+
+def look(*places: object, into: Path, entry: object = ENTRY, **options: object):
+    into.mkdir(exist_ok=True)
+    facts = {
+        "converters": entry.converters,
+        "lookalikes": entry.lookalikes,
+        "published": PUBLISHED,
+        "needed": entry.needed,
+    }
+    return find(places, entry.files, into, **{**facts, **options})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("wrapping", layouts.WRAPPINGS)
+def test_the_files_are_found_however_they_are_wrapped(wrapping, tmp_path):
+    layouts.WRAPPINGS[wrapping](FILES, layouts.input_folder(tmp_path / "input", "dataset"))
+    found = look(tmp_path / "input", into=tmp_path / "out")
+    assert found.complete, found
+    assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_the_files_are_found_wherever_the_input_lies(layout, tmp_path):
+    layouts.WRAPPINGS["a doubled folder"](FILES, layouts.input_folder(tmp_path / "input", layout))
+    assert look(tmp_path / "input", into=tmp_path / "out").complete
+
+
+def test_size_crc_and_md5_of_each_file_come_with_the_result(tmp_path):
+    layouts.WRAPPINGS["zip"](FILES, layouts.input_folder(tmp_path / "input", "classic"))
+    found = look(tmp_path / "input", into=tmp_path / "out")
+    assert {path: (made.size, made.crc32, made.md5) for path, made in found.files.items()} == {
+        path: (len(data), zlib.crc32(data), hashlib.md5(data).hexdigest()) for path, data in FILES.items()
+    }
+
+
+def test_the_place_that_had_it_is_named_as_it_was_called(tmp_path):
+    folder = layouts.input_folder(tmp_path, "classic")
+    layouts.WRAPPINGS["files at the root"](FILES, folder)
+    found = look(Place(folder, 'your input "cifar10"'), into=tmp_path / "out")
+    assert found.where == 'your input "cifar10"'
+
+
+def test_files_that_lie_in_several_places_are_put_together(tmp_path):
+    for number, (path, data) in enumerate(FILES.items()):
+        (tmp_path / f"input{number}").mkdir()
+        (tmp_path / f"input{number}" / path.rsplit("/", 1)[-1]).write_bytes(data)
+    found = look(*(tmp_path / f"input{number}" for number in range(len(FILES))), into=tmp_path / "out")
+    assert found.complete
+
+
+def test_one_missing_file_leaves_nothing_and_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    layouts.WRAPPINGS["its own folder"]({k: v for k, v in FILES.items() if "data_batch_3" not in k}, tmp_path / "in")
+    found = look(tmp_path / "in", into=tmp_path / "out")
+    assert (found.complete, found.missing) == (False, ("cifar-10-batches-py/data_batch_3",))
+    assert contents(tmp_path / "out") == {}
+    assert not any((tmp_path / "out").iterdir())
+    assert [near.found for near in found.near] == ["6 of 7 files; missing: data_batch_3"]
+
+
+def test_a_decoy_of_the_right_name_and_size_is_told_apart_and_named(tmp_path):
+    decoy = {path: bytes(len(data)) for path, data in FILES.items()}
+    layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset", "aaa-decoy"))
+    layouts.WRAPPINGS["its own folder"](FILES, layouts.input_folder(tmp_path / "in", "dataset", "right"))
+    found = look(tmp_path / "in", into=tmp_path / "out")
+    assert found.complete
+    assert contents(tmp_path / "out") == FILES
+    assert all("aaa-decoy" in decoy.path for decoy in found.decoys)
+
+
+def test_a_decoy_alone_is_near(tmp_path):
+    decoy = {path: bytes(len(data)) for path, data in FILES.items()}
+    layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset"))
+    found = look(tmp_path / "in", into=tmp_path / "out")
+    assert not found.complete
+    assert len(found.decoys) == 7
+    assert "of the right size but with other contents" in found.near[0].found
+
+
+def test_a_file_without_a_published_digest_is_told_by_name_and_size(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "other").write_bytes(b"12345")
+    (tmp_path / "in" / "readme").write_bytes(b"abcde")
+    (tmp_path / "out").mkdir()
+    assert find([tmp_path / "in"], [File("set/readme", 5)], tmp_path / "out").complete
+    assert (tmp_path / "out" / "set" / "readme").read_bytes() == b"abcde"
+
+
+def test_two_wanted_files_of_one_content_are_both_written(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x").write_bytes(b"same")
+    (tmp_path / "out").mkdir()
+    md5 = hashlib.md5(b"same").hexdigest()
+    assert find([tmp_path / "in"], [File("a", 4, md5), File("b/c", 4, md5)], tmp_path / "out").complete
+    assert contents(tmp_path / "out") == {"a": b"same", "b/c": b"same"}
+
+
+def test_two_wanted_files_of_one_size_go_to_their_own_names(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x").write_bytes(b"1111")
+    (tmp_path / "in" / "y").write_bytes(b"2222")
+    (tmp_path / "out").mkdir()
+    wanted = [File(name, 4, hashlib.md5(name[-4:].encode()).hexdigest()) for name in ("b-2222", "a-1111")]
+    assert find([tmp_path / "in"], wanted, tmp_path / "out").complete
+    assert contents(tmp_path / "out") == {"a-1111": b"1111", "b-2222": b"2222"}
+
+
+def test_links_in_a_circle_end(tmp_path):
+    folder = layouts.input_folder(tmp_path / "in", "classic")
+    (folder / "up").symlink_to(tmp_path / "in")
+    (folder / "self").symlink_to(folder / "self")
+    layouts.WRAPPINGS["deep down"](FILES, folder)
+    found = look(tmp_path / "in", into=tmp_path / "out")
+    assert found.complete
+    assert not found.bound_hit
+
+
+def test_a_folder_to_avoid_is_not_entered_through_a_link_either(tmp_path):
+    (tmp_path / "drive").mkdir()
+    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "drive")
+    limits = Limits(avoid=(tmp_path / "drive",))
+    assert not look(tmp_path / "in", into=tmp_path / "out", limits=limits).complete
+    assert look(tmp_path / "in", into=tmp_path / "out").complete
+
+
+def test_more_entries_than_the_bound_are_said_and_not_looked_at(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        (tmp_path / "in" / f"{number}.txt").touch()
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(entries=50))
+    assert found.bound_hit
+    assert found.looked[0].seen.startswith("more than ")
+
+
+def test_a_crowded_folder_does_not_hide_the_one_beside_it(tmp_path):
+    # breadth first, 250 entries of each folder in turn
+    crowded = layouts.input_folder(tmp_path / "in", "classic", "a-crowded")
+    for number in range(3000):
+        (crowded / f"{number:06}.jpg").touch()
+    layouts.WRAPPINGS["a doubled folder"](FILES, layouts.input_folder(tmp_path / "in", "classic", "z-right"))
+    assert look(tmp_path / "in", into=tmp_path / "out", limits=Limits(entries=2000)).complete
+
+
+def test_time_is_a_bound_too(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(600):
+        (tmp_path / "in" / str(number)).touch()
+    assert look(tmp_path / "in", into=tmp_path / "out", limits=Limits(seconds=-1)).bound_hit
+
+
+def test_a_place_that_is_not_there_is_no_error_but_said(tmp_path):
+    found = look(tmp_path / "absent", into=tmp_path / "out")
+    assert found.looked[0].seen == "it could not be read: No such file or directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_does_not_stop_the_search(tmp_path):
+    (tmp_path / "in" / "locked").mkdir(parents=True)
+    (tmp_path / "in" / "locked").chmod(0)
+    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "in")
+    assert look(tmp_path / "in", into=tmp_path / "out").complete
+    (tmp_path / "in" / "locked").chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
+    layouts.WRAPPINGS["its own folder"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
+    with pytest.raises(StorageError):
+        find([tmp_path / "in"], ENTRY.files, tmp_path / "absent")
+
+
+def test_an_archive_given_as_a_reader_is_looked_into(tmp_path):
+    assert look(BytesReader(layouts.tar_bytes(FILES), "x.tar.gz"), into=tmp_path / "out").complete
+
+
+def test_a_single_file_given_as_a_place_is_looked_into(tmp_path):
+    (tmp_path / "download").write_bytes(layouts.zip_bytes(FILES))
+    assert look(tmp_path / "download", into=tmp_path / "out").complete
+
+
+def test_an_archive_too_big_to_unpack_from_its_beginning_is_said(tmp_path):
+    layouts.WRAPPINGS["tar.gz"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_bytes=1000))
+    assert not found.complete
+    assert found.bound_hit
+
+
+def test_the_bytes_reported_are_those_of_the_files_whatever_was_refused(tmp_path):
+    class Counting:
+        total, done = None, 0
+
+        def phase(self, name, total_bytes):
+            self.total = total_bytes
+
+        def advance(self, n_bytes):
+            self.done += n_bytes
+
+        def note(self, text): ...
+
+        def ask(self, request): ...
+
+    decoy = {path: bytes(len(data)) for path, data in FILES.items()}
+    layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset", "aaa"))
+    layouts.WRAPPINGS["its own folder"](FILES, layouts.input_folder(tmp_path / "in", "dataset", "right"))
+    reporter = Counting()
+    look(tmp_path / "in", into=tmp_path / "out", reporter=reporter)
+    assert reporter.done <= reporter.total == sum(map(len, FILES.values()))
+
+
+def test_an_interrupt_leaves_nothing(tmp_path):
+    class Stop:
+        def phase(self, name, total_bytes): ...
+
+        def advance(self, n_bytes):
+            raise KeyboardInterrupt
+
+    layouts.WRAPPINGS["zip"](FILES, layouts.input_folder(tmp_path / "in", "dataset"))
+    with pytest.raises(KeyboardInterrupt):
+        look(tmp_path / "in", into=tmp_path / "out", reporter=Stop())
+    assert not any((tmp_path / "out").iterdir())
