@@ -132,6 +132,10 @@ class Draws:
         """Return the rows from `start` to before `stop`, as views."""
         return Draws(*(None if a is None else a[start:stop] for a in (getattr(self, f.name) for f in fields(self))))
 
+    def where(self, keep: NDArray[np.bool_]) -> Draws:
+        """Return the rows where `keep` is true."""
+        return Draws(*(None if a is None else a[keep] for a in (getattr(self, f.name) for f in fields(self))))
+
 
 NOTHING = Draws()
 

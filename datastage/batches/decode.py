@@ -1,12 +1,16 @@
 """One image file's bytes to RGB pixels, with the quickest library that is here and can.
 
-Here: the table of decoders, and `decode`. Not here: files, archives, the cache (`packed`).
+Here: the table of JPEG decoders, what a JPEG says of itself, `decode`, `square`. Not here: files, archives, the cache
+(`packed`). What comes out is what Pillow's ``convert("RGB")`` gives, as in torchvision's ImageFolder, but that photos
+are turned the way up their camera noted, and that 16 bits a pixel are scaled to 8 instead of cut off.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage.errors import MissingDependencyError
 
@@ -14,37 +18,293 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
+
 
 class Unreadable(Exception):
     """These bytes are not a whole image; says why."""
 
 
-def decode_pil(data: bytes) -> NDArray[np.uint8]:
-    """Decode any image with Pillow: (H, W, 3) uint8, the right way up, on black where it is transparent.
+class Jpeg(NamedTuple):
+    """What the markers of a JPEG say.
+
+    Attributes
+    ----------
+    height, width : int
+        Of the pixels as stored.
+    channels : int
+        1 grey, 3 colour, 4 for printing (CMYK).
+    orientation : int
+        EXIF's, 1 to 8; 1 where none is given.
+    whole : bool
+        Whether an end mark follows the pixels.
+    """
+
+    height: int
+    width: int
+    channels: int
+    orientation: int
+    whole: bool
+
+
+def read_markers(data: bytes) -> Jpeg | None:
+    """Read the markers of a JPEG; None if they lead nowhere.
+
+    References
+    ----------
+    ITU-T T.81, Annex B; the orientation tag 0x0112 of EXIF 2.3.
+    """
+    at, orientation = 2, 1
+    height = width = channels = 0
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        mark = data[at + 1]
+        if mark == 0xFF:  # fill bytes
+            at += 1
+            continue
+        size = data[at + 2] << 8 | data[at + 3]
+        if 0xC0 <= mark <= 0xCF and mark not in (0xC4, 0xC8, 0xCC) and at + 10 <= len(data):
+            height, width = data[at + 5] << 8 | data[at + 6], data[at + 7] << 8 | data[at + 8]
+            channels = data[at + 9]
+        elif mark == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+            orientation = _orientation(data[at + 10 : at + 2 + size])
+        elif mark == 0xDA:
+            # Within the pixels FF is always followed by 00 or a restart mark, so this is the end of this image.
+            return Jpeg(height, width, channels, orientation, data.find(b"\xff\xd9", at) > 0)
+        at += 2 + size
+    return Jpeg(height, width, channels, orientation, False) if height else None
+
+
+def _orientation(exif: bytes) -> int:
+    order: Any = {b"II": "little", b"MM": "big"}.get(exif[:2])
+    if order is None:
+        return 1
+
+    def number(at: int, n: int) -> int:
+        return int.from_bytes(exif[at : at + n], order)
+
+    start = number(4, 4)
+    for i in range(min(number(start, 2), 100)):
+        if number(start + 2 + 12 * i, 2) == 0x0112:
+            found = number(start + 10 + 12 * i, 2)
+            return found if 1 <= found <= 8 else 1
+    return 1
+
+
+def _simplejpeg(data: bytes, side: int) -> NDArray[np.uint8]:
+    import simplejpeg
+
+    # Scaled decoding: of a photo more than twice as large as needed, libjpeg computes only every 2nd, 4th, 8th pixel,
+    # each the mean of those it stands for.
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side)
+    return pixels
+
+
+def _cv2(data: bytes, side: int) -> NDArray[np.uint8]:
+    import cv2
+    import numpy as np
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError("OpenCV cannot read it")
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def _torchvision(data: bytes, side: int) -> NDArray[np.uint8]:
+    import numpy as np
+    import torch
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    pixels = decode_jpeg(torch.from_numpy(np.frombuffer(data, np.uint8).copy()), ImageReadMode.RGB)
+    array: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()
+    return array
+
+
+def _pillow(data: bytes, side: int) -> NDArray[np.uint8]:
+    import numpy as np
+
+    image = _open(data)
+    if side:
+        image.draft("RGB", (side, side))
+    return np.asarray(image.convert("RGB"))
+
+
+JPEG_DECODERS: dict[str, Callable[[bytes, int], NDArray[np.uint8]]] = {
+    "simplejpeg": _simplejpeg,
+    "cv2": _cv2,
+    "torchvision": _torchvision,
+    "PIL": _pillow,
+}
+"""Quickest first, each given the bytes and the least side that is needed, 0 for all of it (benchmarks/feed.py)."""
+
+
+def present() -> tuple[str, ...]:
+    """Return the JPEG decoders that work here, quickest first."""
+    return tuple(name for name in JPEG_DECODERS if _works(name))
+
+
+def _works(name: str) -> bool:
+    if importlib.util.find_spec(name) is None:
+        return False
+    if name == "torchvision":
+        try:
+            # Its import fails where it was built for another torch than the one here, and newer ones have no decoder.
+            from torchvision.io import decode_jpeg  # noqa: F401
+        except Exception:
+            return False
+    return True
+
+
+def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8]:
+    """Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file. Its name does not matter: formats are told by content.
+    side : int
+        The least height and width needed: a much larger JPEG may come out smaller than it is. 0 is its full size.
+    decoder : str
+        One of `present`; other formats, and JPEGs that it cannot read, go to Pillow.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        RGB, the right way up. It may be read-only.
 
     Raises
     ------
     Unreadable
         If the bytes are cut short, or no image.
     MissingDependencyError
-        If Pillow is not installed.
+        If Pillow is needed and not installed.
     """
-    import numpy as np
+    if data[:3] == b"\xff\xd8\xff":
+        facts = read_markers(data)
+        if facts is None or not facts.whole:
+            # OpenCV and others fill what is missing with grey and say nothing.
+            raise Unreadable("the file is cut short")
+        if decoder != "PIL" and facts.channels in (1, 3):
+            try:
+                return _turned(JPEG_DECODERS[decoder](data, side), facts.orientation)
+            except Exception:
+                pass  # Pillow reads more kinds, and says what is wrong where it cannot
+        if facts.channels != 4 and facts.channels:
+            try:
+                return _turned(_pillow(data, side), facts.orientation)
+            except MissingDependencyError:
+                raise
+            except Exception as error:
+                raise Unreadable(str(error) or type(error).__name__) from error
+    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and importlib.util.find_spec("cv2") is not None:
+        try:
+            return _cv2(data, 0)
+        except Exception:
+            pass
+    return _decode_any(data)
 
+
+def _is_plain_png(data: bytes) -> bool:
+    """Whether this is a whole PNG of 8 bits, grey or RGB: what every library reads alike."""
+    return (
+        data[:8] == b"\x89PNG\r\n\x1a\n"
+        and data[24:25] == b"\x08"
+        and data[25:26] in (b"\0", b"\2")
+        and data.endswith(PNG_END)
+        and b"tRNS" not in data[:4096]
+        and b"eXIf" not in data
+    )
+
+
+def _open(data: bytes) -> Any:
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise MissingDependencyError(
             "Reading images needs Pillow, and it is not installed here.", "Next: pip install pillow"
         ) from error
+    return Image.open(io.BytesIO(data))
+
+
+def _decode_any(data: bytes) -> NDArray[np.uint8]:
+    import numpy as np
+
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _open(data) as image:
+            from PIL import ImageOps
+
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16") or upright.mode == "I":
-                # 16 bits a pixel: Pillow would clip at 255 instead of scaling.
-                grey = (np.asarray(upright).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+                # 16 bits a pixel: convert() would make white of everything above 255.
+                grey = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.asarray(upright.convert("RGB"))
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError
-        raise Unreadable(str(error) or type(error).__name__) from error
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, DecompressionBombError and more
+        raise Unreadable(str(error).split(" <_io.")[0] or type(error).__name__) from error
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Return height and width, the right way up, from the head of a file; None if it is no image."""
+    if data[:3] == b"\xff\xd8\xff" and (facts := read_markers(data)) is not None:
+        return (facts.width, facts.height) if facts.orientation >= 5 else (facts.height, facts.width)
+    try:
+        with _open(data) as image:
+            width, height = image.size
+            turned = image.format != "GIF" and image.getexif().get(0x0112, 1) >= 5
+            return (width, height) if turned else (height, width)
+    except MissingDependencyError:
+        raise
+    except Exception:
+        return None
+
+
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn pixels the way up that EXIF's orientation tells."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Cut the square from the middle and resize it to `side`, smoothed where it shrinks.
+
+    Returns
+    -------
+    ndarray of uint8, shape (side, side, 3)
+    """
+    height, width = pixels.shape[:2]
+    least = min(height, width)
+    top, left = (height - least) // 2, (width - least) // 2
+    middle = pixels[top : top + least, left : left + least]
+    if least != side:
+        middle = resize(middle, side, side)
+    return middle
+
+
+def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize (H, W, 3), smoothed where it shrinks: by OpenCV where it is present, else by torch."""
+    import numpy as np
+
+    if importlib.util.find_spec("cv2") is not None:
+        import cv2
+
+        shrinks = height < pixels.shape[0] or width < pixels.shape[1]
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        out: NDArray[np.uint8] = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=way)
+        return out
+    import torch
+
+    # A copy, since what Pillow gives is read-only and torch warns of that.
+    planes = torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+    out = resized[0].permute(1, 2, 0).numpy()
+    return out

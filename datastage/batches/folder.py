@@ -190,7 +190,7 @@ def split(listed: Listed, *, val: float | None, test: float | None) -> tuple[Lis
             splits["train"], splits[name] = set_aside(splits["train"], share, name)
             if name == "test" and test is None:
                 said = (
-                    f"Set aside {len(splits[name]):,} images as test, by a hash of their names: there is no test folder "
+                    f"Set aside {len(splits[name]):,} images as test by a hash of their names: no test folder is there "
                     "(test=0 sets none aside)"
                 )
     return Listed(listed.classes, splits, listed.left_out), said

@@ -67,9 +67,9 @@ class HostStore:
 class Shifter:
     """Random crops of padded, mirrored images, without padding any: from the images as they are, a batch at a time.
 
-    Four passes over a batch that stays in the processor's cache. 1: its rows are gathered by number, the numbers telling
-    up, down and reflection (and top to bottom for what is mirrored). 2: what is mirrored is reversed byte by byte as a
-    whole, eight at a time. 3: each image is copied from where its shift sideways begins, across the ends of its rows.
+    Four passes over a batch that stays in the processor's cache. 1: its rows are gathered by number, which tells shift
+    and reflection up and down (and bottom to top for what is mirrored). 2: what is mirrored is reversed byte by byte as
+    a whole, eight at a time. 3: each image is copied from where its shift sideways begins, across the ends of its rows.
     4: the first or last word of each row, which now holds bytes of a neighbouring row, is put together anew.
 
     Parameters

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
+from datastage.batches.ahead import ahead
 from datastage.batches.augment import TRANSFORM, Draws, draw, random
 from datastage.batches.devices import Chooser
 from datastage.batches.finish import Recipe
@@ -155,18 +156,20 @@ class Loader:
         make = self._engine.epoch(samples, draws)
         seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * ranks.world().size)
         seeds = seeds[ranks.world().rank :: ranks.world().size]
-        for i in range(first, len(steps)):
-            start, stop = steps[i]
-            x, y = make(start, stop, int(seeds[i]))
-            if self._chooser.static and stop - start < self.batch_size:
+        made = ((i, make(*steps[i], int(seeds[i]))) for i in range(first, len(steps)))
+        for i, (x, y) in ahead(made) if getattr(self._engine, "ahead", False) else made:
+            n = len(y)
+            if self._chooser.static and n < self.batch_size:
                 x, y = _padded(x, y, self.batch_size)
+            last = i + 1 == len(steps)
+            if last and hasattr(self._engine, "end"):
+                self._engine.end()
             now = time.perf_counter()
             if run == self._run:
-                last = i + 1 == len(steps)
                 self._at = (epoch + 1, 0) if last else (epoch, i + 1)
                 self._stats = replace(
                     self._stats,
-                    images=self._stats.images + stop - start,
+                    images=self._stats.images + n,
                     batches=self._stats.batches + 1,
                     seconds=now - began,
                     waited_s=self._stats.waited_s + now - asked,

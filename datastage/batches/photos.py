@@ -1,19 +1,42 @@
-"""From image files to loaders: `from_folder`."""
+"""From image files to loaders: a folder of class folders, or an archive of such.
+
+Here: `from_folder`, `from_archive`, and `PackedSource`, a split of a packed file. Not here: the packed file (`packed`).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datastage.batches import folder
-from datastage.batches.augment import Augment
-from datastage.batches.decode import Unreadable, decode_pil
-from datastage.batches.joined import check_limit, from_arrays
-from datastage.batches.loader import Loaders
-from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.batches import folder, members
+from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
+from datastage.batches.augment import SUBSET, Augment, Draws, random
+from datastage.batches.crops import Cropper
+from datastage.batches.decode import Unreadable, present, size_of
+from datastage.batches.devices import Choice, Chooser, free_bytes
+from datastage.batches.finish import Recipe, check_channels, fill_of, finish
+from datastage.batches.folder import Listed
+from datastage.batches.host import HostStore, cut
+from datastage.batches.joined import check_augment, check_limit
+from datastage.batches.loader import Loaders, Source, build
+from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes
+from datastage.batches.packed import BAD, Packed, mixed
+from datastage.batches.ranks import world
+from datastage.errors import SpecError, StorageError
 from datastage.progress import SILENT, Reporter
+from datastage.reader import Reader
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MARGIN = 256 / 224
+"""Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
+LOOKED_AT = 500
+"""How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
 
 
 def from_folder(
@@ -39,79 +62,332 @@ def from_folder(
     cache: Path | None = None,
     reporter: Reporter = SILENT,
 ) -> Loaders:
-    """Make loaders of a folder of class folders."""
-    import numpy as np
+    """Make loaders of a folder of class folders.
 
+    The folder holds train, val (valid, validation) and test, each with a folder for each class; or class folders alone,
+    of which 10 % of the images are then set aside as test. Each photo is decoded once, when it is first needed, and
+    kept as pixels.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    batch_size : int
+        Images a batch, on each rank.
+    size : int, optional
+        Height and width of what comes out: the square in the middle of each image is resized to it. Without it images
+        come as they are, and must all be of one size.
+    val, test : float or int, optional
+        A share or a number of the training images to set aside, by a hash of their names. A split that has a folder of
+        its own is that; ``0`` leaves it out.
+    unreadable : {"skip", "raise"}
+        Leave out images that cannot be read, listed and counted; or raise.
+    cache : Path, optional
+        The folder where decoded pixels are kept for the next time; it may lie on Drive or be /kaggle/working. None
+        keeps them in memory.
+    augment, mean, std, transform, shuffle, drop_last, device, dtype, memory_format, limit, seed, reuse, reporter
+        As for `from_arrays`.
+
+    Returns
+    -------
+    Loaders
+        Unpacks into the splits that there are.
+
+    Raises
+    ------
+    SpecError
+        If an argument does not fit, there are no class folders, or sizes differ and no `size` is given.
+    StorageError
+        If the folder cannot be read; `NoSpaceError` if the pixels fit neither memory nor disk.
+    IntegrityError
+        If an image cannot be read and ``unreadable="raise"`` (when it is first needed).
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise SpecError(f"There is no folder {root}.")
+
+    def stamp(name: str) -> str:
+        try:
+            stat = os.stat(root / name)
+        except OSError as error:
+            raise StorageError.of(error, "listing the images") from error
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+    return _loaders(
+        folder.walk(root), stamp, lambda name: (root / name).read_bytes(), None, str(root),
+        batch_size=batch_size, size=size, val=val, test=test, unreadable=unreadable, augment=augment, mean=mean,
+        std=std, transform=transform, shuffle=shuffle, drop_last=drop_last, device=device, dtype=dtype,
+        memory_format=memory_format, limit=limit, seed=seed, reuse=reuse, cache=cache, reporter=reporter,
+    )  # fmt: skip
+
+
+def from_archive(
+    reader: Reader,
+    *,
+    batch_size: int,
+    size: int | None = None,
+    val: float | None = None,
+    test: float | None = None,
+    unreadable: str = "skip",
+    augment: Augment | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    transform: Callable[[Any, Any], Any] | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    device: Any = "auto",
+    dtype: str = "float32",
+    memory_format: str = "contiguous",
+    limit: int | None = None,
+    seed: int = 0,
+    reuse: bool = False,
+    cache: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> Loaders:
+    """Make loaders of an archive of class folders, straight from its members: no small file is written.
+
+    Members of a zip are read when they are first needed; any other archive is read from end to end first.
+
+    Parameters
+    ----------
+    reader : Reader
+        The archive; it must stay open as long as the loaders are used, or until `cache` is whole.
+    batch_size, size, val, test, unreadable, augment, mean, std, transform, shuffle, drop_last, device, dtype
+        As for `from_folder`.
+    memory_format, limit, seed, reuse, cache, reporter
+        As for `from_folder`.
+
+    Returns
+    -------
+    Loaders
+        Unpacks into the splits that there are.
+
+    Raises
+    ------
+    DatastageError
+        As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
+    """
+    listed = members.of(reader)
+    return _loaders(
+        sorted(listed.stamps), lambda name: listed.stamps[name], listed.read, listed.stream, reader.name,
+        batch_size=batch_size, size=size, val=val, test=test, unreadable=unreadable, augment=augment, mean=mean,
+        std=std, transform=transform, shuffle=shuffle, drop_last=drop_last, device=device, dtype=dtype,
+        memory_format=memory_format, limit=limit, seed=seed, reuse=reuse, cache=cache, reporter=reporter,
+    )  # fmt: skip
+
+
+def _loaders(
+    names: Iterable[str],
+    stamp: Callable[[str], str],
+    read: Callable[[str], bytes] | None,
+    stream: Callable[[], Iterable[tuple[str, bytes]]] | None,
+    where: str,
+    *,
+    batch_size: int,
+    size: int | None,
+    val: float | None,
+    test: float | None,
+    unreadable: str,
+    augment: Augment | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    transform: Callable[[Any, Any], Any] | None,
+    shuffle: bool,
+    drop_last: bool,
+    device: Any,
+    dtype: str,
+    memory_format: str,
+    limit: int | None,
+    seed: int,
+    reuse: bool,
+    cache: Path | None,
+    reporter: Reporter,
+) -> Loaders:
+    recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
+    chooser = Chooser(device, dtype, reporter)
+    check_limit(limit)
+    check_channels(recipe, 3)
     if unreadable not in ("skip", "raise"):
         raise SpecError(f"unreadable={unreadable!r}: there are 'skip' and 'raise'.")
-    check_limit(limit)
-    root = Path(path)
-    listed, said = folder.split(folder.arrange(folder.walk(root), str(root)), val=val, test=test)
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096):
+        raise SpecError(f"size={size!r}: a whole number of pixels from 1 to 4096 is needed, such as 224.")
+    listed, said = folder.split(folder.arrange(names, where), val=val, test=test)
     if said:
         reporter.note(said)
-    arrays = {}
-    bad: list[str] = []
-    for name, pairs in listed.splits.items():
-        images, labels = [], []
-        for file, label in pairs:
-            try:
-                data = (root / file).read_bytes()
-                images.append(_resized(decode_pil(data), size))
-                labels.append(label)
-            except OSError as error:
-                raise StorageError.of(error, "reading the images") from error
-            except Unreadable as error:
-                if unreadable == "raise":
-                    raise IntegrityError(f"{file} cannot be read as an image: {error}.") from error
-                bad.append(file)
-        sizes = sorted({image.shape[:2] for image in images})
-        if len(sizes) > 1:
-            raise mixed(sizes)
-        arrays[name] = (np.stack(images), np.array(labels))
-    if bad:
-        reporter.note(f"Left out  {len(bad):,} images that cannot be read: {', '.join(bad[:3])}")
-    return from_arrays(
-        arrays,
-        batch_size=batch_size,
-        augment=augment,
-        mean=mean,
-        std=std,
-        classes=listed.classes,
-        transform=transform,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        device=device,
-        dtype=dtype,
-        memory_format=memory_format,
-        limit=limit,
-        seed=seed,
-        reuse=reuse,
+    if listed.left_out:
+        reporter.note(f"Left out  {listed.left_out:,} images that lie in no class folder")
+    listed = _limited(listed, limit)
+    if read is None:
+        assert stream is not None
+        content = {name: data for name, data in stream()} if size is None else {}
+    wanted = [name for pairs in listed.splits.values() for name, _ in pairs]
+    shape = (size, size) if size else _one_size(wanted, read or content.__getitem__)
+    check_augment(augment, (3, *shape))
+    kept = shape
+    if augment is not None and augment.scale is not None:
+        kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if size else shape
+    packed = Packed(
+        wanted,
+        [stamp(name) for name in wanted],
+        (lambda i: read(wanted[i])) if read is not None else (lambda i: content[wanted[i]]),
+        shape=kept,
+        resized=size is not None,
+        last=kept != shape or (augment is not None and augment.scale is not None),
+        folder=cache,
+        workers=cores(),
+        unreadable=unreadable,
+        free_bytes=memory_free_bytes() if cache is None else disk_free_bytes(cache),
         reporter=reporter,
     )
+    if read is None and not packed.whole and not content:
+        assert stream is not None
+        number = {name: i for i, name in enumerate(wanted)}
+        packed.fill((number[name], data) for name, data in stream() if name in number)
+    sources: dict[str, Source] = {}
+    start = 0
+    for name, pairs in listed.splits.items():
+        sources[name] = PackedSource.of(packed, start, [label for _, label in pairs], shape)
+        start += len(pairs)
+    return build(sources, recipe, chooser, shuffle=shuffle, drop_last=drop_last, seed=seed, classes=listed.classes)
 
 
-def mixed(sizes: Sequence[tuple[int, int]]) -> SpecError:
-    """Return the error that says how sizes range, and a size that would do."""
-    heights, widths = [h for h, _ in sizes], [w for _, w in sizes]
-    shortest = min(min(heights), min(widths))
-    good = next((s for s in (224, 128, 96, 64, 32) if s <= shortest), shortest)
-    return SpecError(
-        f"The images have different sizes, {min(widths)} x {min(heights)} to {max(widths)} x {max(heights)} pixels, "
-        "and a batch needs one.",
-        f"Next: say which, for example size={good}.",
-    )
+def _limited(listed: Listed, limit: int | None) -> Listed:
+    """Keep at most `limit` images of each split, spread over it."""
+    splits = {}
+    for name, pairs in listed.splits.items():
+        keep = list(range(len(pairs)))
+        if limit is not None and limit < len(pairs):
+            keep = sorted(random(0, 0, SUBSET).permutation(len(pairs))[:limit].tolist())
+        splits[name] = [pairs[i] for i in keep]
+    return Listed(listed.classes, splits, listed.left_out)
 
 
-def _resized(image: Any, size: int | None) -> Any:
-    if size is None:
-        return image
-    import numpy as np
-    from PIL import Image
+def _one_size(names: Sequence[str], read: Callable[[str], bytes]) -> tuple[int, int]:
+    """Return the size of the images, or raise `SpecError` if some looked at differ."""
+    step = max(1, len(names) // LOOKED_AT)
+    sizes = set()
+    for name in names[::step]:
+        try:
+            sizes.add(size_of(read(name)))
+        except (Unreadable, OSError):
+            continue  # said when it is decoded
+    known = sorted(size for size in sizes if size is not None)
+    if not known:
+        raise SpecError("None of the images can be read.", f"The first is {names[0]}.")
+    if len(known) > 1:
+        raise mixed(known)
+    return known[0]
 
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = Image.fromarray(image).resize(
-        (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)
-    )
-    return np.asarray(square)
+
+@dataclass(frozen=True)
+class PackedSource:
+    """A split of a packed file.
+
+    Attributes
+    ----------
+    packed : Packed
+        All the images.
+    at : ndarray of int64
+        Which of them are this split's.
+    labels : ndarray of int64
+        Their labels.
+    size : (int, int)
+        Height and width of what comes out; where the packed images are larger, boxes of them are resized.
+    """
+
+    packed: Packed
+    at: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    size: tuple[int, int]
+
+    aspect = 1.0
+
+    @classmethod
+    def of(cls, packed: Packed, start: int, labels: list[int], size: tuple[int, int]) -> PackedSource:
+        """Return the split of the images from `start` on."""
+        import numpy as np
+
+        return cls(packed, np.arange(start, start + len(labels)), np.array(labels, np.int64), size)
+
+    def where(self, choice: Choice) -> str:
+        """Say where the images are held, and who decodes them."""
+        place = "in memory" if self.packed.file is None else f"in {self.packed.file}"
+        state = "decoded" if self.packed.whole else f"decoded by {present()[0]} as they are needed"
+        return f"{len(self.packed.state):,} photos {state}, {self.packed.rows.nbytes / 1e6:,.0f} MB {place}"
+
+    def open(self, choice: Choice, recipe: Recipe) -> Any:
+        """Return the engine for this device."""
+        return FromPacked(self, choice, recipe)
+
+
+class FromPacked:
+    """Batches of packed photos, decoded on first use.
+
+    Parameters
+    ----------
+    source, choice, recipe
+        What to feed, where to, and how.
+    """
+
+    ahead = True
+
+    def __init__(self, source: PackedSource, choice: Choice, recipe: Recipe) -> None:
+        shape = (3, *source.size)
+        self._source, self._choice, self._recipe = source, choice, recipe
+        packed = source.packed
+        self._crop: Cropper | None = None
+        if packed.rows.shape[3] == 3 and packed.rows.shape[1] != 3:
+            self._crop = Cropper(source.size, cores())
+        else:
+            self._store = HostStore(packed.rows, recipe.augment, fill_of(recipe, 3), recipe.batch_size)
+        self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
+        self._finish = finish(recipe, shape, choice)
+        self._resident: OnDevice | None = None
+
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
+        """Return the function from (start, stop, seed) to a batch."""
+        import torch
+
+        source, packed = self._source, self._source.packed
+        if world().size > 1 or self._choice.kind == "xla":
+            packed.complete()  # each rank needs other photos, and one that waits for another's must not decode them
+        if self._fits():
+            return self._on_device().epoch(samples, draws)
+
+        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+            at = source.at[samples[start:stop]]
+            packed.need(at)
+            part = draws.part(start, stop)
+            fine = packed.state[at] != BAD
+            labels = source.labels[samples[start:stop]]
+            if not fine.all():
+                at, labels, part = at[fine], labels[fine], part.where(fine)
+            if self._crop is not None:
+                images = self._crop(packed.rows, at, part.box, part.flip).transpose(0, 3, 1, 2)
+                if part.cutout is not None and self._augment is not None:
+                    cut(images, part.cutout, self._augment.cutout, self._fill)
+            else:
+                images = self._store.batch(at, part)
+            return self._finish(images, generator_seed), torch.from_numpy(labels).to(self._choice.device)
+
+        return batch
+
+    def _fits(self) -> bool:
+        """Whether the split may move to the device: it is decoded, and there is room."""
+        packed, source = self._source.packed, self._source
+        if self._crop is not None or self._choice.kind != "cuda" or (packed.state[source.at] != 1).any():
+            return False
+        return self._resident is not None or len(source.at) * packed.rows[0].nbytes <= SHARE_OF_DEVICE * free_bytes(
+            self._choice
+        )
+
+    def _on_device(self) -> OnDevice:
+        if self._resident is None:
+            first, last = int(self._source.at[0]), int(self._source.at[-1]) + 1
+            held = ArraySource(self._source.packed.rows[first:last], self._source.labels)
+            self._resident = OnDevice(held, self._choice, self._recipe)
+        return self._resident
+
+    def end(self) -> None:
+        """Finish the packed file after the first epoch: the other splits' photos are decoded too, and it is kept."""
+        self._source.packed.complete()

@@ -1,0 +1,76 @@
+"""The images in an archive: their names, and their bytes without unpacking it.
+
+Here: `of`. Not here: reading archives (`datastage.archives`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from datastage.batches.decode import Unreadable
+from datastage.batches.folder import is_image
+from datastage.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images in an archive.
+
+    Attributes
+    ----------
+    stamps : dict of str to str
+        What changes when the image of that name does.
+    read : callable or None
+        From a name to its bytes, from any thread; None if the archive can only be read from end to end.
+    stream : callable
+        Gives all names and bytes, in one pass.
+    """
+
+    stamps: dict[str, str]
+    read: Callable[[str], bytes] | None
+    stream: Callable[[], Iterable[tuple[str, bytes]]]
+
+
+def of(reader: Reader) -> Images:
+    """List the images in an archive.
+
+    Raises
+    ------
+    DamagedArchiveError
+        If the archive cannot be listed.
+    """
+    from datastage import archives
+    from datastage.archives import zip as zip_
+    from datastage.archives import zip_data
+    from datastage.archives.faults import Fault, error_of
+
+    def stream() -> Iterator[tuple[str, bytes]]:
+        for member, file in archives.iter_members(reader):
+            if file is not None and is_image(member.name):
+                yield member.name, file.read()
+
+    if archives.sniff(reader) != "zip":
+        members = archives.list_members(reader)
+        stamps = {m.name: f"{m.size}-{m.mtime}" for m in members if m.kind == "file" and is_image(m.name)}
+        return Images(stamps, None, stream)
+    try:
+        entries = {
+            member.name: (entry, offset, limit)
+            for member, entry, offset, limit in zip_.listing(reader)
+            if member.kind == "file" and is_image(member.name)
+        }
+    except Fault as fault:
+        raise error_of(fault, reader.name) from None
+
+    def read(name: str) -> bytes:
+        entry, offset, limit = entries[name]
+        try:
+            zip_data.check_method(entry, None)
+            head = reader.read_at(offset, min(limit - offset, zip_data.LOCAL_BYTES + len(entry.raw_name)))
+            start = zip_data.data_at(entry, head, limit)
+            return bytes(zip_data.whole(entry, reader.read_at(start, entry.csize), None))
+        except Fault as fault:
+            raise Unreadable(f"in the archive it {fault}") from None
+
+    return Images({name: f"{entry.usize}-{entry.crc}" for name, (entry, _, _) in entries.items()}, read, stream)

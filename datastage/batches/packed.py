@@ -1,0 +1,331 @@
+"""Photos decoded once into one packed file of uint8 pixels, from where later epochs read them.
+
+Here: `Packed`, which decodes in parallel what it is asked for and has not yet, and knows when it is whole.
+Not here: decoding one image (`decode`), which photos there are (`photos`), crops of them (`crops`).
+
+The window while it is built: as many photos as there are worker threads, decoded, and one batch. Rows are written by
+pwrite and not through the mapping, whose pages are given back after each batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.decode import Unreadable, decode, present, square
+from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
+from datastage.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+TO_DO, FINE, BAD = 0, 1, 2
+SHOWN = 5
+PROBES = 64
+
+
+class Packed:
+    """Images of one size, decoded when they are first asked for.
+
+    Parameters
+    ----------
+    names : sequence of str
+        What each image is called, for messages and for telling whether a cache is of these images.
+    stamps : sequence of str
+        What changes when an image does: size and time, or a checksum.
+    read : callable
+        From a number to the bytes of that image; called from several threads.
+    shape : (int, int)
+        Height and width. Images of another size are resized if `resized`, else an error.
+    resized : bool
+        Whether the square from the middle is resized to `shape`.
+    last : bool
+        Whether channels come last, as what resizes crops wants them; else first, as what only cuts does.
+    folder : Path or None
+        Where the packed file lies, or will; None holds the pixels in memory.
+    workers : int
+        Threads that decode.
+    unreadable : {"skip", "raise"}
+        What to do about images that cannot be read.
+    free_bytes : int or None
+        Room on that disk, or in memory; None is not looked at.
+    reporter : Reporter
+        Told of what is left out, and of the work where it is done all at once.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        stamps: Sequence[str],
+        read: Callable[[int], bytes],
+        *,
+        shape: tuple[int, int],
+        resized: bool,
+        last: bool,
+        folder: Path | None,
+        workers: int,
+        unreadable: str,
+        free_bytes: int | None = None,
+        reporter: Reporter = SILENT,
+    ) -> None:
+        import numpy as np
+
+        self._names, self._read, self._shape, self._resized, self._last = names, read, shape, resized, last
+        self._unreadable, self._reporter = unreadable, reporter
+        self._workers = max(1, workers)
+        self._decoder = present()[0] if present() else "PIL"
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._fd = -1
+        self._map: mmap.mmap | None = None
+        self.rows: NDArray[np.uint8]
+        self.state = np.zeros(len(names), np.uint8)
+        self._all = (len(names), *shape, 3) if last else (len(names), 3, *shape)
+        needed = int(np.prod(self._all))
+        key = hashlib.blake2b(digest_size=8)
+        key.update(json.dumps([SCHEMA, resized, last, *shape]).encode())
+        for name, stamp in zip(names, stamps):
+            key.update(f"{name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
+        self._key = key.hexdigest()
+        self.file = None if folder is None else folder / f"packed-{self._key}.u8"
+        if self.file is not None and self._open():
+            return
+        if free_bytes is not None and needed > free_bytes:
+            where = "of memory" if folder is None else f"in {folder}"
+            raise NoSpaceError(
+                f"{len(names):,} images of {shape[1]} x {shape[0]} pixels take {needed / 1e9:,.1f} GB packed, and "
+                f"{free_bytes / 1e9:,.1f} GB {where} are free.",
+                "A smaller size= takes less: half the size, a quarter of the room. limit= takes fewer images.",
+                f"Next: for example size={max(32, int(min(shape) * (free_bytes / needed) ** 0.5) // 16 * 16)}.",
+            )
+        if self.file is None:
+            self.rows = np.empty(self._all, np.uint8)
+            return
+        self._partial = self.file.with_name(f".{self.file.name}.{os.getpid()}.partial")
+        try:
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.ftruncate(self._fd, needed)
+        except OSError as error:
+            raise StorageError.of(error, "making the packed file") from error
+        self._attach(self._fd, mmap.ACCESS_WRITE)
+
+    def _attach(self, fd: int, access: int) -> None:
+        import numpy as np
+
+        # Never written through; but torch warns of arrays that it may not write to.
+        self._map = mmap.mmap(fd, 0, access=access)
+        self.rows = np.frombuffer(self._map, np.uint8).reshape(self._all)
+
+    def _open(self) -> bool:
+        """Use the packed file that is there, if its receipt is for these images and its bytes are those of then."""
+        assert self.file is not None
+        try:
+            receipt = json.loads(self.file.with_suffix(".json").read_text("utf-8"))
+            import numpy as np
+
+            if receipt["key"] != self._key or receipt["bytes"] != int(np.prod(self._all)):
+                return False
+            with open(self.file, "rb") as file:
+                if os.fstat(file.fileno()).st_size != receipt["bytes"]:
+                    return False
+                self._attach(file.fileno(), mmap.ACCESS_COPY)
+            if self._probe() != receipt["probe"]:
+                return False
+            state = np.full_like(self.state, FINE)
+            state[receipt["unreadable"]] = BAD
+            self.state = state
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return False
+        self._list_bad()
+        return True
+
+    def _probe(self) -> str:
+        """Digest some blocks spread over the file: all of it would take as long as an epoch."""
+        import numpy as np
+
+        flat = self.rows.reshape(-1)
+        digest = hashlib.blake2b(digest_size=16)
+        for at in np.linspace(0, max(0, len(flat) - 4096), PROBES).astype(np.int64):
+            digest.update(flat[at : at + 4096].tobytes())
+        return digest.hexdigest()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every image was decoded, or found unreadable."""
+        return bool((self.state != TO_DO).all())
+
+    def need(self, at: NDArray[np.int64]) -> None:
+        """Decode those of the images `at` that were not yet.
+
+        Raises
+        ------
+        IntegrityError
+            If one cannot be read, and unreadable ones are not to be skipped.
+        StorageError
+            If the disk is full, or cannot be read.
+        """
+        with self._lock:
+            to_do = at[self.state[at] == TO_DO].tolist()
+            if not to_do:
+                return
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
+            for index, trouble in zip(to_do, self._pool.map(self._decode, to_do)):
+                self._note(index, trouble)
+            if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+                self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _decode(self, index: int) -> str:
+        """Decode one image into its row; return what is wrong with it."""
+        try:
+            data = self._read(index)
+        except Unreadable as error:
+            return str(error)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError.of(error, "reading the images") from error
+        return self._store(index, data)
+
+    def _store(self, index: int, data: bytes) -> str:
+        """Decode `data` into the row of image `index`; return what is wrong with it."""
+        import numpy as np
+
+        if not data:
+            return "the file is empty"
+        try:
+            pixels = decode(data, min(self._shape) if self._resized else 0, self._decoder)
+        except Unreadable as error:
+            return str(error)
+        if self._resized:
+            pixels = square(pixels, self._shape[0])
+        elif pixels.shape[:2] != self._shape:
+            raise mixed([pixels.shape[:2], self._shape])
+        row = np.ascontiguousarray(pixels if self._last else pixels.transpose(2, 0, 1))
+        if self._fd < 0:
+            self.rows[index] = row
+            return ""
+        left, at = row.data.cast("B"), index * row.nbytes
+        try:
+            while left:  # a disk that fills up writes less than it was given
+                n = os.pwrite(self._fd, left, at)
+                left, at = left[n:], at + n
+        except OSError as error:
+            raise StorageError.of(error, "writing the packed file") from error
+        return ""
+
+    def _note(self, index: int, trouble: str) -> None:
+        if trouble and self._unreadable == "raise":
+            raise IntegrityError(
+                f"{self._names[index]} cannot be read as an image: {trouble}.",
+                "unreadable='skip' leaves such images out, and lists and counts them.",
+            )
+        self.state[index] = BAD if trouble else FINE
+
+    def fill(self, stream: Iterable[tuple[int, bytes]]) -> None:
+        """Decode images as they come, for archives that can only be read from end to end.
+
+        Parameters
+        ----------
+        stream : iterable of (int, bytes)
+            Numbers and files. At most twice as many are held as there are threads.
+        """
+        waiting: deque[tuple[int, Future[str]]] = deque()
+        with ThreadPoolExecutor(self._workers, "datastage-decode") as pool:
+            for index, data in stream:
+                if len(waiting) == 2 * self._workers:
+                    done, future = waiting.popleft()
+                    self._note(done, future.result())
+                waiting.append((index, pool.submit(self._store, index, data)))
+                self._reporter.advance(len(data))
+            for done, future in waiting:
+                self._note(done, future.result())
+        self._list_bad()
+        self.publish()
+
+    def complete(self) -> None:
+        """Decode what is left, and make the packed file final. Does nothing the second time."""
+        import numpy as np
+
+        left = np.flatnonzero(self.state == TO_DO)
+        for start in range(0, len(left), 256):
+            self.need(left[start : start + 256])
+            self._reporter.advance(len(left[start : start + 256]))
+        self.publish()
+
+    def publish(self) -> None:
+        """Write the receipt of a whole cache and give both their names."""
+        with self._lock:
+            if not self.whole:
+                return
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+                self._list_bad()
+            if self._fd < 0 or self.file is None:
+                return
+            receipt = {
+                "schema": SCHEMA,
+                "key": self._key,
+                "bytes": int(self.rows.nbytes),
+                "shape": list(self._all),
+                "probe": self._probe(),
+                "unreadable": (self.state == BAD).nonzero()[0].tolist(),
+            }
+            try:
+                os.fsync(self._fd)
+                # The receipt comes last: without one a packed file is not looked at.
+                os.replace(self._partial, self.file)
+                beside = self._partial.with_suffix(".json")
+                beside.write_text(json.dumps(receipt), "utf-8")
+                os.replace(beside, self.file.with_suffix(".json"))
+            except OSError as error:
+                raise StorageError.of(error, "finishing the packed file") from error
+            finally:
+                os.close(self._fd)
+                self._fd = -1
+
+    def _list_bad(self) -> None:
+        bad = (self.state == BAD).nonzero()[0].tolist()
+        if bad:
+            names = ", ".join(self._names[i] for i in bad[:SHOWN])
+            more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+            what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
+            self._reporter.note(f"Left out  {what}: {names}{more}")
+
+    def close(self) -> None:
+        """Let go of threads and files; an unfinished packed file is removed."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._partial.unlink(missing_ok=True)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+def mixed(sizes: Sequence[Any]) -> SpecError:
+    """Return the error that says how sizes range, and a size that would do."""
+    heights, widths = [size[0] for size in sizes], [size[1] for size in sizes]
+    shortest = min(min(heights), min(widths))
+    good = next((s for s in (224, 128, 96, 64, 32) if s <= shortest), shortest)
+    return SpecError(
+        f"The images have different sizes, {min(widths)} x {min(heights)} to {max(widths)} x {max(heights)} pixels, "
+        "and a batch needs one.",
+        f"Next: say which, for example size={good}.",
+    )

@@ -1,0 +1,279 @@
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datastage.batches import Augment, from_archive, from_folder
+from datastage.errors import IntegrityError, NoSpaceError, SpecError
+from datastage.reader import FileReader
+
+Image = pytest.importorskip("PIL.Image")
+ODD = Path.home() / ".cache/datastage-testdata/photo-sets/photos-odd"
+
+
+class Notes:
+    def __init__(self):
+        self.said = []
+
+    def phase(self, name, total_bytes): ...
+    def advance(self, n_bytes): ...
+    def ask(self, request): ...
+    def note(self, text):
+        self.said.append(text)
+
+
+def picture(seed, size=(20, 20)):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def photo_folder(root, n=12, size=(20, 20), splits=("",), suffix=".png"):
+    for split in splits:
+        for i in range(n):
+            file = root / split / f"class{i % 3}" / f"{split}{i}{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(i, size)).save(file)
+    return root
+
+
+def all_of(loader):
+    xs, ys = zip(*loader)
+    return np.concatenate([x.numpy() for x in xs]), np.concatenate([y.numpy() for y in ys])
+
+
+def test_images_of_one_size_come_pixel_for_pixel(tmp_path):
+    photo_folder(tmp_path)
+    (train,) = from_folder(tmp_path, batch_size=5, test=0, shuffle=False, dtype="uint8", device="cpu")
+    x, y = all_of(train)
+    order = sorted(range(12), key=lambda i: f"class{i % 3}/{i}.png")
+    assert (x == np.stack([picture(i) for i in order]).transpose(0, 3, 1, 2)).all()
+    assert y.tolist() == [i % 3 for i in order]
+
+
+def test_a_tenth_is_set_aside_by_name_and_said(tmp_path):
+    photo_folder(tmp_path, 60)
+    notes = Notes()
+    train, test = from_folder(tmp_path, batch_size=5, device="cpu", reporter=notes)
+    assert train.n_samples + test.n_samples == 60
+    assert 1 <= test.n_samples <= 15
+    assert "Set aside" in notes.said[0]
+
+
+@pytest.mark.parametrize("name", ["val", "Valid", "VALIDATION"])
+def test_split_folders_are_known_by_each_of_their_names(tmp_path, name):
+    photo_folder(tmp_path, 6, splits=("Train", name, "test"))
+    made = from_folder(tmp_path, batch_size=5, device="cpu")
+    assert [loader.name for loader in made] == ["train", "val", "test"]
+
+
+def test_sizes_that_differ_without_a_size_asked_for_are_an_error_that_names_one(tmp_path):
+    photo_folder(tmp_path, 6)
+    Image.fromarray(picture(9, (40, 50))).save(tmp_path / "class0" / "large.png")
+    with pytest.raises(SpecError, match=r"20 x 20 to 50 x 40[\s\S]*size=20"):
+        from_folder(tmp_path, batch_size=5)
+
+
+def test_size_takes_the_square_in_the_middle(tmp_path):
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 200
+    (tmp_path / "a").mkdir()
+    Image.fromarray(wide).save(tmp_path / "a" / "wide.png")
+    (train,) = from_folder(tmp_path, batch_size=1, size=10, test=0, dtype="uint8", device="cpu")
+    assert (all_of(train)[0] == 200).all()
+
+
+def test_unreadable_images_are_left_out_and_listed_once(tmp_path):
+    photo_folder(tmp_path)
+    (tmp_path / "class1" / "broken.jpg").write_bytes(b"<html>404</html>")
+    (tmp_path / "class1" / "empty.jpg").write_bytes(b"")
+    notes = Notes()
+    (train,) = from_folder(tmp_path, batch_size=5, size=20, test=0, device="cpu", reporter=notes)
+    for _ in range(2):
+        assert len(all_of(train)[1]) == 12
+    assert [text for text in notes.said if "cannot be read" in text] == [
+        "Left out  2 images that cannot be read: class1/broken.jpg, class1/empty.jpg"
+    ]
+
+
+def test_unreadable_images_raise_if_that_is_asked_for(tmp_path):
+    photo_folder(tmp_path)
+    (tmp_path / "class1" / "broken.jpg").write_bytes(b"<html>404</html>")
+    (train,) = from_folder(tmp_path, batch_size=5, size=20, test=0, unreadable="raise", device="cpu")
+    with pytest.raises(IntegrityError, match="class1/broken.jpg"):
+        list(train)
+
+
+def test_a_second_loader_reads_the_packed_file_and_no_photo(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    options = {"batch_size": 5, "size": 16, "cache": cache, "shuffle": False, "dtype": "uint8", "device": "cpu"}
+    first = all_of(from_folder(photos, **options).train)[0]
+    for file in photos.rglob("*.png"):  # same size and time, other bytes
+        stat = file.stat()
+        file.write_bytes(bytes(stat.st_size))
+        __import__("os").utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    again = all_of(from_folder(photos, **options).train)[0]
+    assert (first == again).all()
+
+
+def test_a_photo_that_changed_is_decoded_anew(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    options = {
+        "batch_size": 12,
+        "size": 20,
+        "test": 0,
+        "cache": cache,
+        "shuffle": False,
+        "dtype": "uint8",
+        "device": "cpu",
+    }
+    all_of(from_folder(photos, **options).train)
+    Image.fromarray(np.full((20, 20, 3), 7, np.uint8)).save(photos / "class0" / "0.png")
+    assert (all_of(from_folder(photos, **options).train)[0][0] == 7).all()
+
+
+@pytest.mark.parametrize("harm", ["flip a byte", "cut", "no receipt", "another receipt"])
+def test_a_packed_file_that_is_not_as_it_was_is_made_anew(tmp_path, harm):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    options = {
+        "batch_size": 12,
+        "size": 20,
+        "test": 0,
+        "cache": cache,
+        "shuffle": False,
+        "dtype": "uint8",
+        "device": "cpu",
+    }
+    first = all_of(from_folder(photos, **options).train)[0]
+    (packed,) = cache.glob("*.u8")
+    data = bytearray(packed.read_bytes())
+    if harm == "flip a byte":
+        data[100] ^= 255
+    elif harm == "cut":
+        del data[-1:]
+    elif harm == "no receipt":
+        packed.with_suffix(".json").unlink()
+        data[100] ^= 255
+    else:
+        receipt = json.loads(packed.with_suffix(".json").read_text())
+        packed.with_suffix(".json").write_text(json.dumps({**receipt, "unreadable": "x"}))
+    packed.write_bytes(data)
+    assert (all_of(from_folder(photos, **options).train)[0] == first).all()
+
+
+def test_a_first_epoch_that_was_broken_off_leaves_no_packed_file(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    made = from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu")
+    for _ in made.train:
+        break
+    del made, _
+    __import__("gc").collect()
+    assert list(cache.iterdir()) == []
+
+
+def test_no_room_is_said_beforehand_with_a_size_that_fits(tmp_path, monkeypatch):
+    photo_folder(tmp_path)
+    monkeypatch.setattr("datastage.batches.photos.memory_free_bytes", lambda: 100_000)
+    with pytest.raises(NoSpaceError, match=r"12 images of 224 x 224[\s\S]*size=\d"):
+        from_folder(tmp_path, batch_size=5, size=224)
+
+
+def zipped(folder, file, **options):
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder.parent))
+    return file
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_gives_what_its_folder_gives(tmp_path, compression):
+    photos = photo_folder(tmp_path / "photos")
+    archive = zipped(photos, tmp_path / "photos.zip", compression=compression)
+    options = {"batch_size": 5, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
+    ours = all_of(from_archive(FileReader(archive), **options).train)
+    theirs = all_of(from_folder(photos, **options).train)
+    assert all((a == b).all() for a, b in zip(ours, theirs))
+
+
+def test_a_tar_is_read_once_from_end_to_end(tmp_path):
+    import tarfile
+
+    photos = photo_folder(tmp_path / "photos")
+    with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:
+        archive.add(photos, "photos")
+    options = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
+    ours = all_of(from_archive(FileReader(tmp_path / "photos.tar.gz"), **options).train)
+    theirs = all_of(from_folder(photos, **options).train)
+    assert all((a == b).all() for a, b in zip(ours, theirs))
+
+
+def test_a_member_with_a_wrong_checksum_is_left_out(tmp_path):
+    photos = photo_folder(tmp_path / "photos")
+    archive = zipped(photos, tmp_path / "photos.zip")
+    data = bytearray(archive.read_bytes())
+    data[data.find(b"IDAT") + 20] ^= 1
+    archive.write_bytes(data)
+    (train,) = from_archive(FileReader(archive), batch_size=5, size=20, test=0, device="cpu")
+    assert len(all_of(train)[1]) == 11
+
+
+def test_random_resized_crops_come_out_at_the_size_asked_for_and_differ_by_epoch(tmp_path):
+    photo_folder(tmp_path, size=(40, 50), suffix=".jpg")
+    options = {"batch_size": 12, "size": 28, "test": 0, "dtype": "uint8", "device": "cpu"}
+    (train,) = from_folder(tmp_path, augment=Augment(scale=(0.3, 1.0), flip=True), shuffle=False, **options)
+    one, two = all_of(train)[0], all_of(train)[0]
+    assert one.shape == (12, 3, 28, 28)
+    assert (one != two).any()
+    train.set_epoch(0)
+    assert (all_of(train)[0] == one).all()
+
+
+def test_a_folder_without_images_says_what_is_needed(tmp_path):
+    with pytest.raises(SpecError, match="no images"):
+        from_folder(tmp_path, batch_size=5)
+
+
+def test_images_without_class_folders_are_told_so(tmp_path):
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    with pytest.raises(SpecError, match="class folders"):
+        from_folder(tmp_path, batch_size=5)
+
+
+@pytest.mark.parametrize(("option", "value"), [("size", 0), ("size", True), ("unreadable", "ignore"), ("limit", 0)])
+def test_a_wrong_option_is_named(tmp_path, option, value):
+    photo_folder(tmp_path, 3)
+    with pytest.raises(SpecError, match=option):
+        from_folder(tmp_path, batch_size=5, **{option: value})
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="the odd photos of the test data are not on this machine")
+def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
+    import shutil
+
+    from PIL import ImageOps
+
+    from datastage.batches.decode import Unreadable, decode, present
+
+    index = json.loads((ODD / "index.json").read_text())
+    for entry in index:
+        data = (ODD / entry["file"]).read_bytes()
+        for decoder in present():
+            if not entry["loads"]:
+                with pytest.raises(Unreadable):
+                    decode(data, 0, decoder)
+                continue
+            pixels = decode(data, 0, decoder).astype(int)
+            image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+            if entry["mode"] == "I;16":
+                expected = np.asarray(image).astype(int)[..., None].repeat(3, 2) >> 8
+            else:
+                expected = np.asarray(image.convert("RGB")).astype(int)
+            assert pixels.shape == expected.shape, entry["file"]
+            assert abs(pixels - expected).mean() < 1.0, (entry["file"], decoder)
+    photos = tmp_path / "odd" / "class"
+    shutil.copytree(ODD, photos)
+    notes = Notes()
+    (train,) = from_folder(tmp_path / "odd", batch_size=8, size=64, test=0, device="cpu", reporter=notes)
+    assert len(all_of(train)[1]) == sum(entry["loads"] for entry in index)
