@@ -228,7 +228,14 @@ def loaders(
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         splits = data if isinstance(data, Mapping) else {"train": data}
         return batches.from_arrays(splits, augment=chosen, **options)
-    staged = data if isinstance(data, Staged) else _staged(staging.Request(parse(data)), here, reporter, say_next=False)
+    if not isinstance(data, Staged | str | os.PathLike):
+        raise SpecError(
+            f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
+            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
+        )
+    staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
+    if staged is None:
+        staged = _staged(staging.Request(parse(data)), here, reporter, say_next=False)
     entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
     if entry is not None:
         auto = batches.Augment(**entry.augment) if entry.augment else None

@@ -298,6 +298,17 @@ def read_receipt(folder: Path) -> dict[str, Any] | None:
     return receipt
 
 
+def staged_at(path: Path) -> Staged | None:
+    """Return what was staged at `path`, or None if that is not a folder that datastage published there.
+
+    A receipt that came with somebody's data names another folder, and is not taken for ours.
+    """
+    receipt = read_receipt(path)
+    if receipt is None or receipt.get("folder") != os.path.abspath(path):
+        return None
+    return Staged(path, receipt)
+
+
 def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[StagedFile]) -> dict[str, Any]:
     """Write the list of files and the receipt into `folder`, the receipt last; return the receipt as written."""
     lines = "".join(_line(file) for file in sorted(files, key=lambda file: file.path)).encode("ascii")
