@@ -305,9 +305,20 @@ def next_line(receipt: Mapping[str, Any], inside: Inside | None, *, path: str, n
             return f"Next:  table = pandas.read_csv({shown})"
         return f'Next:  file = open({shown}, "rb")'
     if receipt.get("entry") or (inside is not None and inside.kind == "image"):
-        batch_size = 512 if receipt.get("entry") else 256
+        n_samples = inside.n_files if inside is not None else _n_samples(str(receipt["entry"]))
+        batch_size = 32 if n_samples < 2_000 else 512 if receipt.get("entry") else 256
         return f"Next:  train, test = datastage.loaders({shown}, batch_size={batch_size})"
     return f"Next:  files = sorted({shown}.iterdir())" if name else f"Next:  ls {shown}"
+
+
+def _n_samples(entry: str) -> int:
+    from datastage import datasets
+    from datastage.errors import SpecError
+
+    try:
+        return sum(datasets.get(entry).splits.values())
+    except SpecError:  # a course's own name, which this process has not been told
+        return 10_000
 
 
 def _how(receipt: Mapping[str, Any]) -> str:

@@ -1,8 +1,10 @@
 """Bars and lines while work is done."""
 
 import io
+import os
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -202,3 +204,86 @@ def test_the_command_keeps_standard_output_for_its_result_in_a_notebook_too(caps
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "Found     a.zip\n")
+
+
+# --- in a notebook
+
+
+class Screen:
+    """What a front end shows of the outputs of one cell: streams, displays, and updates of displays."""
+
+    def __init__(self):
+        self.printed, self.displays, self.drawn = "", {}, []
+
+    def __call__(self, message):
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            self.printed += content["text"]
+        elif message["msg_type"] in ("display_data", "update_display_data"):
+            data = content["data"]
+            self.displays[content["transient"]["display_id"]] = data
+            self.drawn.append(data)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    manager = pytest.importorskip("jupyter_client.manager")
+    root = str(Path(__file__).resolve().parents[2])
+    started, client = manager.start_new_kernel(kernel_name="python3", env={**os.environ, "PYTHONPATH": root})
+    yield client
+    client.stop_channels()
+    started.shutdown_kernel(now=True)
+
+
+BAR = """
+import sys, time
+{before}
+from datastage import runtime
+from datastage.show import pick
+shown = pick("auto", runtime.current())
+shown.phase("copying <b>.zip", 1000)
+time.sleep(0.25)
+shown.advance(620)
+shown.note("Found     <b>.zip")
+shown.phase("unpacking <b>.zip", None)
+shown.close()
+"""
+
+
+@pytest.mark.parametrize("before", ["", "sys.modules['tqdm.auto'] = None"], ids=["with tqdm", "without tqdm"])
+def test_a_bar_in_a_notebook_leaves_the_lines_alone(kernel, before):
+    screen = Screen()
+
+    reply = kernel.execute_interactive(BAR.format(before=before), output_hook=screen, allow_stdin=True, timeout=60)
+
+    assert reply["content"]["status"] == "ok", reply["content"]
+    assert screen.printed == "Found     <b>.zip\n"
+    assert screen.drawn
+    assert all(data == {"text/plain": "", "text/html": ""} for data in screen.displays.values())
+
+
+def test_with_tqdm_the_bar_is_its_widget(kernel):
+    screen = Screen()
+
+    code = BAR.format(before="sys.modules.pop('tqdm.auto', None)")
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+
+    assert any("application/vnd.jupyter.widget-view+json" in data for data in screen.drawn)
+
+
+def test_without_tqdm_the_bar_is_html_and_says_the_same(kernel):
+    screen = Screen()
+
+    code = BAR.format(before="sys.modules['tqdm.auto'] = None")
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+
+    assert any("62 %, 620 bytes of 1 kB" in data["text/html"] for data in screen.drawn)
+    assert not any("<b>" in data["text/html"] for data in screen.drawn)
+
+
+def test_a_notebook_that_nobody_watches_gets_lines_and_no_bar(kernel):
+    screen = Screen()
+
+    kernel.execute_interactive(BAR.format(before=""), output_hook=screen, allow_stdin=False, timeout=60)
+
+    assert (screen.printed, screen.drawn) == ("Found     <b>.zip\n", [])
