@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Literal
 from datastage.errors import SpecError, UnavailableError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import stat_identity
+from datastage.sources.found import Found
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
-    from datastage.sources import Found
 
 Kind = Literal["dataset", "competition", "model", "notebook", "input"]
 
@@ -149,8 +149,6 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     SpecError
         If several inputs have that name.
     """
-    from datastage.sources import Found
-
     if runtime.input_root is None:
         raise _elsewhere(spec)
     attached = inputs(runtime.input_root)
