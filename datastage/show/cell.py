@@ -134,7 +134,7 @@ def without_words(source: str) -> str:
     'def f():\n    return 1\n'
     """
     lines = source.split("\n")
-    kept = set()  # lines within a text of several lines: their content is not ours to touch
+    kept: set[int] = set()  # lines within a text of several lines: their content is not ours to touch
     opened: list[int] = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         kind = tokenize.tok_name[token.type]
