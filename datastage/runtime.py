@@ -507,23 +507,43 @@ class DriveMount:
     is_sure: bool = True
 
 
-def drive_mounts(root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> tuple[DriveMount, ...]:
+def drive_mounts(
+    root: Path = Path("/"), environ: Mapping[str, str] | None = None, *, around: Path | None = None
+) -> tuple[DriveMount, ...]:
     """Find where Google Drive is mounted: wherever the table of mounts says, and where each platform puts it.
 
     A mount whose client died is told from an absent one by the error of ``stat`` alone: 107 against 2, where
     `os.path.exists` says False for both.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that stands for ``/``.
+    environ : mapping, optional
+        The environment variables; this process's own if None.
+    around : Path, optional
+        Look only at the mounts that this path lies in; the others are not touched.
     """
     environ = os.environ if environ is None else environ
-    found: dict[Path, DriveMount] = {}
-    for point, kind in _mounts(root):
-        if kind == "fuse.drive":
-            path = root / str(point).lstrip("/") if root != Path("/") else point
-            found[path] = _look_at_mount(path, is_listed=True) or DriveMount(path, False, errno.ENOENT)
+    listed = [
+        root / str(point).lstrip("/") if root != Path("/") else point
+        for point, kind in _mounts(root)
+        if kind == "fuse.drive"
+    ]
     usual = [root / "content/drive", root / "content/gdrive", *_desktop_drives(environ)]
-    for path in usual:
-        if path not in found and (mount := _look_at_mount(path, is_listed=False)) is not None:
-            found[path] = mount
-    return tuple(found.values())
+    found = []
+    for path in dict.fromkeys([*listed, *usual]):
+        if around is not None and path != around and path not in around.parents:
+            continue
+        mount = _look_at_mount(path, is_listed=path in listed)
+        if mount is not None:
+            found.append(mount)
+    return tuple(found)
+
+
+def drive_log(root: Path = Path("/")) -> Path:
+    """Return where Colab's Drive client writes its log, which alone says that a quota is used up."""
+    return root / "root/.config/Google/DriveFS/Logs/drive_fs.txt"
 
 
 def _desktop_drives(environ: Mapping[str, str]) -> list[Path]:
