@@ -131,8 +131,9 @@ def _take(path: Path) -> Callable[[], None] | None:
         if not same:
             os.close(fd)
             return None
-        os.ftruncate(fd, 0)
-        os.write(fd, _facts())
+        with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not stop us here
+            os.ftruncate(fd, 0)
+            os.write(fd, _facts())
     except BaseException:
         with contextlib.suppress(OSError):
             os.close(fd)
@@ -153,7 +154,7 @@ def _take_by_making(path: Path) -> Callable[[], None] | None:
     except FileExistsError:
         _remove_if_abandoned(path)
         return None
-    with os.fdopen(fd, "wb") as file:
+    with contextlib.suppress(OSError), os.fdopen(fd, "wb") as file:
         file.write(_facts())
     ended = threading.Event()
 

@@ -440,10 +440,14 @@ def publish(slot: Slot, receipt: Mapping[str, Any], files: Iterable[StagedFile],
             remove_tree(slot.old)
             os.rename(slot.final, slot.old)
         os.rename(slot.partial, slot.final)
-        if durable:
+    except BaseException as error:
+        recover(slot)
+        if isinstance(error, OSError):
+            raise StorageError.of(error, "putting the folder in place") from error
+        raise
+    if durable:
+        with contextlib.suppress(OSError):  # the folder is whole and in place: nothing to take back
             _sync_folder(slot.root)
-    except OSError as error:
-        raise StorageError.of(error, "putting the folder in place") from error
     remove_tree(slot.old)
     return written
 
