@@ -22,8 +22,11 @@ _BOX = (
     "border:1px solid rgba(128,128,128,0.4);border-left:4px solid #4a90d9;border-radius:6px;"
     "color:inherit;background:transparent;line-height:1.45"
 )
-_LABEL = "text-align:left;vertical-align:top;padding:0 1.2em 0 0;opacity:0.65;font-weight:normal;white-space:nowrap"
-_TEXT = "text-align:left;vertical-align:top;padding:0;overflow-wrap:anywhere"
+# A page without a doctype gives tables a colour and a font of their own; hence "inherit" again.
+_TABLE = "border:none;border-collapse:collapse;margin:0;font:inherit;color:inherit"
+_CELL = "color:inherit;text-align:left;vertical-align:top;"
+_LABEL = f"{_CELL}padding:0.1em 1.2em 0.1em 0;opacity:0.65;font-weight:normal;white-space:nowrap"
+_TEXT = f"{_CELL}padding:0.1em 0;overflow-wrap:anywhere"
 
 
 def staged_card(receipt: Mapping[str, Any], path: Path) -> str:
@@ -89,7 +92,7 @@ def _card(title: str, rows: Sequence[tuple[str, str]]) -> str:
     )
     return (
         f'<div style="{_BOX}"><div style="font-weight:600;margin-bottom:0.3em;overflow-wrap:anywhere">'
-        f'{_escaped(title)}</div><table style="border:none;border-collapse:collapse;margin:0;font-size:inherit">'
+        f'{_escaped(title)}</div><table style="{_TABLE}">'
         f"{body}</table></div>"
     )
 
