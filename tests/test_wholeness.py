@@ -247,7 +247,7 @@ def test_every_write_failing_in_turn_is_a_clear_error_and_changes_nothing(tmp_pa
     else:
         pytest.fail("there was no end of writes")
     assert wrong == []
-    assert at > 20
+    assert at > 12
 
 
 def test_a_full_disk_is_said_and_its_space_is_given_back(tmp_path, here):
