@@ -210,7 +210,7 @@ def classes_of(path: Path, name: str | None = None) -> tuple[str, ...]:
     if name in _entries:
         return _entries[name].classes
     found = plain.recognise(path)
-    return found.classes if found else ()
+    return found.classes() if found else ()
 
 
 def read(path: Path, split: str, name: str | None = None) -> Arrays:

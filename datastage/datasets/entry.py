@@ -33,11 +33,14 @@ class File:
         Length in bytes.
     md5 : str or None
         The published digest; None only where none was ever published, and then name and size must do.
+    content : bytes or None
+        The file itself, where it is short and known: it is written if the others are found and it is not.
     """
 
     path: str
     size: int
     md5: str | None = None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from datastage.datasets import cifar, mnist, npz, pictures, tabular
 from datastage.datasets.entry import Arrays
-from datastage.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,14 @@ class Plain:
     ----------
     splits : tuple of str
         Its splits.
-    classes : tuple of str
-        Names of the classes; empty if the data names none.
+    classes : callable
+        Gives the names of the classes; none if the data names none. A table has to be read for it.
     read : callable
         Gives the arrays of a split.
     """
 
     splits: tuple[str, ...]
-    classes: tuple[str, ...]
+    classes: Callable[[], tuple[str, ...]]
     read: Callable[[str], Arrays]
 
 
@@ -40,17 +39,18 @@ def recognise(path: Path) -> Plain | None:
     Parameters
     ----------
     path : Path
-        A staged folder or file. Only names are looked at, but for a csv, which is read.
+        A staged folder or file. Only names are looked at.
     """
     if path.is_file():
         return _file(path)
     for entry in (*cifar.ENTRIES, *mnist.ENTRIES):
         if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
-            return Plain(tuple(entry.splits), entry.classes, partial(entry.read, path))
+            return Plain(tuple(entry.splits), partial(tuple, entry.classes), partial(entry.read, path))
     splits = pictures.splits_of(path)
     if splits:
-        classes = pictures.classes_of(splits["train"])
-        return Plain(tuple(splits), classes, partial(pictures.read_pictures, path))
+        return Plain(
+            tuple(splits), partial(pictures.classes_of, splits["train"]), partial(pictures.read_pictures, path)
+        )
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     data = [file for file in files if file.suffix.lower() in (".csv", ".tsv", ".npz")]
     named = {file.stem.lower(): file for file in data}
@@ -63,18 +63,19 @@ def recognise(path: Path) -> Plain | None:
 def _file(path: Path) -> Plain | None:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return Plain(npz.splits_of(path), (), partial(npz.read_npz, path))
+        return Plain(npz.splits_of(path), tuple, partial(npz.read_npz, path))
     if suffix in (".csv", ".tsv"):
         return _tables({"train": path})
     return None
 
 
 def _tables(parts: dict[str, Path]) -> Plain:
-    _, classes = tabular.read_table(parts["train"])
+    def classes() -> tuple[str, ...]:
+        return tabular.read_table(parts["train"])[1]
 
     def read(split: str) -> Arrays:
-        if split not in parts:
-            raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(parts)}.")
-        return tabular.read_table(parts[split])[0]
+        # The words of the training table, so that a class that a test table lacks does not shift the numbers.
+        known = classes() if split != "train" else ()
+        return tabular.read_table(parts[split], known)[0]
 
     return Plain(tuple(parts), classes, read)

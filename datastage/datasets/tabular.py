@@ -22,7 +22,7 @@ _NUMBERING = re.compile(r"(|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid
 _PIXEL = re.compile(r"(pixel|px|p|x)?_?\d+(x\d+)?", re.IGNORECASE)
 
 
-def read_table(path: Path) -> tuple[Arrays, tuple[str, ...]]:
+def read_table(path: Path, classes: tuple[str, ...] = ()) -> tuple[Arrays, tuple[str, ...]]:
     r"""Read a table whose rows are examples.
 
     The label is the column called label, class, target, species, y or category, whatever the case; else the last. A
@@ -33,6 +33,8 @@ def read_table(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     ----------
     path : Path
         The file: UTF-8, with a header or without, separated by commas, semicolons or tabs.
+    classes : tuple of str
+        The words that labels may be, in order, such as those of the training table; told from this table if empty.
 
     Returns
     -------
@@ -68,13 +70,20 @@ def read_table(path: Path) -> tuple[Arrays, tuple[str, ...]]:
     columns = [at for at in range(width) if at != label_at and at not in drop]
     if not columns:
         raise SpecError(f"{path.name} has one column, so nothing to learn from.", "Next: a table with a label column.")
-    labels, classes = _labels([row[label_at] for row in rows], header[label_at] if header else "the last column", path)
+    short = next((number for number, row in enumerate(rows) if len(row) != width), None)
+    if short is not None:
+        raise IntegrityError(
+            f"{path.name}, row {short + 1 + bool(header)}: {len(rows[short])} values where the first has {width}.",
+            "Next: mend that row.",
+        )
+    name = header[label_at] if header else "the last column"
+    labels, classes = _labels([row[label_at] for row in rows], name, path, classes)
     table = np.empty((len(rows), len(columns)), np.float32)
     for number, row in enumerate(rows):
         try:
             table[number] = [row[at] for at in columns]
-        except (ValueError, IndexError):
-            raise _bad_row(path, header, row, columns, width, number) from None
+        except ValueError:
+            raise _no_number(path, header, row, columns, number) from None
     side = math.isqrt(len(columns))
     pixels = header and side > 3 and side * side == len(columns) and all(_PIXEL.fullmatch(header[at]) for at in columns)
     if pixels and table.min() >= 0 and table.max() <= 255 and not (table % 1).any():
@@ -116,12 +125,16 @@ def _numbers_the_rows(header: list[str], rows: list[list[str]]) -> bool:
     return len({row[0] for row in rows}) == len(rows)
 
 
-def _labels(values: list[str], name: str, path: Path) -> tuple[Any, tuple[str, ...]]:
+def _labels(values: list[str], name: str, path: Path, classes: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
     import numpy as np
 
     if all(re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", value) for value in values):
         return np.array([int(float(value)) for value in values], np.int64), ()
     words = sorted({value.strip() for value in values})
+    if classes and not set(words) <= set(classes):
+        other = next(word for word in words if word not in classes)
+        raise SpecError(f"{path.name}: {other!r} is no class of the training table.", "Next: look into the file.")
+    words = list(classes) or words
     if all(_is_number(word) for word in words) or (len(words) > 1000 and len(words) > len(values) // 2):
         raise SpecError(
             f"{path.name}: the values of {name} are not classes ({words[0]}, {words[1]}, ...).",
@@ -131,17 +144,10 @@ def _labels(values: list[str], name: str, path: Path) -> tuple[Any, tuple[str, .
     return np.array([number[value.strip()] for value in values], np.int64), tuple(words)
 
 
-def _bad_row(
-    path: Path, header: list[str], row: list[str], columns: list[int], width: int, number: int
-) -> IntegrityError | SpecError:
-    line = number + 1 + bool(header)
-    if len(row) != width:
-        return IntegrityError(
-            f"{path.name}, row {line}: {len(row)} values where the first has {width}.", "Next: mend that row."
-        )
+def _no_number(path: Path, header: list[str], row: list[str], columns: list[int], number: int) -> SpecError:
     at = next((at for at in columns if not _is_number(row[at])), columns[0])
     column = header[at] if header else f"column {at + 1}"
     return SpecError(
-        f"{path.name}, row {line}: {column} is {row[at][:30]!r}, which is no number.",
+        f"{path.name}, row {number + 1 + bool(header)}: {column} is {row[at][:30]!r}, which is no number.",
         "Next: leave that column out, or turn it into numbers, for example with pandas.",
     )

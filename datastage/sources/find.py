@@ -269,7 +269,8 @@ def find(
     places : sequence of Place, Path or Reader
         Where to look. A later place is asked only for what the earlier ones did not have.
     wanted : sequence
-        What to find: objects with `path`, `size` and `md5`. Without an md5, name and size must do.
+        What to find: objects with `path`, `size` and `md5`. Without an md5, name and size must do. One that has
+        its `content` too is written if all others are found and it is not.
     into : Path
         An existing empty folder. Afterwards it holds every wanted file under its path, or nothing.
     converters : sequence
@@ -318,6 +319,7 @@ def find(
             hunt.look(place)
         if hunt.missing and converters:
             hunt.convert()
+        hunt.write_known()
         result = hunt.result()
         if result.complete:
             hunt.publish()
@@ -545,6 +547,20 @@ class _Hunt:
                     listing.trouble = listing.trouble or str(error.strerror or error)
             if self._convertible() and any(at == number for at, _ in self._with_tables):
                 self._archives(listing)
+
+    def write_known(self) -> None:
+        """Write the missing files whose content is known, if no other is missing: they are short and often left out."""
+        known = {path: content for path, item in self.missing.items() if (content := getattr(item, "content", None))}
+        if not self.written or len(known) != len(self.missing):
+            return
+        for path, content in known.items():
+            at = self._new_file()
+            with _writing():
+                at.write_bytes(content)
+            made = FoundFile(len(content), zlib.crc32(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+            self.written[path] = (at, made)
+            del self.missing[path]
+            self._advance(len(content))
 
     def _convertible(self) -> list[Converter]:
         return [one for one in self.converters if any(path in self.missing for path in one.gives)]

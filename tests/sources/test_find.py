@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -241,3 +242,20 @@ def test_an_interrupt_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         look(tmp_path / "in", into=tmp_path / "out", reporter=Stop())
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_short_file_that_was_left_out_is_written_if_its_content_is_known(tmp_path):
+    files = tuple(
+        replace(file, content=FILES[file.path]) if file.path.endswith("meta") else file for file in ENTRY.files
+    )
+    (tmp_path / "in").mkdir()
+    layouts._write({path: data for path, data in FILES.items() if not path.endswith("meta")}, tmp_path / "in")
+    assert look(tmp_path / "in", into=tmp_path / "out", entry=replace(ENTRY, files=files)).complete
+    assert contents(tmp_path / "out") == FILES
+
+
+def test_a_known_file_alone_is_nothing(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    known = File("a", 1, hashlib.md5(b"x").hexdigest(), b"x")
+    assert not find([tmp_path / "in"], [known], tmp_path / "out").complete

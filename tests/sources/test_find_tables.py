@@ -180,7 +180,8 @@ def test_iris_and_digits_are_found_in_scikit_learn_without_importing_it(tmp_path
     if not package_folders(get("digits")):
         pytest.skip("scikit-learn is not installed")
     code = (
-        "import sys; from pathlib import Path; from datastage import datasets; from datastage.sources.find import find\n"
+        "import sys; from pathlib import Path\n"
+        "from datastage import datasets; from datastage.sources.find import find\n"
         "for name in ('iris', 'digits'):\n"
         "    entry = datasets.get(name); into = Path(sys.argv[1], name); into.mkdir()\n"
         "    found = find(datasets.package_folders(entry), entry.files, into, converters=entry.converters)\n"
