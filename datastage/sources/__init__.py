@@ -6,26 +6,24 @@ which places are tried (`staging`).
 
 from __future__ import annotations
 
-import importlib
-from typing import cast
+from collections.abc import Callable
 
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import kaggle
+from datastage.sources import drive, http, kaggle, local, share
 from datastage.sources.found import Fetch, Found
 from datastage.spec import Spec
 
-__all__ = ["Fetch", "Found", "kaggle", "open_spec"]
+__all__ = ["Fetch", "Found", "drive", "http", "kaggle", "local", "open_spec", "share"]
 
-# Scheme to module. A module is imported when it is asked for: gdown, HTTP and Drive are no business of a local file.
-_MODULES = {
-    "file": "local",
-    "relative": "local",
-    "drive": "drive",
-    "share": "share",
-    "kaggle": "kaggle",
-    "http": "http",
+_OPEN: dict[str, Callable[[Spec, Runtime, Reporter], Found]] = {
+    "file": local.open,
+    "relative": local.open,
+    "drive": drive.open,
+    "share": share.open,
+    "kaggle": kaggle.open,
+    "http": http.open,
 }
 # What comes with a later release, in words, and what to do today.
 _LATER = {
@@ -70,11 +68,10 @@ def open_spec(spec: Spec, runtime: Runtime, *, reporter: Reporter = SILENT) -> F
     DatastageError
         Whatever else each place may run into.
     """
-    module = _MODULES.get(spec.scheme)
-    if module is None:
+    reach = _OPEN.get(spec.scheme)
+    if reach is None:
         raise _not_yet(spec)
-    found = importlib.import_module(f"datastage.sources.{module}").open(spec, runtime, reporter)
-    return cast(Found, found)
+    return reach(spec, runtime, reporter)
 
 
 def _not_yet(spec: Spec) -> SpecError:
