@@ -138,7 +138,7 @@ def loaders(
     batch_size: int,
     val: float | None = None,
     test: float | None = None,
-    size: int | tuple[int, int] | None = None,
+    size: int | None = None,
     augment: Augment | Literal["auto"] | None = "auto",
     transform: Callable[..., Any] | None = None,
     shuffle: bool = True,
@@ -164,7 +164,7 @@ def loaders(
         Samples in a batch.
     val, test : float, optional
         Shares of the training data that are set aside. Class folders without a test part: 10 % unless ``test=0``.
-    size : int or (int, int), optional
+    size : int, optional
         Height and width, in pixels, that pictures of a folder are brought to.
     augment : Augment, "auto" or None
         ``"auto"`` is the catalog entry's own, and nothing for other data.
@@ -226,7 +226,7 @@ def loaders(
     )
     chosen = None if augment == "auto" else augment
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
-        splits = data if isinstance(data, Mapping) else {"train": data}
+        splits: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}
         return batches.from_arrays(splits, augment=chosen, **options)
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(
@@ -238,7 +238,8 @@ def loaders(
         staged = _staged(staging.Request(parse(data)), here, reporter, say_next=False)
     entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
     if entry is not None:
-        auto = batches.Augment(**entry.augment) if entry.augment else None
+        own: dict[str, Any] = dict(entry.augment or {})
+        auto = batches.Augment(**own) if own else None
         return batches.from_arrays(
             {split: staged.arrays(split) for split in staged.splits},
             augment=auto if augment == "auto" else augment,

@@ -63,16 +63,12 @@ def train(train_batches, test_batches, *, epochs: int, classes: tuple[str, ...])
             losses.append(loss.item())
         print(f"epoch {epoch + 1} of {epochs}: loss {sum(losses[-len(train_batches) :]) / len(train_batches):.3f}")
     model.eval()
-    right = total = 0
-    shown = None
     with torch.no_grad():
-        for x, y in test_batches:
-            predicted = model(x).argmax(1)
-            right += int((predicted == y).sum())
-            total += len(y)
-            if shown is None:
-                shown = (x[:24].float().cpu(), y[:24].cpu(), predicted[:24].cpu())
-    return losses, right / total, shown
+        seen = [(x, y, model(x).argmax(1)) for x, y in test_batches]
+    images, labels, predicted = (torch.cat(parts).cpu() for parts in zip(*seen, strict=True))
+    accuracy = (labels == predicted).float().mean().item()
+    some = torch.linspace(0, len(labels) - 1, 24).long()  # evenly through the test images: some of every class
+    return losses, accuracy, (images[some].float(), labels[some], predicted[some])
 
 
 def draw(path: Path, losses: list[float], shown, classes: tuple[str, ...], title: str) -> None:
