@@ -1,13 +1,14 @@
 """Arrays, image files or any torch Dataset -> batches on the device.
 
-Here: `from_arrays`, `from_folder`, `from_archive`, and the public `Loader`, `Loaders`, `Augment`. Each can be used
-alone: nothing here knows where data comes from. torch and numpy are imported when a loader is made, not before.
+Here: `from_arrays`, `from_folder`, `from_archive`, `feed`, and the public `Loader`, `Loaders`, `Augment`. Each can be
+used alone: nothing here knows where data comes from. torch and numpy are imported when a loader is made, not before.
 """
 
 from datastage.batches.augment import Augment
+from datastage.batches.feed import feed
 from datastage.batches.joined import from_arrays
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.photos import from_archive, from_folder
 from datastage.batches.stats import Stats
 
-__all__ = ["Augment", "Loader", "Loaders", "Stats", "from_archive", "from_arrays", "from_folder"]
+__all__ = ["Augment", "Loader", "Loaders", "Stats", "feed", "from_archive", "from_arrays", "from_folder"]

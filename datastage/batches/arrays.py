@@ -5,11 +5,13 @@ Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
-from datastage.batches.finish import Recipe, fill_of, finish
+from datastage.batches.deliver import deliver
+from datastage.batches.finish import Recipe, fill_of, finish, generator_on
 from datastage.batches.host import HostStore
 from datastage.batches.resident import ResidentStore
 from datastage.errors import SpecError
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from datastage.batches.devices import Choice
+
+    Steps = list[tuple[int, int]]
+    Batches = Iterator[tuple[Any, Any]]
 
 SHARE_OF_DEVICE = 0.5
 """A dataset is held on the device if it takes at most this share of what is free: the model needs the rest."""
@@ -132,6 +137,11 @@ class ArraySource:
     labels: NDArray[Any]
 
     @property
+    def n(self) -> int:
+        """Samples in an epoch."""
+        return len(self.labels)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images; (1, D) for rows."""
         height, width = self.images.shape[-2:] if self.images.ndim == 4 else (1, self.images.shape[1])
@@ -161,7 +171,7 @@ class ArraySource:
 
 
 class OnHost:
-    """Batches made by the CPU, normalised where they are used.
+    """Batches made by the CPU.
 
     Parameters
     ----------
@@ -171,22 +181,20 @@ class OnHost:
 
     def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
         shape = source.images.shape[1:]
-        self._labels, self._choice = source.labels, choice
+        self._labels, self._choice, self._recipe = source.labels, choice, recipe
         self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]), recipe.batch_size)
         self._finish = finish(recipe, shape, choice)
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
-        """Return the function from (start, stop, seed) to a batch."""
-        import numpy as np
-        import torch
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+        """Give the batches of an epoch."""
 
-        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
-            at = samples[start:stop]
-            images = self._store.batch(at, draws.part(start, stop))
-            labels = torch.from_numpy(np.take(self._labels, at))
-            return self._finish(images, generator_seed), labels.to(self._choice.device)
+        def raw() -> Iterator[tuple[Any, Any]]:
+            for start, stop in steps:
+                at = samples[start:stop]
+                yield self._store.batch(at, draws.part(start, stop)), self._labels[at]
 
-        return batch
+        size = self._recipe.batch_size
+        return deliver(raw(), self._finish, seeds, self._choice, batch_size=size, threaded=False)
 
 
 class OnDevice:
@@ -206,16 +214,13 @@ class OnDevice:
         self._labels = torch.from_numpy(source.labels).to(choice.device)
         self._finish = finish(recipe, shape, choice)
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
-        """Return the function from (start, stop, seed) to a batch."""
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+        """Give the batches of an epoch."""
         all_samples, all_draws = self._store.epoch(samples, draws)
-
-        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
+        for (start, stop), seed in zip(steps, seeds):
             at = all_samples[start:stop]
             images = self._store.batch(at, all_draws.part(start, stop))
-            return self._finish(images, generator_seed), self._labels.index_select(0, at)
-
-        return batch
+            yield self._finish(images, seed), self._labels.index_select(0, at)
 
 
 class Rows:
@@ -229,30 +234,25 @@ class Rows:
 
     def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
         import numpy as np
-        import torch
 
         rows = source.images
         if recipe.mean is not None or recipe.std is not None:
-            mean = np.float32(0 if recipe.mean is None else recipe.mean)
-            std = np.float32(1 if recipe.std is None else recipe.std)
+            mean = np.asarray(0 if recipe.mean is None else recipe.mean, np.float32)
+            std = np.asarray(1 if recipe.std is None else recipe.std, np.float32)
             rows = (rows - mean) / std
-        dtype = getattr(torch, recipe.dtype)
-        self._rows = torch.from_numpy(rows.astype(np.float32)).to(choice.device, dtype)
-        self._labels = torch.from_numpy(source.labels).to(choice.device)
-        self._transform, self._choice = recipe.transform, choice
+        self._rows, self._labels = rows, source.labels
+        self._choice, self._recipe = choice, recipe
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
-        """Return the function from (start, stop, seed) to a batch."""
+    def _finish(self, rows: Any, seed: int) -> Any:
         import torch
 
-        on_device = torch.from_numpy(samples).to(self._choice.device)
+        batch = rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows).to(self._choice.device)
+        if self._recipe.transform is not None:
+            batch = self._recipe.transform(batch, generator_on(self._choice, seed))
+        return batch.to(getattr(torch, self._recipe.dtype))
 
-        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
-            at = on_device[start:stop]
-            rows = self._rows.index_select(0, at)
-            if self._transform is not None:
-                generator = torch.Generator(rows.device).manual_seed(generator_seed)
-                rows = self._transform(rows, generator)
-            return rows, self._labels.index_select(0, at)
-
-        return batch
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+        """Give the batches of an epoch."""
+        raw = ((self._rows[samples[a:b]], self._labels[samples[a:b]]) for a, b in steps)
+        size = self._recipe.batch_size
+        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=False)

@@ -30,17 +30,15 @@ class Choice:
     ----------
     device : torch.device
         The device.
+    kind : str
+        ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xla"``.
     why : str
         The reason, as said to the user.
     """
 
     device: torch.device
+    kind: str
     why: str
-
-    @property
-    def kind(self) -> str:
-        """The kind of device: ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xla"``."""
-        return str(self.device.type)
 
 
 def import_torch() -> Any:
@@ -96,7 +94,7 @@ def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
     name = str(wanted)
     kind, _, index = name.partition(":")
     if kind == "cpu":
-        return Choice(torch.device("cpu"), "as asked")
+        return Choice(torch.device("cpu"), "cpu", "as asked")
     if kind in ("auto", "xla"):
         found = _xla(torch, asked=kind == "xla")
         if isinstance(found, Choice):
@@ -119,7 +117,7 @@ def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
             return found
         if kind == "mps":
             raise SpecError(f"device='mps' cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
-    return Choice(torch.device("cpu"), trouble or "no GPU or TPU is attached")
+    return Choice(torch.device("cpu"), "cpu", trouble or "no GPU or TPU is attached")
 
 
 def _product(torch: Any, device: Any) -> str:
@@ -157,7 +155,7 @@ def _cuda(torch: Any, index: int, count: int) -> Choice | str:
     if trouble:
         return f"the GPU is a {name}, but {trouble}"
     others = f", GPU {index} of {count}" if count > 1 else ""
-    return Choice(torch.device("cuda", index), f"{name}{others}; a small product on it worked")
+    return Choice(torch.device("cuda", index), "cuda", f"{name}{others}; a small product on it worked")
 
 
 def _mps(torch: Any) -> Choice | str:
@@ -165,7 +163,7 @@ def _mps(torch: Any) -> Choice | str:
     if mps is None or not mps.is_available():
         return "this is not a Mac with an Apple GPU, or this PyTorch was built without MPS"
     trouble = _product(torch, "mps")
-    return trouble or Choice(torch.device("mps"), "Apple GPU; a small product on it worked")
+    return trouble or Choice(torch.device("mps"), "mps", "Apple GPU; a small product on it worked")
 
 
 def _xla(torch: Any, *, asked: bool) -> Choice | str:
@@ -180,7 +178,7 @@ def _xla(torch: Any, *, asked: bool) -> Choice | str:
         return f"torch_xla offers only its {kind} here"
     device = torch_xla.device()
     trouble = _product(torch, device)
-    return trouble or Choice(device, f"{kind} through torch_xla; a small product on it worked")
+    return trouble or Choice(device, "xla", f"{kind} through torch_xla; a small product on it worked")
 
 
 def slow(choice: Choice, dtype: str) -> str:

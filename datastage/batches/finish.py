@@ -155,7 +155,7 @@ class TorchFinish:
     def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> None:
         import torch
 
-        self._recipe, self._device = recipe, choice.device
+        self._recipe, self._choice, self._device = recipe, choice, choice.device
         self._dtype = getattr(torch, recipe.dtype)
         self._format = torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
         normalise = Normalise(recipe.mean, recipe.std, shape)
@@ -168,9 +168,15 @@ class TorchFinish:
 
         batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
         if self._recipe.transform is not None:
-            kind = "cpu" if self._device.type == "xla" else self._device  # XLA has no generators of its own
-            generator = torch.Generator(kind).manual_seed(seed)
-            batch = self._recipe.transform(batch, generator)
+            batch = self._recipe.transform(batch, generator_on(self._choice, seed))
         if batch.dtype == torch.uint8 and self._dtype != torch.uint8:
             batch = batch.to(torch.float32, memory_format=self._format).mul_(self._scale).add_(self._shift)
         return batch.to(self._dtype).contiguous(memory_format=self._format)
+
+
+def generator_on(choice: Choice, seed: int) -> Any:
+    """Return the generator that a user's transform draws from."""
+    import torch
+
+    # XLA has no generators of its own.
+    return torch.Generator("cpu" if choice.kind == "xla" else choice.device).manual_seed(seed)

@@ -7,12 +7,11 @@ Not here: how a batch is made (`arrays`, `packed`), which device (`devices`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
-from datastage.batches.ahead import ahead
 from datastage.batches.augment import TRANSFORM, Draws, draw, random
 from datastage.batches.devices import Chooser
 from datastage.batches.finish import Recipe
@@ -26,36 +25,30 @@ if TYPE_CHECKING:
 
     from datastage.batches.devices import Choice
 
-IGNORED = -100
-"""The label of padding: what torch's cross_entropy ignores by default."""
-
-
-class Epoch(Protocol):
-    """What makes the batches of one epoch."""
-
-    def __call__(self, start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
-        """Return images and labels of the positions from `start` to before `stop`, on the device."""
-
 
 class Engine(Protocol):
     """What holds the data, once a device is known."""
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Epoch:
-        """Begin an epoch of `samples`, in that order."""
+    def epoch(
+        self, samples: NDArray[np.int64], draws: Draws, steps: list[tuple[int, int]], seeds: list[int]
+    ) -> Iterator[tuple[Any, Any]]:
+        """Give the batches of an epoch of `samples`, in that order, one for each of `steps`, on the device."""
 
 
 class Source(Protocol):
-    """A split: its labels, the size of its images, and the engine for a device."""
+    """A split: how many samples it has, the size of its images, and the engine for a device."""
 
     @property
-    def labels(self) -> NDArray[Any]: ...
+    def n(self) -> int | None:
+        """Samples in an epoch; None if they are not ours to order."""
+
     @property
     def size(self) -> tuple[int, int]: ...
     @property
     def aspect(self) -> float: ...
 
-    def open(self, choice: Choice, recipe: Recipe) -> Engine:
-        """Return the engine for this device."""
+    def open(self, choice: Choice, recipe: Recipe) -> Any:
+        """Return the engine for this device: an `Engine`, or a `Stream` if `n` is None."""
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held."""
@@ -102,7 +95,7 @@ class Loader:
         self.name, self.classes = name, classes
         self._source, self._recipe, self._chooser = source, recipe, chooser
         self._shuffle, self._drop_last, self._seed, self._training = shuffle, drop_last, seed, training
-        self._engine: Engine | None = None
+        self._engine: Any = None
         self._next = (0, 0)  # the epoch and batch that the next iter() begins with
         self._run = 0  # which iterator the state and the stats belong to: the latest
         self._stats = Stats()
@@ -113,16 +106,17 @@ class Loader:
         return self._recipe.batch_size
 
     @property
-    def n_samples(self) -> int:
-        """Samples in an epoch, over all ranks."""
-        return len(self._source.labels)
+    def n_samples(self) -> int | None:
+        """Samples in an epoch, over all ranks; None if a DataLoader of the user's decides it."""
+        return self._source.n
 
     def _steps(self) -> list[tuple[int, int]]:
+        assert self._source.n is not None
         drop = self._drop_last or (self._training and self._chooser.static)
-        return ranks.steps(self.n_samples, self.batch_size, drop_last=drop, world=ranks.world())
+        return ranks.steps(self._source.n, self.batch_size, drop_last=drop, world=ranks.world())
 
     def __len__(self) -> int:
-        return len(self._steps())
+        return len(self._source) if isinstance(self._source, Sized) else len(self._steps())
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         epoch, first = self._next
@@ -134,17 +128,46 @@ class Loader:
 
     def _batches(self, epoch: int, first: int, run: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         asked = began = time.perf_counter()
-        steps = self._steps()
-        if not steps:
+        steps, made = self._begin(epoch, first)
+        for i, batch in enumerate(made, first):
+            n = _samples_in(batch)
+            if steps:
+                n = min(n, steps[i][1] - steps[i][0])  # padding is not counted
+            now = time.perf_counter()
+            if run == self._run:
+                self._at = (epoch + 1, 0) if i + 1 == len(steps) else (epoch, i + 1)
+                self._stats = replace(
+                    self._stats,
+                    images=self._stats.images + n,
+                    batches=self._stats.batches + 1,
+                    seconds=now - began,
+                    waited_s=self._stats.waited_s + now - asked,
+                )
+            yield batch
+            del batch  # what the training let go of is not kept alive here
+            asked = time.perf_counter()
+            if run == self._run:
+                self._stats = replace(self._stats, seconds=asked - began)
+        if run == self._run:
+            self._at = (epoch + 1, 0)
+
+    def _begin(self, epoch: int, first: int) -> tuple[list[tuple[int, int]], Iterator[Any]]:
+        """Choose the device if that was not done yet, and begin an epoch: the places of its batches, and they."""
+        n = self._source.n
+        steps = [] if n is None else self._steps()
+        if n is not None and not steps:
             raise SpecError(
-                f"{self.name}: {self.n_samples:,} images give no whole batch of {self.batch_size:,}, "
-                "and what does not fill one is dropped.",
-                f"Next: batch_size={max(1, self.n_samples // ranks.world().size)} or smaller.",
+                f"{self.name}: {n:,} images give no whole batch of {self.batch_size:,}, and what does not fill one is "
+                "dropped.",
+                f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
             )
         choice = self._chooser()
         if self._engine is None:
             self._engine = self._source.open(choice, self._recipe)
-        samples = ranks.order(self.n_samples, shuffle=self._shuffle, seed=self._seed, epoch=epoch)
+        if n is None:
+            return [], self._engine.stream(epoch, first)
+        steps = self._steps()  # known for certain once the device is
+        samples = ranks.order(n, shuffle=self._shuffle, seed=self._seed, epoch=epoch)
         draws = draw(
             self._recipe.augment,
             samples,
@@ -153,31 +176,11 @@ class Loader:
             seed=self._seed,
             epoch=epoch,
         )
-        make = self._engine.epoch(samples, draws)
-        seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * ranks.world().size)
-        seeds = seeds[ranks.world().rank :: ranks.world().size]
-        made = ((i, make(*steps[i], int(seeds[i]))) for i in range(first, len(steps)))
-        for i, (x, y) in ahead(made) if getattr(self._engine, "ahead", False) else made:
-            n = len(y)
-            if self._chooser.static and n < self.batch_size:
-                x, y = _padded(x, y, self.batch_size)
-            last = i + 1 == len(steps)
-            if last and hasattr(self._engine, "end"):
-                self._engine.end()
-            now = time.perf_counter()
-            if run == self._run:
-                self._at = (epoch + 1, 0) if last else (epoch, i + 1)
-                self._stats = replace(
-                    self._stats,
-                    images=self._stats.images + n,
-                    batches=self._stats.batches + 1,
-                    seconds=now - began,
-                    waited_s=self._stats.waited_s + now - asked,
-                )
-            yield x, y
-            asked = time.perf_counter()
-            if run == self._run:
-                self._stats = replace(self._stats, seconds=asked - began)
+        world = ranks.world()
+        seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * world.size)[
+            world.rank :: world.size
+        ]
+        return steps, self._engine.epoch(samples, draws, steps[first:], seeds[first:].tolist())
 
     @property
     def stats(self) -> Stats:
@@ -190,7 +193,7 @@ class Loader:
             raise SpecError(f"set_epoch({epoch!r}): a whole number from 0 up is needed.")
         self._next = self._at = (epoch, 0)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, int | None]:
         """Return where the latest iterator stands, as plain numbers; the middle of an epoch too.
 
         A batch counts as done once it was given out.
@@ -206,7 +209,7 @@ class Loader:
             "world_size": world.size,
         }
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken: the next ``iter()`` gives the batch after it.
 
         Raises
@@ -234,28 +237,30 @@ class Loader:
             where = f"on {choice.device} ({choice.why}), {self._source.where(choice)}"
         recipe = self._recipe
         said = [
-            f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}",
+            f"{self.name}: batches of {self.batch_size:,}"
+            if self.n_samples is None
+            else f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}",
             "shuffled" if self._shuffle else "in order",
-            str(recipe.augment) if recipe.augment else "not augmented",
-            f"{recipe.dtype}, {'not normalised' if recipe.dtype == 'uint8' else 'normalised'}, {recipe.memory_format}",
+            str(recipe.augment) if recipe.augment else "",
+            recipe.dtype,
+            recipe.memory_format if recipe.memory_format != "contiguous" else "",
             where,
         ]
         world = ranks.world()
         if world.size > 1:
             said.append(f"rank {world.rank} of {world.size}")
-        return "; ".join(said)
+        return "; ".join(text for text in said if text)
 
     def __repr__(self) -> str:
         return f"<Loader {self.explain()}>"
 
 
-def _padded(x: torch.Tensor, y: torch.Tensor, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fill a last batch up to `n` with zeros, labelled as to be ignored."""
-    import torch
-
-    more = n - len(y)
-    x = torch.cat([x, torch.zeros((more, *x.shape[1:]), dtype=x.dtype, device=x.device)])
-    return x, torch.cat([y, torch.full((more,), IGNORED, dtype=y.dtype, device=y.device)])
+def _samples_in(batch: Any) -> int:
+    """Count the samples of a batch by its first tensor."""
+    part = batch
+    while isinstance(part, (tuple, list, dict)) and part:
+        part = next(iter(part.values())) if isinstance(part, dict) else part[0]
+    return len(part) if getattr(part, "ndim", 0) else 0
 
 
 @dataclass(frozen=True)

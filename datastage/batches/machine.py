@@ -27,3 +27,10 @@ def disk_free_bytes(folder: Path) -> int | None:
     from datastage import runtime
 
     return runtime.free_bytes(folder)
+
+
+def shm_bytes() -> int:
+    """Return the size of /dev/shm; 0 if that is not known."""
+    from datastage import runtime
+
+    return runtime.current().shm_bytes

@@ -6,7 +6,7 @@ Here: `from_folder`, `from_archive`, and `PackedSource`, a split of a packed fil
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Augment, Draws, random
 from datastage.batches.crops import Cropper
 from datastage.batches.decode import Unreadable, present, size_of
+from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, Chooser, free_bytes
 from datastage.batches.finish import Recipe, check_channels, fill_of, finish
 from datastage.batches.folder import Listed
@@ -32,6 +33,9 @@ from datastage.reader import Reader
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Steps = list[tuple[int, int]]
+    Batches = Iterator[tuple[Any, Any]]
 
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
@@ -302,6 +306,11 @@ class PackedSource:
 
     aspect = 1.0
 
+    @property
+    def n(self) -> int:
+        """Samples in an epoch."""
+        return len(self.labels)
+
     @classmethod
     def of(cls, packed: Packed, start: int, labels: list[int], size: tuple[int, int]) -> PackedSource:
         """Return the split of the images from `start` on."""
@@ -329,8 +338,6 @@ class FromPacked:
         What to feed, where to, and how.
     """
 
-    ahead = True
-
     def __init__(self, source: PackedSource, choice: Choice, recipe: Recipe) -> None:
         shape = (3, *source.size)
         self._source, self._choice, self._recipe = source, choice, recipe
@@ -344,33 +351,37 @@ class FromPacked:
         self._finish = finish(recipe, shape, choice)
         self._resident: OnDevice | None = None
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> Any:
-        """Return the function from (start, stop, seed) to a batch."""
-        import torch
-
-        source, packed = self._source, self._source.packed
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+        """Give the batches of an epoch; the first decodes what it needs, and in the end what is left."""
+        packed = self._source.packed
         if world().size > 1 or self._choice.kind == "xla":
-            packed.complete()  # each rank needs other photos, and one that waits for another's must not decode them
+            packed.complete()  # static shapes and ranks that keep step need to know beforehand what is unreadable
         if self._fits():
-            return self._on_device().epoch(samples, draws)
+            return self._on_device().epoch(samples, draws, steps, seeds)
+        size = self._recipe.batch_size
+        raw = self._raw(samples, draws, steps)
+        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=True)
 
-        def batch(start: int, stop: int, generator_seed: int) -> tuple[Any, Any]:
-            at = source.at[samples[start:stop]]
+    def _raw(self, samples: NDArray[np.int64], draws: Draws, steps: Steps) -> Iterator[tuple[Any, Any]]:
+        source, packed = self._source, self._source.packed
+        for start, stop in steps:
+            at, labels, part = (
+                source.at[samples[start:stop]],
+                source.labels[samples[start:stop]],
+                draws.part(start, stop),
+            )
             packed.need(at)
-            part = draws.part(start, stop)
             fine = packed.state[at] != BAD
-            labels = source.labels[samples[start:stop]]
             if not fine.all():
                 at, labels, part = at[fine], labels[fine], part.where(fine)
-            if self._crop is not None:
-                images = self._crop(packed.rows, at, part.box, part.flip).transpose(0, 3, 1, 2)
-                if part.cutout is not None and self._augment is not None:
-                    cut(images, part.cutout, self._augment.cutout, self._fill)
-            else:
-                images = self._store.batch(at, part)
-            return self._finish(images, generator_seed), torch.from_numpy(labels).to(self._choice.device)
-
-        return batch
+            if self._crop is None:
+                yield self._store.batch(at, part), labels
+                continue
+            images = self._crop(packed.rows, at, part.box, part.flip).transpose(0, 3, 1, 2)
+            if part.cutout is not None and self._augment is not None:
+                cut(images, part.cutout, self._augment.cutout, self._fill)
+            yield images, labels
+        packed.complete()  # the other splits' photos too, so that the packed file is whole and kept
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""
@@ -387,7 +398,3 @@ class FromPacked:
             held = ArraySource(self._source.packed.rows[first:last], self._source.labels)
             self._resident = OnDevice(held, self._choice, self._recipe)
         return self._resident
-
-    def end(self) -> None:
-        """Finish the packed file after the first epoch: the other splits' photos are decoded too, and it is kept."""
-        self._source.packed.complete()

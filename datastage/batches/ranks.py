@@ -31,10 +31,14 @@ class World:
 
 
 def world() -> World:
-    """Ask torch who we are, if a process group exists. Starts nothing."""
+    """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs. Starts neither."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    xla = sys.modules.get("torch_xla")
+    # Asking for a rank starts the runtime, after which a notebook can launch no more processes (pjrt.py of torch_xla).
+    if xla is not None and "torch_xla.runtime" in sys.modules and xla._XLAC._xla_runtime_is_initialized():
+        return World(xla.runtime.global_ordinal(), xla.runtime.world_size())
     return World()
 
 

@@ -1,0 +1,159 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+
+from datastage.batches import feed
+from datastage.batches.feed import plan
+from datastage.errors import SpecError
+
+
+class Noisy(Dataset):
+    """Each sample is its number and what the three generators that transforms use give."""
+
+    def __init__(self, n=40, pause=0.0):
+        self.n, self.pause = n, pause
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        if self.pause:
+            import time
+
+            time.sleep(self.pause)
+        return torch.tensor([i, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64), i
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(10))
+
+
+def numbers(loader):
+    return [int(i) for _, y in loader for i in y]
+
+
+def test_a_dataset_is_shuffled_and_given_once_an_epoch():
+    loader = feed(Noisy(), batch_size=8, device="cpu")
+    given = numbers(loader)
+    assert sorted(given) == list(range(40))
+    assert given != sorted(given)
+    assert len(loader) == 5
+
+
+def test_transforms_draw_the_same_numbers_however_many_workers_there_are():
+    quick = [x for x, _ in feed(Noisy(), batch_size=8, device="cpu", seed=3)]
+    slow = feed(Noisy(pause=0.002), batch_size=8, device="cpu", seed=3)
+    by_workers = [x for x, _ in slow]
+    assert "worker processes" in slow.explain()
+    assert all((a == b).all() for a, b in zip(quick, by_workers, strict=True))
+
+
+def test_the_users_own_generators_are_left_as_they_were():
+    torch.manual_seed(1)
+    before = torch.rand(1)
+    torch.manual_seed(1)
+    list(feed(Noisy(), batch_size=8, device="cpu"))
+    assert torch.rand(1) == before
+
+
+def test_resuming_in_the_middle_gives_what_going_on_would():
+    loader = feed(Noisy(), batch_size=8, device="cpu")
+    running = iter(loader)
+    next(running), next(running)
+    again = feed(Noisy(), batch_size=8, device="cpu")
+    again.load_state_dict(loader.state_dict())
+    assert all((a == b).all() for (a, _), (b, _) in zip(running, again, strict=True))
+
+
+def test_a_second_epoch_while_the_first_is_open_is_whole():
+    loader = feed(Noisy(pause=0.002), batch_size=4, device="cpu")
+    first = iter(loader)
+    for _ in range(4):
+        next(first)
+    assert sorted(numbers(loader)) == list(range(40))
+
+
+def test_floats_are_cast_and_whole_numbers_stay():
+    x, y = next(iter(feed(Noisy(), batch_size=8, device="cpu", dtype="bfloat16")))
+    assert (x.dtype, y.dtype) == (torch.bfloat16, torch.int64)
+
+
+def test_a_dataloader_keeps_its_order_and_batches():
+    dataset = TensorDataset(torch.arange(10.0), torch.arange(10))
+    loader = feed(DataLoader(dataset, batch_size=4, drop_last=True), device="cpu")
+    assert numbers(loader) == list(range(8))
+
+
+def test_a_dataloader_that_shuffles_follows_from_the_seed():
+    dataset = TensorDataset(torch.arange(40.0), torch.arange(40))
+    one, two = (numbers(feed(DataLoader(dataset, 4, shuffle=True), device="cpu", seed=5)) for _ in range(2))
+    assert one == two != sorted(one)
+
+
+def test_a_sampler_of_the_users_is_used_as_it_is():
+    dataset = TensorDataset(torch.arange(10.0), torch.arange(10))
+    sampler = WeightedRandomSampler([0.0] * 9 + [1.0], 20)
+    loader = feed(DataLoader(dataset, batch_size=5, sampler=sampler), device="cpu")
+    assert numbers(loader) == [9] * 20
+    assert len(loader) == 4
+    assert loader.stats.images == 20
+
+
+def test_what_can_only_be_iterated_is_batched():
+    batches = list(feed(Stream(), batch_size=4, device="cpu"))
+    assert [b.tolist() for b in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_nested_batches_keep_their_form():
+    class Nested(Noisy):
+        def __getitem__(self, i):
+            return {"image": torch.ones(2), "more": (i, "name")}
+
+    batch = next(iter(feed(Nested(), batch_size=4, device="cpu")))
+    assert batch["image"].shape == (4, 2)
+    assert batch["more"][1] == ("name",) * 4
+
+
+@pytest.mark.parametrize(
+    ("thing", "options", "says"),
+    [
+        (Noisy(), {}, "needs a batch_size"),
+        (Noisy(0), {"batch_size": 4}, "empty"),
+        (object(), {"batch_size": 4}, "not a torch Dataset"),
+        (Noisy(), {"batch_size": 4, "dtype": "uint8"}, "uint8"),
+        (DataLoader(Noisy(), batch_size=4), {"batch_size": 8}, "batches of 4"),
+    ],
+)
+def test_what_cannot_be_fed_is_named(thing, options, says):
+    with pytest.raises(SpecError, match=says):
+        feed(thing, **options)
+
+
+def test_an_error_in_the_dataset_reaches_the_user():
+    class Broken(Noisy):
+        def __getitem__(self, i):
+            raise KeyError("sample is gone")
+
+    with pytest.raises(KeyError, match="sample is gone"):
+        list(feed(Broken(), batch_size=4, device="cpu"))
+
+
+def test_quick_batches_take_no_workers():
+    assert plan(0.001, 10**6, cores=8, shm_bytes=10**9).workers == 0
+
+
+def test_slow_batches_take_a_worker_a_core():
+    assert plan(0.5, 10**6, cores=4, shm_bytes=10**9).workers == 4
+
+
+def test_a_small_shm_takes_fewer_workers_or_none():
+    assert plan(0.5, 10 * 10**6, cores=8, shm_bytes=64 * 10**6).workers == 1
+    assert plan(0.5, 60 * 10**6, cores=8, shm_bytes=64 * 10**6).workers == 0
+
+
+def test_workers_of_the_users_dataloader_are_kept():
+    assert plan(0.001, 10**6, cores=8, shm_bytes=10**9, wanted=3).workers == 3

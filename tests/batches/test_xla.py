@@ -1,0 +1,105 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datastage.batches import Augment, from_arrays
+from datastage.batches.deliver import deliver
+from datastage.batches.devices import Choice
+from datastage.errors import SpecError
+
+STAND_INS = str(Path(__file__).parents[1] / "stand_ins")
+
+
+@pytest.fixture
+def xla(monkeypatch):
+    """torch_xla as on a TPU, but for the TPU."""
+    monkeypatch.syspath_prepend(STAND_INS)
+    import torch_xla
+    import torch_xla.distributed.parallel_loader
+    import torch_xla.runtime
+
+    torch_xla.distributed.parallel_loader.shapes.clear()
+    yield torch_xla
+    for name in [name for name in sys.modules if name.split(".")[0] == "torch_xla"]:
+        del sys.modules[name]
+
+
+def splits(n=22):
+    images = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), np.uint8)
+    return {"train": (images, np.arange(n) % 10), "test": (images, np.arange(n) % 10)}
+
+
+def test_a_tpu_is_chosen_before_anything_else(xla):
+    train, _ = from_arrays(splits(), batch_size=8)
+    list(train)
+    assert "TPU" in train.explain()
+
+
+def test_training_drops_the_last_batch_so_that_no_shape_changes(xla):
+    train, _ = from_arrays(splits(), batch_size=8, augment=Augment(crop=2, flip=True))
+    assert [len(y) for _, y in train] == [8, 8]
+    assert len(train) == 2
+    assert len(xla.distributed.parallel_loader.shapes) == 1
+
+
+def test_the_last_test_batch_is_filled_with_labels_to_be_ignored(xla):
+    _, test = from_arrays(splits(), batch_size=8)
+    labels = [y for _, y in test]
+    assert [len(y) for y in labels] == [8, 8, 8]
+    assert labels[-1].tolist() == [(16 + i) % 10 for i in range(6)] + [-100, -100]
+    assert test.stats.images == 22
+
+
+def test_an_error_in_the_feed_is_raised_and_no_short_epoch(xla):
+    def raw():
+        yield np.zeros((4, 3)), np.zeros(4)
+        raise ZeroDivisionError("the feed broke")
+
+    choice = Choice(torch.device("cpu"), "xla", "a stand-in")
+    with pytest.raises(ZeroDivisionError, match="the feed broke"):
+        list(deliver(raw(), lambda x, seed: x, [1, 2, 3], choice, batch_size=4, threaded=False))
+
+
+def test_an_epoch_that_ends_early_without_an_error_is_one(xla):
+    choice = Choice(torch.device("cpu"), "xla", "a stand-in")
+    raw = iter([(np.zeros((4, 3)), np.zeros(4))])
+    with pytest.raises(OSError, match="1 of 3 batches"):
+        list(deliver(raw, lambda x, seed: x, [1, 2, 3], choice, batch_size=4, threaded=False))
+
+
+def test_values_are_those_of_the_cpu(xla):
+    options = {"batch_size": 8, "augment": Augment(crop=2, flip=True, cutout=3), "mean": [0.5] * 3, "std": [0.2] * 3}
+    there = list(from_arrays(splits(), device="xla", **options).train)
+    here = list(from_arrays(splits(), device="cpu", **options).train)
+    for (x, y), (a, b) in zip(there, here):
+        assert torch.allclose(x, a, atol=1e-5)
+        assert (y == b).all()
+
+
+def test_each_process_gets_its_share(xla, monkeypatch):
+    monkeypatch.setattr(xla.runtime, "WORLD", (1, 2))
+    _, test = from_arrays(splits(), batch_size=8, device="xla")
+    given = [int(v) for _, y in test for v in y if v >= 0]
+    assert given == [i % 10 for i in range(11, 22)]
+
+
+def test_torch_xla_on_a_cpu_is_used_only_if_asked_for_by_name(xla, monkeypatch):
+    monkeypatch.setattr(xla.runtime, "KIND", "CPU")
+    train, _ = from_arrays(splits(), batch_size=8)
+    list(train)
+    assert "xla" not in train.explain()
+
+
+def test_without_torch_xla_its_device_is_refused():
+    with pytest.raises(SpecError, match="torch_xla is not installed"):
+        list(from_arrays(splits(), batch_size=8, device="xla").train)
+
+
+def test_nothing_starts_the_runtime_before_the_first_batch(xla):
+    train, _ = from_arrays(splits(), batch_size=8)
+    assert len(train) == 2
+    train.explain()
+    assert not xla._XLAC.started
