@@ -60,8 +60,8 @@ def get(name: str) -> Entry:
     if name in _entries:
         return _entries[name]
     plain = {_plain(known): known for known in _entries}
-    near = [plain[_plain(name)]] if _plain(name) in plain else []
-    near += [plain[key] for key in difflib.get_close_matches(_plain(name), plain, 2, 0.6) if plain[key] not in near]
+    keys = [_plain(name)] if _plain(name) in plain else difflib.get_close_matches(_plain(name), plain, 2, 0.6)
+    near = [plain[key] for key in keys]
     hints = [f"Did you mean {' or '.join(near)}?"] if near else []
     names = ", ".join(sorted(_entries))
     raise SpecError(
