@@ -1,0 +1,808 @@
+"""A file behind an address: http and https, with the standard library alone.
+
+Here: requests with ranges over connections that are kept, redirects, proxies, passwords, what each answer means in
+words, the file's name, and a look at the first bytes. Not here: retries in parallel and resuming (`transfer`), other
+places that also have addresses (`share`, `kaggle`).
+
+A user name, a password and the values of a query are used for asking and appear nowhere else: every text is made with
+`without_secrets`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email.message
+import email.utils
+import http.client
+import netrc
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from datastage import runtime as runtime_module
+from datastage._version import __version__
+from datastage.archives import not_data
+from datastage.errors import IntegrityError, NotDataError, UnavailableError
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.runtime import Runtime
+from datastage.sources.found import Found
+from datastage.spec import Spec, without_secrets
+from datastage.transfer import Interrupted, Limits, patiently
+
+CONNECT_S = 10.0
+_HEAD_BYTES = 16 << 10
+_PIECE_BYTES = 256 << 10
+_MOST_REDIRECTS = 10
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
+_BUSY = frozenset({429, 503, 509})
+# Named so, the bytes are the gzip itself: a server that says "Content-Encoding: gzip" of them means their type.
+_GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
+_GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
+
+
+def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+    """Reach the file that an http or https `spec` names.
+
+    Parameters
+    ----------
+    spec : Spec
+        Of the scheme ``http``.
+    runtime : Runtime
+        Where we are; of no matter here.
+    reporter : Reporter
+        Unused: one request takes no time.
+
+    Returns
+    -------
+    Found
+        With an `HttpReader`.
+
+    Raises
+    ------
+    UnavailableError
+        If the host is out of reach or the server says no; the text says which.
+    NotDataError
+        If a web page, a sign-in page or an error document came instead of the file.
+    """
+    reader = open_url(spec.value)
+    size = "" if reader.size is None else f", {human_bytes(reader.size)}"
+    return Found(reader, str(spec), f"{reader.name}{size}, at {reader.host}", reader.identity)
+
+
+def open_url(url: str, *, has_hash: bool = False, limits: Limits | None = None) -> HttpReader:
+    """Return a reader for an address, after one request and a look at the first bytes.
+
+    Parameters
+    ----------
+    url : str
+        The address, which may hold a user name and password.
+    has_hash : bool
+        Whether the caller knows a digest of the bytes; only then may a redirect lead from https to http.
+    limits : Limits, optional
+        How patient to be.
+
+    Raises
+    ------
+    UnavailableError
+        If the host is out of reach or the server says no.
+    NotDataError
+        If what came is surely not the file.
+    """
+    reader = HttpReader(url, has_hash=has_hash, limits=limits)
+    try:
+        what = not_data(reader.head(1024), reader.name)
+    except BaseException:
+        reader.close()
+        raise
+    if what is not None:
+        reader.close()
+        raise NotDataError(
+            f"{reader.host} gave {what} instead of {reader.name}.",
+            "Open the address in a browser: it may ask to sign in, or lead to a page with the real download link.",
+            "Next: copy the address of the download itself.",
+        )
+    return reader
+
+
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """An address told apart. `target` is what is asked of the server: path and query."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str = field(repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        return self.scheme, self.host, self.port
+
+    @property
+    def netloc(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+
+
+def _address(url: str) -> _Address:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
+    except (ValueError, UnicodeError) as error:
+        raise UnavailableError(f"{without_secrets(url)} is not an address that can be asked.") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise UnavailableError(f"{without_secrets(url)} is not an address of http or https.")
+    path = urllib.parse.quote(parts.path or "/", safe="%/:=&?~#+!$,;'@()*[]|")
+    query = urllib.parse.quote(parts.query, safe="%/:=&?~#+!$,;'@()*[]|")
+    return _Address(
+        parts.scheme,
+        host,
+        port or (443 if parts.scheme == "https" else 80),
+        path + ("?" + query if query else ""),
+        urllib.parse.unquote(parts.username or ""),
+        urllib.parse.unquote(parts.password or ""),
+    )
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A connection, its socket (which http.client forgets when the server will close), and the answer under way."""
+
+    address: _Address
+    connection: http.client.HTTPConnection
+    sock: socket.socket
+    response: http.client.HTTPResponse
+
+    def drop(self) -> None:
+        with contextlib.suppress(OSError):
+            self.response.close()
+        with contextlib.suppress(OSError):
+            self.connection.close()
+
+
+class HttpReader:
+    """A file behind an address as a reader. Thread-safe; each thread asks over a connection of its own.
+
+    Parameters
+    ----------
+    url : str
+        The address. It is asked once, here.
+    has_hash : bool
+        Whether a digest of the bytes is known to the caller.
+    limits : Limits, optional
+        How patient to be.
+
+    Raises
+    ------
+    UnavailableError
+        If the host is out of reach or the server says no.
+    """
+
+    local_path: Path | None = None
+
+    def __init__(self, url: str, *, has_hash: bool = False, limits: Limits | None = None) -> None:
+        self._url = url
+        self._origin = _address(url)
+        self._limits = limits or Limits()
+        self._has_hash = has_hash
+        self._final = self._origin
+        self._lock = threading.Lock()
+        self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
+        self._in_use: set[socket.socket] = set()
+        self._closed = False
+        self._tls: ssl.SSLContext | None = None
+        self._held: _Held | None = None
+        self._head = b""
+        self._etag = self._modified = ""
+        self._decode = ""
+        self.name = ""
+        self.size: int | None = None
+        self.identity = ""
+        self.ranges = False
+        self.host = self._origin.host
+        if runtime_module.is_offline(self._origin.host, port=self._origin.port):
+            raise _unresolved(self._origin.host, "this machine is offline, or the name is wrong")
+        # What does not answer at all is left sooner than what breaks off midway: there may be another place.
+        patiently(self._probe, replace(self._limits, tries=min(3, self._limits.tries)))
+
+    # --- the reader
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end; tries again what may pass."""
+        if self.size is not None:
+            n = max(0, min(n, self.size - offset))
+        got = bytearray()
+
+        def read() -> None:
+            for piece in self.pieces(offset + len(got), n - len(got)):
+                got.extend(piece)
+
+        if n:
+            patiently(read, self._limits)
+        return bytes(got)
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end; goes on where it broke off, if the server knows ranges."""
+        failures = 0
+        while True:
+            left = None if self.size is None else self.size - offset
+            if left is not None and left <= 0:
+                return
+            try:
+                if not self.ranges and offset:
+                    raise Interrupted(UnavailableError(f"{self.host} does not give parts of {self.name}."), "no ranges")
+                for piece in self.pieces(offset, left if self.ranges else None):
+                    failures = 0
+                    offset += len(piece)
+                    yield bytes(piece)
+                if self.size is None or offset >= self.size:
+                    return
+                raise Interrupted(self._cut_short(offset))
+            except Interrupted as fault:
+                failures += 1
+                if (
+                    fault.kind in ("changed", "no ranges")
+                    or failures >= self._limits.patience(fault.kind)
+                    or not self.ranges
+                ):
+                    raise fault.error from fault
+                time.sleep(self._limits.wait_s(failures, fault.wait_s))
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, {}
+            held, self._held = self._held, None
+        if held is not None:
+            held.drop()
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+        self.interrupt()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_in_use"):
+            self.close()
+
+    def __enter__(self) -> HttpReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- for `transfer`
+
+    def pieces(self, offset: int, n: int | None) -> Iterator[memoryview | bytes]:
+        """Give `n` bytes from `offset` as they arrive, in one try; with None, the whole from 0.
+
+        Raises
+        ------
+        Interrupted
+            If it broke off, and may come through when asked again.
+        """
+        if n is None:
+            yield from self._whole()
+            return
+        if offset < len(self._head):
+            piece = self._head[offset : offset + n]
+            yield piece
+            offset += len(piece)
+            n -= len(piece)
+        if not n:
+            return
+        held = self._ask({"Range": f"bytes={offset}-{offset + n - 1}", **self._if_same()})
+        try:
+            self._check_part(held.response, offset, n)
+            yield from self._body(held, n)
+        finally:
+            self._put_back(held)
+
+    def interrupt(self) -> None:
+        """Break off all reads under way, from another thread."""
+        with self._lock:
+            socks = list(self._in_use)
+        for sock in socks:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def renew(self) -> None:
+        """Look at the address again: the file changed."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None:
+            self._forget(held)
+        self._final = self._origin
+        patiently(self._probe, self._limits)
+        what = not_data(self.head(1024), self.name)
+        if what is not None:
+            raise NotDataError(f"{self.host} now gives {what} instead of {self.name}.", "Next: run the line again.")
+
+    def head(self, n: int) -> bytes:
+        """Return the first bytes, at most `n`, which have been fetched already."""
+        return self._head[:n]
+
+    # --- asking
+
+    def _probe(self) -> None:
+        """Ask for the first bytes: they tell size, state and whether the server knows ranges."""
+        held: _Held | None = self._ask({"Range": f"bytes=0-{_HEAD_BYTES - 1}"}, is_first=True)
+        assert held is not None
+        response: http.client.HTTPResponse = held.response
+        try:
+            if response.status == 206 and _encoding(response):
+                # Ranges of something compressed are of no use: the whole, then.
+                self._forget(held)
+                held = self._ask({}, is_first=True)
+                response = held.response
+            headers = response.headers
+            self.name = _file_name(headers, self._origin, self._final)
+            self._etag = "" if headers.get("ETag", "").startswith("W/") else headers.get("ETag", "")
+            self._modified = headers.get("Last-Modified", "")
+            self._decode = self._decoding(response)
+            self._head = b""
+            self.ranges = False
+            if response.status == 206:
+                start, end, total = _content_range(headers)
+                if start == 0 and total is not None and end is not None:
+                    self.size, self.ranges = total, True
+                    self._head = b"".join(bytes(piece) for piece in self._body(held, end + 1))
+                else:
+                    self._forget(held)
+                    held = self._ask({}, is_first=True)
+                    self._hold(held)
+                    held = None
+            elif response.status == 416:
+                self.size = 0
+            else:
+                self._hold(held)
+                held = None
+            self.identity = self._identity()
+        finally:
+            if held is not None:
+                self._put_back(held)
+
+    def _hold(self, held: _Held) -> None:
+        """Keep the answer that gives the whole, and look at its beginning."""
+        length = held.response.getheader("Content-Length", "")
+        self.size = int(length) if length.isdecimal() and not self._decode else None
+        self.ranges = False
+        self._held = held
+        pieces = self._decoded(held)
+        head = b""
+        for piece in pieces:
+            head += bytes(piece)
+            if len(head) >= _HEAD_BYTES:
+                break
+        self._head = head
+        self._rest = pieces
+
+    def _identity(self) -> str:
+        """Return what tells this state of the file from another; empty if the server does not say."""
+        if not self._etag and not self._modified:
+            return ""
+        # Two servers may give the same ETag to different bytes: the place is part of it. Not the query: it may sign.
+        place = f"{self._origin.host}:{self._origin.port}{self._origin.target.partition('?')[0]}"
+        return f"{self._etag or self._modified}-{self.size}-{zlib.crc32(place.encode()):08x}"
+
+    def _whole(self) -> Iterator[memoryview | bytes]:
+        with self._lock:
+            held, self._held = self._held, None
+        if held is not None:
+            head, pieces = self._head, self._rest
+        else:
+            held = self._ask({})
+            head, pieces = b"", self._decoded(held)
+        try:
+            if not head:
+                self._check_same(held.response)
+            if head:
+                yield head
+            yield from pieces
+        finally:
+            self._forget(held)
+
+    def _decoded(self, held: _Held) -> Iterator[memoryview | bytes]:
+        length = held.response.getheader("Content-Length", "")
+        body = self._body(held, int(length) if length.isdecimal() else None)
+        if not self._decode:
+            yield from body
+            return
+        decoder = zlib.decompressobj(47 if self._decode == "gzip" else -15)
+        try:
+            for piece in body:
+                yield decoder.decompress(piece)
+            yield decoder.flush()
+        except zlib.error as error:
+            raise Interrupted(
+                IntegrityError(f"{self.name} came compressed by {self.host}, and the compressed bytes are damaged.")
+            ) from error
+        if not decoder.eof:
+            raise Interrupted(IntegrityError(f"{self.name} was cut short: its compressed bytes end too early."))
+
+    def _body(self, held: _Held, n: int | None) -> Iterator[memoryview | bytes]:
+        """Give `n` bytes of the answer, or all of them."""
+        buffer = memoryview(bytearray(_PIECE_BYTES if n is None else max(1, min(n, _PIECE_BYTES))))
+        got = 0
+        try:
+            while n is None or got < n:
+                k = held.response.readinto(buffer if n is None else buffer[: min(len(buffer), n - got)])
+                if k == 0:
+                    if n is not None:
+                        raise Interrupted(self._cut_short(got))
+                    return
+                got += k
+                yield buffer[:k]
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._broken(error, self._final.host) from error
+
+    def _check_part(self, response: http.client.HTTPResponse, offset: int, n: int) -> None:
+        """Check that an answer is the part that was asked for, of the file that was begun with."""
+        if response.status == 200:
+            self._check_same(response)
+            raise Interrupted(
+                IntegrityError(f"{self.host} answered with the whole of {self.name} when asked for a part."),
+                "no ranges",
+            )
+        if response.status == 416:
+            raise Interrupted(self._changed(), "changed")
+        start, end, total = _content_range(response.headers)
+        if total is not None and total != self.size:
+            raise Interrupted(self._changed(), "changed")
+        self._check_same(response)
+        length = response.getheader("Content-Length")
+        wrong_length = length is not None and end is not None and int(length) != end - offset + 1
+        if start != offset or end is None or end > offset + n - 1 or wrong_length or _encoding(response):
+            raise Interrupted(
+                IntegrityError(f"{self.host} answered with another part of {self.name} than was asked for."),
+                "no ranges",
+            )
+
+    def _check_same(self, response: http.client.HTTPResponse) -> None:
+        etag, modified = response.getheader("ETag", ""), response.getheader("Last-Modified", "")
+        if etag.startswith("W/"):
+            etag = ""
+        same_time = modified == self._modified
+        # Servers behind one name may give each their own ETag: a digest will tell whether the bytes differ.
+        if etag != self._etag and not (self._has_hash and same_time and modified):
+            raise Interrupted(self._changed(), "changed")
+        if not same_time:
+            raise Interrupted(self._changed(), "changed")
+
+    def _changed(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self.name} changed on {self.host} while it was being copied.",
+            "Next: run the same line again when nobody is writing it.",
+        )
+
+    def _if_same(self) -> dict[str, str]:
+        return {"If-Range": self._etag} if self._etag and not self._has_hash else {}
+
+    def _cut_short(self, got: int) -> IntegrityError:
+        size = "" if self.size is None else f" of {self.size:,}"
+        return IntegrityError(
+            f"{self.name} was cut short: {got:,}{size} bytes came from {self.host}.",
+            "Next: run the same line again; if it stays short, the file on the server is not whole.",
+        )
+
+    def _decoding(self, response: http.client.HTTPResponse) -> str:
+        encoding = _encoding(response)
+        if not encoding:
+            return ""
+        if encoding in ("gzip", "x-gzip"):
+            kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+            return "" if _GZIP_NAMES.search(self.name) or kind in _GZIP_TYPES else "gzip"
+        if encoding == "deflate":
+            return "deflate"
+        raise UnavailableError(
+            f"{self.host} sends {self.name} compressed with {encoding}, though it was asked not to.",
+            "Next: download it with a browser, then stage the file.",
+        )
+
+    def _ask(self, headers: dict[str, str], *, is_first: bool = False) -> _Held:
+        """Send a GET, follow redirects, and return the answer if it is one with bytes."""
+        address = self._final
+        seen: set[_Address] = set()
+        while True:
+            if address in seen or len(seen) >= _MOST_REDIRECTS:
+                raise UnavailableError(
+                    f"{self._origin.host} sends the request in a circle: {len(seen)} redirects without an end.",
+                    "Next: open the address in a browser, and copy the address where it ends.",
+                )
+            seen.add(address)
+            held = self._exchange(address, headers)
+            response = held.response
+            if response.status not in _REDIRECTS:
+                break
+            location = response.getheader("Location", "")
+            self._forget(held)
+            address = self._redirected(address, location)
+        status = response.status
+        if status in (200, 206) or (status == 416 and (not is_first or "Range" in headers)):
+            if status == 416 and is_first and _content_range(response.headers)[2] != 0:
+                self._forget(held)
+                return self._ask({}, is_first=True)
+            self._final = address
+            return held
+        retry_after = _retry_after(response.getheader("Retry-After"))
+        self._forget(held)
+        error = self._refused(status, address)
+        if status in _PASSING:
+            raise Interrupted(error, "busy" if status in _BUSY else "broken", retry_after)
+        if not is_first:
+            # A signed address that a redirect led to expires: the next try begins at the first one.
+            self._final = self._origin
+            raise Interrupted(error)
+        raise error
+
+    def _redirected(self, address: _Address, location: str) -> _Address:
+        target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
+        scheme = urllib.parse.urlsplit(target).scheme
+        if not location or scheme not in ("http", "https"):
+            raise UnavailableError(
+                f"{address.host} redirects to {without_secrets(target) or 'nowhere'}, which is no web address."
+            )
+        new = _address(target)
+        if address.scheme == "https" and new.scheme == "http" and not self._has_hash:
+            raise UnavailableError(
+                f"{address.host} redirects from https to http, where anybody on the way may change the bytes.",
+                "With a digest that proves them it is allowed: expect='sha256:...'.",
+                "Next: ask for the address that begins with https.",
+            )
+        same = new.origin == self._origin.origin
+        # Credentials go to the host they were given for, and to no other.
+        return _Address(
+            new.scheme,
+            new.host,
+            new.port,
+            new.target,
+            self._origin.user if same else new.user,
+            self._origin.password if same else new.password,
+        )
+
+    def _exchange(self, address: _Address, headers: dict[str, str]) -> _Held:
+        """Send one request over a kept connection or a new one."""
+        all_headers = {
+            "Host": address.netloc,
+            "User-Agent": f"datastage/{__version__}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            **self._authorization(address),
+            **headers,
+        }
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ValueError("reading from a reader that was closed")
+                kept = self._idle.get(address.origin)
+                connection = kept.pop() if kept else None
+            is_new = connection is None
+            target = address.target
+            try:
+                if connection is None:
+                    connection = self._connect(address)
+                if getattr(connection, "asks_proxy", False):
+                    target = f"http://{address.netloc}{address.target}"
+                    all_headers |= self._proxy_authorization(address)
+                sock = connection.sock
+                with self._lock:
+                    self._in_use.add(sock)
+                connection.request("GET", target, headers=all_headers)
+                return _Held(address, connection, sock, connection.getresponse())
+            except (OSError, http.client.HTTPException) as error:
+                if connection is not None:
+                    with self._lock:
+                        self._in_use.discard(sock)
+                    connection.close()
+                if not is_new and not isinstance(error, TimeoutError):
+                    continue  # the server had closed the kept connection
+                raise self._broken(error, address.host) from error
+
+    def _connect(self, address: _Address) -> http.client.HTTPConnection:
+        proxy = _proxy(address)
+        host, port = (proxy.host, proxy.port) if proxy else (address.host, address.port)
+        connection: http.client.HTTPConnection
+        if address.scheme == "https":
+            with self._lock:
+                if self._tls is None:
+                    self._tls = ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR
+            connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._tls)
+            if proxy:
+                connection.set_tunnel(address.host, address.port, self._proxy_authorization(address))
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
+            connection.asks_proxy = proxy is not None  # type: ignore[attr-defined]
+        connection.connect()
+        assert connection.sock is not None
+        connection.sock.settimeout(self._limits.stall_s)
+        return connection
+
+    def _authorization(self, address: _Address) -> dict[str, str]:
+        user, password = address.user, address.password
+        if not user and not password:
+            user, password = _from_netrc(address.host, self._origin.host)
+        return _basic("Authorization", user, password) if user or password else {}
+
+    def _proxy_authorization(self, address: _Address) -> dict[str, str]:
+        proxy = _proxy(address)
+        return _basic("Proxy-Authorization", proxy.user, proxy.password) if proxy and proxy.user else {}
+
+    def _put_back(self, held: _Held) -> None:
+        """Keep a connection whose answer was read to its end; end any other."""
+        with self._lock:
+            self._in_use.discard(held.sock)
+            if not held.response.will_close and held.response.isclosed() and not self._closed:
+                self._idle.setdefault(held.address.origin, []).append(held.connection)
+                return
+        held.drop()
+
+    def _forget(self, held: _Held) -> None:
+        with self._lock:
+            self._in_use.discard(held.sock)
+        held.drop()
+
+    # --- in words
+
+    def _broken(self, error: Exception, host: str) -> Interrupted | UnavailableError:
+        name = self.name or without_secrets(self._url)
+        again = "Next: run the same line again; what has come is kept."
+        if isinstance(error, socket.gaierror):
+            return Interrupted(_unresolved(host, error.strerror or "the name is not known"))
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return UnavailableError(
+                f"The certificate of {host} could not be verified: {error.verify_message}.",
+                "A wrong clock on this machine, or a network that looks into traffic, does this too.",
+                "Next: if your institution has a certificate authority of its own, name its file in SSL_CERT_FILE.",
+            )
+        if isinstance(error, ssl.SSLError):
+            return Interrupted(UnavailableError(f"No secure connection with {host}: {error.reason or error}.", again))
+        if isinstance(error, ConnectionRefusedError):
+            return Interrupted(UnavailableError(f"{host} refused the connection.", again))
+        if isinstance(error, TimeoutError):
+            return Interrupted(
+                UnavailableError(f"{host} did not answer within {self._limits.stall_s:.0f} s for {name}.", again)
+            )
+        if isinstance(error, OSError) and "Tunnel connection failed" in str(error):
+            return UnavailableError(f"The proxy would not connect to {host}: {error}.", "Next: look at https_proxy.")
+        said = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+        return Interrupted(UnavailableError(f"{host} broke the connection off ({said}) for {name}.", again))
+
+    def _refused(self, status: int, address: _Address) -> UnavailableError:
+        host, name = address.host, self.name or _file_name(email.message.Message(), self._origin, self._origin)
+        if status in (404, 410):
+            return UnavailableError(
+                f"{host} has no such file: {name} ({status}).", "Next: open the address in a browser, and copy it anew."
+            )
+        if status == 401:
+            return UnavailableError(
+                f"{host} asks for a user name and a password for {name} (401).",
+                "Put them into the file .netrc in your home folder: machine HOST login NAME password SECRET.",
+                "Next: run the same line again.",
+            )
+        if status == 403:
+            return UnavailableError(
+                f"{host} does not let you have {name} (403).",
+                "The link may have expired, or ask you to sign in.",
+                "Next: open the address in a browser; if it downloads there, upload the file instead.",
+            )
+        if status == 407:
+            return UnavailableError(f"The proxy asks for a user name and a password before {host} (407).")
+        if status in _BUSY:
+            return UnavailableError(
+                f"{host} is too busy to give {name} ({status} {http.client.responses.get(status, '')}).".replace(
+                    " )", ")"
+                ),
+                "Next: run the same line again later; what has come is kept.",
+            )
+        said = http.client.responses.get(status, "an unknown answer")
+        return UnavailableError(
+            f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later."
+        )
+
+
+def _unresolved(host: str, why: str) -> UnavailableError:
+    return UnavailableError(
+        f"Could not resolve host, or reach it: {host} ({why}).",
+        "Next: switch the internet on, or look at the spelling, then run the same line again.",
+    )
+
+
+def _basic(header: str, user: str, password: str) -> dict[str, str]:
+    return {header: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")}
+
+
+def _from_netrc(host: str, origin: str) -> tuple[str, str]:
+    try:
+        known = netrc.netrc()
+    except (OSError, netrc.NetrcParseError):
+        return "", ""
+    # The entry called "default" is for the host the user named, not for wherever it redirects to.
+    found = known.hosts.get(host) or (known.hosts.get("default") if host == origin else None)
+    return (found[0] or "", found[2] or "") if found else ("", "")
+
+
+def _proxy(address: _Address) -> _Address | None:
+    with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
+        if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
+            return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    with contextlib.suppress(UnavailableError):
+        found = _address(proxy if "://" in proxy else f"http://{proxy}")
+        if urllib.parse.urlsplit(proxy).port is None and "://" in proxy and found.scheme == "http":
+            return found
+        return found
+    return None
+
+
+def _encoding(response: http.client.HTTPResponse) -> str:
+    encoding = (response.getheader("Content-Encoding") or "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+def _content_range(headers: email.message.Message) -> tuple[int | None, int | None, int | None]:
+    """Return start, end (the last byte, counted in) and total of a Content-Range; None for what it does not say."""
+    match = re.fullmatch(r"\s*bytes\s+(?:(\d+)\s*-\s*(\d+)|\*)\s*/\s*(\d+|\*)\s*", headers.get("Content-Range", ""))
+    if match is None:
+        return None, None, None
+    start, end, total = match.groups()
+    return (
+        None if start is None else int(start),
+        None if end is None else int(end),
+        None if total == "*" else int(total),
+    )
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Return the seconds that a Retry-After asks for: a number, or a date."""
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return None
+
+
+def _file_name(headers: email.message.Message, origin: _Address, final: _Address) -> str:
+    """Return the file's name: what the server calls it, else the end of the address; safe to print and to write."""
+    for name in (_disposition(headers.get("Content-Disposition", "")), *map(_last_part, (origin, final))):
+        name = re.split(r"[/\\]", name)[-1]
+        name = "".join(c for c in name if c.isprintable()).strip(" .")
+        if name:
+            return name[-200:]
+    return origin.host
+
+
+def _last_part(address: _Address) -> str:
+    return urllib.parse.unquote(address.target.partition("?")[0].rstrip("/").rpartition("/")[2])
+
+
+def _disposition(text: str) -> str:
+    extended = re.search(r"(?i)filename\*\s*=\s*([\w-]*)'[^']*'([^;\s]+)", text)
+    if extended:
+        with contextlib.suppress(LookupError):
+            return urllib.parse.unquote(extended.group(2), extended.group(1) or "utf-8", "replace")
+    plain = re.search(r'(?i)filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', text)
+    if not plain:
+        return ""
+    name = re.sub(r"\\(.)", r"\1", plain.group(1)) if plain.group(1) is not None else plain.group(2)
+    with contextlib.suppress(UnicodeError):
+        return name.encode("latin-1").decode("utf-8")  # raw UTF-8 in a header arrives as latin-1
+    return name

@@ -1,0 +1,92 @@
+"""How many connections are worth having: a few at first, more while more bring more, fewer when the server says so."""
+
+from __future__ import annotations
+
+FIRST = 4
+# A doubling is judged after so long: several round trips.
+JUDGE_S = 0.25
+# What did not help is tried again after so long, then after twice as long: the link may have become free.
+AGAIN_S = 2.0
+LONGEST_AGAIN_S = 30.0
+
+
+class Pace:
+    """The number of connections to have now, `target`.
+
+    It doubles while the throughput grows by a tenth at least; after two doublings that brought nothing it returns to
+    the fewest that gave the best rate. Two, because a server that lets the first second's bytes of each request
+    through at once (nginx's ``limit_rate``) makes one step look worse than it is. `back_off` lowers the ceiling for
+    good: a server that said "too many" meant it.
+
+    Parameters
+    ----------
+    ceiling : int
+        The most there may be.
+    fixed : bool
+        Begin with all of them, and only ever back off.
+
+    Examples
+    --------
+    >>> pace = Pace(16)
+    >>> for tick in range(5):  # every connection brings 1 MB/s more
+    ...     _ = pace.tick(tick * 0.25, sum([0, 1, 2, 4, 4][: tick + 1]), pace.target)
+    >>> pace.target
+    16
+    """
+
+    def __init__(self, ceiling: int, *, fixed: bool = False) -> None:
+        self.ceiling = max(1, ceiling)
+        self.target = self.ceiling if fixed else min(FIRST, self.ceiling)
+        self.rate_each = 0.0
+        self._fixed = fixed
+        self._since: tuple[float, int] | None = None
+        self._best = (0.0, self.target)
+        self._strikes = 0
+        self._again_s = AGAIN_S
+        self._hold_until: float | None = None
+
+    def back_off(self, n_active: int) -> None:
+        """Halve the connections, and never have more again."""
+        self.ceiling = max(1, min(self.target, n_active) // 2)
+        self.target = self.ceiling
+
+    def tick(self, now: float, n_received: int, n_active: int) -> bool:
+        """Judge the last step; return whether `target` has grown.
+
+        Parameters
+        ----------
+        now : float
+            The time in seconds.
+        n_received : int
+            All bytes that have come so far.
+        n_active : int
+            How many connections are at work.
+        """
+        if self._since is None:
+            self._since = (now, n_received)
+            return False
+        since, before = self._since
+        if now - since < JUDGE_S or n_received == before:
+            return False
+        rate = (n_received - before) / (now - since)
+        self._since = (now, n_received)
+        self.rate_each = rate / max(1, n_active)
+        old = self.target
+        if self._fixed or old >= self.ceiling:
+            return False
+        if self._hold_until is not None:
+            if now < self._hold_until:
+                return False
+            self._hold_until = None
+            self._best, self._strikes = (rate, old), 1
+        elif rate > self._best[0] * 1.1:
+            self._best, self._strikes = (rate, old), 0
+        else:
+            self._strikes += 1
+        if self._strikes >= 2:
+            self.target = min(self._best[1], self.ceiling)
+            self._hold_until = now + self._again_s
+            self._again_s = min(2 * self._again_s, LONGEST_AGAIN_S)
+        else:
+            self.target = min(2 * old, self.ceiling)
+        return self.target > old

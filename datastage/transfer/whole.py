@@ -1,0 +1,285 @@
+"""Fetch one file whole, or raise; resume what an earlier run left.
+
+Here: the partial file and its map, what makes them valid, starting anew where bytes changed, the check of the digests.
+Not here: how blocks are read in parallel (`crew`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datastage import runtime
+from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import Reader
+from datastage.transfer.blocks import Block, BlockMap, plan, sound_runs
+from datastage.transfer.crew import Crew, Piece, pieces_of
+from datastage.transfer.faults import Interrupted, Limits
+from datastage.transfer.local import copy_file
+
+_RESTARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What a transfer brought.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Size of the file.
+    digests : mapping of str to str
+        Algorithm to hexadecimal digest of the whole.
+    seconds : float
+        Wall time.
+    n_received : int
+        Bytes that came over the link: fewer than `n_bytes` after a resume, more after faults.
+    """
+
+    n_bytes: int
+    digests: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    n_received: int = 0
+
+
+def fetch(
+    reader: Reader,
+    to: Path,
+    *,
+    expect: Mapping[str, str] | None = None,
+    reporter: Reporter = SILENT,
+    connections: int | None = None,
+    slow_below_bytes_s: float | None = None,
+    limits: Limits | None = None,
+) -> Transferred:
+    """Bring all bytes of `reader` to the file `to`: whole and checked, or not at all.
+
+    Parameters
+    ----------
+    reader : Reader
+        Where the bytes come from. It is not closed.
+    to : Path
+        The file to make; its folder exists. ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far.
+    expect : mapping of str to str, optional
+        Digests that the bytes must have: ``{"md5": "c58f..."}``. Without any, the sha256 of what comes over a link is
+        computed.
+    reporter : Reporter
+        Told of the bytes as they come; the phase is the caller's.
+    connections : int, optional
+        Exactly so many, instead of as many as help.
+    slow_below_bytes_s : float, optional
+        Raise `TooSlow` when fewer bytes a second come, because another place is left to try.
+    limits : Limits, optional
+        Where waits end.
+
+    Returns
+    -------
+    Transferred
+
+    Raises
+    ------
+    TooSlow
+        If it is slower than `slow_below_bytes_s`. What came is kept for a return to this place.
+    ChecksumError, IntegrityError
+        If the bytes are not those expected, fewer than said, or change while they are read; nothing is kept.
+    UnavailableError
+        If the place stops answering; what came is kept for the next call.
+    StorageError
+        If the disk will not take them (`NoSpaceError` before the first byte, where the size is known), or the mount
+        they are read from fails for good.
+    """
+    limits = limits or Limits()
+    expect = {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
+    if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
+        began = time.monotonic()
+        n_bytes, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
+        _check(reader.name, digests, expect, to)
+        return Transferred(n_bytes, digests, time.monotonic() - began, n_bytes)
+    attempt = Attempt(reader, to, expect, reporter, limits)
+    for restart in range(_RESTARTS + 1):
+        try:
+            return attempt.run(connections, slow_below_bytes_s)
+        except Interrupted as fault:
+            attempt.discard()
+            if restart == _RESTARTS:
+                raise fault.error from fault
+            attempt.begin_anew(fault)
+        except ChecksumError:
+            attempt.discard()
+            if not attempt.was_resumed or restart == _RESTARTS:
+                raise
+        except IntegrityError:
+            attempt.discard()
+            raise
+    raise AssertionError("unreachable")
+
+
+class Attempt:
+    """A partial file, and the crew that fills it."""
+
+    def __init__(self, reader: Reader, to: Path, expect: Mapping[str, str], reporter: Reporter, limits: Limits) -> None:
+        self.reader = reader
+        self.to = to
+        self.expect = expect
+        self.limits = limits
+        self.reporter = reporter
+        self.was_resumed = False
+        self.part = to.with_name(to.name + ".part")
+        self.map = self._new_map()
+
+    def _new_map(self) -> BlockMap:
+        header = {"identity": self.reader.identity, "size": self.reader.size, "expect": dict(self.expect)}
+        return BlockMap(self.part.with_name(self.part.name + ".map"), header)
+
+    def run(self, connections: int | None, slow_below_bytes_s: float | None) -> Transferred:
+        """Fetch what is lacking, check it, and put the file in its place."""
+        began = time.monotonic()
+        crew = self.crew(connections, slow_below_bytes_s)
+        finished = False
+        try:
+            crew.run()
+            finished = True
+        finally:
+            crew.close()
+            self.map.close(remove=finished)
+            if not finished and not self._may_resume():
+                self.discard()
+        return self.finish(crew, began)
+
+    def crew(self, connections: int | None, slow_below_bytes_s: float | None, *, whole: bool = True) -> Crew:
+        """Lay out the partial file, and return the crew for what it lacks."""
+        try:
+            blocks = self._lay_out()
+            return Crew(
+                self.reader,
+                self.part,
+                blocks,
+                limits=self.limits,
+                reporter=self.reporter,
+                algorithms=(list(self.expect) or ["sha256"]) if whole else [],
+                note_map=self.map,
+                connections=connections,
+                slow_below_bytes_s=slow_below_bytes_s,
+                whole=whole,
+            )
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError.of(error, "writing the files") from error
+
+    def finish(self, crew: Crew, began: float) -> Transferred:
+        """Check the digests, and put the file in its place."""
+        digests = crew.result()
+        n_bytes = self.part.stat().st_size
+        _check(self.reader.name, digests, self.expect, self.part)
+        try:
+            os.replace(self.part, self.to)
+        except OSError as error:
+            raise StorageError.of(error, "writing the files") from error
+        return Transferred(n_bytes, digests, time.monotonic() - began, crew.n_received)
+
+    def _may_resume(self) -> bool:
+        return self.reader.ranges and self.reader.size is not None and bool(self.reader.identity or self.expect)
+
+    def _lay_out(self) -> list[Block]:
+        size = self.reader.size
+        header, runs = self.map.read()
+        self.was_resumed = False
+        if runs and self._may_resume() and header.get("size") == size and self.part.is_file():
+            same = bool(self.reader.identity) and header.get("identity") == self.reader.identity
+            # The digest proves bytes of another mirror, or of a place that does not tell its state.
+            if same or (self.expect and header.get("expect") == dict(self.expect)):
+                runs = sound_runs(self.part, runs)
+                self.was_resumed = bool(runs)
+        if not self.was_resumed:
+            runs = []
+        with open(self.part, "r+b" if self.was_resumed else "wb") as file:
+            if size is not None:
+                self._check_room(size - sum(length for _, length, _ in runs))
+                file.truncate(size)
+        if not self.reader.ranges or size is None:
+            return [Block(0, size)] if size != 0 else []
+        if self._may_resume():
+            self.map.begin(runs)
+        return plan(size, runs)
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.part.parent).free
+        if needed > free:
+            raise NoSpaceError(
+                f"{self.reader.name} needs {human_bytes(needed)}, and {self.to.parent} has {human_bytes(free)} free.",
+                "Next: free some room, or choose another disk with root=.",
+                filename=self.to.parent,
+            )
+
+    def begin_anew(self, fault: Interrupted) -> None:
+        """Get ready to fetch a file that changed, or of which only the whole can be had."""
+        renew = getattr(self.reader, "renew", None)
+        if fault.kind == "no ranges":
+            self.reader = InOneStream(self.reader)
+        elif renew is not None:
+            renew()
+        else:
+            raise fault.error from fault
+        self.map = self._new_map()
+
+    def discard(self) -> None:
+        """Remove what came so far."""
+        self.map.close(remove=True)
+        self.part.unlink(missing_ok=True)
+
+
+class InOneStream:
+    """A reader whose ranges turned out not to be what was asked for: only the whole can be had."""
+
+    ranges = False
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.name, self.size, self.identity = reader.name, reader.size, reader.identity
+        self.local_path = reader.local_path
+
+    def renew(self) -> None:
+        """Look at the place again."""
+        renew = getattr(self._reader, "renew", None)
+        if renew is not None:
+            renew()
+        self.size, self.identity = self._reader.size, self._reader.identity
+
+    def interrupt(self) -> None:
+        """Break off all reads under way."""
+        interrupt = getattr(self._reader, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
+
+    def pieces(self, offset: int, n: int | None) -> Iterator[Piece]:
+        """Give the whole, in pieces as they come."""
+        return pieces_of(self._reader)(0, None)
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Refuse: there are no ranges."""
+        raise ValueError("only the whole can be had")
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give all bytes."""
+        return self._reader.stream(offset)
+
+    def close(self) -> None:
+        """Close the reader."""
+        self._reader.close()
+
+
+def _check(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path) -> None:
+    for algorithm, wanted in expect.items():
+        if digests[algorithm] != wanted:
+            path.unlink(missing_ok=True)
+            raise ChecksumError(
+                f"{name} is not the expected file: its {algorithm} is {digests[algorithm]}, not {wanted}.",
+                "The file at its place was replaced or damaged, or the expected digest is another file's.",
+                "Next: compare the digest with the one that was published.",
+            )
