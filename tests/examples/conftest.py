@@ -1,39 +1,33 @@
-"""Run a notebook from top to bottom, as a person would, and return the lines that it printed."""
+"""What the examples' tests share: running a notebook from top to bottom, as a person would."""
 
-import os
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNER = Path(__file__).with_name("notebook.py")
 
 
 @pytest.fixture
-def run_notebook(monkeypatch):
-    """A function of a notebook's path that runs it in its own folder and returns the printed lines."""
-    nbclient = pytest.importorskip("nbclient")
-    import nbformat
-
-    # The kernel must find this package, and must not fight over the cores with the tests beside it.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+def notebook_env(tmp_path, monkeypatch):
+    """Let kernels find this package, and give them a profile of their own; its startup folder."""
+    pytest.importorskip("nbclient")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    return tmp_path / "ipython" / "profile_default" / "startup"
+
+
+@pytest.fixture
+def run_notebook(notebook_env):
+    """A function of a notebook's path that runs it in its own folder and returns what it printed, showed and raised."""
 
     def run(path):
-        notebook = nbformat.read(path, as_version=4)
-        nbclient.NotebookClient(
-            notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(Path(path).parent)}}
-        ).execute()
-        return printed_by(notebook)
+        done = subprocess.run([sys.executable, RUNNER, path], capture_output=True, text=True, timeout=170)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
 
     return run
-
-
-def printed_by(notebook):
-    """Return every line that the cells printed, in order; anything on standard error is marked."""
-    lines = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if output.output_type == "stream":
-                mark = "" if output.name == "stdout" else "stderr: "
-                lines += [f"{mark}{line}" for line in output.text.splitlines()]
-    return lines

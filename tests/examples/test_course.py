@@ -73,7 +73,7 @@ def test_make_data_works_with_the_pyz_and_python_alone(course):
 def test_the_notebook_finds_what_make_prepared(course, command, run_notebook):
     make(course, DATASTAGE=command)
 
-    printed = run_notebook(course / "first_steps.ipynb")
+    printed = run_notebook(course / "first_steps.ipynb")["printed"]
 
     assert printed[0].startswith(f"Ready: {course / 'data' / 'shapes'}, 240 images in 3 folders.")
     assert printed[-1].startswith("test accuracy: ")
@@ -81,7 +81,7 @@ def test_the_notebook_finds_what_make_prepared(course, command, run_notebook):
 
 
 def test_the_notebook_prepares_the_data_itself_where_nothing_was(course, run_notebook):
-    printed = run_notebook(course / "first_steps.ipynb")
+    printed = run_notebook(course / "first_steps.ipynb")["printed"]
 
     assert printed[0].startswith("Found     shapes.zip")
     assert any("hidden files that a Mac adds" in line for line in printed)
