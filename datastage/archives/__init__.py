@@ -4,10 +4,10 @@ Here: sniffing, listing, and unpacking every format through one gate (`safety`).
 folder ends up.
 """
 
+from datastage.archives.engine import unpack
 from datastage.archives.listing import iter_members, list_members
 from datastage.archives.member import Member, Unpacked, UnpackedFile
 from datastage.archives.sniff import not_data, sniff, sniff_head
-from datastage.archives.unpack import unpack
 
 __all__ = [
     "Member",

@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from datastage.archives import streams, tar, zip_data
 from datastage.archives import zip as zip_
+from datastage.archives.engine import _no_archive, single_name
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Kind, Member
 from datastage.archives.sniff import sniff
-from datastage.archives.unpack import _no_archive, single_name
 from datastage.reader import Reader
 
 

@@ -88,13 +88,12 @@ class Tree:
     """
 
     def __init__(self, free_bytes: int | None = None) -> None:
-        self.folders: set[str] = {""}
-        self.files: set[str] = set()
+        self.kinds: dict[str, str] = {"": "folder"}
         self.links: dict[str, str] = {}
         self.hard_links: dict[str, str] = {}
         self.n_bytes = 0
         self._free = free_bytes if free_bytes is not None else 1 << 63
-        self._count = 0
+        self._parent = ""  # the folder of the last file: most files lie beside the one before
 
     def admit(self, name: str, kind: str = "file", size: int = 0, target: str = "") -> str:
         """Judge one member and keep its place: the function that every member of every format passes.
@@ -120,25 +119,33 @@ class Tree:
         Fault
             If it breaks a rule.
         """
-        self._count += 1
-        if self._count > MAX_MEMBERS:
-            raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members")
+        kinds = self.kinds
         parent, _, leaf = name.rpartition("/")
-        if kind == "file" and parent in self.folders and _plain(leaf) and (parent or leaf == name):
+        if (
+            kind == "file"
+            and (parent == self._parent or kinds.get(parent) == "folder")
+            and _plain(leaf)
+            and (parent or leaf == name)
+        ):
             path = name  # the parent is known and clean, so the name is
+            self._parent = parent
         else:
             path = self._place(name, kind)
             if not path or kind == "folder":
                 return path
-        if path in self.files or path in self.links or path in self.folders:
+        if path in kinds:
             self._refuse_same(path, kind, name)
+        kinds[path] = kind
+        if len(kinds) > MAX_MEMBERS:
+            raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members")
         if kind == "link":
             self.links[path] = self._target(path, target, name)
-        else:
-            self.take_room(size, name)
-            if kind == "hardlink":
-                self._admit_hard_link(path, target, name)
-            self.files.add(path)
+            return path
+        self.n_bytes += size
+        if size < 0 or self.n_bytes > self._free:
+            self.take_room(0 if size >= 0 else size, name)
+        if kind == "hardlink":
+            self._admit_hard_link(path, target, name)
         return path
 
     def take_room(self, n_bytes: int, name: str = "") -> None:
@@ -159,7 +166,7 @@ class Tree:
                 target = self.hard_links[target]
             if target in self.links:
                 raise Fault("L-LINK", "is a hard link to a link", path)
-            if target not in self.files or target in self.hard_links:
+            if self.kinds.get(target) != "file":
                 raise Fault("L-MISSING", f'is a hard link to "{target}", which is no file of the archive', path)
             found.append((path, target))
         return found
@@ -173,23 +180,21 @@ class Tree:
                 return path
             raise Fault("N-EMPTY", "has no name, or is the folder itself", name)
         parent = path if kind == "folder" else path.rpartition("/")[0]
-        if parent not in self.folders:
+        if self.kinds.get(parent) != "folder":
             self._add_folder(parent, name)
         return path
 
     def _add_folder(self, folder: str, name: str) -> None:
-        missing = []
-        while folder not in self.folders:
-            if folder in self.links:
+        while (there := self.kinds.get(folder)) != "folder":
+            if there == "link":
                 raise Fault("L-THROUGH", f'lies below or on "{folder}", which is a link', name)
-            if folder in self.files:
+            if there is not None:
                 raise Fault("D-KIND", f'needs "{folder}" to be a folder, and it is a file', name)
-            missing.append(folder)
+            self.kinds[folder] = "folder"
             folder = folder.rpartition("/")[0]
-        self.folders.update(missing)
 
     def _refuse_same(self, path: str, kind: str, name: str) -> None:
-        there = "file" if path in self.files else "link" if path in self.links else "folder"
+        there = self.kinds[path]
         if there == kind:
             raise Fault("D-SAME", f"is there twice: two members on one path, both a {kind}", name)
         raise Fault("D-KIND", f"is there twice, as a {there} and as a {kind}", name)

@@ -31,7 +31,7 @@ from datastage.archives.write import Folder, write_all
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
-    from datastage.archives.unpack import Job
+    from datastage.archives.engine import Job
 
 PIECE_BYTES = 1 << 20
 _KEYS = ("Path", "Size", "Attributes", "CRC", "Encrypted")
@@ -255,7 +255,7 @@ def unpack_by_tool(form: str, job: Job) -> None:
                     links.append((job.tree.admit(place, "link", 0, target), target))
                 else:
                     _write(job, folder, place, each.mode, each.mtime_ns, pieces)
-            from datastage.archives.unpack import _make_links
+            from datastage.archives.engine import _make_links
 
             _make_links(job, folder, links)
 

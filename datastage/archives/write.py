@@ -26,6 +26,7 @@ _CREATE = (
 _ENTER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # Enough for the class folders of most datasets; far below the usual limit of 1,024 descriptors, with several writers.
 MAX_OPEN = 48
+_os_open, _os_write, _os_utime, _os_close = os.open, os.write, os.utime, os.close
 _SETS_TIME_BY_FD = os.utime in os.supports_fd
 
 
@@ -41,6 +42,8 @@ class Folder:
     def __init__(self, root: str) -> None:
         self.root = root
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._last: str | None = None  # the folder written to last, and its descriptor
+        self._last_fd = -1
         self._top = os.open(root, _ENTER) if BY_DESCRIPTOR else -1
 
     def close(self) -> None:
@@ -69,12 +72,8 @@ class Folder:
                 self.make_folder(parent)
                 return os.open(self._join(path), _CREATE, bits)
             return os.open(leaf, _CREATE, bits, dir_fd=self._enter(parent))
-        except FileExistsError:
-            raise Fault(
-                "D-SAME", "is there twice, or differs from another name only in ways this disk ignores", path
-            ) from None
         except OSError as error:
-            raise self._name_fault(error, path) from None
+            raise self._create_fault(error, path) from None
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it; it may be there."""
@@ -89,14 +88,29 @@ class Folder:
         self, path: str, data: bytes | memoryview, mode: int | None = None, mtime_ns: int | None = None
     ) -> None:
         """Write one small file whole."""
-        fd = self.create(path, mode)
+        if BY_DESCRIPTOR:
+            # As `create`, without the calls in between.
+            parent, _, leaf = path.rpartition("/")
+            if parent != self._last:
+                self._last_fd = self._enter(parent)
+                self._last = parent
+            try:
+                fd = _os_open(leaf, _CREATE, 0o666 if mode is None else mode & 0o777 | 0o600, dir_fd=self._last_fd)
+            except OSError as error:
+                raise self._create_fault(error, path) from None
+        else:
+            fd = self.create(path, mode)
         try:
-            if data:
+            if data and _os_write(fd, data) != len(data):
+                os.lseek(fd, 0, os.SEEK_SET)
                 write_all(fd, data)
             if mtime_ns is not None:
-                self.set_time(fd, path, mtime_ns)
+                try:
+                    _os_utime(fd if _SETS_TIME_BY_FD else self._join(path), ns=(mtime_ns, mtime_ns))
+                except (OSError, OverflowError):
+                    pass
         finally:
-            os.close(fd)
+            _os_close(fd)
 
     def set_time(self, fd: int, path: str, mtime_ns: int) -> None:
         """Set a new file's time; a time that the disk cannot hold is let go."""
@@ -165,6 +179,7 @@ class Folder:
         """Return the descriptor of a folder, making it and those above; the caller may use it until the next call."""
         if not path:
             return self._top
+        self._last = None
         fd = self._open.get(path)
         if fd is not None:
             self._open.move_to_end(path)
@@ -186,6 +201,11 @@ class Folder:
             os.close(self._open.popitem(last=False)[1])
         self._open[path] = fd
         return fd
+
+    def _create_fault(self, error: OSError, path: str) -> Exception:
+        if isinstance(error, FileExistsError):
+            return Fault("D-SAME", "is there twice, or differs from another name only in what this disk ignores", path)
+        return self._name_fault(error, path)
 
     def _name_fault(self, error: OSError, path: str) -> Exception:
         if error.errno in (errno.ENOTDIR, errno.ELOOP):

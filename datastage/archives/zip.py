@@ -10,6 +10,7 @@ of `zip_data`.
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from datastage.reader import Reader
 
 _END = struct.Struct("<4sHHHHLLH")  # APPNOTE 4.3.16
 _END64 = struct.Struct("<4sQHHLLQQQQ")  # 4.3.14
+_LENGTHS = struct.Struct("<4s24xHHH")  # of an entry: its mark, and the lengths of name, extra field and comment
+_SIZES = struct.Struct("<20xL4xH")  # of an entry: the packed size, and the length of the name
 _LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
 _END_BYTES, _END64_BYTES, _LOCATOR_BYTES = 22, 56, 20
 # The longest comment, and as much again for what a careless server or tape may have put behind.
@@ -47,28 +50,31 @@ class Directory:
         What to add to the offsets of members: the length of what stands before the archive.
     wraps : bool
         Whether offsets may have begun anew past 4 GB.
+    ats : array of int
+        Where each entry begins in `data`.
     """
 
     data: bytes
     start: int
     shift: int
     wraps: bool
+    ats: Any
 
-    def places(self) -> Iterator[int]:
-        """Give where each entry begins in `data`; a fault if they do not fill it."""
-        at, data, end = 0, self.data, len(self.data)
-        while at < end:
-            if data[at : at + 4] != b"PK\1\2" or at + ENTRY_BYTES > end:
-                raise Fault("Z-END", "has a directory that is not one")
-            yield at
-            at += (
-                ENTRY_BYTES
-                + (data[at + 28] | data[at + 29] << 8)
-                + (data[at + 30] | data[at + 31] << 8)
-                + (data[at + 32] | data[at + 33] << 8)
-            )
-        if at != end:
-            raise Fault("Z-END", "has a directory that runs over its end")
+
+def _places(data: bytes) -> Any:
+    """Return where each entry of a directory begins; a fault if they do not fill it."""
+    ats = array("Q")
+    append, lengths = ats.append, _LENGTHS.unpack_from
+    at, end = 0, len(data)
+    while at + ENTRY_BYTES <= end:
+        mark, n_name, n_extra, n_comment = lengths(data, at)
+        if mark != b"PK\1\2":
+            break
+        append(at)
+        at += ENTRY_BYTES + n_name + n_extra + n_comment
+    if at != end:
+        raise Fault("Z-END", "has a directory that is not whole")
+    return ats
 
 
 def find_directory(reader: Reader) -> Directory:
@@ -145,15 +151,15 @@ def _reading(reader: Reader, end_at: int, record: bytes, size: int) -> tuple[Dir
     if cd_size and reader.read_at(start, 4) != b"PK\1\2":
         raise Fault("Z-END", "has no directory where its end record says")
     data = reader.read_at(start, cd_size)
-    directory = Directory(data, start, shift, wraps)
-    n = sum(1 for _ in directory.places())
+    directory = Directory(data, start, shift, wraps, _places(data))
+    n = len(directory.ats)
     if n != count and (is_64 or n % 65_536 != count):
         raise Fault("Z-END", f"has {n:,} members, and its end record says {count:,}")
     return directory, n
 
 
 def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
-    for at in directory.places():
+    for at in directory.ats:
         entry = Entry(directory.data, at)
         start = entry.offset + directory.shift + LOCAL_BYTES + len(entry.raw_name)
         yield start, start + entry.csize
@@ -202,7 +208,7 @@ class Names:
         unmarked = []
         n_bytes = 0
         data = self._directory.data
-        for at in self._directory.places():
+        for at in self._directory.ats:
             n_name = data[at + 28] | data[at + 29] << 8
             raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
             if not raw.isascii() and not data[at + 9] & 8:
@@ -259,13 +265,15 @@ class Plan:
     matched: bool
 
 
-def plan(reader: Reader, tree: Tree, pick: Any, keep_junk: bool, password: bytes | None) -> Plan:
+def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk: bool, password: bytes | None) -> Plan:
     """Judge every member and say what will be written; nothing is written before this has returned.
 
     Parameters
     ----------
     reader : Reader
         The archive, with ranges.
+    directory : Directory
+        Its directory.
     tree : Tree
         The gate.
     pick : callable or None
@@ -275,7 +283,6 @@ def plan(reader: Reader, tree: Tree, pick: Any, keep_junk: bool, password: bytes
     password : bytes or None
         For locked members.
     """
-    directory = find_directory(reader)
     data, shift = directory.data, directory.shift
     namer = Names(directory)
     decode = namer.of
@@ -288,11 +295,36 @@ def plan(reader: Reader, tree: Tree, pick: Any, keep_junk: bool, password: bytes
     left_out: dict[str, int] = {}
     link_ats: dict[int, str] = {}
     tool_ats: dict[int, str] = {}
-    has_locked = matched = False
-    admit = tree.admit
+    has_locked = False
+    matched = pick is None
+    admit, add_file, make = tree.admit, files.append, UnpackedFile._make
     base = 0
     last = -1
-    for at in directory.places():
+    quick = zip_data.QUICK.unpack_from
+    keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
+    for at in directory.ats:
+        # The common case at a glance: a plain file with a plain name. All else takes the long way below.
+        system, flags, method, _, crc, csize, usize, n_name, n_extra, attributes, offset = quick(data, at)
+        if (
+            (method == 8 or method == 0)
+            and not flags & 0x41
+            and (attributes & 0xF0000000 == 0x80000000 or not attributes & 0xF0000010)
+            and not (n_extra and _may_rename(data[at + ENTRY_BYTES + n_name : at + ENTRY_BYTES + n_name + n_extra]))
+            and csize < 0xFFFFFFFF
+            and usize < 0xFFFFFFFF
+            and offset < 0xFFFFFFFF
+            and pick is None
+            and not directory.wraps
+        ):
+            raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
+            offset += shift
+            if _is_plain(raw) and not raw.endswith(_JUNK) and offset + LOCAL_BYTES + n_name + csize <= end:
+                path = admit(raw.decode("ascii"), "file", usize)
+                keep(at)
+                add_offset(offset)
+                add_path(path)
+                add_file(make((path, usize, crc, "file", "")))
+                continue
         entry = Entry(data, at)
         name = decode(entry.raw_name, entry.extra, entry.flags, entry.system)
         offset = entry.offset + base + shift
@@ -380,14 +412,27 @@ def plan(reader: Reader, tree: Tree, pick: Any, keep_junk: bool, password: bytes
     )
 
 
+# Letters, digits and the like, no part that begins with a dot or with what junk begins with. Possessive: an odd name
+# must not make the search go back and forth.
+_is_plain = re.compile(
+    rb"(?:(?!__MACOSX)[A-Za-z0-9 _()+,=@#~-][A-Za-z0-9 ._()+,=@#~-]*+/)*+"
+    rb"(?!__MACOSX)[A-Za-z0-9 _()+,=@#~-][A-Za-z0-9 ._()+,=@#~-]*+"
+).fullmatch
+_JUNK = (b"Thumbs.db", b"desktop.ini")
+
+
+def _may_rename(extra: bytes) -> bool:
+    return b"up" in extra
+
+
 def _loose(name: str) -> str:
     return "/".join(part for part in name.split("/") if part and part != ".")
 
 
 def _refuse_overlaps(data: bytes, ats: Any, offsets: Any, limits: Any) -> None:
+    sizes = _SIZES.unpack_from
     for at, offset, limit in zip(ats, offsets, limits):
-        entry_size = int.from_bytes(data[at + 20 : at + 24], "little")
-        n_name = data[at + 28] | data[at + 29] << 8
+        entry_size, n_name = sizes(data, at)
         if entry_size == 0xFFFFFFFF:
             entry_size = Entry(data, at).csize
         if offset + LOCAL_BYTES + n_name + entry_size > limit:
@@ -412,7 +457,7 @@ def listing(reader: Reader) -> Iterator[tuple[Member, Entry, int, int]]:
     """Give every member with its entry, offset and limit, in the directory's order; only the structure is judged."""
     directory = find_directory(reader)
     decode = Names(directory)
-    places = list(directory.places())
+    places = directory.ats
     offsets = []
     base, last = 0, -1
     for at in places:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datastage.archives import inflate, names, streams, tar, write, zip_data
+from datastage.archives import inflate, names, streams, tar, workers, write, zip_data
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Unpacked, UnpackedFile
@@ -24,8 +24,15 @@ from datastage.errors import DatastageError, NotDataError, SpecError, StorageErr
 from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader
 
-# What a disk keeps for itself; asked for and never trusted.
+# Archives in archives in archives.
 MAX_NESTING = 8
+# Below this mean size creating files costs more than inflating, and interpreters help where threads do not.
+SMALL_BYTES = 32 << 10
+# What a helper must save before it pays for its start.
+HELPERS_FROM_FILES = 6_000
+THREADS_FROM_BYTES = 16 << 20
+BATCH_BYTES = 1 << 20
+BATCH_FILES = 256
 
 
 @dataclass(slots=True)
@@ -38,7 +45,7 @@ class Job:
     keep_junk: bool
     password: bytes | None
     reporter: Reporter
-    workers: int
+    n_workers: int
     tree: Tree
     files: list[UnpackedFile] = field(default_factory=list)
     folders: list[tuple[str, int | None]] = field(default_factory=list)
@@ -108,6 +115,7 @@ def unpack(
         form = sniff(reader)
         if form is None:
             raise _no_archive(reader)
+        n_workers = workers if workers is not None else usable_cores()
         job = Job(
             reader=reader,
             root=root,
@@ -115,7 +123,7 @@ def unpack(
             keep_junk=keep_junk,
             password=password.encode("utf-8") if password is not None else None,
             reporter=reporter,
-            workers=workers if workers is not None else usable_cores(),
+            n_workers=n_workers,
             tree=Tree(_free(root) if free_bytes is None else free_bytes),
         )
         _run(form, job)
@@ -203,20 +211,23 @@ def _run(form: str, job: Job) -> None:
 
 def _unpack_zip(job: Job) -> None:
     reader = job.reader
-    plan = zip_.plan(reader, job.tree, job.pick, job.keep_junk, job.password)
-    job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
-    job.files, job.folders = plan.files, plan.folders
-    job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
-    data = plan.directory.data
-    if plan.needs_tool:
-        from datastage.archives import tools
+    directory = zip_.find_directory(reader)
+    with ExitStack() as stack:
+        # Helpers start while the plan is made.
+        helpers = _start_helpers(job, directory, stack)
+        plan = zip_.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password)
+        job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
+        job.files, job.folders = plan.files, plan.folders
+        job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
+        data = directory.data
+        if plan.needs_tool:
+            from datastage.archives import tools
 
-        tools.check_zip_members(plan.needs_tool, data, job.password)
-    with Folder(job.root) as folder:
+            tools.check_zip_members(plan.needs_tool, data, job.password)
+        folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
-        for batch in _batches(plan):
-            zip_data.write_batch(reader.read_at, folder, data, batch, job.password, job.reporter.advance)
+        _write_zip(job, plan, folder, helpers, stack)
         if plan.needs_tool:
             tools.unpack_zip_members(job, folder, plan.needs_tool, data)
         links = []
@@ -226,11 +237,46 @@ def _unpack_zip(job: Job) -> None:
         _make_links(job, folder, links)
 
 
-def _batches(plan: zip_.Plan) -> Iterator[list[tuple[int, str, int, int]]]:
-    batch: list[tuple[int, str, int, int]] = []
+def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> list[workers.Helper]:
+    helpers: list[workers.Helper] = []
+    n = len(directory.ats)
+    local = job.reader.local_path
+    if job.n_workers < 2 or n < HELPERS_FROM_FILES or local is None or directory.start > n * SMALL_BYTES:
+        return helpers
+    if not workers.helpers_can_run():
+        return helpers
+    setup = (
+        os.path.abspath(local), job.root, directory.start, len(directory.data), inflate.chosen().modules, job.password,
+    )  # fmt: skip
+    for _ in range(min(job.n_workers, workers.MAX_WRITERS) - 1):
+        try:
+            helpers.append(workers.Helper(setup))
+        except OSError:  # no more processes to be had: fewer do it
+            break
+        stack.callback(helpers[-1].close)
+    return helpers
+
+
+def _write_zip(job: Job, plan: zip_.Plan, folder: Folder, helpers: list[workers.Helper], stack: ExitStack) -> None:
+    reader, directory, advance = job.reader, plan.directory, job.reporter.advance
+    batches = list(_batches(plan))
+
+    def writer(into: Folder) -> Callable[[workers.Batch], None]:
+        return lambda batch: zip_data.write_batch(reader.read_at, into, directory.data, batch, job.password, advance)
+
+    threads = []
+    if not helpers and job.tree.n_bytes > THREADS_FROM_BYTES and job.tree.n_bytes > SMALL_BYTES * len(job.files):
+        for _ in range(min(job.n_workers, workers.MAX_WRITERS, len(batches)) - 1):
+            threads.append(writer(stack.enter_context(Folder(job.root))))
+    workers.run(batches, writer(folder), advance, helpers, threads)
+
+
+def _batches(plan: zip_.Plan) -> Iterator[workers.Batch]:
+    """Cut the plan into batches: what is read in one go, or one large member."""
+    batch: workers.Batch = []
     start = 0
     for row in zip(plan.ats, plan.paths, plan.offsets, plan.limits):
-        if batch and (row[3] - start > 1 << 20 or len(batch) >= 512):
+        if batch and (row[3] - start > BATCH_BYTES or len(batch) >= BATCH_FILES):
             yield batch
             batch = []
         if not batch:
@@ -263,7 +309,7 @@ def _unpack_tar(job: Job, compression: str) -> None:
             yield piece
 
     pieces: streams.Pieces = streams.decoded(compression, counted())
-    ahead = streams.Ahead(pieces) if job.workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
+    ahead = streams.Ahead(pieces) if job.n_workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
     try:
         stream = streams.Bytes(ahead or pieces)
         links: list[tuple[str, str]] = []
@@ -390,12 +436,12 @@ def single_name(reader: Reader, compression: str) -> str:
 
 def _tops(job: Job) -> set[str]:
     tops = {file.path.partition("/")[0] for file in job.files}
-    tops.update(folder.partition("/")[0] for folder in job.tree.folders if folder)
+    tops.update(path.partition("/")[0] for path, kind in job.tree.kinds.items() if kind == "folder" and path)
     return tops
 
 
 def _may_strip(job: Job, top: str) -> bool:
-    if top not in job.tree.folders:
+    if job.tree.kinds.get(top) != "folder":
         return False  # a file
     for path, target in job.tree.links.items():
         # A link that climbs to the very top would leave the folder once the top one is gone.
@@ -492,7 +538,6 @@ def folder_of(path: str, tree: Tree) -> str:
             break
     if stem.lower().endswith(".tar"):
         stem = stem[:-4]
-    taken = tree.files | tree.folders | set(tree.links)
-    if stem and not stem.endswith("/") and stem not in taken:
+    if stem and not stem.endswith("/") and stem not in tree.kinds:
         return stem
     return path + ".unpacked"
