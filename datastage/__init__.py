@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from datastage._version import __version__
 
 if TYPE_CHECKING:
-    from datastage.api import catalog, cell, extract, feed, loaders, members, register, stage, verify
+    from datastage.api import catalog, cell, clean, extract, feed, loaders, members, register, stage, verify
     from datastage.batches import Augment, Loader, Loaders
     from datastage.datasets import Entry
     from datastage.errors import (
@@ -62,6 +62,7 @@ __all__ = [
     "__version__",
     "catalog",
     "cell",
+    "clean",
     "extract",
     "feed",
     "loaders",
@@ -74,7 +75,8 @@ __all__ = [
 # Which module each public name comes from; what is not named here is one of datastage.errors.
 _HOME = {
     **dict.fromkeys(
-        ("catalog", "cell", "extract", "feed", "loaders", "members", "register", "stage", "verify"), "datastage.api"
+        ("catalog", "cell", "clean", "extract", "feed", "loaders", "members", "register", "stage", "verify"),
+        "datastage.api",
     ),
     **dict.fromkeys(("Augment", "Loader", "Loaders"), "datastage.batches"),
     "Entry": "datastage.datasets",

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -425,44 +428,112 @@ def _open_archive(archive: PathLike) -> Iterator[FileReader]:
         yield reader
 
 
-def verify(staged: PathLike | Staged, *, progress: Progress = "auto") -> place.Verification:
+def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progress = "auto") -> place.Verification:
     """Read every file of a staged folder again and compare it with the receipt.
 
     Parameters
     ----------
     staged : Staged or path
         What `stage` gave, or the folder.
+    repair : bool
+        Bring what is damaged or missing again from where it came, and put it in its place.
     progress : bool, "auto" or Reporter
         As for `stage`.
 
     Returns
     -------
     Verification
-        Paths that are damaged, missing or extra; ``.ok`` if the content is whole.
+        Paths that are damaged, missing or extra, and those that were mended; ``.ok`` if the content is whole now.
 
     Raises
     ------
     SpecError
         If the folder was not staged by datastage.
     IntegrityError
-        If its list of files is itself damaged.
+        If its list of files is itself damaged, or the source holds other bytes now.
+    UnavailableError
+        If `repair` cannot reach the source.
     """
-    reporter = _reporter(progress, runtime.current())
-    path = staged.path if isinstance(staged, Staged) else Path(staged).expanduser()
+    here = runtime.current()
+    reporter = _reporter(progress, here)
+    path = staged.path if isinstance(staged, Staged) else Path(os.path.abspath(Path(staged).expanduser()))
     folder = next((f for f in (path, path.parent) if place.read_receipt(f) is not None), None)
-    if isinstance(staged, Staged) and staged.receipt.get("in_place"):
+    receipt = place.read_receipt(folder) if folder is not None else None
+    if (isinstance(staged, Staged) and staged.receipt.get("in_place")) or (receipt and receipt.get("in_place")):
         raise SpecError(
             f"{path} is used where it lies: it was not copied, so there is no list to check it against.",
             "Next: stage it with copy=True.",
         )
-    receipt = place.read_receipt(folder) if folder is not None else None
     if folder is None or receipt is None:
         raise SpecError(
             f"{path} is not a folder that datastage prepared.", "Next: give the path that datastage stage printed."
         )
     with _ended(reporter):
         reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
-        return place.verify_folder(folder, place.read_files(folder, receipt), advance=reporter.advance)
+        files = place.read_files(folder, receipt)
+        found = place.verify_folder(folder, files, advance=reporter.advance)
+        if repair and not found.ok:
+            repaired = staging.repair(folder, here, found, reporter=reporter)
+            again = place.verify_folder(folder, files)
+            found = replace(again, repaired=repaired)
+    return found
+
+
+def clean(
+    *,
+    older_than: str | float | None = None,
+    budget: str | int | None = None,
+    root: PathLike | None = None,
+    dry_run: bool = False,
+) -> tuple[place.Removable, ...]:
+    """Remove what killed runs left behind and, if asked, datasets that were not used for long. Never what is in use.
+
+    Parameters
+    ----------
+    older_than : str or float, optional
+        Datasets that were not asked for in this time go: ``"30d"``, ``"12h"``, or a number of days.
+    budget : str or int, optional
+        The datasets that were not asked for longest go, until the rest fits: ``"20 GB"``, or a number of bytes.
+    root : path, optional
+        The folder under which the datasets are; else where `stage` puts them.
+    dry_run : bool
+        Only say what would go.
+
+    Returns
+    -------
+    tuple of Removable
+        What went, or would go: path, bytes, and why.
+
+    Raises
+    ------
+    SpecError
+        If a time or a size makes no sense.
+    StorageError
+        If something cannot be removed.
+    """
+    here = runtime.current()
+    age = None if older_than is None else _seconds(older_than)
+    most = None if budget is None else _bytes(budget)
+    folder = staging.root_folder(None if root is None else Path(root), here)
+    found = place.removable(folder, older_than_s=age, budget_bytes=most, now=time.time())
+    if not dry_run:
+        for item in found:
+            place.remove_staged(folder, item)
+    return tuple(found)
+
+
+def _seconds(text: str | float) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dhm]?)\s*", str(text).lower())
+    if match is None:
+        raise SpecError(f"{text!r} is not a length of time.", "Next: for example 30d, 12h or 45m.")
+    return float(match[1]) * {"": 86400, "d": 86400, "h": 3600, "m": 60}[match[2]]
+
+
+def _bytes(text: str | int) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", str(text).lower())
+    if match is None:
+        raise SpecError(f"{text!r} is not a size.", "Next: for example 20GB or 500MB.")
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
 def catalog() -> tuple[Entry, ...]:

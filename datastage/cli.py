@@ -86,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = verb("verify", "Check a staged folder against what was staged.", "datastage verify data/cifar10")
     verify.add_argument("folder", type=Path)
+    verify.add_argument("--repair", action="store_true", help="bring damaged and missing files again")
+
+    clean = verb("clean", "Remove what killed runs left, and datasets not used for long.", "datastage clean --dry-run")
+    clean.add_argument("--older-than", metavar="TIME", help="datasets not asked for in this time, such as 30d")
+    clean.add_argument("--budget", metavar="SIZE", help="datasets not asked for longest, until the rest fits: 20GB")
+    clean.add_argument("--root", type=Path, metavar="FOLDER", help="where the datasets are")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
 
     cat = verb("catalog", "List the datasets that have a name.", "datastage catalog")
     cat.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
@@ -243,11 +250,14 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    found = api.verify(options.folder, progress=show.pick(not options.quiet, runtime.current(), command=True))
+    found = api.verify(
+        options.folder, repair=options.repair, progress=show.pick(not options.quiet, runtime.current(), command=True)
+    )
     if options.json:
         _print_json(found)
     else:
-        for word, paths in (("damaged", found.damaged), ("missing", found.missing), ("extra", found.extra)):
+        for word in ("repaired", "damaged", "missing", "extra"):
+            paths = getattr(found, word)
             for path in paths:
                 print(f"{word:8} {show.printable(path)}")
     if found.ok:
@@ -256,9 +266,22 @@ def _verify(options: argparse.Namespace) -> int:
         return 0
     sys.stderr.write(
         f"{len(found.damaged):,} files are damaged and {len(found.missing):,} are missing, of {found.n_files:,}.\n"
-        "Next: stage it again with --refresh.\n"
+        f"Next: datastage verify {options.folder} --repair\n"
     )
     return 4
+
+
+def _clean(options: argparse.Namespace) -> int:
+    found = api.clean(older_than=options.older_than, budget=options.budget, root=options.root, dry_run=options.dry_run)
+    if options.json:
+        _print_json(found)
+        return 0
+    for item in found:
+        print(f"{show.size_text(item.n_bytes):>8}  {show.printable(str(item.path))}  ({item.why})")
+    if not options.quiet:
+        verb = "would be freed" if options.dry_run else "freed"
+        sys.stderr.write(f"{show.size_text(sum(item.n_bytes for item in found))} {verb}.\n")
+    return 0
 
 
 def _catalog(options: argparse.Namespace) -> int:
@@ -285,4 +308,4 @@ def _cell(options: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"stage": _stage, "extract": _extract, "verify": _verify, "catalog": _catalog, "cell": _cell}
+_VERBS = {"stage": _stage, "extract": _extract, "verify": _verify, "clean": _clean, "catalog": _catalog, "cell": _cell}

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, StorageError
+from datastage.lock import is_held, locked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -489,12 +490,15 @@ class Verification:
         Files that were looked at.
     damaged, missing, extra : tuple of str
         Paths, relative to the folder, whose content differs, that are gone, and that are not in the list.
+    repaired : tuple of str
+        Paths that were damaged or missing, and were brought again.
     """
 
     n_files: int
     damaged: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -552,6 +556,106 @@ def list_folder(base: Path) -> list[StagedFile]:
             size, crc = _size_and_crc(path, lambda n: None)
             files.append(StagedFile(name, size, crc))
     return files
+
+
+# --- cleaning up
+
+
+@dataclass(frozen=True, slots=True)
+class Removable:
+    """Something under a root that `clean` would remove.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    n_bytes : int
+        What it takes on the disk.
+    why : str
+        ``"unfinished"``, or why a staged folder is to go.
+    """
+
+    path: Path
+    n_bytes: int
+    why: str
+
+
+_BESIDE = re.compile(r"\.(?P<name>.+)\.(?P<what>partial|fetch|old|repair|lock)$")
+
+
+def removable(
+    root: Path, *, older_than_s: float | None = None, budget_bytes: int | None = None, now: float
+) -> list[Removable]:
+    """List what could go under `root`; nothing that is in use, and nothing that is not ours.
+
+    Parameters
+    ----------
+    root : Path
+        A folder under which datasets were staged.
+    older_than_s : float, optional
+        Staged folders that were not asked for in so many seconds.
+    budget_bytes : int, optional
+        The staged folders that were not asked for longest, until the rest takes no more than this.
+    now : float
+        Seconds since 1970.
+
+    Returns
+    -------
+    list of Removable
+        What killed runs left; then staged folders, if an age or a budget was given.
+    """
+    found: list[Removable] = []
+    staged: list[tuple[float, Path, int]] = []
+    if not root.is_dir():
+        return found
+    for path in sorted(root.iterdir()):
+        beside = _BESIDE.match(path.name)
+        name = beside["name"] if beside else path.name
+        if is_held(Slot(root, name).lock):
+            continue
+        if beside is not None and (beside["what"] != "old" or (root / name).exists()):
+            found.append(Removable(path, _tree_bytes(path), "unfinished"))
+        elif beside is None and read_receipt(path) is not None:
+            staged.append(((path / RECEIPT).stat().st_mtime, path, _tree_bytes(path)))
+    staged.sort()
+    total = sum(n_bytes for _, _, n_bytes in staged)
+    for used, path, n_bytes in staged:
+        if older_than_s is not None and now - used > older_than_s:
+            found.append(Removable(path, n_bytes, f"not used for {(now - used) / 86400:.0f} days"))
+        elif budget_bytes is not None and total > budget_bytes:
+            found.append(Removable(path, n_bytes, "over the budget, and not used for longest"))
+        else:
+            continue
+        total -= n_bytes
+    return found
+
+
+def remove_staged(root: Path, item: Removable) -> None:
+    """Remove what `removable` listed, under the lock of its name: hidden first, so that no half of it is ever seen."""
+    beside = _BESIDE.match(item.path.name)
+    slot = Slot(root, beside["name"] if beside else item.path.name)
+    with locked(slot.lock, timeout_s=0):
+        try:
+            if beside is None:
+                remove_tree(slot.old)
+                os.rename(slot.final, slot.partial)
+                remove_tree(slot.partial)
+            elif item.path != slot.lock:
+                remove_tree(item.path)
+        except OSError as error:
+            raise StorageError.of(error, f"removing {item.path.name}") from error
+
+
+def mark_used(folder: Path) -> None:
+    """Note that a staged folder was asked for now, so that `clean` knows what is in use."""
+    with contextlib.suppress(OSError):
+        os.utime(folder / RECEIPT)
+
+
+def _tree_bytes(path: Path) -> int:
+    if path.is_symlink() or path.is_file():
+        return path.lstat().st_size
+    return sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(path) for name in names)
 
 
 # --- links into the working directory

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import os
 import time
@@ -36,8 +37,8 @@ from datastage.place import Slot, Staged, StagedFile
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader, stat_identity
 from datastage.runtime import Runtime
-from datastage.sources import Fetch, Found, find, person
-from datastage.spec import Spec, stem_of
+from datastage.sources import Fetch, Found, find, http, person
+from datastage.spec import Spec, parse, stem_of
 
 # Data that happens to be a zip: unpacking would destroy it.
 DATA_SUFFIXES = frozenset(
@@ -123,11 +124,7 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
     """
     entry = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
     _check_expect(request.expect)
-    folder = request.root or here.root_setting
-    if folder is not None:
-        root = place.usable_root(here.cwd / folder)
-    else:
-        root = place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
+    root = root_folder(request.root, here)
     key = request.key(here.cwd)
     slot = _slot(root, request, entry, key)
     staged = None if request.refresh else _already(slot, key, reporter)
@@ -141,6 +138,14 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
     if request.link is not None:
         place.link_into(here.cwd / request.link, _link_items(staged))
     return staged
+
+
+def root_folder(asked: Path | None, here: Runtime) -> Path:
+    """Return the folder under which datasets go: the one asked for, else ``DATASTAGE_ROOT``, else the fast disk."""
+    folder = asked or here.root_setting
+    if folder is not None:
+        return place.usable_root(here.cwd / folder.expanduser())
+    return place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
 
 
 def _check_expect(expect: str | None) -> None:
@@ -191,6 +196,7 @@ def _already(slot: Slot, key: str, reporter: Reporter) -> Staged | None:
             if stat_identity(os.stat(source)) != receipt["identity"]:
                 reporter.note(f"The file {Path(source).name} has changed since it was copied: preparing it again.")
                 return None
+    place.mark_used(slot.final)
     return Staged(path, {**receipt, "reused": True})
 
 
@@ -264,17 +270,12 @@ class _Stager:
         began = time.monotonic()
         try:
             staged = step()
-        except (UnavailableError, IntegrityError, MissingDependencyError, transfer.TooSlow) as error:
-            remedy = error.remedy if isinstance(error, DatastageError) else ()
-            message = str(error.args[0]) if error.args else type(error).__name__
-            self.attempts.append(Attempt(name, "", time.monotonic() - began, message, remedy))
-            if isinstance(error, DatastageError):
-                self.failures.append(error)
+        except (UnavailableError, IntegrityError, MissingDependencyError) as error:
+            seconds = time.monotonic() - began
+            self.attempts.append(Attempt(name, "", seconds, str(error.args[0]), error.remedy))
+            self.failures.append(error)
             return None
-        if staged is None:
-            # The step has said what it saw.
-            return None
-        return staged
+        return staged  # None: the step has said itself what it saw
 
     def _failure(self) -> DatastageError:
         """Make the error of a chain that gave nothing."""
@@ -428,8 +429,6 @@ class _Stager:
             url = download.urls[min(number, len(download.urls) - 1)]
             path = self.slot.fetch / download.name
             if not path.is_file():
-                from datastage.sources import http
-
                 reader = http.open_url(url, has_hash=download.md5 is not None)
                 try:
                     self.reporter.phase(f"copying {download.name}", reader.size or download.size)
@@ -605,6 +604,7 @@ class _Stager:
             "key": self.key,
             "name": self.slot.name,
             "spec": str(self.request.spec),
+            "fallbacks": [str(spec) for spec in self.request.fallbacks],
             "entry": entry.name if entry else None,
             "licence": entry.licence if entry else None,
             "staged_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -624,6 +624,79 @@ class _Stager:
         place.remove_tree(self.slot.fetch)
         path = content.path or (self.slot.final / content.single if content.single else self.slot.final)
         return Staged(path, written)
+
+
+def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
+    """Bring the damaged and missing files of a staged folder again, from where it came, and put each in its place.
+
+    Of an archive only those members are unpacked. Each file is compared with the list before it replaces anything.
+
+    Parameters
+    ----------
+    folder : Path
+        The staged folder.
+    here : Runtime
+        Where we are.
+    found : Verification
+        What `place.verify_folder` said of it.
+    reporter : Reporter
+        Told of every phase.
+
+    Returns
+    -------
+    tuple of str
+        The paths that were mended.
+
+    Raises
+    ------
+    ChecksumError
+        If the source holds other bytes now; nothing is replaced.
+    UnavailableError
+        If the source cannot be reached; nothing is replaced.
+    """
+    slot = Slot(folder.parent, folder.name)
+    receipt = place.read_receipt(folder)
+    assert receipt is not None
+    wanted = [file for file in place.read_files(folder, receipt) if file.path in {*found.damaged, *found.missing}]
+    if not wanted:
+        return ()
+    members = None
+    if receipt.get("format"):
+        top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
+        members = tuple(glob.escape(top + file.path) for file in wanted)
+    with locked(slot.lock):
+        again = place.fresh_folder(folder.parent / f".{folder.name}.repair")
+        try:
+            request = Request(
+                parse(receipt["spec"]),
+                tuple(parse(text) for text in receipt.get("fallbacks", ())),
+                root=again,
+                name="again",
+                members=members,
+                strip=bool(receipt.get("stripped")),
+                copy=True,
+            )
+            mended = stage(request, here, reporter=reporter)
+            base = mended.path.parent if mended.receipt.get("single") else mended.path
+            fresh = {file.path: file for file in place.read_files(base, mended.receipt)}
+            for file in wanted:
+                if fresh.get(file.path) != file:
+                    raise ChecksumError(
+                        f"{file.path} is not in its source any more as it was when {folder.name} was staged.",
+                        "Next: stage it again with refresh=True.",
+                    )
+            for file in wanted:
+                target = folder / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place.remove_tree(target) if target.is_dir() else None
+                os.replace(base / file.path, target)
+        except OSError as error:
+            if isinstance(error, DatastageError):
+                raise
+            raise StorageError.of(error, "mending the files") from error
+        finally:
+            place.remove_tree(again)
+    return tuple(file.path for file in wanted)
 
 
 def unpacked_files(unpacked: archives.Unpacked) -> list[StagedFile]:

@@ -412,3 +412,99 @@ def test_extract_leaves_nothing_after_an_error(here):
 def test_members_lists_an_archive(here):
     make_zip(here / "pets.zip")
     assert {member.name: member.size for member in datastage.members(here / "pets.zip")} == dict.fromkeys(FILES, 4)
+
+
+def test_repair_brings_damaged_and_missing_files_again(here):
+    make_zip(here / "pets.zip", top="pets/")
+    staged = quiet("./pets.zip")
+    (staged / "test/cat/2.txt").write_text("PURR")
+    (staged / "train/dog/1.txt").unlink()
+    found = datastage.verify(staged, repair=True, progress=False)
+    assert (found.ok, sorted(found.repaired)) == (True, ["test/cat/2.txt", "train/dog/1.txt"])
+    assert tree(staged) == FILES
+
+
+def test_repair_of_a_copied_folder_and_of_a_single_file(here):
+    (here / "pets").mkdir()
+    (here / "pets" / "1.txt").write_text("meow")
+    for spec, name in (("./pets", "1.txt"), ("./pets/1.txt", None)):
+        staged = quiet(spec, copy=True)
+        damaged_file = staged / name if name else staged.path
+        damaged_file.write_text("MEOW")
+        assert datastage.verify(staged, repair=True, progress=False).ok
+        assert damaged_file.read_text() == "meow"
+
+
+def test_repair_takes_nothing_from_a_source_that_changed(here):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    (staged / "test/cat/2.txt").write_text("PURR")
+    make_zip(here / "pets.zip", {**FILES, "test/cat/2.txt": b"hiss"})
+    with pytest.raises(ChecksumError):
+        datastage.verify(staged, repair=True, progress=False)
+    assert (staged / "test/cat/2.txt").read_text() == "PURR"
+    assert not [name for name in left_in(staged.path.parent) if name.startswith(".")]
+
+
+def test_clean_removes_what_killed_runs_left_and_nothing_else(here, tmp_path):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    root = staged.path.parent
+    for name in (".x.partial", ".x.fetch", ".pets.repair"):
+        (root / name).mkdir()
+    (root / "thesis").mkdir()
+    went = datastage.clean()
+    assert sorted(item.path.name for item in went) == [".pets.repair", ".x.fetch", ".x.partial"]
+    assert left_in(root) == sorted([staged.path.name, "thesis"])
+
+
+def test_clean_leaves_the_only_copy_of_a_folder_that_was_being_replaced(here):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    os.rename(staged.path, staged.path.parent / f".{staged.path.name}.old")
+    assert datastage.clean() == ()
+
+
+def test_clean_by_age_takes_what_was_not_asked_for_in_that_time(here):
+    make_zip(here / "old.zip")
+    make_zip(here / "new.zip")
+    old, new = quiet("./old.zip"), quiet("./new.zip")
+    os.utime(old / place.RECEIPT, (0, 0))
+    assert [item.path for item in datastage.clean(older_than="30d", dry_run=True)] == [old.path]
+    assert old.exists()
+    datastage.clean(older_than="30d")
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_asking_again_counts_as_use(here):
+    make_zip(here / "old.zip")
+    old = quiet("./old.zip")
+    os.utime(old / place.RECEIPT, (0, 0))
+    quiet("./old.zip")
+    assert datastage.clean(older_than="30d") == ()
+
+
+def test_clean_to_a_budget_takes_the_longest_unused_first(here):
+    for name in "abc":
+        make_zip(here / f"{name}.zip", {"x.bin": bytes(100_000)})
+    staged = [quiet(f"./{name}.zip") for name in "abc"]
+    for number, one in enumerate((staged[1], staged[2], staged[0])):
+        os.utime(one / place.RECEIPT, (1000 + number, 1000 + number))
+    datastage.clean(budget="250 kB")
+    assert [one.exists() for one in staged] == [True, False, True]
+
+
+def test_clean_never_takes_what_is_locked(here):
+    from datastage.lock import locked
+
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    with locked(staged.path.parent / f".{staged.path.name}.lock"):
+        assert datastage.clean(budget=0) == ()
+    assert staged.exists()
+
+
+@pytest.mark.parametrize("options", [{"older_than": "soon"}, {"budget": "much"}, {"budget": "-1"}])
+def test_clean_refuses_what_is_no_time_and_no_size(here, options):
+    with pytest.raises(SpecError):
+        datastage.clean(**options)
