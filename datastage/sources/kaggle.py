@@ -128,12 +128,12 @@ def listed(attached: Sequence[Input]) -> str:
     Examples
     --------
     >>> listed([])
-    'your inputs: none is attached'
+    'this notebook has no inputs yet'
     >>> listed([Input(Path("/kaggle/input/titanic"), "titanic")])
     'your 1 input (titanic)'
     """
     if not attached:
-        return "your inputs: none is attached"
+        return "this notebook has no inputs yet"
     names = [item.slug for item in attached]
     shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
     return f"your {len(names):,} {'input' if len(names) == 1 else 'inputs'} ({shown})"

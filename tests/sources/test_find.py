@@ -259,3 +259,19 @@ def test_a_known_file_alone_is_nothing(tmp_path):
     (tmp_path / "out").mkdir()
     known = File("a", 1, hashlib.md5(b"x").hexdigest(), b"x")
     assert not find([tmp_path / "in"], [known], tmp_path / "out").complete
+
+
+def test_time_ends_the_reading_of_an_archive_within_one_long_member(tmp_path):
+    (tmp_path / "in").mkdir()
+    long = {"long": bytes(30_000_000), **FILES}
+    (tmp_path / "in" / "cifar.tar.gz").write_bytes(layouts.tar_bytes(long))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_seconds=0))
+    assert (found.complete, found.bound_hit) == (False, True)
+
+
+def test_a_second_copy_of_what_is_there_is_no_decoy(tmp_path):
+    (tmp_path / "in").mkdir()
+    path, data = next(iter(FILES.items()))
+    layouts._write({path: data, f"again/{path}": data}, tmp_path / "in")
+    (tmp_path / "in" / "x.zip").write_bytes(layouts.zip_bytes({"data_batch_1": data}))
+    assert look(tmp_path / "in", into=tmp_path / "out").decoys == ()

@@ -112,6 +112,17 @@ def test_a_locked_archive_is_named(tmp_path):
     assert near(folder, tmp_path)[0][1] == "an archive that is locked with a password"
 
 
+def test_a_locked_archive_of_something_else_is_not_near_but_said(tmp_path):
+    archive = bytearray(layouts.zip_bytes({"train.csv": b"x" * 100_000}))
+    for magic, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        archive[archive.index(magic) + at] |= 1
+    damaged = lay(tmp_path / "in", "titanic.tar.gz", data=layouts.tar_bytes({"a": layouts.pixels(50_000, 1)})[:30_000])
+    (damaged / "titanic.zip").write_bytes(bytes(archive))
+    found = look(damaged, into=tmp_path / "out")
+    assert found.near == ()
+    assert "titanic.tar.gz is a damaged archive" in found.looked[0].seen
+
+
 def test_a_lookalike_by_digest_names_the_other_set(tmp_path):
     fashion = layouts.small_mnist("FashionMNIST/raw", seed=1)
     mnist = layouts.small_mnist("MNIST/raw", seed=2)

@@ -73,7 +73,7 @@ def test_nothing_attached_and_no_such_folder_are_no_inputs(machine):
 @pytest.mark.parametrize(
     ("attached", "text"),
     [
-        ([], "your inputs: none is attached"),
+        ([], "this notebook has no inputs yet"),
         (["titanic"], "your 1 input (titanic)"),
         (["a", "b"], "your 2 inputs (a, b)"),
         (list("abcdefgh"), "your 8 inputs (a, b, c, d, e, f, ...)"),
