@@ -5,10 +5,26 @@ used alone: nothing here knows where data comes from. torch and numpy are import
 """
 
 from datastage.batches.augment import Augment
+from datastage.batches.bench import Row, bench
 from datastage.batches.feed import feed
+from datastage.batches.frames import as_jax, as_numpy, as_tf
 from datastage.batches.joined import from_arrays
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.photos import from_archive, from_folder
 from datastage.batches.stats import Stats
 
-__all__ = ["Augment", "Loader", "Loaders", "Stats", "feed", "from_archive", "from_arrays", "from_folder"]
+__all__ = [
+    "Augment",
+    "Loader",
+    "Loaders",
+    "Row",
+    "Stats",
+    "as_jax",
+    "as_numpy",
+    "as_tf",
+    "bench",
+    "feed",
+    "from_archive",
+    "from_arrays",
+    "from_folder",
+]

@@ -188,10 +188,10 @@ class OnHost:
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch."""
 
-        def raw() -> Iterator[tuple[Any, Any]]:
+        def raw() -> Iterator[tuple[Any, Any, Any]]:
             for start, stop in steps:
-                at = samples[start:stop]
-                yield self._store.batch(at, draws.part(start, stop)), self._labels[at]
+                at, part = samples[start:stop], draws.part(start, stop)
+                yield self._store.batch(at, part), self._labels[at], part.jitter
 
         size = self._recipe.batch_size
         return deliver(raw(), self._finish, seeds, self._choice, batch_size=size, threaded=False)
@@ -219,8 +219,8 @@ class OnDevice:
         all_samples, all_draws = self._store.epoch(samples, draws)
         for (start, stop), seed in zip(steps, seeds):
             at = all_samples[start:stop]
-            images = self._store.batch(at, all_draws.part(start, stop))
-            yield self._finish(images, seed), self._labels.index_select(0, at)
+            part = all_draws.part(start, stop)
+            yield self._finish(self._store.batch(at, part), seed, part.jitter), self._labels.index_select(0, at)
 
 
 class Rows:
@@ -243,7 +243,7 @@ class Rows:
         self._rows, self._labels = rows, source.labels
         self._choice, self._recipe = choice, recipe
 
-    def _finish(self, rows: Any, seed: int) -> Any:
+    def _finish(self, rows: Any, seed: int, jitter: None = None) -> Any:
         import torch
 
         batch = rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows).to(self._choice.device)
@@ -253,6 +253,6 @@ class Rows:
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch."""
-        raw = ((self._rows[samples[a:b]], self._labels[samples[a:b]]) for a, b in steps)
+        raw = ((self._rows[samples[a:b]], self._labels[samples[a:b]], None) for a, b in steps)
         size = self._recipe.batch_size
         return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=False)

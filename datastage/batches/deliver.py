@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of padding: what torch's cross_entropy ignores by default."""
 
-Raw = tuple[Any, Any]
-Finish = Callable[[Any, int], Any]
+Raw = tuple[Any, Any, Any]
+Finish = Callable[[Any, int, Any], Any]
 
 
 def deliver(
@@ -35,10 +35,10 @@ def deliver(
 
     Parameters
     ----------
-    raw : iterable of (ndarray, ndarray)
-        Images or rows, and labels, made when they are asked for.
+    raw : iterable of (ndarray, ndarray, ndarray or None)
+        Images or rows, labels, and factors of colour jitter, made when they are asked for.
     finish : callable
-        From images, on the device or as an array, and a seed to what is given out.
+        From images (on the device or as an array), a seed and those factors to what is given out.
     seeds : list of int
         One a batch.
     choice : Choice
@@ -58,8 +58,9 @@ def deliver(
 def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[tuple[Any, Any]]:
     import torch
 
-    for (images, labels), seed in zip(raw, seeds):
-        yield finish(images, seed), torch.from_numpy(labels).to(choice.device)
+    for (images, labels, jitter), seed in zip(raw, seeds):
+        factors = None if jitter is None else torch.from_numpy(jitter).to(choice.device)
+        yield finish(images, seed, factors), torch.from_numpy(labels).to(choice.device)
 
 
 def _beside_the_stream(
@@ -67,14 +68,17 @@ def _beside_the_stream(
 ) -> Iterator[tuple[Any, Any]]:
     import torch
 
+    def sent_from(array: Any) -> Any:
+        return torch.from_numpy(array).pin_memory().to(choice.device, non_blocking=True)
+
     side: Any = torch.cuda.Stream(choice.device)  # type: ignore[no-untyped-call]
 
     def sent() -> Iterator[tuple[Any, Any, Any]]:
-        for (images, labels), seed in zip(raw, seeds):
+        for arrays, seed in zip(raw, seeds):
             with torch.cuda.stream(side):
-                y = torch.from_numpy(labels).pin_memory().to(choice.device, non_blocking=True)
-                x = finish(torch.from_numpy(images).pin_memory().to(choice.device, non_blocking=True), seed)
-                yield x, y, side.record_event()
+                images, y, factors = (None if a is None else sent_from(a) for a in arrays)
+                made = finish(images, seed, factors), y, side.record_event()
+            yield made
 
     for x, y, done in ahead(sent()):
         now = torch.cuda.current_stream(choice.device)
@@ -97,8 +101,8 @@ def _through_xla(
 
     counted = _Counted(raw, len(seeds), batch_size)
     given = 0
-    for images, labels in parallel.MpDeviceLoader(counted, choice.device):
-        yield finish(images, seeds[given]), labels
+    for images, labels, *jitter in parallel.MpDeviceLoader(counted, choice.device):
+        yield finish(images, seeds[given], jitter[0] if jitter else None), labels
         given += 1
     if counted.error is not None:
         raise counted.error
@@ -121,14 +125,15 @@ class _Counted:
     def __len__(self) -> int:
         return self._n
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         import torch
 
         try:
-            for images, labels in self._raw:
+            for images, labels, jitter in self._raw:
                 images, labels = filled(images, labels, self._batch_size)
                 self.made += 1
-                yield torch.from_numpy(images), torch.from_numpy(labels)
+                arrays = (images, labels) if jitter is None else (images, labels, jitter)
+                yield tuple(torch.from_numpy(array) for array in arrays)
         except GeneratorExit:
             raise
         except BaseException as error:

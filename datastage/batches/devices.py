@@ -238,6 +238,13 @@ class Chooser:
                     self._reporter.note(f"Note      {warning}")
         return self.made
 
+    def settle(self, wanted: str) -> None:
+        """Make "auto" this device; an error if another was chosen or asked for."""
+        now = str(self.made.device if self.made else self.wanted)
+        if now not in ("auto", wanted):
+            raise SpecError(f"These loaders are for {now}, and {wanted} is needed here.", f"Next: device={wanted!r}.")
+        self.wanted = wanted
+
     @property
     def static(self) -> bool:
         """Whether every batch must have the same shape."""

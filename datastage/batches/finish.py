@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment
 from datastage.batches.host import Normalise, pool_of
+from datastage.batches.onbatch import jittered
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class CpuFinish:
         )
         self._normalise = Normalise(recipe.mean, recipe.std, shape)
 
-    def __call__(self, images: NDArray[np.uint8], seed: int) -> Any:
+    def __call__(self, images: NDArray[np.uint8], seed: int, jitter: None = None) -> Any:
         """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds."""
         import numpy as np
         import torch
@@ -162,11 +163,13 @@ class TorchFinish:
         self._scale = torch.from_numpy(normalise.scale).to(self._device)
         self._shift = torch.from_numpy(normalise.shift).to(self._device)
 
-    def __call__(self, images: Any, seed: int) -> Any:
+    def __call__(self, images: Any, seed: int, jitter: Any = None) -> Any:
         """Return the finished batch of uint8 `images` (B, C, H, W), a tensor on the device or an array on the CPU."""
         import torch
 
         batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
+        if jitter is not None:
+            batch = jittered(batch, jitter)
         if self._recipe.transform is not None:
             batch = self._recipe.transform(batch, generator_on(self._choice, seed))
         if batch.dtype == torch.uint8 and self._dtype != torch.uint8:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment, Draws
+from datastage.batches.onbatch import resized
 from datastage.batches.pool import Pool
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class HostStore:
         import numpy as np
 
         augment = self._augment
-        if draws.shift is None or augment is None:
+        if draws.box is not None:
+            images = _resized(np.take(self._images, samples, axis=0), draws)
+        elif draws.shift is None or augment is None:
             images = np.take(self._images, samples, axis=0)
             if draws.flip is not None:
                 _mirror(images, np.flatnonzero(draws.flip))
@@ -198,6 +201,16 @@ def shifted(
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     cropped: NDArray[np.uint8] = windows[np.arange(len(samples)), :, shift[:, 0], shift[:, 1]]
     return cropped
+
+
+def _resized(images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
+    """Cut and resize boxes, by torch: images in memory are small, and seldom augmented so."""
+    import torch
+
+    flip = None if draws.flip is None else torch.from_numpy(draws.flip)
+    box = torch.from_numpy(draws.box)
+    cut: NDArray[np.uint8] = resized(torch.from_numpy(images), box, flip, images.shape[2:]).numpy()
+    return cut
 
 
 def _mirror(images: NDArray[np.uint8], at: NDArray[np.int64]) -> None:

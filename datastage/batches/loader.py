@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
-from datastage.batches.augment import TRANSFORM, Draws, draw, random
+from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
 from datastage.batches.devices import Chooser
 from datastage.batches.finish import Recipe
 from datastage.batches.stats import Stats
@@ -104,6 +104,42 @@ class Loader:
     def batch_size(self) -> int:
         """Samples a batch, on each rank."""
         return self._recipe.batch_size
+
+    @property
+    def source(self) -> Source:
+        """What the batches are made of."""
+        return self._source
+
+    @property
+    def augment(self) -> Augment | None:
+        """What is done to each image."""
+        return self._recipe.augment
+
+    @property
+    def training(self) -> bool:
+        """Whether this is the training split."""
+        return self._training
+
+    @property
+    def reuses(self) -> bool:
+        """Whether a batch's memory may be overwritten when the next is asked for."""
+        return self._recipe.reuse
+
+    def stay_on_cpu(self) -> None:
+        """Settle on the CPU, for libraries that move batches themselves.
+
+        Raises
+        ------
+        SpecError
+            If another device was chosen or asked for, or the dtype is one that numpy has not.
+        """
+        self._chooser.settle("cpu")
+        if self._recipe.dtype == "bfloat16":
+            raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")
+
+    def places(self) -> list[tuple[int, int]]:
+        """Return start and end of this rank's batches in the order of an epoch."""
+        return self._steps()
 
     @property
     def n_samples(self) -> int | None:

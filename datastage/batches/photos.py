@@ -362,7 +362,7 @@ class FromPacked:
         raw = self._raw(samples, draws, steps)
         return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=True)
 
-    def _raw(self, samples: NDArray[np.int64], draws: Draws, steps: Steps) -> Iterator[tuple[Any, Any]]:
+    def _raw(self, samples: NDArray[np.int64], draws: Draws, steps: Steps) -> Iterator[tuple[Any, Any, Any]]:
         source, packed = self._source, self._source.packed
         for start, stop in steps:
             at, labels, part = (
@@ -375,12 +375,12 @@ class FromPacked:
             if not fine.all():
                 at, labels, part = at[fine], labels[fine], part.where(fine)
             if self._crop is None:
-                yield self._store.batch(at, part), labels
+                yield self._store.batch(at, part), labels, part.jitter
                 continue
             images = self._crop(packed.rows, at, part.box, part.flip).transpose(0, 3, 1, 2)
             if part.cutout is not None and self._augment is not None:
                 cut(images, part.cutout, self._augment.cutout, self._fill)
-            yield images, labels
+            yield images, labels, part.jitter
         packed.complete()  # the other splits' photos too, so that the packed file is whole and kept
 
     def _fits(self) -> bool:

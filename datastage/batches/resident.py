@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment, Draws
+from datastage.batches.onbatch import resized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,20 +55,20 @@ class ResidentStore:
 
         return None if array is None else torch.from_numpy(array).to(self._device)
 
-    def batch(self, samples: torch.Tensor, draws: Any) -> torch.Tensor:
+    def batch(self, samples: torch.Tensor, draws: Any) -> Any:
         """Return the uint8 batch (len(samples), C, H, W); `samples` and `draws` hold tensors on the device."""
         import torch
 
-        augment = self._augment
-        if augment is None or (draws.shift is None and draws.flip is None):
+        augment, inside = self._augment, None
+        height, width = self.images.shape[2:]
+        if draws.box is not None:
+            images = resized(self.images.index_select(0, samples), draws.box, draws.flip, (height, width))
+        elif augment is None or (draws.shift is None and draws.flip is None):
             images = self.images.index_select(0, samples)
-            inside = None
         else:
-            height, width = self.images.shape[2:]
             rows, columns = self._row.expand(len(samples), -1), self._column.expand(len(samples), -1)
             if draws.flip is not None:
                 columns = torch.where(draws.flip.view(-1, 1), width - 1 - columns, columns)
-            inside = None
             if draws.shift is not None:
                 shift = draws.shift.long() - augment.crop
                 rows, columns = rows + shift[:, :1], columns + shift[:, 1:]

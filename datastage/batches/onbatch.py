@@ -1,0 +1,88 @@
+"""What torch does to whole uint8 batches on any device: random-resized crops and colour jitter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
+    """Cut a box from each image and resize it, bilinearly, to the size of the whole.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (B, C, H, W)
+        On any device.
+    box : Tensor of float32, shape (B, 4)
+        Top, left, height, width as shares of the picture; rounded to whole pixels as `crops.pixels_of` does.
+    flip : Tensor of bool, shape (B,), or None
+        What is mirrored.
+    size : (int, int)
+        Height and width of what comes out.
+
+    Returns
+    -------
+    Tensor of uint8, shape (B, C, *size)
+    """
+    import torch
+
+    limits = torch.tensor(images.shape[2:], device=images.device)
+    sides = (box[:, 2:] * limits).round().clamp(min=1).long()
+    corners = torch.minimum((box[:, :2] * limits).round().long(), limits - sides)
+
+    def along(side: int, n: int) -> tuple[Any, Any, Any]:
+        at = (torch.arange(n, device=images.device) + 0.5)[None] * (sides[:, side, None] / n) - 0.5
+        at = torch.minimum(at.clamp(min=0), sides[:, side, None] - 1.0)
+        low = at.floor().long()
+        high = torch.minimum(low + 1, sides[:, side, None] - 1)
+        start = corners[:, side, None]
+        return low + start, high + start, at - low
+
+    def between(source: Any, dim: int, low: Any, high: Any, share: Any) -> Any:
+        shape = [-1, 1, 1, 1]
+        shape[dim] = low.shape[1]
+        whole = list(source.shape)
+        whole[dim] = low.shape[1]
+        first, second = (source.gather(dim, at.view(shape).expand(whole)).float() for at in (low, high))
+        return torch.lerp(first, second, share.view(shape))
+
+    rows = between(images, 2, *along(0, size[0]))
+    columns = along(1, size[1])
+    if flip is not None:
+        columns = tuple(torch.where(flip[:, None], part.flip(1), part) for part in columns)  # type: ignore[assignment]
+    return between(rows, 3, *columns).round().to(torch.uint8)
+
+
+def jittered(images: Any, factors: Any) -> Any:
+    """Change brightness, contrast and saturation, in this order, each image by its own factors.
+
+    As torchvision's ColorJitter with its order fixed and without hue: contrast moves away from the image's mean grey,
+    saturation from each pixel's grey.
+
+    Parameters
+    ----------
+    images : Tensor of uint8, shape (B, C, H, W)
+        Of 1 or 3 channels.
+    factors : Tensor of float32, shape (B, 3)
+        1 changes nothing.
+
+    Returns
+    -------
+    Tensor of uint8, shape (B, C, H, W)
+    """
+    import torch
+
+    brightness, contrast, saturation = factors.view(-1, 3, 1, 1, 1).unbind(1)
+    colours = (images.float() * brightness).clamp_(0, 255)
+    mean = _grey(colours).mean((1, 2, 3), keepdim=True)
+    colours = ((colours - mean) * contrast + mean).clamp_(0, 255)
+    if images.shape[1] == 3:
+        grey = _grey(colours)
+        colours = ((colours - grey) * saturation + grey).clamp_(0, 255)
+    return colours.round_().to(torch.uint8)
+
+
+def _grey(images: Any) -> Any:
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)  # ITU-R BT.601, as torchvision

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from datastage.batches.augment import Augment, draw
+from datastage.errors import SpecError
+
+SAMPLES = np.arange(40_000)
+
+
+def drawn(augment, *, seed=0, epoch=0, samples=SAMPLES, aspect=1.0):
+    return draw(augment, samples, size=(32, 32), aspect=aspect, seed=seed, epoch=epoch)
+
+
+def is_even(counts):
+    """Whether counts are what equal chances give: within five standard deviations of their mean."""
+    mean = counts.sum() / counts.size
+    return (abs(counts - mean) < 5 * np.sqrt(mean)).all()
+
+
+def test_each_offset_comes_equally_often():
+    shift = drawn(Augment(crop=4)).shift
+    counts = np.bincount(shift[:, 0].astype(int) * 9 + shift[:, 1], minlength=81)
+    assert counts.size == 81
+    assert is_even(counts)
+
+
+def test_half_of_the_images_are_mirrored_whatever_their_shift():
+    draws = drawn(Augment(crop=1, flip=True))
+    counts = np.bincount(draws.flip * 9 + draws.shift[:, 0].astype(int) * 3 + draws.shift[:, 1], minlength=18)
+    assert is_even(counts)
+
+
+def test_alternate_mirrors_one_half_and_then_the_other():
+    one, two, three = (drawn(Augment(flip="alternate"), epoch=epoch).flip for epoch in range(3))
+    assert (one != two).all()
+    assert (one == three).all()
+    assert is_even(np.bincount(one.astype(int), minlength=2))
+
+
+def test_alternate_goes_by_sample_and_not_by_place():
+    samples = np.random.default_rng(0).permutation(1000)
+    shuffled = drawn(Augment(flip="alternate"), samples=samples).flip
+    in_order = drawn(Augment(flip="alternate"), samples=np.arange(1000)).flip
+    assert (shuffled == in_order[samples]).all()
+
+
+def test_the_centre_of_a_cutout_lies_anywhere_in_the_image():
+    centre = drawn(Augment(cutout=8)).cutout
+    assert is_even(np.bincount(centre[:, 0], minlength=32))
+    assert is_even(np.bincount(centre[:, 1], minlength=32))
+
+
+@pytest.mark.parametrize("aspect", [1.0, 1.5, 0.6])
+def test_boxes_have_the_area_and_shape_asked_for_and_lie_inside(aspect):
+    top, left, height, width = drawn(Augment(scale=(0.25, 0.5), ratio=(0.75, 1.25)), aspect=aspect).box.T
+    area, shape = height * width, aspect * width / height
+    assert ((area > 0.249) & (area < 0.501)).all()
+    assert ((shape > 0.749) & (shape < 1.251)).all()
+    assert (top >= 0).all()
+    assert (top + height <= 1.0001).all()
+    assert (left + width <= 1.0001).all()
+    assert abs(area.mean() - 0.375) < 0.01
+
+
+def test_a_box_that_never_fits_is_the_middle_of_the_picture():
+    box = drawn(Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0)), aspect=2.0).box
+    assert np.allclose(box, [0, 0.25, 1, 0.5])
+
+
+def test_jitter_stays_within_its_strength():
+    factors = drawn(Augment(brightness=0.4, contrast=0.2)).jitter
+    assert 0.6 <= factors[:, 0].min() < 0.61
+    assert 1.39 < factors[:, 0].max() <= 1.4
+    assert (factors[:, 2] == 1).all()
+
+
+def test_switching_one_thing_on_leaves_the_others_as_they_were():
+    assert (drawn(Augment(crop=4)).shift == drawn(Augment(crop=4, flip=True, cutout=3)).shift).all()
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(1, 0), (0, 1)])
+def test_another_seed_or_epoch_draws_other_numbers(seed, epoch):
+    assert (drawn(Augment(crop=4)).shift != drawn(Augment(crop=4), seed=seed, epoch=epoch).shift).any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop": -1}, {"crop": 1.5}, {"pad": "edge"}, {"flip": "yes"}, {"cutout": 200}, {"scale": 0.5},
+        {"scale": (0.5, 0.2)}, {"scale": (0.5, 1.5)}, {"brightness": 2}, {"crop": 2, "scale": (0.5, 1.0)},
+        {"ratio": (0, 1)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(SpecError, match="Augment"):
+        Augment(**wrong)

@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from datastage.batches.devices import Choice, choose, slow
+from datastage.errors import SpecError
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that torch knows of: a P100, unless the test says otherwise. Nothing can be computed on it."""
+
+    def attach(name="Tesla P100-PCIE-16GB", capability=(6, 0), count=1):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_70", "sm_75", "sm_80", "sm_90"])
+
+    return attach
+
+
+def test_a_gpu_that_torch_has_no_code_for_is_named_and_not_used(gpu):
+    gpu()
+    choice = choose("auto")
+    assert choice.kind == "cpu"
+    assert "Tesla P100-PCIE-16GB (compute capability 6.0)" in choice.why
+    assert "not used" in choice.why
+
+
+def test_asking_for_that_gpu_is_an_error_that_says_why(gpu):
+    gpu()
+    with pytest.raises(SpecError, match="P100"):
+        choose("cuda")
+
+
+def test_a_gpu_on_which_a_product_fails_is_not_used(gpu):
+    gpu("Tesla T4", (7, 5))
+    choice = choose("auto")
+    assert choice.kind == "cpu"
+    assert "Tesla T4, but a small product on it failed" in choice.why
+
+
+def test_ranks_share_out_the_gpus_of_a_machine(gpu, monkeypatch):
+    gpu("Tesla T4", (7, 5), count=2)
+    monkeypatch.setattr("datastage.batches.devices._product", lambda torch, device: "")
+    assert [str(choose("auto", local_rank=rank).device) for rank in range(4)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:0",
+        "cuda:1",
+    ]
+    assert str(choose("cuda:1").device) == "cuda:1"
+    with pytest.raises(SpecError, match="there are 2 GPUs"):
+        choose("cuda:2")
+
+
+def test_newer_gpus_of_the_same_family_are_used(gpu, monkeypatch):
+    gpu("A newer one", (8, 9))
+    monkeypatch.setattr("datastage.batches.devices._product", lambda torch, device: "")
+    assert choose("auto").kind == "cuda"
+
+
+def test_a_dtype_that_the_device_is_slow_at_gets_a_word(gpu):
+    gpu("Tesla T4", (7, 5))
+    assert "float16" in slow(Choice(torch.device("cuda", 0), "cuda", ""), "bfloat16")
+    assert not slow(Choice(torch.device("cuda", 0), "cuda", ""), "float16")
+
+
+def test_without_any_accelerator_the_cpu_is_taken_and_the_reason_said():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    choice = choose("auto")
+    assert choice.kind == "cpu"
+    assert choice.why.startswith(("no GPU", "this is not a Mac"))
+
+
+def test_making_a_loader_starts_neither_torch_nor_a_device():
+    script = (
+        "import sys, datastage.batches as b; assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        "import numpy as np;"
+        "t, = b.from_arrays({'train': (np.zeros((8, 8, 8, 3), 'u1'), np.arange(8))}, batch_size=4);"
+        "len(t), t.explain(), t.state_dict();"
+        "torch = sys.modules.get('torch'); assert torch is None or not torch.cuda.is_initialized()"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from datastage.batches.augment import Augment, draw
+from datastage.batches.crops import Cropper
+from datastage.batches.host import HostStore
+from datastage.batches.onbatch import jittered, resized
+from datastage.batches.resident import ResidentStore
+
+
+def smooth(n=6, height=40, width=30):
+    """Pictures without sharp edges, so that two ways of resizing differ by rounding alone."""
+    small = torch.rand((n, 3, 5, 5), generator=torch.Generator().manual_seed(0)) * 255
+    large = torch.nn.functional.interpolate(small, (height, width), mode="bicubic").clamp(0, 255)
+    return large.to(torch.uint8).numpy()
+
+
+def test_a_box_that_is_all_of_the_picture_changes_nothing():
+    images = torch.from_numpy(smooth())
+    assert (resized(images, torch.tensor([[0.0, 0, 1, 1]]).repeat(6, 1), None, (40, 30)) == images).all()
+
+
+def test_a_resized_crop_is_that_of_the_library_that_crops_photos():
+    images = smooth()
+    draws = draw(Augment(scale=(0.3, 1.0), flip=True), np.arange(6), size=(40, 30), seed=0, epoch=0)
+    ours = resized(torch.from_numpy(images), torch.from_numpy(draws.box), torch.from_numpy(draws.flip), (40, 30))
+    theirs = Cropper((40, 30), 2)(images.transpose(0, 2, 3, 1).copy(), np.arange(6), draws.box, draws.flip)
+    assert abs(ours.numpy().astype(int) - theirs.transpose(0, 3, 1, 2)).max() <= 2
+
+
+def test_factors_of_1_change_nothing():
+    images = torch.from_numpy(smooth())
+    assert (jittered(images, torch.ones(6, 3)) == images).all()
+
+
+def test_jitter_is_what_its_formula_says():
+    image = torch.tensor([[[[100.0]], [[50.0]], [[200.0]]]]).to(torch.uint8)
+    grey = lambda c: 0.299 * c[0] + 0.587 * c[1] + 0.114 * c[2]  # noqa: E731
+    colour = np.array([100, 50, 200]) * 1.2
+    colour = (colour - grey(colour)) * 0.5 + grey(colour)
+    colour = (colour - grey(colour)) * 1.5 + grey(colour)
+    assert np.allclose(jittered(image, torch.tensor([[1.2, 0.5, 1.5]])).flatten(), colour, atol=0.51)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augment(crop=4, flip=True), Augment(crop=3, pad="zero", flip="alternate"), Augment(cutout=7, flip=True),
+        Augment(crop=6, cutout=4), Augment(scale=(0.3, 1.0), flip=True), Augment(),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_device_makes_the_pixels_that_the_host_makes(augment):
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 28), np.uint8)
+    fill = np.array([1, 2, 3], np.uint8)
+    samples = np.random.default_rng(1).permutation(50)
+    draws = draw(augment, samples, size=(32, 28), seed=0, epoch=1)
+    store = ResidentStore(images, augment, fill, torch.device("cpu"))
+    moved_samples, moved_draws = store.epoch(samples, draws)
+    there = store.batch(moved_samples[10:40], moved_draws.part(10, 40)).numpy()
+    here = HostStore(images, augment, fill, 64).batch(samples[10:40], draws.part(10, 40))
+    assert (there == here).all()

@@ -1,0 +1,119 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datastage.batches.ranks import World, order, steps
+
+REPOSITORY = str(Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 64, 65, 1000, 1025])
+@pytest.mark.parametrize("batch_size", [2, 4, 512])
+def test_every_sample_is_in_one_batch_of_one_rank_and_ranks_keep_step(n, size, batch_size):
+    shares = [steps(n, batch_size, drop_last=False, world=World(rank, size)) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    assert all(0 < stop - start <= batch_size for share in shares for start, stop in share)
+    given = sorted(i for share in shares for start, stop in share for i in range(start, stop))
+    assert sorted(set(given)) == list(range(n))
+    if n >= size:
+        assert len(given) == n
+
+
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (7, 8), (9, 2)])
+def test_batches_of_one_keep_step_too(n, size):
+    shares = [steps(n, 1, drop_last=False, world=World(rank, size)) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    assert {start for share in shares for start, _ in share} == set(range(n))
+
+
+@pytest.mark.parametrize(("n", "size"), [(1000, 3), (17, 2), (3, 4)])
+def test_dropping_leaves_whole_batches_alone(n, size):
+    shares = [steps(n, 4, drop_last=True, world=World(rank, size)) for rank in range(size)]
+    assert {len(share) for share in shares} == {n // size // 4}
+    assert all(stop - start == 4 for share in shares for start, stop in share)
+
+
+def test_an_order_is_a_permutation_that_follows_from_seed_and_epoch():
+    one, same, other = (order(100, shuffle=True, seed=1, epoch=e) for e in (0, 0, 1))
+    assert sorted(one) == list(range(100))
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import json, os, sys
+    from pathlib import Path
+    import numpy as np, torch.distributed as dist
+    from datastage.batches import Augment, from_arrays
+    rank, folder, stop_after = int(os.environ["RANK"]), Path(sys.argv[1]), int(sys.argv[2])
+    dist.init_process_group("gloo")
+    images = np.random.default_rng(0).integers(0, 256, (101, 8, 8, 3), np.uint8)
+    (train,) = from_arrays({"train": (images, np.arange(101))}, batch_size=8, augment=Augment(crop=2, flip=True),
+                           device="cpu", seed=4)
+    state = folder / f"state{rank}.json"
+    if state.exists():
+        train.load_state_dict(json.loads(state.read_text()))
+    given = []
+    for x, y in train:
+        given.append([y.tolist(), float(x.sum())])
+        dist.barrier()
+        if len(given) == stop_after:
+            state.write_text(json.dumps(train.state_dict()))
+            (folder / f"given{rank}.json").write_text(json.dumps(given))
+            dist.barrier()
+            (folder / f"ready{rank}").touch()
+            import time; time.sleep(100)
+    (folder / f"rest{rank}.json").write_text(json.dumps(given))
+    """
+)
+
+
+def start(folder, stop_after):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": REPOSITORY}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(folder), str(stop_after)],
+            env={**os.environ, **shared, "RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+
+
+def read(folder, name):
+    return [json.loads((folder / f"{name}{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    for process in start(whole, -1):
+        assert process.wait(120) == 0
+    processes = start(broken, 3)
+    deadline = time.monotonic() + 120
+    while not all((broken / f"ready{rank}").exists() for rank in range(2)):
+        assert time.monotonic() < deadline, "the ranks did not get to where they are killed"
+        time.sleep(0.05)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    for process in start(broken, -1):
+        assert process.wait(120) == 0
+    expected = read(whole, "rest")
+    assert [a + b for a, b in zip(read(broken, "given"), read(broken, "rest"))] == expected
+    assert sorted(v for share in expected for labels, _ in share for v in labels) == list(range(101))
+    assert np.ptp([len(share) for share in expected]) == 0
