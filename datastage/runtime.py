@@ -465,7 +465,7 @@ def free_bytes(path: str | os.PathLike[str], *, environ: Mapping[str, str] | Non
     """Return the room where `path` is or would be; None if that cannot be told. Ask, and never trust the answer.
 
     On Kaggle the disk of the machine shows the host's size, so no more than `KAGGLE_FREE_BYTES` is counted on there;
-    ``/kaggle/working`` is a device of its own that tells the truth.
+    ``/kaggle/working``, a device of its own that tells the truth, has less.
     """
     environ = os.environ if environ is None else environ
     place = Path(os.path.abspath(path))
@@ -473,12 +473,9 @@ def free_bytes(path: str | os.PathLike[str], *, environ: Mapping[str, str] | Non
         place = place.parent
     try:
         free = shutil.disk_usage(place).free
-        on_overlay = os.stat(place).st_dev == os.stat("/").st_dev
     except OSError:
         return None
-    if environ.get("KAGGLE_KERNEL_RUN_TYPE") and on_overlay:
-        return min(free, KAGGLE_FREE_BYTES)
-    return free
+    return min(free, KAGGLE_FREE_BYTES) if environ.get("KAGGLE_KERNEL_RUN_TYPE") else free
 
 
 # --- mounts
@@ -564,13 +561,13 @@ def _look_at_mount(path: Path, *, is_listed: bool) -> DriveMount | None:
     def look() -> DriveMount | None:
         try:
             os.stat(path)
+            if is_listed or (path / "My Drive").is_dir():
+                return DriveMount(path, True)
+            # "My Drive" works on every mount; where only MyDrive is, it may be left from a session without one.
+            return DriveMount(path, True, is_sure=False) if (path / "MyDrive").is_dir() else None
         except OSError as error:
             gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
             return None if gone and not is_listed else DriveMount(path, False, error.errno or errno.EIO)
-        if is_listed or (path / "My Drive").is_dir():
-            return DriveMount(path, True)
-        # "My Drive" works on every mount; where only MyDrive is, it may be left from a session without one.
-        return DriveMount(path, True, is_sure=False) if (path / "MyDrive").is_dir() else None
 
     silent: DriveMount | None = DriveMount(path, False, errno.ETIMEDOUT)
     return within(_STAT_WAIT_S, look, silent)
