@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datastage import archives, datasets, place, runtime, show, staging
+from datastage import archives, contents, datasets, place, runtime, show, staging
 from datastage.archives import Member
 from datastage.datasets import Entry
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
@@ -22,6 +22,7 @@ from datastage.lock import locked
 from datastage.place import Slot, Staged
 from datastage.progress import Reporter
 from datastage.reader import FileReader
+from datastage.request import Request
 from datastage.spec import parse
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def stage(
     """
     here = runtime.current()
     reporter = _reporter(progress, here)
-    request = staging.Request(
+    request = Request(
         parse(spec),
         tuple(parse(fallback) for fallback in ([fallbacks] if isinstance(fallbacks, str) else fallbacks)),
         expect=expect,
@@ -125,7 +126,7 @@ def stage(
     return _staged(request, here, reporter, say_next=True)
 
 
-def _staged(request: staging.Request, here: runtime.Runtime, reporter: Reporter, *, say_next: bool) -> Staged:
+def _staged(request: Request, here: runtime.Runtime, reporter: Reporter, *, say_next: bool) -> Staged:
     """Stage, and say what was staged; what to do next only where the caller does not do it already."""
     with _ended(reporter):
         staged = staging.stage(request, here, reporter=reporter)
@@ -238,7 +239,7 @@ def loaders(
         )
     staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
     if staged is None:
-        staged = _staged(staging.Request(parse(data)), here, reporter, say_next=False)
+        staged = _staged(Request(parse(data)), here, reporter, say_next=False)
     entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
     if entry is not None:
         own: dict[str, Any] = dict(entry.augment or {})
@@ -359,7 +360,7 @@ def extract(
                     free_bytes=runtime.free_bytes(slot.root),
                     reporter=reporter,
                 )
-                files = staging.unpacked_files(unpacked)
+                files = contents.unpacked_files(unpacked)
                 receipt = {
                     "key": place.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
                     "name": target.name,

@@ -1,8 +1,8 @@
 """The conductor: a request goes along its chain of places until one gives the data, whole, and it is published.
 
-Here: which places are tried and in what order, what each attempt saw, what happens to a folder, a file or an archive
-once it is reached, and what the receipt says. Not here: how a place is reached (`sources`), how bytes move
-(`transfer`), how archives are unpacked (`archives`), where the folder ends up (`place`), what a person sees (`show`).
+Here: which places are tried and in what order, what each attempt saw, and publishing what one of them gave. Not here:
+how a place is reached (`sources`), what happens to what it gives (`contents`), where the folder ends up (`place`), what
+a person sees (`show`).
 """
 
 from __future__ import annotations
@@ -10,104 +10,35 @@ from __future__ import annotations
 import contextlib
 import datetime
 import glob
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from datastage import archives, datasets, place, runtime, sources, transfer
+from datastage import contents, datasets, place, runtime, sources, transfer
+from datastage.contents import Content, Taker
 from datastage.datasets import Entry
 from datastage.errors import (
     Attempt,
     ChecksumError,
-    DamagedArchiveError,
     DatastageError,
     IntegrityError,
     MissingDependencyError,
-    NotDataError,
-    SpecError,
     StorageError,
     UnavailableError,
 )
 from datastage.lock import locked
 from datastage.place import Slot, Staged, StagedFile
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader, Reader, stat_identity
+from datastage.reader import stat_identity
+from datastage.request import Request
 from datastage.runtime import Runtime
-from datastage.sources import Fetch, Found, find, http, person
-from datastage.spec import Spec, parse, stem_of
+from datastage.sources import find, http, person
+from datastage.spec import Spec, parse
 
-# Data that happens to be a zip: unpacking would destroy it.
-DATA_SUFFIXES = frozenset(
-    {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
-    | {".apk", ".epub", ".kmz"}
-)
-ARCHIVE_SUFFIXES = frozenset(
-    {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar"}
-)
 # A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
 SLOW_BYTES_S = 100_000
-_HEAD_BYTES = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What `stage` was asked for; see `datastage.stage` for each option."""
-
-    spec: Spec
-    fallbacks: tuple[Spec, ...] = ()
-    expect: str | None = None
-    root: Path | None = None
-    name: str | None = None
-    link: Path | None = None
-    members: tuple[str, ...] | None = None
-    unpack: bool | Literal["auto"] = "auto"
-    strip: bool | Literal["auto"] = "auto"
-    password: str | None = field(default=None, repr=False)
-    copy: bool = False
-    refresh: bool = False
-
-    def key(self, cwd: Path) -> str:
-        """Return the key of the request: what was asked for, and the options that change the content."""
-        value = self.spec.value
-        if self.spec.scheme == "file":
-            value = os.path.abspath(os.path.expanduser(value))
-        elif self.spec.scheme == "relative":
-            value = str(cwd / value)
-        elif self.spec.scheme == "http":
-            value = _without_userinfo(value)
-        return place.request_key(
-            {
-                "scheme": self.spec.scheme,
-                "value": value,
-                "parts": self.spec.parts,
-                "expect": self.expect,
-                "members": self.members,
-                "unpack": self.unpack,
-                "strip": self.strip,
-                "copy": self.copy,
-            }
-        )
-
-
-def _without_userinfo(url: str) -> str:
-    # A password must not be guessable from the key that lies in the receipt.
-    scheme, slashes, rest = url.partition("//")
-    authority, slash, path = rest.partition("/")
-    return scheme + slashes + authority.rpartition("@")[2] + slash + path
-
-
-@dataclass(slots=True)
-class _Content:
-    """What a place gave: what is now in the partial folder, or a path that is used where it is."""
-
-    files: list[StagedFile] = field(default_factory=list)
-    path: Path | None = None  # used in place
-    single: str | None = None  # the name of the one file, where the content is a file and not a folder
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
@@ -123,7 +54,6 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
         Told of every phase.
     """
     entry = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
-    _check_expect(request.expect)
     root = root_folder(request.root, here)
     key = request.key(here.cwd)
     slot = _slot(root, request, entry, key)
@@ -146,23 +76,6 @@ def root_folder(asked: Path | None, here: Runtime) -> Path:
     if folder is not None:
         return place.usable_root(here.cwd / folder.expanduser())
     return place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
-
-
-def _check_expect(expect: str | None) -> None:
-    if expect is None:
-        return
-    algorithm, _, digest = expect.partition(":")
-    length = {"md5": 32, "sha256": 64}.get(algorithm.lower())
-    if length is None or len(digest) != length or set(digest.lower()) - set("0123456789abcdef"):
-        raise SpecError(
-            f"expect={expect!r} is not a hash.",
-            "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
-        )
-
-
-def _expected(expect: str | None) -> dict[str, str]:
-    algorithm, _, digest = (expect or "").lower().partition(":")
-    return {algorithm: digest} if expect else {}
 
 
 def _slot(root: Path, request: Request, entry: Entry | None, key: str) -> Slot:
@@ -417,7 +330,7 @@ class _Stager:
             "published": not any(file.converted for file in search.files.values()),
         }
         files = [StagedFile(path, file.size, file.crc32) for path, file in search.files.items()]
-        return self._publish(_Content(files, facts=facts))
+        return self._publish(Content(files, facts=facts))
 
     def _download(self, number: int, slow_below: float | None) -> Staged | None:
         """Fetch the entry's downloads from the mirrors of this number, then find the files in what came."""
@@ -451,7 +364,7 @@ class _Stager:
     def _entry_from(self, spec: Spec) -> Staged | None:
         """Look for the entry's files in what another spec names."""
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
-        with self._fetched(found) as content:
+        with contents.opened(found, self.slot, self.reporter) as content:
             return self._search([find.Place(content, found.seen)])
 
     # --- a spec's steps
@@ -459,143 +372,11 @@ class _Stager:
     def _from_spec(self, spec: Spec, slow_below: float | None) -> Staged:
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
         self.reporter.note(f"Found     {found.seen}")
-        with self._fetched(found) as content:
-            if isinstance(content, Path):
-                result = self._take_folder(content, found)
-            else:
-                result = self._take_file(content, found, slow_below)
-        result.facts.update(place=found.place, seen=found.seen)
-        return self._publish(result)
-
-    @contextlib.contextmanager
-    def _fetched(self, found: Found) -> Iterator[Path | Reader]:
-        """Give the folder or the reader of what was found; a library that fetches by itself does so now."""
-        content = found.content
-        if isinstance(content, Fetch):
-            place.fresh_folder(self.slot.fetch)
-            made = content.run(self.slot.fetch, self.reporter)
-            content = made if made.is_dir() else FileReader(made)
-        try:
-            yield content
-        finally:
-            if not isinstance(content, Path):
-                content.close()
-
-    def _take_folder(self, folder: Path, found: Found) -> _Content:
-        if found.in_place and not self.request.copy:
-            return _Content(path=folder, facts={"source_path": str(folder), "identity": found.identity})
-        place.fresh_folder(self.slot.partial)
-        self.reporter.phase(f"copying {folder.name}", None)
-        copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
-        files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
-        if not files:
-            raise IntegrityError(
-                f"The folder {folder} is empty.", "Next: look whether the files are in another folder."
-            )
-        facts = {"left_out": dict(copied.left_out), "source_path": str(folder), "identity": found.identity}
-        return _Content(files, facts=facts)
-
-    def _take_file(self, reader: Reader, found: Found, slow_below: float | None) -> _Content:
-        head = _head(reader)
-        name = reader.name
-        what = archives.not_data(head, name)
-        if what is not None:
-            raise _not_data(name, what, found)
-        expect = _expected(self.request.expect)
-        fmt = self._format(reader, name)
-        in_place = found.in_place and not self.request.copy
-        facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(expect)}
-        if reader.local_path is not None and not isinstance(found.content, Fetch):
-            facts["source_path"] = str(reader.local_path)
-        if fmt is None and in_place and reader.local_path is not None:
-            if expect:
-                _check_hash(reader, expect, name)
-            return _Content(path=reader.local_path, single=name, facts=facts)
-        place.fresh_folder(self.slot.partial)
-        if fmt is None:
-            return self._keep_file(reader, name, expect, facts, slow_below)
-        return self._unpack(reader, name, fmt, expect, facts, slow_below)
-
-    def _format(self, reader: Reader, name: str) -> str | None:
-        """Return the archive format to unpack, or None if the file is kept as it is."""
-        suffix = Path(name).suffix.lower()
-        if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
-            return None
-        fmt = archives.sniff(reader)
-        if fmt is None and (self.request.unpack is True or suffix in ARCHIVE_SUFFIXES):
-            raise DamagedArchiveError(
-                f"{name} is not an archive that can be unpacked, whatever its name says.",
-                "The download may have been cut short: get the file again.",
-                "Next: to keep the file as it is, use unpack=False.",
-            )
-        return fmt
-
-    def _keep_file(
-        self, reader: Reader, name: str, expect: dict[str, str], facts: dict[str, Any], slow_below: float | None
-    ) -> _Content:
-        target = self.slot.partial / place.safe_file_name(name)
-        self._bring(reader, target, expect, slow_below)
-        files = place.list_folder(self.slot.partial)
-        return _Content(files, single=target.name, facts=facts)
-
-    def _unpack(
-        self,
-        reader: Reader,
-        name: str,
-        fmt: str,
-        expect: dict[str, str],
-        facts: dict[str, Any],
-        slow_below: float | None,
-    ) -> _Content:
-        source, opened = reader, None
-        if reader.local_path is None:
-            self.slot.fetch.mkdir(exist_ok=True)
-            fetched = self.slot.fetch / place.safe_file_name(name)
-            self._bring(reader, fetched, expect, slow_below)
-            source = opened = FileReader(fetched)
-        elif expect:
-            _check_hash(reader, expect, name)
-        try:
-            strip: bool | str = stem_of(name) if self.request.strip == "auto" else self.request.strip
-            unpacked = archives.unpack(
-                source,
-                self.slot.partial,
-                members=self.request.members,
-                strip=strip,
-                password=self.request.password,
-                free_bytes=runtime.free_bytes(self.slot.root),
-                reporter=self.reporter,
-            )
-        finally:
-            if opened is not None:
-                opened.close()
-        files = unpacked_files(unpacked)
-        left_out = dict(unpacked.left_out)
-        for receipt_name in (place.RECEIPT, place.FILES):
-            # A receipt that comes with data is never trusted; ours takes its place.
-            if any(file.path == receipt_name for file in files):
-                files = [file for file in files if file.path != receipt_name]
-                (self.slot.partial / receipt_name).unlink()
-                left_out["receipts of another copy"] = left_out.get("receipts of another copy", 0) + 1
-        facts |= {
-            "format": unpacked.format,
-            "left_out": left_out,
-            "stripped": unpacked.stripped,
-            "encoding": unpacked.encoding,
-        }
-        return _Content(files, facts=facts)
-
-    def _bring(self, reader: Reader, to: Path, expect: dict[str, str], slow_below: float | None) -> None:
-        self.reporter.phase(f"copying {reader.name}", reader.size)
-        if reader.local_path is not None and reader.local_path.parent == self.slot.fetch:
-            _check_hash(reader, expect, reader.name)
-            os.replace(reader.local_path, to)  # a library fetched it: it is on our disk already
-            return
-        transfer.fetch(reader, to, expect=expect, reporter=self.reporter, slow_below_bytes_s=slow_below)
+        return self._publish(Taker(self.request, self.slot, self.here, self.reporter, slow_below).take(found))
 
     # --- the end
 
-    def _publish(self, content: _Content) -> Staged:
+    def _publish(self, content: Content) -> Staged:
         entry = self.entry
         in_place = content.path is not None
         if in_place:
@@ -699,54 +480,5 @@ def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: 
     return tuple(file.path for file in wanted)
 
 
-def unpacked_files(unpacked: archives.Unpacked) -> list[StagedFile]:
-    """Return the list for the receipt of what was unpacked."""
-    return [
-        StagedFile(file.path, file.size, file.crc32, file.target if file.kind == "link" else None)
-        for file in unpacked.files
-    ]
-
-
 def _package(folder: Path) -> str:
     return next((part for part in reversed(folder.parts) if part not in ("data", "datasets")), folder.name)
-
-
-def _head(reader: Reader) -> bytes:
-    n = _HEAD_BYTES
-    if reader.ranges:
-        return reader.read_at(0, n)
-    stream = reader.stream(0)
-    try:
-        head = b""
-        for piece in stream:
-            head += piece
-            if len(head) >= n:
-                break
-        return head[:n]
-    finally:
-        if hasattr(stream, "close"):
-            stream.close()
-
-
-def _not_data(name: str, what: str, found: Found) -> NotDataError:
-    return NotDataError(
-        f"{name} is {what}, not the data.",
-        f"It came from {found.place}.",
-        "Next: open that address in a browser, signed in if need be, download the file there, and look at its size.",
-    )
-
-
-def _check_hash(reader: Reader, expect: dict[str, str], name: str) -> None:
-    digests = {algorithm: hashlib.new(algorithm) for algorithm in expect}
-    if not digests:
-        return
-    for piece in reader.stream(0):
-        for digest in digests.values():
-            digest.update(piece)
-    for algorithm, wanted in expect.items():
-        seen = digests[algorithm].hexdigest()
-        if seen != wanted:
-            raise ChecksumError(
-                f"{name} is not the file that is expected: its {algorithm} is {seen}, not {wanted}.",
-                "Next: get the file again; if it has been replaced on purpose, give the new hash with expect=.",
-            )

@@ -137,10 +137,10 @@ def small_entry(here):
     ],
 )
 def test_an_option_that_makes_no_sense_is_an_error_of_ours(options):
-    with pytest.raises(DatastageError) as caught:
+    name = next((name for name in options if name != "batch_size"), "batch_size")
+    with pytest.raises(SpecError, match=name):
         for loader in datastage.loaders(pictures(), progress=False, **options):
             next(iter(loader))
-    assert caught.value.remedy or "there are" in str(caught.value)
 
 
 def test_arrays_of_different_lengths_are_refused():

@@ -1,0 +1,252 @@
+"""From what a place gave to files in the partial folder: a folder copied, a file kept, an archive unpacked.
+
+Here: what is done with content once it is reached, and what the receipt says of it. Not here: which place it is
+(`staging`), how bytes move (`transfer`), how archives are read (`archives`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datastage import archives, place, runtime, transfer
+from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, StorageError
+from datastage.place import Slot, StagedFile
+from datastage.progress import SILENT, Reporter
+from datastage.reader import FileReader, Reader
+from datastage.request import Request
+from datastage.runtime import Runtime
+from datastage.sources import Fetch, Found, drive
+from datastage.spec import stem_of
+
+# Data that happens to be a zip: unpacking would destroy it.
+DATA_SUFFIXES = frozenset(
+    {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
+    | {".apk", ".epub", ".kmz"}
+)
+ARCHIVE_SUFFIXES = frozenset(
+    {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar"}
+)
+# What reading from a mount fails with and writing to a disk of ours hardly does.
+_OF_A_MOUNT = frozenset(
+    {errno.EIO, errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+)
+
+
+@dataclass(slots=True)
+class Content:
+    """What is in the partial folder now, or a path that is used where it is.
+
+    Attributes
+    ----------
+    files : list of StagedFile
+        Every file and link, for the receipt.
+    path : Path or None
+        What is used where it lies; the partial folder is not needed then.
+    single : str or None
+        The name of the one file, where the content is a file and not a folder.
+    facts : dict
+        What the receipt says of it.
+    """
+
+    files: list[StagedFile] = field(default_factory=list)
+    path: Path | None = None
+    single: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Takes what a place gave: what was asked for, where it goes, and who is told."""
+
+    request: Request
+    slot: Slot
+    here: Runtime
+    reporter: Reporter
+    slow_below_bytes_s: float | None = None
+
+    def take(self, found: Found) -> Content:
+        """Bring what was found into the partial folder, checked.
+
+        Raises
+        ------
+        IntegrityError
+            If the bytes are wrong.
+        UnavailableError
+            If the place stops giving them.
+        StorageError
+            If this machine will not take them.
+        """
+        with opened(found, self.slot, self.reporter) as content:
+            try:
+                taken = self._folder(content, found) if isinstance(content, Path) else self._file(content, found)
+            except StorageError as error:
+                path = content if isinstance(content, Path) else content.local_path
+                if path is not None and error.errno in _OF_A_MOUNT and drive.is_on_drive(path, self.here):
+                    raise drive.explain_os_error(error, path, self.here) from error
+                raise
+        taken.facts.update(place=found.place, seen=found.seen)
+        return taken
+
+    def _folder(self, folder: Path, found: Found) -> Content:
+        facts = {"source_path": str(folder), "identity": found.identity}
+        if found.in_place and not self.request.copy:
+            return Content(path=folder, facts=facts)
+        place.fresh_folder(self.slot.partial)
+        self.reporter.phase(f"copying {folder.name}", None)
+        copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
+        files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
+        if not files:
+            raise IntegrityError(
+                f"The folder {folder} is empty.", "Next: look whether the files are in another folder."
+            )
+        return Content(files, facts={**facts, "left_out": dict(copied.left_out)})
+
+    def _file(self, reader: Reader, found: Found) -> Content:
+        facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(self.request.digests)}
+        if reader.local_path is not None and not isinstance(found.content, Fetch):
+            facts["source_path"] = str(reader.local_path)
+        place.fresh_folder(self.slot.partial)
+        if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
+            return self._near(reader, found, facts)
+        # Over a link, or from a slow mount: unpacked as the bytes come, and proven before it is published.
+        self.slot.fetch.mkdir(exist_ok=True)
+        target = self.slot.fetch / place.safe_file_name(reader.name)
+        self.reporter.phase(f"copying {reader.name}", reader.size)
+        with transfer.ahead(
+            reader,
+            target,
+            expect=self.request.digests,
+            reporter=self.reporter,
+            slow_below_bytes_s=self.slow_below_bytes_s,
+        ) as arriving:
+            kind = self._format(arriving)
+            if kind is None:
+                arriving.finish()
+                return self._moved(target, reader.name, facts)
+            try:
+                content = self._unpacked(arriving, facts, SILENT)
+            except IntegrityError:
+                arriving.finish()  # were the bytes wrong already? Then that is what is said
+                raise
+            arriving.finish()
+            return content
+
+    def _near(self, reader: Reader, found: Found, facts: dict[str, Any]) -> Content:
+        """Take a file that is on a disk of this machine."""
+        assert reader.local_path is not None
+        if self.request.digests:
+            check_digests(reader, self.request.digests)
+        if self._format(reader) is not None:
+            return self._unpacked(reader, facts, self.reporter)
+        if found.in_place and not self.request.copy:
+            return Content(path=reader.local_path, single=reader.name, facts=facts)
+        if isinstance(found.content, Fetch):
+            return self._moved(reader.local_path, reader.name, facts)
+        self.reporter.phase(f"copying {reader.name}", reader.size)
+        target = self.slot.partial / place.safe_file_name(reader.name)
+        transfer.fetch(reader, target, reporter=self.reporter)
+        return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
+
+    def _moved(self, path: Path, name: str, facts: dict[str, Any]) -> Content:
+        """Keep a file that was fetched to our own disk as it is."""
+        target = self.slot.partial / place.safe_file_name(name)
+        os.replace(path, target)
+        return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
+
+    def _format(self, reader: Reader) -> str | None:
+        """Return the archive format to unpack, or None if the file is kept as it is; look at what came."""
+        head = reader.read_at(0, 1024)
+        what = archives.not_data(head, reader.name)
+        if what is not None:
+            raise NotDataError(
+                f"{reader.name} is {what}, not the data.",
+                "It is what came from there: perhaps the site asks to sign in, or the download was never finished.",
+                "Next: open its address in a browser, download the file there, and look at its size.",
+            )
+        suffix = Path(reader.name).suffix.lower()
+        if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
+            return None
+        kind = archives.sniff(reader)
+        if kind is None and (self.request.unpack is True or suffix in ARCHIVE_SUFFIXES):
+            raise DamagedArchiveError(
+                f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
+                "The download may have been cut short: get the file again.",
+                "Next: to keep the file as it is, use unpack=False.",
+            )
+        return kind
+
+    def _unpacked(self, reader: Reader, facts: dict[str, Any], reporter: Reporter) -> Content:
+        strip = stem_of(reader.name) if self.request.strip == "auto" else self.request.strip
+        unpacked = archives.unpack(
+            reader,
+            self.slot.partial,
+            members=self.request.members,
+            strip=strip,
+            password=self.request.password,
+            free_bytes=runtime.free_bytes(self.slot.root),
+            reporter=reporter,
+        )
+        files, left_out = unpacked_files(unpacked), dict(unpacked.left_out)
+        for name in (place.RECEIPT, place.FILES):
+            # A receipt that comes with data is never trusted; ours takes its place.
+            if any(file.path == name for file in files):
+                files = [file for file in files if file.path != name]
+                (self.slot.partial / name).unlink()
+                left_out["receipts of another copy"] = left_out.get("receipts of another copy", 0) + 1
+        facts |= {
+            "format": unpacked.format,
+            "left_out": left_out,
+            "stripped": unpacked.stripped,
+            "encoding": unpacked.encoding,
+        }
+        return Content(files, facts=facts)
+
+
+@contextlib.contextmanager
+def opened(found: Found, slot: Slot, reporter: Reporter) -> Iterator[Path | Reader]:
+    """Give the folder or the reader of what was found; a library that fetches by itself does so now."""
+    content = found.content
+    if isinstance(content, Fetch):
+        made = content.run(place.fresh_folder(slot.fetch), reporter)
+        content = made if made.is_dir() else FileReader(made)
+    try:
+        yield content
+    finally:
+        if not isinstance(content, Path):
+            content.close()
+
+
+def unpacked_files(unpacked: archives.Unpacked) -> list[StagedFile]:
+    """Return the list for the receipt of what was unpacked."""
+    return [
+        StagedFile(file.path, file.size, file.crc32, file.target if file.kind == "link" else None)
+        for file in unpacked.files
+    ]
+
+
+def check_digests(reader: Reader, expect: dict[str, str]) -> None:
+    """Read a file to its end and compare its digests.
+
+    Raises
+    ------
+    ChecksumError
+        If one is another.
+    """
+    digests = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in expect}
+    for piece in reader.stream(0):
+        for digest in digests.values():
+            digest.update(piece)
+    for algorithm, wanted in expect.items():
+        seen = digests[algorithm].hexdigest()
+        if seen != wanted:
+            raise ChecksumError(
+                f"{reader.name} is not the file that is expected: its {algorithm} is {seen}, not {wanted}.",
+                "Next: get the file again; if it has been replaced on purpose, give the new hash with expect=.",
+            )

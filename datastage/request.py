@@ -1,0 +1,80 @@
+"""What `stage` was asked for, and the key that is the same only for the same request.
+
+Here: the request and its checks. Not here: what is done about it (`staging`, `contents`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from datastage import place
+from datastage.errors import SpecError
+from datastage.spec import Spec
+
+_HEX_DIGITS = {"md5": 32, "sha256": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `stage` was asked for; see `datastage.stage` for each option."""
+
+    spec: Spec
+    fallbacks: tuple[Spec, ...] = ()
+    expect: str | None = None
+    root: Path | None = None
+    name: str | None = None
+    link: Path | None = None
+    members: tuple[str, ...] | None = None
+    unpack: bool | Literal["auto"] = "auto"
+    strip: bool | Literal["auto"] = "auto"
+    password: str | None = field(default=None, repr=False)
+    copy: bool = False
+    refresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.expect is None:
+            return
+        algorithm, _, digest = self.expect.lower().partition(":")
+        if len(digest) != _HEX_DIGITS.get(algorithm) or set(digest) - set("0123456789abcdef"):
+            raise SpecError(
+                f"expect={self.expect!r} is not a hash.",
+                "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
+            )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The expected digests of the file, by algorithm; empty if none was given."""
+        algorithm, _, digest = (self.expect or "").lower().partition(":")
+        return {algorithm: digest} if self.expect else {}
+
+    def key(self, cwd: Path) -> str:
+        """Return the key of the request: what was asked for, and the options that change the content."""
+        value = self.spec.value
+        if self.spec.scheme == "file":
+            value = os.path.abspath(os.path.expanduser(value))
+        elif self.spec.scheme == "relative":
+            value = str(cwd / value)
+        elif self.spec.scheme == "http":
+            value = _without_userinfo(value)
+        return place.request_key(
+            {
+                "scheme": self.spec.scheme,
+                "value": value,
+                "parts": self.spec.parts,
+                "expect": self.expect,
+                "members": self.members,
+                "unpack": self.unpack,
+                "strip": self.strip,
+                "copy": self.copy,
+            }
+        )
+
+
+def _without_userinfo(url: str) -> str:
+    # A password must not be guessable from the key that lies in the receipt.
+    scheme, slashes, rest = url.partition("//")
+    authority, slash, path = rest.partition("/")
+    return scheme + slashes + authority.rpartition("@")[2] + slash + path
