@@ -118,6 +118,8 @@ class Limits:
         A zip may be of any size.
     archive_seconds : float
         Wall time for reading archives, what is copied out of them not counted.
+    candidates : int
+        Files of one right size that are read; the rightly named first.
     nested : int
         Archives within archives.
     probes : int
@@ -134,6 +136,7 @@ class Limits:
     depth: int = 12
     archive_bytes: int = 1 << 30
     archive_seconds: float = 20.0
+    candidates: int = 100
     nested: int = 3
     probes: int = 100
     threads: int = 4
@@ -389,12 +392,14 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
             listing.names.append(f"/{top}")
             return listing
         limits = hunt.limits
-        avoid = {os.path.realpath(path) for path in limits.avoid}
+        here = os.path.realpath(at)
+        avoid = [real for path in limits.avoid if not _within(here, real := os.path.realpath(path))]
         been = {_inode(os.stat(at))}
         turns: deque[tuple[Iterator[os.DirEntry[str]] | str, str, int, list[int]]] = deque()
         turns.append((str(at), f"/{top}/", 0, [0]))
         n_entries = suspended = 0
-        while turns and not listing.bound_hit:
+        over = False
+        while turns and not over:
             folder, shown, depth, kept = turns.popleft()
             taken = 0
             if isinstance(folder, str):
@@ -413,7 +418,7 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
                 if n_entries > limits.entries or (
                     n_entries % 256 == 0 and time.monotonic() - start > limits.seconds
                 ):
-                    listing.bound_hit = True
+                    listing.bound_hit = over = True
                     break
                 name = entry.name
                 if name in _JUNK or name.startswith("._"):
@@ -423,10 +428,12 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
                         if depth >= limits.depth:
                             listing.bound_hit = True
                             continue
-                        inode = _inode(entry.stat())
                         real = os.path.realpath(entry.path) if avoid else ""
-                        if inode in been or real in avoid:
-                            continue  # a link in a circle, or somewhere we were told not to go
+                        if any(_within(real, path) for path in avoid):
+                            continue
+                        inode = _inode(os.stat(entry.path))
+                        if inode in been:
+                            continue  # a link in a circle, or to what was looked at already
                         been.add(inode)
                         turns.append((entry.path, f"{shown}{name}/", depth + 1, [0]))
                         continue
@@ -441,7 +448,7 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
                         _sort(listing, hunt, entry.path, name, suffix, entry.stat().st_size)
                 except OSError as error:
                     listing.trouble = listing.trouble or str(error.strerror or error)
-            if taken == _CHUNK and not listing.bound_hit:
+            if taken == _CHUNK and not over:
                 suspended += 1
                 turns.append((entries, shown, depth, kept))
         for folder, *_ in turns:
@@ -451,6 +458,10 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
         listing.trouble = str(error.strerror or error)
     listing.seconds = time.monotonic() - start
     return listing
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _inode(stat: os.stat_result) -> tuple[int, int]:
@@ -571,35 +582,34 @@ class _Hunt:
     # Files as they lie there.
 
     def _plain_files(self, listing: _Listing) -> None:
-        tried: set[Path] = set()
+        left: dict[int, list[Path]] = {}
+        for size in {item.size for item in self.missing.values()}:
+            there = listing.sized.get(size, [])
+            left[size] = heapq.nsmallest(self.limits.candidates, there, key=self._promise)
+            listing.bound_hit |= len(there) > self.limits.candidates
         while True:
-            # One candidate a size in a round, small sizes in a round of their own before the others: MNIST and
+            # One candidate for each missing file in a round, small files in rounds before the others: MNIST and
             # Fashion-MNIST have the same names and sizes, and 10 kB of labels tell which folder is worth reading.
-            by_size: dict[int, int] = {}
-            for item in self.missing.values():
-                by_size[item.size] = by_size.get(item.size, 0) + 1
-            batch: list[Path] = []
-            for size, count in sorted(by_size.items()):
-                left = [path for path in listing.sized.get(size, ()) if path not in tried]
-                left.sort(key=self._promise)
-                batch += left[:count]
-                if size > 1 << 20 and batch:
-                    continue
-            small = [path for path in batch if _size(path) < 1 << 20]
-            batch = small or batch
+            batch: list[tuple[int, Path]] = []
+            for size in sorted(left):
+                left[size].sort(key=self._promise)
+                count = sum(item.size == size for item in self.missing.values())
+                batch += [(size, path) for path in left[size][:count]]
+            batch = [(size, path) for size, path in batch if size < 1 << 20] or batch
             if not batch:
                 return
-            tried.update(batch)
+            for size, path in batch:
+                left[size].remove(path)
             if len(batch) == 1:
-                self._copy(listing, batch[0])
-            else:
-                with ThreadPoolExecutor(max_workers=min(self.limits.threads, len(batch))) as pool:
-                    try:
-                        for done in [pool.submit(self._copy, listing, path) for path in batch]:
-                            done.result()
-                    except BaseException:
-                        self._stopping = True  # an interrupt does not wait for files half copied
-                        raise
+                self._copy(listing, batch[0][1])
+                continue
+            with ThreadPoolExecutor(max_workers=min(self.limits.threads, len(batch))) as pool:
+                try:
+                    for done in [pool.submit(self._copy, listing, path) for _, path in batch]:
+                        done.result()
+                except BaseException:
+                    self._stopping = True  # an interrupt does not wait for files half copied
+                    raise
 
     def _promise(self, path: Path) -> tuple[bool, bool, int, str]:
         return path.parent in self._wrong_folders, path.name not in self.names, len(path.parts), str(path)
@@ -679,6 +689,7 @@ class _Hunt:
             self._damaged(listing, shown, size, error)
 
     def _members(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
+        n_wrong = 0
         for count, (member, stream) in enumerate(archives.iter_members(reader)):
             if not self.missing:
                 return
@@ -687,15 +698,18 @@ class _Hunt:
                 return
             if stream is None or member.kind != "file":
                 continue
-            name, inside = _base(member.name), f"{shown} > {member.name}"
+            name, inside = _base(member.name), f"{shown} > {_text(member.name)}"
             if name in _JUNK or name.startswith("._") or "__MACOSX" in member.name.split("/"):
                 continue
             if len(listing.names) < 5000:
                 listing.names.append(f"/{_base(shown)}/{member.name}")
             if member.size in self.sizes:
                 if not self.converting and any(item.size == member.size for item in self.missing.values()):
+                    if n_wrong >= self.limits.candidates and name not in self.names:
+                        listing.bound_hit = True
+                        continue
                     with _not_counted(listing):
-                        self._offer(stream, listing, inside, name, member.size)
+                        n_wrong += not self._offer(stream, listing, inside, name, member.size)
                 continue
             suffix = os.path.splitext(name)[1].lower()
             if suffix in _ARCHIVES and depth < self.limits.nested and self._may_hold(member.size):
@@ -840,7 +854,7 @@ class _Hunt:
     # What is near.
 
     def _is_near(self, listing: _Listing, found: str, path: str, needed: str = "") -> None:
-        near = Near(listing.called, needed or self.needed, found, path)
+        near = Near(listing.called, needed or self.needed, found, _text(path))
         if all((one.place, one.found) != (near.place, near.found) for one in self.near):
             self.near.append(near)
 
@@ -941,9 +955,7 @@ class _Hunt:
 
     def _shown(self, listing: _Listing, path: Path) -> str:
         at = listing.place.at
-        if isinstance(at, Path) and path != at:
-            return path.relative_to(at).as_posix()
-        return path.name
+        return _text(path.relative_to(at).as_posix() if isinstance(at, Path) and path != at else path.name)
 
     def _new_file(self, locked: bool = False) -> Path:
         if locked:
@@ -1128,11 +1140,9 @@ def _hash(path: Path) -> tuple[int, int, str]:
     return size, crc, md5.hexdigest()
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def _text(name: str) -> str:
+    """Return a name that can be printed: one that is not UTF-8 holds what no terminal takes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _base(path: str) -> str:
@@ -1164,5 +1174,5 @@ def _looked(listing: _Listing) -> Looked:
         seen = f"{more}{listing.n_files:,} {'file' if listing.n_files == 1 else 'files'}"
         if listing.trouble:
             seen += f" ({listing.trouble})"
-    names = tuple(name.split("/", 2)[-1] for name in listing.names[:5])
+    names = tuple(_text(name.split("/", 2)[-1]) for name in listing.names[:5])
     return Looked(listing.called, seen, listing.bound_hit, listing.seconds, names)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -139,10 +140,10 @@ def test_links_in_a_circle_end(tmp_path):
 
 
 def test_a_folder_to_avoid_is_not_entered_through_a_link_either(tmp_path):
-    (tmp_path / "drive").mkdir()
-    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive")
+    (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
+    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive" / "MyDrive")
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "link").symlink_to(tmp_path / "drive")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "drive" / "MyDrive")
     limits = Limits(avoid=(tmp_path / "drive",))
     assert not look(tmp_path / "in", into=tmp_path / "out", limits=limits).complete
     assert look(tmp_path / "in", into=tmp_path / "out").complete
@@ -275,3 +276,51 @@ def test_a_second_copy_of_what_is_there_is_no_decoy(tmp_path):
     layouts._write({path: data, f"again/{path}": data}, tmp_path / "in")
     (tmp_path / "in" / "x.zip").write_bytes(layouts.zip_bytes({"data_batch_1": data}))
     assert look(tmp_path / "in", into=tmp_path / "out").decoys == ()
+
+
+def test_a_folder_named_by_the_user_is_looked_in_even_within_one_to_avoid(tmp_path):
+    (tmp_path / "drive" / "data").mkdir(parents=True)
+    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive" / "data")
+    limits = Limits(avoid=(tmp_path / "drive",))
+    assert look(tmp_path / "drive" / "data", into=tmp_path / "out", limits=limits).complete
+
+
+def test_a_folder_that_is_too_deep_does_not_end_the_search_elsewhere(tmp_path):
+    (tmp_path / "in" / "/".join("abcd")).mkdir(parents=True)
+    layouts.WRAPPINGS["deep down"](FILES, tmp_path / "in" / "z")
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(depth=3))
+    assert (found.complete, found.bound_hit) == (False, True)
+    assert found.looked[0].names == ()
+    layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "in" / "z")
+    (tmp_path / "again").mkdir()
+    assert look(tmp_path / "in", into=tmp_path / "again", limits=Limits(depth=3)).complete
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text are made on Linux alone")
+def test_names_that_are_no_text_can_be_printed(tmp_path):
+    (tmp_path / "in").mkdir()
+    name = os.fsdecode(b"caf\xe9.tar.gz")
+    (tmp_path / "in" / name).write_bytes(layouts.tar_bytes(FILES))
+    found = look(tmp_path / "in", into=tmp_path / "out")
+    assert found.complete
+    str(found).encode("utf-8")
+
+
+def test_the_rightly_named_is_read_first_among_many_of_one_size(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(300):
+        (tmp_path / "in" / f"{number:03}.bin").write_bytes(b"%04d" % number)
+    (tmp_path / "in" / "zz-right").write_bytes(b"good")
+    (tmp_path / "out").mkdir()
+    wanted = [File("zz-right", 4, hashlib.md5(b"good").hexdigest())]
+    assert find([tmp_path / "in"], wanted, tmp_path / "out", limits=Limits(candidates=2)).complete
+
+
+def test_more_of_one_size_than_the_bound_are_said(tmp_path):
+    files = {f"{number:03}.bin": b"%04d" % number for number in range(300)}
+    wanted = [File("zz-right", 4, hashlib.md5(b"good").hexdigest())]
+    layouts._write(files, tmp_path / "in")
+    layouts._write({"a.zip": layouts.zip_bytes(files)}, tmp_path / "packed")
+    (tmp_path / "out").mkdir()
+    for folder in ("in", "packed"):
+        assert find([tmp_path / folder], wanted, tmp_path / "out", limits=Limits(candidates=2)).bound_hit
