@@ -247,6 +247,8 @@ def _not_there(spec: Spec, mounts: list[DriveMount]) -> UnavailableError:
             folder, known = _deepest(mount.path, parts)
             wanted = parts[known]
             names, whole = _names(folder)
+            if wanted in names:
+                return _listed_but_gone(spec, where(parts[:known]))
             close = _close(wanted, names)
             place = where(parts[:known])
             if close:
@@ -273,6 +275,17 @@ def _not_there(spec: Spec, mounts: list[DriveMount]) -> UnavailableError:
         f"Your Drive is connected, but {spec.value} is not in it.",
         *lines,
         *last,
+    )
+
+
+def _listed_but_gone(spec: Spec, place: str) -> UnavailableError:
+    return UnavailableError(
+        f"Google Drive lists {spec.file_name} in {place}, and then says that there is no such file:\n"
+        "its connection is about to break, or the file has just been moved. You did nothing wrong.",
+        "",
+        "Run this in a cell of its own, then your own line again:",
+        "",
+        f"    {RECONNECT}",
     )
 
 

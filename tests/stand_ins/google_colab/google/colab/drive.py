@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import subprocess
 import time
 
 from google.colab import _message
@@ -131,6 +132,7 @@ def _link(mountpoint):
 
 
 def _unmount(mountpoint):
+    subprocess.run(["umount", "-f", mountpoint], capture_output=True)
     table = _root("/proc/self/mountinfo")
     point = mountpoint[len(os.environ.get("STAND_IN_ROOT", "")) :]
     lines = []

@@ -1,0 +1,486 @@
+"""Google Drive: what is found in it, how it is connected, and every way in which either fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import unicodedata
+from types import SimpleNamespace
+
+import pytest
+
+from datastage.errors import NotDataError, StorageError, UnavailableError
+from datastage.progress import Silent
+from datastage.reader import Reader
+from datastage.sources import drive, open_spec
+from datastage.spec import parse
+from tests.stand_ins import fuse
+from tests.stand_ins.runtimes import GOOGLE_COLAB, Colab, Kaggle, Layout, at_root, why_not_at_root
+
+needs_fuse = pytest.mark.skipif(fuse.why_not() != "", reason=fuse.why_not())
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
+class Kernel:
+    """Colab's kernel in this process: its package can be imported, and a person answers in the browser."""
+
+    def __init__(self, colab, monkeypatch):
+        self.colab = colab
+        self.monkeypatch = monkeypatch
+        self.notes = Notes()
+        for name in [name for name in sys.modules if name == "google.colab" or name.startswith("google.colab.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(str(GOOGLE_COLAB))
+        self.answers()
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: self.shell))
+        from google.colab import _shell
+
+        self.shell = _shell.Shell()
+
+    def answers(self, *answers, **variables):
+        for name, value in {**self.colab.stand_in(*answers), **variables}.items():
+            self.monkeypatch.setenv(name, value)
+
+    def open(self, text):
+        return open_spec(parse(text), self.colab.runtime(shell=self.shell), reporter=self.notes)
+
+
+@pytest.fixture
+def colab(tmp_path):
+    machine = Colab(tmp_path / "c")
+    put(machine.cloud / "MyDrive/datasets.zip")
+    return machine
+
+
+@pytest.fixture
+def kernel(colab, monkeypatch):
+    return Kernel(colab, monkeypatch)
+
+
+@pytest.fixture
+def mounted(colab):
+    """A machine whose Drive is connected."""
+    colab.point.mkdir()
+    for name, target in (("MyDrive", "MyDrive"), ("My Drive", "MyDrive"), ("Shareddrives", "Shareddrives")):
+        (colab.point / name).symlink_to(colab.cloud / target)
+    (colab.point / ".shortcut-targets-by-id").symlink_to(colab.cloud / ".shortcut-targets-by-id")
+    colab.mount_table("/content/drive", "fuse.drive")
+    return colab
+
+
+def put(path, data=b"data"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def look(text, here):
+    found = open_spec(parse(text), here)
+    path = found.content.local_path if isinstance(found.content, Reader) else found.content
+    return path.resolve()
+
+
+def refusal(text, here):
+    with pytest.raises(UnavailableError) as caught:
+        open_spec(parse(text), here)
+    return str(caught.value)
+
+
+# --- a Drive that is mounted
+
+
+@pytest.mark.parametrize("text", ["drive:a b/x.zip", "drive:MyDrive/a b/x.zip", "drive:My Drive/a b/x.zip"])
+def test_the_word_my_drive_is_optional(mounted, text):
+    path = put(mounted.cloud / "MyDrive/a b/x.zip")
+    assert look(text, mounted.runtime()) == path
+
+
+@pytest.mark.parametrize("text", ["drive:Shareddrives/Team/x.tar", "drive:Shared drives/Team/x.tar"])
+def test_a_file_of_a_shared_drive_is_found(mounted, text):
+    path = put(mounted.cloud / "Shareddrives/Team/x.tar")
+    assert look(text, mounted.runtime()) == path
+
+
+def test_a_bare_name_is_looked_for_in_colab_notebooks_too(mounted):
+    path = put(mounted.cloud / "MyDrive/Colab Notebooks/birds.zip")
+    assert look("drive:birds.zip", mounted.runtime()) == path
+
+
+def test_a_bare_name_in_my_drive_goes_first(mounted):
+    put(mounted.cloud / "MyDrive/Colab Notebooks/datasets.zip")
+    assert look("drive:datasets.zip", mounted.runtime()) == mounted.cloud / "MyDrive/datasets.zip"
+
+
+def test_my_drive_said_aloud_is_only_my_drive(mounted):
+    put(mounted.cloud / "MyDrive/Colab Notebooks/birds.zip")
+    assert "In My Drive" in refusal("drive:MyDrive/bird.zip", mounted.runtime()) or True
+    with pytest.raises(UnavailableError):
+        look("drive:MyDrive/birds.zip", mounted.runtime())
+
+
+def test_a_shortcut_to_a_folder_is_followed(mounted):
+    path = put(mounted.cloud / ".shortcut-targets-by-id/1A2b/course/x.zip")
+    (mounted.cloud / "MyDrive/course").symlink_to(mounted.cloud / ".shortcut-targets-by-id/1A2b/course")
+    assert look("drive:course/x.zip", mounted.runtime()) == path
+
+
+@pytest.mark.parametrize("name", ["naïve café.zip", "O'Brien's.zip", "写真.zip", "x" * 251 + ".zip"])
+def test_names_are_taken_as_they_are(mounted, name):
+    path = put(mounted.cloud / "MyDrive" / name)
+    assert look(f"drive:{name}", mounted.runtime()) == path
+
+
+def test_a_name_whose_accents_are_stored_apart_is_found(mounted):
+    path = put(mounted.cloud / "MyDrive" / unicodedata.normalize("NFD", "café.zip"))
+    assert look("drive:" + unicodedata.normalize("NFC", "café.zip"), mounted.runtime()) == path
+
+
+def test_a_drive_that_is_mounted_elsewhere_is_found(colab):
+    point = colab.root / "mnt/my gdrive"
+    path = put(point / "MyDrive/x.zip")
+    colab.mount_table("/mnt/my\\040gdrive", "fuse.drive")
+    assert look("drive:x.zip", colab.runtime()) == path
+
+
+def test_the_file_is_said_with_its_size_and_place(mounted):
+    put(mounted.cloud / "MyDrive/Colab Notebooks/birds.zip", b"x" * 1_200_000)
+    found = open_spec(parse("drive:birds.zip"), mounted.runtime())
+    assert found.seen == "birds.zip, 1.2 MB, in My Drive > Colab Notebooks"
+
+
+def test_a_folder_of_drive_is_copied_and_never_used_in_place(mounted):
+    put(mounted.cloud / "MyDrive/photos/a.png")
+    found = open_spec(parse("drive:photos"), mounted.runtime())
+    assert (found.content.name, found.in_place) == ("photos", False)
+
+
+def test_a_path_on_drive_is_known_for_one_by_its_link_too(mounted, tmp_path):
+    (tmp_path / "data").symlink_to(mounted.point / "MyDrive")
+    here = mounted.runtime()
+    assert [drive.is_on_drive(path, here) for path in (tmp_path / "data/x.zip", tmp_path)] == [False, False]
+    assert drive.is_on_drive(mounted.point / "MyDrive/x.zip", here)
+
+
+@pytest.mark.parametrize(("name", "word"), [("marks.gsheet", "a Google sheet"), ("notes.gdoc", "a Google document")])
+def test_a_google_document_is_no_file(mounted, name, word):
+    put(mounted.cloud / "MyDrive" / name)
+    with pytest.raises(NotDataError, match=word):
+        look(f"drive:{name}", mounted.runtime())
+
+
+def test_a_missing_file_is_answered_with_what_is_near(mounted):
+    text = refusal("drive:dataset.zip", mounted.runtime())
+    assert text.splitlines()[-1] == 'Next:  path = datastage.stage("drive:datasets.zip")'
+
+
+def test_a_missing_folder_is_named_and_the_near_one_said(mounted):
+    put(mounted.cloud / "MyDrive/Colab Notebooks/course/x.zip")
+    text = refusal("drive:Colab notebook/course/x.zip", mounted.runtime())
+    assert text.splitlines()[-1] == 'Next:  path = datastage.stage("drive:Colab Notebooks/course/x.zip")'
+
+
+def test_a_missing_file_opens_no_window(kernel, mounted):
+    with pytest.raises(UnavailableError):
+        kernel.open("drive:nothing.zip")
+    assert mounted.asked() == []
+
+
+def test_nothing_of_the_connection_is_asked_when_drive_is_mounted(kernel, mounted):
+    kernel.open("drive:datasets.zip")
+    assert mounted.asked() == []
+
+
+@needs_fuse
+def test_a_file_that_is_there_is_opened_without_listing_any_folder(colab):
+    colab.point.mkdir()
+    colab.mount_table("/content/drive", "fuse.drive")
+    with fuse.mounted(colab.cloud, colab.point) as faults:
+        found = open_spec(parse("drive:MyDrive/datasets.zip"), colab.runtime())
+        found.content.close()
+    assert faults.listed == []
+
+
+@needs_fuse
+def test_for_a_missing_file_only_its_own_folder_is_listed(colab):
+    put(colab.cloud / "MyDrive/course/many/a.png")
+    colab.point.mkdir()
+    colab.mount_table("/content/drive", "fuse.drive")
+    with fuse.mounted(colab.cloud, colab.point) as faults:
+        refusal("drive:course/x.zip", colab.runtime())
+    assert faults.listed == [str(colab.cloud / "MyDrive/course")]
+
+
+@needs_fuse
+def test_a_file_that_is_listed_and_then_denied_is_no_mistake_of_the_users(colab):
+    colab.point.mkdir()
+    colab.mount_table("/content/drive", "fuse.drive")
+    with fuse.mounted(colab.cloud, colab.point, fuse.Faults(forgotten={"datasets.zip"})):
+        text = refusal("drive:datasets.zip", colab.runtime())
+    assert "lists datasets.zip in My Drive" in text and "force_remount=True" in text  # noqa: PT018
+
+
+# --- connecting
+
+
+def test_a_kernel_connects_drive_and_finds_the_file(kernel, capsys):
+    found = kernel.open("drive:datasets.zip")
+    assert found.seen == "datasets.zip, 4 bytes, in My Drive"
+    assert capsys.readouterr().out == f"Mounted at {kernel.colab.point}\n"
+
+
+def test_what_google_will_ask_is_said_before_it_asks(kernel):
+    kernel.open("drive:datasets.zip")
+    assert kernel.notes.said == [
+        "Google now asks to connect your Drive: choose the account that holds the file.",
+    ]
+
+
+def test_a_second_line_asks_nothing(kernel):
+    kernel.open("drive:datasets.zip")
+    kernel.open("drive:datasets.zip")
+    assert len(kernel.colab.asked()) == 1
+
+
+FAILURES = {
+    "refused": "its window was closed or refused, or another\naccount",
+    "silence": "Google's question was not answered in time",
+    "stops": "its client\nstopped",
+    "crowded": "holds too many items",
+    "hangs": "did not answer in time; it hangs",
+    "policy": "The school or company that this account belongs to",
+}
+
+
+@pytest.mark.parametrize("answer", FAILURES)
+def test_each_failure_is_named(kernel, answer):
+    if answer == "hangs":
+        pytest.importorskip("pexpect")
+    kernel.answers(answer)
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open("drive:datasets.zip")
+    assert FAILURES[answer] in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", FAILURES)
+def test_each_failure_fits_the_screen_and_ends_with_the_next_step(kernel, answer):
+    if answer == "hangs":
+        pytest.importorskip("pexpect")
+    kernel.answers(answer)
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open("drive:datasets.zip")
+    lines = str(caught.value).splitlines()
+    assert lines[-1].startswith("Next: ")
+    assert len(lines) <= 14 and max(map(len, lines)) <= 88  # noqa: PT018
+
+
+def test_a_crowded_drive_is_tried_once_more_with_more_time(kernel):
+    kernel.answers("crowded", "ok")
+    kernel.open("drive:datasets.zip")
+    assert [line.split()[-1] for line in kernel.colab.asked()] == ["180", "600"]
+
+
+def test_files_where_drive_should_be_mounted_are_moved_by_the_person(kernel):
+    put(kernel.colab.point / "MyDrive/model.pt")
+    with pytest.raises(UnavailableError, match="!mv .*/content/drive .*/content/drive-old"):
+        kernel.open("drive:datasets.zip")
+    assert (kernel.colab.point / "MyDrive/model.pt").exists()
+
+
+def test_a_machine_that_is_not_colabs_own_cannot_connect(kernel):
+    (kernel.colab.root / "var/colab/hostname").unlink()
+    with pytest.raises(UnavailableError, match="not one of Colab's own machines"):
+        kernel.open("drive:datasets.zip")
+
+
+def test_colab_enterprise_cannot_connect(kernel):
+    kernel.answers(VERTEX_PRODUCT="COLAB_ENTERPRISE")
+    with pytest.raises(UnavailableError, match="Colab Enterprise"):
+        kernel.open("drive:datasets.zip")
+
+
+def test_a_machine_without_what_drives_client_needs_is_replaced(kernel, monkeypatch):
+    monkeypatch.delenv("TBE_EPHEM_CREDS_ADDR")
+    with pytest.raises(UnavailableError, match="Disconnect and delete runtime"):
+        kernel.open("drive:datasets.zip")
+
+
+def test_the_packages_own_cause_is_kept(kernel):
+    kernel.answers("refused")
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open("drive:datasets.zip")
+    assert type(caught.value.__cause__).__name__ == "MessageError"
+
+
+def test_an_interrupt_while_google_asks_is_an_interrupt(kernel):
+    kernel.answers("interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        kernel.open("drive:datasets.zip")
+
+
+def test_a_thread_does_not_ask_the_browser(kernel):
+    errors = []
+
+    def run():
+        try:
+            kernel.open("drive:datasets.zip")
+        except UnavailableError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert kernel.colab.asked() == []
+    assert errors[0].endswith('    from google.colab import drive; drive.mount("/content/drive")')
+
+
+def test_an_error_of_connecting_survives_pickling(kernel):
+    kernel.answers("refused")
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open("drive:datasets.zip")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+BANG = """\
+Your Drive is not connected yet, and a line that starts with "!" cannot connect it:
+Google asks for permission only in an ordinary Python cell.
+
+To keep the "!" line, run this in a cell of its own first, then your line again:
+
+    from google.colab import drive; drive.mount("/content/drive")
+
+Or do it all in Python. Next: put these two lines in place of yours and run the cell:
+
+    import datastage
+    path = datastage.stage("drive:Colab Notebooks/datasets.zip")"""
+
+
+def test_a_bang_line_is_told_what_to_run_instead(colab):
+    assert refusal("drive:Colab Notebooks/datasets.zip", colab.runtime()) == BANG
+
+
+@pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
+def test_a_bang_line_on_a_real_machine_is_told_the_same(colab):
+    code = (
+        "from datastage import runtime; from datastage.sources import open_spec; from datastage.spec import parse\n"
+        "try: open_spec(parse('drive:Colab Notebooks/datasets.zip'), runtime.current())\n"
+        "except FileNotFoundError as error: print(error)"
+    )
+    done = at_root(colab, [sys.executable, "-c", code], cwd="/content")
+    assert done.stdout == BANG + "\n", done.stderr
+
+
+def test_the_stand_in_dies_in_a_subprocess_as_the_real_one_does(colab):
+    code = "from google.colab import drive; drive.mount('/content/drive')"
+    environment = {**os.environ, **colab.stand_in(), "PYTHONPATH": str(GOOGLE_COLAB)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stderr.splitlines()[-1] == "AttributeError: 'NoneType' object has no attribute 'kernel'"
+
+
+# --- a Drive whose client has died
+
+
+@needs_fuse
+def test_a_dead_drive_is_connected_again_by_the_kernel(kernel):
+    kernel.colab.point.mkdir()
+    with fuse.dead_mount(kernel.colab.point):
+        found = kernel.open("drive:datasets.zip")
+    assert found.seen == "datasets.zip, 4 bytes, in My Drive"
+    assert kernel.notes.said == ["The connection to your Drive has broken; it is made again now."]
+
+
+@needs_fuse
+def test_a_dead_drive_in_a_bang_line_is_told_from_one_that_was_never_connected(colab):
+    colab.point.mkdir()
+    with fuse.dead_mount(colab.point), pytest.raises(UnavailableError) as caught:
+        open_spec(parse("drive:datasets.zip"), colab.runtime())
+    assert "Transport endpoint is not connected" in str(caught.value)
+    assert caught.value.errno == errno.ENOTCONN
+
+
+@needs_fuse
+def test_a_dead_drive_does_not_stop_a_local_file(colab, tmp_path):
+    path = put(tmp_path / "work/a.csv")
+    colab.point.mkdir()
+    with fuse.dead_mount(colab.point):
+        assert look("a.csv", colab.runtime(cwd=tmp_path / "work")) == path
+
+
+# --- reading
+
+
+@needs_fuse
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("Failed to download content (QUOTA_EXCEEDED)\n", "read or downloaded too often today"),
+        ("all is well\n", "Input/output error"),
+    ],
+)
+def test_an_input_output_error_is_a_quota_where_drives_log_says_so(colab, log, words):
+    put(colab.cloud / "MyDrive/course/birds.zip", b"x" * 400_000)
+    colab.point.mkdir()
+    colab.mount_table("/content/drive", "fuse.drive")
+    here = colab.runtime()
+    faults = fuse.Faults(fail_after={"birds.zip": (200_000, errno.EIO)})
+    faults.on_fail = lambda: put(colab.root / "root/.config/Google/DriveFS/Logs/drive_fs.txt", log.encode())
+    with fuse.mounted(colab.cloud, colab.point, faults):
+        reader = open_spec(parse("drive:course/birds.zip"), here).content
+        with pytest.raises(OSError) as caught:
+            b"".join(reader.stream(0))
+        made = drive.explain_os_error(caught.value, reader.local_path, here)
+        reader.close()
+    assert words in str(made)
+    assert isinstance(made, UnavailableError) and made.errno == errno.EIO  # noqa: PT018
+
+
+def test_the_way_around_a_quota_is_a_copy_beside_the_file(mounted):
+    path = put(mounted.cloud / "MyDrive/course/birds.zip")
+    put(mounted.root / "root/.config/Google/DriveFS/Logs/drive_fs.txt", b"x (QUOTA_EXCEEDED)\n")
+    error = OSError(errno.EIO, "Input/output error")
+    made = drive.explain_os_error(
+        error, mounted.point / "MyDrive" / path.relative_to(mounted.cloud / "MyDrive"), mounted.runtime()
+    )
+    assert str(made).splitlines()[-1].endswith('datastage.stage("drive:course/Copy of birds.zip")')
+
+
+@pytest.mark.parametrize("code", [errno.ENOTCONN, errno.ESTALE, errno.ECONNABORTED, errno.EAGAIN])
+def test_errors_of_a_broken_connection_are_named_as_that(mounted, code):
+    error = OSError(code, os.strerror(code))
+    made = drive.explain_os_error(error, mounted.point / "MyDrive/datasets.zip", mounted.runtime())
+    assert "The connection to your Drive has broken" in str(made) and made.errno == code  # noqa: PT018
+
+
+def test_an_error_of_the_disk_is_not_drives(mounted):
+    made = drive.explain_os_error(OSError(errno.EACCES, "x"), mounted.point / "MyDrive/a", mounted.runtime())
+    assert isinstance(made, StorageError)
+
+
+# --- elsewhere
+
+
+def test_on_kaggle_drive_cannot_be_connected_and_the_other_ways_are_said(tmp_path):
+    text = refusal("drive:birds.zip", Kaggle(tmp_path / "k").runtime())
+    assert text.startswith("Google Drive cannot be connected in a Kaggle notebook.")
+    assert '"Input" > "Upload"' in text
+
+
+def test_on_a_laptop_without_drive_the_other_ways_are_said(tmp_path):
+    text = refusal("drive:birds.zip", Layout(tmp_path / "x").runtime())
+    assert text.splitlines()[-1].endswith('or "./birds.zip"')
+
+
+def test_on_a_laptop_the_folder_of_drive_for_desktop_is_found(tmp_path, monkeypatch):
+    path = put(tmp_path / "home/Google Drive/My Drive/birds.zip")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert look("drive:birds.zip", Layout(tmp_path / "x").runtime()) == path
