@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datastage.archives import inflate, names, streams, tar, workers, write, zip_data
+from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_data
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Unpacked, UnpackedFile
@@ -194,7 +194,13 @@ def _free(root: str) -> int:
 
 
 def _run(form: str, job: Job) -> None:
-    if form == "zip":
+    if form == "zip" and not job.reader.ranges:
+        with ahead.kept(job.reader, job.root, job.reporter) as local:
+            inner = replace(job, reader=local)
+            _unpack_zip(inner)
+        for name in ("files", "folders", "left_out", "encoding", "matched"):
+            setattr(job, name, getattr(inner, name))
+    elif form == "zip":
         _unpack_zip(job)
     elif form == "tar" or form.startswith("tar."):
         _unpack_tar(job, form[4:])
@@ -214,7 +220,8 @@ def _unpack_zip(job: Job) -> None:
     directory = zip_.find_directory(reader)
     with ExitStack() as stack:
         # Helpers start while the plan is made.
-        helpers = _start_helpers(job, directory, stack)
+        slow = ahead.is_slow(reader)
+        helpers = [] if slow else _start_helpers(job, directory, stack)
         plan = zip_.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password)
         job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
         job.files, job.folders = plan.files, plan.folders
@@ -227,7 +234,10 @@ def _unpack_zip(job: Job) -> None:
         folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
-        _write_zip(job, plan, folder, helpers, stack)
+        if slow:
+            _write_zip_as_it_comes(job, plan, folder, stack)
+        else:
+            _write_zip(job, plan, folder, helpers, stack)
         if plan.needs_tool:
             tools.unpack_zip_members(job, folder, plan.needs_tool, data)
         links = []
@@ -271,6 +281,32 @@ def _write_zip(job: Job, plan: zip_.Plan, folder: Folder, helpers: list[workers.
     workers.run(batches, writer(folder), advance, helpers, threads)
 
 
+def _write_zip_as_it_comes(job: Job, plan: zip_.Plan, folder: Folder, stack: ExitStack) -> None:
+    """Write members as soon as their bytes are here: several fetch, in the order of the archive, and two write."""
+    batches = list(_batches(plan))
+    if not batches:
+        return
+    spans = [(batch[0][2], batch[-1][3]) for batch in batches]
+    window = ahead.Window(job.reader, spans)
+    stack.callback(window.close)
+
+    def writer(into: Folder) -> Callable[[workers.Batch], None]:
+        def write_one(batch: workers.Batch) -> None:
+            span = window.span(batch[0][2], batch[-1][3])
+            try:
+                zip_data.write_batch(span.read_at, into, plan.directory.data, batch, job.password, job.reporter.advance)
+            except BaseException:
+                window.close()  # nobody else may wait for a block that will not come
+                raise
+            finally:
+                span.close()
+
+        return write_one
+
+    threads = [writer(stack.enter_context(Folder(job.root))) for _ in range(min(job.n_workers, 2) - 1)]
+    workers.run(batches, writer(folder), job.reporter.advance, (), threads, in_order=True)
+
+
 def _batches(plan: zip_.Plan) -> Iterator[workers.Batch]:
     """Cut the plan into batches: what is read in one go, or one large member."""
     batch: workers.Batch = []
@@ -304,22 +340,22 @@ def _unpack_tar(job: Job, compression: str) -> None:
     job.reporter.phase(f"unpacking {reader.name}", reader.size)
 
     def counted() -> streams.Pieces:
-        for piece in reader.stream(0):
+        for piece in ahead.stream(reader):
             job.reporter.advance(len(piece))
             yield piece
 
     pieces: streams.Pieces = streams.decoded(compression, counted())
-    ahead = streams.Ahead(pieces) if job.n_workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
+    decoding = streams.Ahead(pieces) if job.n_workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
     try:
-        stream = streams.Bytes(ahead or pieces)
+        stream = streams.Bytes(decoding or pieces)
         links: list[tuple[str, str]] = []
         with Folder(job.root) as folder:
             for member in tar.members(stream, needs_end=not compression):
                 _write_tar_member(job, folder, member, links)
             _make_links(job, folder, links)
     finally:
-        if ahead:
-            ahead.close()
+        if decoding:
+            decoding.close()
 
 
 def _write_tar_member(job: Job, folder: Folder, member: tar.TarMember, links: list[tuple[str, str]]) -> None:
@@ -398,7 +434,7 @@ def _unpack_single(job: Job, compression: str) -> None:
     crc = size = 0
 
     def counted() -> streams.Pieces:
-        for piece in reader.stream(0):
+        for piece in ahead.stream(reader):
             job.reporter.advance(len(piece))
             yield piece
 

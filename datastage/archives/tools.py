@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from datastage.archives import inflate, names, zip_data
+from datastage.archives import ahead, inflate, names, zip_data
 from datastage.archives.faults import Fault
 from datastage.archives.member import Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, clean
@@ -51,7 +51,7 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
             os.symlink(os.path.abspath(local), path)
         else:
             with open(path, "wb") as file:
-                for piece in reader.stream(0):
+                for piece in ahead.stream(reader):
                     file.write(piece)
         yield path
 

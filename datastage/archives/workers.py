@@ -43,10 +43,13 @@ class Shares:
     Neighbouring batches lie in one folder, and two writers in one folder wait for each other.
     """
 
-    def __init__(self, batches: Sequence[Batch], n_writers: int) -> None:
+    def __init__(self, batches: Sequence[Batch], n_writers: int, in_order: bool = False) -> None:
         self._batches = batches
         n = len(batches)
-        self._stretches = [[n * nth // n_writers, n * (nth + 1) // n_writers] for nth in range(n_writers)]
+        self._in_order = in_order
+        self._stretches = (
+            [[0, n]] if in_order else [[n * nth // n_writers, n * (nth + 1) // n_writers] for nth in range(n_writers)]
+        )
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -55,7 +58,7 @@ class Shares:
         with self._lock:
             if self._stopped:
                 return None
-            stretch = self._stretches[writer]
+            stretch = self._stretches[0 if self._in_order else writer]
             if stretch[0] < stretch[1]:
                 stretch[0] += 1
                 return self._batches[stretch[0] - 1]
@@ -157,6 +160,7 @@ def run(
     advance: Callable[[int], None],
     helpers: Sequence[Helper] = (),
     threads: Sequence[Callable[[Batch], None]] = (),
+    in_order: bool = False,
 ) -> None:
     """Write all batches: this thread, each helper and each further thread takes what is next.
 
@@ -172,13 +176,15 @@ def run(
         Interpreters that write too.
     threads : sequence of callable
         One like `write` for each further thread.
+    in_order : bool
+        Whether the batches are to be taken strictly one after another, as their bytes come.
 
     Raises
     ------
     Exception
         The first that any of them met. All have stopped then.
     """
-    shares = Shares(batches, 1 + len(helpers) + len(threads))
+    shares = Shares(batches, 1 + len(helpers) + len(threads), in_order)
     failed: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> None:
