@@ -353,6 +353,8 @@ _LEAST_ARCHIVE = 20  # bytes: an empty gzip
 _CHUNK = 250  # entries taken from one folder before the next has its turn
 _SUSPENDED = 64  # folders that wait for their next turn, each of which holds an open file
 _NAMES_A_FOLDER = 40  # names kept of one folder, for telling what it is
+_IN_MEMORY = 64 << 20  # bytes of an archive within an archive
+_TABLE_HEAD = 1 << 16  # bytes by which a table is told: a row of 784 pixels has 3,000
 BLOCK_BYTES = 4 << 20
 
 
@@ -557,8 +559,10 @@ class _Hunt:
                 try:
                     with path.open("rb") as stream:
                         self._offer_table(stream, listing, self._shown(listing, path))
-                except OSError as error:
-                    listing.trouble = listing.trouble or str(error.strerror or error)
+                except StorageError:
+                    raise
+                except (OSError, _Unreadable) as error:
+                    listing.trouble = listing.trouble or str(getattr(error, "strerror", None) or error)
             if self._convertible() and any(at == number for at, _ in self._with_tables):
                 self._archives(listing)
 
@@ -685,8 +689,8 @@ class _Hunt:
             self._shut(listing, f"a {form} archive, which cannot be opened here", shown)
         except PasswordError:
             self._shut(listing, "an archive that is locked with a password", shown)
-        except (DatastageError, OSError) as error:
-            self._damaged(listing, shown, size, error)
+        except (DatastageError, OSError, _Unreadable):
+            self._damaged(listing, shown, size)
 
     def _members(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
         n_wrong = 0
@@ -713,29 +717,36 @@ class _Hunt:
                 continue
             suffix = os.path.splitext(name)[1].lower()
             if suffix in _ARCHIVES and depth < self.limits.nested and self._may_hold(member.size):
-                self._nested(stream, member.size, name, listing, inside, depth)
+                self._nested(stream, name, listing, inside, depth)
             elif suffix in _TABLES and self._table_size(member.size):
                 self._offer_table(stream, listing, inside)
 
     def _table_size(self, size: int) -> bool:
         return any(one.sizes[0] <= size <= one.sizes[1] for one in self._convertible())
 
-    def _nested(self, stream: BinaryIO, size: int, name: str, listing: _Listing, shown: str, depth: int) -> None:
-        """Look into an archive that lies in an archive, from memory if it is small."""
-        if size <= 64 << 20:
-            self._open(BytesReader(stream.read(), name), listing, shown, depth + 1)
+    def _nested(self, stream: BinaryIO, name: str, listing: _Listing, shown: str, depth: int) -> None:
+        """Look into an archive within an archive, from memory if it is small; its own word on its size is not taken."""
+        held = stream.read(_IN_MEMORY + 1)
+        if len(held) <= _IN_MEMORY:
+            self._open(BytesReader(held, name), listing, shown, depth + 1)
             return
-        if size > self.limits.archive_bytes:
-            listing.bound_hit = True
-            return
-        held = self._new_file()
+        path, n = self._new_file(), 0
         try:
-            with _writing(), held.open("wb") as out:
-                shutil.copyfileobj(stream, out, BLOCK_BYTES)
-            with FileReader(held) as reader:
+            with _writing():
+                out = path.open("wb", buffering=0)
+            with out:
+                while held:
+                    n += len(held)
+                    if n > self.limits.archive_bytes:
+                        listing.bound_hit = True
+                        return
+                    with _writing():
+                        _write_all(out, held)
+                    held = stream.read(BLOCK_BYTES)
+            with FileReader(path) as reader:
                 self._open(reader, listing, shown, depth + 1)
         finally:
-            held.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def _compressed(self, reader: Reader, form: str, listing: _Listing, shown: str, depth: int) -> None:
         """Look at one compressed file: a wanted one, a table, or an archive packed again."""
@@ -745,13 +756,13 @@ class _Hunt:
             length = int.from_bytes(reader.read_at(max(0, reader.size - 4), 4), "little")
         _, packed = next(archives.iter_members(_Timed(reader, listing)))
         stream = cast(BinaryIO, packed)
-        head = stream.read(1024)
+        head = stream.read(_TABLE_HEAD)
         whole = cast(BinaryIO, _Rejoined(head, stream))
         name = _base(shown).rpartition(".")[0] or _base(shown)
         if self._table_head(head):
             self._offer_table(whole, listing, shown)
         elif depth < self.limits.nested and archives.sniff(BytesReader(head)) is not None:
-            self._nested(whole, max(length, 4 * (reader.size or 0)), name, listing, shown, depth)
+            self._nested(whole, name, listing, shown, depth)
         elif self.converting:
             return
         elif any(item.size == length for item in self.missing.values()) or length < 0:
@@ -829,7 +840,7 @@ class _Hunt:
         if not self.converting:
             self._with_tables.add((len(self.listings) - 1, self._opening))
             return
-        head = stream.read(65536)
+        head = stream.read(_TABLE_HEAD)
         for converter in self._convertible():
             if not converter.fits(head):
                 continue
@@ -866,7 +877,7 @@ class _Hunt:
                 return item
         return None
 
-    def _damaged(self, listing: _Listing, shown: str, size: int, error: Exception) -> None:
+    def _damaged(self, listing: _Listing, shown: str, size: int) -> None:
         whole = self._resembles(shown)
         if whole is None and len(self.published) == 1 and self._like_a_name(shown):
             whole = self.published[0]
@@ -1019,6 +1030,10 @@ class _Late(Exception):
     """The time for archives is over."""
 
 
+class _Unreadable(Exception):
+    """The source of a table could not be read."""
+
+
 class _Stopped(Exception):
     """Another thread failed or was interrupted; what it raised is what counts."""
 
@@ -1094,10 +1109,15 @@ class _Rejoined(io.RawIOBase):
             if self._head:
                 piece, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
             else:
-                piece = self._rest.read(size if size >= 0 else BLOCK_BYTES)
+                try:
+                    piece = self._rest.read(size if size >= 0 else BLOCK_BYTES)
+                except DatastageError:
+                    raise
+                except OSError as error:  # or a converter would be thought to have failed in writing
+                    raise _Unreadable(error.strerror or str(error)) from error
             if not piece:
                 break
-            pieces.append(piece)
+            pieces.append(bytes(piece))
             if size > 0:
                 size -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -1146,7 +1166,8 @@ def _text(name: str) -> str:
 
 
 def _base(path: str) -> str:
-    return path.rsplit("/", 1)[-1]
+    """Return the last part of a path, or of one within an archive: ``a.zip > b/c.csv``."""
+    return path.rsplit("/", 1)[-1].rsplit(" > ", 1)[-1]
 
 
 def _names(names: Sequence[str]) -> str:

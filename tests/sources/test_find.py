@@ -324,3 +324,21 @@ def test_more_of_one_size_than_the_bound_are_said(tmp_path):
     (tmp_path / "out").mkdir()
     for folder in ("in", "packed"):
         assert find([tmp_path / folder], wanted, tmp_path / "out", limits=Limits(candidates=2)).bound_hit
+
+
+def test_an_archive_that_unpacks_without_end_is_bounded(tmp_path):
+    (tmp_path / "in").mkdir()
+    bomb = layouts.gz_bytes(layouts.tar_bytes({"long": bytes(100_000_000)}))
+    (tmp_path / "in" / "x.tar.gz.gz").write_bytes(layouts.gz_bytes(bomb))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_bytes=50_000_000))
+    assert not found.complete
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_a_big_archive_within_an_archive_is_held_on_the_disk(tmp_path, monkeypatch):
+    from datastage.sources import find as module
+
+    monkeypatch.setattr(module, "_IN_MEMORY", 1000)
+    layouts.WRAPPINGS["zip of a zip of the tar.gz"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
+    assert look(tmp_path / "in", into=tmp_path / "out").complete
+    assert contents(tmp_path / "out") == FILES

@@ -73,6 +73,12 @@ def test_a_download_cut_short_is_named_with_both_sizes(tmp_path):
     assert near(folder, tmp_path) == [("386 kB", "193 kB: the download was cut short")]
 
 
+def test_a_download_cut_short_is_named_within_an_archive_too(tmp_path):
+    archive = layouts.zip_bytes({"cifar-10-python.tar.gz": WHOLE[: len(WHOLE) // 2]})
+    found = near(lay(tmp_path / "in", "data.zip", data=archive), tmp_path)
+    assert found[0] == ("386 kB", "193 kB: the download was cut short")
+
+
 def test_a_download_cut_short_and_renamed_by_the_browser_is_named(tmp_path):
     folder = lay(tmp_path / "in", "cifar-10-python.tar (1).gz", data=WHOLE[: len(WHOLE) // 2])
     assert near(folder, tmp_path)[0][1].endswith("the download was cut short")

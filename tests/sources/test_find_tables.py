@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import lzma
 import random
 import subprocess
 import sys
@@ -67,13 +68,14 @@ def test_the_tables_own_order_of_rows_is_kept_and_still_accepted(tmp_path):
         {"archive.zip": layouts.zip_bytes({"train.csv": TRAIN, "test.csv": TEST})},
         {"a.zip": layouts.zip_bytes({"deep/b.zip": layouts.zip_bytes({"train.csv": TRAIN, "test.csv": TEST})})},
         {"train.csv.gz": layouts.gz_bytes(TRAIN), "test.csv.gz": layouts.gz_bytes(TEST)},
+        {"train.csv.gz": layouts.gz_bytes(layouts.mnist_csv(FILES, "train", None)), "test.csv.xz": lzma.compress(TEST)},
         {"x.tar.gz": layouts.tar_bytes({"data/train.csv": TRAIN, "data/test.csv": TEST})},
         {"train.csv.zip": layouts.zip_bytes({"train.csv": TRAIN}), "test.csv": TEST},
         {"train.csv/train.csv": TRAIN, "test.csv/test.csv": TEST},
         {"train.csv": TRAIN.replace(b"\n", b"\r\n"), "test.csv": b"\xef\xbb\xbf" + TEST},
         {"train.csv": TRAIN.rstrip(b"\n"), "test.csv": TEST},
     ],
-    ids=["zip", "zip in zip", "gz", "tar.gz", "half", "folders", "Windows", "no last line end"],
+    ids=["zip", "zip in zip", "gz", "gz without header", "tar.gz", "half", "folders", "Windows", "no last line end"],
 )
 def test_a_table_is_found_wrapped_too(files, tmp_path):
     layouts._write(files, tmp_path / "in")
