@@ -70,6 +70,7 @@ class Taker:
     here: Runtime
     reporter: Reporter
     slow_below_bytes_s: float | None = None
+    limits: transfer.Limits | None = None
 
     def take(self, found: Found) -> Content:
         """Bring what was found into the partial folder, checked.
@@ -125,6 +126,7 @@ class Taker:
             expect=self.request.digests,
             reporter=self.reporter,
             slow_below_bytes_s=self.slow_below_bytes_s,
+            limits=self.limits,
         ) as arriving:
             kind = self._format(arriving)
             if kind is None:

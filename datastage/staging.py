@@ -39,6 +39,8 @@ from datastage.spec import Spec, parse
 
 # A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
 SLOW_BYTES_S = 100_000
+# Nor is it waited for long, where another is left: a mirror that answers "busy" may do so all day.
+IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
 
 def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
@@ -233,14 +235,14 @@ class _Stager:
 
             def step(spec: Spec = spec, is_last: bool = is_last) -> Staged | None:
                 try:
-                    return self._from_spec(spec, None if is_last else SLOW_BYTES_S)
+                    return self._from_spec(spec, not is_last)
                 except transfer.TooSlow:
                     slow.append(spec)
                     raise
 
             yield str(spec), step
         for spec in slow:
-            yield str(spec), lambda spec=spec: self._from_spec(spec, None)  # type: ignore[misc]
+            yield str(spec), lambda spec=spec: self._from_spec(spec, False)  # type: ignore[misc]
 
     def _entry_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
@@ -265,7 +267,7 @@ class _Stager:
 
             def step(number: int = number, is_last: bool = is_last) -> Staged | None:
                 try:
-                    return self._download(number, None if is_last else SLOW_BYTES_S)
+                    return self._download(number, not is_last)
                 except transfer.TooSlow:
                     slow.append(number)
                     raise
@@ -274,7 +276,7 @@ class _Stager:
         for spec in self.request.fallbacks:
             yield str(spec), lambda spec=spec: self._entry_from(spec)  # type: ignore[misc]
         for number in slow:
-            yield self._mirror_name(number), lambda number=number: self._download(number, None)  # type: ignore[misc]
+            yield self._mirror_name(number), lambda number=number: self._download(number, False)  # type: ignore[misc]
 
     def _named_on_drive(self, entry: Entry) -> list[find.Place]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
@@ -332,7 +334,7 @@ class _Stager:
         files = [StagedFile(path, file.size, file.crc32) for path, file in search.files.items()]
         return self._publish(Content(files, facts=facts))
 
-    def _download(self, number: int, slow_below: float | None) -> Staged | None:
+    def _download(self, number: int, another_is_left: bool) -> Staged | None:
         """Fetch the entry's downloads from the mirrors of this number, then find the files in what came."""
         entry = self.entry
         assert entry is not None
@@ -342,7 +344,8 @@ class _Stager:
             url = download.urls[min(number, len(download.urls) - 1)]
             path = self.slot.fetch / download.name
             if not path.is_file():
-                reader = http.open_url(url, has_hash=download.md5 is not None)
+                limits = IMPATIENT if another_is_left else None
+                reader = http.open_url(url, has_hash=download.md5 is not None, limits=limits)
                 try:
                     self.reporter.phase(f"copying {download.name}", reader.size or download.size)
                     transfer.fetch(
@@ -350,7 +353,8 @@ class _Stager:
                         path,
                         expect={"md5": download.md5} if download.md5 else {},
                         reporter=self.reporter,
-                        slow_below_bytes_s=slow_below,
+                        slow_below_bytes_s=SLOW_BYTES_S if another_is_left else None,
+                        limits=limits,
                     )
                 finally:
                     reader.close()
@@ -369,10 +373,17 @@ class _Stager:
 
     # --- a spec's steps
 
-    def _from_spec(self, spec: Spec, slow_below: float | None) -> Staged:
-        found = sources.open_spec(spec, self.here, reporter=self.reporter)
+    def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
+        limits = IMPATIENT if another_is_left else None
+        if spec.scheme == "http":
+            has_hash = self.request.expect is not None
+            found = http.open(spec, self.here, self.reporter, has_hash=has_hash, limits=limits)
+        else:
+            found = sources.open_spec(spec, self.here, reporter=self.reporter)
         self.reporter.note(f"Found     {found.seen}")
-        return self._publish(Taker(self.request, self.slot, self.here, self.reporter, slow_below).take(found))
+        slow_below = SLOW_BYTES_S if another_is_left else None
+        taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits)
+        return self._publish(taker.take(found))
 
     # --- the end
 

@@ -24,8 +24,8 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastage import runtime as runtime_module
@@ -39,7 +39,7 @@ from datastage.spec import Spec, without_secrets
 from datastage.transfer import Interrupted, Limits, patiently
 
 CONNECT_S = 10.0
-_HEAD_BYTES = 16 << 10
+_HEAD_BYTES = 8 << 10
 _PIECE_BYTES = 256 << 10
 _MOST_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -50,7 +50,14 @@ _GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
 _GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
 
 
-def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+def open(
+    spec: Spec,
+    runtime: Runtime,
+    reporter: Reporter = SILENT,
+    *,
+    has_hash: bool = False,
+    limits: Limits | None = None,
+) -> Found:
     """Reach the file that an http or https `spec` names.
 
     Parameters
@@ -61,6 +68,8 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
         Where we are; of no matter here.
     reporter : Reporter
         Unused: one request takes no time.
+    has_hash, limits
+        As for `open_url`.
 
     Returns
     -------
@@ -74,7 +83,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     NotDataError
         If a web page, a sign-in page or an error document came instead of the file.
     """
-    reader = open_url(spec.value)
+    reader = open_url(spec.value, has_hash=has_hash, limits=limits)
     size = "" if reader.size is None else f", {human_bytes(reader.size)}"
     return Found(reader, str(spec), f"{reader.name}{size}, at {reader.host}", reader.identity)
 
@@ -165,6 +174,7 @@ class _Held:
     connection: http.client.HTTPConnection
     sock: socket.socket
     response: http.client.HTTPResponse
+    is_read: bool = False  # to the end of its answer
 
     def drop(self) -> None:
         with contextlib.suppress(OSError):
@@ -216,7 +226,7 @@ class HttpReader:
         if runtime_module.is_offline(self._origin.host, port=self._origin.port):
             raise _unresolved(self._origin.host, "this machine is offline, or the name is wrong")
         # What does not answer at all is left sooner than what breaks off midway: there may be another place.
-        patiently(self._probe, replace(self._limits, tries=min(3, self._limits.tries)))
+        patiently(self._probe, self._limits, tries=min(3, self._limits.tries))
 
     # --- the reader
 
@@ -359,7 +369,7 @@ class HttpReader:
                 start, end, total = _content_range(headers)
                 if start == 0 and total is not None and end is not None:
                     self.size, self.ranges = total, True
-                    self._head = b"".join(bytes(piece) for piece in self._body(held, end + 1))
+                    self._head = self._beginning(held, end + 1)
                 else:
                     self._forget(held)
                     held = self._ask({}, is_first=True)
@@ -374,6 +384,14 @@ class HttpReader:
         finally:
             if held is not None:
                 self._put_back(held)
+
+    def _beginning(self, held: _Held, n: int) -> bytes:
+        head, began = b"", time.monotonic()
+        for piece in self._body(held, n):
+            head += bytes(piece)
+            if time.monotonic() - began > self._limits.stall_s and len(head) < n:
+                raise self._broken(TimeoutError(), held.address.host)
+        return head
 
     def _hold(self, held: _Held) -> None:
         """Keep the answer that gives the whole, and look at its beginning."""
@@ -434,20 +452,37 @@ class HttpReader:
             raise Interrupted(IntegrityError(f"{self.name} was cut short: its compressed bytes end too early."))
 
     def _body(self, held: _Held, n: int | None) -> Iterator[memoryview | bytes]:
-        """Give `n` bytes of the answer, or all of them."""
-        buffer = memoryview(bytearray(_PIECE_BYTES if n is None else max(1, min(n, _PIECE_BYTES))))
+        """Give `n` bytes of the answer, or all of them, as they come."""
+        response = held.response
         got = 0
         try:
-            while n is None or got < n:
-                k = held.response.readinto(buffer if n is None else buffer[: min(len(buffer), n - got)])
-                if k == 0:
-                    if n is not None:
-                        raise Interrupted(self._cut_short(got))
-                    return
-                got += k
-                yield buffer[:k]
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            if response.chunked:
+                while n is None or got < n:
+                    chunk = response.read1(_PIECE_BYTES)
+                    if not chunk:
+                        break
+                    got += len(chunk)
+                    yield chunk
+                if n is None or got >= n:
+                    response.read(0 if n is None else 1)  # what ends the last chunk
+                    held.is_read = response.isclosed()
+            else:
+                # HTTPResponse.readinto waits until the buffer is full; a slow place must show each byte when it comes.
+                read: Callable[[memoryview], int] = response.fp.readinto1
+                length = n if response.length is None else response.length if n is None else min(n, response.length)
+                held.is_read = length == 0
+                buffer = memoryview(bytearray(_PIECE_BYTES if length is None else max(1, min(length, _PIECE_BYTES))))
+                while length is None or got < length:
+                    k = read(buffer if length is None else buffer[: length - got])
+                    if k == 0:
+                        break
+                    got += k
+                    held.is_read = got == response.length
+                    yield buffer[:k]
+        except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             raise self._broken(error, self._final.host) from error
+        if n is not None and got < n:
+            raise Interrupted(self._cut_short(got))
 
     def _check_part(self, response: http.client.HTTPResponse, offset: int, n: int) -> None:
         """Check that an answer is the part that was asked for, of the file that was begun with."""
@@ -644,7 +679,8 @@ class HttpReader:
         """Keep a connection whose answer was read to its end; end any other."""
         with self._lock:
             self._in_use.discard(held.sock)
-            if not held.response.will_close and held.response.isclosed() and not self._closed:
+            if held.is_read and not held.response.will_close and not self._closed:
+                held.response.close()
                 self._idle.setdefault(held.address.origin, []).append(held.connection)
                 return
         held.drop()

@@ -1,0 +1,242 @@
+"""From an address: unpacked as bytes come, checked, resumed, and left for the next place when it is slow or wrong."""
+
+import dataclasses
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import datastage
+from datastage import datasets, staging
+from datastage.errors import (
+    ChecksumError,
+    DatastageError,
+    IntegrityError,
+    NotDataError,
+    StorageError,
+    UnavailableError,
+)
+from tests.servers import server as server
+
+pytestmark = pytest.mark.usefixtures("here")
+
+FILES = {"cat/1.txt": b"meow", "dog/1.txt": b"woof", "dog/noise.bin": os.urandom(200_000)}
+
+
+def zip_bytes(files=FILES):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and not path.name.startswith(".datastage")
+    }
+
+
+def left_in(root):
+    return sorted(path.name for path in Path(root).iterdir())
+
+
+def quiet(spec, **options):
+    return datastage.stage(spec, progress=False, **options)
+
+
+@pytest.fixture
+def online(monkeypatch):
+    monkeypatch.delenv("DATASTAGE_OFFLINE", raising=False)
+
+
+@pytest.fixture
+def web(server, online):
+    return server
+
+
+def test_an_archive_at_an_address_is_unpacked_and_nothing_else_is_left(web, tmp_path):
+    staged = quiet(web.serve("pets.zip", zip_bytes()))
+    assert tree(staged) == FILES
+    assert left_in(tmp_path / "root") == [staged.path.name]
+
+
+def test_a_server_without_ranges_will_do(web):
+    assert tree(quiet(web.serve("pets.zip", zip_bytes(), ranges=False))) == FILES
+
+
+def test_a_plain_file_at_an_address_is_that_file(web):
+    staged = quiet(web.serve("iris.csv", b"5.1,3.5\n"))
+    assert (staged.path.name, staged.path.read_bytes()) == ("iris.csv", b"5.1,3.5\n")
+
+
+def test_each_byte_crosses_the_link_about_once(web):
+    body = zip_bytes({f"{n}.bin": os.urandom(100_000) for n in range(80)})
+    quiet(web.serve("big.zip", body))
+    assert web.n_sent["big.zip"] < 1.1 * len(body) + 200_000
+
+
+def test_the_second_run_asks_nobody(web, monkeypatch):
+    url = web.serve("pets.zip", zip_bytes())
+    first = quiet(url)
+    asked = len(web.seen)
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    assert quiet(url).path == first.path
+    assert len(web.seen) == asked
+
+
+@pytest.mark.parametrize(
+    ("faults", "kind"),
+    [
+        ({"body": b"<!DOCTYPE html><html><title>Sign in</title></html>", "type": "text/html"}, NotDataError),
+        ({"body": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"}, NotDataError),
+        ({"body": b""}, IntegrityError),
+        ({"truncate": 5000}, DatastageError),
+        ({"status": 404}, UnavailableError),
+        ({"status": 403}, UnavailableError),
+        ({"flip": 150_000}, IntegrityError),
+    ],
+    ids=["web page", "lfs", "empty", "cut", "404", "403", "flipped"],
+)
+def test_what_is_not_the_file_is_a_clear_error_and_nothing_is_published(web, tmp_path, faults, kind):
+    url = web.serve("pets.zip", **{"body": zip_bytes(), **faults})
+    with pytest.raises(kind) as caught:
+        quiet(url)
+    assert caught.value.remedy
+    assert not [name for name in left_in(tmp_path / "root") if not name.startswith(".")]
+    if isinstance(caught.value, IntegrityError):
+        assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "iris.csv"])
+def test_a_wrong_hash_is_never_published(web, tmp_path, name):
+    with pytest.raises(ChecksumError):
+        quiet(web.serve(name, zip_bytes()), expect="sha256:" + "0" * 64)
+    assert left_in(tmp_path / "root") == []
+
+
+def test_a_right_hash_is(web):
+    body = zip_bytes()
+    assert tree(quiet(web.serve("pets.zip", body), expect=f"md5:{hashlib.md5(body).hexdigest()}")) == FILES
+
+
+def test_nobody_listening_says_so_and_names_the_address_without_its_password(online):
+    with pytest.raises(UnavailableError) as caught:
+        quiet("http://me:hunter2@127.0.0.1:9/pets.zip")
+    assert "127.0.0.1" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_is_sent_to_its_server_and_is_in_no_file(web, tmp_path):
+    url = web.serve("pets.zip", zip_bytes(), user=("me", "hunter2")).replace("//", "//me:hunter2@")
+    staged = quiet(url)
+    assert tree(staged) == FILES
+    assert not any(b"hunter2" in path.read_bytes() for path in (tmp_path / "root").rglob("*") if path.is_file())
+    assert "hunter2" not in str(staged)
+
+
+def test_a_fallback_takes_over_when_the_first_address_gives_a_web_page(web):
+    bad = web.serve("bad.zip", b"<!DOCTYPE html><html></html>", type="text/html")
+    assert tree(quiet(bad, fallbacks=[web.serve("good.zip", zip_bytes())])) == FILES
+
+
+def test_a_slow_address_is_left_for_the_next(web, monkeypatch):
+    monkeypatch.setattr(staging, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
+    slow = web.serve("slow.zip", zip_bytes({"x.bin": os.urandom(3_000_000)}), rate=200_000)
+    staged = quiet(slow, fallbacks=[web.serve("fast.zip", zip_bytes())])
+    assert tree(staged) == FILES
+    assert [attempt["place"] for attempt in staged.receipt["attempts"]] == [slow]
+
+
+def entry_of(web, monkeypatch, urls, body, files):
+    entry = datastage.Entry(
+        name="pets_of_a_test",
+        title="Pets",
+        files=tuple(datasets.File(name, len(data), hashlib.md5(data).hexdigest()) for name, data in files.items()),
+        read=lambda path, split: None,
+        downloads=(datasets.Download("pets.zip", len(body), hashlib.md5(body).hexdigest(), tuple(urls)),),
+        splits={"train": 1},
+    )
+    monkeypatch.setitem(datasets._entries, entry.name, entry)
+    return entry
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"body": b"<html></html>", "type": "text/html"}, {"status": 503}, {"truncate": 999}, {"flip": 5000}],
+    ids=["page", "503", "cut", "flipped"],
+)
+def test_a_mirror_that_fails_is_passed_over(web, monkeypatch, fault):
+    body = zip_bytes()
+    bad = web.serve("bad/pets.zip", **{"body": body, **fault})
+    entry = entry_of(web, monkeypatch, [bad, web.serve("good/pets.zip", body)], body, FILES)
+    staged = quiet(entry.name)
+    assert tree(staged) == FILES
+    assert len(staged.receipt["attempts"]) == 1
+
+
+def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
+    monkeypatch.setattr(staging, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
+    files = {**FILES, "big.bin": os.urandom(2_000_000)}
+    body = zip_bytes(files)
+    urls = [web.serve("slow/pets.zip", body, rate=400_000), web.serve("gone/pets.zip", body, status=404)]
+    staged = quiet(entry_of(web, monkeypatch, urls, body, files).name)
+    assert tree(staged) == files
+    assert [bool(attempt["failure"]) for attempt in staged.receipt["attempts"]] == [True, True]
+
+
+def test_when_every_mirror_fails_the_error_carries_each_attempt(web, monkeypatch, tmp_path):
+    body = zip_bytes()
+    urls = [web.serve("a/pets.zip", body, status=404), web.serve("b/pets.zip", b"x" * len(body))]
+    with pytest.raises(UnavailableError) as caught:
+        quiet(entry_of(web, monkeypatch, urls, body, FILES).name)
+    assert len(caught.value.attempts) == 2
+    assert str(caught.value).splitlines()[-1].startswith("Next:")
+    assert left_in(tmp_path / "root") == []
+
+
+def test_offline_no_mirror_is_asked(web, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    asked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **options: asked.append(arguments))
+    entry = entry_of(web, monkeypatch, ["https://mirror.example/pets.zip"], zip_bytes(), FILES)
+    with pytest.raises(UnavailableError):
+        quiet(entry.name)
+    assert asked == []
+
+
+def test_a_killed_fetch_goes_on_from_what_had_come(web, here, tmp_path):
+    body = zip_bytes({f"{n}.bin": os.urandom(1_000_000) for n in range(12)})
+    url = web.serve("big.zip", body, rate=8_000_000)
+    environment = {**os.environ, "PYTHONPATH": str(Path(datastage.__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, "-m", "datastage", "stage", url, "--quiet"], env=environment, stdout=-3)
+    deadline = time.monotonic() + 60
+    while web.n_sent["big.zip"] < 5_000_000 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not [name for name in left_in(tmp_path / "root") if not name.startswith(".")]
+    before = web.n_sent["big.zip"]
+    web.pages["big.zip"] = dataclasses.replace(web.pages["big.zip"], rate=None)
+    staged = quiet(url)
+    again = web.n_sent["big.zip"] - before
+    assert len(tree(staged)) == 12
+    assert again < len(body) - 1_000_000
+    assert left_in(tmp_path / "root") == [staged.path.name]
+
+
+def test_a_full_disk_while_fetching_is_an_error_of_ours(web, here, monkeypatch):
+    monkeypatch.setattr("datastage.runtime.free_bytes", lambda path, **options: 1000)
+    with pytest.raises(StorageError):
+        quiet(web.serve("pets.zip", zip_bytes()))
