@@ -77,13 +77,9 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     if source.images.ndim == 4:
         from torch.utils.data import DataLoader
 
+        samples: Any = Samples(source.images, source.labels, train.augment)
         for workers in (0, cores()):
-            plain: Any = DataLoader(
-                Samples(source.images, source.labels, train.augment),
-                train.batch_size,
-                shuffle=True,
-                num_workers=workers,
-            )
+            plain: Any = DataLoader(samples, train.batch_size, shuffle=True, num_workers=workers)
             name = f"a DataLoader, {workers} workers, sample by sample"
             rows.append(_timed(name, lambda plain=plain: plain, seconds, None))  # type: ignore[misc]
     return tuple(rows)
@@ -93,7 +89,7 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, loader:
     import torch
 
     def finish() -> None:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
 
     began, cpu = time.perf_counter(), _cpu_s()
