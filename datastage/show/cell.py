@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import ast
 import base64
+import builtins
+import bz2
 import io
+import itertools
 import json
-import lzma
+import keyword
+import string
 import textwrap
-import tokenize
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -24,7 +27,23 @@ from datastage._version import __version__
 from datastage.errors import SpecError
 
 # What a cell never reaches: the command.
-_NOT_CARRIED = ("__main__.py", "cli.py")
+_NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py")
+# What only some need, and not for staging and loaders: in a cell these are named, and say what to do instead.
+_NAMED = (
+    "datastage/archives/tools.py",
+    "datastage/batches/feed.py",
+    "datastage/batches/frames.py",
+    "datastage/show/cell.py",
+)
+_STAND_IN = """\
+from datastage.errors import MissingDependencyError
+def __getattr__(name):
+    if name.startswith('__'):
+        raise AttributeError(name)
+    def absent(*args, **options):
+        raise MissingDependencyError(f'{name} is not in the tool that a cell carries.', 'Next: install the wheel.')
+    return absent
+"""
 
 _LOOK = """\
 import glob, importlib, os, sys
@@ -48,14 +67,14 @@ except ImportError: raise RuntimeError("datastage could not be installed; is the
 """
 _CARRY = '''\
 # datastage {version} (Apache-2.0), carried in this cell: nothing to install, no internet needed
-import base64, lzma, pathlib, sys, tempfile
+import base64, bz2, pathlib, sys, tempfile
 CORE = """
 {core}
 """
 if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empty folder of that name was imported
     sys.modules.pop("datastage", None)
     tool = pathlib.Path(tempfile.mkdtemp(), "datastage.zip")
-    tool.write_bytes(lzma.decompress(base64.b64decode(CORE))); sys.path.insert(0, str(tool))
+    tool.write_bytes(bz2.decompress(base64.b85decode("".join(CORE.split())))); sys.path.insert(0, str(tool))
 '''
 
 
@@ -88,7 +107,9 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
         )
     last = f"import datastage; path = datastage.stage({_literal(spec)})"
     if embed:
-        core = "\n".join(textwrap.wrap(base64.b64encode(carried_core()).decode(), 120))
+        # Base85 has neither quotes nor backslashes, and takes a sixteenth less than base64.
+        text = base64.b85encode(carried_core()).decode()
+        core = "\n".join(text[at : at + 120] for at in range(0, len(text), 120))
         return _CARRY.format(version=__version__, core=core) + last
     if wheel is None:
         return _LOOK.replace("importlib, ", "") + textwrap.indent(_WORDS, "    ") + last
@@ -102,17 +123,17 @@ def _literal(text: str) -> str:
 
 
 def carried_core() -> bytes:
-    """Return the package as a zip inside xz: what staging and loaders need, the same bytes each time.
+    """Return the package as a zip inside bz2: what staging and loaders need, the same bytes each time.
 
-    The zip stores its members, so that xz sees all of them at once: half the size of a zip that compresses each. The
-    package's own files are read through its loader, so that it works from inside a wheel or a pyz too.
+    The zip stores its members, so that bz2 sees all of them at once: two thirds of a zip that compresses each, and on
+    text less than xz. The package's own files are read through its loader, so that it works from inside a wheel too.
     """
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
         for name, source in sorted(_modules(files("datastage"), "datastage")):
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(member, without_words(source))
-    return lzma.compress(made.getvalue(), preset=9)
+            archive.writestr(member, _STAND_IN if name in _NAMED else compact(source))
+    return bz2.compress(made.getvalue())
 
 
 def _modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
@@ -121,46 +142,122 @@ def _modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
         if item.is_dir():
             if item.name.isidentifier() and item.name != "__pycache__":
                 yield from _modules(item, name)
-        elif item.name.endswith(".py") and not (prefix == "datastage" and item.name in _NOT_CARRIED):
+        elif item.name.endswith(".py") and name not in _NOT_CARRIED:
             yield name, item.read_text(encoding="utf-8")
 
 
-def without_words(source: str) -> str:
-    r"""Return Python source without comments, docstrings and empty lines: the same program in two thirds of the size.
+def compact(source: str) -> str:
+    r"""Return Python source without what only people and type checkers read: the same program, half as long.
 
     Examples
     --------
-    >>> without_words("def f():\n    'Say one.'\n    return 1  # why\n")
-    'def f():\n    return 1\n'
+    >>> compact("def f(x: int) -> int:\n    'Add one.'\n    sum_of_both = x + 1  # why\n    return sum_of_both\n")
+    'def f(x):\n    a = x + 1\n    return a'
     """
-    lines = source.split("\n")
-    kept: set[int] = set()  # lines within a text of several lines: their content is not ours to touch
-    opened: list[int] = []
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind == "COMMENT":
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column].rstrip()
-        elif kind == "STRING":
-            kept.update(range(token.start[0], token.end[0] + 1))
-        elif kind.endswith("STRING_START"):  # f-strings, from Python 3.12 on
-            opened.append(token.start[0])
-        elif kind.endswith("STRING_END"):
-            kept.update(range(opened.pop(), token.end[0] + 1))
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    module = _Compact().visit(ast.parse(source))
+    names = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    outside = {*dir(builtins), *keyword.kwlist, *_bound_outside(module)}
+    for function in _outermost_functions(module):
+        _shorten_locals(function, outside, names)
+    return ast.unparse(module)
+
+
+class _Compact(ast.NodeTransformer):
+    """Takes out docstrings, annotations of functions and of variables in them, and imports for type checkers."""
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        self.generic_visit(node)
+        return _without_docstring(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        # A class keeps the annotations of its fields: dataclasses and named tuples are made from them.
+        fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+        node.body = [field if field in fields else self.visit(field) for field in node.body]
+        return _without_docstring(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        self.generic_visit(node)
+        return _without_docstring(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        if node.value is None:
+            return ast.Pass()
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
+            return ast.Pass()
+        self.generic_visit(node)
+        return node
+
+
+def _without_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+    if ast.get_docstring(node, clean=False) is not None:
+        node.body = node.body[1:] or [ast.Pass()]
+    return node
+
+
+# --- short names for what only a function itself can see
+
+
+def _bound_outside(module: ast.Module) -> Iterator[str]:
+    """Give every name that the module or a class of it binds: none of these is a function's own."""
+    waiting: list[ast.AST] = [*module.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
             continue
-        first = node.body[0] if node.body else None
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-            and first.end_lineno is not None
-        ):
-            rows = range(first.lineno, first.end_lineno + 1)
-            kept.difference_update(rows)
-            for row in rows:
-                lines[row - 1] = ""
-            if len(node.body) == 1 and not isinstance(node, ast.Module):
-                lines[first.lineno - 1] = f"{' ' * first.col_offset}pass"
-    return "".join(f"{line}\n" for row, line in enumerate(lines, 1) if line.strip() or row in kept)
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).split(".")[0]
+        elif isinstance(node, ast.Name):
+            yield node.id
+        waiting += ast.iter_child_nodes(node)
+
+
+def _outermost_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+        else:
+            yield from _outermost_functions(child)
+
+
+def _shorten_locals(function: ast.AST, outside: Collection[str], taken: Collection[str]) -> None:
+    """Give short names to the variables that `function` and those within it assign; never to what a caller names."""
+    own: dict[str, str] = {}
+    kept = set(outside)
+    for node in ast.walk(function):
+        if isinstance(node, ast.ClassDef):
+            return  # what is assigned there are attributes
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                own.setdefault(node.id, "")
+        elif isinstance(node, ast.arg):
+            kept.add(node.arg)
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            kept.update(node.names)
+        elif isinstance(node, ast.alias):
+            kept.add((node.asname or node.name).split(".")[0])
+        elif name := getattr(node, "name", None):  # functions within, `except ... as name`, patterns
+            kept.add(name)
+    letters = ("".join(chars) for n in (1, 2, 3) for chars in itertools.product(string.ascii_lowercase, repeat=n))
+    free = (name for name in letters if name not in kept and name not in taken)
+    short = {name: next(free) for name in own if name not in kept}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name):
+            node.id = short.get(node.id, node.id)

@@ -1,9 +1,10 @@
 """Setup cells: run as printed, with nothing installed and no network, and a folder called datastage in the way."""
 
 import ast
+import bz2
+import hashlib
 import io
 import json
-import lzma
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
-from datastage.show.cell import carried_core, cell, without_words
+from datastage.show.cell import carried_core, cell, compact
 
 PACKAGE = Path(datastage.__file__).parent
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -90,51 +91,102 @@ def test_the_carried_core_is_the_same_each_time():
 
 
 def test_the_carried_core_holds_every_module_but_the_command():
-    with zipfile.ZipFile(io.BytesIO(lzma.decompress(carried_core()))) as core:
+    with zipfile.ZipFile(io.BytesIO(bz2.decompress(carried_core()))) as core:
         names = set(core.namelist())
 
     wanted = {f"datastage/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
     assert names == wanted - {"datastage/cli.py", "datastage/__main__.py"}
 
 
-def test_the_core_can_be_made_from_inside_a_core(notebook):
-    again = (
-        "\nfrom datastage.show.cell import carried_core; import hashlib; path = hashlib.md5(carried_core()).hexdigest()"
-    )
-
-    done = notebook(cell("./iris.csv", embed=True) + again)
-
-    import hashlib
-
-    assert done.stdout.splitlines()[-1] == hashlib.md5(carried_core()).hexdigest(), done.stderr
-
-
-class _WithoutWords(ast.NodeTransformer):
-    def visit(self, node):
-        self.generic_visit(node)
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
-            first = body[0]
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                node.body = body[1:] or [ast.Pass()]
-        return node
-
-
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_without_its_words_a_module_is_the_same_program(path):
+def test_a_compact_module_defines_what_the_module_does(path):
     source = path.read_text(encoding="utf-8")
 
-    short = without_words(source)
+    short = compact(source)
 
-    # A module of a docstring alone becomes an empty one, not one with a pass.
-    wanted = ast.dump(_WithoutWords().visit(ast.parse(source)))
-    assert ast.dump(ast.parse(short)) == wanted or not short
+    def defined(text):
+        tree = ast.parse(text)
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.arg | ast.Call | ast.Return | ast.Raise
+        return [
+            type(node).__name__ + str(getattr(node, "name", "")) for node in ast.walk(tree) if isinstance(node, kinds)
+        ]
+
+    assert sorted(defined(short)) == sorted(defined(source))
+    assert len(short) <= len(source)
 
 
-def test_a_text_of_several_lines_keeps_its_empty_lines_and_hashes():
-    source = 'A = """one\n\n# two\n"""\nB = f"""{A}\n\n# three"""\n'
+def test_what_people_and_checkers_read_is_taken_out():
+    source = (
+        '"""Doc."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import x\n'
+        "@dataclass\nclass A:\n    'Doc.'\n    n: int = 0\n\n"
+        "    def f(self, a: int = 1, *b: str, c: bool, **d: x.Y) -> int:\n"
+        "        'Doc.'\n        two: int = 2  # why\n        return two\n"
+    )
 
-    assert without_words(source) == source
+    assert compact(source) == (
+        "from typing import TYPE_CHECKING\npass\n\n"
+        "@dataclass\nclass A:\n    n: int = 0\n\n"
+        "    def f(self, a=1, *b, c, **d):\n        e = 2\n        return e"
+    )
+
+
+def test_only_what_a_function_alone_can_see_gets_a_short_name():
+    source = (
+        "import os\nsize = 1\n"
+        "def f(path, *, many=2):\n"
+        "    total = [g(each=each) for each in path]\n"
+        "    size = os\n"
+        "    def inner(x=total):\n"
+        "        nonlocal_one = total\n"
+        "        return nonlocal_one\n"
+        "    try:\n        return total, size, many, inner\n"
+        "    except OSError as error:\n        return error\n"
+    )
+
+    assert compact(source) == (
+        "import os\nsize = 1\n\n"
+        "def f(path, *, many=2):\n"
+        "    a = [g(each=c) for c in path]\n"
+        "    size = os\n\n"
+        "    def inner(x=a):\n"
+        "        b = a\n"
+        "        return b\n"
+        "    try:\n        return (a, size, many, inner)\n"
+        "    except OSError as error:\n        return error"
+    )
+
+
+LOAD = """
+import hashlib
+loaders = datastage.loaders(path, batch_size=16, seed=3, device="cpu", progress=False)
+digest = hashlib.md5()
+for x, y in [*loaders.train, *loaders.test]:
+    digest.update(x.numpy().tobytes() + y.numpy().tobytes())
+path = digest.hexdigest()
+"""
+
+
+def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here):
+    pytest.importorskip("torch")
+    shutil.copy(Path(__file__).resolve().parents[2] / "examples/course/datasets/shapes.zip", here)
+    (here / "carried.py").write_text(cell("./shapes.zip", embed=True) + LOAD)
+    (here / "installed.py").write_text('import datastage; path = datastage.stage("./shapes.zip")' + LOAD)
+
+    def run(name, env):
+        words = [sys.executable, "-c", RUN, name]
+        done = subprocess.run(words, cwd=here, capture_output=True, text=True, timeout=120, env={**os.environ, **env})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[-1]
+
+    assert run("carried.py", {"PYTHONPATH": ""}) == run("installed.py", {"PYTHONPATH": str(PACKAGE.parent)})
+
+
+def test_what_a_cell_does_not_carry_says_what_to_do(notebook):
+    ask = "from datastage.archives import tools\ntry: tools.contents()\nexcept datastage.DatastageError as e: path = e"
+
+    done = notebook(f"{cell('./iris.csv', embed=True)}\n{ask}")
+
+    assert done.stdout.splitlines()[-1].strip() == "Next: install the wheel.", done.stderr
 
 
 # --- a wheel among the inputs
@@ -169,6 +221,18 @@ def test_a_wheel_among_the_inputs_is_found_in_every_layout(notebook, tmp_path, l
     done = notebook(cell("./iris.csv", wheel=wheel).replace("/kaggle/input", str(tmp_path / "input")))
 
     assert path_of(done).is_file()
+
+
+def test_a_cell_can_be_made_from_inside_a_wheel(notebook, tmp_path):
+    put_wheel(tmp_path / "input", "wheels:file")
+    text = cell("./iris.csv").replace("/kaggle/input", str(tmp_path / "input"))
+    made = (
+        "\nfrom datastage.show.cell import carried_core; import hashlib; path = hashlib.md5(carried_core()).hexdigest()"
+    )
+
+    done = notebook(text + made)
+
+    assert done.stdout.splitlines()[-1] == hashlib.md5(carried_core()).hexdigest(), done.stderr
 
 
 def test_a_wheel_is_found_after_an_empty_folder_was_imported(notebook, tmp_path):
