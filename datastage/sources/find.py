@@ -24,8 +24,8 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -537,6 +537,8 @@ class _Hunt:
         self._announced = False
         self._wrong_folders: set[Path] = set()
         self._stopping = False
+        # Hash and write one block while the next is read or unpacked: all four let go of the interpreter.
+        self._absorbers = ThreadPoolExecutor(max_workers=self.limits.threads)
 
     # One place after the other.
 
@@ -782,31 +784,24 @@ class _Hunt:
         """Write a file while hashing it; keep it if it is a wanted one. Reading errors go up as they are."""
         self._announce()
         out_path = self._new_file()
-        md5, crc, total = hashlib.md5(usedforsecurity=False), 0, 0
         most = size if size >= 0 else max(self.sizes)
+        with _writing():
+            out = _HashedFile(out_path, self._advance)
+        verdict = "wrong"
         try:
-            with _writing():
-                out = out_path.open("wb", buffering=0)
-            with out:
-                while block := stream.read(min(BLOCK_BYTES, most + 1 - total)):
+            with out, _one_ahead(out.absorb, self._absorbers if most > 2 * BLOCK_BYTES else None) as absorb:
+                total = 0
+                while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
                     if self._stopping:
                         raise _Stopped
-                    with _writing():
-                        _write_all(out, block)
-                    md5.update(block)
-                    crc = zlib.crc32(block, crc)
                     total += len(block)
-                    self._advance(len(block))
-                    if total > most:
-                        break
-            verdict = self._claim(out_path, FoundFile(total, crc, md5.hexdigest(), shown), name, listing)
-        except BaseException:
-            self._owe(total)
-            out_path.unlink(missing_ok=True)
-            raise
-        if verdict != "taken":
-            self._owe(total)
-            out_path.unlink(missing_ok=True)
+                    absorb(block)
+            made = FoundFile(out.size, out.crc32, out.md5.hexdigest(), shown)
+            verdict = self._claim(out_path, made, name, listing)
+        finally:
+            if verdict != "taken":
+                self._owe(out.size)
+                out_path.unlink(missing_ok=True)
         return verdict != "wrong"
 
     def _claim(self, at: Path, made: FoundFile, name: str, listing: _Listing) -> Literal["taken", "had", "wrong"]:
@@ -1018,12 +1013,61 @@ class _Hunt:
                 os.replace(at, target)
 
     def close(self) -> None:
+        self._absorbers.shutdown()
         if self.scratch != self.into:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 _ANYBODYS = frozenset(("train", "test", "data", "images", "labels", "files"))
 _SINGLE = ("gz", "bz2", "xz", "zst", "lz4")
+
+
+class _HashedFile:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
+        self._out = path.open("wb", buffering=0)
+        self._advance = advance
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self.crc32 = 0
+        self.size = 0
+
+    def absorb(self, block: bytes) -> None:
+        with _writing():
+            _write_all(self._out, block)
+        self.md5.update(block)
+        self.crc32 = zlib.crc32(block, self.crc32)
+        self.size += len(block)
+        self._advance(len(block))
+
+    def __enter__(self) -> _HashedFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._out.close()
+
+
+@contextmanager
+def _one_ahead(absorb: Callable[[bytes], None], pool: ThreadPoolExecutor | None) -> Iterator[Callable[[bytes], None]]:
+    """Give a function by which another thread absorbs a block while the caller gets the next; one at a time, in order."""
+    if pool is None:
+        yield absorb
+        return
+    pending: Future[None] | None = None
+
+    def hand_over(block: bytes) -> None:
+        nonlocal pending
+        if pending is not None:
+            pending.result()
+        pending = pool.submit(absorb, block)
+
+    try:
+        yield hand_over
+        if pending is not None:
+            pending.result()
+    finally:
+        if pending is not None:
+            wait([pending])
 
 
 class _Late(Exception):

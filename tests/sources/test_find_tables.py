@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import gzip
 import io
 import lzma
 import random
@@ -176,6 +177,21 @@ def iris_forms():
     numbered = [f"{number},{line}" for number, line in enumerate(species, 1)]
     header = "Id,SepalLengthCm,SepalWidthCm,PetalLengthCm,PetalWidthCm,Species"
     return plain, "\n".join([*species, "", ""]).encode(), "\n".join([header, *numbered]).encode()
+
+
+def test_digits_are_found_in_any_order_and_packed(tmp_path):
+    folders = package_folders(get("digits"))
+    if not folders:
+        pytest.skip("scikit-learn is not installed")
+    lines = gzip.decompress((folders[0] / "digits.csv.gz").read_bytes()).splitlines()
+    shuffled = b"\n".join(random.Random(0).sample(lines, len(lines)))
+    entry = get("digits")
+    for name, data in {"optdigits.tes": shuffled, "digits.csv.gz": gzip.compress(shuffled)}.items():
+        layouts._write({name: data}, tmp_path / name)
+        (tmp_path / f"{name}-out").mkdir()
+        found = find([tmp_path / name], entry.files, tmp_path / f"{name}-out", converters=entry.converters)
+        assert found.complete
+        assert (tmp_path / f"{name}-out" / "digits.csv").read_bytes() == shuffled + b"\n"
 
 
 def test_iris_and_digits_are_found_in_scikit_learn_without_importing_it(tmp_path):
