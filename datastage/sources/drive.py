@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datastage.errors import DatastageError, NotDataError, StorageError, UnavailableError
+from datastage.errors import DatastageError, NotDataError, SpecError, StorageError, UnavailableError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
-from datastage.sources.found import Found
+from datastage.sources.found import Found, line_to_run
 from datastage.spec import Spec
 
 T = TypeVar("T")
@@ -69,9 +69,16 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     ------
     UnavailableError
         If it is not there, or Drive is not connected: says what to do in this runtime.
+    SpecError
+        If it is the whole Drive.
     NotDataError
         If it is a Google document, which has no bytes.
     """
+    if all(len(parts) == 1 for parts in candidates(spec.value)):
+        raise SpecError(
+            f"{spec} is the whole of it: that would copy all your files, one by one.",
+            "Next: name the file or folder in it, such as drive:datasets.zip.",
+        )
     mounts = drive_mounts(runtime.system_root)
     dead = [mount for mount in mounts if not mount.alive]
     alive = sorted((mount for mount in mounts if mount.alive), key=lambda mount: not mount.is_sure)
@@ -88,14 +95,14 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
         dead = [mount for mount in drive_mounts(runtime.system_root) if not mount.alive]
     is_certain = runtime.platform != "colab" or any(mount.is_sure for mount in alive)
     if alive and is_certain and not dead:
-        raise _not_there(spec, alive)
+        raise _not_there(spec, alive, runtime)
     point = _connect(spec, runtime, reporter, dead[0] if dead else None)
     try:
         found = _find(spec, point, runtime)
     except _BrokenError as error:
         raise broken(spec, error.errno or errno.ENOTCONN) from error
     if found is None:
-        raise _not_there(spec, [DriveMount(point, True)])
+        raise _not_there(spec, [DriveMount(point, True)], runtime)
     return found
 
 
@@ -165,8 +172,7 @@ def _spellings(mount: Path, parts: tuple[str, ...]) -> list[Path]:
 def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_result, runtime: Runtime) -> Found:
     place = where(parts[:-1])
     if stat.S_ISDIR(status.st_mode):
-        seen = f"the folder {path.name} in {place}" if len(parts) > 1 else f"all of {where(parts)}"
-        return Found(path, str(spec), seen, stat_identity(status))
+        return Found(path, str(spec), f"the folder {path.name} in {place}", stat_identity(status))
     document = _DOCUMENTS.get(path.suffix.lower())
     if document is not None:
         kind, ending = document
@@ -174,7 +180,7 @@ def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_resul
             f"{path.name} is {kind}, which lives in the browser: it holds no data.",
             f"Open it at drive.google.com, then File > Download, as {ending}.",
             "Put that file into My Drive.",
-            f'Next:  path = datastage.stage("drive:{path.stem}{ending}")',
+            line_to_run(f"drive:{path.stem}{ending}", runtime),
         )
     try:
         reader = _in_time(partial(FileReader, path), _LOOK_S)
@@ -238,13 +244,15 @@ def _names(folder: Path) -> tuple[list[str], bool]:
     return sorted(names[:_LIST_NAMES]), whole
 
 
-def _not_there(spec: Spec, mounts: list[DriveMount]) -> UnavailableError:
+def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> UnavailableError:
     """Say what is near: the one folder that was named is listed now, or the first of its folders that is missing."""
     lines: list[str] = []
     nearest: str | None = None
-    for parts in candidates(spec.value):
+    for number, parts in enumerate(candidates(spec.value)):
         for mount in mounts:
             folder, known = _deepest(mount.path, parts)
+            if number > 0 and known < len(parts) - 1:
+                continue  # nobody said "Colab Notebooks"
             wanted = parts[known]
             names, whole = _names(folder)
             if wanted in names:
@@ -264,7 +272,7 @@ def _not_there(spec: Spec, mounts: list[DriveMount]) -> UnavailableError:
     lines = [line for line in dict.fromkeys(lines) if line]
     name = spec.file_name
     if nearest is not None:
-        last = [f'Next:  path = datastage.stage("drive:{nearest}")']
+        last = [line_to_run(f"drive:{nearest}", runtime)]
     else:
         last = [
             "A file that somebody shared with you is found once you right-click it at",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datastage.progress import Reporter
 from datastage.reader import Reader
+from datastage.runtime import Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,19 @@ class Found:
     seen: str
     identity: str = ""
     in_place: bool = False
+
+
+def line_to_run(spec: str, runtime: Runtime) -> str:
+    """Return the line that stages `spec` here: in Python, or as the command where no kernel is.
+
+    Examples
+    --------
+    >>> from datastage.runtime import detect
+    >>> line_to_run("drive:datasets.zip", detect({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}))
+    'Next:  !datastage stage "drive:datasets.zip"'
+    """
+    quoted = f'"{spec}"' if '"' not in spec and "\\" not in spec else repr(spec)
+    if runtime.in_kernel:
+        return f"Next:  path = datastage.stage({quoted})"
+    bang = "!" if runtime.platform in ("colab", "kaggle") else ""
+    return f"Next:  {bang}datastage stage {quoted}"

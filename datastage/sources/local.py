@@ -64,8 +64,8 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
         raise _missing(spec, path) from None
 
 
-def found_at(path: Path, spec: Spec, runtime: Runtime) -> Found:
-    """Return what is at `path`.
+def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found:
+    """Return what is at `path`; `place` is what a person calls its folder, if not by its path.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime) -> Found:
         if error.errno == errno.ENOTDIR:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
         raise _unreadable(error, path, runtime) from error
-    place = _tilde(path.parent)
+    place = place or _tilde(path.parent)
     on_drive = drive.is_on_drive(path, runtime)
     in_place = not on_drive and _is_fast_enough(path, runtime)
     if stat.S_ISDIR(status.st_mode):
@@ -151,6 +151,11 @@ class _Place:
 
     folder: Path
     called: str
+    is_path: bool = True
+
+    def shown(self, value: str) -> str:
+        """Return what to call the folder of `value` in it; empty where its path says it best."""
+        return "" if self.is_path else " > ".join([self.called, *value.split("/")[:-1]])
 
 
 def places(runtime: Runtime) -> Iterator[_Place]:
@@ -165,16 +170,17 @@ def places(runtime: Runtime) -> Iterator[_Place]:
     for mount in drive_mounts(runtime.system_root):
         if mount.alive:
             my_drive = drive.my_drive(mount.path)
-            yield _Place(my_drive / "Colab Notebooks", "My Drive > Colab Notebooks")
-            yield _Place(my_drive, "My Drive")
+            yield _Place(my_drive / "Colab Notebooks", "My Drive > Colab Notebooks", is_path=False)
+            yield _Place(my_drive, "My Drive", is_path=False)
     for item in kaggle.inputs(runtime.input_root):
-        yield _Place(item.path, item.called)
+        yield _Place(item.path, item.called, is_path=False)
 
 
 def _relative(spec: Spec, runtime: Runtime) -> Found:
     value = spec.value.replace("\\", "/")
     hits: list[tuple[Path, Found]] = []
     looked: list[_Place] = []
+    unusable: list[DatastageError] = []
     for place in places(runtime):
         path = place.folder / value
         if any(place.folder == other.folder for other in looked):
@@ -183,10 +189,14 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
         if any(_is_same_file(path, other) for other, _ in hits):
             continue
         try:
-            hits.append((path, found_at(path, spec, runtime)))
+            hits.append((path, found_at(path, spec, runtime, place.shown(value))))
         except FileNotFoundError as error:
             if isinstance(error, DatastageError):
-                raise
+                unusable.append(error)
+        except (IntegrityError, StorageError) as error:
+            unusable.append(error)  # an empty folder here does not hide the full one there
+    if not hits and unusable:
+        raise unusable[0]
     if not hits:
         raise _not_in_any(spec, value, looked)
     first, found = hits[0]
@@ -277,13 +287,13 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
 def _not_in_any(spec: Spec, value: str, looked: list[_Place]) -> UnavailableError:
     lines = ["Looked in:"]
     shown = looked if len(looked) <= 7 else looked[:6]
-    lines += [f"  {place.folder}" + (f"   ({place.called})" if place.called[:5] != "your " else "") for place in shown]
+    lines += [f"  {place.folder}" + (f"   ({place.called})" if place.is_path else "") for place in shown]
     if len(shown) < len(looked):
         lines.append(f"  and {len(looked) - len(shown)} more of your inputs")
     parent, name = os.path.split(value)
     for place in looked:
         folder = place.folder / parent
-        if "My Drive" in place.called or not folder.is_dir():
+        if place.called.startswith("My Drive") or not folder.is_dir():
             continue  # Drive is never listed for a question
         close = near(folder, name)
         if close:

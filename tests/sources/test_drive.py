@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import pickle
 import subprocess
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from datastage.errors import NotDataError, StorageError, UnavailableError
+from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
 from datastage.progress import Silent
 from datastage.reader import Reader
 from datastage.sources import drive, open_spec
@@ -180,13 +181,25 @@ def test_a_google_document_is_no_file(mounted, name, word):
 
 def test_a_missing_file_is_answered_with_what_is_near(mounted):
     text = refusal("drive:dataset.zip", mounted.runtime())
-    assert text.splitlines()[-1] == 'Next:  path = datastage.stage("drive:datasets.zip")'
+    assert text.splitlines()[-1] == 'Next:  !datastage stage "drive:datasets.zip"'
 
 
 def test_a_missing_folder_is_named_and_the_near_one_said(mounted):
     put(mounted.cloud / "MyDrive/Colab Notebooks/course/x.zip")
     text = refusal("drive:Colab notebook/course/x.zip", mounted.runtime())
-    assert text.splitlines()[-1] == 'Next:  path = datastage.stage("drive:Colab Notebooks/course/x.zip")'
+    assert text.splitlines()[-1] == 'Next:  !datastage stage "drive:Colab Notebooks/course/x.zip"'
+
+
+def test_in_a_kernel_the_next_line_is_python(kernel, mounted):
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open("drive:dataset.zip")
+    assert str(caught.value).splitlines()[-1] == 'Next:  path = datastage.stage("drive:datasets.zip")'
+
+
+@pytest.mark.parametrize("text", ["drive:MyDrive", "drive:Shared drives"])
+def test_a_whole_drive_is_not_copied(mounted, text):
+    with pytest.raises(SpecError, match="the whole of it"):
+        open_spec(parse(text), mounted.runtime())
 
 
 def test_a_missing_file_opens_no_window(kernel, mounted):
@@ -377,6 +390,17 @@ def test_a_bang_line_on_a_real_machine_is_told_the_same(colab):
     )
     done = at_root(colab, [sys.executable, "-c", code], cwd="/content")
     assert done.stdout == BANG + "\n", done.stderr
+
+
+def test_the_stand_in_has_the_signatures_of_the_real_one(kernel):
+    from google.colab import auth, drive, errors, files, userdata
+
+    assert [str(inspect.signature(function)) for function in (drive.mount, files.upload, auth.authenticate_user)] == [
+        "(mountpoint, force_remount=False, timeout_ms=120000, readonly=False)",
+        "(target_dir='')",
+        "(clear_output=True, project_id=None)",
+    ]
+    assert not issubclass(userdata.NotebookAccessError, errors.Error)
 
 
 def test_the_stand_in_dies_in_a_subprocess_as_the_real_one_does(colab):

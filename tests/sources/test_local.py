@@ -209,6 +209,20 @@ def test_a_relative_path_is_found_at_the_top_of_an_input(tmp_path, input_folder)
     assert look("train.csv", kaggle.runtime(cwd=kaggle.root / "kaggle/working")) == path
 
 
+def test_a_file_in_an_input_is_said_by_the_inputs_name(tmp_path):
+    kaggle = Kaggle(tmp_path / "k")
+    put(kaggle.root / "kaggle/input/titanic/csv/train.csv")
+    found = open_spec(parse("csv/train.csv"), kaggle.runtime(cwd=kaggle.root / "kaggle/working"))
+    assert found.seen == 'train.csv, 4 bytes, in your input "titanic" > csv'
+
+
+def test_an_empty_folder_does_not_hide_the_full_one(machine, tmp_path):
+    (tmp_path / "work/photos.d").mkdir()
+    put(tmp_path / "stick/photos.d/a.png")
+    here = machine.runtime(cwd=tmp_path / "work", DATASTAGE_PATH=str(tmp_path / "stick"))
+    assert look("photos.d", here) == tmp_path / "stick/photos.d"
+
+
 def test_two_hits_with_different_contents_are_an_error_that_lists_both(machine, tmp_path):
     one, two = put(tmp_path / "work/iris.csv", b"1"), put(tmp_path / "stick/iris.csv", b"2")
     with pytest.raises(SpecError) as caught:
