@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import runpy
 from pathlib import Path
 
 from datastage.datasets import cifar, digits, iris, mnist, plain
@@ -132,6 +131,8 @@ def load_catalog(path: Path) -> tuple[Entry, ...]:
     SpecError
         If the file cannot be read or run, or holds no entry.
     """
+    import runpy
+
     before = set(_entries)
     try:
         values = runpy.run_path(str(path), run_name="datastage_catalog")

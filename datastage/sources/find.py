@@ -154,7 +154,8 @@ class FoundFile:
     came_from : str
         Where it was, for a person: ``"data/cifar.zip > data_batch_1"``.
     converted : bool
-        Whether it was made of another form of the same data, in that form's own order of rows.
+        Whether it was made of another form of the same data and came out in that form's own order of rows, so that its
+        bytes are not the published ones.
     """
 
     size: int
@@ -848,11 +849,12 @@ class _Hunt:
                 self.refused.append((listing.called, shown, outcome))
                 return  # the stream is spent
             for path in outcome:
-                if self.missing.pop(path, None) is None:
+                wanted = self.missing.pop(path, None)
+                if wanted is None:
                     continue  # found as it was published
                 size, crc, md5 = _hash(made / path)
                 self._advance(size)
-                self.written[path] = (made / path, FoundFile(size, crc, md5, shown, converted=True))
+                self.written[path] = (made / path, FoundFile(size, crc, md5, shown, converted=md5 != wanted.md5))
             if listing.called not in self.had:
                 self.had.append(listing.called)
             return
@@ -1049,7 +1051,7 @@ class _HashedFile:
 
 @contextmanager
 def _one_ahead(absorb: Callable[[bytes], None], pool: ThreadPoolExecutor | None) -> Iterator[Callable[[bytes], None]]:
-    """Give a function by which another thread absorbs a block while the caller gets the next; one at a time, in order."""
+    """Give a function by which another thread absorbs a block while the caller gets the next, in order."""
     if pool is None:
         yield absorb
         return
