@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import unicodedata
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ from datastage.reader import Reader
 from datastage.sources import drive, open_spec
 from datastage.spec import parse
 from tests.stand_ins import fuse
-from tests.stand_ins.runtimes import GOOGLE_COLAB, Colab, Kaggle, Layout, at_root, why_not_at_root
+from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
 
 needs_fuse = pytest.mark.skipif(fuse.why_not() != "", reason=fuse.why_not())
 
@@ -505,3 +506,49 @@ def test_on_a_laptop_the_folder_of_drive_for_desktop_is_found(tmp_path, monkeypa
     path = put(tmp_path / "home/Google Drive/My Drive/birds.zip")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert look("drive:birds.zip", Layout(tmp_path / "x").runtime()) == path
+
+
+# --- for real: a machine whose /content/drive is a mount that fails
+
+AT_ROOT = """
+import errno, os, sys, zipfile
+from pathlib import Path
+sys.path.insert(0, {repository!r})
+import datastage
+from tests.stand_ins import fuse
+cloud, how = Path({cloud!r}), {how!r}
+os.mkdir("/content/drive")
+log = Path("/root/.config/Google/DriveFS/Logs/drive_fs.txt")
+faults = fuse.Faults()
+if how == "quota":
+    faults.fail_after["photos.zip"] = (150_000, errno.EIO)
+    faults.on_fail = lambda: (log.parent.mkdir(parents=True, exist_ok=True), log.write_text("x (QUOTA_EXCEEDED)"))
+with fuse.mounted(cloud, Path("/content/drive"), faults):
+    try:
+        staged = datastage.stage("drive:photos.zip", progress=False)
+        print("staged", len(list(staged.glob("*.bin"))))
+    except datastage.errors.DatastageError as error:
+        print(type(error).__name__, error.errno, str(error).splitlines()[0])
+print("folders", sum(not name.startswith(".") for name in os.listdir("/content/staged")))
+"""
+
+
+@needs_fuse
+@pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("", "staged 20\nfolders 1\n"),
+        ("quota", "UnavailableError 5 Google refuses photos.zip for now: it has been read or downloaded too often"),
+    ],
+)
+def test_staging_from_a_mount_is_whole_or_says_why_there_is_nothing(colab, how, expected):
+    if os.geteuid() != 0:
+        pytest.skip("left out: the log of Drive's client is root's")
+    with zipfile.ZipFile(colab.cloud / "MyDrive/photos.zip", "w") as archive:
+        for number in range(20):
+            archive.writestr(f"{number}.bin", os.urandom(20_000))
+    code = AT_ROOT.format(repository=str(REPOSITORY), cloud=str(colab.cloud), how=how)
+    done = at_root(colab, [sys.executable, "-c", code], cwd="/content")
+    assert done.stdout.startswith(expected), done.stderr
+    assert done.stdout.endswith(f"folders {0 if how else 1}\n")

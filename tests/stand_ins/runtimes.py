@@ -123,14 +123,18 @@ class Slurm(Layout):
 # --- for real
 
 
+_PROBE = (
+    "mount -t tmpfs none /mnt && mkdir /mnt/up /mnt/work && "
+    "mount -t overlay overlay -o lowerdir=/var,upperdir=/mnt/up,workdir=/mnt/work /var && chroot / true"
+)
+
+
 @functools.cache
 def why_not_at_root() -> str:
     """Say why `at_root` cannot work here; empty if it can."""
     if sys.platform != "linux" or shutil.which("unshare") is None:
         return "left out: needs Linux and unshare"
-    done = subprocess.run(
-        [*_unshare(), "sh", "-c", "mount -t tmpfs none /mnt && chroot / true"], capture_output=True, text=True
-    )
+    done = subprocess.run([*_unshare(), "sh", "-c", _PROBE], capture_output=True, text=True)
     return "" if done.returncode == 0 else f"left out: no private namespaces here ({done.stderr.strip()[:80]})"
 
 
@@ -161,6 +165,9 @@ if [ -d "$layout/kaggle" ]; then
     mount -o remount,ro,bind "$new/kaggle/input"
     mount -t tmpfs -o size=200m none "$new/kaggle/working"
 fi
+# What is written to /root is gone afterwards.
+mkdir -p "$new/.written/up" "$new/.written/work"
+mount -t overlay overlay -o "lowerdir=/root,upperdir=$new/.written/up,workdir=$new/.written/work" "$new/root"
 if [ -d "$layout/var/colab" ]; then
     mount -t tmpfs none "$new/opt"; mkdir -p "$new/opt/google/drive"
     mount -t overlay overlay -o "lowerdir=$layout/var:/var" "$new/var"
