@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import subprocess
 import sys
 import zlib
 from dataclasses import replace
@@ -342,3 +344,24 @@ def test_a_big_archive_within_an_archive_is_held_on_the_disk(tmp_path, monkeypat
     layouts.WRAPPINGS["zip of a zip of the tar.gz"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
     assert look(tmp_path / "in", into=tmp_path / "out").complete
     assert contents(tmp_path / "out") == FILES
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on the size of a file there")
+def test_a_disk_that_takes_no_more_is_a_storage_error_and_leaves_nothing(tmp_path):
+    layouts.WRAPPINGS["zip"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
+    (tmp_path / "out").mkdir()
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "from tests.sources.test_find import ENTRY\n"
+        "from datastage.errors import StorageError; from datastage.sources.find import find\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try:\n"
+        "    find([Path(sys.argv[1])], ENTRY.files, Path(sys.argv[2]))\n"
+        "except StorageError as error:\n"
+        "    print(error.errno)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "in"), str(tmp_path / "out")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert done.stdout.strip() == str(errno.EFBIG), done.stderr
+    assert not any((tmp_path / "out").iterdir())
