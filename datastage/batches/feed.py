@@ -452,7 +452,8 @@ def moved(batches: Iterable[Any], choice: Choice, dtype: str) -> Iterator[Any]:
         for batch in batches:
             with torch.cuda.stream(side):
                 there = mapped(batch, lambda t: cast(t.pin_memory().to(choice.device, non_blocking=True)))
-                yield there, side.record_event()
+                done = side.record_event()
+            yield there, done
 
     for batch, done in ahead(sent()):
         now = torch.cuda.current_stream(choice.device)

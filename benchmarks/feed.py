@@ -1,0 +1,381 @@
+"""The feed beside its peers: CIFAR-10 shapes, photos, and a zip of photos, on the CPU.
+
+    python benchmarks/feed.py                  all three, with the peers that are installed
+    python benchmarks/feed.py cifar --rounds 7
+    python benchmarks/feed.py --install DIR    make an environment with the peers in DIR, then run there
+
+Every peer is run in the same process and round as ours, in turn; the table gives medians over the rounds, wall seconds
+and processor seconds (worker processes included), and the ratio to torchvision's best setting. Pictures are made up
+from a fixed seed; ``--photos FOLDER`` takes class folders of one's own. Peers that are absent are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from datastage.batches import Augment, from_archive, from_arrays, from_folder
+from datastage.reader import FileReader
+
+PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu")
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+BATCH = 512
+kept_alive = []
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("what", nargs="*", default=["cifar", "photos", "zip"])
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--images", type=int, default=50_000, help="images of CIFAR-10's shape")
+    options.add_argument(
+        "--share", type=float, default=0.2, help="share of an epoch that slow peers run, then scaled up"
+    )
+    options.add_argument("--photos", type=Path, help="class folders of photos")
+    options.add_argument("--n-photos", type=int, default=600, help="photos to make up where none are given")
+    options.add_argument("--install", type=Path, help="make an environment with the peers there, and run in it")
+    chosen = options.parse_args()
+    if chosen.install:
+        install(chosen.install)
+    describe()
+    scratch = Path(tempfile.mkdtemp(prefix="feed-"))
+    try:
+        for what in chosen.what:
+            {"cifar": cifar, "photos": photos, "zip": zipped}[what](chosen, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def install(folder: Path) -> None:
+    """Make an environment, install each peer that can be, and start again in it."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        for name in (f"torch=={torch.__version__.split('+')[0]}", "numpy", "pillow", *PEERS):
+            done = subprocess.run([python, "-m", "pip", "install", "-q", name], capture_output=True, text=True)
+            print(f"{name}: {'installed' if done.returncode == 0 else 'cannot be installed here'}", flush=True)
+    arguments = [a for i, a in enumerate(sys.argv) if a != "--install" and sys.argv[i - 1] != "--install"]
+    os.execv(python, [str(python), *arguments])
+
+
+def describe() -> None:
+    """Say what machine and versions the figures are of."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    names = ("numpy", "torch", "pillow", *PEERS)
+    print(f"{platform.platform()}, {cores} cores, load {load:.1f} at the start, Python {platform.python_version()}")
+    print(", ".join(f"{name} {installed(name)}" for name in names), flush=True)
+
+
+def installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def torchvision():
+    """Import torchvision; where it was built for another torch, its transforms work once two operators are declared."""
+    library = torch.library.Library("torchvision", "DEF")
+    try:
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        kept_alive.append(library)
+    except RuntimeError:
+        pass
+    try:
+        import torchvision.transforms.v2  # noqa: F401
+
+        return torchvision_module()
+    except Exception as error:
+        print(f"torchvision is left out: {error}")
+        return None
+
+
+def torchvision_module():
+    import torchvision
+
+    return torchvision
+
+
+def cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def rounds_of(contenders: dict, rounds: int) -> dict:
+    """Time each contender once a round: name -> (median wall, median cpu, least wall), scaled to a whole epoch."""
+    seen: dict = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            gc.collect()
+            wall, cpu = time.perf_counter(), cpu_s()
+            share = run() or 1.0
+            seen[name].append(((time.perf_counter() - wall) / share, (cpu_s() - cpu) / share))
+    return {
+        name: (statistics.median(w for w, _ in runs), statistics.median(c for _, c in runs), min(w for w, _ in runs))
+        for name, runs in seen.items()
+    }
+
+
+def table(title: str, figures: dict, images: int, baseline: str) -> None:
+    """Print medians, and ratios to the best of the rows whose name begins with `baseline`."""
+    best = min((f for name, f in figures.items() if name.startswith(baseline)), default=None)
+    print(f"\n{title}\n{'':<46}{'wall s':>9}{'(min)':>9}{'CPU s':>9}{'images/s':>11}{'wall':>8}{'CPU':>8}")
+    for name, (wall, cpu, least) in figures.items():
+        ratios = f"{best[0] / wall:>7.1f}x{best[1] / max(cpu, 1e-9):>7.1f}x" if best else ""
+        print(f"{name:<46}{wall:>9.3f}{least:>9.3f}{cpu:>9.2f}{images / wall:>11,.0f}{ratios}", flush=True)
+
+
+# --- CIFAR-10 shapes
+
+
+def cifar(chosen, scratch: Path) -> None:
+    n = chosen.images
+    stored = np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), np.uint8)
+    images, labels = stored.transpose(0, 2, 3, 1), np.random.default_rng(1).integers(0, 10, n)
+    augment = Augment(crop=4, flip=True)
+
+    def ours(**more):
+        options = {"batch_size": BATCH, "augment": augment, "mean": MEAN, "std": STD, "device": "cpu", **more}
+        return from_arrays({"train": (images, labels)}, **options).train
+
+    first = []
+    for dtype in ("float32", "uint8"):
+        began = time.perf_counter()
+        next(iter(ours(dtype=dtype)))
+        first.append(f"{dtype} {1000 * (time.perf_counter() - began):.0f} ms")
+    loaders = {f"datastage, {dtype}": ours(dtype=dtype) for dtype in ("float32", "uint8")}
+    loaders["datastage, float32, reuse"] = ours(reuse=True)
+    contenders = {name: (lambda loader=loader: through(loader, None)) for name, loader in loaders.items()}
+    tv = torchvision()
+    if tv:
+        contiguous = np.ascontiguousarray(images)
+        for version_, workers in (("v1", 0), ("v1", 2), ("v1", 4), ("v2", 2)):
+            contenders[f"torchvision {version_}, {workers} workers"] = torchvision_run(
+                contiguous, labels, version_, workers, chosen.share
+            )
+    contenders["airbench's way, torch on the CPU"] = lambda: airbench(stored, labels)
+    if installed("tensorflow-cpu") != "absent":
+        contenders["tf.data"] = tf_data(images, labels)
+    contenders["floor: uint8 to float32, in order"] = lambda: floor(stored)
+    figures = rounds_of(contenders, chosen.rounds)
+    table(f"CIFAR-10 shapes, {n:,} images, batch {BATCH}: crop 4, flip, normalise", figures, n, "torchvision")
+    print(f"first batch after the call: {', '.join(first)}")
+
+
+def through(loader, stop: int | None) -> float | None:
+    for i, _ in enumerate(loader, 1):
+        if i == stop:
+            break
+    return None if stop is None else min(1.0, stop / len(loader))
+
+
+def torchvision_run(images, labels, generation: str, workers: int, share: float):
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+
+    if generation == "v1":
+        from torchvision import transforms as t
+
+        last = [t.ToTensor()]
+    else:
+        from torchvision.transforms import v2 as t
+
+        last = [t.ToImage(), t.ToDtype(torch.float32, scale=True)]
+    steps = t.Compose(
+        [t.RandomCrop(32, padding=4, padding_mode="reflect"), t.RandomHorizontalFlip(), *last, t.Normalize(MEAN, STD)]
+    )
+
+    class Pictures(Dataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, i):
+            return steps(Image.fromarray(images[i])), int(labels[i])
+
+    loader = DataLoader(Pictures(), BATCH, shuffle=True, num_workers=workers)
+    return lambda: through(loader, max(2 * max(workers, 1), int(share * len(loader))))
+
+
+def airbench(stored, labels) -> None:
+    """Do as airbench's CifarLoader: an epoch at once in torch, crops by masks, flips by halves."""
+    with torch.no_grad():
+        images = torch.from_numpy(stored).float().div_(255)
+        images.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1))
+        padded = torch.nn.functional.pad(images, (4,) * 4, "reflect")
+        mirrored = torch.rand(len(padded)) < 0.5
+        padded[mirrored] = padded[mirrored].flip(-1)
+        down, across = torch.randint(0, 9, (2, len(padded)))
+        out = torch.empty_like(images)
+        for y in range(9):
+            for x in range(9):
+                at = (down == y) & (across == x)
+                out[at] = padded[at, :, y : y + 32, x : x + 32]
+        order = torch.randperm(len(out))
+        for start in range(0, len(out), BATCH):
+            out[order[start : start + BATCH]]
+
+
+def tf_data(images, labels):
+    import tensorflow as tf
+
+    mean, std = tf.constant(MEAN), tf.constant(STD)
+
+    def augmented(image, label):
+        padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], "REFLECT")
+        image = tf.image.random_flip_left_right(tf.image.random_crop(padded, [32, 32, 3]))
+        return (tf.cast(image, tf.float32) / 255 - mean) / std, label
+
+    whole = tf.data.Dataset.from_tensor_slices((np.ascontiguousarray(images), labels)).shuffle(10_000)
+    dataset = whole.map(augmented, tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
+    return lambda: through(dataset, None)
+
+
+def floor(stored) -> None:
+    out = np.empty((BATCH, *stored.shape[1:]), np.float32)
+    for start in range(0, len(stored), BATCH):
+        part = stored[start : start + BATCH]
+        np.copyto(out[: len(part)], part)
+
+
+# --- photos
+
+
+def made_up_photos(folder: Path, n: int) -> Path:
+    """Write photos of 500 x 375 with detail at every scale, about 50 KB each, in ten class folders."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        layers = [
+            Image.fromarray(rng.integers(0, 256, (375 // k + 1, 500 // k + 1, 3), np.uint8)).resize((500, 375))
+            for k in (125, 40, 12, 4)
+        ]
+        mixed = sum(weight * np.asarray(layer, np.float32) for weight, layer in zip((0.5, 0.25, 0.15, 0.1), layers))
+        file = folder / f"class{i % 10}" / f"{i:05}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mixed.astype(np.uint8)).save(file, quality=90)
+    return folder
+
+
+def photos(chosen, scratch: Path) -> None:
+    folder = chosen.photos or made_up_photos(scratch / "photos", chosen.n_photos)
+    files = sorted(folder.rglob("*.jpg"))
+    size, augment, count = 224, Augment(scale=(0.25, 1.0), flip=True), iter(range(10**6))
+
+    def options(cache):
+        return {"batch_size": 64, "size": size, "test": 0, "augment": augment, "cache": cache, "device": "cpu"}
+
+    def first() -> None:
+        through(from_folder(folder, dtype="uint8", **options(scratch / f"cache{next(count)}")).train, None)
+
+    def later(dtype: str, memory_format: str):
+        loader = from_folder(folder, dtype=dtype, memory_format=memory_format, **options(scratch / "kept")).train
+        through(loader, None)
+        return lambda: through(loader, None)
+
+    contenders = {
+        "datastage, first epoch, uint8": first,
+        "datastage, later epochs, uint8, channels last": later("uint8", "channels_last"),
+        "datastage, later epochs, uint8": later("uint8", "contiguous"),
+        "datastage, later epochs, float32": later("float32", "contiguous"),
+    }
+    if torchvision():
+        for workers in (0, 2, 4):
+            contenders[f"torchvision ImageFolder, {workers} workers"] = image_folder(folder, size, workers)
+    figures = rounds_of(contenders, chosen.rounds)
+    title = f"{len(files):,} photos to {size}, random-resized crop and flip"
+    table(title, figures, len(files), "torchvision")
+    decoders(files[:64])
+
+
+def image_folder(folder: Path, size: int, workers: int):
+    from torch.utils.data import DataLoader
+    from torchvision import transforms as t
+    from torchvision.datasets import ImageFolder
+
+    crop = t.RandomResizedCrop(size, (0.25, 1.0), antialias=True)
+    steps = t.Compose([crop, t.RandomHorizontalFlip(), t.ToTensor(), t.Normalize(MEAN, STD)])
+    loader = DataLoader(ImageFolder(str(folder), steps), 64, shuffle=True, num_workers=workers)
+    return lambda: through(loader, None)
+
+
+def decoders(files: list[Path]) -> None:
+    """Time each decoder that is here, one thread: to 256 pixels, and alone."""
+    from datastage.batches.decode import decode, present, square
+
+    data = [file.read_bytes() for file in files]
+    print("\ndecoder, one thread" + " " * 27 + "decode/s   with resize/s")
+    for name in present():
+        began = time.perf_counter()
+        for d in data:
+            decode(d, 0, name)
+        alone = len(data) / (time.perf_counter() - began)
+        began = time.perf_counter()
+        for d in data:
+            square(decode(d, 256, name), 256)
+        print(f"{name:<46}{alone:>8,.0f}{len(data) / (time.perf_counter() - began):>14,.0f}", flush=True)
+
+
+# --- a zip of photos
+
+
+def zipped(chosen, scratch: Path) -> None:
+    folder = chosen.photos or made_up_photos(scratch / "to zip", chosen.n_photos)
+    archive = scratch / "photos.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
+        for file in sorted(folder.rglob("*.jpg")):
+            out.write(file, file.relative_to(folder.parent))
+    size, count = 224, iter(range(10**6))
+
+    def ours() -> None:
+        cache = scratch / f"zip cache{next(count)}"
+        reader = FileReader(archive)
+        made = from_archive(reader, batch_size=256, size=size, test=0, cache=cache, dtype="uint8", device="cpu")
+        next(iter(made.train))
+
+    def unzipped() -> Path:
+        to = scratch / f"unzipped{next(count)}"
+        subprocess.run(["unzip", "-q", archive, "-d", to], check=True)
+        return to
+
+    contenders = {"datastage, zip to first batch": ours}
+    if shutil.which("unzip"):
+        contenders["unzip -q alone"] = lambda: unzipped() and None
+        if torchvision():
+            for workers in (0, 2):
+                contenders[f"torchvision after unzip, {workers} workers"] = lambda workers=workers: first_of(
+                    unzipped(), size, workers
+                )
+    figures = rounds_of(contenders, chosen.rounds)
+    table("a zip of photos to the first batch of 256", figures, 256, "torchvision")
+
+
+def first_of(folder: Path, size: int, workers: int) -> None:
+    from torch.utils.data import DataLoader
+    from torchvision import transforms as t
+    from torchvision.datasets import ImageFolder
+
+    steps = t.Compose([t.Resize(size), t.CenterCrop(size), t.ToTensor()])
+    (top,) = [f for f in folder.iterdir() if f.is_dir()]
+    next(iter(DataLoader(ImageFolder(str(top), steps), 256, shuffle=True, num_workers=workers)))
+
+
+if __name__ == "__main__":
+    main()
