@@ -109,6 +109,8 @@ class Runtime:
         Memory that this process may use, and the size of ``/dev/shm``; 0 where that cannot be told.
     accelerator : str
         What marks on the machine promise: ``"cuda"``, ``"tpu"``, ``"mps"`` or ``""``. Nothing is tried.
+    home : Path
+        The user's home folder.
     rank : int
         Which of several processes that work together this is, by what started them; 0 alone speaks.
     system_root : Path
@@ -131,6 +133,7 @@ class Runtime:
     memory_bytes: int
     shm_bytes: int
     accelerator: Accelerator
+    home: Path
     rank: int = 0
     system_root: Path = Path("/")
 
@@ -211,6 +214,7 @@ def detect(
         memory_bytes=_memory_bytes(root),
         shm_bytes=_shm_bytes(root),
         accelerator=_accelerator(environ, root),
+        home=Path(_home(environ)),
         rank=_rank(environ),
         system_root=root,
     )

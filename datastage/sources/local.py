@@ -55,7 +55,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
             f"Bring {name or 'the file'} here first: into Drive, or with the notebook's upload button.",
             f"Next:  drive:{name}   or   ./{name}",
         )
-    path = runtime.cwd / os.path.expanduser(spec.value)
+    path = runtime.cwd / _expanded(spec.value, runtime)
     try:
         return found_at(path, spec, runtime)
     except FileNotFoundError as error:
@@ -82,7 +82,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
         if error.errno == errno.ENOTDIR:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
         raise _unreadable(error, path, runtime) from error
-    place = place or _tilde(path.parent)
+    place = place or _tilde(path.parent, runtime)
     on_drive = drive.is_on_drive(path, runtime)
     in_place = not on_drive and _is_fast_enough(path, runtime)
     if stat.S_ISDIR(status.st_mode):
@@ -136,10 +136,18 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
     return StorageError.of(error, f"looking at {path}", "Next: look whether that disk is connected.")
 
 
-def _tilde(folder: Path) -> str:
-    home = os.path.expanduser("~")
-    text = str(folder)
-    return "~" + text[len(home) :] if home != "/" and (text == home or text.startswith(home + os.sep)) else text
+def _expanded(text: str, runtime: Runtime) -> str:
+    if text == "~" or text.startswith(("~/", "~\\")):
+        return str(runtime.home) + text[1:]
+    return os.path.expanduser(text)  # ~ann is for the system to know
+
+
+def _tilde(folder: Path, runtime: Runtime) -> str:
+    if folder == runtime.home != Path("/"):
+        return "~"
+    if runtime.home == Path("/") or runtime.home not in folder.parents:
+        return str(folder)
+    return os.path.join("~", folder.relative_to(runtime.home))
 
 
 # --- a bare relative path

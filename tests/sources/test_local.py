@@ -48,8 +48,7 @@ def test_a_path_names_exactly_that_file(machine, tmp_path, text):
     assert look(text.format(tmp_path), machine.runtime(cwd=tmp_path / "work")).samefile(path)
 
 
-def test_a_tilde_is_the_home_folder(machine, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def test_a_tilde_is_the_home_folder(machine, tmp_path):
     path = put(tmp_path / "home/a.csv")
     assert look("~/a.csv", machine.runtime(cwd=tmp_path / "work")) == path
 
@@ -58,6 +57,12 @@ def test_a_file_is_said_with_its_size_and_folder(machine, tmp_path):
     put(tmp_path / "work/a.csv", b"x" * 1200)
     found = open_spec(parse("./a.csv"), machine.runtime(cwd=tmp_path / "work"))
     assert found.seen == f"a.csv, 1.2 kB, in {tmp_path}/work"
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("home/data", "~/data"), ("home", "~")])
+def test_a_folder_at_home_is_said_with_a_tilde(machine, tmp_path, folder, shown):
+    path = put(tmp_path / folder / "a.csv")
+    assert open_spec(parse(str(path)), machine.runtime()).seen.endswith(f", in {shown}")
 
 
 def test_a_file_on_a_local_disk_is_used_where_it_is(machine, tmp_path):
