@@ -251,7 +251,7 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
     >>> left_out_text({"__MACOSX": 50_000, ".DS_Store": 13})
     '50,013 hidden files that a Mac adds (__MACOSX, .DS_Store)'
     """
-    kinds = [kind for kind, n in left_out.items() if n]
+    kinds = sorted((kind for kind, n in left_out.items() if n), key=lambda kind: (-left_out[kind], kind))
     mac = any(kind in _OF_A_MAC for kind in kinds)
     windows = any(kind in _OF_WINDOWS for kind in kinds)
     total = sum(left_out.values())

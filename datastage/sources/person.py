@@ -24,6 +24,29 @@ if TYPE_CHECKING:
 
 WIDTH = 88
 MAX_LINES = 14
+# "birds.zip" among the places is a file, and "zenodo.org" a server.
+_FILES = tuple(
+    f".{ending}"
+    for ending in [
+        "zip",
+        "tar",
+        "tgz",
+        "gz",
+        "bz2",
+        "xz",
+        "zst",
+        "lz4",
+        "7z",
+        "rar",
+        "csv",
+        "tsv",
+        "npz",
+        "npy",
+        "pt",
+        "parquet",
+        "json",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,7 @@ def ask_a_person(
     inputs : sequence of str, optional
         The titles of the notebook's inputs on Kaggle; read from `attempts` if None.
     offline : bool, optional
-        Whether the internet is off; asked for the host of ``need.url`` if None.
+        Whether the internet is off; if None, the hosts that were tried are asked.
 
     Returns
     -------
@@ -103,7 +126,7 @@ def ask_a_person(
         With the whole text, the next step as its last line, and with `attempts`.
     """
     if offline is None:
-        offline = _is_offline(need)
+        offline = _is_offline(attempts)
     if inputs is None:
         inputs = _inputs(attempts)
     if not need.search and not need.shows:
@@ -151,10 +174,22 @@ def _lines(text: _Text) -> list[str]:
 # --- facts
 
 
-def _is_offline(need: Need) -> bool:
+def _is_offline(attempts: Iterable[Attempt]) -> bool:
+    """Tell whether the internet is off: no host that was tried can be reached. No other host is ever asked."""
     from datastage import runtime
 
-    return runtime.is_offline(urllib.parse.urlsplit(need.url or "").hostname or "pypi.org")
+    hosts = list(dict.fromkeys(host for attempt in attempts if (host := _host(attempt.place))))
+    return all(runtime.is_offline(name, port=port) for name, port in hosts) if hosts else runtime.is_set("OFFLINE")
+
+
+def _host(place: str) -> tuple[str, int] | None:
+    """Return the server that a place names: ``"data.example.org"`` of a dataset's, or that of an address."""
+    if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", place) and not place.lower().endswith(_FILES):
+        place = f"https://{place}"
+    url = urllib.parse.urlsplit(place)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        return None
+    return url.hostname, url.port or (80 if url.scheme == "http" else 443)
 
 
 def _inputs(attempts: Iterable[Attempt]) -> tuple[str, ...]:
@@ -166,7 +201,7 @@ def _why(attempts: Sequence[Attempt], offline: bool) -> str:
     """Say in one sentence why nothing could be downloaded."""
     if offline:
         return "The internet is off here, so it cannot be downloaded from inside."
-    hosts = list(dict.fromkeys(a.place for a in attempts if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", a.place)))
+    hosts = list(dict.fromkeys(host[0] for attempt in attempts if (host := _host(attempt.place))))
     if len(hosts) == 1:
         return f"It could not be downloaded from {hosts[0]} just now."
     if hosts:

@@ -86,6 +86,14 @@ def test_a_cell_that_carries_the_tool_stays_small():
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_a_notebook_runs_the_cell_as_it_is_written():
+    # IPython rewrites lines that look like magics: none of the core's may.
+    transform = pytest.importorskip("IPython.core.inputtransformer2").TransformerManager().transform_cell
+    text = cell("cifar10", embed=True)
+
+    assert transform(text) == f"{text}\n"
+
+
 def test_the_carried_core_is_the_same_each_time():
     assert carried_core() == carried_core()
 

