@@ -25,28 +25,8 @@ if TYPE_CHECKING:
 WIDTH = 88
 MAX_LINES = 14
 # "birds.zip" among the places is a file, and "zenodo.org" a server.
-_FILES = tuple(
-    f".{ending}"
-    for ending in [
-        "zip",
-        "tar",
-        "tgz",
-        "gz",
-        "bz2",
-        "xz",
-        "zst",
-        "lz4",
-        "7z",
-        "rar",
-        "csv",
-        "tsv",
-        "npz",
-        "npy",
-        "pt",
-        "parquet",
-        "json",
-    ]
-)
+_SERVER = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?")
+_FILE = re.compile(r"(?i).*\.(zip|tar|tgz|gz|bz2|xz|zst|lz4|7z|rar|csv|tsv|npz|npy|pt|parquet|json)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +164,7 @@ def _is_offline(attempts: Iterable[Attempt]) -> bool:
 
 def _host(place: str) -> tuple[str, int] | None:
     """Return the server that a place names: ``"data.example.org"`` of a dataset's, or that of an address."""
-    if re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", place) and not place.lower().endswith(_FILES):
+    if _SERVER.fullmatch(place) and not _FILE.fullmatch(place):
         place = f"https://{place}"
     url = urllib.parse.urlsplit(place)
     if url.scheme not in ("http", "https") or not url.hostname:
