@@ -45,7 +45,7 @@ class Page:
     delay: float = 0.0  # before an answer
     rate: float | None = None  # of all connections together
     rate_each: float | None = None  # of each connection
-    drip: float | None = None  # the rate of the first connection
+    drip: float | None = None  # the rate of one answer, the third
     busy: int = 0  # so many requests are answered with `busy_status`
     busy_status: int = 503
     busy_above: int | None = None  # more connections at once than this are answered so
@@ -276,7 +276,7 @@ class Server:
         if page.stall_after is not None and len(part) > page.stall_after and self._count(path, "stall", page.stalls):
             stall_at = page.stall_after
         rate = page.rate_each
-        if page.drip is not None and self._count(path, "drip", 1):
+        if page.drip is not None and number == 3:
             rate = page.drip
         self._send(sock, path, page, memoryview(part)[:upto], rate, stall_at, seen)
         if page.chunked and upto == len(part):

@@ -5,16 +5,19 @@ Not here: what the bytes are (`archives`), where they come from (`sources`), whe
 """
 
 from datastage.transfer.faults import Interrupted, Limits, TooSlow, patiently
+from datastage.transfer.read_ahead import Ahead, ahead
 from datastage.transfer.tree import Copied, CopiedFile, copy_tree
 from datastage.transfer.whole import Transferred, fetch
 
 __all__ = [
+    "Ahead",
     "Copied",
     "CopiedFile",
     "Interrupted",
     "Limits",
     "TooSlow",
     "Transferred",
+    "ahead",
     "copy_tree",
     "fetch",
     "patiently",

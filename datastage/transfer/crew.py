@@ -13,10 +13,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import statistics
 import threading
 import time
 import zlib
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,21 @@ _NOTE_PARTS_S = 3.0
 _SMALLEST_HALF = 256 << 10
 # A connection that brought something and broke is replaced soon: some servers give each only so many bytes.
 _AFTER_A_CUT_S = 0.05
+# A connection is compared with others after so long, at the end of a transfer.
+_DRIP_AFTER_S = 2.0
 # A place that stays under this is worth a word about how long it will take.
 SLOW_BYTES_S = 100_000
+
+
+class _ReadBack:
+    """A descriptor that is closed when the last thread has let go of it: the number may soon be another file's."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            os.close(self.fd)
 
 
 class _Job:
@@ -102,6 +117,7 @@ class Crew:
         self._pieces: Pieces = pieces_of(reader)
         self._pace = Pace(connections or limits.connections, fixed=connections is not None)
         self._jobs: set[_Job] = set()
+        self._rates: deque[float] = deque(maxlen=32)  # of the blocks that came last
         self._changed = threading.Condition()
         self._paused_until = 0.0
         self._n_threads = 0
@@ -110,7 +126,7 @@ class Crew:
         self._error: BaseException | None = None
         self._wanted: dict[int, int] = {}  # offsets that somebody waits for, with how many wait
         self._demand = 0  # the end of what was last asked for
-        self._read_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._file = _ReadBack(path)
         self._began = time.monotonic()
         self.n_received = 0  # bytes that came over the link, twice if they came twice
         self._n_kept = sum(block.got for block in self._blocks)
@@ -133,9 +149,7 @@ class Crew:
         """Fetch everything, and return when it is there and hashed; raise what went wrong."""
         self.start()
         while not self.tick():
-            with self._changed:
-                if not self._is_over():
-                    self._changed.wait(_TICK_S)
+            self.wait(_TICK_S)
         self.result()
 
     def result(self) -> dict[str, str]:
@@ -149,10 +163,21 @@ class Crew:
             raise ValueError("the transfer was closed before its end")
         return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
 
+    def wait(self, seconds: float) -> None:
+        """Wait until something happens, and no longer than so."""
+        with self._changed:
+            if not self._is_over():
+                self._changed.wait(seconds)
+
+    def front(self) -> int:
+        """Return how many bytes are there without a gap."""
+        with self._changed:
+            return self._front(0)
+
     @property
-    def n_bytes(self) -> int:
-        """How many bytes of the file are there."""
-        return self._n_kept
+    def error(self) -> BaseException | None:
+        """What went wrong, if something did."""
+        return self._error
 
     def close(self) -> None:
         """Stop everybody. Nothing is written to the partial file by those who are told too late to hear."""
@@ -170,9 +195,6 @@ class Crew:
             if self._map is not None:
                 for block in self._blocks:
                     self._map.add(block)
-            if self._read_fd >= 0 and (self._hasher is None or not self._hasher.is_alive()):
-                os.close(self._read_fd)
-                self._read_fd = -1
 
     def read_at(self, offset: int, n: int) -> bytes:
         """Return `n` bytes from `offset`, fewer at the end; waits until they are there."""
@@ -184,7 +206,7 @@ class Crew:
             try:
                 while not self._has(offset, n):
                     if self._error is not None:
-                        raise self._error.error if isinstance(self._error, Interrupted) else self._error
+                        raise self._error
                     if self._stop:
                         raise ValueError("reading from a transfer that was closed")
                     self._changed.wait(_TICK_S)
@@ -192,7 +214,7 @@ class Crew:
                 self._wanted[offset] -= 1
                 if not self._wanted[offset]:
                     del self._wanted[offset]
-        return _pread(self._read_fd, n, offset)
+        return _pread(self._file.fd, n, offset)
 
     # --- what is there (all with the lock held)
 
@@ -323,6 +345,7 @@ class Crew:
             if job.gone:
                 return
             self._jobs.discard(job)
+            self._rates.append((block.got - job.got_before) / max(1e-6, time.monotonic() - job.began))
             if self._map is not None:
                 self._map.add(block)
             self._changed.notify_all()
@@ -421,7 +444,7 @@ class Crew:
         now = time.monotonic()
         with self._changed:
             self._look_for_stalls(now)
-            if self._pace.tick(now, self.n_received, len(self._jobs)):
+            if self._pace.tick(now, self.n_received):
                 self._changed.notify_all()
             self._look_at_speed(now)
             if not self._is_over():
@@ -446,10 +469,12 @@ class Crew:
             silent = now - job.last
             got = job.block.got - job.got_before
             if silent < self._limits.stall_s:
-                # One that drips while the others run is as good as stuck, once there is nothing else to do.
-                if self._todo or not self._n_idle or now - job.began < 5 or job.block.failures >= 3:
+                # One that drips while others ran is as good as stuck, once there is nothing else to do.
+                took = now - job.began
+                if self._todo or not self._n_idle or took < _DRIP_AFTER_S or job.block.failures >= 3 or not self._rates:
                     continue
-                if got / (now - job.began) > self._pace.rate_each / 10:
+                rate = got / took
+                if rate > statistics.median(self._rates) / 10 or (job.block.left or 0) < rate * _DRIP_AFTER_S:
                     continue
             job.gone = True
             self._jobs.discard(job)
@@ -497,7 +522,7 @@ class Crew:
                             return
                         self._changed.wait(_TICK_S)
                 while at < front and not self._stop:
-                    n = os.preadv(self._read_fd, [buffer[: min(PIECE_BYTES, front - at)]], at)
+                    n = os.preadv(self._file.fd, [buffer[: min(PIECE_BYTES, front - at)]], at)
                     if n == 0:
                         raise IntegrityError(f"{self._path} became shorter while it was written.")
                     for hash_ in self._hashes.values():

@@ -123,8 +123,11 @@ def human_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def patiently(read: Callable[[], T], limits: Limits) -> T:
-    """Call `read` until it comes through, waiting between the tries; raise its own error when patience ends."""
+def patiently(read: Callable[[], T], limits: Limits, *, tries: int | None = None) -> T:
+    """Call `read` until it comes through, waiting between the tries; raise its own error when patience ends.
+
+    `tries` replaces the limit for all but a busy server.
+    """
     failures = 0
     while True:
         try:
@@ -132,9 +135,8 @@ def patiently(read: Callable[[], T], limits: Limits) -> T:
         except Interrupted as fault:
             failures += 1
             wait = limits.wait_s(failures, fault.wait_s)
-            if fault.kind in ("changed", "no ranges") or failures >= limits.patience(fault.kind):
-                raise fault.error from fault
-            if wait > limits.longest_retry_after_s:
+            most = limits.patience(fault.kind) if tries is None or fault.kind == "busy" else tries
+            if fault.kind in ("changed", "no ranges") or failures >= most or wait > limits.longest_retry_after_s:
                 raise fault.error from fault
             time.sleep(wait)
 

@@ -29,7 +29,7 @@ class Pace:
     --------
     >>> pace = Pace(16)
     >>> for tick in range(5):  # every connection brings 1 MB/s more
-    ...     _ = pace.tick(tick * 0.25, sum([0, 1, 2, 4, 4][: tick + 1]), pace.target)
+    ...     _ = pace.tick(tick * 0.25, sum([0, 1, 2, 4, 4][: tick + 1]))
     >>> pace.target
     16
     """
@@ -37,7 +37,6 @@ class Pace:
     def __init__(self, ceiling: int, *, fixed: bool = False) -> None:
         self.ceiling = max(1, ceiling)
         self.target = self.ceiling if fixed else min(FIRST, self.ceiling)
-        self.rate_each = 0.0
         self._fixed = fixed
         self._since: tuple[float, int] | None = None
         self._best = (0.0, self.target)
@@ -50,7 +49,7 @@ class Pace:
         self.ceiling = max(1, min(self.target, n_active) // 2)
         self.target = self.ceiling
 
-    def tick(self, now: float, n_received: int, n_active: int) -> bool:
+    def tick(self, now: float, n_received: int) -> bool:
         """Judge the last step; return whether `target` has grown.
 
         Parameters
@@ -59,8 +58,6 @@ class Pace:
             The time in seconds.
         n_received : int
             All bytes that have come so far.
-        n_active : int
-            How many connections are at work.
         """
         if self._since is None:
             self._since = (now, n_received)
@@ -70,7 +67,6 @@ class Pace:
             return False
         rate = (n_received - before) / (now - since)
         self._since = (now, n_received)
-        self.rate_each = rate / max(1, n_active)
         old = self.target
         if self._fixed or old >= self.ceiling:
             return False

@@ -146,15 +146,32 @@ class Attempt:
             finished = True
         finally:
             crew.close()
-            self.map.close(remove=finished)
-            if not finished and not self._may_resume():
-                self.discard()
+            if finished:
+                self.map.close(remove=True)
+            else:
+                self.leave(keep=True)
         return self.finish(crew, began)
 
-    def crew(self, connections: int | None, slow_below_bytes_s: float | None, *, whole: bool = True) -> Crew:
-        """Lay out the partial file, and return the crew for what it lacks."""
+    def leave(self, *, keep: bool) -> None:
+        """Leave what has come for the next run, if it can be gone on with then."""
+        self.map.close(remove=False)
+        if not keep or not self._may_resume():
+            self.discard()
+
+    def crew(
+        self,
+        connections: int | None,
+        slow_below_bytes_s: float | None,
+        *,
+        whole: bool = True,
+        keep_first: int = 0,
+    ) -> Crew:
+        """Lay out the partial file, and return the crew for what it lacks.
+
+        `keep_first` bytes of a file that comes in one stream are there, and must come again the same.
+        """
         try:
-            blocks = self._lay_out()
+            blocks = [Block(0, self.reader.size, keep_first)] if keep_first else self._lay_out()
             return Crew(
                 self.reader,
                 self.part,
@@ -198,9 +215,10 @@ class Attempt:
                 self.was_resumed = bool(runs)
         if not self.was_resumed:
             runs = []
+        if size is not None:
+            self._check_room(size - sum(length for _, length, _ in runs))
         with open(self.part, "r+b" if self.was_resumed else "wb") as file:
             if size is not None:
-                self._check_room(size - sum(length for _, length, _ in runs))
                 file.truncate(size)
         if not self.reader.ranges or size is None:
             return [Block(0, size)] if size != 0 else []

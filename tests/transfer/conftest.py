@@ -1,0 +1,16 @@
+"""The servers, for these tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from datastage.transfer import Limits
+from tests.servers import certificates, other_server, server, tls_server
+
+__all__ = ["certificates", "other_server", "server", "tls_server"]
+
+
+@pytest.fixture
+def quick():
+    """Limits that end within a second or two."""
+    return Limits(stall_s=1.0, tries=4, first_wait_s=0.01, longest_wait_s=0.05)

@@ -1,0 +1,364 @@
+"""A file comes whole and right through every fault, or an error of ours names the fault and nothing lies at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from datastage.errors import (
+    ChecksumError,
+    DatastageError,
+    IntegrityError,
+    NoSpaceError,
+    NotDataError,
+    StorageError,
+    UnavailableError,
+)
+from datastage.reader import BytesReader, FileReader
+from datastage.sources import http
+from datastage.transfer import Limits, TooSlow, fetch
+from datastage.transfer import whole as whole_module
+
+BODY = random.Random(7).randbytes(3_000_001)
+HTML = b"<!DOCTYPE html><html><title>Please sign in</title>" + b" " * 3000
+
+
+def get(url, to, limits, **options):
+    """Fetch as staging does, and return what `fetch` says."""
+    reader = http.open_url(url, has_hash=bool(options.get("expect")), limits=limits)
+    try:
+        return fetch(reader, to, limits=limits, **options)
+    finally:
+        reader.close()
+
+
+def same(path, body=BODY):
+    """Compare without showing three megabytes where it fails."""
+    return path.read_bytes() == body
+
+
+def left(folder):
+    return sorted(os.listdir(folder))
+
+
+FAULTS = {
+    "nothing": {},
+    "no ranges": {"ranges": False},
+    "no state": {"etag": None, "modified": None},
+    "no length": {"ranges": False, "length": False},
+    "chunks": {"ranges": False, "chunked": True},
+    "chunked parts": {"chunked": True},
+    "every connection cut": {"cut_every": 100_000},
+    "cut three times without ranges": {"ranges": False, "cut_every": 500_000, "cuts": 3},
+    "a stall": {"stall_after": 50_000, "stalls": 2},
+    "a stall without ranges": {"stall_after": 50_000, "stalls": 1, "ranges": False},
+    "503 six times": {"busy": 6, "busy_status": 503},
+    "429 with a wait": {"busy": 3, "busy_status": 429, "retry_after": "0"},
+    "429 with a date": {"busy": 2, "busy_status": 429, "retry_after": "Sat, 21 Nov 2020 10:00:00 GMT"},
+    "500 twice": {"busy": 2, "busy_status": 500},
+    "too many connections": {"busy_above": 2, "busy_status": 429},
+    "200 to a range": {"deny_ranges": 3},
+    "206 with another range": {"shift": 1000},
+    "a slow drip on one connection": {"drip": 400},
+    "gzip on the way": {"encoding": "gzip"},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_right_bytes_come_through(fault, server, tmp_path, quick):
+    faults = dict(FAULTS[fault])
+    body = BODY
+    if "encoding" in faults:
+        import gzip
+
+        body = gzip.compress(BODY, 1)
+    url = server.serve("data.bin", body, **faults)
+    done = get(url, tmp_path / "data.bin", replace(quick, tries=6))
+    assert same(tmp_path / "data.bin")
+    assert done.digests == {"sha256": hashlib.sha256(BODY).hexdigest()}
+    assert left(tmp_path) == ["data.bin"]
+
+
+ERRORS = {
+    "truncated": ({"truncate": 400}, IntegrityError, "cut short: 400 of 3,000,001 bytes"),
+    "truncated without ranges": (
+        {"truncate": 400, "ranges": False},
+        IntegrityError,
+        "cut short: 400 of 3,000,001 bytes",
+    ),
+    "a length too long": ({"ranges": False, "wrong_length": 10}, IntegrityError, "3,000,001 of 3,000,011 bytes"),
+    "a web page": ({"body": HTML, "type": "text/html"}, NotDataError, "sign-in page instead of data.bin"),
+    "an empty file": ({"body": b""}, NotDataError, "an empty file"),
+    "an error document": (
+        {"body": b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"},
+        NotDataError,
+        "error message of the storage server",
+    ),
+    "a pointer": ({"body": b"version https://git-lfs.github.com/spec/v1\noid x"}, NotDataError, "Git LFS pointer"),
+    "stalls for ever": ({"stall_after": 20_000, "stalls": 10**6}, UnavailableError, "stalled|did not answer"),
+    "busy for ever": ({"busy": 10**6}, UnavailableError, "too busy to give data.bin .503"),
+    "wait too long": ({"busy": 10**6, "retry_after": "3600"}, UnavailableError, "too busy"),
+    "not there": ({"status": 404}, UnavailableError, "no such file: data.bin .404"),
+    "forbidden": ({"status": 403}, UnavailableError, "does not let you have data.bin .403"),
+    "asks who": ({"user": ("a", "b")}, UnavailableError, "asks for a user name and a password"),
+    "changes at every request": ({"change_after": 1, "modified": None, "rotate": True}, IntegrityError, "changed"),
+    "brotli": ({"encoding": "br", "ranges": False}, UnavailableError, "compressed with br"),
+}
+
+
+@pytest.mark.parametrize("fault", ERRORS)
+def test_what_cannot_come_through_is_named_and_leaves_no_file(fault, server, tmp_path, quick):
+    faults, error, text = ERRORS[fault]
+    faults = dict(faults)
+    if faults.pop("rotate", False):
+
+        def rotate(number):
+            server.pages["data.bin"].etag = f'"{number}"'
+
+        faults = {"hook": rotate}
+    url = server.serve("data.bin", faults.pop("body", BODY), **faults)
+    began = time.monotonic()
+    with pytest.raises(error, match=text) as caught:
+        get(url, tmp_path / "data.bin", replace(quick, tries=3))
+    assert time.monotonic() - began < 30
+    assert isinstance(caught.value, DatastageError)
+    assert caught.value.remedy
+    assert "data.bin" not in left(tmp_path)
+    if caught.value.exit_code == 4:
+        assert left(tmp_path) == []
+
+
+def test_a_file_that_changes_midway_is_fetched_anew_whole(server, tmp_path, quick):
+    new = bytes(reversed(BODY))
+    url = server.serve("data.bin", BODY, change_after=5, changed=new)
+    get(url, tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin", new)
+
+
+def test_flipped_bits_are_a_checksum_error_and_nothing_is_kept(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, flip=2_000_000)
+    with pytest.raises(ChecksumError, match="its md5 is"):
+        get(url, tmp_path / "data.bin", quick, expect={"md5": hashlib.md5(BODY).hexdigest()})
+    assert left(tmp_path) == []
+
+
+def test_every_digest_asked_for_is_computed_and_compared(server, tmp_path, quick):
+    expect = {name: hashlib.new(name, BODY).hexdigest().upper() for name in ("md5", "sha256")}
+    done = get(server.serve("data.bin", BODY), tmp_path / "data.bin", quick, expect=expect)
+    assert done.digests == {name: digest.lower() for name, digest in expect.items()}
+
+
+def test_each_byte_crosses_the_link_once(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY)
+    get(url, tmp_path / "data.bin", quick)
+    assert server.n_sent["data.bin"] == len(BODY)
+
+
+def test_connections_are_kept(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY)
+    get(url, tmp_path / "data.bin", quick, connections=3)
+    ports = {seen.port for seen in server.requests("data.bin")}
+    assert len(ports) <= 3 < len(server.requests("data.bin"))
+
+
+def test_no_more_connections_are_opened_than_were_asked_for(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate_each=2_000_000)
+    get(url, tmp_path / "data.bin", quick, connections=2)
+    assert server.most_active["data.bin"] == 2
+
+
+def test_connections_grow_where_each_is_limited(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate_each=150_000)
+    get(url, tmp_path / "data.bin", quick)
+    assert server.most_active["data.bin"] > 4
+
+
+def test_a_server_that_says_too_many_gets_fewer_connections_for_good(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, busy_above=3, busy_status=429, rate_each=500_000)
+    get(url, tmp_path / "data.bin", quick)
+    refused = [seen for seen in server.requests("data.bin") if not seen.sent]
+    assert len(refused) <= 4
+
+
+def test_a_slow_place_is_left_while_another_is_left(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=40_000)
+    with pytest.raises(TooSlow, match="kB/s only") as caught:
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=100_000)
+    assert caught.value.rate_bytes_s < 100_000
+
+
+def test_a_slow_place_that_was_left_is_returned_to_with_what_had_come(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=400_000)
+    with pytest.raises(TooSlow):
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9)
+    server.pages["data.bin"].rate = None
+    done = get(url, tmp_path / "data.bin", quick)
+    assert done.n_received < len(BODY) - 50_000
+    assert same(tmp_path / "data.bin")
+
+
+def test_the_last_place_says_how_long_it_will_take(server, tmp_path, quick):
+    notes = []
+
+    class Notes(whole_module.SILENT.__class__):
+        def note(self, text):
+            notes.append(text)
+
+    url = server.serve("data.bin", BODY[:80_000], rate=60_000)
+    get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.4), reporter=Notes())
+    assert len(notes) == 1
+    assert "kB/s only: " in notes[0]
+    assert "seconds more" in notes[0]
+
+
+def test_a_transfer_ends_at_its_total_limit(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=20_000)
+    with pytest.raises(UnavailableError, match="did not come within 1 seconds"):
+        get(url, tmp_path / "data.bin", replace(quick, total_s=1.0))
+
+
+def test_a_server_that_goes_away_leaves_what_came_for_the_next_run(server, other_server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=1_500_000)
+    threading.Timer(1.0, server.stop).start()
+    with pytest.raises(UnavailableError, match=r"refused the connection|broke the connection off"):
+        get(url, tmp_path / "data.bin", quick)
+    assert left(tmp_path) == ["data.bin.part", "data.bin.part.map"]
+
+
+def test_bytes_of_two_mirrors_are_not_mixed_without_a_digest(server, other_server, tmp_path, quick):
+    with pytest.raises(TooSlow):
+        url = server.serve("data.bin", BODY, rate=300_000)
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9)
+    done = get(other_server.serve("data.bin", BODY), tmp_path / "data.bin", quick)
+    assert done.n_received == len(BODY)
+
+
+def test_bytes_of_two_mirrors_are_mixed_where_a_digest_proves_them(server, other_server, tmp_path, quick):
+    expect = {"md5": hashlib.md5(BODY).hexdigest()}
+    with pytest.raises(TooSlow):
+        url = server.serve("data.bin", BODY, rate=300_000)
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9, expect=expect)
+    done = get(other_server.serve("data.bin", BODY), tmp_path / "data.bin", quick, expect=expect)
+    assert done.n_received < len(BODY)
+
+
+def test_a_wrong_mixture_is_fetched_anew_from_one_mirror(server, other_server, tmp_path, quick):
+    expect = {"md5": hashlib.md5(BODY).hexdigest()}
+    with pytest.raises(TooSlow):
+        url = server.serve("data.bin", bytes(len(BODY)), rate=300_000)
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9, expect=expect)
+    get(other_server.serve("data.bin", BODY), tmp_path / "data.bin", quick, expect=expect)
+    assert same(tmp_path / "data.bin")
+
+
+def test_blocks_that_a_crash_of_the_machine_lost_are_fetched_again(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=1_500_000)
+    with pytest.raises(TooSlow):
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.8), slow_below_bytes_s=1e9)
+    with open(tmp_path / "data.bin.part", "r+b") as part:
+        part.write(bytes(300_000))  # pages that never reached the disk
+    server.pages["data.bin"].rate = None
+    get(url, tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin")
+
+
+def test_a_map_of_another_state_of_the_file_is_not_believed(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=1_500_000)
+    with pytest.raises(TooSlow):
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.8), slow_below_bytes_s=1e9)
+    new = bytes(reversed(BODY))
+    done = get(server.serve("data.bin", new), tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin", new)
+    assert done.n_received == len(BODY)
+
+
+def test_the_reporter_is_told_of_each_byte_once(server, tmp_path, quick):
+    told = []
+
+    class Counts(whole_module.SILENT.__class__):
+        def advance(self, n_bytes):
+            told.append(n_bytes)
+
+    url = server.serve("data.bin", BODY, cut_every=200_000)
+    get(url, tmp_path / "data.bin", quick, reporter=Counts())
+    assert sum(told) == len(BODY)
+
+
+def test_a_disk_without_room_is_said_before_the_first_byte(server, tmp_path, quick, monkeypatch):
+    url = server.serve("data.bin", BODY)
+    usage = whole_module.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(whole_module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(NoSpaceError, match="needs 3 MB, and .* has 1 kB free"):
+        get(url, tmp_path / "data.bin", quick)
+    assert left(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_a_storage_error(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY)
+    with pytest.raises(StorageError):
+        get(url, tmp_path / "no" / "data.bin", quick)
+
+
+def test_a_reader_that_only_knows_the_protocol_is_enough(tmp_path):
+    done = fetch(BytesReader(BODY), tmp_path / "x", expect={"md5": hashlib.md5(BODY).hexdigest()})
+    assert same(tmp_path / "x")
+    assert done.n_bytes == len(BODY)
+
+
+def test_an_empty_file_is_a_file(tmp_path):
+    done = fetch(BytesReader(b""), tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b""
+    assert done.digests == {"sha256": hashlib.sha256().hexdigest()}
+
+
+def test_a_fault_of_ours_in_a_reader_is_not_swallowed(tmp_path):
+    class Faulty(BytesReader):
+        def read_at(self, offset, n):
+            raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        fetch(Faulty(BODY), tmp_path / "x")
+
+
+def test_no_thread_and_no_descriptor_is_left(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, cut_every=200_000)
+    before = {thread.name for thread in threading.enumerate()}
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+    get(url, tmp_path / "data.bin", quick)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        ours = [t for t in threading.enumerate() if t.name.startswith("datastage") and t.name not in before]
+        now = len(os.listdir("/proc/self/fd")) if descriptors is not None else None
+        if not ours and (now is None or now <= descriptors + 1):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"left: {ours}, {descriptors} descriptors before, {now} now")
+
+
+def test_a_local_file_is_copied_plainly(tmp_path):
+    (tmp_path / "from").write_bytes(BODY)
+    done = fetch(FileReader(tmp_path / "from"), tmp_path / "to")
+    assert same(tmp_path / "to")
+    assert done.digests == {}
+    assert left(tmp_path) == ["from", "to"]
+
+
+def test_a_local_file_with_another_digest_leaves_nothing(tmp_path):
+    (tmp_path / "from").write_bytes(BODY)
+    with pytest.raises(ChecksumError):
+        fetch(FileReader(tmp_path / "from"), tmp_path / "to", expect={"md5": "0" * 32})
+    assert left(tmp_path) == ["from"]
+
+
+def test_limits_grow_and_end():
+    limits = Limits(first_wait_s=1.0, longest_wait_s=8.0)
+    waits = [limits.wait_s(failures) for failures in range(1, 8)]
+    assert all(0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits[:4]))
+    assert all(4 <= wait <= 8 for wait in waits[4:])
+    assert limits.wait_s(1, 3.0) >= 3.0
