@@ -196,7 +196,8 @@ def detect(
     setting_root = environ.get("DATASTAGE_ROOT") or None
     disk, shared, stays = _fast_disk(platform, environ, root)
     if setting_root is not None:
-        stays = platform not in ("colab", "kaggle", "binder")
+        # On these only a disk of another machine stays: a folder of Drive.
+        stays = platform not in ("colab", "kaggle", "binder") or _is_network(Path(setting_root), _mounts(root))
     return Runtime(
         platform=platform,
         in_notebook=in_kernel,

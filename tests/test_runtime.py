@@ -172,6 +172,13 @@ def test_the_users_own_root_outlives_a_job(tmp_path):
     assert (here.root_setting, here.disk_outlives_machine) == (Path("/project/ann"), True)
 
 
+@pytest.mark.parametrize(("folder", "stays"), [("/content/drive/MyDrive/data", True), ("/content/data", False)])
+def test_on_colab_only_a_root_on_drive_outlives_the_machine(tmp_path, folder, stays):
+    colab = Colab(tmp_path / "c")
+    colab.mount_table("/content/drive", "fuse.drive")
+    assert colab.runtime(DATASTAGE_ROOT=folder).disk_outlives_machine is stays
+
+
 def test_the_folder_of_a_script_is_known(tmp_path):
     (tmp_path / "train.py").touch()
     here = runtime.detect({}, root=tmp_path, script="train.py", cwd=tmp_path)

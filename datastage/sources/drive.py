@@ -28,7 +28,7 @@ from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
 from datastage.sources.found import Found, line_to_run
-from datastage.spec import Spec
+from datastage.spec import Spec, parse
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ _TOPS = {
     "shared drives": "Shareddrives",
     ".shortcut-targets-by-id": ".shortcut-targets-by-id",
 }
+_POINTS = (("content", "drive"), ("content", "gdrive"))
 _OTHER_SPELLING = {"MyDrive": "My Drive", "Shareddrives": "Shared drives"}
 
 
@@ -118,6 +119,28 @@ def is_on_drive(path: Path, runtime: Runtime) -> bool:
     )
 
 
+def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
+    """Return the error for a path in a Drive that nobody has connected yet; None for any other path.
+
+    Notebooks from elsewhere name ``/content/drive/MyDrive/...``, and expect a cell before to have connected it.
+    """
+    if runtime.platform != "colab" or is_on_drive(path, runtime):
+        return None
+    for point in _POINTS:
+        folder = runtime.system_root.joinpath(*point)
+        if folder in path.parents:
+            inside = "/".join(path.relative_to(folder).parts)
+            spec = parse(f"drive:{inside.removeprefix('MyDrive/').removeprefix('My Drive/')}")
+            if not runtime.in_kernel:
+                return _from_a_bang_line(spec)
+            return UnavailableError(
+                "Your Drive is not connected yet. The path begins where Colab puts it; named like\n"
+                "this instead, the same line connects it first:",
+                line_to_run(str(spec), runtime),
+            )
+    return None
+
+
 def my_drive(mount: Path) -> Path:
     """Return the folder of the user's own files in a mounted Drive."""
     return mount / "MyDrive" if (mount / "MyDrive").is_dir() else mount / "My Drive"
@@ -137,6 +160,8 @@ def candidates(value: str) -> list[tuple[str, ...]]:
     [('Shareddrives', 'Team', 'x.tar')]
     """
     parts = tuple(part for part in re.split(r"[/\\]", value) if part not in ("", "."))
+    if parts[:2] in _POINTS and len(parts) > 2:
+        parts = parts[2:]  # copied from a cell: content/drive/MyDrive/...
     top = _TOPS.get(parts[0].lower()) if parts else None
     if top is not None:
         return [(top, *parts[1:])]
@@ -586,8 +611,13 @@ def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageE
             "Does it happen again? At drive.google.com, right-click it, Make a copy; use the copy.",
             "Next: run the same line again.",
         )
-    elif error.errno in _BROKEN:
+    elif error.errno in _BROKEN and runtime.platform == "colab":
         made = broken(spec, error.errno or errno.ENOTCONN)
+    elif error.errno in _BROKEN:
+        made = UnavailableError(
+            f"Google Drive stopped answering while {path.name} was read ({os.strerror(error.errno or 0)}).",
+            "Next: start Google Drive on this machine again, then run the same line.",
+        )
     elif error.errno == errno.ENOENT:
         made = UnavailableError(
             f"{path.name} was there a moment ago, and Google Drive does not show it any more.",

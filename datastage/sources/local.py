@@ -61,7 +61,8 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     except FileNotFoundError as error:
         if isinstance(error, DatastageError):
             raise
-        raise _missing(spec, path) from None
+        not_connected = drive.not_connected(path, runtime)
+        raise not_connected or _missing(spec, path) from None
 
 
 def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found:
@@ -166,7 +167,7 @@ class _Place:
         return "" if self.is_path else " > ".join([self.called, *value.split("/")[:-1]])
 
 
-def places(runtime: Runtime) -> Iterator[_Place]:
+def _places(runtime: Runtime) -> Iterator[_Place]:
     """Give the folders in which a relative path is looked for, in order."""
     yield _Place(runtime.cwd, "the working directory")
     if runtime.script_folder is not None:
@@ -189,7 +190,7 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
     hits: list[tuple[Path, Found]] = []
     looked: list[_Place] = []
     unusable: list[DatastageError] = []
-    for place in places(runtime):
+    for place in _places(runtime):
         path = place.folder / value
         if any(place.folder == other.folder for other in looked):
             continue

@@ -114,6 +114,10 @@ def test_a_file_of_a_shared_drive_is_found(mounted, text):
     assert look(text, mounted.runtime()) == path
 
 
+def test_the_beginning_of_the_path_on_colab_may_stay(mounted):
+    assert look("drive:content/drive/MyDrive/datasets.zip", mounted.runtime()) == mounted.cloud / "MyDrive/datasets.zip"
+
+
 def test_a_bare_name_is_looked_for_in_colab_notebooks_too(mounted):
     path = put(mounted.cloud / "MyDrive/Colab Notebooks/birds.zip")
     assert look("drive:birds.zip", mounted.runtime()) == path
@@ -382,6 +386,21 @@ def test_a_bang_line_is_told_what_to_run_instead(colab):
     assert refusal("drive:Colab Notebooks/datasets.zip", colab.runtime()) == BANG
 
 
+def test_a_path_in_a_drive_that_is_not_connected_leads_to_the_line_that_connects_it(kernel):
+    with pytest.raises(UnavailableError) as caught:
+        kernel.open(str(kernel.colab.point / "MyDrive/a b/x.zip"))
+    assert str(caught.value).splitlines()[-1] == 'Next:  path = datastage.stage("drive:a b/x.zip")'
+
+
+def test_a_path_in_a_drive_that_is_not_connected_is_told_in_a_bang_line_too(colab):
+    text = refusal(str(colab.point / "MyDrive/Colab Notebooks/datasets.zip"), colab.runtime())
+    assert text == BANG
+
+
+def test_a_missing_path_in_a_connected_drive_is_just_missing(mounted):
+    assert refusal(str(mounted.point / "MyDrive/x.zip"), mounted.runtime()).startswith("There is no x.zip there.")
+
+
 @pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
 def test_a_bang_line_on_a_real_machine_is_told_the_same(colab):
     code = (
@@ -481,6 +500,12 @@ def test_errors_of_a_broken_connection_are_named_as_that(mounted, code):
     error = OSError(code, os.strerror(code))
     made = drive.explain_os_error(error, mounted.point / "MyDrive/datasets.zip", mounted.runtime())
     assert "The connection to your Drive has broken" in str(made) and made.errno == code  # noqa: PT018
+
+
+def test_drive_for_desktop_that_stops_is_started_again_by_the_person(tmp_path):
+    path = put(tmp_path / "home/Google Drive/My Drive/birds.zip")
+    made = drive.explain_os_error(OSError(errno.ENOTCONN, "x"), path, Layout(tmp_path / "x").runtime())
+    assert str(made).splitlines()[-1].startswith("Next: start Google Drive on this machine again")
 
 
 def test_an_error_of_the_disk_is_not_drives(mounted):

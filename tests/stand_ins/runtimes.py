@@ -146,6 +146,7 @@ def _unshare() -> list[str]:
 # A new root in memory that holds every folder of the old one, and the layout's folders at their real places.
 _SCRIPT = """
 set -e
+ip link set lo up 2>/dev/null || true
 new=$1; layout=$2; shift 2
 mount -t tmpfs none "$new"
 for path in /* ; do
