@@ -91,13 +91,13 @@ def installed(name: str) -> str:
 
 def torchvision():
     """Import torchvision; where it was built for another torch, its transforms work once two operators are declared."""
-    library = torch.library.Library("torchvision", "DEF")
     try:
+        library = torch.library.Library("torchvision", "DEF")
+        kept_alive.append(library)
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        kept_alive.append(library)
     except RuntimeError:
-        pass
+        pass  # declared already
     try:
         import torchvision.transforms.v2  # noqa: F401
 

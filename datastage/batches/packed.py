@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.decode import Unreadable, decode, present, square
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
+from datastage.lock import locked
 from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -264,6 +265,17 @@ class Packed:
             self._reporter.advance(len(left[start : start + 256]))
         self.publish()
 
+    def complete_once(self) -> None:
+        """As `complete`, by one of several processes of this machine that want it; the others wait for its file."""
+        if self.file is None or self.whole:
+            self.complete()
+            return
+        with locked(self.file.with_name(f".{self.file.name}.lock")):
+            if not (self._fd >= 0 and self.file.exists() and self._open()):
+                self.complete()
+                return
+        self._let_go()
+
     def publish(self) -> None:
         """Write the receipt of a whole cache and give both their names."""
         with self._lock:
@@ -309,6 +321,9 @@ class Packed:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

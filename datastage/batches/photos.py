@@ -355,7 +355,7 @@ class FromPacked:
         """Give the batches of an epoch; the first decodes what it needs, and in the end what is left."""
         packed = self._source.packed
         if world().size > 1 or self._choice.kind == "xla":
-            packed.complete()  # static shapes and ranks that keep step need to know beforehand what is unreadable
+            packed.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
         if self._fits():
             return self._on_device().epoch(samples, draws, steps, seeds)
         size = self._recipe.batch_size

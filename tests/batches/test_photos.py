@@ -277,3 +277,28 @@ def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
     notes = Notes()
     (train,) = from_folder(tmp_path / "odd", batch_size=8, size=64, test=0, device="cpu", reporter=notes)
     assert len(all_of(train)[1]) == sum(entry["loads"] for entry in index)
+
+
+def test_several_processes_of_a_machine_decode_once(tmp_path):
+    from datastage.batches.packed import Packed
+
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    names = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.png"))
+    read = []
+
+    def packed():
+        def bytes_of(i):
+            read.append(i)
+            return (photos / names[i]).read_bytes()
+
+        return Packed(
+            names, ["1"] * 12, bytes_of, shape=(20, 20), resized=False, last=False, folder=cache, workers=1,
+            unreadable="skip",
+        )  # fmt: skip
+
+    one, two = packed(), packed()
+    one.complete_once()
+    two.complete_once()
+    assert len(read) == 12
+    assert (one.rows == two.rows).all()
+    assert len(list(cache.iterdir())) == 2

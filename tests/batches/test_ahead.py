@@ -1,0 +1,42 @@
+import threading
+
+import pytest
+
+from datastage.batches.ahead import ahead
+
+
+def test_items_come_in_order():
+    assert list(ahead(iter(range(50)))) == list(range(50))
+
+
+def test_an_error_is_raised_in_its_place():
+    def items():
+        yield 1
+        raise ZeroDivisionError("broke")
+
+    given = ahead(items())
+    assert next(given) == 1
+    with pytest.raises(ZeroDivisionError, match="broke"):
+        next(given)
+
+
+def test_no_more_than_asked_for_is_made_beforehand():
+    made = []
+
+    def items():
+        for i in range(100):
+            made.append(i)
+            yield i
+
+    given = ahead(items(), depth=2)
+    next(given)
+    next(given)
+    assert len(made) <= 2 + 2 + 1
+    given.close()
+
+
+def test_stopping_early_ends_the_thread():
+    given = ahead(iter(range(10**9)))
+    next(given)
+    given.close()
+    assert not any(thread.name == "datastage-ahead" for thread in threading.enumerate())

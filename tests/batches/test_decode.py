@@ -1,0 +1,76 @@
+import io
+
+import numpy as np
+import pytest
+
+from datastage.batches.decode import Unreadable, decode, present, read_markers, resize, size_of, square
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def jpeg(pixels, **options):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=95, **options)
+    return out.getvalue()
+
+
+def gradient(height=60, width=90):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)], 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("decoder", present())
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_comes_out_the_way_up_that_its_camera_noted(decoder, orientation):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(gradient(), exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
+    pixels = decode(data, 0, decoder)
+    assert pixels.shape == expected.shape
+    assert abs(pixels - expected).max() <= 4
+    assert size_of(data) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("decoder", present())
+@pytest.mark.parametrize("cut", [20, 200, -2])
+def test_a_photo_that_is_cut_short_is_unreadable(decoder, cut):
+    with pytest.raises(Unreadable):
+        decode(jpeg(gradient())[:cut], 0, decoder)
+
+
+@pytest.mark.parametrize("decoder", present())
+def test_an_end_mark_in_a_thumbnail_is_not_the_photos(decoder):
+    data = jpeg(gradient())
+    comment = b"\xff\xfe" + (len(data) + 2).to_bytes(2, "big") + data
+    cut = data[:2] + comment + data[2:-2]
+    with pytest.raises(Unreadable):
+        decode(cut, 0, decoder)
+
+
+@pytest.mark.parametrize("decoder", present())
+def test_a_much_larger_photo_may_come_out_smaller_but_never_too_small(decoder):
+    pixels = decode(jpeg(gradient(600, 900)), 100, decoder)
+    assert min(pixels.shape[:2]) >= 100
+
+
+def test_markers_that_lead_nowhere_are_none():
+    assert read_markers(b"\xff\xd8\x00\x00\x00\x00") is None
+
+
+@pytest.mark.parametrize("side", [10, 25, 45, 60, 100])
+def test_a_resized_gradient_is_the_gradient(side):
+    pixels = square(gradient(60, 60), side)
+    assert pixels.shape == (side, side, 3)
+    expected = Image.fromarray(gradient(60, 60)).resize((side, side), Image.Resampling.BILINEAR)
+    assert abs(pixels - np.asarray(expected).astype(int)).mean() < 3
+
+
+@pytest.mark.parametrize("shrink", [1.6, 2, 3.3, 7])
+def test_fine_stripes_are_smoothed_and_not_turned_into_coarse_ones(shrink):
+    side = 128
+    stripes = np.zeros((int(side * shrink), int(side * shrink), 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert resize(stripes, side, side).std() < 0.35 * stripes.std()
