@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_data
+from datastage.archives import ahead, blocks, inflate, names, streams, tar, workers, write, zip_data
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Unpacked, UnpackedFile
@@ -31,6 +31,7 @@ SMALL_BYTES = 32 << 10
 # What a helper must save before it pays for its start.
 HELPERS_FROM_FILES = 6_000
 THREADS_FROM_BYTES = 16 << 20
+PIPELINE_FROM_BYTES = 4 << 20
 BATCH_BYTES = 1 << 20
 BATCH_FILES = 256
 
@@ -339,23 +340,53 @@ def _unpack_tar(job: Job, compression: str) -> None:
     reader = job.reader
     job.reporter.phase(f"unpacking {reader.name}", reader.size)
 
-    def counted() -> streams.Pieces:
-        for piece in ahead.stream(reader):
-            job.reporter.advance(len(piece))
-            yield piece
-
-    pieces: streams.Pieces = streams.decoded(compression, counted())
-    decoding = streams.Ahead(pieces) if job.n_workers > 1 and (reader.size or 1 << 62) > 4 << 20 else None
-    try:
-        stream = streams.Bytes(decoding or pieces)
+    def unpacked_from(pieces: streams.Pieces) -> None:
+        stream = streams.Bytes(pieces)
         links: list[tuple[str, str]] = []
         with Folder(job.root) as folder:
             for member in tar.members(stream, needs_end=not compression):
                 _write_tar_member(job, folder, member, links)
             _make_links(job, folder, links)
+
+    _decompressed(job, compression, unpacked_from)
+
+
+def _decompressed(job: Job, compression: str, use: Callable[[streams.Pieces], None]) -> None:
+    """Have `use` read the decompressed bytes, by the quickest way that there is."""
+    reader, free = job.reader, job.tree.free_bytes
+
+    def counted() -> streams.Pieces:
+        for piece in ahead.stream(reader):
+            job.reporter.advance(len(piece))
+            yield piece
+
+    by_blocks = blocks.decoded(compression, reader, counted(), job.n_workers)
+    if by_blocks is not None:
+        try:
+            use(by_blocks)
+            return
+        except (blocks.Irregular, Fault):
+            # Odd or damaged: the plain decoder is the judge, from the start.
+            write.empty(job.root)
+            job.tree = Tree(free)
+            job.files, job.folders, job.left_out, job.matched = [], [], {}, False
+            job.reporter.phase(f"unpacking {reader.name}", reader.size)
+        finally:
+            _close(by_blocks)
+    pieces: streams.Pieces = streams.decoded(compression, counted())
+    # A second thread brings nothing where there is nothing to undo, and costs more than it brings for a small archive.
+    if compression and job.n_workers > 1 and (reader.size is None or reader.size > PIPELINE_FROM_BYTES):
+        pieces = streams.Ahead(pieces)
+    try:
+        use(pieces)
     finally:
-        if decoding:
-            decoding.close()
+        _close(pieces)
+
+
+def _close(pieces: streams.Pieces) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()
 
 
 def _write_tar_member(job: Job, folder: Folder, member: tar.TarMember, links: list[tuple[str, str]]) -> None:
@@ -425,30 +456,28 @@ def _unpack_single(job: Job, compression: str) -> None:
     name = single_name(reader, compression)
     if name.lower().endswith(".tar"):
         raise Fault("T-HEADER", "is called a tar, and holds none")
-    job.reporter.phase(f"unpacking {reader.name}", reader.size)
-    path = job.tree.admit(name)
-    job.matched = job.pick is None or job.pick(path)
-    if not job.matched:
+    if job.pick is not None and not job.pick(name):
         return
+    job.reporter.phase(f"unpacking {reader.name}", reader.size)
     crc32 = inflate.chosen().crc32
-    crc = size = 0
 
-    def counted() -> streams.Pieces:
-        for piece in ahead.stream(reader):
-            job.reporter.advance(len(piece))
-            yield piece
+    def unpacked_from(pieces: streams.Pieces) -> None:
+        job.matched = True
+        path = job.tree.admit(name)
+        crc = size = 0
+        with Folder(job.root) as folder:
+            fd = folder.create(path)
+            try:
+                for piece in pieces:
+                    job.tree.take_room(len(piece), path)
+                    write_all(fd, piece)
+                    crc = crc32(piece, crc)
+                    size += len(piece)
+            finally:
+                os.close(fd)
+        job.files.append(UnpackedFile(path, size, crc))
 
-    with Folder(job.root) as folder:
-        fd = folder.create(path)
-        try:
-            for piece in streams.decoded(compression, counted()):
-                job.tree.take_room(len(piece), path)
-                write_all(fd, piece)
-                crc = crc32(piece, crc)
-                size += len(piece)
-        finally:
-            os.close(fd)
-    job.files.append(UnpackedFile(path, size, crc))
+    _decompressed(job, compression, unpacked_from)
 
 
 def single_name(reader: Reader, compression: str) -> str:

@@ -92,7 +92,7 @@ class Tree:
         self.links: dict[str, str] = {}
         self.hard_links: dict[str, str] = {}
         self.n_bytes = 0
-        self._free = free_bytes if free_bytes is not None else 1 << 63
+        self.free_bytes = free_bytes if free_bytes is not None else 1 << 63
         self._parent = ""  # the folder of the last file: most files lie beside the one before
 
     def admit(self, name: str, kind: str = "file", size: int = 0, target: str = "") -> str:
@@ -142,7 +142,7 @@ class Tree:
             self.links[path] = self._target(path, target, name)
             return path
         self.n_bytes += size
-        if size < 0 or self.n_bytes > self._free:
+        if size < 0 or self.n_bytes > self.free_bytes:
             self.take_room(0 if size >= 0 else size, name)
         if kind == "hardlink":
             self._admit_hard_link(path, target, name)
@@ -153,8 +153,8 @@ class Tree:
         if n_bytes < 0:
             raise Fault("T-SIZE", "declares a size below zero", name)
         self.n_bytes += n_bytes
-        if self.n_bytes > self._free:
-            raise Fault("T-ROOM", f"brings it to {self.n_bytes:,} bytes, and {self._free:,} are free", name)
+        if self.n_bytes > self.free_bytes:
+            raise Fault("T-ROOM", f"brings it to {self.n_bytes:,} bytes, and {self.free_bytes:,} are free", name)
 
     def finish(self) -> list[tuple[str, str]]:
         """Judge what only the whole archive shows: that hard links lead to files. Return (path, file) for each."""
