@@ -10,9 +10,11 @@ so it works in a thread that is watched; and both may return without a file, so 
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import inspect
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +34,8 @@ HOST = "drive.google.com"
 STALL_S = 60.0
 _POLL_S = 0.1
 _HEAD_BYTES = 1024
+_NAME_S = 5.0
+_PAGE_BYTES = 64 * 1024
 _LEAVE_S = 1.0
 
 
@@ -197,7 +201,7 @@ def _explained(error: Exception, spec: Spec) -> DatastageError:
     text = " ".join(str(error).split())
     names = {cls.__name__ for cls in type(error).__mro__}
     if "Too many users have viewed or downloaded" in text:
-        return quota(spec)
+        return quota(spec, _name_of(spec))
     if "Cannot retrieve the public link" in text:
         return _not_shared(spec)
     if "FileURLRetrievalError" in names:
@@ -271,6 +275,20 @@ def quota(spec: Spec, name: str = "") -> UnavailableError:
         "Is this from a course? Tell your teacher, so that the file is put in a second place.",
         f'Next, in a cell:   path = datastage.stage("drive:Copy of {name or "NAME.zip"}")',
     )
+
+
+def _name_of(spec: Spec) -> str:
+    """Return the file's name from its page, which Google shows when it refuses the file; empty if that fails."""
+    try:
+        import requests  # gdown's own
+
+        with requests.get(f"https://{HOST}/file/d/{spec.value}/view", timeout=_NAME_S, stream=True) as response:
+            head = next(response.iter_content(_PAGE_BYTES), b"").decode("utf-8", "replace")
+    except Exception:  # whatever it is: the name is a kindness, the refusal is what counts
+        return ""
+    title = re.search(r"<title>([^<]{1,120}) - Google Drive</title>", head)
+    name = html.unescape(title.group(1)).strip() if title else ""
+    return name if name.isprintable() else ""
 
 
 def _not_shared(spec: Spec) -> UnavailableError:

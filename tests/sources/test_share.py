@@ -115,10 +115,11 @@ def test_the_bytes_are_counted(google):
 
 def test_a_used_up_quota_is_named_with_the_way_around_it(google):
     with pytest.raises(UnavailableError) as caught:
-        google(how="quota")
+        google(how="quota", name="birds & bees.zip")
     lines = str(caught.value).splitlines()
-    assert lines[0] == "Google refuses this file for now: too many people have downloaded it today."
+    assert lines[0] == "Google refuses birds & bees.zip for now: too many people have downloaded it today."
     assert f"    https://drive.google.com/file/d/{ID}/view" in lines
+    assert lines[-1] == 'Next, in a cell:   path = datastage.stage("drive:Copy of birds & bees.zip")'
 
 
 def test_a_used_up_quota_fits_the_screen_and_ends_with_the_next_step(google):

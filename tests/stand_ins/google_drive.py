@@ -79,7 +79,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.drive.asked.append(host + self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         shared = self.drive.files.get(query.get("id", ""))
-        if host == "accounts.google.com":
+        viewed = re.fullmatch(r"/file/d/([\w-]+)/view", url.path)
+        if viewed is not None and viewed.group(1) in self.drive.files:
+            name = html.escape(self.drive.files[viewed.group(1)].name)
+            self.page(f"<!DOCTYPE html><html><head><title>{name} - Google Drive</title></head><body></body></html>")
+        elif host == "accounts.google.com":
             self.page("<html><head><title>Sign in - Google Accounts</title></head><body>Sign in</body></html>")
         elif shared is None or shared.how == "gone":
             self.page("<html><head><title>Error 404 (Not Found)!!1</title></head></html>", status=404)
