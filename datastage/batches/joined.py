@@ -82,6 +82,7 @@ def from_arrays(
     SpecError
         If an argument or an array does not fit.
     """
+    mean, std = given(mean), given(std)
     recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
     chooser = Chooser(device, dtype, reporter)
     check_limit(limit)
@@ -111,6 +112,11 @@ def from_arrays(
     return build(
         sources, recipe, chooser, shuffle=shuffle, drop_last=drop_last, seed=seed, classes=tuple(map(str, classes))
     )
+
+
+def given(values: Sequence[float] | None) -> Sequence[float] | None:
+    """Return `values`, or None if there are none in it: entries without constants have empty ones."""
+    return values if values is not None and len(values) else None
 
 
 def check_limit(limit: int | None) -> None:

@@ -21,7 +21,7 @@ from datastage.batches.devices import Choice, Chooser, free_bytes
 from datastage.batches.finish import Recipe, check_channels, fill_of, finish
 from datastage.batches.folder import Listed
 from datastage.batches.host import HostStore, cut
-from datastage.batches.joined import check_augment, check_limit
+from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes
 from datastage.batches.packed import BAD, Packed, mixed
@@ -207,6 +207,7 @@ def _loaders(
     cache: Path | None,
     reporter: Reporter,
 ) -> Loaders:
+    mean, std = given(mean), given(std)
     recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
     chooser = Chooser(device, dtype, reporter)
     check_limit(limit)

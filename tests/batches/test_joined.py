@@ -242,3 +242,9 @@ def test_the_device_is_said_once_for_all_splits():
     list(train), list(test)
     assert len(said) == 1
     assert said[0].startswith("Device    cpu")
+
+
+def test_empty_constants_are_none():
+    (train,) = from_arrays({"train": digits()}, batch_size=4, mean=(), std=(), device="cpu")
+    x, _ = next(iter(train))
+    assert 0 <= x.min() <= x.max() <= 1

@@ -248,6 +248,7 @@ def test_a_wrong_option_is_named(tmp_path, option, value):
         from_folder(tmp_path, batch_size=5, **{option: value})
 
 
+@pytest.mark.filterwarnings("ignore:Palette images")
 @pytest.mark.skipif(not ODD.is_dir(), reason="the odd photos of the test data are not on this machine")
 def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
     import shutil
