@@ -143,7 +143,7 @@ def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
 
 def my_drive(mount: Path) -> Path:
     """Return the folder of the user's own files in a mounted Drive."""
-    return mount / "MyDrive" if (mount / "MyDrive").is_dir() else mount / "My Drive"
+    return mount / ("MyDrive" if os.path.isdir(mount / "MyDrive") else "My Drive")
 
 
 # --- a path in a mounted Drive

@@ -274,7 +274,7 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
             f"{path} is a link to {target}, and nothing is there.", "Next: name the file itself, or mend the link."
         )
     folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     lines = [f"Looked for: {path}"]
     if folder != path.parent:
@@ -302,7 +302,7 @@ def _not_in_any(spec: Spec, value: str, looked: list[_Place]) -> UnavailableErro
     parent, name = os.path.split(value)
     for place in looked:
         folder = place.folder / parent
-        if place.called.startswith("My Drive") or not folder.is_dir():
+        if place.called.startswith("My Drive") or not os.path.isdir(folder):
             continue  # Drive is never listed for a question
         close = near(folder, name)
         if close:
