@@ -515,7 +515,7 @@ class Crew:
         at = 0
         buffer = memoryview(bytearray(PIECE_BYTES))
         try:
-            while True:
+            while not self._stop:
                 with self._changed:
                     while (front := self._front(at)) <= at:
                         if self._stop or self._error is not None or (self._is_complete() and self._front(at) <= at):

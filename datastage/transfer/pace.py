@@ -68,7 +68,8 @@ class Pace:
         rate = (n_received - before) / (now - since)
         self._since = (now, n_received)
         old = self.target
-        if self._fixed or old >= self.ceiling:
+        # At the ceiling only a last doubling that brought nothing is judged: all is well otherwise.
+        if self._fixed or (old >= self.ceiling and (not self._strikes or 2 * self._best[1] >= self.ceiling)):
             return False
         if self._hold_until is not None:
             if now < self._hold_until:

@@ -121,6 +121,8 @@ class Ahead:
         if self.size is not None:
             n = max(0, min(n, self.size - offset))
         while n > 0:
+            if self._closed:
+                raise ValueError(f"reading {self.name} ahead after it was closed")
             crew = self._crew
             try:
                 return crew.read_at(offset, n)
@@ -186,7 +188,8 @@ class Ahead:
             self._closed = True
             self._crew.close()
             if self._finished is None:
-                self._attempt.leave(keep=self._is_whole and not isinstance(self._crew.error, IntegrityError))
+                wrong = isinstance(self._crew.error, IntegrityError | Interrupted)  # the latter: it changed
+                self._attempt.leave(keep=self._is_whole and not wrong)
 
     def __enter__(self) -> Ahead:
         return self

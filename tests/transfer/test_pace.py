@@ -1,0 +1,50 @@
+"""Connections grow while they help, and never again after the server said that they are too many."""
+
+from __future__ import annotations
+
+from datastage.transfer.pace import Pace
+
+
+def run(pace, rate_of, seconds):
+    now, received = 0.0, 0
+    while now < seconds:
+        pace.tick(now, received)
+        now += 0.25
+        received += int(rate_of(pace.target) * 0.25) + 1
+    return pace
+
+
+def test_it_grows_to_the_ceiling_where_each_connection_is_limited():
+    assert run(Pace(16), lambda n: n * 1_000_000, 3).target == 16
+
+
+def test_it_stays_small_where_one_connection_fills_the_link():
+    assert run(Pace(16), lambda n: 50_000_000, 1.5).target == 4
+
+
+def test_it_finds_a_limit_in_between():
+    assert run(Pace(16), lambda n: min(n, 8) * 1_000_000, 2.4).target in (8, 16)
+
+
+def test_it_begins_small():
+    assert Pace(16).target == 4
+
+
+def test_it_never_grows_back_after_a_refusal():
+    pace = run(Pace(16), lambda n: n * 1_000_000, 3)
+    pace.back_off(16)
+    assert pace.target == 8
+    assert run(pace, lambda n: n * 1_000_000, 60).target == 8
+
+
+def test_a_fixed_number_stays_but_for_a_refusal():
+    pace = run(Pace(6, fixed=True), lambda n: n * 1_000_000, 5)
+    assert pace.target == 6
+    pace.back_off(6)
+    assert pace.target == 3
+
+
+def test_there_is_always_one_connection():
+    pace = Pace(1)
+    pace.back_off(1)
+    assert pace.target == 1
