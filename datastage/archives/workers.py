@@ -112,7 +112,12 @@ class Helper:
         """Return how many bytes one batch wrote; raise what went wrong there."""
         head = self._out.read(4)
         if len(head) < 4:
-            raise OSError("a helper process ended early")
+            from datastage.errors import StorageError
+
+            raise StorageError(
+                "A helper process ended before its work was done.",
+                "The machine may be short of memory: close what else runs, then run the same line again.",
+            )
         kind, *facts = marshal.loads(self._out.read(int.from_bytes(head, "little")))
         if kind == "done":
             return int(facts[0])

@@ -298,8 +298,7 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
     has_locked = False
     matched = pick is None
     admit, add_file, make = tree.admit, files.append, UnpackedFile._make
-    base = 0
-    last = -1
+    unwrapped = _unwrapped(reader, directory)
     quick = zip_data.QUICK.unpack_from
     keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
     for at in directory.ats:
@@ -314,7 +313,7 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
             and usize < 0xFFFFFFFF
             and offset < 0xFFFFFFFF
             and pick is None
-            and not directory.wraps
+            and unwrapped is None
         ):
             raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
             offset += shift
@@ -327,12 +326,7 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
                 continue
         entry = Entry(data, at)
         name = decode(entry.raw_name, entry.extra, entry.flags, entry.system)
-        offset = entry.offset + base + shift
-        if directory.wraps:
-            if offset < last:
-                base += WRAP
-                offset += WRAP
-            last = offset
+        offset = entry.offset + shift if unwrapped is None else unwrapped[at]
         if offset + LOCAL_BYTES + len(entry.raw_name) + entry.csize > directory.start:
             if offset + LOCAL_BYTES > directory.start:
                 raise Fault("Z-LOCAL", "begins behind the data", name)
@@ -421,6 +415,39 @@ _is_plain = re.compile(
 _JUNK = (b"Thumbs.db", b"desktop.ini")
 
 
+def _unwrapped(reader: Reader, directory: Directory) -> dict[int, int] | None:
+    """Return the true offset of each entry where offsets began anew past 4 GB; None where they did not.
+
+    They are in the order of the members, so each fall is a beginning. A member of over 4 GB may hide one: then the
+    headers before the data are asked.
+    """
+    if not directory.wraps:
+        return None
+    found = {}
+    base = last = 0
+    for at in directory.ats:
+        offset = Entry(directory.data, at).offset
+        base += WRAP if offset < last else 0
+        last = offset
+        found[at] = base + offset
+    if directory.start - base - last < WRAP:
+        return found
+    least = 0
+    for at in directory.ats:
+        entry = Entry(directory.data, at)
+        offset = entry.offset + least // WRAP * WRAP
+        offset += WRAP if offset < least else 0
+        size = LOCAL_BYTES + len(entry.raw_name)
+        while offset < directory.start:
+            head = reader.read_at(offset, size)
+            if head[:4] == b"PK\3\4" and head[LOCAL_BYTES:] == entry.raw_name:
+                break
+            offset += WRAP
+        found[at] = offset
+        least = offset + size
+    return found
+
+
 def _may_rename(extra: bytes) -> bool:
     return b"up" in extra
 
@@ -458,16 +485,10 @@ def listing(reader: Reader) -> Iterator[tuple[Member, Entry, int, int]]:
     directory = find_directory(reader)
     decode = Names(directory)
     places = directory.ats
-    offsets = []
-    base, last = 0, -1
-    for at in places:
-        offset = Entry(directory.data, at).offset + base + directory.shift
-        if directory.wraps:
-            if offset < last:
-                base += WRAP
-                offset += WRAP
-            last = offset
-        offsets.append(offset)
+    unwrapped = _unwrapped(reader, directory)
+    offsets = [
+        Entry(directory.data, at).offset + directory.shift if unwrapped is None else unwrapped[at] for at in places
+    ]
     limits = dict(zip(sorted(set(offsets)), [*sorted(set(offsets))[1:], directory.start]))
     for at, offset in zip(places, offsets):
         entry = Entry(directory.data, at)

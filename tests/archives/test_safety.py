@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import pytest
+
+from datastage.archives.faults import Fault, error_of, shown
+from datastage.archives.safety import Tree, clean
+
+
+def rule_of(act) -> str:
+    with pytest.raises(Fault) as caught:
+        act()
+    return caught.value.rule
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("/etc/passwd", "N-ABS"),
+        ("\\\\server\\share\\x", "N-ABS"),
+        ("C:\\x", "N-DRIVE"),
+        ("c:/x", "N-DRIVE"),
+        ("../x", "N-UP"),
+        ("a/../b", "N-UP"),
+        ("a\\..\\b", "N-UP"),
+        ("a/..", "N-UP"),
+        ("a\0b", "N-NUL"),
+        ("x" * 256, "N-LONG"),
+        ("é" * 128, "N-LONG"),
+        ("d/" * 300 + "f", "N-LONG"),
+        ("/".join(["d" * 99] * 50), "N-LONG"),
+    ],
+)
+def test_a_name_that_could_leave_the_folder_is_refused(name, rule):
+    assert rule_of(lambda: clean(name)) == rule
+    assert rule_of(lambda: Tree().admit(name)) == rule
+
+
+@pytest.mark.parametrize("name", ["", ".", "./."])
+def test_a_file_needs_a_name(name):
+    assert rule_of(lambda: Tree().admit(name)) == "N-EMPTY"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a//b", "a/b"),
+        ("./a/./b", "a/b"),
+        ("a..b", "a..b"),
+        ("...", "..."),
+        ("~/x", "~/x"),
+        ("-rf", "-rf"),
+        ("x ", "x "),
+    ],
+)
+def test_an_odd_name_that_stays_inside_is_kept(name, path):
+    assert Tree().admit(name) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "rule"),
+    [
+        ("l", "/etc", "L-OUT"),
+        ("l", "..", "L-OUT"),
+        ("a/l", "../..", "L-OUT"),
+        ("a/l", "b/../../..", "L-OUT"),
+        ("l", "a/../b", "L-OUT"),
+        ("l", "", "L-TARGET"),
+        ("l", "a\0b", "L-TARGET"),
+        ("l", "x/" * 3000, "L-TARGET"),
+    ],
+)
+def test_a_link_that_could_leave_the_folder_is_refused(path, target, rule):
+    assert rule_of(lambda: Tree().admit(path, "link", 0, target)) == rule
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [("l", "x"), ("a/l", "../x"), ("a/b/l", "../.."), ("l", "."), ("l", "a/b")]
+)
+def test_a_link_that_stays_inside_is_kept(path, target):
+    tree = Tree()
+    assert tree.admit(path, "link", 0, target) == path
+    assert tree.links == {path: target}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rule"),
+    [
+        (("x",), ("x",), "D-SAME"),
+        (("x",), ("./x",), "D-SAME"),
+        (("x",), ("x/y",), "D-KIND"),
+        (("x/y",), ("x",), "D-KIND"),
+        (("x", "folder"), ("x",), "D-KIND"),
+        (("x",), ("x", "folder"), "D-KIND"),
+        (("x", "link", 0, "y"), ("x/z",), "L-THROUGH"),
+        (("x/z",), ("x", "link", 0, "y"), "D-KIND"),
+        (("x", "link", 0, "y"), ("x", "link", 0, "y"), "D-SAME"),
+    ],
+)
+def test_two_members_cannot_share_a_path(first, second, rule):
+    tree = Tree()
+    tree.admit(*first)
+    assert rule_of(lambda: tree.admit(*second)) == rule
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "character device", "socket"])
+def test_only_files_folders_and_links_are_admitted(kind):
+    assert rule_of(lambda: Tree().admit("x", kind)) == "S-SPECIAL"
+
+
+def test_a_folder_may_be_there_twice():
+    tree = Tree()
+    tree.admit("d/f")
+    assert tree.admit("d/", "folder") == "d"
+    assert tree.admit("d", "folder") == "d"
+
+
+def test_more_bytes_than_there_is_room_for_are_refused():
+    tree = Tree(free_bytes=10)
+    tree.admit("a", "file", 6)
+    assert rule_of(lambda: tree.admit("b", "file", 5)) == "T-ROOM"
+
+
+def test_a_size_below_zero_is_refused():
+    assert rule_of(lambda: Tree().admit("a", "file", -1)) == "T-SIZE"
+
+
+@pytest.mark.parametrize(
+    ("target", "rule"), [("h", "L-MISSING"), ("gone", "L-MISSING"), ("d", "L-MISSING"), ("l", "L-LINK")]
+)
+def test_a_hard_link_needs_a_file(target, rule):
+    tree = Tree()
+    tree.admit("d", "folder")
+    tree.admit("l", "link", 0, "d")
+
+    def act() -> None:
+        tree.admit("h", "hardlink", 0, target)
+        tree.finish()
+
+    assert rule_of(act) == rule
+
+
+def test_a_hard_link_may_come_before_its_file_and_lead_to_another():
+    tree = Tree()
+    tree.admit("h", "hardlink", 0, "i")
+    tree.admit("i", "hardlink", 0, "./f")
+    tree.admit("f")
+    assert tree.finish() == [("h", "f"), ("i", "f")]
+
+
+def test_no_error_shows_a_terminal_what_it_would_obey():
+    text = str(error_of(Fault("N-UP", "has it all", "a\x1b[31m\n\u202eb\udcff"), "x.zip"))
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert "\x1b" not in shown("\x1b")

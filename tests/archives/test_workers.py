@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import datastage
+from datastage.archives import engine, inflate, workers
+from datastage.errors import DamagedArchiveError
+
+from .made import tree, unpacked, zip_of
+
+FILES = {f"d{i % 7}/{i:04d}.bin": i.to_bytes(2, "little") * (i % 300) for i in range(900)}
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A zip of small files, and a threshold below it."""
+    monkeypatch.setattr(engine, "HELPERS_FROM_FILES", 100)
+    path = tmp_path / "many.zip"
+    path.write_bytes(zip_of(FILES))
+    return path
+
+
+def files_of(root: Path) -> dict:
+    return {p: v for p, v in tree(root).items() if v is not None}
+
+
+def test_helpers_write_what_one_process_writes(many, tmp_path, monkeypatch):
+    started = []
+    start = workers.Helper.__init__
+    monkeypatch.setattr(workers.Helper, "__init__", lambda self, setup: (started.append(1), start(self, setup))[1])
+    unpacked(many, tmp_path / "to", workers=3)
+    assert len(started) == 2
+    assert files_of(tmp_path / "to") == FILES
+
+
+def test_threads_write_what_one_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "THREADS_FROM_BYTES", 0)
+    monkeypatch.setattr(engine, "SMALL_BYTES", 1)
+    monkeypatch.setattr(engine, "BATCH_BYTES", 2000)
+    unpacked(zip_of(FILES), tmp_path / "to", workers=4)
+    assert files_of(tmp_path / "to") == FILES
+
+
+@pytest.mark.parametrize("libraries", [(), ("isal",), ("deflate",), ("zlib_ng",)])
+def test_every_inflate_library_gives_the_same(libraries, many, tmp_path):
+    try:
+        inflate.choose(libraries)
+        if libraries and not inflate.chosen().modules:
+            pytest.skip(f"{libraries[0]} is not installed")
+        unpacked(many, tmp_path / "to", workers=2)
+        assert files_of(tmp_path / "to") == FILES
+    finally:
+        inflate.choose(("deflate", "isal", "zlib_ng"))
+
+
+def test_a_fault_in_a_helper_is_the_parents_error_and_leaves_nothing(many, tmp_path):
+    data = bytearray(many.read_bytes())
+    with zipfile.ZipFile(many) as archive:
+        last = archive.infolist()[-3]
+    data[last.header_offset + 30 + len(last.filename) + 3] ^= 0xFF
+    many.write_bytes(bytes(data))
+    with pytest.raises(DamagedArchiveError, match=last.filename):
+        unpacked(many, tmp_path / "to", workers=2)
+    assert tree(tmp_path / "to") == {}
+
+
+def test_a_helper_that_dies_is_an_error_and_leaves_nothing(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_BOOT", "raise SystemExit")
+    with pytest.raises(OSError, match="helper"):
+        unpacked(many, tmp_path / "to", workers=2)
+    assert tree(tmp_path / "to") == {}
+
+
+def test_without_an_interpreter_to_start_one_process_does_it(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "")
+    unpacked(many, tmp_path / "to", workers=2)
+    assert files_of(tmp_path / "to") == FILES
+
+
+def test_no_batch_is_given_twice_or_forgotten():
+    batches = [[(i, "", 0, 0)] for i in range(17)]
+    for in_order in (False, True):
+        shares = workers.Shares(batches, 3, in_order)
+        taken = []
+        while batch := shares.take(len(taken) % 3):
+            taken.append(batch[0][0])
+        assert sorted(taken) == list(range(17))
+        assert not in_order or taken == sorted(taken)
+
+
+SCRIPT = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from datastage.archives import engine, unpack
+from datastage.reader import FileReader
+engine.HELPERS_FROM_FILES = 100
+class Told:
+    def phase(self, name, total): print("started", flush=True)
+    def advance(self, n): pass
+    def note(self, text): pass
+unpack(FileReader(sys.argv[2]), Path(sys.argv[3]), workers=3, reporter=Told())
+print("done", flush=True)
+"""
+
+
+def start(root: Path, archive: Path, to: Path) -> subprocess.Popen:
+    to.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-I", "-c", SCRIPT, root, archive, to], stdout=subprocess.PIPE, start_new_session=True
+    )
+
+
+def in_session(session: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if name.isdigit() and int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(name))
+    return found
+
+
+def until(condition, seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "large.zip"
+    path.write_bytes(zip_of({f"{i % 50}/{i}": b"x" * 1500 for i in range(20_000)}))
+    return path
+
+
+HERE = Path(datastage.__file__).parents[1]
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@linux
+def test_ctrl_c_leaves_no_process_and_no_file(large, tmp_path):
+    process = start(HERE, large, tmp_path / "to")
+    assert process.stdout.readline() == b"started\n"
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(20)
+    said = process.stdout.read()
+    assert until(lambda: not in_session(process.pid))
+    assert said == b"done\n" or tree(tmp_path / "to") == {}
+
+
+@linux
+def test_helpers_end_when_their_parent_is_killed(large, tmp_path):
+    process = start(HERE, large, tmp_path / "to")
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert until(lambda: not in_session(process.pid))
+
+
+def test_helpers_run_from_a_package_in_a_zip(large, tmp_path):
+    package = tmp_path / "datastage.whl"
+    with zipfile.ZipFile(package, "w") as archive:
+        for path in sorted((HERE / "datastage").rglob("*.py")):
+            archive.write(path, path.relative_to(HERE))
+    process = start(package, large, tmp_path / "to")
+    out = process.communicate(timeout=60)[0]
+    assert out == b"started\ndone\n"
+    assert len(files_of(tmp_path / "to")) == 20_000
+    shutil.rmtree(tmp_path / "to")

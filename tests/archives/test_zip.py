@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+
+import pytest
+
+from datastage.archives import list_members, names, zip_data
+from datastage.archives import zip as zip_
+from datastage.archives.faults import Fault
+from datastage.archives.safety import Tree
+from datastage.errors import DamagedArchiveError, UnsafeArchiveError
+from datastage.reader import BytesReader
+
+from .made import tree, unpacked, zip_of
+
+FILES = {"a.txt": b"alpha " * 30, "b.txt": b"beta " * 40}
+
+
+def changed(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
+def second_entry(data: bytes) -> int:
+    return data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)
+
+
+def test_another_name_before_the_data_is_refused(tmp_path):
+    data = zip_of(FILES)
+    with pytest.raises(UnsafeArchiveError, match="Z-LOCAL"):
+        unpacked(changed(data, 30, b"c.txt"), tmp_path / "to")
+    assert tree(tmp_path / "to") == {}
+
+
+@pytest.mark.parametrize(("at", "new"), [(8, b"\0\0"), (14, b"\1\2\3\4"), (18, b"\7\0\0\0"), (6, b"\1\0")])
+def test_headers_that_disagree_are_refused(at, new, tmp_path):
+    with pytest.raises(UnsafeArchiveError, match="Z-LOCAL"):
+        unpacked(changed(zip_of(FILES), at, new), tmp_path / "to")
+
+
+def test_two_entries_for_one_member_are_refused(tmp_path):
+    data = zip_of(FILES)
+    with pytest.raises(UnsafeArchiveError, match="Z-OVERLAP"):
+        unpacked(changed(data, second_entry(data) + 42, bytes(4)), tmp_path / "to")
+
+
+def test_more_bytes_than_declared_are_refused(tmp_path):
+    data = zip_of({"bomb": bytes(5_000_000)})
+    at = data.index(b"PK\1\2")
+    data = changed(changed(data, at + 24, struct.pack("<L", 100)), 22, struct.pack("<L", 100))
+    with pytest.raises(DamagedArchiveError, match="C-"):
+        unpacked(data, tmp_path / "to")
+
+
+def test_a_count_that_began_anew_past_65535_is_taken_for_what_it_is():
+    data = zip_of({f"{i}": b"" for i in range(70_000)}, method=zipfile.ZIP_STORED)
+    plain = data[: data.index(b"PK\6\6")]
+    start = plain.index(b"PK\1\2")
+    plain += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 70_000 % 65_536, 70_000 % 65_536, len(plain) - start, start, 0)
+    assert len(list_members(BytesReader(plain))) == 70_000
+
+
+def test_a_count_that_is_plainly_wrong_is_refused(tmp_path):
+    data = zip_of(FILES)
+    with pytest.raises(DamagedArchiveError, match="Z-END"):
+        unpacked(changed(data, len(data) - 12, b"\3\0"), tmp_path / "to")
+
+
+class Mac:
+    """A zip of over 4 GB as a Mac writes it, made up when it is read: three stored members, the second large."""
+
+    ranges, local_path, identity, name = True, None, "", "mac.zip"
+
+    def __init__(self, n_large: int) -> None:
+        def local(name: bytes) -> bytes:
+            return struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 20, 8, 0, 0, 0, 0, 0, 0, len(name), 0) + name
+
+        def entry(name: bytes, data_crc: int, size: int, offset: int) -> bytes:
+            size &= 0xFFFFFFFF
+            return (
+                struct.pack("<4sBBHHHHHLLLHHHHHLL", b"PK\1\2", 21, 3, 20, 8, 0, 0, 0, data_crc, size, size,
+                            len(name), 0, 0, 0, 0, 0o100644 << 16, offset & 0xFFFFFFFF) + name
+            )  # fmt: skip
+
+        large_at = len(local(b"one")) + 3
+        last_at = large_at + len(local(b"big")) + n_large
+        self.parts = {0: local(b"one") + b"111", large_at: local(b"big"), last_at: local(b"two") + b"222"}
+        start = last_at + len(local(b"two")) + 3
+        directory = entry(b"one", zlib.crc32(b"111"), 3, 0)
+        directory += entry(b"big", 0, n_large, large_at) + entry(b"two", zlib.crc32(b"222"), 3, last_at)
+        end = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 3, 3, len(directory), start & 0xFFFFFFFF, 0)
+        self.parts[start] = directory + end
+        self.size = start + len(directory) + len(end)
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        n = max(0, min(n, self.size - offset))
+        out = bytearray(n)
+        for at, part in self.parts.items():
+            if at < offset + n and offset < at + len(part):
+                low, high = max(at, offset), min(at + len(part), offset + n)
+                out[low - offset : high - offset] = part[low - at : high - at]
+        return bytes(out)
+
+
+@pytest.mark.parametrize("n_large", [5 << 30, (9 << 30) + 17])
+def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
+    reader = Mac(n_large)
+    plan = zip_.plan(reader, zip_.find_directory(reader), Tree(), None, False, None)
+    found = {}
+    for at, offset, limit in zip(plan.ats, plan.offsets, plan.limits):
+        entry = zip_data.Entry(plan.directory.data, at)
+        entry.offset = offset
+        zip_data.data_at(entry, reader.read_at(offset, 33), limit)
+        found[entry.raw_name] = entry.csize
+    assert found == {b"one": 3, b"big": n_large, b"two": 3}
+
+
+def test_a_macs_size_that_began_anew_is_taken_for_what_it_is(monkeypatch, tmp_path):
+    # As past 4 GB, at a size that a test can afford: sizes begin anew at 8 MiB.
+    monkeypatch.setattr(zip_data, "WRAP", 8 << 20)
+    monkeypatch.setattr(zip_data, "WHOLE_BYTES", 8 << 10)
+    body = bytes(range(256)) * (40 << 10) + b"end"  # 10 MiB and a little
+    out = io.BytesIO()
+    squeezer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    packed = squeezer.compress(body) + squeezer.flush()
+    size = len(body) % (8 << 20)
+    head = struct.pack("<HHHHLLLH", 8, 8, 0, 0, zlib.crc32(body), len(packed), size, 3)
+    out.write(b"PK\3\4" + struct.pack("<H", 20) + head + bytes(2) + b"big" + packed)
+    start = out.tell()
+    data = out.getvalue()
+    data += struct.pack("<4sBBHHHHHLLLHHHHHLL", b"PK\1\2", 21, 3, 20, 8, 8, 0, 0, zlib.crc32(body), len(packed), size,
+                        3, 0, 0, 0, 0, 0o100644 << 16, 0) + b"big"  # fmt: skip
+    data += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 1, 1, len(data) - start, start, 0)
+    unpacked(data, tmp_path / "to")
+    assert (tmp_path / "to/big").read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "guess"),
+    [
+        ("数据集/训练/猫.jpg", "gbk", "gbk"),
+        ("中文/数据.txt", "gbk", "gbk"),
+        ("データ/学習/ねこ.jpg", "shift_jis", "shift_jis"),
+        ("表/ソ.txt", "shift_jis", "shift_jis"),
+        ("데이터/훈련/고양이.jpg", "euc_kr", "euc_kr"),
+        ("資料集/訓練/貓咪照片.jpg", "big5", "big5"),
+        ("Données/élève_ü.jpg", "cp437", "cp437"),
+        ("über ça.txt", "cp437", "cp437"),
+        ("Данные/обучение/кошка.jpg", "cp866", "cp866"),
+        ("数据集/猫.jpg", "utf-8", "utf-8"),
+    ],
+)
+def test_the_encoding_of_names_is_told_by_what_reads_as_text(text, encoding, guess):
+    assert names.guess_encoding([text.encode(encoding)]) == guess
+
+
+def test_the_guess_is_named_in_the_result(tmp_path):
+    data = zip_of({"??/??.txt": b"x", "plain": b"p"})
+    data = data.replace(b"??/??.txt", "\u4e2d\u6587/.txt".encode("gbk").ljust(9, b"_"))
+    result = unpacked(data, tmp_path / "to")
+    assert result.encoding == "gbk"
+    assert sorted(f.path for f in result.files) == ["plain", "\u4e2d\u6587/.txt"]
+
+
+def test_backslashes_from_windows_are_folders_and_those_from_unix_are_not(tmp_path):
+    for system, found in ((0, {"d", "d/x"}), (3, {"d\\x"})):
+        data = zip_of({"d?x": b"1"}, system=system).replace(b"d?x", b"d\\x")
+        unpacked(data, tmp_path / str(system))
+        assert set(tree(tmp_path / str(system))) == found
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("size", [0, 1, 5000, 9_000_000])
+def test_every_method_comes_back(method, size, tmp_path):
+    body = (bytes(range(251)) * (size // 251 + 1))[:size]
+    unpacked(zip_of({"f": body, "g": b"g"}, method=method), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"f": body, "g": b"g"}
+
+
+def test_an_end_record_that_can_be_read_in_two_ways_is_refused(tmp_path):
+    data = zip_of(FILES)
+    other = zip_of({"c": b"other"})
+    data = data[:-2] + struct.pack("<H", len(other)) + other
+    with pytest.raises(UnsafeArchiveError, match="Z-AMBIGUOUS"):
+        unpacked(data, tmp_path / "to")
+
+
+def test_a_zip_stored_in_a_zip_is_no_second_reading(tmp_path):
+    inner = zip_of({"x": b"y"})
+    unpacked(zip_of({"in.zip": inner}, method=zipfile.ZIP_STORED), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"in.zip": inner}
+
+
+def test_an_odd_name_does_not_make_the_plan_slow():
+    # A pattern that went back and forth would take ages here.
+    assert zip_._is_plain(b"a" * 40_000 + b"!") is None
+    assert zip_._is_plain(b"a/" * 20_000 + b"!") is None
+
+
+def test_a_directory_that_is_not_whole_is_refused():
+    with pytest.raises(Fault):
+        zip_._places(b"PK\1\2" + bytes(50))
