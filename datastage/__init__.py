@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from datastage._version import __version__
 
 if TYPE_CHECKING:
-    from datastage.api import catalog, cell, clean, extract, feed, loaders, members, register, stage, verify
-    from datastage.batches import Augment, Loader, Loaders
+    from datastage.api import bench, catalog, cell, clean, extract, feed, loaders, members, register, stage, verify
+    from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
     from datastage.datasets import Entry
     from datastage.errors import (
         Attempt,
@@ -60,6 +60,10 @@ __all__ = [
     "UnavailableError",
     "UnsafeArchiveError",
     "__version__",
+    "as_jax",
+    "as_numpy",
+    "as_tf",
+    "bench",
     "catalog",
     "cell",
     "clean",
@@ -75,10 +79,10 @@ __all__ = [
 # Which module each public name comes from; what is not named here is one of datastage.errors.
 _HOME = {
     **dict.fromkeys(
-        ("catalog", "cell", "clean", "extract", "feed", "loaders", "members", "register", "stage", "verify"),
+        ("bench", "catalog", "cell", "clean", "extract", "feed", "loaders", "members", "register", "stage", "verify"),
         "datastage.api",
     ),
-    **dict.fromkeys(("Augment", "Loader", "Loaders"), "datastage.batches"),
+    **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
     "Entry": "datastage.datasets",
     "Staged": "datastage.place",
 }

@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--root", type=Path, metavar="FOLDER", help="where the datasets are")
     clean.add_argument("--dry-run", action="store_true", help="only say what would go")
 
+    bench = verb("bench", "Time the feed of a dataset on this machine.", "datastage bench fashion_mnist")
+    bench.add_argument("spec", metavar="WHAT")
+    bench.add_argument("--batch-size", type=int, default=256, metavar="N")
+    bench.add_argument("--size", type=int, metavar="PIXELS", help="height and width that photos are brought to")
+    bench.add_argument("--device", default="auto")
+
     cat = verb("catalog", "List the datasets that have a name.", "datastage catalog")
     cat.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
@@ -284,6 +290,22 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    rows = api.bench(
+        options.spec,
+        batch_size=options.batch_size,
+        size=options.size,
+        device=options.device,
+        progress=show.pick(not options.quiet, runtime.current(), command=True),
+    )
+    if options.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        print(row)
+    return 0
+
+
 def _catalog(options: argparse.Namespace) -> int:
     if options.catalog is not None:
         datasets.load_catalog(options.catalog)
@@ -308,4 +330,12 @@ def _cell(options: argparse.Namespace) -> int:
     return 0
 
 
-_VERBS = {"stage": _stage, "extract": _extract, "verify": _verify, "clean": _clean, "catalog": _catalog, "cell": _cell}
+_VERBS = {
+    "stage": _stage,
+    "extract": _extract,
+    "verify": _verify,
+    "clean": _clean,
+    "bench": _bench,
+    "catalog": _catalog,
+    "cell": _cell,
+}

@@ -211,6 +211,14 @@ class Taker:
         return Content(files, facts=facts)
 
 
+def is_archive(path: Path) -> bool:
+    """Tell whether a file is unpacked where nothing else is said: an archive by content, and not data by its name."""
+    if path.suffix.lower() in DATA_SUFFIXES:
+        return False
+    with FileReader(path) as reader:
+        return archives.sniff(reader) is not None
+
+
 @contextlib.contextmanager
 def opened(found: Found, slot: Slot, reporter: Reporter) -> Iterator[Path | Reader]:
     """Give the folder or the reader of what was found; a library that fetches by itself does so now."""

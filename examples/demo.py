@@ -103,10 +103,8 @@ def main() -> int:
     """Run the demo; return the exit code."""
     data = sys.argv[1] if len(sys.argv) > 1 else "digits-on-drive"
     if data == "digits-on-drive":
-        # Where Google Drive for desktop puts a person's files: a pretend one, in a home folder of the demo's own.
-        home = FOLDER / "home"
-        os.environ["HOME"] = str(home)
-        write_digits(home / "Google Drive" / "My Drive")
+        os.environ["DATASTAGE_DRIVE"] = str(FOLDER / "drive")  # a folder that is taken for a mounted Google Drive
+        write_digits(FOLDER / "drive" / "My Drive")
         data, epochs, batch_size = "drive:digits.zip", 12, 64
     else:
         epochs, batch_size = 4, 512

@@ -15,7 +15,7 @@ from datastage import cli
 
 pytestmark = pytest.mark.usefixtures("here")
 
-VERBS = ("stage", "extract", "verify", "catalog", "cell")
+VERBS = tuple(cli._VERBS)
 
 
 def make_zip(path, files=None):
@@ -180,3 +180,11 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_bench_prints_a_line_for_each_way_of_feeding(capsys, here):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    code, out, _ = run(capsys, "bench", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
+    assert code == 0
+    assert len([line for line in out.splitlines() if "images/s" in line]) == 3
