@@ -95,9 +95,15 @@ def _orientation(exif: bytes) -> int:
 def _simplejpeg(data: bytes, side: int) -> NDArray[np.uint8]:
     import simplejpeg
 
-    # Scaled decoding: of a photo more than twice as large as needed, libjpeg computes only every 2nd, 4th, 8th pixel,
-    # each the mean of those it stands for.
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=side, min_width=side)
+    # Scaled decoding: of a photo twice as large as needed or more, libjpeg computes only every 2nd, 4th or 8th pixel,
+    # each the mean of those it stands for. Left to itself it would choose 5/8 and the like too, which take longer than
+    # the whole photo (700 against 870 a second).
+    facts = read_markers(data)
+    least = (0, 0)
+    if side and facts is not None:
+        factor = next((k for k in (8, 4, 2) if min(facts.height, facts.width) >= k * side), 1)
+        least = (-(-facts.height // factor), -(-facts.width // factor))
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     return pixels
 
 

@@ -290,6 +290,11 @@ class Loader:
     def __repr__(self) -> str:
         return f"<Loader {self.explain()}>"
 
+    def _repr_html_(self) -> str:
+        from datastage.show.card import loader_card
+
+        return loader_card([self])
+
 
 def _samples_in(batch: Any) -> int:
     """Count the samples of a batch by its first tensor."""
@@ -326,6 +331,11 @@ class Loaders:
 
     def __str__(self) -> str:
         return "\n".join(loader.explain() for loader in self)
+
+    def _repr_html_(self) -> str:
+        from datastage.show.card import loader_card
+
+        return loader_card(self)
 
 
 def build(

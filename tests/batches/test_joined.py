@@ -248,3 +248,11 @@ def test_empty_constants_are_none():
     (train,) = from_arrays({"train": digits()}, batch_size=4, mean=(), std=(), device="cpu")
     x, _ = next(iter(train))
     assert 0 <= x.min() <= x.max() <= 1
+
+
+def test_a_notebook_shows_a_card_of_the_loaders():
+    made = from_arrays({"train": digits(), "test": digits()}, batch_size=4, device="cpu")
+    list(made.train)
+    card = made._repr_html_()
+    assert "10 samples in 3 batches" in card
+    assert "images in" in made.train._repr_html_()
