@@ -6,6 +6,7 @@ Not here: HTTP (`sources.http`), retries and parallel reading (`transfer`).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -74,13 +75,13 @@ class FileReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        self._lock = threading.Lock()
         self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         stat = os.fstat(self._fd)
         self.size: int | None = stat.st_size
         self.identity = stat_identity(stat)
         self.name = self._path.name
         self.local_path: Path | None = self._path
-        self._lock = threading.Lock()
 
     def read_at(self, offset: int, n: int) -> bytes:
         """Return exactly `n` bytes from `offset`, fewer only at the end of the file."""
@@ -116,7 +117,8 @@ class FileReader:
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
-            self.close()
+            with contextlib.suppress(OSError):  # a dead mount refuses even this
+                self.close()
 
     def __enter__(self) -> FileReader:
         return self
