@@ -103,9 +103,9 @@ class _FileSystem:
             with self.lock:
                 number = self.numbers.setdefault(path, len(self.numbers) + 1)
                 self.paths[number] = path
-            return struct.pack("<QQQQII", number, 0, 1, 1, 0, 0) + self.attributes(number, attributes)
+            return struct.pack("<QQQQII", number, 0, 1, 0, 0, 0) + self.attributes(number, attributes)
         if operation == _GETATTR:
-            return struct.pack("<QII", 1, 0, 0) + self.attributes(node, os.lstat(self.paths[node]))
+            return struct.pack("<QII", 0, 0, 0) + self.attributes(node, os.lstat(self.paths[node]))
         if operation == _READLINK:
             return os.fsencode(os.readlink(self.paths[node]))
         if operation == _OPEN:

@@ -7,14 +7,15 @@ import errno
 import hashlib
 import os
 import queue
+import sys
 import threading
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import DatastageError, NoSpaceError, StorageError
+from datastage.errors import DatastageError, IntegrityError, NoSpaceError, StorageError
 from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import stat_identity
 
 _CHUNK = 16 << 20
 _READ = 1 << 20
@@ -46,14 +47,19 @@ def copy_file(
     part = to.with_name(to.name + ".part")
     try:
         with open(source, "rb", buffering=0) as read_from:
-            size = os.fstat(read_from.fileno()).st_size
+            before = os.fstat(read_from.fileno())
+            # One that somebody is appending to must not be copied for ever. Files of /proc say that they hold nothing.
+            most = before.st_size or sys.maxsize
             with open(part, "wb", buffering=0) as write_to:
                 if algorithms:
-                    n_bytes, digests = _copy_and_hash(read_from, write_to, algorithms, reporter)
+                    n_bytes, digests = _copy_and_hash(read_from, write_to, most, algorithms, reporter)
                 else:
-                    n_bytes, digests = _copy(read_from.fileno(), write_to.fileno(), reporter), {}
-            if n_bytes < size:
-                raise StorageError(f"{source} became shorter while it was copied: {n_bytes:,} of {size:,} bytes.")
+                    n_bytes, digests = _copy(read_from.fileno(), write_to.fileno(), most, reporter), {}
+            if stat_identity(os.fstat(read_from.fileno())) != stat_identity(before):
+                raise IntegrityError(
+                    f"{source} changed while it was being copied.",
+                    "Next: run the same line again when nobody is writing it.",
+                )
         os.replace(part, to)
         return n_bytes, digests
     except BaseException as error:
@@ -70,10 +76,10 @@ def copy_file(
         raise
 
 
-def _copy(source: int, to: int, reporter: Reporter) -> int:
+def _copy(source: int, to: int, most: int, reporter: Reporter) -> int:
     done = 0
     by_kernel = hasattr(os, "copy_file_range")
-    while True:
+    while done <= most:
         if by_kernel:
             try:
                 n = os.copy_file_range(source, to, _CHUNK)
@@ -90,9 +96,10 @@ def _copy(source: int, to: int, reporter: Reporter) -> int:
             n = len(piece)
             _write(to, piece)
         if n == 0:
-            return done
+            break
         done += n
         reporter.advance(n)
+    return done
 
 
 def _write(fd: int, piece: bytes | memoryview) -> None:
@@ -102,7 +109,7 @@ def _write(fd: int, piece: bytes | memoryview) -> None:
 
 
 def _copy_and_hash(
-    read_from: Any, write_to: Any, algorithms: Sequence[str], reporter: Reporter
+    read_from: Any, write_to: Any, most: int, algorithms: Sequence[str], reporter: Reporter
 ) -> tuple[int, dict[str, str]]:
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     # Hashing is the slowest part, and lets go of the interpreter: it gets a thread, and a few pieces of lead.
@@ -117,7 +124,7 @@ def _copy_and_hash(
     thread.start()
     done = 0
     try:
-        while piece := read_from.read(_READ):
+        while done <= most and (piece := read_from.read(_READ)):
             waiting.put(piece)
             _write(write_to.fileno(), piece)
             done += len(piece)
@@ -126,12 +133,3 @@ def _copy_and_hash(
         waiting.put(None)
         thread.join()
     return done, {name: hash_.hexdigest() for name, hash_ in hashes.items()}
-
-
-def crc32_of(path: Path) -> int:
-    """Return the crc32 of a file."""
-    crc = 0
-    with open(path, "rb", buffering=0) as file:
-        while piece := file.read(_READ):
-            crc = zlib.crc32(piece, crc)
-    return crc

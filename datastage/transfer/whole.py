@@ -6,6 +6,7 @@ Not here: how blocks are read in parallel (`crew`).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -16,9 +17,9 @@ from pathlib import Path
 from datastage import runtime
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
 from datastage.progress import SILENT, Reporter, human_bytes
-from datastage.reader import Reader
+from datastage.reader import Reader, stat_identity
 from datastage.transfer.blocks import Block, BlockMap, plan, sound_runs
-from datastage.transfer.crew import Crew, Piece, pieces_of
+from datastage.transfer.crew import Crew, Piece, changed, pieces_of
 from datastage.transfer.faults import Interrupted, Limits
 from datastage.transfer.local import copy_file
 
@@ -192,6 +193,12 @@ class Attempt:
     def finish(self, crew: Crew, began: float) -> Transferred:
         """Check the digests, and put the file in its place."""
         digests = crew.result()
+        if self.reader.local_path is not None:
+            with contextlib.suppress(OSError):
+                # Mounts remember a file's time for a while: what an opening did not see, this may.
+                if stat_identity(os.stat(self.reader.local_path)) != self.reader.identity:
+                    self.discard()
+                    raise changed(self.reader.name)
         n_bytes = self.part.stat().st_size
         _check(self.reader.name, digests, self.expect, self.part)
         try:
