@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.decode import Unreadable, decode, present, square
+from datastage.batches.decode import Unreadable, best, decode, square
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
 from datastage.lock import locked
 from datastage.progress import SILENT, Reporter
@@ -84,7 +84,7 @@ class Packed:
         self._names, self._read, self._shape, self._resized, self._last = names, read, shape, resized, last
         self._unreadable, self._reporter = unreadable, reporter
         self._workers = max(1, workers)
-        self._decoder = present()[0] if present() else "PIL"
+        self.decoder = best()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._fd = -1
@@ -115,6 +115,7 @@ class Packed:
         self._partial = self.file.with_name(f".{self.file.name}.{os.getpid()}.partial")
         try:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(self._partial.parent)
             self._fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             os.ftruncate(self._fd, needed)
         except OSError as error:
@@ -206,7 +207,7 @@ class Packed:
         if not data:
             return "the file is empty"
         try:
-            pixels = decode(data, min(self._shape) if self._resized else 0, self._decoder)
+            pixels = decode(data, min(self._shape) if self._resized else 0, self.decoder)
         except Unreadable as error:
             return str(error)
         if self._resized:
@@ -242,6 +243,7 @@ class Packed:
         stream : iterable of (int, bytes)
             Numbers and files. At most twice as many are held as there are threads.
         """
+        self._reporter.phase("reading the photos", None)
         waiting: deque[tuple[int, Future[str]]] = deque()
         with ThreadPoolExecutor(self._workers, "datastage-decode") as pool:
             for index, data in stream:
@@ -262,7 +264,6 @@ class Packed:
         left = np.flatnonzero(self.state == TO_DO)
         for start in range(0, len(left), 256):
             self.need(left[start : start + 256])
-            self._reporter.advance(len(left[start : start + 256]))
         self.publish()
 
     def complete_once(self) -> None:
@@ -332,6 +333,19 @@ class Packed:
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
             self.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove unfinished packed files whose processes are gone."""
+    for partial in folder.glob(".packed-*.partial"):
+        pid = partial.name.split(".")[-2]
+        try:
+            if pid.isdecimal():
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except OSError:
+            continue  # another user's process: it lives
 
 
 def mixed(sizes: Sequence[Any]) -> SpecError:

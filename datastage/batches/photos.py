@@ -15,7 +15,7 @@ from datastage.batches import folder, members
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Augment, Draws, random
 from datastage.batches.crops import Cropper
-from datastage.batches.decode import Unreadable, present, size_of
+from datastage.batches.decode import Unreadable, size_of
 from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, Chooser, free_bytes
 from datastage.batches.finish import Recipe, check_channels, fill_of, finish
@@ -322,7 +322,7 @@ class PackedSource:
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""
         place = "in memory" if self.packed.file is None else f"in {self.packed.file}"
-        state = "decoded" if self.packed.whole else f"decoded by {present()[0]} as they are needed"
+        state = "decoded" if self.packed.whole else f"decoded by {self.packed.decoder} as they are needed"
         return f"{len(self.packed.state):,} photos {state}, {self.packed.rows.nbytes / 1e6:,.0f} MB {place}"
 
     def open(self, choice: Choice, recipe: Recipe) -> Any:
