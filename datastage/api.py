@@ -45,6 +45,7 @@ def stage(
     strip: bool | Literal["auto"] = "auto",
     password: str | None = None,
     copy: bool = False,
+    save_to: PathLike | None = None,
     refresh: bool = False,
     progress: Progress = "auto",
 ) -> Staged:
@@ -77,6 +78,9 @@ def stage(
         For a locked archive.
     copy : bool
         Copy even what can be used where it lies.
+    save_to : str or path, optional
+        Where the file that is fetched is kept for the next session, which then finds it there first:
+        ``"drive:datasets"``, ``"/kaggle/working/data"``.
     refresh : bool
         Stage anew, whatever is there.
     progress : bool, "auto" or Reporter
@@ -121,6 +125,7 @@ def stage(
         strip=strip,
         password=password,
         copy=copy,
+        save_to=None if save_to is None else parse(save_to),
         refresh=refresh,
     )
     return _staged(request, here, reporter, say_next=True)

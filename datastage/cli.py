@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import datastage
 from datastage import api, datasets, runtime, show
-from datastage.errors import DatastageError, SpecError
+from datastage.errors import DatastageError, SpecError, on_screen
 from datastage.spec import without_secrets
 
 INTERRUPTED = 130
@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_password(stage)
     stage.add_argument("--copy", action="store_true", help="copy even what can be used where it lies")
+    stage.add_argument(
+        "--save-to", metavar="WHERE", help="keep the fetched file for the next session: drive:FOLDER, a path"
+    )
     stage.add_argument("--refresh", action="store_true", help="stage anew, whatever is there")
     stage.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
@@ -159,7 +162,7 @@ def _say_error(error: DatastageError, as_json: bool) -> None:
 
         traceback.print_exception(error, file=sys.stderr)
     else:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write("\n".join([*on_screen(error), ""]))
     if as_json:
         _print_json(
             {
@@ -214,6 +217,7 @@ def _stage(options: argparse.Namespace) -> int:
             strip="auto" if options.strip is None else options.strip,
             password=_password(options),
             copy=options.copy,
+            save_to=options.save_to,
             refresh=options.refresh,
             progress=reporter,
         )

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class Taker:
     reporter: Reporter
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
+    keep: Callable[[Path, str], None] | None = None  # is given each file that was fetched, proven, before it is moved
 
     def take(self, found: Found) -> Content:
         """Bring what was found into the partial folder, checked.
@@ -128,24 +129,28 @@ class Taker:
             slow_below_bytes_s=self.slow_below_bytes_s,
             limits=self.limits,
         ) as arriving:
-            kind = self._format(arriving)
-            if kind is None:
-                arriving.finish()
-                return self._moved(target, reader.name, facts)
-            try:
-                content = self._unpacked(arriving, facts, SILENT)
-            except IntegrityError:
-                arriving.finish()  # were the bytes wrong already? Then that is what is said
-                raise
+            content = None
+            if self._format(arriving) is not None:
+                try:
+                    content = self._unpacked(arriving, facts, SILENT)
+                except IntegrityError:
+                    if self.request.digests:
+                        arriving.finish()  # were the bytes wrong already? Then that is what is said
+                    raise
             arriving.finish()
-            return content
+            if self.keep is not None:
+                self.keep(target, reader.name)
+            return content or self._moved(target, reader.name, facts)
 
     def _near(self, reader: Reader, found: Found, facts: dict[str, Any]) -> Content:
         """Take a file that is on a disk of this machine."""
         assert reader.local_path is not None
         if self.request.digests:
             check_digests(reader, self.request.digests)
-        if self._format(reader) is not None:
+        kind = self._format(reader)
+        if self.keep is not None and isinstance(found.content, Fetch):
+            self.keep(reader.local_path, reader.name)
+        if kind is not None:
             return self._unpacked(reader, facts, self.reporter)
         if found.in_place and not self.request.copy:
             return Content(path=reader.local_path, single=reader.name, facts=facts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datastage import place
 from datastage.errors import SpecError
@@ -32,6 +32,7 @@ class Request:
     strip: bool | Literal["auto"] = "auto"
     password: str | None = field(default=None, repr=False)
     copy: bool = False
+    save_to: Spec | None = None
     refresh: bool = False
 
     def __post_init__(self) -> None:
@@ -50,8 +51,16 @@ class Request:
         algorithm, _, digest = (self.expect or "").lower().partition(":")
         return {algorithm: digest} if self.expect else {}
 
+    def source_key(self, cwd: Path) -> str:
+        """Return the key of where the bytes come from, whatever is done with them."""
+        return place.request_key(self._source(cwd))
+
     def key(self, cwd: Path) -> str:
-        """Return the key of the request: what was asked for, and the options that change the content."""
+        """Return the key of the request: where the bytes come from, and the options that change the content."""
+        names = ("expect", "members", "unpack", "strip", "copy")
+        return place.request_key({**self._source(cwd), **{name: getattr(self, name) for name in names}})
+
+    def _source(self, cwd: Path) -> dict[str, Any]:
         value = self.spec.value
         if self.spec.scheme == "file":
             value = os.path.abspath(os.path.expanduser(value))
@@ -59,18 +68,7 @@ class Request:
             value = str(cwd / value)
         elif self.spec.scheme == "http":
             value = _without_userinfo(value)
-        return place.request_key(
-            {
-                "scheme": self.spec.scheme,
-                "value": value,
-                "parts": self.spec.parts,
-                "expect": self.expect,
-                "members": self.members,
-                "unpack": self.unpack,
-                "strip": self.strip,
-                "copy": self.copy,
-            }
-        )
+        return {"scheme": self.spec.scheme, "value": value, "parts": self.spec.parts}
 
 
 def _without_userinfo(url: str) -> str:

@@ -13,10 +13,11 @@ import glob
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import contents, datasets, place, runtime, sources, transfer
+from datastage import contents, datasets, keeping, place, runtime, sources, transfer
 from datastage.contents import Content, Taker
 from datastage.datasets import Entry
 from datastage.errors import (
@@ -31,10 +32,10 @@ from datastage.errors import (
 from datastage.lock import locked
 from datastage.place import Slot, Staged, StagedFile
 from datastage.progress import SILENT, Reporter
-from datastage.reader import stat_identity
+from datastage.reader import FileReader, stat_identity
 from datastage.request import Request
 from datastage.runtime import Runtime
-from datastage.sources import find, http, person
+from datastage.sources import Found, find, http, person
 from datastage.spec import Spec, parse
 
 # A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
@@ -228,6 +229,10 @@ class _Stager:
     # --- the chains
 
     def _spec_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
+        if self.request.save_to is not None:
+            kept = keeping.find(self._kept_folder(), self.request.source_key(self.here.cwd))
+            if kept is not None:
+                yield f"kept {kept.path.name}", lambda: self._from_kept(kept)
         specs = (self.request.spec, *self.request.fallbacks)
         slow: list[Spec] = []
         for number, spec in enumerate(specs):
@@ -257,6 +262,8 @@ class _Stager:
         inputs = [find.Place(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
         if inputs:
             yield "inputs", lambda: self._search(inputs)
+        if self.request.save_to is not None and (kept := self._kept_folder() / entry.name).is_dir():
+            yield str(kept), lambda: self._search([find.Place(kept, f"what was kept in {self.request.save_to}")])
         on_drive = self._named_on_drive(entry)
         if on_drive:
             yield "Drive", lambda: self._search(on_drive)
@@ -359,6 +366,9 @@ class _Stager:
                 finally:
                     reader.close()
             got.append(path)
+        if self.request.save_to is not None and all(download.md5 for download in entry.downloads):
+            for path in got:
+                self._keep(path, path.name, entry.name)
         host = self._mirror_name(number)
         staged = self._search([find.Place(path, f"{path.name} from {host}") for path in got])
         if staged is None:
@@ -382,8 +392,34 @@ class _Stager:
             found = sources.open_spec(spec, self.here, reporter=self.reporter)
         self.reporter.note(f"Found     {found.seen}")
         slow_below = SLOW_BYTES_S if another_is_left else None
-        taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits)
+        keep = self._keep if self.request.save_to is not None else None
+        taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits, keep)
         return self._publish(taker.take(found))
+
+    # --- what earlier sessions kept
+
+    def _kept_folder(self) -> Path:
+        assert self.request.save_to is not None
+        return keeping.folder_of(self.request.save_to, self.here, self.reporter)
+
+    def _from_kept(self, kept: keeping.Kept) -> Staged:
+        reader = FileReader(kept.path)
+        found = Found(reader, f"{self.request.save_to}", f"{kept.path.name}, kept in {self.request.save_to}")
+        self.reporter.note(f"Found     {found.seen}")
+        request = replace(self.request, expect=f"sha256:{kept.sha256}")
+        content = Taker(request, self.slot, self.here, self.reporter).take(found)
+        content.facts.pop("source_path", None)  # the source is the address; the kept file may go
+        return self._publish(content)
+
+    def _keep(self, path: Path, name: str, below: str = "") -> None:
+        """Keep a fetched file for the next session; if that fails the data is still ready, and the user is told."""
+        folder = self._kept_folder() / below
+        try:
+            key = self.request.source_key(self.here.cwd)
+            keeping.keep(path, folder, key, name=name, reporter=self.reporter)
+            self.reporter.note(f"Kept      {name} in {self.request.save_to} for the next session")
+        except StorageError as error:
+            self.reporter.note(f"Not kept  {error.args[0]}")
 
     # --- the end
 

@@ -111,6 +111,20 @@ class _BrokenError(OSError):
     """The mount does not answer any more."""
 
 
+def to_write(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Path:
+    """Return where `spec` leads in a mounted Drive, whether anything is there or not; connect Drive first if need be.
+
+    Raises
+    ------
+    UnavailableError
+        If Drive is not connected and cannot be connected from here.
+    """
+    mount = next((mount.path for mount in drive_mounts(runtime.system_root) if mount.alive), None)
+    if mount is None:
+        mount = _connect(spec, runtime, reporter, None)
+    return _spellings(mount, candidates(spec.value)[0])[0 if (mount / "MyDrive").is_dir() else 1]
+
+
 def is_on_drive(path: Path, runtime: Runtime) -> bool:
     """Tell whether `path` lies in a mounted Drive, by itself or by a link."""
     return any(

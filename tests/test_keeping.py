@@ -1,0 +1,119 @@
+"""What was fetched is kept for the next session, and found there first: the file itself, whole or not at all."""
+
+import hashlib
+import io
+import os
+import zipfile
+
+import pytest
+
+import datastage
+from datastage import datasets, keeping, place
+from datastage.errors import SpecError, StorageError
+from tests.servers import server as server
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def zip_bytes():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("cat/1.txt", "meow")
+    return stream.getvalue()
+
+
+def quiet(spec, **options):
+    return datastage.stage(spec, progress=False, **options)
+
+
+def forget(root):
+    place.remove_tree(root)
+
+
+@pytest.fixture
+def drive(tmp_path, monkeypatch):
+    (tmp_path / "drive" / "My Drive").mkdir(parents=True)
+    monkeypatch.setenv("DATASTAGE_DRIVE", str(tmp_path / "drive"))
+    return tmp_path / "drive" / "My Drive"
+
+
+def test_the_file_itself_is_kept_and_the_next_session_asks_nobody_else(server, drive, tmp_path):
+    url = server.serve("pets.zip", zip_bytes())
+    quiet(url, save_to="drive:datasets")
+    assert (drive / "datasets" / "pets.zip").read_bytes() == zip_bytes()
+    asked = len(server.seen)
+    forget(tmp_path / "root")
+    staged = quiet(url, save_to="drive:datasets")
+    assert (staged / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) == asked
+
+
+def test_a_plain_file_is_kept_too_and_comes_back_under_its_name(server, here, tmp_path):
+    url = server.serve("iris.csv", b"1,2\n")
+    quiet(url, save_to="./kept")
+    forget(tmp_path / "root")
+    del server.pages["iris.csv"]
+    staged = quiet(url, save_to="./kept")
+    assert (staged.path.name, staged.path.read_bytes()) == ("iris.csv", b"1,2\n")
+
+
+def test_a_kept_file_that_was_damaged_is_passed_over(server, here, tmp_path):
+    body = zip_bytes()
+    url = server.serve("pets.zip", body)
+    quiet(url, save_to="./kept")
+    (here / "kept" / "pets.zip").write_bytes(body[:-1] + b"x")
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert (quiet(url, save_to="./kept") / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) > asked
+
+
+def test_an_entrys_files_are_kept_and_found_by_content(server, here, tmp_path, monkeypatch):
+    body = zip_bytes()
+    entry = datastage.Entry(
+        name="kept_pets",
+        title="Pets",
+        files=(datasets.File("cat/1.txt", 4, hashlib.md5(b"meow").hexdigest()),),
+        read=lambda path, split: None,
+        downloads=(
+            datasets.Download("pets.zip", len(body), hashlib.md5(body).hexdigest(), (server.serve("pets.zip", body),)),
+        ),
+    )
+    monkeypatch.setitem(datasets._entries, entry.name, entry)
+    quiet(entry.name, save_to="./kept")
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    quiet(entry.name, save_to="./kept")
+    assert len(server.seen) == asked
+
+
+def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(server, here):
+    (here / "kept").write_text("a file in the way")
+    notes = []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text):
+            notes.append(text)
+
+    staged = datastage.stage(server.serve("pets.zip", zip_bytes()), save_to="./kept", progress=Notes())
+    assert (staged / "cat/1.txt").exists()
+    assert any(note.startswith("Not kept") for note in notes)
+
+
+def test_keeping_that_breaks_off_leaves_nothing(here, monkeypatch):
+    (here / "a.zip").write_bytes(b"x" * 1000)
+
+    def full(source, target):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError):
+        keeping.keep(here / "a.zip", here / "kept", "key", name="a.zip")
+    assert list((here / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["cifar10", "https://host.example/x", "kaggle:a/b"])
+def test_a_place_that_cannot_be_written_to_is_refused(here, where):
+    (here / "a.csv").write_text("1\n")
+    with pytest.raises(SpecError):
+        quiet("./a.csv", save_to=where)
