@@ -18,7 +18,20 @@ from typing import TYPE_CHECKING, Any
 from datastage._version import __version__
 
 if TYPE_CHECKING:
-    from datastage.api import bench, catalog, cell, clean, extract, feed, loaders, members, register, stage, verify
+    from datastage.api import (
+        bench,
+        catalog,
+        cell,
+        clean,
+        extract,
+        feed,
+        loaders,
+        members,
+        register,
+        stage,
+        verify,
+        zip_folder,
+    )
     from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
     from datastage.datasets import Entry
     from datastage.errors import (
@@ -74,12 +87,26 @@ __all__ = [
     "register",
     "stage",
     "verify",
+    "zip_folder",
 ]
 
 # Which module each public name comes from; what is not named here is one of datastage.errors.
 _HOME = {
     **dict.fromkeys(
-        ("bench", "catalog", "cell", "clean", "extract", "feed", "loaders", "members", "register", "stage", "verify"),
+        (
+            "bench",
+            "catalog",
+            "cell",
+            "clean",
+            "extract",
+            "feed",
+            "loaders",
+            "members",
+            "register",
+            "stage",
+            "verify",
+            "zip_folder",
+        ),
         "datastage.api",
     ),
     **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),

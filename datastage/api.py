@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datastage import archives, contents, datasets, place, runtime, show, staging
+from datastage import archives, contents, datasets, keeping, place, runtime, show, sources, staging
 from datastage.archives import Member
 from datastage.datasets import Entry
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
@@ -487,6 +487,50 @@ def _open_archive(archive: PathLike) -> Iterator[FileReader]:
                 "Next: get the file again, and look at its size.",
             )
         yield reader
+
+
+def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:
+    """Pack a folder into one zip: thousands of small files on Drive become one that copies at full speed.
+
+    Parameters
+    ----------
+    folder : str or path
+        A folder, or ``"drive:photos"``.
+    archive : str or path
+        The zip to make, or ``"drive:photos.zip"``. It must not exist.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Path
+        The zip, which holds the folder under its own name.
+
+    Raises
+    ------
+    SpecError
+        If `folder` is a file, or `archive` is no place to write to.
+    UnavailableError
+        If the folder is not there.
+    IntegrityError
+        If there are no files in it.
+    StorageError
+        If something cannot be read or written, or `archive` is there already.
+    """
+    here = runtime.current()
+    reporter = _reporter(progress, here)
+    with _ended(reporter):
+        found = sources.open_spec(parse(folder), here, reporter=reporter)
+        if not isinstance(found.content, Path):
+            raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
+        target = keeping.folder_of(parse(archive), here, reporter)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError.of(error, "making the folder for the zip") from error
+        packed = archives.pack(found.content, target, reporter=reporter)
+        reporter.note(f"Packed    {packed.n_files:,} files into {target.name}")
+    return target
 
 
 def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progress = "auto") -> place.Verification:

@@ -87,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--nested", action="store_true", help="unpack archives inside the archive too")
     _add_password(extract)
 
+    zip_ = verb("zip", "Pack a folder of many files into one zip.", "datastage zip drive:photos drive:photos.zip")
+    zip_.add_argument("folder", metavar="FOLDER")
+    zip_.add_argument("archive", metavar="ARCHIVE")
+
     verify = verb("verify", "Check a staged folder against what was staged.", "datastage verify data/cifar10")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--repair", action="store_true", help="bring damaged and missing files again")
@@ -259,6 +263,13 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
+def _zip(options: argparse.Namespace) -> int:
+    progress = show.pick(not options.quiet, runtime.current(), command=True)
+    path = api.zip_folder(options.folder, options.archive, progress=progress)
+    _print_json({"path": str(path)}) if options.json else print(path)
+    return 0
+
+
 def _verify(options: argparse.Namespace) -> int:
     found = api.verify(
         options.folder, repair=options.repair, progress=show.pick(not options.quiet, runtime.current(), command=True)
@@ -337,6 +348,7 @@ def _cell(options: argparse.Namespace) -> int:
 _VERBS = {
     "stage": _stage,
     "extract": _extract,
+    "zip": _zip,
     "verify": _verify,
     "clean": _clean,
     "bench": _bench,

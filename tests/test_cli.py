@@ -188,3 +188,14 @@ def test_bench_prints_a_line_for_each_way_of_feeding(capsys, here):
     code, out, _ = run(capsys, "bench", "digits", "--batch-size", "64", "--device", "cpu", "--quiet")
     assert code == 0
     assert len([line for line in out.splitlines() if "images/s" in line]) == 3
+
+
+def test_zip_packs_a_folder_that_stage_unpacks_to_the_same(capsys, here):
+    (here / "photos" / "cat").mkdir(parents=True)
+    (here / "photos" / "cat" / "1.txt").write_text("meow")
+    code, out, _ = run(capsys, "zip", "./photos", "./photos.zip", "--quiet")
+    assert (code, Path(out.strip())) == (0, here / "photos.zip")
+    _, out, _ = run(capsys, "stage", "./photos.zip", "--quiet")
+    assert (Path(out.strip()) / "cat" / "1.txt").read_text() == "meow"
+    assert run(capsys, "zip", "./photos", "./photos.zip")[0] == 5
+    assert run(capsys, "zip", "./photos.zip", "./again.zip")[0] == 2
