@@ -36,6 +36,9 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--no-dataloader", action="store_true")
     chosen = options.parse_args()
+    if not torch.cuda.is_available():
+        print("There is no GPU here that torch can use; nothing was measured.")
+        return
     print(f"{torch.cuda.get_device_name()}, {cores()} cores, torch {torch.__version__}, numpy {np.__version__}")
     stored = np.random.default_rng(0).integers(0, 256, (N, 3, 32, 32), np.uint8)
     labels = np.random.default_rng(1).integers(0, 10, N)

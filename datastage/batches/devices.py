@@ -232,6 +232,12 @@ class Chooser:
         if self.made is None:
             self.made = choose(self.wanted, local_rank=world().rank)
             if world().rank == 0:
+                distributed = import_torch().distributed
+                if world().size == 1 and distributed.is_available() and distributed.is_torchelastic_launched():
+                    self._reporter.note(
+                        "Note      torchrun started this, but no process group exists yet, so every process gets all "
+                        "the data: call torch.distributed.init_process_group() before the first batch"
+                    )
                 self._reporter.note(f"Device    {self.made.device}: {self.made.why}")
                 warning = slow(self.made, self.dtype)
                 if warning:

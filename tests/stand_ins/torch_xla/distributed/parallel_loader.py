@@ -4,6 +4,7 @@ import queue
 import threading
 
 import torch
+
 import torch_xla
 
 shapes = set()
