@@ -17,7 +17,7 @@
         LockTimeoutError            waited as long as was asked for another process; says which
       MissingDependencyError     5  names the extra, and what works without it   (also ImportError)
 
-Here: the classes, and how they read and pickle. Not here: how a message is shown (`show`, `cli`).
+Here: the classes, how they read, fit a screen and pickle. Not here: who prints them (`cli`, a notebook).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+WIDTH = 88  # columns of a screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,31 @@ class DatastageError(Exception):
             import traceback
 
             return traceback.format_exception(self)
-        return str(self).splitlines()
+        return on_screen(self)
+
+
+def on_screen(error: DatastageError) -> list[str]:
+    """Return the lines by which a person is told: those of ``str(error)``, none wider than 88 columns.
+
+    Paths and addresses are never broken, so that they can be copied.
+    """
+    import textwrap
+
+    lines: list[str] = []
+    for line in str(error).splitlines():
+        if len(line) <= WIDTH:
+            lines.append(line)
+            continue
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line.strip(),
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
 
 
 def _rebuilt(cls: type[DatastageError], args: tuple[Any, ...], state: dict[str, Any]) -> DatastageError:

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datastage.errors import WIDTH
 from datastage.progress import human_bytes
 
 if TYPE_CHECKING:
     from datastage.place import Staged
     from datastage.runtime import Runtime
 
-WIDTH = 88
 _LABEL = 10
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 _PARTS = frozenset(("train", "val", "valid", "validation", "test"))
@@ -234,11 +234,12 @@ def ready_lines(
     verb = "Found" if receipt.get("in_place") else "Copied from"
     moment = receipt.get("staged_at")
     said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
-    source = f"{verb} {'where it lies' if receipt.get('in_place') else origin(receipt)}{said}"
     unchanged = "; the file there is unchanged" if is_unchanged else ""
+    rest = f"{said}{unchanged}. Nothing to do."
+    source = "where it lies" if receipt.get("in_place") else origin(receipt, WIDTH - len(f"{verb} {rest}"))
     return [
         f"Ready: {printable(path)}{f', {what}' if what else ''}.",
-        f"{source}{unchanged}. Nothing to do.",
+        f"{verb} {source}{rest}",
         following,
     ]
 
@@ -262,14 +263,14 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
     return f"{counted(total, 'hidden file')} that {who} ({listed})"
 
 
-def origin(receipt: Mapping[str, Any]) -> str:
-    """Say where the data came from: ``your Drive``, ``your input "cifar10"``, a host, a file."""
+def origin(receipt: Mapping[str, Any], width: int = 40) -> str:
+    """Say where the data came from: ``your Drive``, ``your input "cifar10"``, a host, the end of a file's path."""
     place = str(receipt.get("place") or receipt.get("spec") or "")
     if place.startswith("drive:"):
         return "your Drive"
     if "://" in place:
         return urllib.parse.urlsplit(place).hostname or place
-    return printable(place if len(place) <= 40 else f"...{place[-37:]}")
+    return printable(place if len(place) <= width else f"...{place[3 - width :]}")
 
 
 def stays_line(platform: str, *, disk_outlives_machine: bool, from_input: bool) -> str:

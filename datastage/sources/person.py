@@ -16,13 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from datastage.errors import Attempt, UnavailableError
+from datastage.errors import WIDTH, Attempt, UnavailableError
 from datastage.progress import human_bytes
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
 
-WIDTH = 88
 MAX_LINES = 14
 # "birds.zip" among the places is a file, and "zenodo.org" a server.
 _SERVER = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?")

@@ -227,3 +227,11 @@ def test_times_are_said_as_a_person_says_them():
     assert [duration(s) for s in (0, 1.4, 99, 100, 700, 3600)] == ["1 s", "1 s", "99 s", "1 min 40 s", "11 min", "1 h"]
     assert when(NOW - datetime.timedelta(days=400), NOW) == "on 17 October 2025"
     assert counted(1_000, "file") == "1,000 files"
+
+
+def test_a_second_run_of_a_long_path_still_fits_the_screen():
+    receipt = {**DRIVE_ZIP, "spec": "x", "place": "/home/somebody/a course/" + "folder/" * 9 + "iris.zip"}
+    lines = ready_lines(receipt, None, path="/p", following="Next", now=NOW, is_unchanged=True)
+
+    assert len(lines[1]) <= 88
+    assert "iris.zip today at" in lines[1]
