@@ -256,3 +256,40 @@ def test_a_notebook_shows_a_card_of_the_loaders():
     card = made._repr_html_()
     assert "10 samples in 3 batches" in card
     assert "images in" in made.train._repr_html_()
+
+
+def test_jitter_is_done_by_the_numbers_of_the_epoch():
+    import torch
+
+    from datastage.batches.augment import draw
+    from datastage.batches.onbatch import jittered
+
+    augment = Augment(brightness=0.5, saturation=0.5)
+    images, labels = digits(10)
+    (train,) = from_arrays(
+        {"train": (images, labels)}, batch_size=10, shuffle=False, augment=augment, dtype="uint8", device="cpu", seed=2
+    )
+    factors = draw(augment, np.arange(10), size=(8, 8), seed=2, epoch=0).jitter
+    expected = jittered(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(factors))
+    assert (next(iter(train))[0] == expected).all()
+
+
+def test_arrays_can_be_cropped_and_resized_too():
+    (train,) = from_arrays(
+        {"train": digits(10)}, batch_size=10, augment=Augment(scale=(0.3, 0.6)), dtype="uint8", device="cpu"
+    )
+    one, two = (next(iter(train))[0] for _ in range(2))
+    assert one.shape == (10, 3, 8, 8)
+    assert (one != two).any()
+
+
+@pytest.mark.parametrize("loop", ["whole", "broken off"])
+def test_a_state_taken_after_an_epoch_begins_the_next(loop):
+    (train,) = loaders_of(40)
+    list(train)
+    state = train.state_dict()
+    assert (state["epoch"], state["batch"]) == (1, 0)
+    if loop == "broken off":
+        next(iter(train))
+        state = train.state_dict()
+        assert (state["epoch"], state["batch"]) == (1, 1)

@@ -319,3 +319,22 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert len(list(cache.iterdir())) == 1
     all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
+
+
+def test_limit_and_val_hold_for_photos(tmp_path):
+    photo_folder(tmp_path, 40)
+    train, val = from_folder(tmp_path, batch_size=4, test=0, val=10, limit=8, device="cpu")
+    assert (train.n_samples, val.n_samples) == (8, 8)
+    train, val = from_folder(tmp_path, batch_size=4, test=0, val=10, device="cpu")
+    assert (train.n_samples, val.n_samples) == (30, 10)
+
+
+def test_the_first_epoch_goes_on_exactly_where_it_was_stopped(tmp_path):
+    photo_folder(tmp_path, 20, size=(40, 40))
+    options = {"batch_size": 3, "size": 16, "test": 0, "augment": Augment(scale=(0.3, 1.0)), "device": "cpu"}
+    (train,) = from_folder(tmp_path, **options)
+    running = iter(train)
+    next(running), next(running)
+    (resumed,) = from_folder(tmp_path, **options)
+    resumed.load_state_dict(train.state_dict())
+    assert all((a == b).all() for (a, _), (b, _) in zip(running, resumed, strict=True))
