@@ -303,7 +303,20 @@ def photos(chosen, scratch: Path) -> None:
     figures = rounds_of(contenders, chosen.rounds)
     title = f"{len(files):,} photos to {size}, random-resized crop and flip"
     table(title, figures, len(files), "torchvision")
+    if Path("/proc/self/status").exists():
+        loader = from_folder(folder, dtype="uint8", **options(scratch / "watched")).train
+        next(iter(loader))
+        before, loader = resident_mb(), from_folder(folder, dtype="uint8", **options(scratch / "watched too")).train
+        most = max(resident_mb() for _ in loader)
+        packed = sum(file.stat().st_size for file in (scratch / "watched too").iterdir()) / 1e6
+        print(f"memory while {packed:,.0f} MB were packed: {most - before:,.0f} MB more than before")
     decoders(files[:64])
+
+
+def resident_mb() -> float:
+    """Return the memory that this process has, mapped files included."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
 
 
 def image_folder(folder: Path, size: int, workers: int):
