@@ -87,6 +87,7 @@ class Server:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
         self._shared: dict[str, float] = {}
+        self._etags: dict[int, tuple[bytes, str]] = {}
         self._socks: set[socket.socket] = set()
         self._stopped = threading.Event()
         self._tls: ssl.SSLContext | None = None
@@ -199,6 +200,15 @@ class Server:
             with self._lock:
                 self.n_active[path] -= 1
 
+    def _etag(self, body: bytes) -> str:
+        with self._lock:
+            known = self._etags.get(id(body))
+        if known is None or known[0] is not body:
+            known = (body, f'"{hashlib.md5(body).hexdigest()[:12]}"')
+            with self._lock:
+                self._etags[id(body)] = known
+        return known[1]
+
     def _short(self, sock: socket.socket, status: int, body: bytes, extra: dict[str, str] | None = None) -> bool:
         lines = [f"HTTP/1.1 {status} Something", f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (extra or {}).items()]
@@ -232,7 +242,7 @@ class Server:
             body = page.changed or bytes(255 - b for b in page.body)
         etag = page.etag
         if etag == "auto":
-            etag = f'"{hashlib.md5(body).hexdigest()[:12]}"'
+            etag = self._etag(body)
         out = {"Content-Type": page.type, **page.headers}
         if etag:
             out["ETag"] = etag
@@ -254,10 +264,10 @@ class Server:
                 start, end = min(start + page.shift, len(body) - 1), min(end + page.shift, len(body))
             status = 206
             out["Content-Range"] = f"bytes {start}-{end - 1}/{page.wrong_total or len(body)}"
-        part = body[start:end]
+        part = memoryview(body)[start:end]
         if page.flip is not None and start <= page.flip < end and self._count(path, "flip", page.flips):
             at = page.flip - start
-            part = part[:at] + bytes([part[at] ^ 1]) + part[at + 1 :]
+            part = memoryview(bytes(part[:at]) + bytes([part[at] ^ 1]) + bytes(part[at + 1 :]))
         if page.chunked:
             out["Transfer-Encoding"] = "chunked"
         elif page.length:
@@ -278,7 +288,7 @@ class Server:
         rate = page.rate_each
         if page.drip is not None and number == 3:
             rate = page.drip
-        self._send(sock, path, page, memoryview(part)[:upto], rate, stall_at, seen)
+        self._send(sock, path, page, part[:upto], rate, stall_at, seen)
         if page.chunked and upto == len(part):
             sock.sendall(b"0\r\n\r\n")
         return upto == len(part) and page.length and not page.wrong_length

@@ -15,7 +15,6 @@ import contextlib
 import email.message
 import email.utils
 import http.client
-import netrc
 import re
 import socket
 import ssl
@@ -761,6 +760,8 @@ def _basic(header: str, user: str, password: str) -> dict[str, str]:
 
 
 def _from_netrc(host: str, origin: str) -> tuple[str, str]:
+    import netrc
+
     try:
         known = netrc.netrc()
     except (OSError, netrc.NetrcParseError):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import statistics
 import threading
 import time
 import zlib
@@ -33,7 +32,7 @@ from datastage.transfer.pace import Pace
 Piece = bytes | memoryview
 Pieces = Callable[[int, int | None], Iterator[Piece]]
 PIECE_BYTES = 1 << 20
-_TICK_S = 0.1
+_TICK_S = 0.05
 _NOTE_PARTS_S = 3.0
 # Below this a block is not halved for an idle reader: a request costs about as much as these bytes.
 _SMALLEST_HALF = 256 << 10
@@ -119,6 +118,7 @@ class Crew:
         self._pace = Pace(connections or limits.connections, fixed=connections is not None)
         self._jobs: set[_Job] = set()
         self._rates: deque[float] = deque(maxlen=32)  # of the blocks that came last
+        self._flowed: set[int] = set()  # the readers that brought something since the pace changed
         self._changed = threading.Condition()
         self._paused_until = 0.0
         self._n_threads = 0
@@ -353,7 +353,7 @@ class Crew:
 
     def _fill(self, job: _Job, fd: int) -> None:
         """Read what `job`'s block lacks and write it where it belongs."""
-        block = job.block
+        block, me = job.block, threading.get_ident()
         if block.end is None or not self._reader.ranges:
             at, pieces = 0, self._pieces(0, None)
         else:
@@ -389,6 +389,7 @@ class Crew:
                         block.failures = 0 if block.got - job.got_before >= 65536 else block.failures
                         job.last = time.monotonic()
                         self.n_received += len(piece)
+                        self._flowed.add(me)
                         self._n_kept += len(piece)
                         if self._wanted:
                             self._changed.notify_all()
@@ -445,7 +446,8 @@ class Crew:
         now = time.monotonic()
         with self._changed:
             self._look_for_stalls(now)
-            if self._pace.tick(now, self.n_received):
+            if self._pace.tick(now, self.n_received, len(self._flowed)):
+                self._flowed.clear()
                 self._changed.notify_all()
             self._look_at_speed(now)
             if not self._is_over():
@@ -475,7 +477,10 @@ class Crew:
                 if self._todo or not self._n_idle or took < _DRIP_AFTER_S or job.block.failures >= 3 or not self._rates:
                     continue
                 rate = got / took
-                if rate > statistics.median(self._rates) / 10 or (job.block.left or 0) < rate * _DRIP_AFTER_S:
+                if (
+                    rate > sorted(self._rates)[len(self._rates) // 2] / 10
+                    or (job.block.left or 0) < rate * _DRIP_AFTER_S
+                ):
                     continue
             job.gone = True
             self._jobs.discard(job)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 FIRST = 4
-# A doubling is judged after so long: several round trips.
-JUDGE_S = 0.25
+# A step is judged over so long, counted from when every connection has brought something: on a far link a new one
+# takes several round trips until then. Those that bring nothing are waited for so long.
+JUDGE_S = 0.1
+FLOW_S = 3.0
 # What did not help is tried again after so long, then after twice as long: the link may have become free.
 AGAIN_S = 2.0
 LONGEST_AGAIN_S = 30.0
@@ -28,8 +30,10 @@ class Pace:
     Examples
     --------
     >>> pace = Pace(16)
-    >>> for tick in range(5):  # every connection brings 1 MB/s more
-    ...     _ = pace.tick(tick * 0.25, sum([0, 1, 2, 4, 4][: tick + 1]))
+    >>> received = 0
+    >>> for tick in range(8):  # every connection brings 1 MB/s
+    ...     _ = pace.tick(tick * 0.1, received, pace.target)
+    ...     received += pace.target * 100_000
     >>> pace.target
     16
     """
@@ -38,6 +42,7 @@ class Pace:
         self.ceiling = max(1, ceiling)
         self.target = self.ceiling if fixed else min(FIRST, self.ceiling)
         self._fixed = fixed
+        self._stepped: float | None = None
         self._since: tuple[float, int] | None = None
         self._best = (0.0, self.target)
         self._strikes = 0
@@ -49,8 +54,8 @@ class Pace:
         self.ceiling = max(1, min(self.target, n_active) // 2)
         self.target = self.ceiling
 
-    def tick(self, now: float, n_received: int) -> bool:
-        """Judge the last step; return whether `target` has grown.
+    def tick(self, now: float, n_received: int, n_flowing: int) -> bool:
+        """Judge the last step; return whether another was taken.
 
         Parameters
         ----------
@@ -58,9 +63,14 @@ class Pace:
             The time in seconds.
         n_received : int
             All bytes that have come so far.
+        n_flowing : int
+            How many connections have brought something since the last step.
         """
+        if self._stepped is None:
+            self._stepped = now
         if self._since is None:
-            self._since = (now, n_received)
+            if n_flowing >= self.target or now - self._stepped >= FLOW_S:
+                self._since = (now, n_received)
             return False
         since, before = self._since
         if now - since < JUDGE_S or n_received == before:
@@ -86,4 +96,6 @@ class Pace:
             self._again_s = min(2 * self._again_s, LONGEST_AGAIN_S)
         else:
             self.target = min(2 * old, self.ceiling)
-        return self.target > old
+        if self.target != old:
+            self._stepped, self._since = now, None
+        return self.target != old

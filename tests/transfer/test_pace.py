@@ -8,9 +8,9 @@ from datastage.transfer.pace import Pace
 def run(pace, rate_of, seconds):
     now, received = 0.0, 0
     while now < seconds:
-        pace.tick(now, received)
-        now += 0.25
-        received += int(rate_of(pace.target) * 0.25) + 1
+        pace.tick(now, received, pace.target)
+        now += 0.05
+        received += int(rate_of(pace.target) * 0.05) + 1
     return pace
 
 
@@ -24,6 +24,20 @@ def test_it_stays_small_where_one_connection_fills_the_link():
 
 def test_it_finds_a_limit_in_between():
     assert run(Pace(16), lambda n: min(n, 8) * 1_000_000, 2.4).target in (8, 16)
+
+
+def test_a_step_is_judged_when_every_connection_has_brought_something():
+    pace = Pace(16)
+    for tick in range(20):  # a far link: the new connections are still shaking hands
+        pace.tick(tick * 0.1, tick * 1000, 3)
+    assert pace.target == 4
+
+
+def test_connections_that_bring_nothing_are_not_waited_for_for_ever():
+    pace = Pace(16)
+    for tick in range(80):
+        pace.tick(tick * 0.1, tick * 1000, 3)
+    assert pace.target > 4
 
 
 def test_it_begins_small():
