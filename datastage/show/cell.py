@@ -28,7 +28,9 @@ from datastage.errors import SpecError
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py")
 # What only some need, and not for staging and loaders: in a cell these are named, and say what to do instead.
 _NAMED = (
+    "datastage/archives/packing.py",
     "datastage/archives/tools.py",
+    "datastage/batches/bench.py",
     "datastage/batches/feed.py",
     "datastage/batches/frames.py",
     "datastage/show/cell.py",
