@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datastage.errors import DatastageError
 
-_UNSAFE = ("N-", "L-", "S-", "D-", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL")
+_UNSAFE = ("N-", "L-", "S-SPECIAL", "D-", "M-MANY", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL")
 
 
 class Fault(Exception):

@@ -56,7 +56,8 @@ def clean(name: str) -> str:
     """
     if "\0" in name:
         raise Fault("N-NUL", "has a NUL in its name", name)
-    if name[:1] in ("/", "\\"):
+    # A folder "/" is what tarfile's add(path, "") names the folder itself.
+    if name[:1] in ("/", "\\") and name.strip("/"):
         raise Fault("N-ABS", "is an absolute path", name)
     if _drive(name) or (os.name == "nt" and ":" in name):
         raise Fault("N-DRIVE", "is a path on a Windows drive", name)

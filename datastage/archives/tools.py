@@ -70,6 +70,14 @@ def _run(command: list[str], password: bytes | None) -> tuple[int, bytes, bytes]
     return done.returncode, done.stdout, done.stderr
 
 
+def _type(path: str, form: str) -> str:
+    """Return the option that says what it is, so that 7z does not take it for anything else."""
+    if form == "rar":
+        with open(path, "rb") as file:
+            return "-tRar5" if file.read(7)[6:] == b"\x01" else "-tRar"
+    return "-t" + form
+
+
 def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
@@ -108,7 +116,7 @@ def _time(text: str) -> int | None:
 
 
 def _listed(path: str, password: bytes | None, form: str) -> list[_Listed]:
-    code, out, err = _run([_tool_for(form), "l", "-slt", "-ba", "-sccUTF-8", "-t" + form, "--", path], password)
+    code, out, err = _run([_tool_for(form), "l", "-slt", "-ba", "-sccUTF-8", _type(path, form), "--", path], password)
     said = (out[-2000:] + err[-2000:]).lower()
     if code:
         if b"password" in said or b"encrypted" in said:
@@ -139,7 +147,7 @@ def _listed(path: str, password: bytes | None, form: str) -> list[_Listed]:
 @contextmanager
 def _contents(path: str, password: bytes | None, form: str) -> Iterator[Bytes]:
     """Give the contents of all members, one behind another."""
-    command = [_tool_for(form), "x", "-so", "-bd", "-y", "-t" + form, "--", path]
+    command = [_tool_for(form), "x", "-so", "-bd", "-y", _type(path, form), "--", path]
     if form == "rar" and (unrar := shutil.which("unrar")):
         command = [unrar, "p", "-inul", "-y", "-@", "--", path]
     process = subprocess.Popen(
@@ -207,7 +215,7 @@ def _checked(stream: Bytes, each: _Listed, left: list[int]) -> Iterator[memoryvi
         crc = crc32(piece, crc)
         yield piece
     if left[0]:
-        raise Fault("C-STREAM", "cannot be unpacked whole", each.name)
+        raise Fault("Z-LOCKED" if each.encrypted else "C-STREAM", "cannot be unpacked whole", each.name)
     if each.crc is not None and crc != each.crc:
         raise Fault("Z-LOCKED" if each.encrypted else "C-CRC", "has a wrong checksum", each.name)
 

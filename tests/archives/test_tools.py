@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+import zlib
+
+import pytest
+
+from datastage.archives import iter_members, list_members, tools
+from datastage.errors import DamagedArchiveError, MissingDependencyError, PasswordError, UnsafeArchiveError
+from datastage.reader import BytesReader, FileReader
+
+from .made import Link, tree, unpacked
+
+needs_7z = pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
+FILES = {"a.txt": b"alpha\n" * 50, "d/b.txt": b"beta", "d/empty": b"", "odd \u732b name.txt": b"n"}
+
+
+@pytest.fixture
+def pack(tmp_path):
+    def pack(*options: str, name: str = "x.7z"):
+        source = tmp_path / "source"
+        for path, data in FILES.items():
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_bytes(data)
+        archive = tmp_path / name
+        subprocess.run(["7z", "a", "-bd", *options, archive, "."], cwd=source, check=True, capture_output=True)
+        return archive
+
+    return pack
+
+
+def files_of(root):
+    return {p: v for p, v in tree(root).items() if v is not None}
+
+
+@needs_7z
+@pytest.mark.parametrize("options", [[], ["-mx0"], ["-ms=off"], ["-m0=bzip2"], ["-m0=ppmd"]])
+def test_a_7z_comes_back(options, pack, tmp_path):
+    result = unpacked(pack(*options), tmp_path / "to")
+    assert files_of(tmp_path / "to") == FILES
+    assert {(f.path, f.crc32) for f in result.files} == {(p, zlib.crc32(d)) for p, d in FILES.items()}
+
+
+@needs_7z
+def test_a_7z_from_a_link_is_kept_for_a_while_and_gone_afterwards(pack, tmp_path):
+    unpacked_from = Link(pack().read_bytes(), name="x.7z")
+    (tmp_path / "to").mkdir()
+    from datastage.archives import unpack
+
+    unpack(unpacked_from, tmp_path / "to")
+    assert files_of(tmp_path / "to") == FILES
+
+
+@needs_7z
+@pytest.mark.parametrize("options", [["-psecret"], ["-psecret", "-mhe=on"]])
+def test_a_locked_7z_opens_with_its_password_only(options, pack, tmp_path):
+    archive = pack(*options)
+    unpacked(archive, tmp_path / "to", password="secret")
+    assert files_of(tmp_path / "to") == FILES
+    for nth, password in enumerate((None, "wrong")):
+        with pytest.raises(PasswordError):
+            unpacked(archive, tmp_path / str(nth), password=password)
+        assert tree(tmp_path / str(nth)) == {}
+
+
+@needs_7z
+@pytest.mark.parametrize("options", [["-mm=deflate64"], ["-mm=ppmd"], ["-mem=AES256", "-psecret"], ["-mm=lzma"]])
+def test_zip_methods_that_only_a_tool_undoes(options, pack, tmp_path):
+    unpacked(pack("-tzip", *options, name="x.zip"), tmp_path / "to", password="secret")
+    assert files_of(tmp_path / "to") == FILES
+
+
+@needs_7z
+def test_the_password_is_on_no_command_line(pack, tmp_path, monkeypatch):
+    commands = []
+    popen = subprocess.Popen.__init__
+
+    def watched(self, args, *rest, **more):
+        commands.append(args)
+        popen(self, args, *rest, **more)
+
+    archive = pack("-psecret")
+    monkeypatch.setattr(subprocess.Popen, "__init__", watched)
+    unpacked(archive, tmp_path / "to", password="secret")
+    assert commands
+    assert "secret" not in str(commands)
+
+
+@needs_7z
+def test_members_of_a_7z_are_listed_and_read(pack):
+    with FileReader(pack()) as reader:
+        assert {m.name for m in list_members(reader) if m.kind == "file"} == set(FILES)
+        assert {m.name: s.read() for m, s in iter_members(reader) if s} == FILES
+
+
+def test_without_the_tool_the_error_names_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="7z"):
+        unpacked(b"7z\xbc\xaf\x27\x1c" + bytes(60), tmp_path / "to")
+    assert tree(tmp_path / "to") == {}
+
+
+def rar4(files: dict[str, bytes], crc_of=zlib.crc32) -> bytes:
+    """Return a RAR 4 archive, stored, written by hand."""
+
+    def block(kind: int, flags: int, body: bytes, data: bytes = b"") -> bytes:
+        rest = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
+        return struct.pack("<H", zlib.crc32(rest) & 0xFFFF) + rest + data
+
+    out = b"Rar!\x1a\x07\x00" + block(0x73, 0, bytes(6))
+    for name, data in files.items():
+        raw = name.encode()
+        body = struct.pack(
+            "<LLBLLBBHL", len(data), len(data), 3, crc_of(data), 0x512D6354, 20, 0x30, len(raw), 0o100644
+        )
+        out += block(0x74, 0x8000, body + raw, data)
+    return out + block(0x7B, 0x4000, b"")
+
+
+def rar5(files: dict[str, bytes]) -> bytes:
+    """Return a RAR 5 archive, stored, written by hand."""
+
+    def v(n: int) -> bytes:
+        out = bytearray()
+        while n > 127:
+            out.append(n & 127 | 128)
+            n >>= 7
+        return bytes([*out, n])
+
+    def block(body: bytes, data: bytes = b"") -> bytes:
+        sized = v(len(body)) + body
+        return struct.pack("<L", zlib.crc32(sized)) + sized + data
+
+    out = b"Rar!\x1a\x07\x01\x00" + block(v(1) + v(0) + v(0))
+    for name, data in files.items():
+        raw = name.encode()
+        facts = (
+            v(4) + v(len(data)) + v(0o100644) + struct.pack("<L", zlib.crc32(data)) + v(0) + v(1) + v(len(raw)) + raw
+        )
+        out += block(v(2) + v(2) + v(len(data)) + facts, data)
+    return out + block(v(5) + v(0) + v(0))
+
+
+@needs_7z
+@pytest.mark.parametrize("make", [rar4, rar5])
+def test_a_stored_rar_comes_back(make, tmp_path):
+    files = {"a.txt": b"alpha\n" * 9, "b.txt": b"beta"}
+    assert {m.name for m in list_members(BytesReader(make(files)))} == set(files)
+    unpacked(make(files), tmp_path / "to")
+    assert tree(tmp_path / "to") == files
+
+
+@needs_7z
+@pytest.mark.parametrize("make", [rar4, rar5])
+def test_a_hostile_rar_is_refused(make, tmp_path):
+    with pytest.raises(UnsafeArchiveError, match="N-UP"):
+        unpacked(make({"good": b"1", "../evil": b"2"}), tmp_path / "to")
+    assert tree(tmp_path) == {"to": None}
+
+
+@needs_7z
+def test_a_rar_with_a_wrong_checksum_is_refused(tmp_path):
+    with pytest.raises(DamagedArchiveError):
+        unpacked(rar4({"a": b"12345"}, crc_of=lambda data: 7), tmp_path / "to")
+    assert tree(tmp_path / "to") == {}
