@@ -35,6 +35,7 @@ TAR = tar_of([("a", b"x" * 3000)])
         (b"", None),
         (b"PK", None),
     ],
+    ids=lambda value: str(value) if not isinstance(value, bytes) else "",
 )
 def test_formats_are_told_by_content(data, form):
     assert sniff(BytesReader(data, "misleading.txt")) == form
