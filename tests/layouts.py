@@ -141,6 +141,12 @@ WRAPPINGS: dict[str, Callable[[Files, Path], object]] = {
     "zip of a zip of the tar.gz": lambda files, to: (to / "a.zip").write_bytes(
         zip_bytes({"b/b.zip": zip_bytes({"c.tar.gz": tar_bytes(files)})})
     ),
+    "zip of the tar.gz without a suffix": lambda files, to: (to / "a.zip").write_bytes(
+        zip_bytes({"downloads/cifar": tar_bytes(files), "downloads/cifar.download": b"not an archive" * 5000})
+    ),
+    "zip of the tar.gz as a browser leaves it": lambda files, to: (to / "a.zip").write_bytes(
+        zip_bytes({"cifar-10-python.tar.gz.download": tar_bytes(files)})
+    ),
     "tar.gz packed again": lambda files, to: (to / "c.tar.gz.gz").write_bytes(gz_bytes(tar_bytes(files))),
     "each file gzipped": lambda files, to: _write(_gz_each(files), to),
     "each file gzipped, in a folder": lambda files, to: _write(_gz_each(files), to / "raw"),

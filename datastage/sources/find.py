@@ -123,7 +123,7 @@ class Limits:
     nested : int
         Archives within archives.
     probes : int
-        Files without a telling suffix that are opened to see whether they are archives.
+        Files without a telling suffix that are opened to see whether they are archives; in a place, and in an archive.
     threads : int
         Files copied and hashed at once. /kaggle/input gives one reader 120 to 240 MB/s and four 370 to 560; on a warm
         local disk four are no slower than one.
@@ -356,6 +356,7 @@ _SUSPENDED = 64  # folders that wait for their next turn, each of which holds an
 _NAMES_A_FOLDER = 40  # names kept of one folder, for telling what it is
 _IN_MEMORY = 64 << 20  # bytes of an archive within an archive
 _TABLE_HEAD = 1 << 16  # bytes by which a table is told: a row of 784 pixels has 3,000
+_ARCHIVE_HEAD = 1 << 10  # bytes by which an archive is told: a tar's mark is at 257
 BLOCK_BYTES = 4 << 20
 
 
@@ -696,7 +697,7 @@ class _Hunt:
             self._damaged(listing, shown, size)
 
     def _members(self, reader: Reader, listing: _Listing, shown: str, depth: int) -> None:
-        n_wrong = 0
+        n_wrong = n_probed = 0
         for count, (member, stream) in enumerate(archives.iter_members(reader)):
             if not self.missing:
                 return
@@ -719,10 +720,17 @@ class _Hunt:
                         n_wrong += not self._offer(stream, listing, inside, name, member.size)
                 continue
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in _ARCHIVES and depth < self.limits.nested and self._may_hold(member.size):
+            may_nest = depth < self.limits.nested and self._may_hold(member.size)
+            if suffix in _ARCHIVES and may_nest:
                 self._nested(stream, name, listing, inside, depth)
-            elif suffix in _TABLES and self._table_size(member.size):
-                self._offer_table(stream, listing, inside)
+            elif suffix in _TABLES:
+                if self._table_size(member.size):
+                    self._offer_table(stream, listing, inside)
+            elif may_nest and suffix not in _MEDIA and n_probed < self.limits.probes:
+                n_probed += 1
+                head = stream.read(_ARCHIVE_HEAD)
+                if archives.sniff(BytesReader(head)) is not None:
+                    self._nested(cast(BinaryIO, _Rejoined(head, stream)), name, listing, inside, depth)
 
     def _table_size(self, size: int) -> bool:
         return any(one.sizes[0] <= size <= one.sizes[1] for one in self._convertible())
@@ -937,10 +945,14 @@ class _Hunt:
             self._name_a_lookalike(listing)
         for place, shown, refusal in self.refused:
             self._is_near(next(one for one in self.listings if one.called == place), refusal, shown)
-        for decoy in self.decoys:
-            if all(near.place != decoy.place for near in self.near):
-                listing = next(one for one in self.listings if one.called == decoy.place)
-                self._is_near(listing, f"{_base(decoy.wanted)}, of the right size but with other contents", decoy.path)
+        for place in dict.fromkeys(decoy.place for decoy in self.decoys):
+            if all(near.place != place for near in self.near):
+                listing = next(one for one in self.listings if one.called == place)
+                there = {decoy.wanted: decoy.path for decoy in self.decoys if decoy.place == place}
+                names = [_base(path) for path in self.wanted if path in there]
+                sizes = "size" if len(names) == 1 else "sizes"
+                what = f"{_names(names)}, of the right {sizes} but with other contents"
+                self._is_near(listing, what, next(iter(there.values())))
         if self.written and len(self.missing) < len(self.wanted):
             listing = next(one for one in self.listings if one.called == self.had[0])
             if any(near.place == listing.called for near in self.near):

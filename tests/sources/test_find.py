@@ -94,13 +94,20 @@ def test_a_decoy_of_the_right_name_and_size_is_told_apart_and_named(tmp_path):
     assert all("aaa-decoy" in decoy.path for decoy in found.decoys)
 
 
+def test_all_decoys_of_a_place_are_named_together_in_the_order_of_the_dataset(tmp_path):
+    decoy = {path: bytes(len(data)) for path, data in FILES.items()}
+    layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset"))
+    (near,) = look(tmp_path / "in", into=tmp_path / "out").near
+    assert near.found == "data_batch_1 ... batches.meta, of the right sizes but with other contents"
+
+
 def test_a_decoy_alone_is_near(tmp_path):
     decoy = {path: bytes(len(data)) for path, data in FILES.items()}
     layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset"))
     found = look(tmp_path / "in", into=tmp_path / "out")
     assert not found.complete
     assert len(found.decoys) == 7
-    assert "of the right size but with other contents" in found.near[0].found
+    assert "but with other contents" in found.near[0].found
 
 
 def test_a_file_without_a_published_digest_is_told_by_name_and_size(tmp_path):
