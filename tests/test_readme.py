@@ -1,14 +1,16 @@
 """Every snippet of the README runs, where it says that it does."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.stand_ins.runtimes import Kaggle, Slurm, at_root, why_not_at_root
+from tests.stand_ins.runtimes import Colab, Kaggle, Slurm, at_root, why_not_at_root
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,6 +72,38 @@ assert len(train) + len(val) > 110 and len(test) == 20
 """
     result = at_root(kaggle, [sys.executable, "-c", code + check], cwd="/kaggle/working")
     assert result.returncode == 0, result.stderr
+
+
+def test_on_colab_the_line_connects_drive_and_says_what_the_readme_shows(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    reason = why_not_at_root()
+    if reason:
+        pytest.skip(reason)
+    layout = Colab(tmp_path / "machine")
+    with zipfile.ZipFile(ROOT / "examples/course/datasets/shapes.zip") as shapes:
+        with zipfile.ZipFile(layout.cloud / "MyDrive/datasets.zip", "w") as archive:
+            for name in shapes.namelist():
+                archive.writestr(f"datasets/{name}", shapes.read(name))
+    cell = nbformat.v4.new_code_cell(snippet("drive:datasets.zip") + "print(tuple(next(iter(train))[0].shape))")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), layout.root / "content/readme.ipynb")
+    done = at_root(
+        layout,
+        [sys.executable, str(ROOT / "tests/examples/notebook.py"), "/content/readme.ipynb"],
+        cwd="/content",
+        env={
+            "STAND_IN_CLOUD": str(layout.cloud),
+            "STAND_IN_ANSWERS": "ok",
+            "IPYTHONDIR": str(tmp_path / "ipython"),
+            "OMP_NUM_THREADS": "1",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["failed"] == []
+    shown = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1].splitlines()
+    for line in shown:
+        beginning = line.split("  ")[0].split(".")[0][:20]
+        assert any(printed.startswith(beginning) for printed in said["printed"]), (line, said["printed"])
 
 
 def command_on_path(tmp_path):
