@@ -40,6 +40,7 @@ from datastage.transfer import Interrupted, Limits, patiently
 CONNECT_S = 10.0
 _HEAD_BYTES = 8 << 10
 _PIECE_BYTES = 256 << 10
+_UNPACKED_BYTES = 1 << 20
 _MOST_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
@@ -441,7 +442,9 @@ class HttpReader:
         decoder = zlib.decompressobj(47 if self._decode == "gzip" else -15)
         try:
             for piece in body:
-                yield decoder.decompress(piece)
+                yield decoder.decompress(piece, _UNPACKED_BYTES)
+                while decoder.unconsumed_tail:  # a few bytes may hold very many
+                    yield decoder.decompress(decoder.unconsumed_tail, _UNPACKED_BYTES)
             yield decoder.flush()
         except zlib.error as error:
             raise Interrupted(

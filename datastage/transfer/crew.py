@@ -125,7 +125,7 @@ class Crew:
         self._n_idle = 0
         self._stop = False
         self._error: BaseException | None = None
-        self._wanted: dict[int, int] = {}  # offsets that somebody waits for, with how many wait
+        self._wanted: list[tuple[int, int]] = []  # from where to where somebody waits for bytes
         self._demand = 0  # the end of what was last asked for
         self._file = _ReadBack(path)
         self._began = time.monotonic()
@@ -201,7 +201,7 @@ class Crew:
         """Return `n` bytes from `offset`, fewer at the end; waits until they are there."""
         with self._changed:
             self._demand = max(self._demand, offset + n) if self._whole else offset + n
-            self._wanted[offset] = self._wanted.get(offset, 0) + 1
+            self._wanted.append((offset, offset + n))
             self._enlist()
             self._changed.notify_all()
             try:
@@ -212,9 +212,7 @@ class Crew:
                         raise ValueError("reading from a transfer that was closed")
                     self._changed.wait(_TICK_S)
             finally:
-                self._wanted[offset] -= 1
-                if not self._wanted[offset]:
-                    del self._wanted[offset]
+                self._wanted.remove((offset, offset + n))
         return _pread(self._file.fd, n, offset)
 
     # --- what is there (all with the lock held)
@@ -300,13 +298,13 @@ class Crew:
 
     def _choose(self, now: float) -> Block | None:
         """Take the block to read next: one that somebody waits for, else the first; else half of one under way."""
-        for offset in self._wanted:
+        for offset, end in self._wanted:
             front = self._front(offset)
             for block in self._todo:
-                if (block.end is None or block.end > front) and block.not_before <= now:
-                    if block.start <= front:
-                        return self._take(block)
+                if block.start >= end:
                     break
+                if (block.end is None or block.end > front) and block.not_before <= now:
+                    return self._take(block)
         for block in self._todo:
             if not self._whole and block.start >= self._demand + self._window:
                 break
@@ -647,6 +645,7 @@ class _Files:
         except OSError as error:
             if isinstance(error, DatastageError):
                 raise
+            self._idle.clear()  # what one handle met, the others will
             raise of_file(error, self._path, offset) from error
         finally:
             if file is not None:

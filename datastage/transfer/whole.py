@@ -141,16 +141,14 @@ class Attempt:
         """Fetch what is lacking, check it, and put the file in its place."""
         began = time.monotonic()
         crew = self.crew(connections, slow_below_bytes_s)
-        finished = False
         try:
             crew.run()
-            finished = True
-        finally:
+        except BaseException as error:
             crew.close()
-            if finished:
-                self.map.close(remove=True)
-            else:
-                self.leave(keep=True)
+            # What fills the disk must not stay on it.
+            self.leave(keep=not isinstance(error, NoSpaceError))
+            raise
+        crew.close()
         return self.finish(crew, began)
 
     def leave(self, *, keep: bool) -> None:
@@ -193,6 +191,7 @@ class Attempt:
     def finish(self, crew: Crew, began: float) -> Transferred:
         """Check the digests, and put the file in its place."""
         digests = crew.result()
+        self.map.close(remove=False)
         if self.reader.local_path is not None:
             with contextlib.suppress(OSError):
                 # Mounts remember a file's time for a while: what an opening did not see, this may.
@@ -205,6 +204,7 @@ class Attempt:
             os.replace(self.part, self.to)
         except OSError as error:
             raise StorageError.of(error, "writing the files") from error
+        self.map.close(remove=True)
         return Transferred(n_bytes, digests, time.monotonic() - began, crew.n_received)
 
     def _may_resume(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import random
@@ -298,6 +299,36 @@ def test_a_disk_without_room_is_said_before_the_first_byte(server, tmp_path, qui
     with pytest.raises(NoSpaceError, match="needs 3 MB, and .* has 1 kB free"):
         get(url, tmp_path / "data.bin", quick)
     assert left(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="left out: there is no pwrite here")
+def test_a_disk_that_fills_up_meanwhile_is_no_space_and_is_left_as_it_was(server, tmp_path, quick, monkeypatch):
+    url = server.serve("data.bin", BODY)
+    write, room = os.pwrite, [1_000_000]
+
+    def full(fd, data, at):
+        room[0] -= len(data)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data, at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(NoSpaceError):
+        get(url, tmp_path / "data.bin", quick)
+    assert left(tmp_path) == []
+
+
+def test_an_interrupt_keeps_what_came(server, tmp_path, quick):
+    class Interrupts(whole_module.SILENT.__class__):
+        def advance(self, n_bytes):
+            if sum(seen.sent for seen in server.requests("data.bin")) > 1_000_000:
+                raise KeyboardInterrupt
+
+    url = server.serve("data.bin", BODY, rate=4_000_000)
+    with pytest.raises(KeyboardInterrupt):
+        get(url, tmp_path / "data.bin", quick, reporter=Interrupts())
+    assert left(tmp_path) == ["data.bin.part", "data.bin.part.map"]
+    assert get(url, tmp_path / "data.bin", quick).n_received < len(BODY)
 
 
 def test_a_folder_that_is_not_there_is_a_storage_error(server, tmp_path, quick):
