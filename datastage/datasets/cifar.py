@@ -147,7 +147,7 @@ _NEEDED_100 = "the Python version:  train, test, meta"
 
 _TEN_IS_HUNDRED = Lookalike(
     "CIFAR-100, the set with 100 classes",
-    "CIFAR-10, the set with 10 classes:  data_batch_1 ... data_batch_5, test_batch",
+    "CIFAR-10, the set with 10 classes:  data_batch_1 ... 5, test_batch",
     names=("*cifar-100-python*", "*cifar-100-matlab*", "*cifar-100-binary*", "*/fine_label_names.txt"),
     sizes=(155249918, 169001437),
     md5=("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),

@@ -125,7 +125,7 @@ DIGITS = Entry(
     lookalikes=(
         Lookalike("pictures (png); the numbers are not the same", names=("*digits*.png", "*digits*.jpg")),
         Lookalike(
-            "the Digit Recognizer competition, which has 28 by 28 pixels: its set is called mnist",
+            "the Digit Recognizer competition: 28 by 28 pixels, the set called mnist",
             names=("*digit-recognizer*",),
         ),
     ),
@@ -138,7 +138,7 @@ DIGITS = Entry(
     mean=(0.3051,),
     std=(0.3758,),
     splits={"train": 1434, "test": 363},
-    needed="the table of 1,797 digits of 8 by 8 pixels:  digits.csv, digits.csv.gz or optdigits.tes",
+    needed="the table of 1,797 digits of 8 by 8 pixels:  digits.csv or optdigits.tes",
     search_words="optdigits",
     shows="digits.csv or optdigits.tes",
 )

@@ -164,7 +164,10 @@ def _pixel_rows(stream: BinaryIO) -> Iterator[bytes]:
         yield from _parsed(text, begun)
         begun = True
     if rest:
-        yield from _parsed(rest, begun)
+        try:
+            yield from _parsed(rest, begun)
+        except ValueError:
+            raise ValueError("the last row is not whole: the file was cut short") from None
 
 
 def _parsed(text: bytes, begun: bool) -> Iterator[bytes]:
@@ -273,7 +276,7 @@ _ROWS_FASHION = {
 }
 _CALLED_MNIST = "MNIST, the handwritten digits"
 _CALLED_FASHION = "Fashion-MNIST, the pictures of clothes"
-_NEEDED = "train-images, train-labels, t10k-images, t10k-labels  (idx3-ubyte and idx1-ubyte)"
+_NEEDED = "train-images, train-labels, t10k-images, t10k-labels"
 
 
 def files(folder: str, md5: dict[str, str]) -> tuple[File, ...]:
@@ -327,7 +330,7 @@ MNIST = Entry(
     splits={"train": 60000, "test": 10000},
     needed=f"MNIST:  {_NEEDED}",
     search_words="mnist",
-    shows="train-images-idx3-ubyte, train-labels-idx1-ubyte, ... (or mnist_train.csv, mnist_test.csv)",
+    shows="train-images-idx3-ubyte, ... or .csv",
 )
 
 FASHION_MNIST = Entry(
@@ -353,7 +356,7 @@ FASHION_MNIST = Entry(
     splits={"train": 60000, "test": 10000},
     needed=f"Fashion-MNIST:  {_NEEDED}",
     search_words="fashion mnist",
-    shows="train-images-idx3-ubyte, train-labels-idx1-ubyte, ... (or fashion-mnist_train.csv, fashion-mnist_test.csv)",
+    shows="train-images-idx3-ubyte, ... or .csv",
 )
 
 ENTRIES = (MNIST, FASHION_MNIST)

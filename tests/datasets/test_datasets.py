@@ -167,3 +167,10 @@ def test_the_catalog_needs_neither_numpy_nor_sklearn():
     code = "import sys, datastage.datasets as d; d.catalog(); print({'numpy', 'torch', 'sklearn'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("entry", datasets.catalog(), ids=lambda entry: entry.name)
+def test_what_a_person_is_told_of_an_entry_fits_its_line(entry):
+    shows = f"    Press + beside a result whose files are called {entry.shows}"
+    texts = [entry.needed, *(text for like in entry.lookalikes for text in (like.needed, like.found))]
+    assert max(map(len, [shows, *(f"   needed   {text}" for text in texts)])) <= 88

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 
 import numpy as np
@@ -100,3 +101,9 @@ def test_a_value_above_255_is_refused_by_both():
     assert mnist._fast(line) is None
     with pytest.raises(ValueError, match="'256'"):
         mnist._plain(line)
+
+
+def test_a_csv_that_was_cut_short_is_named_as_that(tmp_path):
+    text = layouts.mnist_csv(layouts.small_mnist(), "train")
+    said = get("mnist").converters[0].convert(io.BytesIO(text[: len(text) // 2]), tmp_path / "out")
+    assert said == "a table in which the last row is not whole: the file was cut short"
