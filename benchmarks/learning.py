@@ -55,7 +55,7 @@ def main() -> None:
     options.add_argument("--data", default="fashion_mnist")
     options.add_argument("--epochs", type=int, default=2)
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--batch-size", type=int, default=256)
+    options.add_argument("--batch-size", type=int, default=128)
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--device", default="auto")
     chosen = options.parse_args()

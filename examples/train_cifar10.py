@@ -22,7 +22,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--data", default="cifar10", help="what datastage.loaders takes: a name, a folder, drive:...")
     options.add_argument("--epochs", type=int, default=8)
-    options.add_argument("--batch-size", type=int, default=256)
+    options.add_argument("--batch-size", type=int, default=128)
     options.add_argument("--size", type=int, help="for photos: height and width")
     options.add_argument("--limit", type=int, help="train and test on so many images only")
     options.add_argument("--device", default="auto")
