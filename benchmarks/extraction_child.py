@@ -87,10 +87,11 @@ def creation(archive: str, to: str) -> Callable[[], object]:
 
 def inflate_(archive: str, to: str) -> Callable[[], object]:
     """Inflate and check all members on two threads, and write nothing."""
+    from datastage.archives import inflate, zip_data
     from datastage.archives import zip as zip_
-    from datastage.archives import zip_data
     from datastage.reader import FileReader
 
+    inflate.prepare(None)
     reader = FileReader(archive)
     rows = list(zip_.listing(reader))
 
@@ -114,9 +115,10 @@ def inflate_(archive: str, to: str) -> Callable[[], object]:
 
 
 def decompress(archive: str, to: str) -> Callable[[], object]:
-    from datastage.archives import sniff, streams
+    from datastage.archives import inflate, sniff, streams
     from datastage.reader import FileReader
 
+    inflate.prepare(None)
     reader = FileReader(archive)
     form = (sniff(reader) or "tar.").partition(".")[2]
 

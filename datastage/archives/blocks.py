@@ -30,9 +30,10 @@ from datastage.archives.streams import XZ_MEMORY_BYTES, Pieces
 from datastage.reader import Reader
 
 # What decoded blocks may take together.
-HELD_BYTES = 64 << 20
+HELD_BYTES = 48 << 20
 MAX_THREADS = 4
 _PIECE_BYTES = 1 << 20
+_PART_BYTES = 128 << 10
 
 
 class Irregular(Exception):
@@ -185,19 +186,21 @@ def _xz_decode(block: _Block, data: bytes) -> list[bytes]:
     index += bytes(-len(index) % 4)
     index += zlib.crc32(index).to_bytes(4, "little")
     tail = (len(index) // 4 - 1).to_bytes(4, "little") + block.head[6:8]
-    stream = block.head + data + index + zlib.crc32(tail).to_bytes(4, "little") + tail + b"YZ"
+    end = index + zlib.crc32(tail).to_bytes(4, "little") + tail + b"YZ"
     decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+    view = memoryview(data)
+    # In small parts: the decoder keeps a copy of what it was given and has not used.
+    parts: list[bytes | memoryview] = [view[at : at + _PART_BYTES] for at in range(0, len(view), _PART_BYTES)]
     out = []
     try:
-        piece = decoder.decompress(stream, _PIECE_BYTES)
-        while piece or not decoder.eof:
-            if not piece and decoder.needs_input:
-                raise Irregular
-            out.append(piece)
-            piece = b"" if decoder.eof else decoder.decompress(b"", _PIECE_BYTES)
-    except lzma.LZMAError:
+        for part in [block.head, *parts, end]:
+            piece = decoder.decompress(part, _PIECE_BYTES)
+            while piece:
+                out.append(piece)
+                piece = b"" if decoder.eof or decoder.needs_input else decoder.decompress(b"", _PIECE_BYTES)
+    except (lzma.LZMAError, EOFError):
         raise Irregular from None
-    if decoder.unused_data:
+    if not decoder.eof or decoder.unused_data:
         raise Irregular
     return out
 

@@ -195,6 +195,7 @@ def _free(root: str) -> int:
 
 
 def _run(form: str, job: Job) -> None:
+    inflate.prepare(job.reader.size)
     if form == "zip" and not job.reader.ranges:
         with ahead.kept(job.reader, job.root, job.reporter) as local:
             inner = replace(job, reader=local)

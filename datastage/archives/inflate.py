@@ -107,21 +107,29 @@ def _whole_with(decompress: Callable[..., bytes], decompressobj: Callable[..., A
     return whole
 
 
-_chosen: Inflate | None = None
+# Importing the libraries takes some 2 ms, which a small archive must not pay.
+FAST_FROM_BYTES = 4 << 20
+
+_chosen = Inflate(())
+_settled = False
 
 
 def chosen() -> Inflate:
-    """Return the functions for this interpreter, chosen when first asked for."""
-    global _chosen
-    if _chosen is None:
-        _chosen = Inflate()
+    """Return the functions in use in this interpreter."""
     return _chosen
+
+
+def prepare(n_bytes: int | None) -> None:
+    """Take the fastest libraries, once an archive of `n_bytes` makes them worth their import."""
+    global _chosen, _settled
+    if not _settled and (n_bytes is None or n_bytes >= FAST_FROM_BYTES):
+        _chosen, _settled = Inflate(), True
 
 
 def choose(modules: tuple[str, ...]) -> None:
     """Use these libraries and no others: what a helper process is told, and how a benchmark measures the plain path."""
-    global _chosen
-    _chosen = Inflate(modules)
+    global _chosen, _settled
+    _chosen, _settled = Inflate(modules), True
 
 
 def crc32_of_zeros(crc: int, n: int) -> int:
