@@ -172,9 +172,10 @@ def measure(key: str, archive: Path, base: Path, rounds: int, memory: bool) -> N
     finally:
         after = check()
         shutil.rmtree(keep, ignore_errors=True)
-    common = statistics.median(seconds[todo[0][0]])
+    common_name = next(name for name, _ in todo if seconds[name])
+    common = statistics.median(seconds[common_name])
     print(f"\n### {key}: {archive.name} on {base} ({rounds} rounds; check {before:.2f} before, {after:.2f} after)\n")
-    print(f"| tool | median s | min s | times {todo[0][0]} | peak MB |\n|---|---|---|---|---|")
+    print(f"| tool | median s | min s | times {common_name} | peak MB |\n|---|---|---|---|---|")
     for name, _ in todo:
         if seconds[name]:
             median = statistics.median(seconds[name])

@@ -177,22 +177,30 @@ def _zst(pieces: Pieces) -> Pieces:
         seen = True
         frame = context.decompressobj()
         try:
+            ready: list[bytes] = []
+            n_ready = 0
+            view = memoryview(piece)
             while not frame.eof:
-                # No limit on the output of a call: a block of zstd makes at most 128 KiB, of 3 bytes and more, so the
-                # input is fed in small parts.
-                out = frame.decompress(piece[:ZSTD_FEED_BYTES])
-                if out:
-                    yield out
-                piece = frame.unused_data + piece[ZSTD_FEED_BYTES:] if frame.eof else piece[ZSTD_FEED_BYTES:]
-                if not piece and not frame.eof:
-                    piece = next(pieces, b"")
-                    if not piece:
+                # A call gives all that its input makes, and a block of 4 bytes may make 128 KiB: small parts bound it.
+                out = frame.decompress(view[:ZSTD_FEED_BYTES])
+                view = view[ZSTD_FEED_BYTES:]
+                ready.append(out)
+                n_ready += len(out)
+                if n_ready >= PIECE_BYTES // 2:
+                    yield b"".join(ready)
+                    ready, n_ready = [], 0
+                if not view and not frame.eof:
+                    view = memoryview(next(pieces, b""))
+                    if not view:
                         raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
+            if n_ready:
+                yield b"".join(ready)
+            piece = frame.unused_data + bytes(view)
         except zstandard.ZstdError as error:
             raise _broken(error) from None
 
 
-ZSTD_FEED_BYTES = 16 << 10
+ZSTD_FEED_BYTES = 1 << 10
 
 
 def _lz4(pieces: Pieces) -> Pieces:
