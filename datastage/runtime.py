@@ -725,6 +725,30 @@ def wants_traceback() -> bool:
     return is_set("TRACEBACK")
 
 
+def secret(name: str) -> str | None:
+    """Return a secret of the user's: an environment variable, else one of Colab's or Kaggle's; None if there is none.
+
+    Colab asks the user before it gives one to a notebook, and Kaggle asks its service: call it only when a server said
+    no. Never log or print what it returns.
+    """
+    value = os.environ.get(name)
+    if value:
+        return value
+    here = current()
+    try:
+        if here.platform == "colab" and here.in_kernel:
+            from google.colab import userdata
+
+            return str(userdata.get(name)) or None
+        if here.platform == "kaggle" and not is_offline("www.kaggle.com"):
+            from kaggle_secrets import UserSecretsClient
+
+            return str(UserSecretsClient().get_secret(name)) or None
+    except Exception:  # their errors share no base (NotebookAccessError is no errors.Error): each means "not to be had"
+        return None
+    return None
+
+
 def is_secret(name: str) -> bool:
     """Tell whether the value of the environment variable `name` must never be printed.
 

@@ -473,3 +473,13 @@ def test_a_machine_that_looks_like_colab_is_taken_for_it(tmp_path):
     )
     done = at_root(Colab(tmp_path / "c"), [sys.executable, "-c", code], cwd="/content")
     assert done.stdout == "colab /content/staged False\n", done.stderr
+
+
+def test_a_secret_comes_from_the_environment_first(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    assert runtime.secret("HF_TOKEN") == "hunter2"
+
+
+def test_a_secret_that_is_nowhere_is_none(monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert runtime.secret("HF_TOKEN") is None

@@ -45,6 +45,14 @@ _MOST_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _BUSY = frozenset({429, 503, 509})
+# Hosts that hide what is private behind a token, and the name under which people keep it: as an environment variable,
+# or among the secrets of Colab and Kaggle. GitHub answers 404 without one.
+_TOKENS = {
+    "huggingface.co": "HF_TOKEN",
+    "github.com": "GITHUB_TOKEN",
+    "api.github.com": "GITHUB_TOKEN",
+    "raw.githubusercontent.com": "GITHUB_TOKEN",
+}
 # Named so, the bytes are the gzip itself: a server that says "Content-Encoding: gzip" of them means their type.
 _GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
 _GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
@@ -208,6 +216,7 @@ class HttpReader:
         self._origin = _address(url)
         self._limits = limits or Limits()
         self._has_hash = has_hash
+        self._token: tuple[str, str] | None = None  # the host that was asked with a token, and the token
         self._final = self._origin
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
@@ -576,6 +585,11 @@ class HttpReader:
             return held
         retry_after = _retry_after(response.getheader("Retry-After"))
         self._forget(held)
+        if status in (401, 403, 404) and self._token is None and address.host in _TOKENS:
+            # Asked for only now: a notebook's secrets open a question to the user.
+            self._token = (address.host, runtime_module.secret(_TOKENS[address.host]) or "")
+            if self._token[1]:
+                return self._ask(headers, is_first=is_first)
         error = self._refused(status, address)
         if status in _PASSING:
             raise Interrupted(error, "busy" if status in _BUSY else "broken", retry_after)
@@ -668,6 +682,8 @@ class HttpReader:
         return connection
 
     def _authorization(self, address: _Address) -> dict[str, str]:
+        if self._token is not None and self._token[1] and address.scheme == "https" and address.host == self._token[0]:
+            return {"Authorization": f"Bearer {self._token[1]}"}
         user, password = address.user, address.password
         if not user and not password:
             user, password = _from_netrc(address.host, self._origin.host)

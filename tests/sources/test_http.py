@@ -370,3 +370,22 @@ def test_errors_carry_what_a_caller_looks_at(server, quick):
         reader_of(server.url("nothing-here"), quick)
     assert caught.value.errno == errno.ENOENT
     assert caught.value.exit_code == 3
+
+
+def test_a_token_of_the_users_goes_to_its_host_alone_and_only_when_it_is_asked_for(
+    tls_server, server, certificates, quick, monkeypatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    monkeypatch.setattr("datastage.sources.http._TOKENS", {"localhost": "HF_TOKEN"})
+    with reader_of(tls_server.serve("open", BODY).replace("127.0.0.1", "localhost"), quick):
+        assert not any("hunter2" in str(seen.headers) for seen in tls_server.seen)
+    with pytest.raises(UnavailableError) as caught:
+        reader_of(tls_server.serve("private", BODY, status=401).replace("127.0.0.1", "localhost"), quick)
+    assert tls_server.seen[-1].headers.get("authorization") == "Bearer hunter2"
+    assert "hunter2" not in str(caught.value)
+    # A redirect to another host leaves it behind.
+    tls_server.serve("moved", location=server.serve("elsewhere", BODY, status=401))
+    with pytest.raises(UnavailableError):
+        reader_of(tls_server.url("moved").replace("127.0.0.1", "localhost"), quick, has_hash=True)
+    assert not any("hunter2" in str(seen.headers) for seen in server.seen)
