@@ -16,9 +16,7 @@ from typing import Literal
 
 from datastage.errors import SpecError
 
-Scheme = Literal[
-    "name", "drive", "share", "kaggle", "http", "github", "hf", "s3", "gs", "upload", "file", "relative"
-]
+Scheme = Literal["name", "drive", "share", "kaggle", "http", "github", "hf", "s3", "gs", "upload", "file", "relative"]
 
 _PREFIXES = ("drive", "kaggle", "https", "http", "github", "hf", "s3", "gs", "upload", "file")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,}")
@@ -136,11 +134,11 @@ def parse(text: str | os.PathLike[str]) -> Spec:
             f"What to stage must be text, such as 'cifar10', not {type(text).__name__}.",
             "Next: write it as text in quotes.",
         )
+    if not text.strip():
+        raise SpecError("Nothing was named: the text is empty.", "Next: name a dataset, such as 'cifar10'.")
     if text != text.strip():
         near = text.strip()
         raise SpecError(f"{text!r} begins or ends with a space.", f"Next: write {near!r}.")
-    if not text:
-        raise SpecError("Nothing was named: the text is empty.", "Next: name a dataset, such as 'cifar10'.")
     if "\0" in text or any(ord(c) < 32 for c in text):
         raise SpecError(f"{text!r} holds a character that no name can hold.", "Next: write it without line breaks.")
     if re.match(r"[A-Za-z]:[\\/]|[/~]|\.\.?([\\/]|$)", text):

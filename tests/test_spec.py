@@ -70,6 +70,7 @@ def test_the_parts_of_a_value_are_told_apart(text, scheme, parts):
     ("text", "near"),
     [
         ("", "cifar10"),
+        ("  ", "cifar10"),
         (" cifar10", "'cifar10'"),
         ("drvie:datasets.zip", "drive:datasets.zip"),
         ("Drive:datasets.zip", "drive:datasets.zip"),
