@@ -63,9 +63,7 @@ def get(name: str) -> Entry:
     near = [plain[key] for key in keys]
     hints = [f"Did you mean {' or '.join(near)}?"] if near else []
     names = ", ".join(sorted(_entries))
-    raise SpecError(
-        f"There is no dataset {name!r}.", *hints, f"Next: one of {names}; or a path, such as ./{name}."
-    )
+    raise SpecError(f"There is no dataset {name!r}.", *hints, f"Next: one of {names}; or a path, such as ./{name}.")
 
 
 def _plain(name: str) -> str:

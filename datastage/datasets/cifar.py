@@ -116,9 +116,11 @@ def metadata(*items: tuple[str, int | tuple[str, ...]]) -> bytes:
             parts += [b"]", mark(), b"(", *(text(name) for name in value), b"e"]
     return b"".join(parts) + b"u."
 
+
 _TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _META_10 = metadata(("num_cases_per_batch", 10000), ("label_names", _TEN), ("num_vis", 3072))
 
+# fmt: off
 _HUNDRED = (
     "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl",
     "boy", "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair",
@@ -131,6 +133,7 @@ _HUNDRED = (
     "sunflower", "sweet_pepper", "table", "tank", "telephone", "television", "tiger", "tractor", "train",
     "trout", "tulip", "turtle", "wardrobe", "whale", "willow_tree", "wolf", "woman", "worm",
 )
+# fmt: on
 _TWENTY = (
     *("aquatic_mammals", "fish", "flowers", "food_containers", "fruit_and_vegetables", "household_electrical_devices"),
     *("household_furniture", "insects", "large_carnivores", "large_man-made_outdoor_things"),

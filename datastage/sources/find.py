@@ -419,9 +419,7 @@ def _walk(place: Place, hunt: _Hunt) -> _Listing:
             for entry in islice(entries, _CHUNK if suspended < _SUSPENDED else None):
                 n_entries += 1
                 taken += 1
-                if n_entries > limits.entries or (
-                    n_entries % 256 == 0 and time.monotonic() - start > limits.seconds
-                ):
+                if n_entries > limits.entries or (n_entries % 256 == 0 and time.monotonic() - start > limits.seconds):
                     listing.bound_hit = over = True
                     break
                 name = entry.name

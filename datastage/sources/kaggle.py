@@ -232,7 +232,7 @@ def _not_attached(spec: Spec, attached: Sequence[Input], runtime: Runtime) -> Un
         ' 1. In the right-hand panel, under "Input", press "Add Input".',
         f" 2. Search for:  {name}",
         f"    and {word} + beside it. The page is {_page(spec)}",
-        " 3. It is a file of your own? \"Input\" > \"Upload\" > New Dataset, give it this title,",
+        ' 3. It is a file of your own? "Input" > "Upload" > New Dataset, give it this title,',
         '    "Create", and wait until it is done.',
         "",
         f"Looked in: {listed(attached)}.",

@@ -90,9 +90,7 @@ def test_the_fast_parser_declines_what_it_does_not_know(text):
 @pytest.mark.parametrize("seed", range(5))
 def test_both_parsers_agree(seed):
     values = layouts.pixels(785 * 20, seed)
-    text = b"\n".join(
-        ",".join(map(str, values[at : at + 785])).encode() for at in range(0, len(values), 785)
-    )
+    text = b"\n".join(",".join(map(str, values[at : at + 785])).encode() for at in range(0, len(values), 785))
     assert mnist._fast(text) == mnist._plain(text) == values
 
 
