@@ -95,6 +95,12 @@ class FileReader:
             n -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def expect(self, offset: int, n: int) -> None:
+        """Tell the kernel that these bytes will be read, so that a slow mount is asked for all of them at once."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, offset, n, os.POSIX_FADV_WILLNEED)
+
     def _pread(self, offset: int, n: int) -> bytes:
         if sys.platform != "win32":
             return os.pread(self._fd, n, offset)

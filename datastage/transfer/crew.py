@@ -32,10 +32,12 @@ from datastage.transfer.pace import Pace
 Piece = bytes | memoryview
 Pieces = Callable[[int, int | None], Iterator[Piece]]
 PIECE_BYTES = 1 << 20
-_TICK_S = 0.05
+_TICK_S = 0.03
 _NOTE_PARTS_S = 3.0
 # Below this a block is not halved for an idle reader: a request costs about as much as these bytes.
-_SMALLEST_HALF = 256 << 10
+_SMALLEST_HALF = 128 << 10
+# Nor for so little time.
+_SHORTEST_HALF_S = 0.2
 # A connection that brought something and broke is replaced soon: some servers give each only so many bytes.
 _AFTER_A_CUT_S = 0.05
 # A connection is compared with others after so long, at the end of a transfer.
@@ -320,7 +322,7 @@ class Crew:
             return None
         block, left = job.block, job.block.left or 0
         rate = (block.got - job.got_before) / (now - job.began)
-        if left < rate * 0.5:
+        if left < rate * _SHORTEST_HALF_S:
             return None
         assert block.end is not None
         half = Block(block.end - left // 2, block.end)
@@ -624,24 +626,26 @@ class _Files:
         self._idle: list[FileReader] = []
 
     def pieces(self, offset: int, n: int | None) -> Iterator[Piece]:
-        file = None
+        file: FileReader | None = None
         try:
             try:
-                file = self._idle.pop()
+                file = here = self._idle.pop()
             except IndexError:
-                file = FileReader(self._path)
-                if file.identity != self._reader.identity:
+                file = here = FileReader(self._path)
+                if here.identity != self._reader.identity:
                     raise Interrupted(changed(self._reader.name), "changed") from None
             left = (self._reader.size or 0) - offset if n is None else n
+            here.expect(offset, left)
             while left > 0:
-                piece = file.read_at(offset, min(left, PIECE_BYTES))
+                piece = here.read_at(offset, min(left, PIECE_BYTES))
                 if not piece:
                     raise Interrupted(_cut_short(self._reader, offset))
-                yield piece
                 offset += len(piece)
                 left -= len(piece)
-            self._idle.append(file)
-            file = None
+                if left == 0:  # whoever reads may not come back after the last piece
+                    self._idle.append(here)
+                    file = None
+                yield piece
         except OSError as error:
             if isinstance(error, DatastageError):
                 raise

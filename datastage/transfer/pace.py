@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 FIRST = 4
-# A step is judged over so long, counted from when every connection has brought something: on a far link a new one
-# takes several round trips until then. Those that bring nothing are waited for so long.
-JUDGE_S = 0.1
+# A step is judged over so many bytes, but no sooner and no later than this, counted from when every connection has
+# brought something: on a far link a new one takes several round trips until then. Those that bring nothing are waited
+# for a while.
+JUDGE_S = 0.06
+JUDGE_BYTES = 256 << 10
+LONGEST_JUDGE_S = 1.0
 FLOW_S = 3.0
 # What did not help is tried again after so long, then after twice as long: the link may have become free.
 AGAIN_S = 2.0
@@ -73,9 +76,10 @@ class Pace:
                 self._since = (now, n_received)
             return False
         since, before = self._since
-        if now - since < JUDGE_S or n_received == before:
+        took, n = now - since, n_received - before
+        if took < JUDGE_S or n == 0 or (n < JUDGE_BYTES and took < LONGEST_JUDGE_S):
             return False
-        rate = (n_received - before) / (now - since)
+        rate = n / took
         self._since = (now, n_received)
         old = self.target
         # At the ceiling only a last doubling that brought nothing is judged: all is well otherwise.

@@ -49,7 +49,7 @@ def test_reads_from_many_threads_get_their_bytes(server, tmp_path, quick):
         done = near.finish()
     assert not wrong
     assert done.digests["sha256"] == hashlib.sha256(BODY).hexdigest()
-    assert server.n_sent["x"] <= len(BODY)
+    assert server.n_sent["x"] < 1.1 * len(BODY)  # a little more where the last blocks were halved
 
 
 def test_what_is_asked_for_comes_first(server, tmp_path, quick):
