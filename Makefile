@@ -34,7 +34,7 @@ bench: ready
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 fuzz: ready
-	$(BIN)/python tests/archives/fuzz.py --seconds $(or $(SECONDS),300)
+	$(BIN)/python tests/fuzz_archives.py --seconds $(or $(SECONDS),300)
 
 wheel: ready
 	$(BIN)/python -m build --wheel --outdir dist .
