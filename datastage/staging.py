@@ -197,7 +197,7 @@ class _Stager:
         """Make the error of a chain that gave nothing."""
         real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
         if self.entry is None:
-            if len(self.failures) == 1:
+            if len(self.failures) == 1 and not self._kaggle_is_offline():
                 error = self.failures[0]
                 if isinstance(error, UnavailableError) and not error.attempts:
                     error.attempts = tuple(self.attempts)
@@ -206,6 +206,15 @@ class _Stager:
                 return real[0]
         inputs = [item.slug for item in sources.kaggle.inputs(self.here.input_root)]
         return person.ask_a_person(self._need(), self.here, self.attempts, near=self.near, inputs=inputs)
+
+    def _kaggle_is_offline(self) -> bool:
+        """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
+        return (
+            self.here.platform == "kaggle"
+            and self.request.spec.scheme == "http"
+            and isinstance(self.failures[0], UnavailableError)
+            and person.is_offline(self.attempts)
+        )
 
     def _need(self) -> person.Need:
         entry = self.entry

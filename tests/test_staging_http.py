@@ -23,7 +23,10 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
+from datastage.request import Request
+from datastage.spec import parse
 from tests.servers import server as server
+from tests.stand_ins.runtimes import Kaggle
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -134,6 +137,18 @@ def test_nobody_listening_says_so_and_names_the_address_without_its_password(onl
         quiet("http://me:hunter2@127.0.0.1:9/pets.zip")
     assert "127.0.0.1" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_on_kaggle_without_internet_an_address_is_answered_with_kaggles_own_clicks(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    request = Request(parse("https://me:hunter2@example.org/pets.zip?key=abc"), root=tmp_path)
+    with pytest.raises(UnavailableError) as caught:
+        staging.stage(request, Kaggle(tmp_path / "kaggle").runtime())
+    said = str(caught.value)
+    assert '"Input" > "Upload" > New Dataset' in said
+    assert said.splitlines()[-1].startswith('Next:  path = datastage.stage("kaggle:')
+    assert "hunter2" not in said
+    assert "abc" not in said
 
 
 def test_a_password_is_sent_to_its_server_and_is_in_no_file(web, tmp_path):

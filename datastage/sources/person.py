@@ -105,7 +105,7 @@ def ask_a_person(
         With the whole text, the next step as its last line, and with `attempts`.
     """
     if offline is None:
-        offline = _is_offline(attempts)
+        offline = is_offline(attempts)
     if inputs is None:
         inputs = _inputs(attempts)
     if not need.search and not need.shows:
@@ -153,7 +153,7 @@ def _lines(text: _Text) -> list[str]:
 # --- facts
 
 
-def _is_offline(attempts: Iterable[Attempt]) -> bool:
+def is_offline(attempts: Iterable[Attempt]) -> bool:
     """Tell whether the internet is off: no host that was tried can be reached. No other host is ever asked."""
     from datastage import runtime
 
