@@ -194,7 +194,9 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
         return ready_lines(
             receipt, inside, path=str(staged), following=following, now=_now(), is_unchanged=_is_unchanged(receipt)
         )
-    stays = stays_line(here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt))
+    stays = stays_line(
+        here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt, here)
+    )
     return [*receipt_lines(receipt, inside, path=str(staged)), "", stays, following]
 
 
@@ -347,8 +349,13 @@ def split_label(line: str) -> tuple[str, str]:
     return line[:_LABEL].strip(), line[_LABEL:]
 
 
-def _from_input(receipt: Mapping[str, Any]) -> bool:
-    return str(receipt.get("place", "")).startswith("your input")
+def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:
+    if str(receipt.get("place", "")).startswith("your input"):
+        return True
+    source = receipt.get("source_path") or (receipt.get("folder") if receipt.get("in_place") else None)
+    if here.input_root is None or source is None:
+        return False
+    return Path(os.path.abspath(str(source))).is_relative_to(here.input_root)
 
 
 def _title(receipt: Mapping[str, Any]) -> str:

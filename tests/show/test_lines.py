@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from datastage.place import Staged
 from datastage.show.lines import (
     WIDTH,
     counted,
@@ -16,9 +17,11 @@ from datastage.show.lines import (
     ready_lines,
     receipt_lines,
     shortened,
+    staged_lines,
     stays_line,
     when,
 )
+from tests.stand_ins.runtimes import Kaggle
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PATHS = [f"{name}/{n}.png" for name in CLASSES for n in range(5000)]
@@ -235,3 +238,21 @@ def test_a_second_run_of_a_long_path_still_fits_the_screen():
 
     assert len(lines[1]) <= 88
     assert "iris.zip today at" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"place": "kaggle:titanic", "folder": "{input}/titanic", "in_place": True},
+        {"place": "../input/x/pets.zip", "folder": "/kaggle/temp/staged/pets", "source_path": "{input}/x/pets.zip"},
+        {"place": 'your input "cifar10"', "folder": "/kaggle/temp/staged/cifar10", "entry": "cifar10"},
+    ],
+)
+def test_what_came_from_a_kaggle_input_says_that_it_stays_attached(facts, tmp_path):
+    here = Kaggle(tmp_path / "kaggle").runtime()
+    facts = {
+        name: value.format(input=here.input_root) if isinstance(value, str) else value for name, value in facts.items()
+    }
+    lines = staged_lines(Staged(tmp_path, {"spec": "x", "n_bytes": 1, "seconds": 1, **facts}), here)
+
+    assert lines[-2] == "Ready for this session. Nothing to click next time: the input stays attached."
