@@ -327,6 +327,39 @@ def test_a_proxy_of_the_environment_is_asked(quick, monkeypatch):
     proxy.stop()
 
 
+def test_https_goes_through_a_proxy_as_a_tunnel(tls_server, certificates, quick, monkeypatch):
+    asked = []
+
+    def relay(source, to):
+        while data := source.recv(65536):
+            to.sendall(data)
+
+    def serve(listener):
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += sock.recv(65536)
+            asked.append(request.decode())
+            far = socket.create_connection(("127.0.0.1", tls_server.port))
+            sock.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            for ends in ((sock, far), (far, sock)):
+                threading.Thread(target=relay, args=ends, daemon=True).start()
+
+    url = tls_server.serve("x.zip", BODY)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        monkeypatch.setenv("https_proxy", f"http://me:{SECRET}@127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
+        with reader_of(url, quick) as reader:
+            assert reader.read_at(100_000, 5) == BODY[100_000:100_005]
+    assert asked[0].startswith(f"CONNECT localhost:{tls_server.port} ")
+    assert "Proxy-Authorization: Basic " in asked[0]
+
+
 def test_a_host_that_needs_no_proxy_is_asked_itself(server, quick, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
