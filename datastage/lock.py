@@ -1,8 +1,20 @@
-"""One process at a time: a lock beside the folder that it guards.
+"""One process at a time: a lock beside the folder that it guards, which says who holds it and how far that one is.
 
 Two kinds. A file lock (`flock`) where the file system has one: the kernel lets it go when its holder dies, however it
-dies. Where it has none (some network disks answer ENOLCK, ENOSYS or EOPNOTSUPP), and on Windows: a file that is made
-exclusively and kept fresh by its holder, and that counts as abandoned when it has not been refreshed for a while.
+dies, and it holds between containers that share a kernel. Where there is none (ENOLCK, ENOSYS, EOPNOTSUPP), and on
+Windows: a made file. It is created exclusively, which is atomic on network disks too (open(2), NFSv3 and later), and
+written again every few seconds by its holder. On a network disk both are taken, since a `flock` may be granted without
+a word to the other nodes (Lustre's ``localflock``, FUSE systems that know no locks).
+
+A made file counts as abandoned when
+
+- its holder ran on this kernel, in this process namespace, and is gone: at once; or
+- whoever waits has seen it unchanged for `ABANDONED_S` on its own clock, so that no two clocks need agree; or
+- by the file system's clock it is older than `ANCIENT_S`, which no clocks differ by.
+
+It is removed by one process at most: by the one that first makes the mark ``<file>~<token>`` of this very holding. Both
+its holder and those who take it over go that way, so that nobody removes the lock of a third who came in between.
+A holder that was stopped for so long that it lost its lock learns so from `Held.check`, before it publishes anything.
 
 Here: taking, waiting with a deadline, saying who holds it. Not here: what is done under it (`place`, `staging`).
 """
@@ -11,21 +23,126 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
+import secrets
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from datastage.errors import LockTimeoutError, StorageError
+from datastage.runtime import is_network_disk
 
 POLL_S = 0.1
 BEAT_S = 5.0
+TELL_S = 1.0
 ABANDONED_S = 60.0
-_NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EIO, errno.EINVAL)
+ANCIENT_S = 900.0
+_NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+# Written in one piece of one length, so that a reader sees the old text or the new one.
+_RECORD_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock, and how far it is.
+
+    Attributes
+    ----------
+    who : str
+        ``"process 4711 on node3"``.
+    doing : str
+        The phase it is in, such as ``"copying datasets.zip"``; empty if it has not said.
+    done_bytes : int
+        Bytes done in that phase.
+    total_bytes : int or None
+        Of so many; None if that is not known.
+    """
+
+    who: str = "another process"
+    doing: str = ""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+
+class Held:
+    """A lock that is held: told how far the work is, and asked whether it is still ours. All from any thread."""
+
+    def __init__(self, fd: int, token: str, made: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fd, self._token, self._made, self._clock = fd, token, made, clock
+        self._lock = threading.Lock()
+        self._doing, self._done = "", 0
+        self._total: int | None = None
+        self._beats = 0
+        self._told = -TELL_S
+
+    def phase(self, name: str, total_bytes: int | None) -> None:
+        """Say to those who wait which phase has begun."""
+        with self._lock:
+            self._doing, self._done, self._total = name, 0, total_bytes
+            self._tell()
+
+    def advance(self, n_bytes: int) -> None:
+        """Count bytes; those who wait are told once a second."""
+        with self._lock:
+            self._done += n_bytes
+            if self._clock() - self._told >= TELL_S:
+                self._tell()
+
+    def beat(self) -> None:
+        """Change the record, so that who watches sees that its holder lives."""
+        with self._lock:
+            self._beats += 1
+            self._tell()
+
+    def is_ours(self) -> bool:
+        """Tell whether nobody has taken the lock over; asked of made files alone, the kernel takes none away."""
+        if self._made is None:
+            return True
+        facts = _read(self._made)
+        return facts is not None and facts["token"] == self._token
+
+    def check(self) -> None:
+        """Raise `StorageError` if another process has taken the lock over, because this one was stopped for long."""
+        if not self.is_ours():
+            raise StorageError(
+                "This process stood still for so long that another one has begun to prepare the same data.",
+                "Next: run the same line again; what the other one has prepared is used then.",
+                code=errno.ESTALE,
+            )
+
+    def close(self) -> None:
+        """Write no more: whoever still reports must not reach a file that got the same number since."""
+        with self._lock:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+
+    def _tell(self) -> None:
+        self._told = self._clock()
+        with contextlib.suppress(OSError):  # a courtesy; a full disk must not stop the work here
+            self._write()
+
+    def _write(self) -> None:
+        if self._fd < 0:
+            return
+        facts = {**_me(), "token": self._token, "beat": self._beats}
+        facts.update(doing=self._doing[:100], done=self._done, total=self._total)
+        text = json.dumps(facts).encode().ljust(_RECORD_BYTES)
+        if sys.platform == "win32":
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            os.write(self._fd, text)
+        else:
+            os.pwrite(self._fd, text, 0)
+        if self._made is not None:
+            os.fsync(self._fd)  # what a network disk keeps back, other nodes do not see
 
 
 @contextlib.contextmanager
@@ -34,8 +151,9 @@ def locked(
     *,
     timeout_s: float = 3600.0,
     on_wait: Callable[[str], None] | None = None,
+    on_progress: Callable[[Holder], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[None]:
+) -> Iterator[Held]:
     """Hold the lock file `path` for the length of a ``with`` block; the file is gone afterwards.
 
     Parameters
@@ -43,9 +161,11 @@ def locked(
     path : Path
         The lock file; its folder must exist.
     timeout_s : float
-        How long to wait for another holder, in seconds.
+        How long to wait for another holder that shows no progress, in seconds.
     on_wait : callable, optional
         Called once, with words that say who holds the lock, when waiting begins.
+    on_progress : callable, optional
+        Called whenever the holder has got further.
     clock : callable
         Seconds that only grow; a test gives its own.
 
@@ -56,59 +176,200 @@ def locked(
     StorageError
         If the lock file cannot be made.
     """
-    deadline = clock() + timeout_s
-    told = False
+    began = clock()
+    deadline = began + timeout_s
+    watch = _Watch(clock)
+    last: Holder | None = None
     while True:
         try:
-            release = _take(path)
+            taken = _take(path, watch)
         except OSError as error:
             raise StorageError.of(error, "preparing the folder") from error
-        if release is not None:
+        if taken is not None:
             break
-        if on_wait is not None and not told:
-            on_wait(holder(path))
-            told = True
+        now = _holder(path)
+        if last is None and on_wait is not None:
+            on_wait(now.who)
+        if last is not None and now.doing and now != last:
+            deadline = clock() + timeout_s
+        if on_progress is not None and now.doing and now != last:
+            on_progress(now)
+        last = now
         if clock() >= deadline:
             raise LockTimeoutError(
-                f"{path.parent} is being prepared by {holder(path)}; waited {timeout_s:.0f} s for it.",
+                f"{path.parent} is being prepared by {now.who}; waited {timeout_s:.0f} s for it.",
                 "Next: wait until it has finished, or stop it, and run the same line again.",
                 filename=path,
             )
-        time.sleep(POLL_S)
+        time.sleep(POLL_S if clock() - began < 20 * POLL_S else 5 * POLL_S)
+    held, release = taken
     try:
-        yield
+        yield held
     finally:
         release()
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether some process holds the lock file `path` now."""
-    if not path.exists():
-        return False
-    release = _take(path)
-    if release is None:
+    """Tell whether some process holds the lock file `path` now, as far as one look can tell."""
+    made = _made(path)
+    if made.exists() and not _Watch().is_abandoned(made):
         return True
-    release()
-    return False
+    if sys.platform == "win32" or not path.exists():
+        return False
+    taken = _take_flock(path)
+    if isinstance(taken, tuple):
+        taken[1]()
+    return taken is None
 
 
 def holder(path: Path) -> str:
     """Say who holds the lock file `path`: ``"process 4711 on node3"``."""
+    return _holder(path).who
+
+
+def _made(path: Path) -> Path:
+    return path.with_name(path.name + "ed")
+
+
+def _holder(path: Path) -> Holder:
+    for place in (_made(path), path):
+        facts = _read(place)
+        if facts is None or "pid" not in facts:
+            continue
+        me = _me()
+        where = "on " + str(facts.get("host"))
+        if facts.get("boot") and facts["boot"] == me["boot"] and facts.get("space") != me["space"]:
+            where = f"in the container {facts.get('host')}"  # its number means nothing here
+        total = facts.get("total")
+        return Holder(
+            f"process {facts['pid']} {where}",
+            str(facts.get("doing", "")),
+            int(facts.get("done") or 0),
+            None if total is None else int(total),
+        )
+    return Holder()
+
+
+@functools.cache
+def _machine() -> tuple[str, str, str]:
+    boot = space = ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.readlink("/proc/self/ns/pid")
+    return socket.gethostname()[:60], boot, space
+
+
+def _me() -> dict[str, Any]:
+    host, boot, space = _machine()
+    return {"pid": os.getpid(), "host": host, "boot": boot, "space": space}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what a lock file says, with a token whatever it says; None if it is not there.
+
+    Opened anew each time: a network disk shows what another node wrote to whoever opens the file after that.
+    """
     try:
-        facts = json.loads(path.read_text())
-        return f"process {facts['pid']} on {facts['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            text, seen = os.read(fd, 2 * _RECORD_BYTES), os.fstat(fd)
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    facts: Any = None
+    with contextlib.suppress(ValueError):
+        facts = json.loads(text)
+    if not isinstance(facts, dict):
+        facts = {}
+    token = facts.get("token")
+    if not isinstance(token, str) or not token.isalnum():
+        token = f"{seen.st_ino:x}{seen.st_mtime_ns:x}"  # its maker has not written yet, or died before it could
+    return {**facts, "token": token[:32], "mtime": seen.st_mtime}
 
 
-def _facts() -> bytes:
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+Taken = tuple[Held, Callable[[], None]]
 
 
-def _take(path: Path) -> Callable[[], None] | None:
-    """Try once: what lets the lock go, or None while another holds it."""
+@dataclass(slots=True)
+class _Watch:
+    """What one waiting process has seen of a made file, and since when."""
+
+    clock: Callable[[], float] = time.monotonic
+    seen: dict[str, Any] | None = None
+    since: float = 0.0
+    tried: set[str] = field(default_factory=set)
+
+    def is_abandoned(self, path: Path) -> bool:
+        facts = _read(path)
+        if facts is None:
+            return False
+        if self.seen is None or facts != self.seen:
+            self.seen, self.since = facts, self.clock()
+            if _is_gone(facts) or _age(path, facts["mtime"]) > ANCIENT_S:
+                return True
+        return self.clock() - self.since > ABANDONED_S
+
+
+def _is_gone(facts: dict[str, Any]) -> bool:
+    """Tell whether the holder was a process of this kernel and namespace, where its number tells, and has died."""
+    me = _me()
+    if not me["boot"] or facts.get("boot") != me["boot"] or facts.get("space") != me["space"]:
+        return False
+    try:
+        pid = int(facts["pid"])
+        os.kill(pid, 0)
+        # A zombie still has its number. The state follows the name in brackets, which may hold anything (proc(5)).
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except ProcessLookupError:
+        return True
+    except (OSError, KeyError, TypeError, ValueError, IndexError):
+        return False
+    return state in (b"Z", b"X")
+
+
+def _age(path: Path, mtime: float) -> float:
+    """Return how long ago by the file system's own clock; 0 where it cannot be told."""
+    probe = path.with_name(f"{path.name}~{secrets.token_hex(8)}")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - mtime
+    except OSError:
+        return 0.0
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def _take(path: Path, watch: _Watch) -> Taken | None:
+    """Try once: the lock and what lets it go, or None while another holds it."""
     if sys.platform == "win32":
-        return _take_by_making(path)
+        return _take_made(_made(path), watch)
+    first = _take_flock(path)
+    if first is None:
+        return None
+    if isinstance(first, tuple) and not is_network_disk(path.parent):
+        return first
+    let_first_go = first[1] if isinstance(first, tuple) else lambda: None
+    try:
+        second = _take_made(_made(path), watch)
+    except BaseException:
+        let_first_go()
+        raise
+    if second is None:
+        let_first_go()
+        return None
+    held, let_second_go = second
+
+    def release() -> None:
+        let_second_go()
+        let_first_go()
+
+    return held, release
+
+
+def _take_flock(path: Path) -> Taken | None | bool:
+    """Take the file lock: None while another holds it, False where the file system has none."""
     import fcntl
 
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
@@ -121,7 +382,9 @@ def _take(path: Path) -> Callable[[], None] | None:
                 return None
             if error.errno in _NO_FLOCK:
                 os.close(fd)
-                return _take_by_making(path.with_name(path.name + "ed"))
+                with contextlib.suppress(OSError):
+                    os.unlink(path)  # nobody can hold it here
+                return False
             raise
         # The holder before us may have removed the file between our open and our lock: then ours locks nothing.
         try:
@@ -131,9 +394,8 @@ def _take(path: Path) -> Callable[[], None] | None:
         if not same:
             os.close(fd)
             return None
-        with contextlib.suppress(OSError):  # who holds it is a courtesy; a full disk must not stop us here
-            os.ftruncate(fd, 0)
-            os.write(fd, _facts())
+        held = Held(fd, secrets.token_hex(8), None)
+        held.beat()
     except BaseException:
         with contextlib.suppress(OSError):
             os.close(fd)
@@ -142,47 +404,67 @@ def _take(path: Path) -> Callable[[], None] | None:
     def release() -> None:
         with contextlib.suppress(OSError):
             os.unlink(path)
-        with contextlib.suppress(OSError):
-            os.close(fd)
+        held.close()
 
-    return release
+    return held, release
 
 
-def _take_by_making(path: Path) -> Callable[[], None] | None:
+def _take_made(path: Path, watch: _Watch) -> Taken | None:
+    """Take the lock by making its file; look whether the one that is there was abandoned."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     except FileExistsError:
-        _remove_if_abandoned(path)
+        if watch.is_abandoned(path) and watch.seen is not None:
+            _remove(path, watch.seen["token"], watch)
         return None
-    with contextlib.suppress(OSError), os.fdopen(fd, "wb") as file:
-        file.write(_facts())
+    held = Held(fd, secrets.token_hex(8), path)
+    try:
+        held._write()
+        if not held.is_ours():
+            held.close()
+            return None  # between making and writing we stood still for so long that it was taken over
+    except OSError:
+        held.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(BEAT_S):
-            with contextlib.suppress(OSError):
-                os.utime(path)
+            held.beat()
 
     threading.Thread(target=beat, name="datastage-lock", daemon=True).start()
 
     def release() -> None:
         ended.set()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        held.close()
+        _remove(path, held._token, _Watch())
 
-    return release
+    return held, release
 
 
-def _remove_if_abandoned(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        # The time is the file system's own, so that clocks of two nodes need not agree.
-        probe = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}")
-        probe.touch()
-        now = probe.stat().st_mtime
-        probe.unlink()
-        seen = path.stat()
-        if now - seen.st_mtime > ABANDONED_S:
-            # Rename first: of several who see it abandoned, one gets it.
-            aside = path.with_name(probe.name + ".old")
-            os.rename(path, aside)
-            os.unlink(aside)
+def _remove(path: Path, token: str, watch: _Watch) -> None:
+    """Remove the made file if it still is that of `token`; only one process ever gets to do so."""
+    mark: Path | None = path.with_name(f"{path.name}~{token}")
+    assert mark is not None
+    try:
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        if token in watch.tried:  # whoever made the mark has died just then
+            with contextlib.suppress(OSError):
+                os.unlink(mark)
+        watch.tried.add(token)
+        watch.since = watch.clock()
+        return
+    except OSError:
+        mark = None  # a disk so full that no mark can be made must still let go
+    try:
+        facts = _read(path)
+        if facts is not None and facts["token"] == token:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    finally:
+        if mark is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(mark)

@@ -1,6 +1,7 @@
 """One process at a time, whatever becomes of the one before."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -21,32 +22,37 @@ with locked(pathlib.Path(sys.argv[1])):
 """
 
 
-def hold_in_another_process(path):
+def hold_in_another_process(path, script=HOLDER):
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )  # fmt: skip
     assert process.stdout.readline() == "held\n"
     return process
 
 
+@pytest.fixture
+def no_flock(monkeypatch):
+    """A file system without file locks."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
 @pytest.fixture(params=["flock", "made file"])
-def kind(request, monkeypatch):
+def kind(request):
     if request.param == "made file":
-        fcntl = pytest.importorskip("fcntl")
-
-        def no_flock(fd, how):
-            raise OSError(errno.ENOLCK, "No locks available")
-
-        monkeypatch.setattr(fcntl, "flock", no_flock)
+        request.getfixturevalue("no_flock")
     return request.param
 
 
 def test_the_lock_file_is_gone_afterwards(tmp_path, kind):
     with lock.locked(tmp_path / ".x.lock"):
         pass
-    left = [path.name for path in tmp_path.iterdir() if not (kind == "made file" and path.name == ".x.lock")]
-    assert left == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_threads_of_one_process_take_turns(tmp_path, kind):
@@ -88,20 +94,226 @@ def test_a_dead_holders_lock_is_taken_over(tmp_path):
         assert (tmp_path / ".x.lock").exists()
 
 
-def test_an_abandoned_made_file_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_take", lock._take_by_making)
-    abandoned = tmp_path / ".x.lock"
+def test_an_ancient_made_file_is_taken_over_at_once(tmp_path, no_flock):
+    abandoned = tmp_path / ".x.locked"
     abandoned.write_text("{}")
-    os.utime(abandoned, (time.time() - 2 * lock.ABANDONED_S,) * 2)
-    with lock.locked(abandoned, timeout_s=5):
-        assert lock.holder(abandoned).startswith(f"process {os.getpid()} ")
+    os.utime(abandoned, (time.time() - 2 * lock.ANCIENT_S,) * 2)
+    with lock.locked(tmp_path / ".x.lock", timeout_s=5):
+        assert lock.holder(tmp_path / ".x.lock").startswith(f"process {os.getpid()} ")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_made_file_that_is_kept_fresh_is_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "_take", lock._take_by_making)
+@pytest.mark.parametrize("text", ["", "{", '{"pid": 1, "host": "node3", "token": "abc", "boot": "other"}'])
+def test_a_made_file_that_nobody_writes_to_is_taken_over_after_a_while(tmp_path, no_flock, monkeypatch, text):
+    monkeypatch.setattr(lock, "ABANDONED_S", 0.5)
+    (tmp_path / ".x.locked").write_text(text)
+    began = time.monotonic()
+    with lock.locked(tmp_path / ".x.lock", timeout_s=10):
+        assert time.monotonic() - began > 0.5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_made_file_whose_remover_died_is_removed_by_the_next(tmp_path, no_flock, monkeypatch):
+    monkeypatch.setattr(lock, "ABANDONED_S", 0.3)
+    (tmp_path / ".x.locked").write_text('{"pid": 1, "host": "node3", "token": "abc", "boot": "other"}')
+    (tmp_path / ".x.locked~abc").touch()
+    with lock.locked(tmp_path / ".x.lock", timeout_s=10):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_made_file_that_is_kept_fresh_is_not_taken(tmp_path, no_flock, monkeypatch):
+    monkeypatch.setattr(lock, "ABANDONED_S", 1.0)
+    monkeypatch.setattr(lock, "BEAT_S", 0.05)
     with lock.locked(tmp_path / ".x.lock"):
-        with pytest.raises(LockTimeoutError), lock.locked(tmp_path / ".x.lock", timeout_s=0.3):
+        with pytest.raises(LockTimeoutError), lock.locked(tmp_path / ".x.lock", timeout_s=2.0):
             pass
+
+
+def test_who_lost_the_lock_learns_so_and_leaves_the_others_alone(tmp_path, no_flock):
+    theirs = tmp_path / ".x.locked"
+    with lock.locked(tmp_path / ".x.lock") as held:
+        held.check()
+        theirs.unlink()
+        theirs.write_text('{"pid": 1, "host": "node3", "token": "abc", "boot": "other"}')
+        with pytest.raises(StorageError, match="another one"):
+            held.check()
+    assert theirs.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_file_locks_who_waits_is_told_for_whom(tmp_path, monkeypatch, code):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(fd, how):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        lock.locked(tmp_path / ".x.lock"),
+        pytest.raises(LockTimeoutError, match=f"process {os.getpid()} on "),
+        lock.locked(tmp_path / ".x.lock", timeout_s=0),
+    ):
+        pass
+
+
+def test_on_a_network_disk_a_file_lock_alone_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "is_network_disk", lambda path: True)
+    with lock.locked(tmp_path / ".x.lock"):
+        assert (tmp_path / ".x.locked").exists()
+        # As another node does whose flock knows nothing of ours.
+        (tmp_path / ".x.lock").unlink()
+        with pytest.raises(LockTimeoutError), lock.locked(tmp_path / ".x.lock", timeout_s=0):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_number_of_a_process_in_another_container_is_not_looked_up(tmp_path, no_flock):
+    record = {**lock._me(), "pid": 2**22 + 1, "space": "pid:[1]", "host": "c0ffee", "token": "abc"}
+    (tmp_path / ".x.locked").write_text(json.dumps(record))
+    with (
+        pytest.raises(LockTimeoutError, match="in the container c0ffee"),
+        lock.locked(tmp_path / ".x.lock", timeout_s=0.3),
+    ):
+        pass
+
+
+TELLING = """
+import sys, time, pathlib
+from datastage.lock import locked
+with locked(pathlib.Path(sys.argv[1])) as held:
+    held.phase("copying pets.zip", 1000)
+    print("held", flush=True)
+    for _ in range(40):
+        held.advance(25)
+        time.sleep(0.1)
+"""
+
+
+def test_who_waits_is_told_how_far_the_holder_is(tmp_path):
+    process = hold_in_another_process(tmp_path / ".x.lock", TELLING)
+    told = []
+    try:
+        with (
+            pytest.raises(LockTimeoutError),
+            lock.locked(tmp_path / ".x.lock", timeout_s=2.5, on_progress=lambda seen: told.append(seen) or stop(told)),
+        ):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+    assert {seen.doing for seen in told} == {"copying pets.zip"}
+    assert [seen.total_bytes for seen in told] == [1000] * len(told)
+    assert len({seen.done_bytes for seen in told}) > 1
+
+
+def stop(told):
+    if len(told) >= 3:
+        raise LockTimeoutError("enough")
+
+
+def test_while_the_holder_gets_on_waiting_does_not_end(tmp_path):
+    process = hold_in_another_process(tmp_path / ".x.lock", TELLING)
+    with lock.locked(tmp_path / ".x.lock", timeout_s=2.5):  # it takes 4 s, and gets on each second
+        assert process.wait() == 0
+
+
+def test_what_is_reported_after_the_end_reaches_no_file(tmp_path, kind):
+    with lock.locked(tmp_path / ".x.lock") as held:
+        number = held._fd
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    try:
+        assert number == other or kind == "made file"  # the number is given out anew
+        held.phase("late", 1)
+        held.beat()
+        assert os.fstat(other).st_size == 0
+    finally:
+        os.close(other)
+
+
+CONTENDER = """
+import errno, fcntl, os, pathlib, random, sys, time
+from datastage import lock
+folder, kind, seed, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+lock.ABANDONED_S, lock.BEAT_S, lock.POLL_S = 3.0, 0.1, 0.01
+if kind != "flock":
+    def refuse(fd, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+    fcntl.flock = refuse
+if kind == "other containers":
+    lock._me = lambda real=lock._me: {**real(), "space": f"pid:[{seed}]"}
+chance = random.Random(seed)
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    with lock.locked(folder / ".x.lock", timeout_s=60):
+        inside = folder / "inside"
+        try:
+            fd = os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            other = inside.read_text()
+            try:
+                state = pathlib.Path(f"/proc/{other}/stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                state = "X"
+            if state in "XZ":
+                other = None  # it was killed in there
+            if other is not None:
+                print("two at once:", other, os.getpid(), flush=True)
+                os._exit(3)
+            inside.unlink()
+            fd = os.open(inside, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        os.write(fd, str(os.getpid()).encode())
+        os.close(fd)
+        time.sleep(chance.uniform(0, 0.004))
+        if chance.random() < 0.02:
+            os.kill(os.getpid(), 9)
+        inside.unlink()
+    with open(folder / "count", "ab") as count:
+        count.write(b"x")
+"""
+
+
+def contend(tmp_path, kind, seconds, n=6):
+    """Let processes take the lock as often as they can; each that kills itself inside is replaced. What was seen."""
+
+    def start(seed):
+        words = [sys.executable, "-c", CONTENDER, str(tmp_path), kind, str(seed), str(max(0.5, end - time.monotonic()))]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True)
+
+    end = time.monotonic() + seconds
+    running, killed, said = [start(seed) for seed in range(n)], 0, []
+    while running:
+        time.sleep(0.02)
+        for process in [process for process in running if process.poll() is not None]:
+            running.remove(process)
+            said += [line for line in process.stdout.read().splitlines()]
+            process.stdout.close()
+            killed += process.returncode == -9
+            if process.returncode == -9 and time.monotonic() < end:
+                running.append(start(100 + killed))
+            elif process.returncode not in (0, -9):
+                said.append(f"ended with {process.returncode}")
+    turns = len((tmp_path / "count").read_bytes())
+    print(f"{kind}: {turns} turns of {n} processes, {killed} killed while they held it: {len(said)} wrong")
+    return said, turns, killed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+@pytest.mark.parametrize("kind", ["flock", "no flock", "other containers"])
+def test_never_two_at_once_whoever_is_killed(tmp_path, kind):
+    said, turns, _ = contend(tmp_path, kind, 3.0, n=4)
+    assert said == []
+    assert turns > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["flock", "no flock", "other containers"])
+def test_never_two_at_once_for_a_long_time(tmp_path, kind):
+    said, turns, killed = contend(tmp_path, kind, 60.0, n=8)
+    assert said == []
+    assert killed > 3
+    assert turns > 50
 
 
 def test_who_waits_is_told_once(tmp_path):
