@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -692,13 +693,22 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
     """
     from datastage.show.cell import cell as make
 
-    parse(spec)
+    asked = parse(spec)
+    if asked.scheme == "name":
+        datasets.get(asked.value)
+    if asked.scheme == "http" and "@" in urllib.parse.urlsplit(asked.value).netloc:
+        raise SpecError(
+            "The address holds a user name or a password, and whoever gets the cell could read it.",
+            "Next: an address that needs none, such as a share link.",
+        )
     return make(spec, wheel=wheel, embed=embed)
 
 
 def _reporter(progress: Progress, here: runtime.Runtime) -> Reporter:
     if isinstance(progress, bool) or progress == "auto":
         return show.pick(progress, here)
+    if isinstance(progress, str):
+        raise SpecError(f"progress={progress!r} is no choice.", "Next: progress=True, False, 'auto' or a Reporter.")
     return progress
 
 

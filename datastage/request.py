@@ -36,6 +36,13 @@ class Request:
     refresh: bool = False
 
     def __post_init__(self) -> None:
+        for option in ("unpack", "strip"):
+            if (value := getattr(self, option)) not in (True, False, "auto"):
+                raise SpecError(f"{option}={value!r} is no choice.", f"Next: {option}=True, False or 'auto'.")
+        if self.members is not None and not self.members:
+            raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")
+        if self.spec.scheme == "name":
+            self._check_name()
         if self.expect is None:
             return
         algorithm, _, digest = self.expect.lower().partition(":")
@@ -43,6 +50,16 @@ class Request:
             raise SpecError(
                 f"expect={self.expect!r} is not a hash.",
                 "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
+            )
+
+    def _check_name(self) -> None:
+        # Ignored, expect= would seem to have checked something.
+        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None}
+        given = [option for option, value in plain.items() if getattr(self, option) != value]
+        if given:
+            raise SpecError(
+                f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
+                f"Next: leave {given[0]}= out, or name the file itself.",
             )
 
     @property
@@ -57,8 +74,10 @@ class Request:
 
     def key(self, cwd: Path) -> str:
         """Return the key of the request: where the bytes come from, and the options that change the content."""
-        names = ("expect", "members", "unpack", "strip", "copy")
-        return place.request_key({**self._source(cwd), **{name: getattr(self, name) for name in names}})
+        options = {name: getattr(self, name) for name in ("expect", "members", "unpack", "strip")}
+        # A dataset of the catalog is always copied.
+        copy = self.copy and self.spec.scheme != "name"
+        return place.request_key({**self._source(cwd), **options, "copy": copy})
 
     def _source(self, cwd: Path) -> dict[str, Any]:
         value = self.spec.value

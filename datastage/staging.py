@@ -510,7 +510,7 @@ def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: 
                 root=again,
                 name="again",
                 members=members,
-                strip=bool(receipt.get("stripped")),
+                strip=bool(receipt.get("stripped")) if receipt.get("format") else "auto",
                 copy=True,
             )
             mended = stage(request, here, reporter=reporter)
