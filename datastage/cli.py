@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import datastage
 from datastage import api, datasets, runtime, show
 from datastage.errors import DatastageError, SpecError, on_screen
-from datastage.spec import without_secrets
+from datastage.spec import parse, without_secrets
 
 INTERRUPTED = 130
 
@@ -103,9 +103,9 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = verb("bench", "Time the feed of a dataset on this machine.", "datastage bench fashion_mnist")
     bench.add_argument("spec", metavar="WHAT")
-    bench.add_argument("--batch-size", type=int, default=256, metavar="N")
+    bench.add_argument("--batch-size", type=int, default=256, metavar="N", help="samples in a batch")
     bench.add_argument("--size", type=int, metavar="PIXELS", help="height and width that photos are brought to")
-    bench.add_argument("--device", default="auto")
+    bench.add_argument("--device", default="auto", help="a device as torch names it, such as cpu or cuda")
 
     cat = verb("catalog", "List the datasets that have a name.", "datastage catalog")
     cat.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
@@ -206,6 +206,9 @@ def _stage(options: argparse.Namespace) -> int:
             "--fallback, --name and --expect go with one dataset, and several were named.",
             "Next: run the line once for each.",
         )
+    for spec in map(parse, options.specs):  # a misspelt name is said before anything is fetched
+        if spec.scheme == "name":
+            datasets.get(spec.value)
     reporter = show.pick(not options.quiet, runtime.current(), command=True)
     results = []
     for spec in options.specs:
@@ -283,10 +286,11 @@ def _verify(options: argparse.Namespace) -> int:
                 print(f"{word:8} {show.printable(path)}")
     if found.ok:
         if not options.quiet:
-            sys.stderr.write(f"{found.n_files:,} files are as they were staged.\n")
+            verb = "is as it was" if found.n_files == 1 else "are as they were"
+            sys.stderr.write(f"{show.counted(found.n_files, 'file')} {verb} staged.\n")
         return 0
     sys.stderr.write(
-        f"{len(found.damaged):,} files are damaged and {len(found.missing):,} are missing, of {found.n_files:,}.\n"
+        f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {show.counted(found.n_files, 'file')}.\n"
         f"Next: datastage verify {options.folder} --repair\n"
     )
     return 4

@@ -60,6 +60,19 @@ def test_two_datasets_give_two_paths(capsys, here):
     assert (code, len(out.splitlines())) == (0, 2)
 
 
+def test_a_misspelt_second_dataset_is_said_before_the_first_is_staged(capsys, here):
+    make_zip(here / "a.zip")
+    code, out, err = run(capsys, "stage", "./a.zip", "cifr10", "--quiet")
+    assert (code, out) == (2, "")
+    assert "cifar10" in err
+
+
+def test_verify_counts_one_file_as_a_person_does(capsys, here):
+    make_zip(here / "a.zip")
+    folder = run(capsys, "stage", "./a.zip", "--quiet")[1].strip()
+    assert run(capsys, "verify", folder)[2] == "1 file is as it was staged.\n"
+
+
 def test_json_prints_the_receipt(capsys, here):
     make_zip(here / "pets.zip")
     _, out, _ = run(capsys, "stage", "./pets.zip", "--json", "--quiet")

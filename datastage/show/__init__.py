@@ -5,7 +5,7 @@ Not here: what is said when nothing worked (`sources.person`), and every decisio
 """
 
 from datastage.progress import human_bytes as size_text
-from datastage.show.lines import printable, staged_lines
+from datastage.show.lines import counted, printable, staged_lines
 from datastage.show.reporters import Shown, pick
 
-__all__ = ["Shown", "pick", "printable", "size_text", "staged_lines"]
+__all__ = ["Shown", "counted", "pick", "printable", "size_text", "staged_lines"]
