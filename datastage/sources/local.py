@@ -125,6 +125,13 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
     if drive.is_on_drive(path, runtime):
         return drive.explain_os_error(error, path, runtime)
     if error.errno in (errno.EACCES, errno.EPERM):
+        if not os.path.lexists(path):  # then it is a folder above it that may not be entered
+            return StorageError(
+                f"Whether {path} is there cannot be seen: you may not look into that folder.",
+                "Next: look at the path again, or ask whoever owns the folder.",
+                code=error.errno,
+                filename=path,
+            )
         return StorageError(
             f"{path} is there, but you may not read it.",
             f"Whoever owns it can allow it:  chmod -R a+rX {path}",

@@ -154,6 +154,17 @@ def test_what_may_not_be_read_is_said_to_be_there(machine, tmp_path, name):
         (tmp_path / "work/locked").chmod(0o700)
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="left out: root may read everything")
+def test_what_lies_in_a_closed_folder_is_not_said_to_be_there(machine, tmp_path):
+    (tmp_path / "work/closed").mkdir(parents=True)
+    (tmp_path / "work/closed").chmod(0)
+    try:
+        with pytest.raises(StorageError, match="you may not look into that folder"):
+            look("./closed/nothing.zip", machine.runtime(cwd=tmp_path / "work"))
+    finally:
+        (tmp_path / "work/closed").chmod(0o700)
+
+
 def test_a_path_of_a_windows_computer_is_known_for_one(machine):
     with pytest.raises(UnavailableError, match="a path on a Windows computer"):
         look(r"C:\Users\ann\a.zip", machine.runtime())
