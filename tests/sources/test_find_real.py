@@ -98,9 +98,7 @@ def test_half_a_download_of_the_standin_is_named_with_both_sizes(standin, tmp_pa
     with CIFAR.open("rb") as file:
         (tmp_path / "in" / "cifar-10-python.tar.gz").write_bytes(file.read(CIFAR.stat().st_size // 2))
     found = look(standin, tmp_path / "in", tmp_path / "out")
-    assert [(near.needed, near.found) for near in found.near] == [
-        ("159 MB", "79 MB: the download was cut short")
-    ]
+    assert [(near.needed, near.found) for near in found.near] == [("159 MB", "79 MB: the download was cut short")]
 
 
 _LOOK = """
