@@ -19,7 +19,6 @@ from datastage import archives, contents, datasets, keeping, place, runtime, sho
 from datastage.archives import Member
 from datastage.datasets import Entry
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
-from datastage.lock import locked
 from datastage.place import Slot, Staged
 from datastage.progress import Reporter
 from datastage.reader import FileReader
@@ -295,8 +294,10 @@ def _pixels(cache: PathLike | None, path: Path, here: runtime.Runtime) -> Path:
     """Return the folder in which the photos of `path` are kept as pixels."""
     if cache is not None:
         return Path(os.path.abspath(Path(cache).expanduser()))
-    key = place.request_key({"pixels of": str(path)})
-    return staging.root_folder(None, here) / f".{place.safe_name(path.stem)}-{key[:8]}.pixels"
+    # Beside what was staged, so that `clean` finds whose they are; what is used in place has its receipt in the root.
+    folder = next((f for f in (path, path.parent) if place.staged_at(f) is not None), None)
+    beside = folder.parent if folder is not None and os.access(folder.parent, os.W_OK) else None
+    return place.pixels_folder(beside or staging.root_folder(None, here), path)
 
 
 def feed(
@@ -400,15 +401,11 @@ def extract(
     here = runtime.current()
     reporter = _reporter(progress, here)
     target = Path(os.path.abspath(Path(to).expanduser()))
-    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-        raise StorageError(
-            f"{target} is there already, and is not touched.",
-            "Next: name a folder that does not exist yet.",
-            filename=target,
-        )
+    _check_empty(target)
     with _ended(reporter), _open_archive(archive) as reader:
         slot = Slot(place.usable_root(target.parent), target.name)
-        with locked(slot.lock):
+        with staging.waited_for(slot.lock, reporter) as held:
+            _check_empty(target)  # another process may have been quicker
             try:
                 place.fresh_folder(slot.partial)
                 unpacked = archives.unpack(
@@ -438,11 +435,22 @@ def extract(
                 }
                 if target.is_dir():
                     target.rmdir()
-                written = place.publish(slot, receipt, files, durable=here.disk_outlives_machine)
+                durable = staging.outlives_machine(slot.root, here)
+                written = place.publish(slot, receipt, files, durable=durable, check=held.check)
             except BaseException:
-                place.remove_tree(slot.partial)
+                if held.is_ours():
+                    place.remove_tree(slot.partial)
                 raise
     return Staged(target, written)
+
+
+def _check_empty(target: Path) -> None:
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+        raise StorageError(
+            f"{target} is there already, and is not touched.",
+            "Next: name a folder that does not exist yet.",
+            filename=target,
+        )
 
 
 def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
@@ -623,8 +631,7 @@ def clean(
     folder = staging.root_folder(None if root is None else Path(root), here)
     found = place.removable(folder, older_than_s=age, budget_bytes=most, now=time.time())
     if not dry_run:
-        for item in found:
-            place.remove_staged(folder, item)
+        found = [item for item in found if place.remove_staged(folder, item)]
     return tuple(found)
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import json
 import os
 import secrets
@@ -250,6 +251,12 @@ def _holder(path: Path) -> Holder:
     return Holder()
 
 
+def kernel_id() -> str:
+    """Return what tells this kernel and process namespace, within which numbers of processes mean something."""
+    host, boot, space = _machine()
+    return hashlib.sha256(f"{boot or host}\0{space}".encode()).hexdigest()[:8]
+
+
 @functools.cache
 def _machine() -> tuple[str, str, str]:
     boot = space = ""
@@ -411,12 +418,17 @@ def _take_flock(path: Path) -> Taken | None | bool:
 
 def _take_made(path: Path, watch: _Watch) -> Taken | None:
     """Take the lock by making its file; look whether the one that is there was abandoned."""
+    how = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        fd = os.open(path, how, 0o600)
     except FileExistsError:
-        if watch.is_abandoned(path) and watch.seen is not None:
-            _remove(path, watch.seen["token"], watch)
-        return None
+        if not watch.is_abandoned(path) or watch.seen is None:
+            return None
+        _remove(path, watch.seen["token"], watch)
+        try:
+            fd = os.open(path, how, 0o600)
+        except FileExistsError:
+            return None
     held = Held(fd, secrets.token_hex(8), path)
     try:
         held._write()

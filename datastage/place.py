@@ -8,12 +8,14 @@ A dataset's folder is ``ROOT/NAME``. Beside it, under hidden names, lie what is 
     ROOT/.NAME.partial    being written; becomes ROOT/NAME by one rename, or is removed
     ROOT/.NAME.fetch      bytes that came over a link; kept after a kill or a broken link, so that the next run goes on
     ROOT/.NAME.old        what ROOT/NAME was before it was replaced
+    ROOT/.NAME.repair     files brought again by ``verify --repair``, before each takes its place
+    ROOT/.NAME-KEY.pixels the photos of a dataset, decoded; made by `batches`, removed here when the dataset is gone
 
 Order of operations in `publish`, each step safe to be the last one:
 
 1. The list of files and then the receipt are written into the partial folder.
 2. Where the disk outlives the machine, its file system is synced once.
-3. If ROOT/NAME exists it is renamed to ROOT/.NAME.old.
+3. A lock that was lost meanwhile ends it here. If ROOT/NAME exists it is renamed to ROOT/.NAME.old.
 4. The partial folder is renamed to ROOT/NAME; the root itself is synced where step 2 was done.
 5. ROOT/.NAME.old is removed.
 
@@ -34,13 +36,14 @@ import re
 import shutil
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, StorageError
+from datastage.errors import IntegrityError, LockTimeoutError, StorageError
 from datastage.lock import is_held, locked
 
 if TYPE_CHECKING:
@@ -52,6 +55,9 @@ RECEIPT = ".datastage.json"
 FILES = ".datastage-files"
 # A folder of more files than this is trusted after a look at so many of them, evenly spread.
 GLANCE_FILES = 2_000
+# Of what an earlier session left, so much is read again: CIFAR-10's largest file, at most a second of a slow disk.
+SAMPLE_FILES = 64
+SAMPLE_BYTES = 48_000_000
 _READ_BYTES = 1 << 20
 
 
@@ -86,6 +92,11 @@ class Slot:
     def old(self) -> Path:
         """The folder that is being replaced."""
         return self.root / f".{self.name}.old"
+
+    @property
+    def repair(self) -> Path:
+        """The folder for what is brought again, to mend a published folder."""
+        return self.root / f".{self.name}.repair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +388,32 @@ def looks_whole(folder: Path, receipt: Mapping[str, Any]) -> bool:
     return True
 
 
+def is_of_an_earlier_session(folder: Path) -> bool:
+    """Tell whether a staged folder was last asked for before this machine started: kept by a notebook's persistence."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return False
+    try:
+        return (folder / RECEIPT).stat().st_mtime < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    except OSError:
+        return False
+
+
+def sample_is_right(folder: Path, receipt: Mapping[str, Any], *, most_bytes: int = SAMPLE_BYTES) -> bool:
+    """Tell whether a sample of the files, evenly spread, has the content that the list says: some tens of megabytes.
+
+    Names and sizes survive a copy of a disk that broke off; the bytes of some files may not.
+    """
+    files = [file for file in read_files(folder, receipt) if file.target is None]
+    left = most_bytes
+    for file in files[:: max(1, len(files) // SAMPLE_FILES)]:
+        if file.size > left:
+            continue
+        left -= file.size
+        if _size_and_crc(folder / file.path, lambda n: None) != (file.size, file.crc32):
+            return False
+    return True
+
+
 # --- publishing
 
 
@@ -414,7 +451,14 @@ def recover(slot: Slot) -> None:
             os.rename(slot.old, slot.final)
 
 
-def publish(slot: Slot, receipt: Mapping[str, Any], files: Iterable[StagedFile], *, durable: bool) -> dict[str, Any]:
+def publish(
+    slot: Slot,
+    receipt: Mapping[str, Any],
+    files: Iterable[StagedFile],
+    *,
+    durable: bool,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Make the partial folder the dataset's folder, as the module's docstring says. Call it under the lock.
 
     Parameters
@@ -427,6 +471,8 @@ def publish(slot: Slot, receipt: Mapping[str, Any], files: Iterable[StagedFile],
         Every file and link of the content.
     durable : bool
         Whether the disk outlives the machine, so that the bytes must be on it before the name is.
+    check : callable
+        Raises if the lock is not ours any more.
 
     Returns
     -------
@@ -437,13 +483,14 @@ def publish(slot: Slot, receipt: Mapping[str, Any], files: Iterable[StagedFile],
         written = write_receipt(slot.partial, receipt, files)
         if durable:
             _sync_file_system(slot.partial)
+        check()
         if os.path.lexists(slot.final):
             remove_tree(slot.old)
             os.rename(slot.final, slot.old)
         os.rename(slot.partial, slot.final)
     except BaseException as error:
         recover(slot)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise StorageError.of(error, "putting the folder in place") from error
         raise
     if durable:
@@ -573,14 +620,22 @@ class Removable:
         What it takes on the disk.
     why : str
         ``"unfinished"``, or why a staged folder is to go.
+    used : float
+        When a staged folder was last asked for, in seconds since 1970.
     """
 
     path: Path
     n_bytes: int
     why: str
+    used: float = 0.0
 
 
-_BESIDE = re.compile(r"\.(?P<name>.+)\.(?P<what>partial|fetch|old|repair|lock)$")
+_BESIDE = re.compile(r"\.(?P<name>.+)\.(?P<what>partial|fetch|old|repair|lock|locked|locked~[0-9a-f]+)$")
+
+
+def pixels_folder(root: Path, path: Path) -> Path:
+    """Return the folder under `root` where the photos of `path` are kept as pixels; its name tells whose they are."""
+    return root / f".{safe_name(path.stem)}-{request_key({'pixels of': str(path)})[:8]}.pixels"
 
 
 def removable(
@@ -606,44 +661,84 @@ def removable(
     """
     found: list[Removable] = []
     staged: list[tuple[float, Path, int]] = []
+    pixels: list[Path] = []
     if not root.is_dir():
         return found
+    owners: dict[str, Path] = {}  # which dataset each folder of pixels belongs to
     for path in sorted(root.iterdir()):
-        beside = _BESIDE.match(path.name)
-        name = beside["name"] if beside else path.name
-        if is_held(Slot(root, name).lock):
+        if path.name.startswith(".") and path.name.endswith(".pixels"):
+            pixels.append(path)
             continue
-        if beside is not None and (beside["what"] != "old" or (root / name).exists()):
-            found.append(Removable(path, _tree_bytes(path), "unfinished"))
-        elif beside is None and read_receipt(path) is not None:
+        beside = _BESIDE.match(path.name)
+        receipt = read_receipt(path) if beside is None else None
+        if receipt is not None:
+            for content in _contents_of(path, receipt):
+                owners[pixels_folder(root, content).name] = path
+        if is_held(Slot(root, beside["name"] if beside else path.name).lock):
+            continue
+        if beside is not None and (beside["what"] != "old" or (root / beside["name"]).exists()):
+            with contextlib.suppress(OSError):  # another run removed it meanwhile
+                found.append(Removable(path, _tree_bytes(path), "unfinished"))
+        elif receipt is not None:
             staged.append(((path / RECEIPT).stat().st_mtime, path, _tree_bytes(path)))
+    for path in pixels:
+        if path.name not in owners:
+            found.append(Removable(path, _tree_bytes(path), "photos of a dataset that is gone"))
     staged.sort()
-    total = sum(n_bytes for _, _, n_bytes in staged)
+    own = {path: [folder for folder in pixels if owners.get(folder.name) == path] for _, path, _ in staged}
+    sizes = {folder: _tree_bytes(folder) for folders in own.values() for folder in folders}
+    total = sum(n_bytes for _, _, n_bytes in staged) + sum(sizes.values())
     for used, path, n_bytes in staged:
         if older_than_s is not None and now - used > older_than_s:
-            found.append(Removable(path, n_bytes, f"not used for {(now - used) / 86400:.0f} days"))
+            found.append(Removable(path, n_bytes, f"not used for {(now - used) / 86400:.0f} days", used))
         elif budget_bytes is not None and total > budget_bytes:
-            found.append(Removable(path, n_bytes, "over the budget, and not used for longest"))
+            found.append(Removable(path, n_bytes, "over the budget, and not used for longest", used))
         else:
             continue
-        total -= n_bytes
+        found += [Removable(folder, sizes[folder], "photos of a dataset that goes") for folder in own[path]]
+        total -= n_bytes + sum(sizes[folder] for folder in own[path])
     return found
 
 
-def remove_staged(root: Path, item: Removable) -> None:
-    """Remove what `removable` listed, under the lock of its name: hidden first, so that no half of it is ever seen."""
+def _contents_of(folder: Path, receipt: Mapping[str, Any]) -> Iterator[Path]:
+    """Give the paths under which a staged folder's content may have been named to `loaders`."""
+    yield folder
+    if receipt.get("single"):
+        yield folder / receipt["single"]
+    if receipt.get("folder"):
+        yield Path(receipt["folder"])
+
+
+def remove_staged(root: Path, item: Removable) -> bool:
+    """Remove what `removable` listed, under the lock of its name: hidden first, so that no half of it is ever seen.
+
+    Returns
+    -------
+    bool
+        False if it is in use by now, or was asked for since: then it stays.
+    """
     beside = _BESIDE.match(item.path.name)
-    slot = Slot(root, beside["name"] if beside else item.path.name)
-    with locked(slot.lock, timeout_s=0):
-        try:
-            if beside is None:
+    name = item.path.name.lstrip(".") if item.path.name.endswith(".pixels") else item.path.name
+    slot = Slot(root, beside["name"] if beside else name)
+    try:
+        with locked(slot.lock, timeout_s=0):
+            if beside is None and item.path == slot.final:
+                if (item.path / RECEIPT).stat().st_mtime != item.used:
+                    return False
                 remove_tree(slot.old)
                 os.rename(slot.final, slot.partial)
                 remove_tree(slot.partial)
             elif item.path != slot.lock:
                 remove_tree(item.path)
-        except OSError as error:
-            raise StorageError.of(error, f"removing {item.path.name}") from error
+    except LockTimeoutError:
+        return False
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError.of(error, f"removing {item.path.name}") from error
+    return True
 
 
 def mark_used(folder: Path) -> None:

@@ -29,7 +29,7 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
-from datastage.lock import locked
+from datastage.lock import Held, Holder, locked
 from datastage.place import Slot, Staged, StagedFile
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, stat_identity
@@ -62,12 +62,12 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
     slot = _slot(root, request, entry, key)
     staged = None if request.refresh else _already(slot, key, reporter)
     if staged is None:
-        with locked(slot.lock, on_wait=lambda who: reporter.note(f"Waiting   for {who}, which prepares the same data")):
+        with waited_for(slot.lock, reporter) as held:
             place.recover(slot)
             staged = None if request.refresh else _already(slot, key, reporter)
             if staged is None:
                 _check_free(slot, key)
-                staged = _Stager(request, here, reporter, slot, key, entry).run()
+                staged = _Stager(request, here, _Told(reporter, held), slot, key, entry, held).run()
     if request.link is not None:
         place.link_into(here.cwd / request.link, _link_items(staged))
     return staged
@@ -79,6 +79,54 @@ def root_folder(asked: Path | None, here: Runtime) -> Path:
     if folder is not None:
         return place.usable_root(here.cwd / folder.expanduser())
     return place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
+
+
+@contextlib.contextmanager
+def waited_for(path: Path, reporter: Reporter) -> Iterator[Held]:
+    """Hold the lock `path`; while another process holds it, show who that is and how far it is."""
+    shown: Holder | None = None
+
+    def show(now: Holder) -> None:
+        nonlocal shown
+        same = shown is not None and (shown.doing, shown.total_bytes) == (now.doing, now.total_bytes)
+        if shown is None or not same or now.done_bytes < shown.done_bytes:
+            reporter.phase(f"{now.who}: {now.doing}", now.total_bytes)
+            shown = replace(now, done_bytes=0)
+        reporter.advance(now.done_bytes - shown.done_bytes)
+        shown = now
+
+    def say(who: str) -> None:
+        reporter.note(f"Waiting   for {who}, which prepares the same data")
+
+    with locked(path, on_wait=say, on_progress=show) as held:
+        yield held
+
+
+class _Told:
+    """A reporter that also tells those who wait for the lock."""
+
+    def __init__(self, reporter: Reporter, held: Held) -> None:
+        self._reporter, self._held = reporter, held
+        self.note, self.ask = reporter.note, reporter.ask
+
+    def phase(self, name: str, total_bytes: int | None) -> None:
+        self._held.phase(name, total_bytes)
+        self._reporter.phase(name, total_bytes)
+
+    def advance(self, n_bytes: int) -> None:
+        self._held.advance(n_bytes)
+        self._reporter.advance(n_bytes)
+
+
+def outlives_machine(folder: Path, here: Runtime) -> bool:
+    """Tell whether the disk of `folder` outlives the machine: as the fast disk does; another disk is taken to."""
+    if here.disk_outlives_machine:
+        return True
+    disk = next((f for f in (here.fast_disk, *here.fast_disk.parents) if f.exists()), None)
+    try:
+        return disk is None or os.stat(folder).st_dev != os.stat(disk).st_dev
+    except OSError:
+        return True
 
 
 def _slot(root: Path, request: Request, entry: Entry | None, key: str) -> Slot:
@@ -104,6 +152,9 @@ def _already(slot: Slot, key: str, reporter: Reporter) -> Staged | None:
         path = slot.final / receipt["single"]
     if not path.exists() or not place.looks_whole(slot.final, receipt):
         reporter.note("Files of the copy that was ready are missing: preparing it again.")
+        return None
+    if place.is_of_an_earlier_session(slot.final) and not place.sample_is_right(slot.final, receipt):
+        reporter.note("Files of the copy that an earlier session left are damaged: preparing it again.")
         return None
     source = receipt.get("source_path")
     if source and receipt.get("identity"):
@@ -153,7 +204,7 @@ class _Stager:
     """One run along the chain: holds what every step needs, and the attempts made so far."""
 
     def __init__(
-        self, request: Request, here: Runtime, reporter: Reporter, slot: Slot, key: str, entry: Entry | None
+        self, request: Request, here: Runtime, reporter: Reporter, slot: Slot, key: str, entry: Entry | None, held: Held
     ) -> None:
         self.request = request
         self.here = here
@@ -161,6 +212,7 @@ class _Stager:
         self.slot = slot
         self.key = key
         self.entry = entry
+        self.held = held
         self.attempts: list[Attempt] = []
         self.failures: list[DatastageError] = []
         self.near: list[find.Near] = []
@@ -175,6 +227,8 @@ class _Stager:
                     return staged
             raise self._failure()
         except BaseException as error:
+            if not self.held.is_ours():
+                raise  # what lies there now is another's
             place.remove_tree(self.slot.partial)
             if isinstance(error, IntegrityError):
                 place.remove_tree(self.slot.fetch)  # wrong bytes are never kept
@@ -457,7 +511,8 @@ class _Stager:
             ],
             **content.facts,
         }
-        written = place.publish(self.slot, receipt, content.files, durable=self.here.disk_outlives_machine)
+        durable = outlives_machine(self.slot.root, self.here)
+        written = place.publish(self.slot, receipt, content.files, durable=durable, check=self.held.check)
         place.remove_tree(self.slot.fetch)
         path = content.path or (self.slot.final / content.single if content.single else self.slot.final)
         return Staged(path, written)
@@ -501,8 +556,8 @@ def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: 
     if receipt.get("format"):
         top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
         members = tuple(glob.escape(top + file.path) for file in wanted)
-    with locked(slot.lock):
-        again = place.fresh_folder(folder.parent / f".{folder.name}.repair")
+    with waited_for(slot.lock, reporter):
+        again = place.fresh_folder(slot.repair)
         try:
             request = Request(
                 parse(receipt["spec"]),

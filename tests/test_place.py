@@ -198,3 +198,81 @@ def test_a_tree_without_permissions_can_be_removed(tmp_path):
     (folder / "y").chmod(0)
     place.remove_tree(folder)
     assert not folder.exists()
+
+
+def test_a_lock_that_was_lost_ends_publishing_before_anything_is_replaced(tmp_path):
+    slot, _ = published(tmp_path, "old")
+
+    def lost():
+        raise StorageError("another process has begun")
+
+    with pytest.raises(StorageError, match="another process has begun"):
+        place.publish(slot, {"key": "k"}, fill(slot, "new"), durable=False, check=lost)
+    assert (slot.final / "a.txt").read_text() == "old"
+
+
+def test_what_an_earlier_session_left_is_told_from_its_receipt(tmp_path):
+    slot, _ = published(tmp_path)
+    assert not place.is_of_an_earlier_session(slot.final)
+    os.utime(slot.final / RECEIPT, (1_000_000_000,) * 2)
+    assert place.is_of_an_earlier_session(slot.final)
+
+
+def test_a_sample_finds_files_of_the_right_size_that_hold_nothing(tmp_path):
+    slot, receipt = published(tmp_path)
+    assert place.sample_is_right(slot.final, receipt)
+    (slot.final / "a.txt").write_bytes(bytes(5))
+    assert place.looks_whole(slot.final, receipt)
+    assert not place.sample_is_right(slot.final, receipt)
+
+
+def test_a_sample_of_many_files_reads_no_more_than_it_may(tmp_path, monkeypatch):
+    slot, receipt = published(tmp_path)
+    read = []
+    monkeypatch.setattr(place, "_size_and_crc", lambda path, advance: read.append(path) or (10, 0))
+    place.sample_is_right(slot.final, receipt, most_bytes=4)
+    assert read == []
+
+
+def pixels_of(root, path):
+    folder = place.pixels_folder(root, path)
+    folder.mkdir()
+    (folder / "packed.u8").write_bytes(bytes(1000))
+    return folder
+
+
+def test_clean_takes_the_photos_of_a_dataset_that_is_gone_and_of_no_other(tmp_path):
+    slot, _ = published(tmp_path)
+    stays = pixels_of(tmp_path, slot.final)
+    goes = pixels_of(tmp_path, tmp_path / "gone")
+    found = place.removable(tmp_path, now=0)
+    assert [(item.path, item.n_bytes) for item in found] == [(goes, 1000)]
+    assert place.remove_staged(tmp_path, found[0])
+    assert (stays.exists(), goes.exists()) == (True, False)
+
+
+def test_clean_by_age_takes_the_photos_with_their_dataset(tmp_path):
+    slot, _ = published(tmp_path)
+    pixels = pixels_of(tmp_path, slot.final)
+    found = place.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    assert {item.path for item in found} == {slot.final, pixels}
+    assert all(place.remove_staged(tmp_path, item) for item in found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clean_leaves_what_was_asked_for_since_it_was_listed(tmp_path):
+    slot, _ = published(tmp_path)
+    os.utime(slot.final / RECEIPT, (1_000_000_000,) * 2)
+    (item,) = place.removable(tmp_path, older_than_s=60, now=2_000_000_000)
+    place.mark_used(slot.final)
+    assert not place.remove_staged(tmp_path, item)
+    assert slot.final.exists()
+
+
+def test_clean_removes_the_lock_files_of_the_dead_where_there_is_no_flock(tmp_path):
+    for name in (".x.locked", ".x.locked~0123abcd"):
+        (tmp_path / name).write_text("{}")
+        os.utime(tmp_path / name, (1_000_000_000,) * 2)
+    for item in place.removable(tmp_path, now=2_000_000_000):
+        place.remove_staged(tmp_path, item)
+    assert list(tmp_path.iterdir()) == []

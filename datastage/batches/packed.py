@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.decode import Unreadable, best, decode, square
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
-from datastage.lock import locked
+from datastage.lock import kernel_id, locked
 from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Packed:
         if self.file is None:
             self.rows = np.empty(self._all, np.uint8)
             return
-        self._partial = self.file.with_name(f".{self.file.name}.{os.getpid()}.partial")
+        # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
+        self._partial = self.file.with_name(f".{self.file.name}.{kernel_id()}.{os.getpid()}.partial")
         try:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(self._partial.parent)
@@ -338,9 +339,9 @@ class Packed:
 def _remove_abandoned(folder: Path) -> None:
     """Remove unfinished packed files whose processes are gone."""
     for partial in folder.glob(".packed-*.partial"):
-        pid = partial.name.split(".")[-2]
+        machine, pid = partial.name.split(".")[-3:-1]
         try:
-            if pid.isdecimal():
+            if pid.isdecimal() and machine == kernel_id():
                 os.kill(int(pid), 0)
         except ProcessLookupError:
             partial.unlink(missing_ok=True)
