@@ -28,7 +28,7 @@ import pytest
 _LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _RELEASE = 1, 2, 3, 5, 14, 15, 17, 18
 _FLUSH, _INIT, _OPENDIR, _READDIR, _RELEASEDIR, _INTERRUPT, _DESTROY, _BATCH_FORGET = 25, 26, 27, 28, 29, 36, 38, 42
 _ASYNC_READ, _PARALLEL_DIROPS, _MAX_PAGES = 1, 1 << 18, 1 << 22
-_THREADS = 96
+_THREADS = 128
 _MOST = 1 << 20
 
 
@@ -80,7 +80,7 @@ class _FileSystem:
             _, minor, readahead, flags = struct.unpack_from("<IIII", body)
             flags &= _ASYNC_READ | _PARALLEL_DIROPS | _MAX_PAGES
             head = struct.pack(
-                "<IIIIHHIIHHI", 7, min(minor, 31), readahead, flags, 64, 48, _MOST, 1, _MOST // 4096, 0, 0
+                "<IIIIHHIIHHI", 7, min(minor, 31), readahead, flags, 1000, 750, _MOST, 1, _MOST // 4096, 0, 0
             )
             return head + bytes(28)
         if operation in (_RELEASE, _RELEASEDIR):

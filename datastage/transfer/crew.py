@@ -32,6 +32,8 @@ from datastage.transfer.pace import Pace
 Piece = bytes | memoryview
 Pieces = Callable[[int, int | None], Iterator[Piece]]
 PIECE_BYTES = 1 << 20
+# The kernel has been told of the whole block: smaller pieces show sooner how fast they come.
+_FILE_PIECE_BYTES = 256 << 10
 _TICK_S = 0.03
 _NOTE_PARTS_S = 3.0
 # Below this a block is not halved for an idle reader: a request costs about as much as these bytes.
@@ -641,7 +643,7 @@ class _Files:
             left = (self._reader.size or 0) - offset if n is None else n
             here.expect(offset, left)
             while left > 0:
-                piece = here.read_at(offset, min(left, PIECE_BYTES))
+                piece = here.read_at(offset, min(left, _FILE_PIECE_BYTES))
                 if not piece:
                     raise Interrupted(_cut_short(self._reader, offset))
                 offset += len(piece)
