@@ -172,8 +172,10 @@ class _Compact(ast.NodeTransformer):
         return _without_docstring(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        # A class keeps the annotations of its fields: dataclasses and named tuples are made from them.
+        # Dataclasses and named tuples are made from the annotations of their fields: there must be one, any will do.
         fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+        for field in fields:
+            field.annotation = ast.Name("int")
         node.body = [field if field in fields else self.visit(field) for field in node.body]
         return _without_docstring(node)
 

@@ -342,3 +342,7 @@ def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
     subprocess.run([sys.executable, TOOLS / "make_pyz.py", tmp_path / "again.pyz"], check=True, capture_output=True)
 
     assert (tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()
+
+
+def test_a_field_keeps_an_annotation_and_its_default():
+    assert compact("class A:\n    size: Mapping[str, int] | None = None\n") == "class A:\n    size: int = None"
