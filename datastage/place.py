@@ -451,6 +451,20 @@ def recover(slot: Slot) -> None:
             os.rename(slot.old, slot.final)
 
 
+def tidy(slot: Slot) -> None:
+    """Remove what a run that was killed after it published left beside the folder; nothing while somebody works there.
+
+    The old folder, or the archive that was fetched, may take as much room as the dataset.
+    """
+    beside = (slot.old, slot.partial, slot.fetch, slot.repair)
+    if not any(os.path.lexists(path) for path in (*beside, slot.lock)):
+        return
+    with contextlib.suppress(OSError), locked(slot.lock, timeout_s=0):  # our own errors of locking are OSErrors too
+        if os.path.lexists(slot.final):
+            for path in beside:
+                remove_tree(path)
+
+
 def publish(
     slot: Slot,
     receipt: Mapping[str, Any],

@@ -68,6 +68,8 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
             if staged is None:
                 _check_free(slot, key)
                 staged = _Stager(request, here, _Told(reporter, held), slot, key, entry, held).run()
+    else:
+        place.tidy(slot)
     if request.link is not None:
         place.link_into(here.cwd / request.link, _link_items(staged))
     return staged

@@ -1,0 +1,5 @@
+"""The servers, for these tests."""
+
+from tests.servers import server
+
+__all__ = ["server"]

@@ -1,0 +1,68 @@
+"""Killed at each single step of publishing: the old folder or the new one serves, and the next run tidies up."""
+
+import os
+import sys
+
+import pytest
+
+import datastage
+from tests.wholeness.kit import begin, fingerprint, hidden, is_whole, make_zip, right_one
+
+pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
+
+STEP = """
+import os, signal, sys
+import datastage
+from datastage import archives, place, staging
+at, count = int(sys.argv[1]), 0
+def counted(real):
+    def call(*arguments, **options):
+        global count
+        count += 1
+        if count == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+    return call
+real = place.publish
+def publish(*arguments, **options):
+    for name in ("rename", "replace", "open", "unlink", "rmdir", "fsync"):
+        setattr(os, name, counted(getattr(os, name)))
+    place._sync_file_system = counted(place._sync_file_system)
+    return real(*arguments, **options)
+place.publish = publish
+print("go", flush=True)
+datastage.stage("./data.zip", name="data", progress=False)
+"""
+
+
+def test_killed_at_each_step_of_publishing_old_or_new_is_there(tmp_path, here):
+    zips = [make_zip(here / f"{number}.zip", n=2, seed=number) for number in range(2)]
+    good = [right_one(path, tmp_path) for path in zips]
+    root, wrong, outcomes = tmp_path / "root", [], set()
+    for at in range(1, 60):
+        for number in range(2):
+            os.replace(make_zip(here / "new.zip", n=2, seed=number), here / "data.zip")
+            if number == 0:
+                datastage.stage("./data.zip", name="data", progress=False)
+        process = begin(STEP, at)
+        process.communicate(timeout=100)
+        final = root / "data"
+        now = fingerprint(final) if final.exists() else "nothing"
+        outcomes.add(now)
+        if final.exists() and not is_whole(final):
+            wrong.append((at, "partial"))
+        (here / "data.zip").rename(here / "away.zip")
+        try:  # with the source gone: what is there, or what was there before, must still serve
+            datastage.stage("./data.zip", name="data", progress=False)
+        except datastage.UnavailableError:
+            wrong.append((at, "neither the old nor the new one"))
+        (here / "away.zip").rename(here / "data.zip")
+        staged = datastage.stage("./data.zip", name="data", progress=False)
+        if fingerprint(staged) != good[1] or hidden(root):
+            wrong.append((at, "the next run", hidden(root)))
+        if process.returncode == 0:
+            break
+    print(f"\npublishing: killed at each of {at - 1} steps: {len(wrong)} wrong")
+    assert wrong == []
+    assert process.returncode == 0
+    assert {*good, "nothing"} == outcomes
