@@ -40,6 +40,9 @@ def is_slow(reader: Reader) -> bool:
     return time.perf_counter() - began > SLOW_S
 
 
+LAST_WAIT_S = 0.5
+
+
 class Window:
     """The blocks of an archive that are wanted, fetched ahead in the order of their offsets.
 
@@ -117,13 +120,17 @@ class Window:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop fetching, and wait for the threads."""
+        """Stop fetching, and wait for the threads, but not for bytes that are not needed any more.
+
+        After an interrupt or an error each may still wait for a block of a slow link; closing the reader ends that.
+        """
         with self._changed:
             self._stopped = True
             self._ready.clear()
             self._changed.notify_all()
+        deadline = time.monotonic() + LAST_WAIT_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class Span:

@@ -41,33 +41,45 @@ def shown(name: str) -> str:
 
 
 def error_of(fault: Fault, archive: str) -> DatastageError:
-    """Make the public error of a fault found in `archive` (its printed name)."""
+    """Make the public error of a fault found in `archive` (its printed name); it carries the rule as `rule`."""
+    error = _error_of(fault, archive)
+    error.rule = fault.rule  # type: ignore[attr-defined]
+    return error
+
+
+def _error_of(fault: Fault, archive: str) -> DatastageError:
     from datastage import errors
 
     what = f'"{shown(fault.name)}" ' if fault.name else "it "
+    again = "Next: run the same line again."
     if fault.rule == "Z-LOCKED":
+        if "needs a password" in fault.text or "without a password" in fault.text:
+            return errors.PasswordError(
+                f"{archive} is locked, and no password was given.",
+                "Next: the same line with password=..., or --password-file FILE after the command.",
+            )
         return errors.PasswordError(
-            f"{archive} is locked: {what}{fault.text} [{fault.rule}].",
-            "Give the password with password= (or --password-file), then run the same line again.",
+            f"{archive} is locked, and does not open with this password: {what}{fault.text}.",
+            "Ask for the right one, capitals and all; if it is right, the file was damaged on its way.",
+            "Next: the same line with the right password.",
         )
     if fault.rule == "T-ROOM":
         return errors.NoSpaceError(
-            f"{archive} will not fit: {what}{fault.text} [{fault.rule}].",
-            "Free some room, or choose another disk with root=.",
-            "Next: run the same line again.",
+            f"{archive} will not fit: {what}{fault.text}.", "Free some room, or choose another disk with root=.", again
         )
     if fault.rule.startswith("X-"):
         return errors.MissingDependencyError(f"{archive}: {what}{fault.text}.", *_remedies(fault.rule))
     if fault.rule.startswith(_UNSAFE):
         return errors.UnsafeArchiveError(
             f"{archive} was refused: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
-            "Ask where it came from, or have it packed again.",
+            "Next: ask where it came from, or have it packed again.",
             member=fault.name,
             rule=fault.rule,
         )
     return errors.DamagedArchiveError(
-        f"{archive} is damaged or incomplete: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
-        "It was probably cut short on its way: fetch or upload it again.",
+        f"{archive} is damaged or incomplete: {what}{fault.text}. Nothing of it was kept.",
+        "It was probably cut short on its way.",
+        "Next: fetch or upload it again, and compare its size with the original's.",
     )
 
 

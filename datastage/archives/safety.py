@@ -155,7 +155,10 @@ class Tree:
             raise Fault("T-SIZE", "declares a size below zero", name)
         self.n_bytes += n_bytes
         if self.n_bytes > self.free_bytes:
-            raise Fault("T-ROOM", f"brings it to {self.n_bytes:,} bytes, and {self.free_bytes:,} are free", name)
+            from datastage.progress import human_bytes
+
+            needed, free = human_bytes(self.n_bytes), human_bytes(self.free_bytes)
+            raise Fault("T-ROOM", f"brings it to {needed}, and {free} are free", name)
 
     def finish(self) -> list[tuple[str, str]]:
         """Judge what only the whole archive shows: that hard links lead to files. Return (path, file) for each."""

@@ -331,14 +331,14 @@ class Ahead:
         return item
 
     def close(self) -> None:
-        """Stop the thread and wait for it."""
+        """Stop the thread and wait for it, but not for bytes of a slow link: closing the reader ends that."""
         self._stop.set()
         while True:
             try:
                 self._queue.get_nowait()
             except queue.Empty:
                 break
-        self._thread.join()
+        self._thread.join(0.5)
 
 
 class Bytes:

@@ -34,6 +34,7 @@ _NAMED = (
     "datastage/batches/feed.py",
     "datastage/batches/frames.py",
     "datastage/show/cell.py",
+    "datastage/sources/share.py",
 )
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError

@@ -46,8 +46,9 @@ def test_after_any_refusal_the_folder_is_empty(cut, tmp_path):
 def test_a_wrong_byte_is_found_by_the_checksum(tmp_path):
     data = bytearray(zip_of({"a": os.urandom(2000)}))
     data[500] ^= 1
-    with pytest.raises(DamagedArchiveError, match="C-"):
+    with pytest.raises(DamagedArchiveError) as caught:
         unpacked(bytes(data), tmp_path / "to")
+    assert caught.value.rule.startswith("C-")
     assert tree(tmp_path / "to") == {}
 
 

@@ -50,8 +50,9 @@ def test_more_bytes_than_declared_are_refused(tmp_path):
     data = zip_of({"bomb": bytes(5_000_000)})
     at = data.index(b"PK\1\2")
     data = changed(changed(data, at + 24, struct.pack("<L", 100)), 22, struct.pack("<L", 100))
-    with pytest.raises(DamagedArchiveError, match="C-"):
+    with pytest.raises(DamagedArchiveError) as caught:
         unpacked(data, tmp_path / "to")
+    assert caught.value.rule.startswith("C-")
 
 
 def test_a_count_that_began_anew_past_65535_is_taken_for_what_it_is():
@@ -64,8 +65,9 @@ def test_a_count_that_began_anew_past_65535_is_taken_for_what_it_is():
 
 def test_a_count_that_is_plainly_wrong_is_refused(tmp_path):
     data = zip_of(FILES)
-    with pytest.raises(DamagedArchiveError, match="Z-END"):
+    with pytest.raises(DamagedArchiveError) as caught:
         unpacked(changed(data, len(data) - 12, b"\3\0"), tmp_path / "to")
+    assert caught.value.rule.startswith("Z-END")
 
 
 class Mac:
