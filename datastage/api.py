@@ -239,6 +239,8 @@ def loaders(
     )
     chosen = None if augment == "auto" else augment
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
+        if not data:
+            raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
         splits: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}
         return batches.from_arrays(splits, augment=chosen, **options)
     if not isinstance(data, Staged | str | os.PathLike):
