@@ -132,7 +132,7 @@ class Taker:
             content = None
             if self._format(arriving) is not None:
                 try:
-                    content = self._unpacked(arriving, facts, SILENT)
+                    content = self._unpacked(arriving, facts, SILENT, self._taken_meanwhile(reader))
                 except IntegrityError:
                     if self.request.digests:
                         arriving.finish()  # were the bytes wrong already? Then that is what is said
@@ -189,15 +189,23 @@ class Taker:
             )
         return kind
 
-    def _unpacked(self, reader: Reader, facts: dict[str, Any], reporter: Reporter) -> Content:
+    def _taken_meanwhile(self, reader: Reader) -> int:
+        """Return the bytes of our disk that the archive itself takes while it is unpacked."""
+        size = reader.size or 0
+        on_drive = reader.local_path is not None and drive.is_on_drive(reader.local_path, self.here)
+        # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
+        return 2 * size if on_drive else size
+
+    def _unpacked(self, reader: Reader, facts: dict[str, Any], reporter: Reporter, taken_bytes: int = 0) -> Content:
         strip = stem_of(reader.name) if self.request.strip == "auto" else self.request.strip
+        free = runtime.free_bytes(self.slot.root)
         unpacked = archives.unpack(
             reader,
             self.slot.partial,
             members=self.request.members,
             strip=strip,
             password=self.request.password,
-            free_bytes=runtime.free_bytes(self.slot.root),
+            free_bytes=None if free is None else max(0, free - taken_bytes),
             reporter=reporter,
         )
         files, left_out = unpacked_files(unpacked), dict(unpacked.left_out)

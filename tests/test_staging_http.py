@@ -255,3 +255,13 @@ def test_a_full_disk_while_fetching_is_an_error_of_ours(web, here, monkeypatch):
     monkeypatch.setattr("datastage.runtime.free_bytes", lambda path, **options: 1000)
     with pytest.raises(StorageError):
         quiet(web.serve("pets.zip", zip_bytes()))
+
+
+def test_the_archive_itself_counts_in_the_room_that_is_asked_for(web, monkeypatch):
+    body = zip_bytes({"x.bin": os.urandom(1_000_000)})
+    url = web.serve("pets.zip", body)
+    monkeypatch.setattr("datastage.runtime.free_bytes", lambda path, **options: 1_900_000)
+    with pytest.raises(StorageError):
+        quiet(url)
+    monkeypatch.setattr("datastage.runtime.free_bytes", lambda path, **options: 2_200_000)
+    assert len(tree(quiet(url))["x.bin"]) == 1_000_000
