@@ -236,6 +236,8 @@ class _Stager:
                 place.remove_tree(self.slot.fetch)  # wrong bytes are never kept
             elif self.slot.fetch.is_dir() and not any(self.slot.fetch.iterdir()):
                 self.slot.fetch.rmdir()
+            if isinstance(error, OSError) and not isinstance(error, DatastageError):
+                raise StorageError.of(error, "writing the files") from error
             raise
 
     def _try(self, name: str, step: Callable[[], Staged | None]) -> Staged | None:
