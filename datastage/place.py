@@ -265,16 +265,14 @@ def checked_name(name: str) -> str:
 
     Raises
     ------
-    StorageError
+    SpecError
         If it holds a separator, begins with a dot, or could not be a folder's name.
     """
     near = _UNUSABLE.sub("-", name).strip(". ") or "data"
     if name != near or len(os.fsencode(name)) > 200 or name.lower() == "datastage":
         if name.lower() == "datastage":
             near = "data"  # in the working directory it would be imported in place of the package
-        raise StorageError(
-            f"A folder cannot be called {name!r}.", f"Next: name={near[:60]!r}", code=errno.EINVAL, filename=name
-        )
+        raise SpecError(f"A folder cannot be called {name!r}.", f"Next: name={near[:60]!r}")
     return name
 
 
@@ -429,17 +427,26 @@ def fresh_folder(folder: Path) -> Path:
 
 def remove_tree(folder: Path) -> None:
     """Remove `folder` or file, whatever permissions are in it; nothing is done where nothing is."""
-
-    def retry(function: Callable[..., Any], path: str, _: Any) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            function(path)
-
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():
-        shutil.rmtree(folder, onerror=retry)
+        try:
+            shutil.rmtree(folder)
+        except PermissionError:
+            _open_up(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Let the owner list and change every folder below `folder`: a folder of mode 000 cannot be emptied."""
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                with contextlib.suppress(OSError):
+                    os.chmod(path, 0o700)
 
 
 def recover(slot: Slot) -> None:

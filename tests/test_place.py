@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from datastage import place
-from datastage.errors import IntegrityError, StorageError
+from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.place import FILES, RECEIPT, Slot, Staged, StagedFile
 
 
@@ -69,7 +69,7 @@ def test_an_old_folder_beside_the_new_one_is_removed(tmp_path):
 
 @pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a\\b", "datastage", "x" * 201, "a\0b", "con:"])
 def test_a_name_that_no_folder_should_have_is_refused(bad):
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(SpecError) as caught:
         place.checked_name(bad)
     assert place.checked_name(caught.value.remedy[-1].split("=")[1].strip("'"))
 
