@@ -43,7 +43,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, LockTimeoutError, StorageError
+from datastage.errors import IntegrityError, LockTimeoutError, SpecError, StorageError
 from datastage.lock import is_held, locked
 
 if TYPE_CHECKING:
