@@ -145,20 +145,28 @@ class Taker:
     def _near(self, reader: Reader, found: Found, facts: dict[str, Any]) -> Content:
         """Take a file that is on a disk of this machine."""
         assert reader.local_path is not None
-        if self.request.digests:
-            check_digests(reader, self.request.digests)
         kind = self._format(reader)
+        copies = kind is None and not isinstance(found.content, Fetch) and (self.request.copy or not found.in_place)
+        if self.request.digests and not copies:  # what is copied is hashed on its way: one reading, and the one kept
+            check_digests(reader, self.request.digests)
         if self.keep is not None and isinstance(found.content, Fetch):
             self.keep(reader.local_path, reader.name)
         if kind is not None:
-            return self._unpacked(reader, facts, self.reporter)
+            content = self._unpacked(reader, facts, self.reporter)
+            if isinstance(reader, FileReader) and reader.has_changed():
+                # A tar has no checksums of its data: half of it may be of the file as it was.
+                raise IntegrityError(
+                    f"{reader.name} changed while it was being unpacked.",
+                    "Next: wait until whatever writes it has finished, and run the same line again.",
+                )
+            return content
         if found.in_place and not self.request.copy:
             return Content(path=reader.local_path, single=reader.name, facts=facts)
         if isinstance(found.content, Fetch):
             return self._moved(reader.local_path, reader.name, facts)
         self.reporter.phase(f"copying {reader.name}", reader.size)
         target = self.slot.partial / place.safe_file_name(reader.name)
-        transfer.fetch(reader, target, reporter=self.reporter)
+        transfer.fetch(reader, target, expect=self.request.digests, reporter=self.reporter)
         return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
 
     def _moved(self, path: Path, name: str, facts: dict[str, Any]) -> Content:

@@ -95,6 +95,10 @@ class FileReader:
             n -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def has_changed(self) -> bool:
+        """Tell whether the file that was opened was written to since; one put in its place by a rename is another."""
+        return stat_identity(os.fstat(self._fd)) != self.identity
+
     def expect(self, offset: int, n: int) -> None:
         """Tell the kernel that these bytes will be read, so that a slow mount is asked for all of them at once."""
         if hasattr(os, "posix_fadvise"):
