@@ -72,11 +72,11 @@ def change_while_read(spec, how, at, victim, options, script=SCRIPT):
     return result.stdout
 
 
-def make_tar(path, seed, how="w:gz"):
+def make_tar(path, seed, how="w:gz", size=40_000):
     rng = random.Random(seed)
     with tarfile.open(path, how) as tar:
         for n in range(60):
-            data = rng.randbytes(40_000)
+            data = rng.randbytes(size)
             member = tarfile.TarInfo(f"{n % 3}/{n}.bin")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
@@ -104,9 +104,9 @@ def test_an_archive_that_changes_while_it_is_unpacked(tmp_path, here, kind, how)
 
 
 def test_a_tar_whose_data_changes_between_its_headers(tmp_path, here):
-    source = make_tar(here / "source.tar", 0, "w")
+    source = make_tar(here / "source.tar", 0, "w", size=500_000)
     before = by_tarfile(source, tmp_path)
-    script = SCRIPT.replace("file.write(os.urandom(size))", "file.seek(1_000_000); file.write(b'other')", 1)
+    script = SCRIPT.replace("file.write(os.urandom(size))", "file.seek(29_100_000); file.write(b'other')", 1)
     assert script != SCRIPT
     said = change_while_read("./source.tar", "turns to garbage", 1, source, {}, script)
     look_at(said, tmp_path / "root", {before})
