@@ -104,11 +104,22 @@ class Taker:
         self.reporter.phase(f"copying {folder.name}", None)
         copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
         files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
+        left_out = dict(copied.left_out)
+        files = self._without_receipts(files, left_out)
         if not files:
             raise IntegrityError(
                 f"The folder {folder} is empty.", "Next: look whether the files are in another folder."
             )
-        return Content(files, facts={**facts, "left_out": dict(copied.left_out)})
+        return Content(files, facts={**facts, "left_out": left_out})
+
+    def _without_receipts(self, files: list[StagedFile], left_out: dict[str, int]) -> list[StagedFile]:
+        """Take out a receipt that came with the data: it is never trusted, and ours takes its place."""
+        for name in (place.RECEIPT, place.FILES):
+            if any(file.path == name for file in files):
+                files = [file for file in files if file.path != name]
+                (self.slot.partial / name).unlink()
+                left_out["receipts of another copy"] = left_out.get("receipts of another copy", 0) + 1
+        return files
 
     def _file(self, reader: Reader, found: Found) -> Content:
         facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(self.request.digests)}
@@ -217,12 +228,7 @@ class Taker:
             reporter=reporter,
         )
         files, left_out = unpacked_files(unpacked), dict(unpacked.left_out)
-        for name in (place.RECEIPT, place.FILES):
-            # A receipt that comes with data is never trusted; ours takes its place.
-            if any(file.path == name for file in files):
-                files = [file for file in files if file.path != name]
-                (self.slot.partial / name).unlink()
-                left_out["receipts of another copy"] = left_out.get("receipts of another copy", 0) + 1
+        files = self._without_receipts(files, left_out)
         facts |= {
             "format": unpacked.format,
             "left_out": left_out,
