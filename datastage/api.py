@@ -250,6 +250,8 @@ def loaders(
         )
     pictures: dict[str, Any] = dict(augment=chosen, size=size, unreadable=unreadable, **options)
     staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
+    if staged is not None:
+        place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
     if staged is None and parse(data).scheme != "name":
         # Photos are decoded straight from their archive: no small file is ever written.
         archive = _staged(Request(parse(data), unpack=False), here, reporter, say_next=False)

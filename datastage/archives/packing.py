@@ -7,8 +7,11 @@ it may lie on the mount itself. Here: `pack`. Not here: unpacking.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import secrets
 import stat
+import time
 import zipfile
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -24,6 +27,7 @@ READERS = 32
 WINDOW = 256  # small files that may wait in memory: with SMALL_BYTES at most 64 MB
 SMALL_BYTES = 256 << 10
 PIECE_BYTES = 1 << 20
+ABANDONED_S = 3600.0
 # Deflating these again costs time and gains nothing.
 _PACKED = frozenset(
     [".jpg", ".jpeg", ".png", ".gif", ".webp", ".mp3", ".mp4", ".ogg", ".flac", ".avi", ".mkv", ".mov", ".zip"]
@@ -67,7 +71,8 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int = 
     """
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)
-    unfinished = to.with_name(f".{to.name}.partial")
+    # A name of its own: two that pack at once must not write into, or remove, each other's.
+    unfinished = to.with_name(f".{to.name}.{secrets.token_hex(4)}.partial")
     n_files = n_bytes = left_out = 0
     try:
         paths = sorted(_files(folder))
@@ -76,14 +81,20 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int = 
         if not wanted:
             raise IntegrityError(f"There are no files in {folder}.", "Next: look whether it is the right folder.")
         reporter.phase(f"packing {folder.name}", None)
-        with (
-            unfinished.open("xb") as out,
-            zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
-            contextlib.closing(_read_ahead(wanted, readers)) as contents,
-        ):
-            for path, data in contents:
-                n_bytes += _add(archive, path, f"{folder.name}/{path.relative_to(folder).as_posix()}", data, reporter)
-                n_files += 1
+        _remove_abandoned(to)
+        with unfinished.open("xb") as out:
+            with (
+                zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+                contextlib.closing(_read_ahead(wanted, readers)) as contents,
+            ):
+                for path, data in contents:
+                    name = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+                    n_bytes += _add(archive, path, name, data, reporter)
+                    n_files += 1
+            out.flush()
+            os.fsync(out.fileno())
+        if os.path.lexists(to):
+            raise StorageError(f"{to} is there by now, and is not replaced.", "Next: look at it first.", filename=to)
         os.replace(unfinished, to)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -93,6 +104,14 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int = 
         with contextlib.suppress(OSError):
             unfinished.unlink()
     return Packed(n_files, n_bytes, left_out)
+
+
+def _remove_abandoned(to: Path) -> None:
+    """Remove what killed runs left; one that is at work writes often."""
+    for path in to.parent.glob(f".{glob.escape(to.name)}.*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import time
+import zipfile
 
 import pytest
 
@@ -66,3 +68,32 @@ def test_killed_at_each_step_of_publishing_old_or_new_is_there(tmp_path, here):
     assert wrong == []
     assert process.returncode == 0
     assert {*good, "nothing"} == outcomes
+
+
+ZIP = """
+import sys, datastage
+print("go", flush=True)
+datastage.zip_folder("./photos", "./photos.zip", progress=False)
+"""
+
+
+def test_killed_while_a_folder_is_zipped_no_zip_is_there_and_the_next_run_makes_it(tmp_path, here):
+    for n in range(400):
+        (here / "photos" / f"{n % 7}").mkdir(parents=True, exist_ok=True)
+        (here / "photos" / f"{n % 7}" / f"{n}.bin").write_bytes(os.urandom(20_000))
+    for wait in (0.0, 0.05, 0.1, 0.2):
+        process = begin(ZIP)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        if (here / "photos.zip").exists():
+            assert zipfile.ZipFile(here / "photos.zip").testzip() is None
+            (here / "photos.zip").unlink()
+    for path in here.glob(".photos.zip.*.partial"):
+        os.utime(path, (1_600_000_000,) * 2)
+    processes = [begin(ZIP) for _ in range(3)]  # three at once: none disturbs another
+    for process in processes:
+        process.communicate(timeout=60)
+    assert 0 in [process.returncode for process in processes]
+    assert len(zipfile.ZipFile(here / "photos.zip").namelist()) == 400
+    assert sorted(path.name for path in here.iterdir()) == ["photos", "photos.zip"]
