@@ -16,7 +16,7 @@ from tests.wholeness.kit import begin, command, end, environment, fingerprint, h
 pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
 
 COUNT = """
-import sys, datastage
+import os, sys, time, datastage
 from datastage import archives
 if len(sys.argv) > 2:
     import errno, fcntl
@@ -26,6 +26,7 @@ if len(sys.argv) > 2:
 real = archives.unpack
 def counted(*a, **k):
     with open(sys.argv[1], "a") as file: file.write("x")
+    time.sleep(float(os.environ.get("HOLD_S", "0")))  # so that a kill finds the holder at work, however fast it is
     return real(*a, **k)
 archives.unpack = counted
 print(datastage.stage("./data.zip", progress=False), flush=True)
@@ -49,7 +50,8 @@ def together(tmp_path, here, delays, kill_first=False, how=()):
     for delay in delays:
         time.sleep(delay)
         words = [sys.executable, "-c", COUNT, str(tmp_path / "count"), *how]
-        processes.append(subprocess.Popen(words, env=environment(), stdout=-1, stderr=-1, text=True))
+        env = {**environment(), "HOLD_S": "0.7" if kill_first else "0"}
+        processes.append(subprocess.Popen(words, env=env, stdout=-1, stderr=-1, text=True))
     if kill_first:
         deadline = time.monotonic() + 30
         while not (tmp_path / "count").exists() and time.monotonic() < deadline:
