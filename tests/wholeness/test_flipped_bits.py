@@ -152,3 +152,16 @@ def test_clean_takes_nothing_that_is_being_prepared_or_asked_for(here, tmp_path,
 
 def hidden_or_none(root):
     return hidden(root) if root.is_dir() else []
+
+
+def test_photos_kept_beside_a_staged_folder_are_not_cleaned_while_it_is_there(here, tmp_path, server):
+    from datastage import api, runtime
+
+    staged = datastage.extract(make_zip(here / "data.zip"), tmp_path / "elsewhere" / "data", progress=False)
+    pixels = api._pixels(None, staged.path, runtime.current())
+    pixels.mkdir()
+    assert pixels.parent == tmp_path / "elsewhere"
+    assert datastage.clean(root=tmp_path / "elsewhere") == ()
+    place.remove_tree(staged.path)
+    assert [item.path for item in datastage.clean(root=tmp_path / "elsewhere")] == [pixels]
+    assert not pixels.exists()
