@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from datastage.datasets import rows
 from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
-from datastage.errors import IntegrityError, SpecError
 
 # Of the rows as they stand in the published text, without line ends (`rows.digest`).
 _PUBLISHED = "031d862836f3b3c3a39d9b30f3440f513cee7b59a5ec64f8b097cade50094baf"
@@ -49,13 +48,7 @@ def read_digits(path: Path, split: str) -> Arrays:
     """
     import numpy as np
 
-    if split not in ("train", "test", "all"):
-        raise SpecError(f"There is no split {split!r}.", "Next: one of train, test, all.")
-    try:
-        found = list(_rows((path / "digits.csv").read_bytes()))
-    except ValueError as error:
-        raise IntegrityError(f"digits.csv: {error}.", "Next: stage it again with refresh=True.") from None
-    chosen = [row for row in found if split == "all" or rows.is_test(row) == (split == "test")]
+    chosen = rows.of_split(path / "digits.csv", split, _rows)
     table = np.array([row.split(b",") for row in chosen]).astype(np.int64).reshape(-1, 65)
     images = np.round(table[:, :64] * (255 / 16)).astype(np.uint8)
     return images.reshape(-1, 8, 8, 1), table[:, 64].copy()

@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 from datastage.datasets import rows
 from datastage.datasets.entry import Arrays, Download, Entry, File
-from datastage.errors import IntegrityError, SpecError
 
 SPECIES = ("setosa", "versicolor", "virginica")
 COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")
@@ -56,13 +55,7 @@ def read_iris(path: Path, split: str) -> Arrays:
     """
     import numpy as np
 
-    if split not in ("train", "test", "all"):
-        raise SpecError(f"There is no split {split!r}.", "Next: one of train, test, all.")
-    try:
-        found = list(_rows((path / "iris.csv").read_bytes()))
-    except ValueError as error:
-        raise IntegrityError(f"iris.csv: {error}.", "Next: stage it again with refresh=True.") from None
-    chosen = [row.split(b",") for row in found if split == "all" or rows.is_test(row) == (split == "test")]
+    chosen = [row.split(b",") for row in rows.of_split(path / "iris.csv", split, _rows)]
     table = np.array([[float(value) for value in row[:4]] for row in chosen], np.float32).reshape(-1, 4)
     return table, np.array([SPECIES.index(row[4].decode()) for row in chosen], np.int64)
 

@@ -1,6 +1,6 @@
-"""A digest of a table that does not depend on the order of its rows.
+"""A digest of a table that does not depend on the order of its rows, and the splits that follow from rows' hashes.
 
-Here: the digest. Not here: how a table is read (`tabular`, `mnist`).
+Here: the digest, and which rows belong to a split. Not here: how a table is read (`tabular`, `mnist`, `iris`).
 
 Each row is brought to one form, a short string of bytes, and hashed with SHA-256; the hashes are added as numbers
 modulo 2 to the 256. Addition does not care for order and, other than exclusive or, counts a row that comes twice. For
@@ -10,7 +10,10 @@ data that nobody forges on purpose this is as good as the hash itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from datastage.errors import IntegrityError, SpecError
 
 _MODULUS = 1 << 256
 
@@ -41,3 +44,31 @@ def is_test(row: bytes) -> bool:
     False
     """
     return hashlib.sha256(row).digest()[0] < 51
+
+
+def of_split(path: Path, split: str, parse: Callable[[bytes], Iterable[bytes]]) -> list[bytes]:
+    """Return the rows of the table `path` that belong to a split: ``"train"``, ``"test"`` (`is_test`), or ``"all"``.
+
+    Parameters
+    ----------
+    path : Path
+        The staged table.
+    split : str
+        Which rows.
+    parse : callable
+        From the file's bytes to its rows; raises ValueError if it is not the table.
+
+    Raises
+    ------
+    SpecError
+        If there is no such split.
+    IntegrityError
+        If the file is not the table.
+    """
+    if split not in ("train", "test", "all"):
+        raise SpecError(f"There is no split {split!r}.", "Next: one of train, test, all.")
+    try:
+        found = list(parse(path.read_bytes()))
+    except ValueError as error:
+        raise IntegrityError(f"{path.name}: {error}.", "Next: stage it again with refresh=True.") from None
+    return [row for row in found if split == "all" or is_test(row) == (split == "test")]
