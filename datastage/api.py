@@ -255,10 +255,10 @@ def loaders(
     if staged is None and parse(data).scheme != "name":
         # Photos are decoded straight from their archive: no small file is ever written.
         archive = _staged(Request(parse(data), unpack=False), here, reporter, say_next=False)
-        reader = _image_archive(archive.path) if archive.path.is_file() else None
+        is_archive = archive.path.is_file() and contents.is_archive(archive.path)
+        reader = _image_archive(archive.path) if is_archive else None
         if reader is not None:
             return batches.from_archive(reader, cache=_pixels(cache, archive.path, here), **pictures)
-        is_archive = archive.path.is_file() and contents.is_archive(archive.path)
         staged = _staged(Request(parse(archive.path)), here, reporter, say_next=False) if is_archive else archive
     if staged is None:
         staged = _staged(Request(parse(data)), here, reporter, say_next=False)
@@ -286,7 +286,7 @@ def _image_archive(path: Path) -> FileReader | None:
     from datastage.batches.folder import is_image
 
     reader = FileReader(path)
-    if path.suffix.lower() not in contents.DATA_SUFFIXES and archives.sniff(reader) == "zip":
+    if archives.sniff(reader) == "zip":
         names = (member.name for member in archives.list_members(reader) if member.kind == "file")
         if any(is_image(name) and "/" in name.replace("\\", "/") for name in names):
             return reader
