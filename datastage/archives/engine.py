@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,13 +218,28 @@ def _run(form: str, job: Job) -> None:
 
 
 def _unpack_zip(job: Job) -> None:
-    reader = job.reader
-    directory = zip_.find_directory(reader)
+    directory = zip_.find_directory(job.reader)
+    free = job.tree.free_bytes
     with ExitStack() as stack:
-        # Helpers start while the plan is made.
+        helpers = _start_helpers(job, directory, stack)
+        if helpers:
+            try:
+                _write_zip(job, directory, helpers)
+                return
+            except zip_.Disordered:
+                write.empty(job.root)
+                job.tree = Tree(free)
+    _write_zip(job, directory, ())
+
+
+def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.Helper]) -> None:
+    reader = job.reader
+    with ExitStack() as stack:
         slow = ahead.is_slow(reader)
-        helpers = [] if slow else _start_helpers(job, directory, stack)
-        plan = zip_.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password)
+        writers = stack.enter_context(workers.Writers(helpers, in_order=slow))
+        # Helpers write what has been judged, while the rest is.
+        early = (lambda rows: writers.add(_batches(rows))) if helpers else None
+        plan = zip_.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password, early)
         job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
         job.files, job.folders = plan.files, plan.folders
         job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
@@ -236,10 +251,11 @@ def _unpack_zip(job: Job) -> None:
         folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
+        batches = list(_batches(plan.rows()))
         if slow:
-            _write_zip_as_it_comes(job, plan, folder, stack)
+            _write_as_it_comes(job, directory, batches, folder, writers, stack)
         else:
-            _write_zip(job, plan, folder, helpers, stack)
+            _write_batches(job, directory, batches, folder, writers, stack, bool(helpers))
         if plan.needs_tool:
             tools.unpack_zip_members(job, folder, plan.needs_tool, data)
         links = []
@@ -253,7 +269,9 @@ def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> lis
     helpers: list[workers.Helper] = []
     n = len(directory.ats)
     local = job.reader.local_path
-    if job.n_workers < 2 or n < HELPERS_FROM_FILES or local is None or directory.start > n * SMALL_BYTES:
+    if ahead.is_slow(job.reader) or job.n_workers < 2 or n < HELPERS_FROM_FILES or local is None:
+        return helpers
+    if directory.start > n * SMALL_BYTES:
         return helpers
     if not workers.helpers_can_run():
         return helpers
@@ -269,34 +287,47 @@ def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> lis
     return helpers
 
 
-def _write_zip(job: Job, plan: zip_.Plan, folder: Folder, helpers: list[workers.Helper], stack: ExitStack) -> None:
-    reader, directory, advance = job.reader, plan.directory, job.reporter.advance
-    batches = list(_batches(plan))
+def _write_batches(
+    job: Job,
+    directory: zip_.Directory,
+    batches: Sequence[workers.Batch],
+    folder: Folder,
+    writers: workers.Writers,
+    stack: ExitStack,
+    has_helpers: bool,
+) -> None:
+    read_at, advance = job.reader.read_at, job.reporter.advance
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
-        return lambda batch: zip_data.write_batch(reader.read_at, into, directory.data, batch, job.password, advance)
+        return lambda batch: zip_data.write_batch(read_at, into, directory.data, batch, job.password, advance)
 
     threads = []
-    if not helpers and job.tree.n_bytes > THREADS_FROM_BYTES and job.tree.n_bytes > SMALL_BYTES * len(job.files):
+    if not has_helpers and job.tree.n_bytes > THREADS_FROM_BYTES and job.tree.n_bytes > SMALL_BYTES * len(job.files):
         for _ in range(min(job.n_workers, workers.MAX_WRITERS, len(batches)) - 1):
             threads.append(writer(stack.enter_context(Folder(job.root))))
-    workers.run(batches, writer(folder), advance, helpers, threads)
+    writers.finish(batches, writer(folder), advance, threads)
 
 
-def _write_zip_as_it_comes(job: Job, plan: zip_.Plan, folder: Folder, stack: ExitStack) -> None:
+def _write_as_it_comes(
+    job: Job,
+    directory: zip_.Directory,
+    batches: Sequence[workers.Batch],
+    folder: Folder,
+    writers: workers.Writers,
+    stack: ExitStack,
+) -> None:
     """Write members as soon as their bytes are here: several fetch, in the order of the archive, and two write."""
-    batches = list(_batches(plan))
     if not batches:
         return
-    spans = [(batch[0][2], batch[-1][3]) for batch in batches]
-    window = ahead.Window(job.reader, spans)
+    advance = job.reporter.advance
+    window = ahead.Window(job.reader, [(batch[0][2], batch[-1][3]) for batch in batches])
     stack.callback(window.close)
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
         def write_one(batch: workers.Batch) -> None:
             span = window.span(batch[0][2], batch[-1][3])
             try:
-                zip_data.write_batch(span.read_at, into, plan.directory.data, batch, job.password, job.reporter.advance)
+                zip_data.write_batch(span.read_at, into, directory.data, batch, job.password, advance)
             except BaseException:
                 window.close()  # nobody else may wait for a block that will not come
                 raise
@@ -306,14 +337,14 @@ def _write_zip_as_it_comes(job: Job, plan: zip_.Plan, folder: Folder, stack: Exi
         return write_one
 
     threads = [writer(stack.enter_context(Folder(job.root))) for _ in range(min(job.n_workers, 2) - 1)]
-    workers.run(batches, writer(folder), job.reporter.advance, (), threads, in_order=True)
+    writers.finish(batches, writer(folder), advance, threads)
 
 
-def _batches(plan: zip_.Plan) -> Iterator[workers.Batch]:
+def _batches(rows: Iterable[zip_.Row]) -> Iterator[workers.Batch]:
     """Cut the plan into batches: what is read in one go, or one large member."""
     batch: workers.Batch = []
     start = 0
-    for row in zip(plan.ats, plan.paths, plan.offsets, plan.limits):
+    for row in rows:
         if batch and (row[3] - start > BATCH_BYTES or len(batch) >= BATCH_FILES):
             yield batch
             batch = []

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,26 +38,45 @@ main()
 
 
 class Shares:
-    """Batches shared out: each writer has a stretch of its own, and then takes from the end of the longest left.
+    """Batches shared out. While more may come, the next in line; then each writer has a stretch of its own, and takes
+    from the end of the longest left when that is done.
 
     Neighbouring batches lie in one folder, and two writers in one folder wait for each other.
     """
 
-    def __init__(self, batches: Sequence[Batch], n_writers: int, in_order: bool = False) -> None:
-        self._batches = batches
-        n = len(batches)
+    def __init__(self, in_order: bool = False) -> None:
+        self._batches: list[Batch] = []
         self._in_order = in_order
-        self._stretches = (
-            [[0, n]] if in_order else [[n * nth // n_writers, n * (nth + 1) // n_writers] for nth in range(n_writers)]
-        )
-        self._lock = threading.Lock()
+        self._first = 0  # of those that nobody has taken, while more may come
+        self._stretches: list[list[int]] | None = None
+        self._changed = threading.Condition()
         self._stopped = False
 
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Take in work."""
+        more = list(batches)
+        with self._changed:
+            self._batches += more
+            self._changed.notify_all()
+
+    def deal(self, n_writers: int) -> None:
+        """Share out what is left: there will be no more."""
+        with self._changed:
+            first, n_left = self._first, len(self._batches) - self._first
+            n = 1 if self._in_order else n_writers
+            self._stretches = [[first + n_left * i // n, first + n_left * (i + 1) // n] for i in range(n)]
+            self._changed.notify_all()
+
     def take(self, writer: int) -> Batch | None:
-        """Return the next batch for a writer; None when there is no more."""
-        with self._lock:
+        """Return the next batch for a writer, waiting for one; None when there is no more."""
+        with self._changed:
+            while self._stretches is None and self._first == len(self._batches) and not self._stopped:
+                self._changed.wait()
             if self._stopped:
                 return None
+            if self._stretches is None:
+                self._first += 1
+                return self._batches[self._first - 1]
             stretch = self._stretches[0 if self._in_order else writer]
             if stretch[0] < stretch[1]:
                 stretch[0] += 1
@@ -70,8 +89,9 @@ class Shares:
 
     def stop(self) -> None:
         """Give out no more."""
-        with self._lock:
+        with self._changed:
             self._stopped = True
+            self._changed.notify_all()
 
 
 class Helper:
@@ -159,79 +179,112 @@ def helpers_can_run() -> bool:
     return bool(sys.executable) and os.path.exists(_package_root())
 
 
-def run(
-    batches: Sequence[Batch],
-    write: Callable[[Batch], None],
-    advance: Callable[[int], None],
-    helpers: Sequence[Helper] = (),
-    threads: Sequence[Callable[[Batch], None]] = (),
-    in_order: bool = False,
-) -> None:
-    """Write all batches: this thread, each helper and each further thread takes what is next.
+class Writers:
+    """Write batches: helpers from when they are given, and from `finish` this thread and further threads too.
+
+    A context: after an error in it all have stopped, and the helpers are gone.
 
     Parameters
     ----------
-    batches : sequence of batch
-        The work.
-    write : callable
-        Writes one batch in this thread, and tells of its bytes itself.
-    advance : callable
-        Told of the bytes that helpers have written.
     helpers : sequence of Helper
-        Interpreters that write too.
-    threads : sequence of callable
-        One like `write` for each further thread.
+        Interpreters that write. They begin as soon as there is work.
     in_order : bool
         Whether the batches are to be taken strictly one after another, as their bytes come.
-
-    Raises
-    ------
-    Exception
-        The first that any of them met. All have stopped then.
     """
-    shares = Shares(batches, 1 + len(helpers) + len(threads), in_order)
-    failed: list[BaseException] = []
 
-    def guarded(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # raised again in the calling thread
-            failed.append(error)
-            shares.stop()
+    def __init__(self, helpers: Sequence[Helper] = (), in_order: bool = False) -> None:
+        self._helpers = helpers
+        self._shares = Shares(in_order)
+        self._failed: list[BaseException] = []
+        self._threads: list[threading.Thread] = []
+        self._counting = threading.Lock()
+        self._advance: Callable[[int], None] | None = None
+        self._n_bytes = 0  # written before anybody asked
+        for helper in helpers:
+            self._start(partial(self._by_helper, 1 + len(self._threads), helper))
 
-    def by_helper(writer: int, helper: Helper) -> None:
+    def __enter__(self) -> Writers:
+        return self
+
+    def __exit__(self, kind: object, *exc: object) -> None:
+        if kind is not None:
+            self._shares.stop()
+            for helper in self._helpers:
+                helper.close()
+        for thread in self._threads:
+            thread.join()
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Have the helpers write these; what goes wrong is raised by `finish`."""
+        self._shares.add(batches)
+
+    def finish(
+        self,
+        batches: Iterable[Batch],
+        write: Callable[[Batch], None],
+        advance: Callable[[int], None],
+        threads: Sequence[Callable[[Batch], None]] = (),
+    ) -> None:
+        """Write these too, and return when all is written.
+
+        Parameters
+        ----------
+        batches : iterable of batch
+            The rest of the work.
+        write : callable
+            Writes one batch in this thread, and tells of its bytes itself.
+        advance : callable
+            Told of the bytes that helpers have written, also of those before.
+        threads : sequence of callable
+            One like `write` for each further thread.
+
+        Raises
+        ------
+        Exception
+            The first that any of them met. All have stopped then.
+        """
+        self._shares.add(batches)
+        self._shares.deal(1 + len(self._helpers) + len(threads))
+        with self._counting:
+            self._advance = advance
+            if self._n_bytes:
+                advance(self._n_bytes)
+        for work in threads:
+            self._start(partial(self._by_thread, 1 + len(self._threads), work))
+        self._by_thread(0, write)
+        for thread in self._threads:
+            thread.join()
+        if self._failed:
+            raise self._failed[0]
+
+    def _start(self, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:  # raised again in the calling thread
+                self._failed.append(error)
+                self._shares.stop()
+
+        self._threads.append(threading.Thread(target=guarded, name="datastage-write", daemon=True))
+        self._threads[-1].start()
+
+    def _by_helper(self, writer: int, helper: Helper) -> None:
         waiting = 0
         while True:
             # One more than it works on, so that it never waits for us.
-            while waiting < 2 and (batch := shares.take(writer)) is not None:
+            while waiting < 2 and (batch := self._shares.take(writer)) is not None:
                 helper.send(batch)
                 waiting += 1
             if not waiting:
                 return
-            advance(helper.receive())
+            n_bytes = helper.receive()
             waiting -= 1
+            with self._counting:
+                if self._advance is None:
+                    self._n_bytes += n_bytes
+                else:
+                    self._advance(n_bytes)
 
-    def by_thread(writer: int, work: Callable[[Batch], None]) -> None:
-        while (batch := shares.take(writer)) is not None:
-            work(batch)
-
-    jobs: list[Callable[[], None]] = []
-    for helper in helpers:
-        jobs.append(partial(by_helper, 1 + len(jobs), helper))
-    for work in threads:
-        jobs.append(partial(by_thread, 1 + len(jobs), work))
-    others = [threading.Thread(target=guarded, args=(job,), name="datastage-write", daemon=True) for job in jobs]
-    for thread in others:
-        thread.start()
-    try:
-        by_thread(0, write)
-    except BaseException:
-        shares.stop()
-        for helper in helpers:
-            helper.close()
-        raise
-    finally:
-        for thread in others:
-            thread.join()
-    if failed:
-        raise failed[0]
+    def _by_thread(self, writer: int, write: Callable[[Batch], None]) -> None:
+        while (batch := self._shares.take(writer)) is not None:
+            write(batch)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,6 +223,12 @@ def _codec(encoding: str) -> str:
     return {"shift_jis": "cp932", "euc_kr": "cp949"}.get(encoding, encoding)
 
 
+# Where a member's entry stands in the directory, its checked path (empty for what is only looked at), where it begins,
+# and where the next one does.
+Row = tuple[int, str, int, int]
+_EARLY_MEMBERS = 2048
+
+
 @dataclass(slots=True)
 class Plan:
     """What will be written, all of it judged.
@@ -239,10 +245,9 @@ class Plan:
         The folders that have an entry.
     links : list of (place in the directory, path, offset, limit)
         Links; their targets are read and judged when all else is there.
-    rows : tuple of arrays and list
-        Per member that is read: place in the directory, offset, limit; and its path. In the order of offsets.
-    tops : set of str
-        The names at the top.
+    ats, offsets, limits, paths : arrays, and a list of str
+        Per member that is read and was not given early: place in the directory, offset, limit; and its path. In the
+        order of offsets.
     left_out : dict of str to int
         Junk, by kind.
     needs_tool : list
@@ -261,12 +266,27 @@ class Plan:
     left_out: dict[str, int]
     needs_tool: list[tuple[int, str, int, int]]
     encoding: str | None
-    has_locked: bool
     matched: bool
 
+    def rows(self) -> Iterator[Row]:
+        """Give the members that are still to be read."""
+        return zip(self.ats, self.paths, self.offsets, self.limits)
 
-def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk: bool, password: bytes | None) -> Plan:
-    """Judge every member and say what will be written; nothing is written before this has returned.
+
+class Disordered(Exception):
+    """Members that were given early turn out to have others among them: begin again, and give none early."""
+
+
+def plan(
+    reader: Reader,
+    directory: Directory,
+    tree: Tree,
+    pick: Any,
+    keep_junk: bool,
+    password: bytes | None,
+    early: Callable[[Iterable[Row]], None] | None = None,
+) -> Plan:
+    """Judge every member and say what will be written.
 
     Parameters
     ----------
@@ -282,6 +302,16 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
         Whether junk is kept.
     password : bytes or None
         For locked members.
+    early : callable, optional
+        Given the rows of members already judged while the rest is, as long as they come in the order of offsets: they
+        may be written, where all is taken away again should the rest break a rule.
+
+    Raises
+    ------
+    Fault
+        If a member breaks a rule.
+    Disordered
+        If members lie among those given early.
     """
     data, shift = directory.data, directory.shift
     namer = Names(directory)
@@ -295,13 +325,13 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
     left_out: dict[str, int] = {}
     link_ats: dict[int, str] = {}
     tool_ats: dict[int, str] = {}
-    has_locked = False
     matched = pick is None
     admit, add_file, make = tree.admit, files.append, UnpackedFile._make
     unwrapped = _unwrapped(reader, directory)
     quick = zip_data.QUICK.unpack_from
     keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
-    for at in directory.ats:
+    given = _Given(early, data, ats, offsets, paths)
+    for at in directory.ats if early is None else given.between(directory.ats):
         # The common case at a glance: a plain file with a plain name. All else takes the long way below.
         system, flags, method, _, crc, csize, usize, n_name, n_extra, attributes, offset = quick(data, at)
         if (
@@ -355,8 +385,6 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
                 folders.append((path, entry.mtime_ns))
             paths.append("")
             continue
-        if entry.encrypted:
-            has_locked = True
         if kind == "link":
             if entry.usize > MAX_TARGET_BYTES:
                 raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
@@ -372,6 +400,9 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
             tool_ats[at] = path
             paths.append("")
         files.append(UnpackedFile(path, entry.usize, entry.crc))
+    n_given = given.n_given
+    if n_given and min(offsets[n_given:]) < offsets[n_given]:
+        raise Disordered
     order: Any = range(len(offsets))
     if any(map(int.__gt__, offsets, offsets[1:])):
         order = sorted(order, key=offsets.__getitem__)
@@ -381,7 +412,7 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
     limits = array("Q", offsets[1:])
     if offsets:
         limits.append(directory.start)
-    _refuse_overlaps(data, ats, offsets, limits)
+    _refuse_overlaps(data, ats[n_given:], offsets[n_given:], limits[n_given:])
     if link_ats or tool_ats:
         for at, offset, limit in zip(ats, offsets, limits):
             if at in link_ats:
@@ -394,16 +425,42 @@ def plan(reader: Reader, directory: Directory, tree: Tree, pick: Any, keep_junk:
         files,
         folders,
         links,
-        ats,
-        offsets,
-        limits,
-        paths,
+        ats[n_given:],
+        offsets[n_given:],
+        limits[n_given:],
+        paths[n_given:],
         left_out,
         tool,
         namer.guess,
-        has_locked,
         matched,
     )
+
+
+class _Given:
+    """Give rows early, while they come in the order of offsets."""
+
+    def __init__(
+        self, give: Callable[[Iterable[Row]], None] | None, data: bytes, ats: Any, offsets: Any, paths: list[str]
+    ) -> None:
+        self._give, self._data = give, data
+        self._ats, self._offsets, self._paths = ats, offsets, paths
+        self.n_given = 0
+
+    def between(self, places: Any) -> Iterator[int]:
+        """Give the places in the directory, and after some of them the rows that have come of them."""
+        for first in range(0, len(places), _EARLY_MEMBERS):
+            yield from places[first : first + _EARLY_MEMBERS]
+            self._give_rows()
+
+    def _give_rows(self) -> None:
+        first, end = self.n_given, len(self._offsets) - 1  # where the last one ends is not known yet
+        offsets = self._offsets[first : end + 1]
+        if self._give is None or end <= first or any(map(int.__ge__, offsets, offsets[1:])):
+            return
+        ats, limits = self._ats[first:end], offsets[1:]
+        _refuse_overlaps(self._data, ats, offsets, limits)
+        self._give(zip(ats, self._paths[first:end], offsets, limits))
+        self.n_given = end
 
 
 # Letters, digits and the like, no part that begins with a dot or with what junk begins with. Possessive: an odd name

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage.archives import engine, inflate, workers
-from datastage.errors import DamagedArchiveError
+from datastage.archives import engine, inflate, unpack, workers
+from datastage.archives import zip as zip_
+from datastage.errors import DamagedArchiveError, UnsafeArchiveError
+from datastage.reader import FileReader
 
 from .made import tree, unpacked, zip_of
 
@@ -89,12 +92,101 @@ def test_without_an_interpreter_to_start_one_process_does_it(many, tmp_path, mon
 def test_no_batch_is_given_twice_or_forgotten():
     batches = [[(i, "", 0, 0)] for i in range(17)]
     for in_order in (False, True):
-        shares = workers.Shares(batches, 3, in_order)
-        taken = []
+        shares = workers.Shares(in_order)
+        shares.add(batches[:5])
+        taken = [shares.take(1)[0][0] for _ in range(3)]
+        shares.add(batches[5:])
+        shares.deal(3)
         while batch := shares.take(len(taken) % 3):
             taken.append(batch[0][0])
         assert sorted(taken) == list(range(17))
         assert not in_order or taken == sorted(taken)
+
+
+@pytest.fixture
+def early(many, monkeypatch):
+    """Members are given to the helpers a hundred at a time while the rest is judged; the list tells how many."""
+    monkeypatch.setattr(zip_, "_EARLY_MEMBERS", 100)
+    given = []
+    add = workers.Writers.add
+    monkeypatch.setattr(
+        workers.Writers,
+        "add",
+        lambda self, batches: add(self, (given.append(len(batch)) or batch for batch in batches)),
+    )
+    return given
+
+
+def reordered(path: Path, order) -> None:
+    """Write the directory of a zip anew, with its entries in another order."""
+    data = path.read_bytes()
+    end = data.rfind(b"PK\5\6")
+    size, start = struct.unpack_from("<LL", data, end + 12)
+    entries, at = [], start
+    while at < start + size:
+        n = 46 + sum(struct.unpack_from("<HHH", data, at + 28))
+        entries.append(data[at : at + n])
+        at += n
+    path.write_bytes(data[:start] + b"".join(order(entries)) + data[end:])
+
+
+def test_helpers_begin_while_the_rest_is_judged(many, tmp_path, early):
+    told = []
+
+    class Told:
+        def phase(self, name, total):
+            told.append(total)
+
+        def advance(self, n):
+            told[0] -= n
+
+        def note(self, text): ...
+
+    to = tmp_path / "to"
+    to.mkdir()
+    unpack(FileReader(many), to, workers=3, reporter=Told())
+    assert sum(early) == 900 - 1  # where the last one ends is known at the end
+    assert files_of(tmp_path / "to") == FILES
+    assert told == [0]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        lambda entries: entries[::-1],
+        lambda entries: entries[450:] + entries[:450],
+        lambda entries: entries[:600] + entries[601:] + entries[600:601],
+        lambda entries: entries[:2] + entries[3:] + entries[2:3],
+    ],
+    ids=["backwards", "halves changed", "late", "among those given"],
+)
+def test_a_directory_in_another_order_unpacks_the_same(many, tmp_path, early, order):
+    reordered(many, order)
+    unpacked(many, tmp_path / "to", workers=2)
+    assert files_of(tmp_path / "to") == FILES
+
+
+def test_a_member_that_overlaps_those_given_early_is_refused(many, tmp_path, early):
+    data = bytearray(many.read_bytes())
+    end = data.rfind(b"PK\5\6")
+    start = struct.unpack_from("<L", data, end + 16)[0]
+    place, last = start, start
+    while data[place : place + 4] == b"PK\1\2":
+        last, place = place, place + 46 + sum(struct.unpack_from("<HHH", data, place + 28))
+    offset = struct.unpack_from("<L", data, start + 42)[0]
+    struct.pack_into("<L", data, last + 42, offset + 5)
+    many.write_bytes(bytes(data))
+    with pytest.raises(UnsafeArchiveError, match="shares bytes"):
+        unpacked(many, tmp_path / "to", workers=2)
+    assert tree(tmp_path / "to") == {}
+
+
+def test_a_bad_name_behind_what_was_given_early_leaves_nothing(many, tmp_path, early):
+    many.write_bytes(zip_of({**FILES, "../up": b"x"}))
+    with pytest.raises(UnsafeArchiveError, match="up"):
+        unpacked(many, tmp_path / "to", workers=3)
+    assert sum(early) > 500
+    assert tree(tmp_path / "to") == {}
 
 
 SCRIPT = """\
