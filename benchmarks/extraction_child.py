@@ -26,6 +26,19 @@ def plain(archive: str, to: str) -> Callable[[], object]:
     return datastage_(archive, to)
 
 
+def synced(archive: str, to: str) -> Callable[[], object]:
+    """As `stage` does on a disk: all is on it before it is published."""
+    from datastage.place import _sync_file_system
+
+    unpack_all = datastage_(archive, to)
+
+    def run() -> None:
+        unpack_all()
+        _sync_file_system(Path(to))
+
+    return run
+
+
 def zipfile_(archive: str, to: str) -> Callable[[], object]:
     import zipfile
 
@@ -41,6 +54,15 @@ def shutil_(archive: str, to: str) -> Callable[[], object]:
 
 
 def torchvision_(archive: str, to: str) -> Callable[[], object]:
+    import torch
+
+    # A torchvision built for CUDA asks a torch built for the CPU for operators that it does not have.
+    torchvision_.library = torch.library.Library("torchvision", "DEF")  # type: ignore[attr-defined]
+    for operator in ("nms(Tensor x) -> Tensor", "qnms(Tensor x) -> Tensor"):
+        try:
+            torchvision_.library.define(operator)  # type: ignore[attr-defined]
+        except RuntimeError:
+            pass
     from torchvision.datasets.utils import extract_archive
 
     return lambda: extract_archive(archive, to)
@@ -183,6 +205,7 @@ def slow_cp(archive: str, to: str) -> Callable[[], object]:
 ENGINES = {
     "datastage": datastage_,
     "plain": plain,
+    "synced": synced,
     "zipfile": zipfile_,
     "shutil": shutil_,
     "torchvision": torchvision_,
