@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.ranks import world
+from datastage.batches.ranks import local_rank, world
 from datastage.errors import MissingDependencyError, SpecError
 from datastage.progress import SILENT, Reporter
 
@@ -230,14 +230,8 @@ class Chooser:
     def __call__(self) -> Choice:
         """Return the device, chosen now if it was not yet."""
         if self.made is None:
-            self.made = choose(self.wanted, local_rank=world().rank)
+            self.made = choose(self.wanted, local_rank=local_rank())
             if world().rank == 0:
-                distributed = import_torch().distributed
-                if world().size == 1 and distributed.is_available() and distributed.is_torchelastic_launched():
-                    self._reporter.note(
-                        "Note      torchrun started this, but no process group exists yet, so every process gets all "
-                        "the data: call torch.distributed.init_process_group() before the first batch"
-                    )
                 self._reporter.note(f"Device    {self.made.device}: {self.made.why}")
                 warning = slow(self.made, self.dtype)
                 if warning:

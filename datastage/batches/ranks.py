@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datastage.batches.augment import ORDER, random
+from datastage.runtime import launched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,10 @@ class World:
 
 
 def world() -> World:
-    """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs. Starts neither."""
+    """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs; else the launcher.
+
+    Starts neither. A group counts before the launcher's word, which is all there is until one is made.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -39,7 +43,14 @@ def world() -> World:
     # Asking for a rank starts the runtime, after which a notebook can launch no more processes (pjrt.py of torch_xla).
     if xla is not None and "torch_xla.runtime" in sys.modules and xla._XLAC._xla_runtime_is_initialized():
         return World(xla.runtime.global_ordinal(), xla.runtime.world_size())
-    return World()
+    told = launched()
+    return World() if told is None else World(told.rank, told.size)
+
+
+def local_rank() -> int:
+    """Return which of this machine's processes we are, as far as that is known."""
+    told = launched()
+    return world().rank if told is None else told.local_rank
 
 
 def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:

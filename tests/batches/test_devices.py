@@ -86,20 +86,3 @@ def test_making_a_loader_starts_neither_torch_nor_a_device():
         "torch = sys.modules.get('torch'); assert torch is None or not torch.cuda.is_initialized()"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
-
-
-def test_torchrun_without_a_process_group_gets_a_word(monkeypatch):
-    import numpy as np
-
-    from datastage.batches import from_arrays
-
-    said = []
-
-    class Reporter:
-        def note(self, text):
-            said.append(text)
-
-    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
-    arrays = {"train": (np.zeros((8, 8, 8, 3), np.uint8), np.arange(8))}
-    list(from_arrays(arrays, batch_size=4, device="cpu", reporter=Reporter()).train)
-    assert "init_process_group" in said[0]

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datastage.batches.ranks import World, order, steps
+from datastage.batches.ranks import World, local_rank, order, steps, world
+from datastage.runtime import launched
 
 REPOSITORY = str(Path(__file__).parents[2])
 
@@ -117,3 +118,75 @@ def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(t
     assert [a + b for a, b in zip(read(broken, "given"), read(broken, "rest"))] == expected
     assert sorted(v for share in expected for labels, _ in share for v in labels) == list(range(101))
     assert np.ptp([len(share) for share in expected]) == 0
+
+
+UNDER_TORCHRUN = textwrap.dedent(
+    """
+    import json, os, sys
+    from pathlib import Path
+    import numpy as np
+    from datastage.batches import Augment, from_arrays
+    folder, grouped = Path(sys.argv[1]), sys.argv[2] == "grouped"
+    if grouped:
+        import torch.distributed as dist
+        dist.init_process_group("gloo")
+    images = np.random.default_rng(0).integers(0, 256, (101, 8, 8, 3), np.uint8)
+    train, test = from_arrays({"train": (images, np.arange(101)), "test": (images, np.arange(101))}, batch_size=8,
+                              augment=Augment(crop=2, flip=True), device="cpu", seed=4)
+    given = [[[y.tolist(), float(x.sum())] for x, y in loader] for loader in (train, train, test)]
+    rank = os.environ["RANK"]
+    (folder / f"given{rank}.json").write_text(json.dumps(given))
+    (folder / f"about{rank}.json").write_text(json.dumps([len(train), train.state_dict()["world_size"]]))
+    if grouped:
+        dist.destroy_process_group()
+    """
+)
+
+
+def under_torchrun(folder, how):
+    folder.mkdir()
+    (folder / "script.py").write_text(UNDER_TORCHRUN)
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        + [str(folder / "script.py"), str(folder), how],
+        env={**os.environ, "PYTHONPATH": REPOSITORY}, check=True, timeout=180, capture_output=True,
+    )  # fmt: skip
+    return read(folder, "given")
+
+
+def test_under_torchrun_each_rank_gets_its_share_with_and_without_a_process_group(tmp_path):
+    alone, grouped = (under_torchrun(tmp_path / how, how) for how in ("alone", "grouped"))
+    for epoch in range(3):
+        samples = [v for rank in alone for labels, _ in rank[epoch] for v in labels]
+        assert sorted(samples) == list(range(101))
+    assert [len(rank[0]) for rank in alone] == [7, 7]
+    assert read(tmp_path / "alone", "about") == [[7, 2], [7, 2]]
+    assert alone == grouped
+
+
+def test_an_initialised_group_counts_before_what_the_launcher_said(monkeypatch):
+    torch = pytest.importorskip("torch")
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert (world(), local_rank()) == (World(3, 4), 1)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert world() == World(0, 2)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "1"},
+        {"RANK": "", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"RANK": "-1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0"},
+    ],
+    ids=str,
+)
+def test_half_a_word_of_a_launcher_is_none(environ):
+    assert launched(environ) is None
