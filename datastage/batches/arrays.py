@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.deliver import deliver
-from datastage.batches.finish import Recipe, fill_of, finish, generator_on
+from datastage.batches.finish import CpuFinish, Recipe, fill_of, finish, generator_on
 from datastage.batches.host import HostStore
 from datastage.batches.resident import ResidentStore
 from datastage.errors import SpecError
@@ -57,9 +57,9 @@ def check_arrays(name: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDA
     if not len(images):
         raise SpecError(f"{name}: there are no images in it.")
     if labels.dtype.kind in "iub":
-        labels = labels.astype(np.int64)
+        labels = labels.astype(np.int64, copy=False)
     elif labels.dtype.kind == "f":
-        labels = labels.astype(np.float32)
+        labels = labels.astype(np.float32, copy=False)
     else:
         raise SpecError(
             f"{name}: labels of type {labels.dtype}; numbers are needed: np.unique(..., return_inverse=True)."
@@ -182,7 +182,7 @@ class OnHost:
     def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
         shape = source.images.shape[1:]
         self._labels, self._choice, self._recipe = source.labels, choice, recipe
-        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]), recipe.batch_size)
+        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]))
         self._finish = finish(recipe, shape, choice)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -191,7 +191,8 @@ class OnHost:
         def raw() -> Iterator[tuple[Any, Any, Any]]:
             for start, stop in steps:
                 at, part = samples[start:stop], draws.part(start, stop)
-                yield self._store.batch(at, part), self._labels[at], part.jitter
+                room = self._finish.room(len(at)) if isinstance(self._finish, CpuFinish) else None
+                yield self._store.batch(at, part, room), self._labels[at], part.jitter
 
         size = self._recipe.batch_size
         return deliver(raw(), self._finish, seeds, self._choice, batch_size=size, threaded=False)
@@ -235,13 +236,17 @@ class Rows:
     def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
         import numpy as np
 
-        rows = source.images
-        if recipe.mean is not None or recipe.std is not None:
-            mean = np.asarray(0 if recipe.mean is None else recipe.mean, np.float32)
-            std = np.asarray(1 if recipe.std is None else recipe.std, np.float32)
-            rows = (rows - mean) / std
-        self._rows, self._labels = rows, source.labels
+        self._rows, self._labels = source.images, source.labels
         self._choice, self._recipe = choice, recipe
+        self._mean = np.asarray(0 if recipe.mean is None else recipe.mean, np.float32)
+        self._std = np.asarray(1 if recipe.std is None else recipe.std, np.float32)
+
+    def _standardised(self, at: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._rows[at]  # new memory: the rows themselves are the user's
+        if self._recipe.mean is not None or self._recipe.std is not None:
+            rows -= self._mean
+            rows /= self._std
+        return rows
 
     def _finish(self, rows: Any, seed: int, jitter: None = None) -> Any:
         import torch
@@ -253,6 +258,6 @@ class Rows:
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch."""
-        raw = ((self._rows[samples[a:b]], self._labels[samples[a:b]], None) for a, b in steps)
+        raw = ((self._standardised(samples[a:b]), self._labels[samples[a:b]], None) for a, b in steps)
         size = self._recipe.batch_size
         return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=False)

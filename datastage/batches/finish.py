@@ -96,20 +96,21 @@ def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
 
 def finish(recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> Any:
     """Return what finishes batches of images of this shape (C, H, W): a function of (uint8 images, seed)."""
-    jitters = recipe.augment is not None and recipe.augment.jitters
-    if choice.kind == "cpu" and recipe.transform is None and not jitters:
+    if choice.kind == "cpu" and recipe.transform is None:
         return CpuFinish(recipe, shape)
     return TorchFinish(recipe, shape, choice)
 
 
 class CpuFinish:
-    """Normalise on the CPU with numpy.
+    """Jitter, and normalise on the CPU with numpy, within the memory of the batch that comes out.
 
     Parameters
     ----------
     recipe, shape
         What was asked for; (C, H, W) of an image.
     """
+
+    JITTER_BYTES = 1 << 20
 
     def __init__(self, recipe: Recipe, shape: tuple[int, ...]) -> None:
         import numpy as np
@@ -119,25 +120,45 @@ class CpuFinish:
         self._last = recipe.memory_format == "channels_last"
         channels, height, width = shape
         whole = (height, width, channels) if self._last else (channels, height, width)
-        raw = recipe.dtype == "uint8"
-        # What is made in float32 only to be narrowed is scratch.
-        scratch = recipe.dtype in ("float16", "bfloat16")
+        self._raw = recipe.dtype == "uint8"
+        # What is made in float32 only to be narrowed is scratch, and one is enough of it.
+        self._narrow = recipe.dtype in ("float16", "bfloat16")
         self._pool = pool_of(
-            (recipe.batch_size, *whole), np.uint8 if raw else np.float32, reuse=recipe.reuse or scratch
+            (recipe.batch_size, *whole),
+            np.uint8 if self._raw else np.float32,
+            keep=1 if self._narrow else 2,
+            reuse=recipe.reuse or self._narrow,
         )
         self._normalise = Normalise(recipe.mean, recipe.std, shape)
+        self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
+        self._lent: Any = None
 
-    def __call__(self, images: NDArray[np.uint8], seed: int, jitter: None = None) -> Any:
-        """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds."""
+    def room(self, n: int) -> Any:
+        """Return the memory of the batch that the next call fills, for making its `n` images in; None as uint8."""
+        import numpy as np
+
+        if self._raw:
+            return None
+        self._lent = self._pool.take()
+        return self._lent[:n].reshape(-1).view(np.uint8)
+
+    def __call__(self, images: NDArray[np.uint8], seed: int, jitter: Any = None) -> Any:
+        """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds, maybe made in `room`."""
         import numpy as np
         import torch
 
-        if self._recipe.dtype == "uint8" and not self._last and not self._recipe.reuse:
+        if jitter is not None:
+            pixels = torch.from_numpy(images)
+            for start in range(0, len(images), self._at_once):
+                part = slice(start, start + self._at_once)
+                pixels[part] = jittered(pixels[part], jitter[part])
+        if self._raw and not self._last and not self._recipe.reuse:
             return torch.from_numpy(images)
-        out = self._pool.take()[: len(images)]
+        out, self._lent = (self._pool.take() if self._lent is None else self._lent), None
+        out = out[: len(images)]
         if self._last:
             out = out.transpose(0, 3, 1, 2)
-        if self._recipe.dtype == "uint8":
+        if self._raw:
             np.copyto(out, images)
         else:
             self._normalise(images, out)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+AT_ONCE = 32
+"""Images that the plain ways, which take several times the memory of what they make, work on at once."""
 WORD = 4
 """Shifts sideways of up to so many pixels are done on words of four bytes; further ones go the plain way."""
 
@@ -32,38 +34,63 @@ class HostStore:
         What the numbers given to `batch` mean.
     fill : ndarray of uint8, shape (C,)
         What cutout sets its square to.
-    batch_size : int
-        The most samples in a batch.
     """
 
-    def __init__(
-        self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8], batch_size: int
-    ) -> None:
+    def __init__(self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8]) -> None:
         self._images, self._augment, self._fill = images, augment, fill
         height, width = images.shape[2:]
         self._shift: Shifter | None = None
         if augment is not None and 0 < augment.crop <= WORD and min(height, width) >= 2 * WORD:
-            self._shift = Shifter(images, augment.crop, augment.pad == "zero", batch_size)
+            self._shift = Shifter(images, augment.crop, augment.pad == "zero")
 
-    def batch(self, samples: NDArray[np.int64], draws: Draws) -> NDArray[np.uint8]:
-        """Return a new uint8 array (len(samples), C, H, W)."""
+    def batch(
+        self, samples: NDArray[np.int64], draws: Draws, room: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Make a batch.
+
+        Parameters
+        ----------
+        samples : ndarray of int64, shape (B,)
+            Which images.
+        draws : Draws
+            What is done to each.
+        room : ndarray of uint8, shape (4 * C * H * W * B,), optional
+            Memory to work in, of any content: the batch comes to lie at its end, and nothing of its size is allocated.
+
+        Returns
+        -------
+        ndarray of uint8, shape (B, C, H, W)
+            In `room`, or new.
+        """
         import numpy as np
 
-        augment = self._augment
-        if draws.box is not None:
-            images = _resized(np.take(self._images, samples, axis=0), draws)
-        elif draws.shift is None or augment is None:
-            images = np.take(self._images, samples, axis=0)
+        augment, shape = self._augment, self._images.shape[1:]
+        size = len(samples) * int(np.prod(shape))
+        out = np.empty(size, np.uint8) if room is None else room[len(room) - size :]
+        images = out.reshape(len(samples), *shape)
+        if self._shift is not None and draws.shift is not None:
+            self._shift(samples, draws.shift, draws.flip, images, room)
+        elif draws.shift is None and draws.box is None:
+            np.take(self._images, samples, axis=0, out=images, mode="clip")  # unlike "raise" it needs no second copy
             if draws.flip is not None:
                 _mirror(images, np.flatnonzero(draws.flip))
-        elif self._shift is not None:
-            images = self._shift(samples, draws.shift, draws.flip)
         else:
-            images = shifted(self._images, samples, draws.shift, augment)
-            if draws.flip is not None:
-                _mirror(images, np.flatnonzero(draws.flip))
+            for start in range(0, len(samples), AT_ONCE):
+                stop = start + AT_ONCE
+                images[start:stop] = self._plainly(samples[start:stop], draws.part(start, stop))
         if draws.cutout is not None and augment is not None:
             cut(images, draws.cutout, augment.cutout, self._fill)
+        return images
+
+    def _plainly(self, samples: NDArray[np.int64], draws: Draws) -> NDArray[np.uint8]:
+        import numpy as np
+
+        if draws.box is not None:
+            return _resized(np.take(self._images, samples, axis=0), draws)
+        assert self._augment is not None and draws.shift is not None
+        images = shifted(self._images, samples, draws.shift, self._augment)
+        if draws.flip is not None:
+            _mirror(images, np.flatnonzero(draws.flip))
         return images
 
 
@@ -83,11 +110,9 @@ class Shifter:
         Pixels of padding, 1 to `WORD`.
     zero : bool
         Padding is black instead of reflected.
-    batch_size : int
-        The most samples in a batch.
     """
 
-    def __init__(self, images: NDArray[np.uint8], crop: int, zero: bool, batch_size: int) -> None:
+    def __init__(self, images: NDArray[np.uint8], crop: int, zero: bool) -> None:
         import numpy as np
 
         n, channels, height, width = images.shape
@@ -100,64 +125,64 @@ class Shifter:
         reflected = height - 1 - abs(height - 1 - abs(at))
         table = (np.arange(channels)[:, None] * height + reflected[:, None, :]).reshape(2 * crop + 1, -1)
         self._table = np.concatenate([table, table[:, ::-1]])
-        self._numbers = np.empty((batch_size, self._per_image), np.int64)
         # Spare bytes at both ends: a shifted copy of the first and last image reaches beyond them.
-        size, spare = self._per_image * width, 2 * WORD
-        self._size = size
-        self._bytes = np.zeros(spare + batch_size * size + spare, np.uint8)
-        self._batch = self._bytes[spare:-spare].reshape(batch_size, size)
-        self._shifted = np.ndarray((batch_size, 2 * crop + 1, size), np.uint8, self._bytes, spare - crop, (size, 1, 1))
-        self._all = np.arange(batch_size)
-        word = next(k for k in (8, 4, 2, 1) if size % k == 0)
-        self._words = self._batch.view(f"<u{word}")
-        self._reversed_words = self._batch.view(f">u{word}")
-        shape, strides = (batch_size, self._per_image), (size, width)
-        # Words of each row. Read the other way round, a word is its own reflection.
-        self._first = np.ndarray(shape, "<u4", self._bytes, spare, strides)
-        self._last = np.ndarray(shape, "<u4", self._bytes, spare + width - WORD, strides)
-        self._before = np.ndarray(shape, ">u4", self._bytes, spare + 1, strides)
-        self._after = np.ndarray(shape, ">u4", self._bytes, spare + width - WORD - 1, strides)
+        self._size, self._spare = self._per_image * width, 2 * WORD
 
-    def __call__(
-        self, samples: NDArray[np.int64], shift: NDArray[np.uint8], flip: NDArray[np.bool_] | None
-    ) -> NDArray[np.uint8]:
-        """Return a new array (len(samples), C, H, W)."""
+    def _room(self, room: NDArray[np.uint8] | None, b: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return memory for the numbers of rows and for the images as they are gathered, with spare bytes around."""
         import numpy as np
 
-        b, crop = len(samples), self._crop
+        numbers, gathered = 8 * b * self._per_image, b * self._size + 2 * self._spare
+        if room is None or len(room) - b * self._size < numbers + gathered:
+            room = np.empty(numbers + gathered, np.uint8)
+        return np.ndarray((b, self._per_image), np.int64, room), room[numbers : numbers + gathered]
+
+    def __call__(
+        self,
+        samples: NDArray[np.int64],
+        shift: NDArray[np.uint8],
+        flip: NDArray[np.bool_] | None,
+        images: NDArray[np.uint8],
+        room: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Make the batch in `images` (len(samples), C, H, W), the last bytes of `room` if that is given."""
+        import numpy as np
+
+        b, crop, size, spare, width = len(samples), self._crop, self._size, self._spare, self._shape[2]
+        numbers, gathered = self._room(room, b)
         down, across = shift[:, 0].astype(np.int64), shift[:, 1].astype(np.int64)
-        mirrored = np.empty(0, np.int64)
+        mirrored = None if flip is None else np.flatnonzero(flip)
         if flip is not None:
-            mirrored = np.flatnonzero(flip)
             down = down + (2 * crop + 1) * flip  # the half of the table with rows in reverse order
             across = np.where(flip, 2 * crop - across, across)  # mirrored first and then cut, which is the same
-        numbers = np.take(self._table, down, axis=0, out=self._numbers[:b], mode="clip")
+        np.take(self._table, down, axis=0, out=numbers, mode="clip")
         numbers += (samples * self._per_image)[:, None]
-        rows = self._batch[:b].reshape(b, self._per_image, -1)
-        np.take(self._rows, numbers, axis=0, out=rows, mode="clip")
-        if len(mirrored):
-            self._words[mirrored] = self._reversed_words[mirrored][:, ::-1]
-        out: NDArray[np.uint8] = self._shifted[self._all[:b], across]
-        width = self._shape[2]
-        shape, strides = (b, self._per_image), (self._size, width)
-        # A window of four of the eight bytes [reflection, first word] is what the first word of the row must be.
+        batch = gathered[spare:-spare].reshape(b, size)
+        np.take(self._rows, numbers, axis=0, out=batch.reshape(b, self._per_image, width), mode="clip")
+        if mirrored is not None:
+            _reverse(batch, mirrored)
+        windows = np.ndarray((b, 2 * crop + 1, size), np.uint8, gathered, spare - crop, (size, 1, 1))
+        out = images.reshape(b, size)
+        every = np.arange(b)
+        for start in range(0, b, 2 * AT_ONCE):  # what an index makes is new memory: so a little at a time
+            part = slice(start, start + 2 * AT_ONCE)
+            out[part] = windows[every[part], across[part]]
+        # Words of each row. Read the other way round, a word is its own reflection. A window of four of the eight bytes
+        # [reflection, first word] is what the first word of the row must be.
+        shape, strides = (b, self._per_image), (size, width)
+        first = np.ndarray(shape, "<u4", gathered, spare, strides)
+        last = np.ndarray(shape, "<u4", gathered, spare + width - WORD, strides)
+        before = np.ndarray(shape, ">u4", gathered, spare + 1, strides)
+        after = np.ndarray(shape, ">u4", gathered, spare + width - WORD - 1, strides)
+        words = numbers.view(np.uint64)  # the numbers have done their work
         left = np.flatnonzero(across < crop)
-        self._patch(
-            np.ndarray(shape, "<u4", out, 0, strides), self._before, self._first, left, across[left] - crop + WORD, True
-        )
+        at_left = np.ndarray(shape, "<u4", out, 0, strides)
+        self._patch(at_left, before, first, left, across[left] - crop + WORD, True, words)
         right = np.flatnonzero(across > crop)
-        self._patch(
-            np.ndarray(shape, "<u4", out, width - WORD, strides),
-            self._last,
-            self._after,
-            right,
-            across[right] - crop,
-            False,
-        )
-        images = out.reshape(b, *self._shape)
+        at_right = np.ndarray(shape, "<u4", out, width - WORD, strides)
+        self._patch(at_right, last, after, right, across[right] - crop, False, words)
         if self._zero:
             self._blacken(images, shift[:, 0])
-        return images
 
     def _patch(
         self,
@@ -167,12 +192,14 @@ class Shifter:
         at: NDArray[np.int64],
         offset: NDArray[np.int64],
         low_is_padding: bool,
+        words: NDArray[np.uint64],
     ) -> None:
         import numpy as np
 
         if not len(at):
             return
-        words = np.zeros((len(at), self._per_image), np.uint64)
+        words = words[: len(at)]
+        words[:] = 0
         if low_is_padding or not self._zero:
             words |= high[at]
             words <<= np.uint64(8 * WORD)
@@ -215,9 +242,16 @@ def _resized(images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
 
 def _mirror(images: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
     """Mirror some of the images left to right, in place."""
-    width = images.shape[3]
-    word = next(k for k in (8, 4, 2, 1) if width % k == 0)
-    images.view(f"<u{word}")[at] = images.view(f">u{word}")[at][..., ::-1]
+    _reverse(images, at)
+
+
+def _reverse(rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
+    """Reverse the last axis of rows[at], in place, eight bytes at a time and a few rows at once."""
+    word = next(k for k in (8, 4, 2, 1) if rows.shape[-1] % k == 0)
+    to, back = rows.view(f"<u{word}"), rows.view(f">u{word}")
+    for start in range(0, len(at), AT_ONCE):
+        part = at[start : start + AT_ONCE]
+        to[part] = back[part][..., ::-1]
 
 
 def cut(images: NDArray[np.uint8], centres: NDArray[np.int32], side: int, fill: NDArray[np.uint8]) -> None:
@@ -240,7 +274,7 @@ class Normalise:
         (C, H, W) of an image.
     """
 
-    BLOCK_BYTES = 200_000
+    BLOCK_BYTES = 100_000
 
     def __init__(self, mean: Any, std: Any, shape: tuple[int, ...]) -> None:
         import numpy as np
@@ -257,7 +291,11 @@ class Normalise:
         self._shifts = np.broadcast_to(self.shift, (self._step, *shape)).copy()
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-        """Write ``(images / 255 - mean) / std`` into `out`."""
+        """Write ``(images / 255 - mean) / std`` into `out`.
+
+        `images` may be the last bytes of `out`: an image is read before its bytes, or those of a later one, are
+        written over, since ``4 (i + 1) <= 3 n + i + 1`` for each of n images; within a block numpy sees the overlap.
+        """
         import numpy as np
 
         for start in range(0, len(images), self._step):
@@ -267,6 +305,6 @@ class Normalise:
             np.add(block, self._shifts[: len(block)], out=block)
 
 
-def pool_of(shape: tuple[int, ...], dtype: Any, *, reuse: bool) -> Pool:
+def pool_of(shape: tuple[int, ...], dtype: Any, *, keep: int, reuse: bool) -> Pool:
     """Return the pool that a loader's batches come from."""
-    return Pool(shape, dtype, keep=2, always=reuse)
+    return Pool(shape, dtype, keep=keep, always=reuse)

@@ -347,7 +347,7 @@ class FromPacked:
         if packed.rows.shape[3] == 3 and packed.rows.shape[1] != 3:
             self._crop = Cropper(source.size, cores())
         else:
-            self._store = HostStore(packed.rows, recipe.augment, fill_of(recipe, 3), recipe.batch_size)
+            self._store = HostStore(packed.rows, recipe.augment, fill_of(recipe, 3))
         self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
         self._finish = finish(recipe, shape, choice)
         self._resident: OnDevice | None = None

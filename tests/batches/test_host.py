@@ -60,8 +60,26 @@ def test_a_batch_is_pixel_for_pixel_what_each_image_alone_would_be(shape, augmen
     fill = np.arange(1, shape[0] + 1, dtype=np.uint8)
     samples = np.random.default_rng(1).permutation(40)[:33]
     draws = draw(augment, samples, size=shape[1:], seed=7, epoch=2)
-    batch = HostStore(images, augment, fill, 40).batch(samples, draws)
+    batch = HostStore(images, augment, fill).batch(samples, draws)
     assert (batch == one_by_one(images, samples, draws, augment, fill)).all()
+
+
+@pytest.mark.parametrize("side", [8, 32])
+@pytest.mark.parametrize(
+    "augment", [Augment(crop=4, flip=True, cutout=3), Augment(flip=True), Augment(crop=5)], ids=str
+)
+def test_a_batch_made_in_the_memory_of_its_floats_is_the_same(side, augment):
+    images = pictures(70, 3, side, side)
+    samples = np.random.default_rng(1).permutation(70)
+    draws = draw(augment, samples, size=(side, side), seed=7, epoch=2)
+    store = HostStore(images, augment, np.zeros(3, np.uint8))
+    expected = store.batch(samples, draws)
+    floats = np.empty(images.shape, np.float32)
+    batch = store.batch(samples, draws, floats.reshape(-1).view(np.uint8))
+    assert (batch == expected).all()
+    assert np.shares_memory(batch, floats)
+    Normalise(None, None, images.shape[1:])(batch, floats)
+    np.testing.assert_allclose(floats, expected / 255, atol=1e-6)
 
 
 def test_the_images_are_not_changed():
@@ -69,7 +87,7 @@ def test_the_images_are_not_changed():
     before = images.copy()
     augment = Augment(crop=4, flip=True, cutout=8)
     samples = np.arange(40)
-    HostStore(images, augment, np.zeros(3, np.uint8), 40).batch(
+    HostStore(images, augment, np.zeros(3, np.uint8)).batch(
         samples, draw(augment, samples, size=(32, 32), seed=0, epoch=0)
     )
     assert (images == before).all()
@@ -80,7 +98,7 @@ def test_every_shift_of_a_mirrored_image_is_right():
     samples = np.zeros(162, np.int64)
     down, across, flip = (a.ravel() for a in np.meshgrid(range(9), range(9), [False, True], indexing="ij"))
     draws = Draws(shift=np.stack([down, across], 1).astype(np.uint8), flip=flip)
-    batch = HostStore(images, augment, np.zeros(3, np.uint8), 162).batch(samples, draws)
+    batch = HostStore(images, augment, np.zeros(3, np.uint8)).batch(samples, draws)
     assert (batch == one_by_one(images, samples, draws, augment, 0)).all()
 
 

@@ -59,5 +59,5 @@ def test_a_device_makes_the_pixels_that_the_host_makes(augment):
     store = ResidentStore(images, augment, fill, torch.device("cpu"))
     moved_samples, moved_draws = store.epoch(samples, draws)
     there = store.batch(moved_samples[10:40], moved_draws.part(10, 40)).numpy()
-    here = HostStore(images, augment, fill, 64).batch(samples[10:40], draws.part(10, 40))
+    here = HostStore(images, augment, fill).batch(samples[10:40], draws.part(10, 40))
     assert (there == here).all()
