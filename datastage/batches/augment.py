@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-ORDER, CROP, FLIP, CUTOUT, BOX, JITTER, SUBSET, TRANSFORM = range(8)
+ORDER, CROP, FLIP, CUTOUT, BOX, JITTER, SUBSET, TRANSFORM, HUE = range(9)
 """Streams of random numbers: each use has its own, so that switching one on leaves the others as they were."""
 
 
@@ -42,6 +42,9 @@ class Augment:
         The crop's width over height, drawn evenly in the logarithm. Only with `scale`.
     brightness, contrast, saturation : float
         Strength of the colour jitter: a factor is drawn from ``[1 - strength, 1 + strength]``; 0 is off.
+    hue : float
+        Up to what share of the circle of hues colours are turned, either way: 0 to 0.5; 0 is off. These four are
+        torchvision's ColorJitter in this order; there the order is another for each image.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    hue: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
@@ -78,10 +82,10 @@ class Augment:
             raise SpecError(f"Augment(pad={self.pad!r}): there are pad='reflect' and pad='zero'.")
         if self.flip not in (True, False, "alternate"):
             raise SpecError(f"Augment(flip={self.flip!r}): there are True, False and 'alternate'.")
-        for name in ("brightness", "contrast", "saturation"):
+        for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise SpecError(f"Augment({name}={value!r}): a number from 0 to 1 is needed.")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+                raise SpecError(f"Augment({name}={value!r}): a number from 0 to {most} is needed.")
         for name, top in (("scale", 1.0), ("ratio", math.inf)):
             value = getattr(self, name)
             if value is None and name == "scale":
@@ -101,7 +105,7 @@ class Augment:
     @property
     def jitters(self) -> bool:
         """Whether colours are changed."""
-        return bool(self.brightness or self.contrast or self.saturation)
+        return bool(self.brightness or self.contrast or self.saturation or self.hue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,8 @@ class Draws:
         Centre of the square: row, column.
     box : ndarray of float32, shape (N, 4), or None
         Crop as shares of the picture: top, left, height, width.
-    jitter : ndarray of float32, shape (N, 3), or None
-        Factors of brightness, contrast and saturation.
+    jitter : ndarray of float32, shape (N, 3) or (N, 4), or None
+        Factors of brightness, contrast and saturation; and by what share of the circle hues are turned, if any are.
     """
 
     shift: NDArray[np.uint8] | None = None
@@ -197,6 +201,9 @@ def draw(
     if augment.jitters:
         strength = np.array([augment.brightness, augment.contrast, augment.saturation], np.float32)
         jitter = 1 + strength * (2 * random(seed, epoch, JITTER).random((n, 3), np.float32) - 1)
+        if augment.hue:
+            turn = np.float32(augment.hue) * (2 * random(seed, epoch, HUE).random((n, 1), np.float32) - 1)
+            jitter = np.concatenate([jitter, turn], 1)
     return Draws(shift, flip, cutout, box, jitter)
 
 

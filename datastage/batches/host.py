@@ -87,7 +87,8 @@ class HostStore:
 
         if draws.box is not None:
             return _resized(np.take(self._images, samples, axis=0), draws)
-        assert self._augment is not None and draws.shift is not None
+        assert self._augment is not None
+        assert draws.shift is not None
         images = shifted(self._images, samples, draws.shift, self._augment)
         if draws.flip is not None:
             _mirror(images, np.flatnonzero(draws.flip))

@@ -74,6 +74,17 @@ def test_jitter_stays_within_its_strength():
     assert (factors[:, 2] == 1).all()
 
 
+def test_hues_turn_both_ways_by_up_to_what_was_asked_for():
+    turn = drawn(Augment(hue=0.1, brightness=0.4)).jitter[:, 3]
+    assert -0.1 <= turn.min() < -0.099
+    assert 0.099 < turn.max() <= 0.1
+    assert abs(turn.mean()) < 0.002
+
+
+def test_turning_hues_leaves_the_other_factors_as_they_were():
+    assert (drawn(Augment(contrast=0.4)).jitter == drawn(Augment(contrast=0.4, hue=0.2)).jitter[:, :3]).all()
+
+
 def test_switching_one_thing_on_leaves_the_others_as_they_were():
     assert (drawn(Augment(crop=4)).shift == drawn(Augment(crop=4, flip=True, cutout=3)).shift).all()
 
@@ -88,7 +99,7 @@ def test_another_seed_or_epoch_draws_other_numbers(seed, epoch):
     [
         {"crop": -1}, {"crop": 1.5}, {"pad": "edge"}, {"flip": "yes"}, {"cutout": 200}, {"scale": 0.5},
         {"scale": (0.5, 0.2)}, {"scale": (0.5, 1.5)}, {"brightness": 2}, {"crop": 2, "scale": (0.5, 1.0)},
-        {"ratio": (0, 1)},
+        {"ratio": (0, 1)}, {"hue": 0.6}, {"hue": -0.1},
     ],
     ids=str,
 )  # fmt: skip

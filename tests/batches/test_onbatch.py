@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,8 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos():
 
 def test_factors_of_1_change_nothing():
     images = torch.from_numpy(smooth())
-    assert (jittered(images, torch.ones(6, 3)) == images).all()
+    for nothing in (torch.ones(6, 3), torch.tensor([[1.0, 1, 1, 0]]).repeat(6, 1)):
+        assert (jittered(images, nothing) == images).all()
 
 
 def test_jitter_is_what_its_formula_says():
@@ -41,6 +44,61 @@ def test_jitter_is_what_its_formula_says():
     colour = (colour - grey(colour)) * 0.5 + grey(colour)
     colour = (colour - grey(colour)) * 1.5 + grey(colour)
     assert np.allclose(jittered(image, torch.tensor([[1.2, 0.5, 1.5]])).flatten(), colour, atol=0.51)
+
+
+def noise(n=8):
+    return torch.randint(0, 256, (n, 3, 16, 16), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """torchvision's own functions; where it was built for another torch, they work once two operators are declared."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in (
+        "nms(Tensor dets, Tensor scores, float t) -> Tensor",
+        "qnms(Tensor d, Tensor s, float t) -> Tensor",
+    ):
+        with contextlib.suppress(RuntimeError):  # declared already
+            library.define(operator)
+    try:
+        from torchvision.transforms import v2
+
+        yield v2
+    except Exception as error:
+        pytest.skip(f"torchvision cannot be imported here: {error}")
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.3, 1.9])
+@pytest.mark.parametrize(("column", "name"), [(0, "brightness"), (1, "contrast"), (2, "saturation")])
+def test_each_factor_does_what_torchvision_does_with_it(theirs, column, name, factor):
+    factors = torch.ones(8, 3)
+    factors[:, column] = factor
+    expected = getattr(theirs.functional, f"adjust_{name}")(noise(), factor)
+    assert abs(jittered(noise(), factors).int() - expected.int()).max() <= 1  # torchvision cuts off, we round
+
+
+@pytest.mark.parametrize("turn", [-0.5, -0.3, -0.07, 0.0, 0.1, 0.25, 0.5])
+def test_hues_are_turned_as_torchvision_turns_them(theirs, turn):
+    factors = torch.tensor([[1, 1, 1, turn]]).repeat(8, 1)
+    expected = theirs.functional.adjust_hue(noise(), turn)
+    assert abs(jittered(noise(), factors).int() - expected.int()).max() <= 1
+
+
+def test_grey_pixels_have_no_hue_to_turn():
+    grey = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert (jittered(grey, torch.tensor([[1, 1, 1, 0.3]])) == grey).all()
+
+
+def test_jitter_spreads_colours_as_torchvision_does(theirs):
+    picture = torch.tensor([200, 120, 40], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    n, strength = 4000, {"brightness": 0.3, "contrast": 0.2, "saturation": 0.3, "hue": 0.1}
+    torch.manual_seed(0)
+    jitter = theirs.ColorJitter(**strength)
+    expected = torch.stack([jitter(picture[0])[:, 0, 0] for _ in range(n)]).float()
+    factors = draw(Augment(**strength), np.arange(n), size=(4, 4), seed=0, epoch=0).jitter
+    ours = jittered(picture.expand(n, -1, -1, -1), torch.from_numpy(factors))[:, :, 0, 0].float()
+    assert abs(ours.mean(0) - expected.mean(0)).max() < 3
+    assert abs(ours.std(0) / expected.std(0) - 1).max() < 0.05
 
 
 @pytest.mark.parametrize(
