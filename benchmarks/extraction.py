@@ -16,6 +16,7 @@ Here: timing and tables. Not here: the archives (`extraction_data`), what a chil
 from __future__ import annotations
 
 import argparse
+import compileall
 import importlib.metadata
 import os
 import platform
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--no-memory", action="store_true")
     args = parser.parse_args()
+    compileall.compile_dir(HERE.parent / "datastage", quiet=1)  # as an installed package is
     BARE_MB = bare_mb()
     archives = extraction_data.make(args.data, args.scale)
     places = args.on or ([] if args.fresh else [Path("/dev/shm"), Path("/var/tmp")])

@@ -20,6 +20,7 @@ Debian: nginx-light aria2 rclone curl wget unzip; PyPI: requests pooch.
 from __future__ import annotations
 
 import argparse
+import compileall
 import importlib
 import importlib.metadata
 import os
@@ -204,6 +205,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2:])
         return
+    compileall.compile_dir(HERE.parent / "datastage", quiet=1)  # as an installed package is
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = ["limited", "nginx", "free", "unpack", "mount", "small"]
     parser.add_argument("--only", nargs="*", default=works, choices=works)

@@ -34,12 +34,12 @@ Pieces = Callable[[int, int | None], Iterator[Piece]]
 PIECE_BYTES = 1 << 20
 # The kernel has been told of the whole block: smaller pieces show sooner how fast they come.
 _FILE_PIECE_BYTES = 256 << 10
-_TICK_S = 0.03
+_TICK_S = 0.015
 _NOTE_PARTS_S = 3.0
 # Below this a block is not halved for an idle reader: a request costs about as much as these bytes.
-_SMALLEST_HALF = 128 << 10
-# Nor for so little time.
-_SHORTEST_HALF_S = 0.2
+_SMALLEST_HALF = 64 << 10
+# Nor for so little time, or for less than two waits for a first byte.
+_SHORTEST_HALF_S = 0.04
 # A connection that brought something and broke is replaced soon: some servers give each only so many bytes.
 _AFTER_A_CUT_S = 0.05
 # A connection is compared with others after so long, at the end of a transfer.
@@ -122,6 +122,7 @@ class Crew:
         self._pace = Pace(connections or limits.connections, fixed=connections is not None)
         self._jobs: set[_Job] = set()
         self._rates: deque[float] = deque(maxlen=32)  # of the blocks that came last
+        self._first_byte_s = 1.0  # the shortest wait of a reader for its first byte
         self._flowed: set[int] = set()  # the readers that brought something since the pace changed
         self._changed = threading.Condition()
         self._paused_until = 0.0
@@ -320,11 +321,11 @@ class Crew:
             return None
         # At the end those who have nothing to do halve what the others have left.
         job = max(self._jobs, key=lambda job: job.block.left or 0, default=None)
-        if job is None or (job.block.left or 0) < 2 * _SMALLEST_HALF or now - job.began < 0.2:
+        if job is None or (job.block.left or 0) < 2 * _SMALLEST_HALF or now - job.began < _SHORTEST_HALF_S:
             return None
         block, left = job.block, job.block.left or 0
         rate = (block.got - job.got_before) / (now - job.began)
-        if left < rate * _SHORTEST_HALF_S:
+        if not rate or left < rate * max(_SHORTEST_HALF_S, 2 * self._first_byte_s):
             return None
         assert block.end is not None
         half = Block(block.end - left // 2, block.end)
@@ -392,6 +393,8 @@ class Crew:
                             crc = zlib.crc32(piece, block.crc)
                         block.got += len(piece)
                         block.crc = crc
+                        if job.last == job.began:
+                            self._first_byte_s = min(self._first_byte_s, time.monotonic() - job.began)
                         block.failures = 0 if block.got - job.got_before >= 65536 else block.failures
                         job.last = time.monotonic()
                         self.n_received += len(piece)

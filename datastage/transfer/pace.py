@@ -6,7 +6,7 @@ FIRST = 4
 # A step is judged over so many bytes, but no sooner and no later than this, counted from when every connection has
 # brought something: on a far link a new one takes several round trips until then. Those that bring nothing are waited
 # for a while.
-JUDGE_S = 0.06
+JUDGE_S = 0.03
 JUDGE_BYTES = 256 << 10
 LONGEST_JUDGE_S = 1.0
 FLOW_S = 3.0
