@@ -38,10 +38,10 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from datastage.errors import IntegrityError, LockTimeoutError, SpecError, StorageError
 from datastage.lock import is_held, locked
@@ -321,9 +321,14 @@ def staged_at(path: Path) -> Staged | None:
 
 def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[StagedFile]) -> dict[str, Any]:
     """Write the list of files and the receipt into `folder`, the receipt last; return the receipt as written."""
-    lines = "".join(_line(file) for file in sorted(files, key=lambda file: file.path)).encode("ascii")
-    written = {"schema": SCHEMA, **receipt, "files_sha256": hashlib.sha256(lines).hexdigest()}
-    (folder / FILES).write_bytes(lines)
+    hashed = hashlib.sha256()
+    listed = sorted(files, key=lambda file: file.path)
+    with open(folder / FILES, "wb") as out:
+        for at in range(0, len(listed), 4096):  # there may be millions
+            lines = "".join(map(_line, listed[at : at + 4096])).encode("ascii")
+            hashed.update(lines)
+            out.write(lines)
+    written = {"schema": SCHEMA, **receipt, "files_sha256": hashed.hexdigest()}
     unfinished = folder / (RECEIPT + "~")
     unfinished.write_text(json.dumps(written, indent=1, ensure_ascii=True, default=str) + "\n", encoding="utf-8")
     os.replace(unfinished, folder / RECEIPT)
@@ -336,7 +341,36 @@ def _line(file: StagedFile) -> str:
     return " ".join([f"{file.crc32:08x}", str(file.size), *(json.dumps(name) for name in names)]) + "\n"
 
 
-def read_files(folder: Path, receipt: Mapping[str, Any]) -> list[StagedFile]:
+class ListedFiles(Sequence[StagedFile]):
+    """The files of a list, each read from its line when it is asked for: a glance at millions asks for few."""
+
+    def __init__(self, lines: bytes) -> None:
+        self._lines = lines.split(b"\n")[:-1]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, nth: int) -> StagedFile: ...
+
+    @overload
+    def __getitem__(self, nth: slice) -> list[StagedFile]: ...
+
+    def __getitem__(self, nth: int | slice) -> StagedFile | list[StagedFile]:
+        return [_file_of(line) for line in self._lines[nth]] if isinstance(nth, slice) else _file_of(self._lines[nth])
+
+
+_decode = json.JSONDecoder().raw_decode
+
+
+def _file_of(line: bytes) -> StagedFile:
+    crc, size, rest = line.decode("ascii").split(" ", 2)
+    path, end = _decode(rest)
+    target = _decode(rest[end + 1 :])[0] if end < len(rest) else None
+    return StagedFile(path, int(size), int(crc, 16), target)
+
+
+def read_files(folder: Path, receipt: Mapping[str, Any]) -> ListedFiles:
     """Return the list of files that belongs to a receipt.
 
     Raises
@@ -353,14 +387,7 @@ def read_files(folder: Path, receipt: Mapping[str, Any]) -> list[StagedFile]:
             f"The list of files in {folder} is damaged, so that nothing there can be checked.",
             "Next: stage it again with refresh=True.",
         )
-    files = []
-    decode = json.JSONDecoder().raw_decode
-    for line in lines.decode("ascii").splitlines():
-        crc, size, rest = line.split(" ", 2)
-        path, end = decode(rest)
-        target = decode(rest[end + 1 :])[0] if end < len(rest) else None
-        files.append(StagedFile(path, int(size), int(crc, 16), target))
-    return files
+    return ListedFiles(lines)
 
 
 def looks_whole(folder: Path, receipt: Mapping[str, Any]) -> bool:

@@ -553,7 +553,8 @@ def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: 
     slot = Slot(folder.parent, folder.name)
     receipt = place.read_receipt(folder)
     assert receipt is not None
-    wanted = [file for file in place.read_files(folder, receipt) if file.path in {*found.damaged, *found.missing}]
+    lacking = {*found.damaged, *found.missing}
+    wanted = [file for file in place.read_files(folder, receipt) if file.path in lacking]
     if not wanted:
         return ()
     members = None
