@@ -174,43 +174,65 @@ def _zst(pieces: Pieces) -> Pieces:
         yield from _tool(["zstd", "-dcq", "-T1", "--memory=128MB"], pieces, "X-ZSTD", "is compressed by zstd")
         return
     context = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
-    piece = b""
-    seen = False
-    while True:
-        while not piece:
-            more = next(pieces, None)
-            if more is None:
-                if not seen:
-                    raise Fault("C-STREAM", "holds no bytes")
-                return
-            piece = more
-        seen = True
-        frame = context.decompressobj()
-        try:
-            ready: list[bytes] = []
-            n_ready = 0
-            view = memoryview(piece)
-            while not frame.eof:
-                # A call gives all that its input makes, and a block of 4 bytes may make 128 KiB: small parts bound it.
-                out = frame.decompress(view[:ZSTD_FEED_BYTES])
-                view = view[ZSTD_FEED_BYTES:]
-                ready.append(out)
-                n_ready += len(out)
-                if n_ready >= PIECE_BYTES // 2:
-                    yield b"".join(ready)
-                    ready, n_ready = [], 0
-                if not view and not frame.eof:
-                    view = memoryview(next(pieces, b""))
-                    if not view:
-                        raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
-            if n_ready:
-                yield b"".join(ready)
-            piece = frame.unused_data + bytes(view)
-        except zstandard.ZstdError as error:
-            raise _broken(error) from None
+    frame = None
+    try:
+        for part, is_last in _zst_parts(pieces):
+            frame = frame or context.decompressobj()
+            if out := frame.decompress(part):
+                yield out
+            if frame.eof != is_last or frame.unused_data:
+                raise Fault("C-STREAM", "has a zstd frame that does not end where its blocks do")
+            if is_last:
+                frame = None
+    except zstandard.ZstdError as error:
+        raise _broken(error) from None
 
 
-ZSTD_FEED_BYTES = 1 << 10
+_ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_BLOCKS = 4  # of 128 KiB at most
+
+
+def _zst_parts(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:
+    """Cut zstd frames into parts of a few blocks, and say of each whether its frame ends with it (RFC 8878, 3.1.1).
+
+    A block makes 128 KiB at most: the library, which gives all that its input makes, is held to a bound by this.
+    """
+    held = Bytes(pieces)
+    if not (magic := held.read(4)):
+        raise Fault("C-STREAM", "holds no bytes")
+    cut_short = Fault("C-STREAM", "is cut short: the zstd frame does not end")
+    while magic:
+        number = int.from_bytes(magic, "little")
+        if number & ~15 == 0x184D2A50:  # a frame to skip
+            length = held.read(4)
+            if len(length) < 4 or held.skip(n := int.from_bytes(length, "little")) < n:
+                raise cut_short
+        elif number != _ZSTD_MAGIC:
+            raise Fault("C-TRAIL", "has other bytes behind its end")
+        else:
+            flags = held.read(1)
+            if not flags:
+                raise cut_short
+            single, sizes = flags[0] >> 5 & 1, flags[0] >> 6
+            n_head = (not single) + (0, 1, 2, 4)[flags[0] & 3] + (single if not sizes else 1 << sizes)
+            part, n_blocks, is_last = [magic, flags, held.read(n_head)], 0, 0
+            while not is_last:
+                head = held.read(3)
+                number = int.from_bytes(head, "little")
+                is_last, kind, size = number & 1, number >> 1 & 3, number >> 3
+                data = held.read(size if kind != 1 else 1)
+                if len(head) < 3 or len(data) < (size if kind != 1 else 1):
+                    raise cut_short
+                part += [head, data]
+                n_blocks += 1
+                if is_last and flags[0] & 4:
+                    part.append(held.read(4))
+                    if len(part[-1]) < 4:
+                        raise cut_short
+                if is_last or n_blocks == _ZSTD_BLOCKS:
+                    yield b"".join(part), bool(is_last)
+                    part, n_blocks = [], 0
+        magic = held.read(4)
 
 
 def _lz4(pieces: Pieces) -> Pieces:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import bz2
+import importlib.util
 import lzma
 import os
 
@@ -76,3 +77,56 @@ def test_pieces_of_any_size_give_the_same(size):
     data = lzma.compress(TEXT[:50_000])
     parts = (data[at : at + size] for at in range(0, len(data), size))
     assert b"".join(streams.decoded("xz", parts)) == TEXT[:50_000]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("zstandard") is None, reason="needs zstandard")
+class TestZstd:
+    """Frames are cut into their blocks, so that no call makes more than a few of them."""
+
+    @property
+    def zstd(self):
+        import zstandard
+
+        return zstandard
+
+    def packed(self, data, **options):
+        return self.zstd.ZstdCompressor(**options).compress(data)
+
+    def test_frames_of_every_kind_come_back(self):
+        stream = self.zstd.ZstdCompressor(write_checksum=True).compressobj()  # its header names no size
+        data = self.packed(TEXT) + b"\x5a\x2a\x4d\x18\x05\x00\x00\x00skip!" + self.packed(b"")
+        data += self.packed(bytes(3_000_000))
+        data += self.packed(TEXT[-300_000:], write_checksum=True, write_content_size=False)
+        data += stream.compress(TEXT[:700_000]) + stream.flush()
+        wanted = TEXT + bytes(3_000_000) + TEXT[-300_000:] + TEXT[:700_000]
+        for size in (1, 1000, 1 << 20):
+            parts = (data[at : at + size] for at in range(0, len(data), size))
+            assert b"".join(streams.decoded("zst", parts)) == wanted
+
+    def test_a_few_bytes_that_make_very_many_come_in_small_pieces(self):
+        pieces = streams.decoded("zst", iter([self.packed(bytes(200_000_000))]))
+        assert max(map(len, pieces)) <= 1 << 20
+
+    @pytest.mark.parametrize("where", [3, 4, 5, 6, 9, 1000, -5, -4, -1])
+    def test_a_frame_cut_short_is_refused(self, where):
+        data = self.packed(TEXT[:500_000], write_checksum=True)
+        with pytest.raises(Fault):
+            list(streams.decoded("zst", iter([data[:where]])))
+
+    @pytest.mark.parametrize(
+        "behind", [b"\0", b"\0" * 512, b"garbage", b"\x28\xb5\x2f", b"\x50\x2a\x4d\x18\x09\0\0\0x"]
+    )
+    def test_other_bytes_behind_the_end_are_refused(self, behind):
+        with pytest.raises(Fault) as caught:
+            list(streams.decoded("zst", iter([self.packed(b"x" * 1000) + behind])))
+        assert caught.value.rule.startswith("C-")
+
+    def test_every_changed_bit_is_seen_or_changes_nothing(self):
+        data = self.packed(b"0123456789" * 30, write_checksum=True)
+        for bit in range(8 * len(data)):
+            bad = bytearray(data)
+            bad[bit // 8] ^= 1 << bit % 8
+            try:
+                assert b"".join(streams.decoded("zst", iter([bytes(bad)]))) == b"0123456789" * 30
+            except Fault:
+                pass
