@@ -28,11 +28,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+import feed_peers
+
 from datastage.batches import Augment, from_archive, from_arrays, from_folder
 from datastage.reader import FileReader
 
-PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu")
+PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu", "ffcv")
+FFCV_NEEDS = ("setuptools", "wheel", "numba", "fastargs", "terminaltables", "pytorch-pfn-extras", "assertpy", "psutil")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 BATCH = 512
 kept_alive = []
@@ -62,13 +65,28 @@ def main() -> None:
 
 
 def install(folder: Path) -> None:
-    """Make an environment, install each peer that can be, and start again in it."""
+    """Make an environment that sees this one's packages, install each peer that can be, and start again in it."""
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        for name in (f"torch=={torch.__version__.split('+')[0]}", "numpy", "pillow", *PEERS):
-            done = subprocess.run([python, "-m", "pip", "install", "-q", name], capture_output=True, text=True)
-            print(f"{name}: {'installed' if done.returncode == 0 else 'cannot be installed here'}", flush=True)
+        ours, theirs = (
+            subprocess.run([p, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True)
+            for p in (sys.executable, python)
+        )
+        # torch is large, and the figures should be of the one that is here.
+        Path(theirs.stdout.strip(), "here.pth").write_text(ours.stdout)
+        for name in PEERS:
+            if installed(name) != "absent":
+                continue
+            # FFCV is built here, for which OpenCV's and libjpeg-turbo's headers must be; what it asks for besides
+            # cannot be installed any more (its requirement "sklearn" is none).
+            options = ["--no-deps", "--no-build-isolation"] if name == "ffcv" else []
+            needs = FFCV_NEEDS if name == "ffcv" else ()
+            done = 0
+            for step in ([*needs], [*options, name]):
+                command = [python, "-m", "pip", "install", "-q", *step]
+                done = done or (subprocess.run(command, capture_output=True).returncode if step else 0)
+            print(f"{name}: {'installed' if not done else 'cannot be installed here'}", flush=True)
     arguments = [a for i, a in enumerate(sys.argv) if a != "--install" and sys.argv[i - 1] != "--install"]
     os.execv(python, [str(python), *arguments])
 
@@ -172,8 +190,7 @@ def cifar(chosen, scratch: Path) -> None:
             name = f"torchvision {generation}, {workers} workers, {pad} padding"
             contenders[name] = torchvision_run(contiguous, labels, generation, workers, pad, chosen.share)
     contenders["airbench's way, torch on the CPU"] = lambda: airbench(stored, labels)
-    if installed("tensorflow-cpu") != "absent":
-        contenders["tf.data"] = tf_data(images, labels)
+    contenders |= feed_peers.cifar(images, labels, BATCH, chosen.share, scratch)
     contenders["floor: uint8 to float32, in order"] = lambda: floor(stored)
     figures = rounds_of(contenders, chosen.rounds)
     table(f"CIFAR-10 shapes, {n:,} images, batch {BATCH}: crop 4, flip, normalise", figures, n, "torchvision")
@@ -233,21 +250,6 @@ def airbench(stored, labels) -> None:
             out[order[start : start + BATCH]]
 
 
-def tf_data(images, labels):
-    import tensorflow as tf
-
-    mean, std = tf.constant(MEAN), tf.constant(STD)
-
-    def augmented(image, label):
-        padded = tf.pad(image, [[4, 4], [4, 4], [0, 0]], "REFLECT")
-        image = tf.image.random_flip_left_right(tf.image.random_crop(padded, [32, 32, 3]))
-        return (tf.cast(image, tf.float32) / 255 - mean) / std, label
-
-    whole = tf.data.Dataset.from_tensor_slices((np.ascontiguousarray(images), labels)).shuffle(10_000)
-    dataset = whole.map(augmented, tf.data.AUTOTUNE).batch(BATCH).prefetch(tf.data.AUTOTUNE)
-    return lambda: through(dataset, None)
-
-
 def floor(stored) -> None:
     out = np.empty((BATCH, *stored.shape[1:]), np.float32)
     for start in range(0, len(stored), BATCH):
@@ -300,6 +302,7 @@ def photos(chosen, scratch: Path) -> None:
     if torchvision():
         for workers in (0, 2, 4):
             contenders[f"torchvision ImageFolder, {workers} workers"] = image_folder(folder, size, workers)
+    contenders |= feed_peers.photos(files, size, (0.25, 1.0), 1.0, scratch)
     figures = rounds_of(contenders, chosen.rounds)
     title = f"{len(files):,} photos to {size}, random-resized crop and flip"
     table(title, figures, len(files), "torchvision")
@@ -377,6 +380,12 @@ def zipped(chosen, scratch: Path) -> None:
                 contenders[f"torchvision after unzip, {workers} workers"] = lambda workers=workers: first_of(
                     unzipped(), size, workers
                 )
+        if installed("tensorflow-cpu") != "absent":
+
+            def tf_after() -> None:
+                feed_peers.tf_first(sorted(unzipped().rglob("*.jpg")), size, 256)
+
+            contenders |= feed_peers.tried("tf.data after unzip", lambda: tf_after)
     figures = rounds_of(contenders, chosen.rounds)
     table("a zip of photos to the first batch of 256", figures, 256, "torchvision")
 

@@ -195,7 +195,7 @@ class OnHost:
                 yield self._store.batch(at, part, room), self._labels[at], part.jitter
 
         size = self._recipe.batch_size
-        return deliver(raw(), self._finish, seeds, self._choice, batch_size=size, threaded=False)
+        return deliver(raw(), self._finish, seeds, self._choice, batch_size=size)
 
 
 class OnDevice:
@@ -260,4 +260,4 @@ class Rows:
         """Give the batches of an epoch."""
         raw = ((self._standardised(samples[a:b]), self._labels[samples[a:b]], None) for a, b in steps)
         size = self._recipe.batch_size
-        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=False)
+        return deliver(raw, self._finish, seeds, self._choice, batch_size=size)

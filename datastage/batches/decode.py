@@ -7,6 +7,7 @@ are turned the way up their camera noted, and that 16 bits a pixel are scaled to
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def read_markers(data: bytes) -> Jpeg | None:
             orientation = _orientation(data[at + 10 : at + 2 + size])
         elif mark == 0xDA:
             # Within the pixels FF is always followed by 00 or a restart mark, so this is the end of this image.
-            return Jpeg(height, width, channels, orientation, data.find(b"\xff\xd9", at) > 0)
+            return Jpeg(height, width, channels, orientation, data.rfind(b"\xff\xd9", at) > 0)
         at += 2 + size
     return Jpeg(height, width, channels, orientation, False) if height else None
 
@@ -101,21 +102,40 @@ def _simplejpeg(data: bytes, side: int) -> NDArray[np.uint8]:
     facts = read_markers(data)
     least = (0, 0)
     if side and facts is not None:
-        factor = next((k for k in (8, 4, 2) if min(facts.height, facts.width) >= k * side), 1)
+        factor = _factor(facts, side)
         least = (-(-facts.height // factor), -(-facts.width // factor))
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     return pixels
+
+
+def _factor(facts: Jpeg, side: int) -> int:
+    return next((k for k in (8, 4, 2) if min(facts.height, facts.width) >= k * side), 1)
 
 
 def _cv2(data: bytes, side: int) -> NDArray[np.uint8]:
     import cv2
     import numpy as np
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), _cv2_flags(side, data))
     if pixels is None:
         raise ValueError("OpenCV cannot read it")
-    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    return rgb
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _cv2_flags(side: int, data: bytes) -> int:
+    import cv2
+
+    facts = read_markers(data) if side and data[:3] == b"\xff\xd8\xff" else None
+    factor = 1 if facts is None else _factor(facts, side)
+    return (
+        cv2.IMREAD_IGNORE_ORIENTATION
+        | {
+            1: cv2.IMREAD_COLOR,
+            2: cv2.IMREAD_REDUCED_COLOR_2,
+            4: cv2.IMREAD_REDUCED_COLOR_4,
+            8: cv2.IMREAD_REDUCED_COLOR_8,
+        }[factor]
+    )
 
 
 def _torchvision(data: bytes, side: int) -> NDArray[np.uint8]:
@@ -134,7 +154,8 @@ def _pillow(data: bytes, side: int) -> NDArray[np.uint8]:
     image = _open(data)
     if side:
         image.draft("RGB", (side, side))
-    return np.asarray(image.convert("RGB"))
+    # convert() copies what is RGB already, and new memory for each photo costs as much as decoding it.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 JPEG_DECODERS: dict[str, Callable[[bytes, int], NDArray[np.uint8]]] = {
@@ -154,6 +175,12 @@ def present() -> tuple[str, ...]:
 def best() -> str:
     """Return the quickest JPEG decoder that works here, without importing slower ones."""
     return next((name for name in JPEG_DECODERS if _works(name)), "PIL")
+
+
+@functools.cache
+def _has_cv2() -> bool:
+    """Whether OpenCV is installed; remembered, since looking through the search path for each photo takes 50 us."""
+    return importlib.util.find_spec("cv2") is not None
 
 
 def _works(name: str) -> bool:
@@ -212,7 +239,7 @@ def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8
                 raise
             except Exception as error:
                 raise Unreadable(str(error) or type(error).__name__) from error
-    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and importlib.util.find_spec("cv2") is not None:
+    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and _has_cv2():
         try:
             return _cv2(data, 0)
         except Exception:
@@ -315,16 +342,31 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     import numpy as np
 
     shrink = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    if importlib.util.find_spec("cv2") is None or 1.5 < shrink < 2:
+    if not _has_cv2() or 1.5 < shrink < 2:
         return _by_torch(pixels, height, width)
     import cv2
 
-    pixels = np.ascontiguousarray(pixels)
+    # OpenCV takes rows with bytes between them, as those of a part are, but not what was turned.
+    if pixels.strides[1:] != (pixels.shape[2], 1) or pixels.strides[0] < 0:
+        pixels = np.ascontiguousarray(pixels)
     factor = int(shrink)
     if factor >= 2:
         high, wide = pixels.shape[0] // factor, pixels.shape[1] // factor
         pixels = cv2.resize(pixels[: high * factor, : wide * factor], (wide, high), interpolation=cv2.INTER_AREA)
     out: NDArray[np.uint8] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) as a new array (3, H, W)."""
+    import numpy as np
+
+    if not _has_cv2():
+        return np.array(pixels.transpose(2, 0, 1), order="C")
+    import cv2
+
+    out = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(pixels), [out[0], out[1], out[2]])
     return out
 
 

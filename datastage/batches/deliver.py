@@ -6,6 +6,7 @@ device from the start (`resident`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def deliver(
     choice: Choice,
     *,
     batch_size: int,
-    threaded: bool,
+    stop: threading.Event | None = None,
 ) -> Iterator[tuple[Any, Any]]:
     """Give finished batches on the device.
 
@@ -45,14 +46,14 @@ def deliver(
         The device.
     batch_size : int
         The size that a last batch is filled up to, where shapes are static.
-    threaded : bool
-        Whether a thread makes the next batch while one is used.
+    stop : threading.Event, optional
+        Given, a thread makes the next batch while one is used, and this is set when no more are wanted.
     """
     if choice.kind == "xla":
         return _through_xla(raw, finish, seeds, choice, batch_size)
     if choice.kind == "cuda":
-        return _beside_the_stream(raw, finish, seeds, choice)
-    return _plainly(ahead(raw) if threaded else raw, finish, seeds, choice)
+        return _beside_the_stream(raw, finish, seeds, choice, stop)
+    return _plainly(raw if stop is None else ahead(raw, stop=stop), finish, seeds, choice)
 
 
 def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[tuple[Any, Any]]:
@@ -64,7 +65,7 @@ def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choic
 
 
 def _beside_the_stream(
-    raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice
+    raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
 ) -> Iterator[tuple[Any, Any]]:
     import torch
 
@@ -80,7 +81,7 @@ def _beside_the_stream(
                 made = finish(images, seed, factors), y, side.record_event()
             yield made
 
-    for x, y, done in ahead(sent()):
+    for x, y, done in ahead(sent(), stop=stop):
         now = torch.cuda.current_stream(choice.device)
         now.wait_event(done)
         # The allocator must not give their memory away while the training's stream uses it.

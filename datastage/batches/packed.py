@@ -16,11 +16,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.decode import Unreadable, best, decode, square
+from datastage.batches.decode import Unreadable, best, decode, planes, square
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
 from datastage.lock import kernel_id, locked
 from datastage.progress import SILENT, Reporter
@@ -168,8 +168,8 @@ class Packed:
         """Whether every image was decoded, or found unreadable."""
         return bool((self.state != TO_DO).all())
 
-    def need(self, at: NDArray[np.int64]) -> None:
-        """Decode those of the images `at` that were not yet.
+    def need(self, at: NDArray[np.int64], stop: threading.Event | None = None) -> bool:
+        """Decode those of the images `at` that were not yet; return whether all were, and `stop` not set meanwhile.
 
         Raises
         ------
@@ -181,13 +181,21 @@ class Packed:
         with self._lock:
             to_do = at[self.state[at] == TO_DO].tolist()
             if not to_do:
-                return
+                return True
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
-            for index, trouble in zip(to_do, self._pool.map(self._decode, to_do)):
-                self._note(index, trouble)
+            futures = [self._pool.submit(self._decode, index) for index in to_do]
+            try:
+                for index, future in zip(to_do, futures):
+                    if stop is not None and stop.is_set():
+                        return False
+                    self._note(index, future.result())
+            finally:
+                # Whatever happened, nobody writes to the file once this has returned.
+                wait([future for future in futures if not future.cancel()])
             if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
+            return True
 
     def _decode(self, index: int) -> str:
         """Decode one image into its row; return what is wrong with it."""
@@ -215,7 +223,7 @@ class Packed:
             pixels = square(pixels, self._shape[0])
         elif pixels.shape[:2] != self._shape:
             raise mixed([pixels.shape[:2], self._shape])
-        row = np.ascontiguousarray(pixels if self._last else pixels.transpose(2, 0, 1))
+        row = np.ascontiguousarray(pixels) if self._last else planes(pixels)
         if self._fd < 0:
             self.rows[index] = row
             return ""
@@ -258,13 +266,13 @@ class Packed:
         self._list_bad()
         self.publish()
 
-    def complete(self) -> None:
-        """Decode what is left, and make the packed file final. Does nothing the second time."""
+    def complete(self, stop: threading.Event | None = None) -> None:
+        """Decode what is left unless `stop` is set, and make the packed file final. Does nothing the second time."""
         import numpy as np
 
         left = np.flatnonzero(self.state == TO_DO)
         for start in range(0, len(left), 256):
-            self.need(left[start : start + 256])
+            self.need(left[start : start + 256], stop)
         self.publish()
 
     def complete_once(self) -> None:

@@ -6,6 +6,7 @@ Here: `from_folder`, `from_archive`, and `PackedSource`, a split of a packed fil
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -360,10 +361,13 @@ class FromPacked:
         if self._fits():
             return self._on_device().epoch(samples, draws, steps, seeds)
         size = self._recipe.batch_size
-        raw = self._raw(samples, draws, steps)
-        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, threaded=True)
+        enough = threading.Event()
+        raw = self._raw(samples, draws, steps, enough)
+        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, stop=enough)
 
-    def _raw(self, samples: NDArray[np.int64], draws: Draws, steps: Steps) -> Iterator[tuple[Any, Any, Any]]:
+    def _raw(
+        self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event
+    ) -> Iterator[tuple[Any, Any, Any]]:
         source, packed = self._source, self._source.packed
         for start, stop in steps:
             at, labels, part = (
@@ -371,7 +375,8 @@ class FromPacked:
                 source.labels[samples[start:stop]],
                 draws.part(start, stop),
             )
-            packed.need(at)
+            if not packed.need(at, enough):
+                return
             fine = packed.state[at] != BAD
             if not fine.all():
                 at, labels, part = at[fine], labels[fine], part.where(fine)
@@ -382,7 +387,7 @@ class FromPacked:
             if part.cutout is not None and self._augment is not None:
                 cut(images, part.cutout, self._augment.cutout, self._fill)
             yield images, labels, part.jitter
-        packed.complete()  # the other splits' photos too, so that the packed file is whole and kept
+        packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""

@@ -338,3 +338,31 @@ def test_the_first_epoch_goes_on_exactly_where_it_was_stopped(tmp_path):
     (resumed,) = from_folder(tmp_path, **options)
     resumed.load_state_dict(train.state_dict())
     assert all((a == b).all() for (a, _), (b, _) in zip(running, resumed, strict=True))
+
+
+def test_a_loop_that_is_left_does_not_wait_for_the_batch_that_was_being_made(tmp_path, monkeypatch):
+    import threading
+    import time
+
+    from datastage.batches import packed
+
+    photo_folder(tmp_path, 60, size=(40, 40))
+    decoded, slow = [], threading.Event()
+
+    def decode(*args):
+        decoded.append(1)
+        if slow.is_set():
+            time.sleep(0.05)
+        return plain(*args)
+
+    plain = packed.decode
+    monkeypatch.setattr(packed, "decode", decode)
+    (train,) = from_folder(tmp_path, batch_size=30, size=16, test=0, device="cpu")
+    slow.set()
+    running = iter(train)
+    next(running)
+    time.sleep(0.1)
+    running.close()
+    assert len(decoded) < 60
+    slow.clear()
+    assert len(all_of(train)[1]) == 60

@@ -60,14 +60,14 @@ def test_an_error_in_the_feed_is_raised_and_no_short_epoch(xla):
 
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
     with pytest.raises(ZeroDivisionError, match="the feed broke"):
-        list(deliver(raw(), lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4, threaded=False))
+        list(deliver(raw(), lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4))
 
 
 def test_an_epoch_that_ends_early_without_an_error_is_one(xla):
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
     raw = iter([(np.zeros((4, 3)), np.zeros(4), None)])
     with pytest.raises(OSError, match="1 of 3 batches"):
-        list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4, threaded=False))
+        list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4))
 
 
 def test_values_are_those_of_the_cpu(xla):
