@@ -34,6 +34,8 @@ bench: ready
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 fuzz: ready
+	@# Guided by coverage where atheris installs; it has no wheel for some Pythons, and is done without there.
+	-@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) install -q atheris || echo "without atheris"
 	$(BIN)/python tests/fuzz_archives.py --seconds $(or $(SECONDS),300)
 
 wheel: ready

@@ -243,6 +243,8 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
         job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
         job.files, job.folders = plan.files, plan.folders
         job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
+        if plan.is_wide:
+            job.n_workers = 1
         data = directory.data
         if plan.needs_tool:
             from datastage.archives import tools
@@ -258,11 +260,21 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
             _write_batches(job, directory, batches, folder, writers, stack, bool(helpers))
         if plan.needs_tool:
             tools.unpack_zip_members(job, folder, plan.needs_tool, data)
+        if plan.may_be_longer:
+            _correct_sizes(job, set(plan.may_be_longer))
         links = []
         for place in plan.links:
             target = zip_.read_link(reader, place, data, job.password)
             links.append((job.tree.admit(place[1], "link", 0, target), target))
         _make_links(job, folder, links)
+
+
+def _correct_sizes(job: Job, paths: set[str]) -> None:
+    for nth, file in enumerate(job.files):
+        if file.path in paths:
+            size = os.stat(os.path.join(job.root, *file.path.split("/"))).st_size
+            job.tree.take_room(size - file.size, file.path)
+            job.files[nth] = file._replace(size=size)
 
 
 def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> list[workers.Helper]:
@@ -487,7 +499,7 @@ def _unpack_single(job: Job, compression: str) -> None:
     reader = job.reader
     name = single_name(reader, compression)
     if name.lower().endswith(".tar"):
-        raise Fault("T-HEADER", "is called a tar, and holds none")
+        return _unpack_tar(job, compression)  # an empty one, or none: its reader says which
     if job.pick is not None and not job.pick(name):
         return
     job.reporter.phase(f"unpacking {reader.name}", reader.size)
@@ -519,7 +531,7 @@ def single_name(reader: Reader, compression: str) -> str:
     name = reader.name.replace("\\", "/").rpartition("/")[2]
     lower = name.lower()
     for suffix in (f".{compression}", ".gzip", ".bzip2", ".zstd"):
-        if lower.endswith(suffix) and len(name) > len(suffix):
+        if lower.endswith(suffix) and name[: -len(suffix)] not in ("", ".", ".."):
             return name[: -len(suffix)]
     if name in ("", ".", ".."):
         return "data"
@@ -596,13 +608,15 @@ def _unpack_nested(job: Job, depth: int) -> None:
                 continue
             if depth > MAX_NESTING:
                 raise Fault("M-MANY", f"holds archives in archives more than {MAX_NESTING} deep", file.path)
-            within = os.path.join(job.root, *folder_of(file.path, job.tree).split("/"))
+            prefix = folder_of(file.path, job.tree)
+            within = os.path.join(job.root, *prefix.split("/"))
             os.mkdir(within)
+            job.tree.kinds[prefix] = "folder"  # taken: the next may have the same stem
             inner = replace(
                 job,
                 reader=reader,
                 root=within,
-                tree=Tree(_free(within)),
+                tree=Tree(job.tree.free_bytes - job.tree.n_bytes),
                 files=[],
                 folders=[],
                 left_out={},
@@ -614,7 +628,6 @@ def _unpack_nested(job: Job, depth: int) -> None:
         os.unlink(path)
         job.files.remove(file)
         job.tree.n_bytes += inner.tree.n_bytes - file.size
-        prefix = folder_of(file.path, job.tree)
         job.files.extend(each._replace(path=f"{prefix}/{each.path}") for each in inner.files)
         for kind, n in inner.left_out.items():
             job.left_out[kind] = job.left_out.get(kind, 0) + n
@@ -637,4 +650,7 @@ def folder_of(path: str, tree: Tree) -> str:
         stem = stem[:-4]
     if stem and not stem.endswith("/") and stem not in tree.kinds:
         return stem
-    return path + ".unpacked"
+    stem = path + ".unpacked"
+    while stem in tree.kinds:
+        stem += "_"
+    return stem

@@ -134,14 +134,16 @@ def choose(modules: tuple[str, ...]) -> None:
 
 def crc32_of_zeros(crc: int, n: int) -> int:
     """Return the CRC-32 of what had `crc` with `n` zero bytes behind it, without making them (crc32_combine)."""
-    even = [0xEDB88320, *(1 << i for i in range(31))]  # the operator for one zero bit
-    odd = _square(_square(even))  # four bits
+    if not n:
+        return crc
     crc ^= 0xFFFFFFFF
-    while n:
-        odd = _square(odd)  # eight bits are the first byte
-        if n & 1:
-            crc = _times(odd, crc)
-        n >>= 1
+    nth = 0
+    while n >> nth:
+        if nth == len(_operators):
+            _operators.append(_square(_operators[-1]))
+        if n >> nth & 1:
+            crc = _times(_operators[nth], crc)
+        nth += 1
     return crc ^ 0xFFFFFFFF
 
 
@@ -158,3 +160,7 @@ def _times(matrix: list[int], vector: int) -> int:
 
 def _square(matrix: list[int]) -> list[int]:
     return [_times(matrix, row) for row in matrix]
+
+
+# What 1, 2, 4, ... zero bytes do to a CRC; kept, since a sparse file may have many holes. The first is for one bit.
+_operators = [_square(_square(_square([0xEDB88320, *(1 << i for i in range(31))])))]

@@ -22,7 +22,14 @@ from datastage.archives.streams import Bytes
 BLOCK = 512
 MAX_LONG_NAME = 1 << 16
 MAX_PAX = 8 << 20
+MAX_PIECES = 1 << 18  # of a sparse file
+MAX_UNKNOWN = 10_000  # pax records of one header
 _record = re.compile(rb"([0-9]{1,9}) ([^=\n][^=]*)=")
+# What of a pax header means something here. The rest is not kept: a header may have a million records.
+_KEYS = frozenset(
+    (b"path", b"linkpath", b"size", b"mtime", b"GNU.sparse.name", b"GNU.sparse.size", b"GNU.sparse.map")
+    + (b"GNU.sparse.major", b"GNU.sparse.realsize", b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+)
 _KINDS = {b"1": "hardlink", b"2": "link", b"3": "character device", b"4": "block device", b"5": "folder", b"6": "FIFO"}
 
 
@@ -90,6 +97,7 @@ def members(stream: Bytes, needs_end: bool) -> Iterator[TarMember]:
         raise Fault("T-CUT", "stops without the blocks that end a tar")
 
 
+_MANY = f"is a sparse file of over {MAX_PIECES:,} pieces"
 _BEHIND = "has bytes behind its end that are no further archive"
 
 
@@ -113,14 +121,16 @@ def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> TarMem
     sparse_pairs: list[tuple[str, bytes]] = []
     long_name = long_target = None
     pending = False
+    n_bytes = 0
     while True:
         _check(block)
         kind = block[156:157]
         if kind in b"xXgLK":
             size = _number(block[124:136], "T-SIZE")
             limit = MAX_LONG_NAME if kind in b"LK" else MAX_PAX
-            if size > limit:
-                raise Fault("T-SIZE", f"has a header of {size:,} bytes")
+            n_bytes += size
+            if not 0 <= size <= limit or n_bytes > 2 * MAX_PAX:
+                raise Fault("T-SIZE", f"has headers of {max(size, n_bytes):,} bytes for one member")
             data = stream.read(size)
             padding = stream.read(-size % BLOCK)
             if len(data) < size or len(padding) < -size % BLOCK:
@@ -143,7 +153,7 @@ def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> TarMem
                 raise Fault("T-CUT", "ends amid a header")
             continue
         break
-    fields = {**pax_global, **pax}
+    fields = {key: value for key, value in {**pax_global, **pax}.items() if value}
     member = _plain_member(block, fields, long_name, long_target)
     if member is None or member.kind != "file":
         return member
@@ -263,7 +273,7 @@ def _time(pax: bytes | None, field: bytes) -> float | None:
 
 
 def _pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) -> None:
-    at = 0
+    at = n_unknown = 0
     while at < len(data):
         match = _record.match(data, at)
         if match is None:
@@ -273,15 +283,20 @@ def _pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) ->
         end = at + int(match[1])
         if end <= match.end() or end > len(data) or data[end - 1] != 0x0A:
             raise Fault("T-PAX", "has a pax record whose length is wrong")
-        key = match[2].decode("utf-8", "surrogateescape")
         value = data[match.end() : end - 1]
-        if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
-            pairs.append((key, value))
-        elif value:
-            into[key] = value
-        else:
-            into.pop(key, None)
         at = end
+        if match[2] not in _KEYS:
+            n_unknown += 1
+            if n_unknown > MAX_UNKNOWN:
+                raise Fault("T-PAX", f"has over {MAX_UNKNOWN:,} pax records that mean nothing")
+            continue
+        key = match[2].decode("ascii")
+        if key not in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+            into[key] = value  # an empty one takes back what was said before, also in a global header
+        elif len(pairs) < 2 * MAX_PIECES:
+            pairs.append((key, value))
+        else:
+            raise Fault("T-SPARSE", _MANY)
 
 
 def _sparse(
@@ -297,6 +312,8 @@ def _sparse(
         member.stored -= used
     elif "GNU.sparse.map" in pax:
         size = _decimal(pax.get("GNU.sparse.size"))
+        if pax["GNU.sparse.map"].count(b",") > 2 * MAX_PIECES:
+            raise Fault("T-SPARSE", _MANY)
         numbers = [_decimal(text) for text in pax["GNU.sparse.map"].split(b",")]
         pieces = _paired(numbers)
     elif pairs:
@@ -350,8 +367,8 @@ def _old_gnu_map(stream: Bytes, block: bytes) -> tuple[list[tuple[int, int]], in
         extension = stream.read(BLOCK)
         if len(extension) < BLOCK:
             raise Fault("T-CUT", "ends amid the map of a sparse file")
-        if len(pieces) > 1 << 20:
-            raise Fault("T-SPARSE", "has a map of over a million pieces")
+        if len(pieces) > MAX_PIECES:
+            raise Fault("T-SPARSE", _MANY)
         area, more = extension[:504], extension[504]
 
 
@@ -376,6 +393,8 @@ def _map_in_data(stream: Bytes, stored: int) -> tuple[list[tuple[int, int]], int
         if len(numbers) == 1:
             if numbers[0] * 4 > stored:
                 raise Fault("T-SPARSE", "has a map longer than its data")
+            if numbers[0] > MAX_PIECES:
+                raise Fault("T-SPARSE", _MANY)
             wanted = 1 + 2 * numbers[0]
     if used > stored:
         raise Fault("T-SPARSE", "has a map longer than its data")

@@ -149,11 +149,11 @@ class Helper:
 
     def close(self) -> None:
         """End it, and wait until it is gone."""
+        self._process.kill()  # first: somebody may be waiting in a write to it
         try:
             self._in.close()
         except OSError:
             pass
-        self._process.kill()
         self._out.close()
         self._process.wait()
 

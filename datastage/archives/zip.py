@@ -19,7 +19,7 @@ from typing import Any
 
 from datastage.archives import names, zip_data
 from datastage.archives.faults import Fault
-from datastage.archives.member import Member, UnpackedFile
+from datastage.archives.member import Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.zip_data import ENTRY_BYTES, LOCAL_BYTES, WRAP, Entry, find_extra
 from datastage.reader import Reader
@@ -62,7 +62,7 @@ class Directory:
 
 
 def _places(data: bytes) -> Any:
-    """Return where each entry of a directory begins; a fault if they do not fill it."""
+    """Return where each entry of a directory begins; a fault if they, and a signature of them, do not fill it."""
     ats = array("Q")
     append, lengths = ats.append, _LENGTHS.unpack_from
     at, end = 0, len(data)
@@ -72,6 +72,8 @@ def _places(data: bytes) -> Any:
             break
         append(at)
         at += ENTRY_BYTES + n_name + n_extra + n_comment
+    if data[at : at + 4] == b"PK\5\5" and at + 6 <= end:  # 4.3.13; nobody checks it, and few write it
+        at += 6 + int.from_bytes(data[at + 4 : at + 6], "little")
     if at != end:
         raise Fault("Z-END", "has a directory that is not whole")
     return ats
@@ -135,7 +137,15 @@ def _reading(reader: Reader, end_at: int, record: bytes, size: int) -> tuple[Dir
                 cd_end = where
                 if record64[:4] != b"PK\6\6" or where + 12 + _END64.unpack(record64)[1] != end_at - _LOCATOR_BYTES:
                     raise Fault("Z-END", "has a zip64 end record that is not where it should be")
-            _, _, _, _, disk, _, _, count, cd_size, cd_offset = _END64.unpack(record64)
+            _, _, _, _, disk, _, _, count64, cd_size64, cd_offset64 = _END64.unpack(record64)
+            # Some read the one and some the other: where both say something, it must be the same.
+            if (
+                count not in (0xFFFF, count64)
+                or cd_size not in (0xFFFFFFFF, cd_size64)
+                or cd_offset not in (0xFFFFFFFF, cd_offset64)
+            ):
+                raise Fault("Z-END", "has two end records that lead to different members")
+            count, cd_size, cd_offset = count64, cd_size64, cd_offset64
             is_64 = True
     if disk not in (0, 0xFFFF) or (disk == 0xFFFF and not is_64):
         raise Fault("Z-END", "is one part of several")
@@ -227,6 +237,7 @@ def _codec(encoding: str) -> str:
 # and where the next one does.
 Row = tuple[int, str, int, int]
 _EARLY_MEMBERS = 2048
+_WIDE_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -252,6 +263,10 @@ class Plan:
         Junk, by kind.
     needs_tool : list
         Members (place, path, offset, limit) whose method only a tool can undo.
+    may_be_longer : list of str
+        Paths of files so large that a Mac may have written their size modulo 4 GB: only unpacking tells.
+    is_wide : bool
+        Whether a member may need a window so large that two at a time would pass the bound on memory.
     """
 
     directory: Directory
@@ -267,6 +282,8 @@ class Plan:
     needs_tool: list[tuple[int, str, int, int]]
     encoding: str | None
     matched: bool
+    may_be_longer: list[str]
+    is_wide: bool
 
     def rows(self) -> Iterator[Row]:
         """Give the members that are still to be read."""
@@ -325,7 +342,7 @@ def plan(
     left_out: dict[str, int] = {}
     link_ats: dict[int, str] = {}
     tool_ats: dict[int, str] = {}
-    matched = pick is None
+    matched, is_wide = pick is None, False
     admit, add_file, make = tree.admit, files.append, UnpackedFile._make
     unwrapped = _unwrapped(reader, directory)
     quick = zip_data.QUICK.unpack_from
@@ -366,7 +383,7 @@ def plan(
         path = ""
         if entry.special:
             tree.admit(name, entry.special)
-        kind = "folder" if entry.is_folder else "link" if entry.is_link else "file"
+        kind = _kind(entry, name)
         if kind == "folder" and (entry.usize or (entry.csize and entry.method == 0)):
             raise Fault("Z-FOLDER", "is a folder that holds bytes, which would be lost", name)
         trash = None if keep_junk else names.junk(name)
@@ -393,6 +410,7 @@ def plan(
             paths.append("")
             continue
         path = admit(name, "file", entry.usize)
+        is_wide = is_wide or (entry.method in (zip_data.LZMA, zip_data.ZSTD) and entry.usize > _WIDE_BYTES)
         if entry.method in zip_data.OWN_METHODS and not (entry.encrypted and entry.flags & 0x40):
             zip_data.check_method(entry, password)
             paths.append(path)
@@ -413,6 +431,12 @@ def plan(
     if offsets:
         limits.append(directory.start)
     _refuse_overlaps(data, ats[n_given:], offsets[n_given:], limits[n_given:])
+    long = zip_data.least_packed(WRAP)
+    may_be_longer = [
+        paths[nth]
+        for nth, size in enumerate(map(int.__sub__, limits, offsets))
+        if size > long and data[ats[nth] + 8] & 8 and paths[nth]
+    ]
     if link_ats or tool_ats:
         for at, offset, limit in zip(ats, offsets, limits):
             if at in link_ats:
@@ -433,6 +457,8 @@ def plan(
         tool,
         namer.guess,
         matched,
+        may_be_longer,
+        is_wide,
     )
 
 
@@ -505,6 +531,11 @@ def _unwrapped(reader: Reader, directory: Directory) -> dict[int, int] | None:
     return found
 
 
+def _kind(entry: Entry, name: str) -> Kind:
+    # The name that counts may be another than the raw one: old .NET wrote "folder\\", and a Unicode path may differ.
+    return "folder" if entry.is_folder or name.endswith("/") else "link" if entry.is_link else "file"
+
+
 def _may_rename(extra: bytes) -> bool:
     return b"up" in extra
 
@@ -554,10 +585,10 @@ def listing(reader: Reader) -> Iterator[tuple[Member, Entry, int, int]]:
         member = Member(
             name=name,
             size=entry.usize,
-            kind="folder" if entry.is_folder else "link" if entry.is_link else "file",
+            kind=_kind(entry, name),
             crc=entry.crc,
             mtime=None if entry.mtime_ns is None else entry.mtime_ns / 1e9,
             mode=None if entry.mode is None else entry.mode & 0o7777,
             encrypted=bool(entry.encrypted),
         )
-        yield member, entry, offset, limits[offset]
+        yield member, entry, offset, min(limits[offset], directory.start)

@@ -37,6 +37,11 @@ OWN_METHODS = frozenset((STORED, DEFLATED, BZIP2, LZMA, ZSTD))
 WRAP = 1 << 32  # where a Mac's sizes and offsets begin anew
 
 
+def least_packed(n_bytes: int) -> int:
+    """Return into how few bytes `n_bytes` can be deflated: nothing inflates to over 1,032 times its size."""
+    return n_bytes // 1032
+
+
 class Entry:
     """One entry of the central directory, its zip64 and time fields read."""
 
@@ -213,7 +218,7 @@ def whole(entry: Entry, data: Any, password: bytes | None) -> Any:
     elif method == STORED:
         out = data
     else:
-        out = b"".join(_pieces_by(entry, iter((bytes(data),))))
+        out = _joined(entry, _pieces_by(entry, iter((bytes(data),))))
     if len(out) != entry.usize:
         raise Fault("C-SIZE", f"should be {entry.usize:,} bytes and is not", _name(entry))
     if chosen.crc32(out) != entry.crc:
@@ -222,6 +227,16 @@ def whole(entry: Entry, data: Any, password: bytes | None) -> Any:
 
 
 _WRONG = "has a wrong checksum"
+
+
+def _joined(entry: Entry, parts: Iterator[Any]) -> bytes:
+    """Join what a member holds. It may hold a thousand times what it declares: no more than that is kept."""
+    out = bytearray()
+    for part in parts:
+        out += part
+        if len(out) > entry.usize:
+            raise Fault("C-SIZE", f"holds more than the {entry.usize:,} bytes declared", _name(entry))
+    return bytes(out)
 
 
 def pieces(entry: Entry, read_at: ReadAt, start: int, password: bytes | None) -> Iterator[Any]:
@@ -235,7 +250,7 @@ def pieces(entry: Entry, read_at: ReadAt, start: int, password: bytes | None) ->
     for piece in _pieces_by(entry, packed):
         size += len(piece)
         if size > allowed:
-            if not entry.may_wrap or entry.csize <= WRAP >> 10:  # nothing inflates to over 1,032 times its size
+            if not entry.may_wrap or entry.csize < least_packed(WRAP):
                 raise Fault("C-SIZE", f"holds more than the {entry.usize:,} bytes declared", _name(entry))
             while allowed < size:
                 allowed += WRAP
@@ -453,7 +468,7 @@ def write_batch(
         if entry.is_folder or not path:
             continue
         check_method(entry, password)
-        if entry.usize <= WHOLE_BYTES and entry.csize <= WHOLE_BYTES:
+        if entry.usize <= WHOLE_BYTES and entry.csize < (least_packed(WRAP) if entry.may_wrap else WHOLE_BYTES):
             data = read_at(data_start, entry.csize)
             folder.write_file(path, _whole_of(entry, data, path, password), entry.mode, entry.mtime_ns)
             advance(entry.usize)
