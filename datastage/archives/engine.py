@@ -17,7 +17,7 @@ from datastage.archives import ahead, blocks, inflate, names, streams, tar, work
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Unpacked, UnpackedFile
-from datastage.archives.safety import Tree, clean
+from datastage.archives.safety import MAX_DEPTH, Tree, clean
 from datastage.archives.sniff import not_data, sniff
 from datastage.archives.write import Folder, write_all
 from datastage.errors import DatastageError, NotDataError, SpecError, StorageError
@@ -52,6 +52,7 @@ class Job:
     folders: list[tuple[str, int | None]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     encoding: str | None = None
+    above: int = 0  # the folders above the root, for an archive in an archive
     matched: bool = False
 
 
@@ -609,6 +610,9 @@ def _unpack_nested(job: Job, depth: int) -> None:
             if depth > MAX_NESTING:
                 raise Fault("M-MANY", f"holds archives in archives more than {MAX_NESTING} deep", file.path)
             prefix = folder_of(file.path, job.tree)
+            above = job.above + prefix.count("/") + 1
+            if above > MAX_DEPTH:  # each archive may be as deep: together they would be too deep to be removed again
+                raise Fault("N-LONG", f"lies more than {MAX_DEPTH} folders deep", file.path)
             within = os.path.join(job.root, *prefix.split("/"))
             os.mkdir(within)
             job.tree.kinds[prefix] = "folder"  # taken: the next may have the same stem
@@ -621,6 +625,7 @@ def _unpack_nested(job: Job, depth: int) -> None:
                 folders=[],
                 left_out={},
                 pick=None,
+                above=above,
             )
             _run(form, inner)
             _unpack_nested(inner, depth + 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datastage.archives import unpack
 from datastage.errors import DatastageError
-from datastage.reader import BytesReader
+from datastage.reader import BytesReader, Reader
 
 from .made import tree
 
@@ -107,13 +107,16 @@ def pax_raw(*records: tuple[str, str | bytes], kind: bytes = b"x", **fields) -> 
     return tar_raw(b"PaxHeaders/x", body, kind, **fields)
 
 
-def outcome(data: bytes, to: Path, name: str = "x", **options) -> dict | str:
-    """Unpack; return what lies there, or the rule that refused. Whatever came of it must be what is said of it."""
+def outcome(data: bytes, to: Path, name: str = "x", *, reader: Reader | None = None, **options) -> dict | str:
+    """Unpack, from `reader` if given; return what lies there, or the rule that refused.
+
+    What is said of it must be what came of it.
+    """
     to.mkdir(parents=True)
     root = to / "to"
     root.mkdir()
     try:
-        done = unpack(BytesReader(data, name), root, **options)
+        done = unpack(reader or BytesReader(data, name), root, **options)
     except DatastageError as error:
         str(error)
         assert os.listdir(to) == ["to"]

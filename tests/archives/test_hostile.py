@@ -466,6 +466,13 @@ def test_archives_in_archives_without_end_are_refused(tmp_path):
     assert outcome(data, tmp_path / "x", nested=True) == "M-MANY"
 
 
+def test_archives_in_archives_are_together_no_deeper_than_one(tmp_path):
+    data = zip_raw(zip_entry("../x", A))
+    for _ in range(5):
+        data = zip_raw(zip_entry("d/" * 250 + "in.zip", data))
+    assert outcome(data, tmp_path / "x", nested=True) == "N-LONG"
+
+
 # --- looking into them ---
 
 
