@@ -74,3 +74,9 @@ def test_fine_stripes_are_smoothed_and_not_turned_into_coarse_ones(shrink):
     stripes = np.zeros((int(side * shrink), int(side * shrink), 3), np.uint8)
     stripes[:, ::2] = 255
     assert resize(stripes, side, side).std() < 0.35 * stripes.std()
+
+
+def test_what_torch_resizes_comes_out_as_pixels_and_not_as_planes():
+    pytest.importorskip("torch")
+    for n in (100, 149):
+        assert resize(gradient(150, 150), n, n).flags.c_contiguous
