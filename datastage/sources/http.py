@@ -12,10 +12,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import email.errors
 import email.message
 import email.utils
+import errno
 import http.client
+import io
+import itertools
+import netrc
+import os
 import re
+import select
+import selectors
 import socket
 import ssl
 import threading
@@ -23,9 +31,12 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datastage import runtime as runtime_module
 from datastage._version import __version__
@@ -38,7 +49,12 @@ from datastage.spec import Spec, without_secrets
 from datastage.transfer import Interrupted, Limits, patiently
 
 CONNECT_S = 10.0
+# An address of a host that does not answer holds the next one up no longer than this (RFC 8305).
+_NEXT_ADDRESS_S = 0.25
+# Others have brought something so lately that a connection which could not be had is one too many.
+_FLOWS_S = 1.0
 _HEAD_BYTES = 8 << 10
+_LOOK_BYTES = 1 << 10
 _PIECE_BYTES = 256 << 10
 _UNPACKED_BYTES = 1 << 20
 _MOST_REDIRECTS = 10
@@ -53,6 +69,8 @@ _TOKENS = {
     "api.github.com": "GITHUB_TOKEN",
     "raw.githubusercontent.com": "GITHUB_TOKEN",
 }
+# What some servers call an encoding, and is none: the bytes are as they are.
+_NO_ENCODINGS = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8", "utf8", "aws-chunked"})
 # Named so, the bytes are the gzip itself: a server that says "Content-Encoding: gzip" of them means their type.
 _GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
 _GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
@@ -117,7 +135,7 @@ def open_url(url: str, *, has_hash: bool = False, limits: Limits | None = None) 
     """
     reader = HttpReader(url, has_hash=has_hash, limits=limits)
     try:
-        what = not_data(reader.head(1024), reader.name)
+        what = not_data(reader.head(_LOOK_BYTES), reader.name)
     except BaseException:
         reader.close()
         raise
@@ -156,12 +174,17 @@ def _address(url: str) -> _Address:
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname or "", parts.port
-        if not host.isascii():
-            host = host.encode("idna").decode("ascii")
-    except (ValueError, UnicodeError) as error:
-        raise UnavailableError(f"{without_secrets(url)} is not an address that can be asked.") from error
+        host = host.encode("idna").decode("ascii")  # of one in plain letters only the lengths are looked at
+        if re.search(r"[\s\x00-\x1f\"<>\\^`{|}%]", host):
+            raise ValueError(host)
+    except ValueError as error:
+        raise UnavailableError(
+            f"{without_secrets(url)} is not an address that can be asked.", "Next: copy it again from the browser."
+        ) from error
     if parts.scheme not in ("http", "https") or not host:
-        raise UnavailableError(f"{without_secrets(url)} is not an address of http or https.")
+        raise UnavailableError(
+            f"{without_secrets(url)} is not an address of http or https.", "Next: copy it again from the browser."
+        )
     path = urllib.parse.quote(parts.path or "/", safe="%/:=&?~#+!$,;'@()*[]|")
     query = urllib.parse.quote(parts.query, safe="%/:=&?~#+!$,;'@()*[]|")
     return _Address(
@@ -174,6 +197,109 @@ def _address(url: str) -> _Address:
     )
 
 
+class _NotHttp(http.client.HTTPException):
+    """An answer whose end cannot be told, or that is no HTTP at all; says why."""
+
+
+class _InTime(io.RawIOBase):
+    """The bytes of a socket, all of which must come before an instant that is put off whenever some were of use.
+
+    A socket's own limit begins anew with every byte: a server that drips its headers would be waited for all day.
+    """
+
+    def __init__(self, sock: socket.socket, limit_s: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._limit_s = limit_s
+        self.put_off()
+
+    def put_off(self) -> None:
+        self._until = time.monotonic() + self._limit_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer that comes in time, whose length is told in one way, and which is not a preliminary one."""
+
+    def __init__(self, sock: socket.socket, *words: Any, limit_s: float, **options: Any) -> None:
+        super().__init__(sock, *words, **options)
+        self.fp.close()
+        self._in_time = _InTime(sock, limit_s)
+        self.fp = io.BufferedReader(self._in_time)
+        self.said_length: int | None = None
+
+    def put_off(self) -> None:
+        """Begin the wait for the next bytes."""
+        self._in_time.put_off()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 101 < status < 200:
+                return version, status, reason
+            http.client.parse_headers(self.fp)  # 103 and the like: the answer itself is still to come
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError(size)
+        return size
+
+    def begin(self) -> None:
+        """Read the headers, and settle where the body ends."""
+        super().begin()
+        headers = self.headers
+        if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in headers.defects):
+            raise _NotHttp("a line among its headers is no header")
+        codings = _listed(headers, "Transfer-Encoding")
+        lengths = set(_listed(headers, "Content-Length"))
+        if codings == {"chunked"}:
+            if not self.chunked:  # written in a way that http.client does not know
+                self.chunked, self.chunk_left, self.length = True, None, None
+        elif codings - {"identity"}:
+            raise _NotHttp(f"it is encoded as {', '.join(sorted(codings))} for the transfer, which was not asked for")
+        elif len(lengths) > 1:
+            raise _NotHttp("it says two different lengths")
+        elif lengths:
+            text = lengths.pop()
+            if text.isdecimal() and self.length != 0:
+                if len(text) > 18:
+                    raise _NotHttp("it says a length that no file has")
+                self.length = int(text)
+            self.said_length = self.length
+
+
+def _listed(headers: email.message.Message, name: str) -> set[str]:
+    values = headers.get_all(name, [])
+    return {part.strip().lower() for value in values for part in str(value).split(",") if part.strip()}
+
+
+class _Https(http.client.HTTPSConnection):
+    """A connection that tells an end that the other side meant from one that came on the way."""
+
+    def __init__(self, *words: Any, tls: ssl.SSLContext, named: str, **options: Any) -> None:
+        super().__init__(*words, context=tls, **options)
+        self._tls = tls
+        self._named = named
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._named, suppress_ragged_eofs=False)
+
+
 @dataclass(slots=True, eq=False)
 class _Held:
     """A connection, its socket (which http.client forgets when the server will close), and the answer under way."""
@@ -181,7 +307,7 @@ class _Held:
     address: _Address
     connection: http.client.HTTPConnection
     sock: socket.socket
-    response: http.client.HTTPResponse
+    response: _Response
     is_read: bool = False  # to the end of its answer
 
     def drop(self) -> None:
@@ -221,8 +347,10 @@ class HttpReader:
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._in_use: set[socket.socket] = set()
+        self._flowed_at = 0.0  # when something came last
         self._closed = False
         self._tls: ssl.SSLContext | None = None
+        self._netrc = _Netrc()
         self._held: _Held | None = None
         self._head = b""
         self._etag = self._modified = ""
@@ -232,6 +360,7 @@ class HttpReader:
         self.identity = ""
         self.ranges = False
         self.host = self._origin.host
+        _proxy(self._origin)  # one of a kind that is not spoken is said before any wait
         if runtime_module.is_offline(self._origin.host, port=self._origin.port):
             raise _unresolved(self._origin.host, "this machine is offline, or the name is wrong")
         # What does not answer at all is left sooner than what breaks off midway: there may be another place.
@@ -244,13 +373,15 @@ class HttpReader:
         if self.size is not None:
             n = max(0, min(n, self.size - offset))
         got = bytearray()
-
-        def read() -> None:
-            for piece in self.pieces(offset + len(got), n - len(got)):
-                got.extend(piece)
-
-        if n:
-            patiently(read, self._limits)
+        failures = 0
+        while len(got) < n:
+            try:
+                for piece in self.pieces(offset + len(got), n - len(got)):
+                    failures = 0
+                    got.extend(piece)
+            except Interrupted as fault:
+                failures += 1
+                self._wait(fault, failures)
         return bytes(got)
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
@@ -272,13 +403,20 @@ class HttpReader:
                 raise Interrupted(self._cut_short(offset))
             except Interrupted as fault:
                 failures += 1
-                if (
-                    fault.kind in ("changed", "no ranges")
-                    or failures >= self._limits.patience(fault.kind)
-                    or not self.ranges
-                ):
+                if not self.ranges:
                     raise fault.error from fault
-                time.sleep(self._limits.wait_s(failures, fault.wait_s))
+                self._wait(fault, failures)
+
+    def _wait(self, fault: Interrupted, failures: int) -> None:
+        """Wait after so many failures in a row, or raise what it was when patience ends."""
+        wait = self._limits.wait_s(failures, fault.wait_s)
+        if (
+            fault.kind in ("changed", "no ranges")
+            or failures >= self._limits.patience(fault.kind)
+            or wait > self._limits.longest_retry_after_s
+        ):
+            raise fault.error from fault
+        time.sleep(wait)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -321,14 +459,15 @@ class HttpReader:
             yield piece
             offset += len(piece)
             n -= len(piece)
-        if not n:
-            return
-        held = self._ask({"Range": f"bytes={offset}-{offset + n - 1}", **self._if_same()})
-        try:
-            self._check_part(held.response, offset, n)
-            yield from self._body(held, n)
-        finally:
-            self._put_back(held)
+        while n > 0:  # some servers give fewer bytes at a time than they are asked for
+            held = self._ask({"Range": f"bytes={offset}-{offset + n - 1}", **self._if_same()})
+            try:
+                k = self._check_part(held, offset, n)
+                yield from self._body(held, k)
+            finally:
+                self._put_back(held)
+            offset += k
+            n -= k
 
     def interrupt(self) -> None:
         """Break off all reads under way, from another thread."""
@@ -346,7 +485,7 @@ class HttpReader:
             self._forget(held)
         self._final = self._origin
         patiently(self._probe, self._limits)
-        what = not_data(self.head(1024), self.name)
+        what = not_data(self.head(_LOOK_BYTES), self.name)
         if what is not None:
             raise NotDataError(f"{self.host} now gives {what} instead of {self.name}.", "Next: run the line again.")
 
@@ -360,7 +499,7 @@ class HttpReader:
         """Ask for the first bytes: they tell size, state and whether the server knows ranges."""
         held: _Held | None = self._ask({"Range": f"bytes=0-{_HEAD_BYTES - 1}"}, is_first=True)
         assert held is not None
-        response: http.client.HTTPResponse = held.response
+        response = held.response
         try:
             if response.status == 206 and _encoding(response):
                 # Ranges of something compressed are of no use: the whole, then.
@@ -368,7 +507,8 @@ class HttpReader:
                 held = self._ask({}, is_first=True)
                 response = held.response
             headers = response.headers
-            self.name = _file_name(headers, self._origin, self._final)
+            self._final = held.address
+            self.name = _file_name(headers, self._origin, held.address)
             self._etag = "" if headers.get("ETag", "").startswith("W/") else headers.get("ETag", "")
             self._modified = headers.get("Last-Modified", "")
             self._decode = self._decoding(response)
@@ -376,12 +516,16 @@ class HttpReader:
             self.ranges = False
             if response.status == 206:
                 start, end, total = _content_range(headers)
-                if start == 0 and total is not None and end is not None:
+                if start == 0 and total is not None and end is not None and end < _HEAD_BYTES:
                     self.size, self.ranges = total, True
                     self._head = self._beginning(held, end + 1)
+                elif start == 0 and total is not None and end == total - 1 and not response.chunked:
+                    self._hold(held)  # it knows no ends, and gives all
+                    held = None
                 else:
                     self._forget(held)
                     held = self._ask({}, is_first=True)
+                    self._decode = self._decoding(held.response)
                     self._hold(held)
                     held = None
             elif response.status == 416:
@@ -399,20 +543,23 @@ class HttpReader:
         for piece in self._body(held, n):
             head += bytes(piece)
             if time.monotonic() - began > self._limits.stall_s and len(head) < n:
-                raise self._broken(TimeoutError(), held.address.host)
+                raise self._broken(TimeoutError(), held.address)
         return head
 
     def _hold(self, held: _Held) -> None:
         """Keep the answer that gives the whole, and look at its beginning."""
-        length = held.response.getheader("Content-Length", "")
-        self.size = int(length) if length.isdecimal() and not self._decode else None
+        self.size = None if self._decode else held.response.said_length
         self.ranges = False
         self._held = held
         pieces = self._decoded(held)
-        head = b""
+        head, began = b"", time.monotonic()
         for piece in pieces:
             head += bytes(piece)
             if len(head) >= _HEAD_BYTES:
+                break
+            if time.monotonic() - began > self._limits.stall_s:
+                if len(head) < _LOOK_BYTES:
+                    raise self._broken(TimeoutError(), held.address)
                 break
         self._head = head
         self._rest = pieces
@@ -428,39 +575,87 @@ class HttpReader:
     def _whole(self) -> Iterator[memoryview | bytes]:
         with self._lock:
             held, self._held = self._held, None
-        if held is not None:
-            head, pieces = self._head, self._rest
-        else:
-            held = self._ask({})
-            head, pieces = b"", self._decoded(held)
         try:
-            if not head:
-                self._check_same(held.response)
-            if head:
-                yield head
-            yield from pieces
+            if held is not None:
+                if self._head:
+                    yield self._head
+                yield from self._rest
+            else:
+                held = self._ask({})
+                yield from self._again(held)
         finally:
-            self._forget(held)
+            if held is not None:
+                self._forget(held)
+
+    def _again(self, held: _Held) -> Iterator[memoryview | bytes]:
+        """Give the whole of a later answer, which must be of the same file: its state, its size, its beginning."""
+        response = held.response
+        self._final = self._origin  # until it has proven right
+        self._check_same(response, whole=True)
+        self._decode = self._decoding(response)
+        if self.size is not None and not self._decode and response.said_length not in (None, self.size):
+            raise Interrupted(self._changed(), "changed")
+        begun, at = self._head, 0
+        for piece in self._decoded(held):
+            if at < len(begun):
+                n = min(len(piece), len(begun) - at)
+                if piece[:n] != begun[at : at + n]:
+                    raise Interrupted(self._changed(), "changed")
+                at += n
+            yield piece
+        self._final = held.address
 
     def _decoded(self, held: _Held) -> Iterator[memoryview | bytes]:
-        length = held.response.getheader("Content-Length", "")
-        body = self._body(held, int(length) if length.isdecimal() else None)
+        body = self._body(held, held.response.said_length)
         if not self._decode:
             yield from body
             return
-        decoder = zlib.decompressobj(47 if self._decode == "gzip" else -15)
+        first = b""
+        for piece in body:
+            first += piece
+            if len(first) >= 2:
+                break
+        if self._decode == "gzip":
+            if first[:2] != b"\x1f\x8b":  # it says so of bytes that are no gzip
+                yield first
+                yield from body
+                return
+            window = 31
+        else:  # the deflate of HTTP is zlib's, and some servers send it bare
+            window = 15 if first[0:1] and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0 else -15
+        yield from self._inflated(first, body, window)
+
+    def _inflated(self, piece: memoryview | bytes, body: Iterator[memoryview | bytes], window: int) -> Iterator[bytes]:
+        decoder = zlib.decompressobj(window)
         try:
-            for piece in body:
-                yield decoder.decompress(piece, _UNPACKED_BYTES)
-                while decoder.unconsumed_tail:  # a few bytes may hold very many
-                    yield decoder.decompress(decoder.unconsumed_tail, _UNPACKED_BYTES)
+            while True:
+                data = bytes(piece)
+                while data:
+                    if decoder.eof:  # several may follow one another
+                        data = data.lstrip(b"\0")
+                        if not data:
+                            break
+                        decoder = zlib.decompressobj(window)
+                    yield decoder.decompress(data, _UNPACKED_BYTES)  # a few bytes may hold very many
+                    data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+                following = next(body, None)
+                if following is None:
+                    break
+                piece = following
             yield decoder.flush()
         except zlib.error as error:
             raise Interrupted(
-                IntegrityError(f"{self.name} came compressed by {self.host}, and the compressed bytes are damaged.")
+                IntegrityError(
+                    f"{self.name} came compressed by {self.host}, and the compressed bytes are damaged.",
+                    "Next: run the same line again.",
+                )
             ) from error
         if not decoder.eof:
-            raise Interrupted(IntegrityError(f"{self.name} was cut short: its compressed bytes end too early."))
+            raise Interrupted(
+                IntegrityError(
+                    f"{self.name} was cut short: its compressed bytes end too early.", "Next: run the same line again."
+                )
+            )
 
     def _body(self, held: _Held, n: int | None) -> Iterator[memoryview | bytes]:
         """Give `n` bytes of the answer, or all of them, as they come."""
@@ -469,10 +664,12 @@ class HttpReader:
         try:
             if response.chunked:
                 while n is None or got < n:
+                    response.put_off()
                     chunk = response.read1(_PIECE_BYTES)
                     if not chunk:
                         break
                     got += len(chunk)
+                    self._flowed_at = time.monotonic()
                     yield chunk
                 if n is None or got >= n:
                     response.read(0 if n is None else 1)  # what ends the last chunk
@@ -484,23 +681,44 @@ class HttpReader:
                 held.is_read = length == 0
                 buffer = memoryview(bytearray(_PIECE_BYTES if length is None else max(1, min(length, _PIECE_BYTES))))
                 while length is None or got < length:
-                    k = read(buffer if length is None else buffer[: length - got])
+                    response.put_off()
+                    try:
+                        k = read(buffer if length is None else buffer[: length - got])
+                    except ssl.SSLEOFError:
+                        # The end of a body without a length is the connection's, which somebody on the way may have
+                        # cut; a digest will tell.
+                        if length is not None or not self._has_hash:
+                            raise
+                        k = 0
                     if k == 0:
                         break
                     got += k
                     held.is_read = got == response.length
+                    self._flowed_at = time.monotonic()
                     yield buffer[:k]
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            raise self._broken(error, self._final.host) from error
+            raise self._broken(error, held.address) from error
         if n is not None and got < n:
             raise Interrupted(self._cut_short(got))
 
-    def _check_part(self, response: http.client.HTTPResponse, offset: int, n: int) -> None:
-        """Check that an answer is the part that was asked for, of the file that was begun with."""
+    def _check_part(self, held: _Held, offset: int, n: int) -> int:
+        """Check that an answer is the part that was asked for, of the file that was begun with; return its length."""
+        try:
+            k = self._length_of_part(held.response, offset, n)
+        except Interrupted:
+            self._final = self._origin  # what a redirect led to is no good: asked for at the first address again
+            raise
+        self._final = held.address
+        return k
+
+    def _length_of_part(self, response: _Response, offset: int, n: int) -> int:
         if response.status == 200:
             self._check_same(response)
             raise Interrupted(
-                IntegrityError(f"{self.host} answered with the whole of {self.name} when asked for a part."),
+                IntegrityError(
+                    f"{self.host} answered with the whole of {self.name} when asked for a part.",
+                    "Next: run the same line again.",
+                ),
                 "no ranges",
             )
         if response.status == 416:
@@ -509,24 +727,30 @@ class HttpReader:
         if total is not None and total != self.size:
             raise Interrupted(self._changed(), "changed")
         self._check_same(response)
-        length = response.getheader("Content-Length")
-        wrong_length = length is not None and end is not None and int(length) != end - offset + 1
-        if start != offset or end is None or end > offset + n - 1 or wrong_length or _encoding(response):
+        length = response.said_length
+        wrong_length = length is not None and end is not None and length != end - offset + 1
+        if start != offset or end is None or not offset <= end < offset + n or wrong_length or _encoding(response):
             raise Interrupted(
-                IntegrityError(f"{self.host} answered with another part of {self.name} than was asked for."),
+                IntegrityError(
+                    f"{self.host} answered with another part of {self.name} than was asked for.",
+                    "Next: run the same line again.",
+                ),
                 "no ranges",
             )
+        return end - offset + 1
 
-    def _check_same(self, response: http.client.HTTPResponse) -> None:
+    def _check_same(self, response: _Response, *, whole: bool = False) -> None:
         etag, modified = response.getheader("ETag", ""), response.getheader("Last-Modified", "")
         if etag.startswith("W/"):
             etag = ""
-        same_time = modified == self._modified
-        # Servers behind one name may give each their own ETag: a digest will tell whether the bytes differ.
-        if etag != self._etag and not (self._has_hash and same_time and modified):
+        if modified != self._modified:
             raise Interrupted(self._changed(), "changed")
-        if not same_time:
-            raise Interrupted(self._changed(), "changed")
+        if etag == self._etag or (self._has_hash and modified):
+            return
+        # Servers behind one name may give each their own ETag: a digest will tell whether the bytes differ. Without
+        # one, those of a single answer are surely of one file.
+        if not (modified and whole):
+            raise Interrupted(self._changed(), "no ranges" if modified else "changed")
 
     def _changed(self) -> IntegrityError:
         return IntegrityError(
@@ -569,7 +793,12 @@ class HttpReader:
                     "Next: open the address in a browser, and copy the address where it ends.",
                 )
             seen.add(address)
-            held = self._exchange(address, headers)
+            try:
+                held = self._exchange(address, headers)
+            except Interrupted:
+                # One of many that a redirect may lead to: the next try begins at the first address.
+                self._final = self._origin
+                raise
             response = held.response
             if response.status not in _REDIRECTS:
                 break
@@ -581,30 +810,40 @@ class HttpReader:
             if status == 416 and is_first and _content_range(response.headers)[2] != 0:
                 self._forget(held)
                 return self._ask({}, is_first=True)
-            self._final = address
             return held
-        retry_after = _retry_after(response.getheader("Retry-After"))
+        retry_after = _retry_after(response.getheader("Retry-After"), response.getheader("Date"))
         self._forget(held)
         if status in (401, 403, 404) and self._token is None and address.host in _TOKENS:
             # Asked for only now: a notebook's secrets open a question to the user.
             self._token = (address.host, runtime_module.secret(_TOKENS[address.host]) or "")
             if self._token[1]:
                 return self._ask(headers, is_first=is_first)
+        # A signed address that a redirect led to expires: the next try begins at the first one.
+        self._final = self._origin
         error = self._refused(status, address)
         if status in _PASSING:
             raise Interrupted(error, "busy" if status in _BUSY else "broken", retry_after)
         if not is_first:
-            # A signed address that a redirect led to expires: the next try begins at the first one.
-            self._final = self._origin
             raise Interrupted(error)
         raise error
 
     def _redirected(self, address: _Address, location: str) -> _Address:
-        target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
-        scheme = urllib.parse.urlsplit(target).scheme
-        if not location or scheme not in ("http", "https"):
+        if not location:
             raise UnavailableError(
-                f"{address.host} redirects to {without_secrets(target) or 'nowhere'}, which is no web address."
+                f"{address.host} redirects without saying where to.",
+                "Next: open the address in a browser, and copy the address where it ends.",
+            )
+        with contextlib.suppress(UnicodeError):
+            location = location.encode("latin-1").decode("utf-8")  # raw UTF-8 in a header arrives as latin-1
+        try:
+            target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
+            scheme = urllib.parse.urlsplit(target).scheme
+        except ValueError:
+            target, scheme = without_secrets(location), ""
+        if scheme not in ("http", "https"):
+            raise UnavailableError(
+                f"{address.host} redirects to {without_secrets(target)}, which is no web address.",
+                "Next: open the address in a browser, and copy the address where it ends.",
             )
         new = _address(target)
         if address.scheme == "https" and new.scheme == "http" and not self._has_hash:
@@ -635,12 +874,9 @@ class HttpReader:
             **headers,
         }
         while True:
-            with self._lock:
-                if self._closed:
-                    raise ValueError("reading from a reader that was closed")
-                kept = self._idle.get(address.origin)
-                connection = kept.pop() if kept else None
+            connection = self._kept(address)
             is_new = connection is None
+            sock: socket.socket | None = None
             target = address.target
             try:
                 if connection is None:
@@ -649,18 +885,44 @@ class HttpReader:
                     target = f"http://{address.netloc}{address.target}"
                     all_headers |= self._proxy_authorization(address)
                 sock = connection.sock
+                assert sock is not None
                 with self._lock:
                     self._in_use.add(sock)
+                sock.settimeout(self._limits.stall_s)
                 connection.request("GET", target, headers=all_headers)
-                return _Held(address, connection, sock, connection.getresponse())
-            except (OSError, http.client.HTTPException) as error:
+                response = connection.getresponse()
+                assert isinstance(response, _Response)
+                return _Held(address, connection, sock, response)
+            except UnavailableError:
+                raise
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 if connection is not None:
                     with self._lock:
-                        self._in_use.discard(sock)
+                        self._in_use.discard(sock)  # type: ignore[arg-type]
                     connection.close()
-                if not is_new and not isinstance(error, TimeoutError):
+                if not is_new and not isinstance(error, TimeoutError | _NotHttp):
                     continue  # the server had closed the kept connection
-                raise self._broken(error, address.host) from error
+                fault = self._broken(error, address)
+                if isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError):
+                    with self._lock:
+                        others_flow = bool(self._in_use) and time.monotonic() - self._flowed_at < _FLOWS_S
+                    if others_flow:  # a server that gives each of us only so many connections says it in this way too
+                        fault = Interrupted(fault.error, "busy")
+                raise fault from error
+
+    def _kept(self, address: _Address) -> http.client.HTTPConnection | None:
+        """Return a connection that was kept for this host, and on which nothing has come since."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ValueError("reading from a reader that was closed")
+                kept = self._idle.get(address.origin)
+                if not kept:
+                    return None
+                connection = kept.pop()
+            if connection.sock is not None and not _has_news(connection.sock):
+                return connection
+            connection.close()  # its end, most likely; or more than was asked for
 
     def _connect(self, address: _Address) -> http.client.HTTPConnection:
         proxy = _proxy(address)
@@ -670,15 +932,15 @@ class HttpReader:
             with self._lock:
                 if self._tls is None:
                     self._tls = ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR
-            connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_S, context=self._tls)
+            connection = _Https(host, port, timeout=CONNECT_S, tls=self._tls, named=address.host)
             if proxy:
                 connection.set_tunnel(address.host, address.port, self._proxy_authorization(address))
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
             connection.asks_proxy = proxy is not None  # type: ignore[attr-defined]
+        connection._create_connection = _reach  # type: ignore[attr-defined]
+        connection.response_class = partial(_Response, limit_s=self._limits.stall_s)  # type: ignore[assignment]
         connection.connect()
-        assert connection.sock is not None
-        connection.sock.settimeout(self._limits.stall_s)
         return connection
 
     def _authorization(self, address: _Address) -> dict[str, str]:
@@ -686,7 +948,7 @@ class HttpReader:
             return {"Authorization": f"Bearer {self._token[1]}"}
         user, password = address.user, address.password
         if not user and not password:
-            user, password = _from_netrc(address.host, self._origin.host)
+            user, password = self._netrc.of(address.host, self._origin.host)
         return _basic("Authorization", user, password) if user or password else {}
 
     def _proxy_authorization(self, address: _Address) -> dict[str, str]:
@@ -710,29 +972,65 @@ class HttpReader:
 
     # --- in words
 
-    def _broken(self, error: Exception, host: str) -> Interrupted | UnavailableError:
+    def _broken(self, error: Exception, address: _Address) -> Interrupted | UnavailableError:
+        """Say what an error met on the way means: one to be patient with, or not."""
         name = self.name or without_secrets(self._url)
         again = "Next: run the same line again; what has come is kept."
+        proxy = _proxy(address)
+        # What a connection meets, it meets at the proxy, where there is one.
+        host = f"The proxy {proxy.host}:{proxy.port}" if proxy else address.host
         if isinstance(error, socket.gaierror):
-            return Interrupted(_unresolved(host, error.strerror or "the name is not known"))
+            reached = proxy.host if proxy else address.host
+            return Interrupted(_unresolved(reached, error.strerror or "the name is not known", proxy is not None))
         if isinstance(error, ssl.SSLCertVerificationError):
             return UnavailableError(
-                f"The certificate of {host} could not be verified: {error.verify_message}.",
+                f"The certificate of {address.host} could not be verified: {error.verify_message}.",
                 "A wrong clock on this machine, or a network that looks into traffic, does this too.",
                 "Next: if your institution has a certificate authority of its own, name its file in SSL_CERT_FILE.",
             )
+        if isinstance(error, ssl.SSLEOFError | http.client.RemoteDisconnected | ssl.SSLZeroReturnError):
+            return Interrupted(UnavailableError(f"{host} closed the connection too early for {name}.", again))
         if isinstance(error, ssl.SSLError):
-            return Interrupted(UnavailableError(f"No secure connection with {host}: {error.reason or error}.", again))
+            said = (error.reason or str(error)).replace("_", " ").lower()
+            return Interrupted(UnavailableError(f"No secure connection with {address.host}: {said}.", again))
         if isinstance(error, ConnectionRefusedError):
-            return Interrupted(UnavailableError(f"{host} refused the connection.", again))
+            steps = ["Next: look at http_proxy and https_proxy."] if proxy else [again]
+            return Interrupted(UnavailableError(f"{host} refused the connection.", *steps))
         if isinstance(error, TimeoutError):
             return Interrupted(
                 UnavailableError(f"{host} did not answer within {self._limits.stall_s:.0f} s for {name}.", again)
             )
-        if isinstance(error, OSError) and "Tunnel connection failed" in str(error):
-            return UnavailableError(f"The proxy would not connect to {host}: {error}.", "Next: look at https_proxy.")
-        said = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        return Interrupted(UnavailableError(f"{host} broke the connection off ({said}) for {name}.", again))
+        if isinstance(error, OSError) and (tunnel := re.match(r"Tunnel connection failed: (\d+)", str(error))):
+            return self._refused_by_proxy(int(tunnel[1]), address)
+        if isinstance(error, http.client.IncompleteRead):
+            return Interrupted(UnavailableError(f"{host} broke off in the middle of {name}.", again))
+        if isinstance(error, OSError):
+            said = error.strerror or type(error).__name__
+            return Interrupted(UnavailableError(f"{host} broke the connection off ({said}) for {name}.", again))
+        why = str(error) if isinstance(error, _NotHttp) else _KINDS.get(type(error), type(error).__name__)
+        return Interrupted(
+            UnavailableError(
+                f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
+                "Something on the way, such as a proxy, may have written it.",
+                "Next: open the address in a browser; if it downloads there, upload the file instead.",
+            )
+        )
+
+    def _refused_by_proxy(self, status: int, address: _Address) -> Interrupted | UnavailableError:
+        proxy = _proxy(address)
+        named = f"The proxy {proxy.host}:{proxy.port}" if proxy else "The proxy"
+        if status == 407:
+            return UnavailableError(
+                f"{named} asks for a user name and a password before {address.host} (407).",
+                "Next: put them into the address of the proxy: https_proxy=http://NAME:PASSWORD@HOST:PORT",
+            )
+        error = UnavailableError(
+            f"{named} would not connect to {address.host} ({status} {http.client.responses.get(status, '')}).".replace(
+                " )", ")"
+            ),
+            "Next: look at https_proxy; or name the host in no_proxy, if it can be reached without.",
+        )
+        return Interrupted(error) if status in _PASSING else error
 
     def _refused(self, status: int, address: _Address) -> UnavailableError:
         host, name = address.host, self.name or _file_name(email.message.Message(), self._origin, self._origin)
@@ -743,7 +1041,8 @@ class HttpReader:
         if status == 401:
             return UnavailableError(
                 f"{host} asks for a user name and a password for {name} (401).",
-                "Put them into the file .netrc in your home folder: machine HOST login NAME password SECRET.",
+                self._netrc.trouble
+                or "Put them into the file .netrc in your home folder: machine HOST login NAME password SECRET.",
                 "Next: run the same line again.",
             )
         if status == 403:
@@ -753,7 +1052,13 @@ class HttpReader:
                 "Next: open the address in a browser; if it downloads there, upload the file instead.",
             )
         if status == 407:
-            return UnavailableError(f"The proxy asks for a user name and a password before {host} (407).")
+            error = self._refused_by_proxy(407, address)
+            return error.error if isinstance(error, Interrupted) else error  # type: ignore[return-value]
+        if status == 511:
+            return UnavailableError(
+                f"The network you are in wants you to sign in before it lets {host} be reached (511).",
+                "Next: open any page in a browser, sign in, then run the same line again.",
+            )
         if status in _BUSY:
             return UnavailableError(
                 f"{host} is too busy to give {name} ({status} {http.client.responses.get(status, '')}).".replace(
@@ -767,53 +1072,191 @@ class HttpReader:
         )
 
 
-def _unresolved(host: str, why: str) -> UnavailableError:
+_KINDS: dict[type[Exception], str] = {
+    http.client.LineTooLong: "a line of it is too long",
+    http.client.BadStatusLine: "it does not begin as one",
+    http.client.UnknownProtocol: "it is of another version",
+    http.client.HTTPException: "it has too many headers",
+    http.client.InvalidURL: "the address has letters that cannot be sent",
+}
+
+
+def _unresolved(host: str, why: str, is_proxy: bool = False) -> UnavailableError:
+    if is_proxy:
+        return UnavailableError(
+            f"Could not resolve the name of the proxy: {host} ({why}).", "Next: look at http_proxy and https_proxy."
+        )
     return UnavailableError(
         f"Could not resolve host, or reach it: {host} ({why}).",
         "Next: switch the internet on, or look at the spelling, then run the same line again.",
     )
 
 
+# --- reaching a host
+
+
+def _has_news(sock: socket.socket) -> bool:
+    """Tell whether something has come over a connection, its end included."""
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(sock, select.POLLIN)
+            return bool(poll.poll(0))
+        return bool(select.select([sock], [], [], 0)[0])
+    except (OSError, ValueError):
+        return True
+
+
+def _addresses(host: str, port: int, timeout_s: float) -> list[tuple[Any, ...]]:
+    """Ask the name service, no longer than so: it has limits of its own, up to half a minute."""
+    found: list[list[tuple[Any, ...]]] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+        except UnicodeError:
+            errors.append(socket.gaierror(socket.EAI_NONAME, "the name is not one of a host"))
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask, name="datastage-name", daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s")
+    # Families in turn, each in the order of the name service: where one leads nowhere, the other is tried second.
+    by_family: dict[int, list[tuple[Any, ...]]] = {}
+    for address in found[0]:
+        by_family.setdefault(address[0], []).append(address)
+    return [a for row in itertools.zip_longest(*by_family.values()) for a in row if a is not None]
+
+
+def _reach(place: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
+    """Connect to the first of a host's addresses that answers; each further one is tried a moment after the last."""
+    began = time.monotonic()
+    left = deque(_addresses(*place, timeout))
+    trying: dict[int, socket.socket] = {}
+    error: OSError = TimeoutError(f"{place[0]} did not answer")
+    try:
+        with selectors.DefaultSelector() as selector:
+            due = 0.0
+            while left or trying:
+                now = time.monotonic() - began
+                if now >= timeout:
+                    raise TimeoutError(f"{place[0]} did not answer")
+                if left and (not trying or now >= due):
+                    family, kind, protocol, _, address = left.popleft()
+                    due = now + _NEXT_ADDRESS_S
+                    try:
+                        sock = socket.socket(family, kind, protocol)
+                        trying[sock.fileno()] = sock
+                        sock.setblocking(False)
+                        code = sock.connect_ex(address)
+                    except OSError as failed:
+                        error = failed
+                        continue
+                    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+                        error = _os_error(code)
+                        trying.pop(sock.fileno()).close()
+                        continue
+                    selector.register(sock, selectors.EVENT_WRITE)
+                for key, _ in selector.select(min(timeout - now, max(0.0, due - now) if left else timeout)):
+                    sock = trying[key.fd]
+                    selector.unregister(sock)
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if code:
+                        error = _os_error(code)
+                        trying.pop(key.fd).close()
+                        due = 0.0  # the next one at once
+                        continue
+                    del trying[key.fd]
+                    sock.settimeout(timeout)
+                    return sock
+        raise error
+    finally:
+        for sock in trying.values():
+            sock.close()
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))  # of the kind that the code says, such as ConnectionRefusedError
+
+
 def _basic(header: str, user: str, password: str) -> dict[str, str]:
     return {header: "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")}
 
 
-def _from_netrc(host: str, origin: str) -> tuple[str, str]:
-    import netrc
+class _Netrc:
+    """The passwords that the user keeps in ``.netrc``, read when first asked for. `trouble` says why none was found."""
 
-    try:
-        known = netrc.netrc()
-    except (OSError, netrc.NetrcParseError):
-        return "", ""
-    # The entry called "default" is for the host the user named, not for wherever it redirects to.
-    found = known.hosts.get(host) or (known.hosts.get("default") if host == origin else None)
-    return (found[0] or "", found[2] or "") if found else ("", "")
+    def __init__(self) -> None:
+        self.trouble = ""
+        self._known: netrc.netrc | None = None
+        self._was_read = False
+
+    def of(self, host: str, origin: str) -> tuple[str, str]:
+        """Return user name and password for `host`, empty if there are none."""
+        if not self._was_read:
+            self._was_read = True
+            try:
+                self._known = netrc.netrc()
+            except FileNotFoundError:
+                pass
+            except netrc.NetrcParseError as error:
+                # Not its message: what could not be understood may be a password.
+                where = f", from line {error.lineno} on" if error.lineno else ""
+                open_to_others = " Others may read it: chmod 600 ~/.netrc." if "permissive" in str(error.msg) else ""
+                self.trouble = f"Your file .netrc was passed over: it cannot be understood{where}.{open_to_others}"
+            except (OSError, UnicodeError):
+                self.trouble = "Your file .netrc was passed over: it cannot be read."
+        if self._known is None:
+            return "", ""
+        # The entry called "default" is for the host the user named, not for wherever it redirects to.
+        found = self._known.hosts.get(host) or (self._known.hosts.get("default") if host == origin else None)
+        return (found[0] or "", found[2] or "") if found else ("", "")
 
 
 def _proxy(address: _Address) -> _Address | None:
+    """Return the proxy that the environment names for an address.
+
+    Raises
+    ------
+    UnavailableError
+        If it is of a kind that is not spoken here: going around it would show what it is there to hide.
+    """
     with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
         if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
             return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(address.scheme) or proxies.get("all")
-    if not proxy:
+    named = proxies.get(address.scheme) or proxies.get("all")
+    if not named:
         return None
-    with contextlib.suppress(UnavailableError):
-        found = _address(proxy if "://" in proxy else f"http://{proxy}")
-        if urllib.parse.urlsplit(proxy).port is None and "://" in proxy and found.scheme == "http":
-            return found
-        return found
-    return None
+    setting = f"{address.scheme}_proxy" if proxies.get(address.scheme) else "all_proxy"
+    try:
+        return _address(named if "://" in named else f"http://{named}")
+    except UnavailableError:
+        kind = named.partition("://")[0] if "://" in named else ""
+        what = "a SOCKS proxy" if kind.lower().startswith("socks") else "no proxy that can be asked"
+        raise UnavailableError(
+            f"{setting} names {what}: {without_secrets(named)}; here only those of http are spoken with.",
+            f"Next: set {setting} to http://HOST:PORT; or name {address.host} in no_proxy, if it needs none.",
+        ) from None
 
 
 def _encoding(response: http.client.HTTPResponse) -> str:
-    encoding = (response.getheader("Content-Encoding") or "").strip().lower()
-    return "" if encoding == "identity" else encoding
+    kinds = (kind.strip() for kind in (response.getheader("Content-Encoding") or "").lower().split(","))
+    return ", ".join(kind for kind in kinds if kind not in _NO_ENCODINGS)
 
 
 def _content_range(headers: email.message.Message) -> tuple[int | None, int | None, int | None]:
     """Return start, end (the last byte, counted in) and total of a Content-Range; None for what it does not say."""
-    match = re.fullmatch(r"\s*bytes\s+(?:(\d+)\s*-\s*(\d+)|\*)\s*/\s*(\d+|\*)\s*", headers.get("Content-Range", ""))
+    match = re.fullmatch(
+        r"(?ai)\s*bytes[\s=]+(?:(\d{1,18})\s*-\s*(\d{1,18})|\*)\s*/\s*(\d{1,18}|\*)\s*",
+        headers.get("Content-Range", ""),
+    )
     if match is None:
         return None, None, None
     start, end, total = match.groups()
@@ -824,16 +1267,20 @@ def _content_range(headers: email.message.Message) -> tuple[int | None, int | No
     )
 
 
-def _retry_after(text: str | None) -> float | None:
-    """Return the seconds that a Retry-After asks for: a number, or a date."""
+def _retry_after(text: str | None, now: str | None = None) -> float | None:
+    """Return the seconds that a Retry-After asks for: a number, or a date, by the server's own clock if it tells."""
     if not text:
         return None
     if text.strip().isdecimal():
         return float(text)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
+        until = email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
         return None
+    began = time.time()
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        began = email.utils.parsedate_to_datetime(now or "").timestamp()
+    return max(0.0, until - began)
 
 
 def _file_name(headers: email.message.Message, origin: _Address, final: _Address) -> str:
@@ -853,8 +1300,8 @@ def _last_part(address: _Address) -> str:
 def _disposition(text: str) -> str:
     extended = re.search(r"(?i)filename\*\s*=\s*([\w-]*)'[^']*'([^;\s]+)", text)
     if extended:
-        with contextlib.suppress(LookupError):
-            return urllib.parse.unquote(extended.group(2), extended.group(1) or "utf-8", "replace")
+        charset = extended.group(1).lower()
+        return urllib.parse.unquote(extended.group(2), "latin-1" if charset == "iso-8859-1" else "utf-8", "replace")
     plain = re.search(r'(?i)filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', text)
     if not plain:
         return ""

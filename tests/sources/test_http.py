@@ -256,7 +256,7 @@ def test_an_answer_that_is_no_http_is_named(quick):
                 sock.close()
 
         threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(UnavailableError, match="broke the connection off"):
+        with pytest.raises(UnavailableError, match="not proper HTTP: it does not begin as one"):
             reader_of(f"http://127.0.0.1:{listener.getsockname()[1]}/x", quick)
 
 

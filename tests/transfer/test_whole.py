@@ -122,7 +122,7 @@ def test_what_cannot_come_through_is_named_and_leaves_no_file(fault, server, tmp
         def rotate(number):
             server.pages["data.bin"].etag = f'"{number}"'
 
-        faults = {"hook": rotate}
+        faults = {"hook": rotate, "modified": None}
     url = server.serve("data.bin", faults.pop("body", BODY), **faults)
     began = time.monotonic()
     with pytest.raises(error, match=text) as caught:
