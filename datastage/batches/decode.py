@@ -119,7 +119,8 @@ def _cv2(data: bytes, side: int) -> NDArray[np.uint8]:
     pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), _cv2_flags(side, data))
     if pixels is None:
         raise ValueError("OpenCV cannot read it")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return rgb
 
 
 def _cv2_flags(side: int, data: bytes) -> int:
@@ -127,15 +128,9 @@ def _cv2_flags(side: int, data: bytes) -> int:
 
     facts = read_markers(data) if side and data[:3] == b"\xff\xd8\xff" else None
     factor = 1 if facts is None else _factor(facts, side)
-    return (
-        cv2.IMREAD_IGNORE_ORIENTATION
-        | {
-            1: cv2.IMREAD_COLOR,
-            2: cv2.IMREAD_REDUCED_COLOR_2,
-            4: cv2.IMREAD_REDUCED_COLOR_4,
-            8: cv2.IMREAD_REDUCED_COLOR_8,
-        }[factor]
-    )
+    sizes = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
+    flags: int = cv2.IMREAD_IGNORE_ORIENTATION | sizes[(1, 2, 4, 8).index(factor)]
+    return flags
 
 
 def _torchvision(data: bytes, side: int) -> NDArray[np.uint8]:

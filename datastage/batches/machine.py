@@ -34,3 +34,12 @@ def shm_bytes() -> int:
     from datastage import runtime
 
     return runtime.current().shm_bytes
+
+
+def near_folder(folder: Path) -> Path:
+    """Return `folder`, or one of this machine's own disks in its place if it lies on a disk of another machine."""
+    from datastage import place, runtime, staging
+
+    if not runtime.is_network_disk(folder):
+        return folder
+    return place.pixels_folder(staging.root_folder(None, runtime.current()), folder)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.decode import Unreadable, best, decode, planes, square
+from datastage.batches.kept import bring, keep
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
 from datastage.lock import kernel_id, locked
 from datastage.progress import SILENT, Reporter
@@ -54,6 +55,8 @@ class Packed:
         Whether channels come last, as what resizes crops wants them; else first, as what only cuts does.
     folder : Path or None
         Where the packed file lies, or will; None holds the pixels in memory.
+    kept : Path or None
+        Another folder, on a slow disk, that it is brought from if it is there, and copied to once it is whole.
     workers : int
         Threads that decode.
     unreadable : {"skip", "raise"}
@@ -74,6 +77,7 @@ class Packed:
         resized: bool,
         last: bool,
         folder: Path | None,
+        kept: Path | None = None,
         workers: int,
         unreadable: str,
         free_bytes: int | None = None,
@@ -99,8 +103,14 @@ class Packed:
             key.update(f"{name}\0{stamp}\0".encode("utf-8", "surrogateescape"))
         self._key = key.hexdigest()
         self.file = None if folder is None else folder / f"packed-{self._key}.u8"
-        if self.file is not None and self._open():
-            return
+        self._kept = kept
+        if self.file is not None:
+            if self._open():
+                return
+            # What does not fit is said below.
+            fits = free_bytes is None or needed <= free_bytes
+            if kept is not None and fits and bring(self.file.name, kept, self.file.parent, reporter) and self._open():
+                return
         if free_bytes is not None and needed > free_bytes:
             where = "of memory" if folder is None else f"in {folder}"
             raise NoSpaceError(
@@ -317,6 +327,8 @@ class Packed:
             finally:
                 os.close(self._fd)
                 self._fd = -1
+            if self._kept is not None:
+                keep(self.file.name, self.file.parent, self._kept, self._reporter)
 
     def _list_bad(self) -> None:
         bad = (self.state == BAD).nonzero()[0].tolist()

@@ -24,7 +24,7 @@ from datastage.batches.folder import Listed
 from datastage.batches.host import HostStore, cut
 from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
-from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes
+from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
 from datastage.batches.packed import BAD, Packed, mixed
 from datastage.batches.ranks import world
 from datastage.errors import SpecError, StorageError
@@ -88,8 +88,9 @@ def from_folder(
     unreadable : {"skip", "raise"}
         Leave out images that cannot be read, listed and counted; or raise.
     cache : Path, optional
-        The folder where decoded pixels are kept for the next time; it may lie on Drive or be /kaggle/working. None
-        keeps them in memory.
+        The folder where decoded pixels are kept for the next time; it may lie on Drive or be /kaggle/working. On a
+        disk of another machine only a copy is kept: it is brought here first, and made when all is decoded. None keeps
+        them in memory.
     augment, mean, std, transform, shuffle, drop_last, device, dtype, memory_format, limit, seed, reuse, reporter
         As for `from_arrays`.
 
@@ -232,6 +233,7 @@ def _loaders(
     kept = shape
     if augment is not None and augment.scale is not None:
         kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if size else shape
+    near = None if cache is None else near_folder(cache)
     packed = Packed(
         wanted,
         [stamp(name) for name in wanted],
@@ -239,10 +241,11 @@ def _loaders(
         shape=kept,
         resized=size is not None,
         last=kept != shape or (augment is not None and augment.scale is not None),
-        folder=cache,
+        folder=near,
+        kept=None if near == cache else cache,
         workers=cores(),
         unreadable=unreadable,
-        free_bytes=memory_free_bytes() if cache is None else disk_free_bytes(cache),
+        free_bytes=memory_free_bytes() if near is None else disk_free_bytes(near),
         reporter=reporter,
     )
     if read is None and not packed.whole and not content:

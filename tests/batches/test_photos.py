@@ -366,3 +366,48 @@ def test_a_loop_that_is_left_does_not_wait_for_the_batch_that_was_being_made(tmp
     assert len(decoded) < 60
     slow.clear()
     assert len(all_of(train)[1]) == 60
+
+
+def far_away(tmp_path, monkeypatch):
+    """A folder that stands for one on Drive, and the folder that stands for this machine's disk."""
+    far, near = tmp_path / "drive" / "pixels", tmp_path / "near"
+    monkeypatch.setattr("datastage.runtime.is_network_disk", lambda path: Path(path) == far)
+    monkeypatch.setenv("DATASTAGE_ROOT", str(near))
+    return far, near
+
+
+def test_pixels_kept_on_a_far_disk_are_made_here_and_copied_there(tmp_path, monkeypatch):
+    photos = photo_folder(tmp_path / "photos")
+    far, near = far_away(tmp_path, monkeypatch)
+    (train,) = from_folder(photos, batch_size=4, size=16, test=0, cache=far, device="cpu")
+    running = iter(train)
+    next(running)
+    assert not far.exists()
+    list(running)
+    assert sorted(file.suffix for file in far.iterdir()) == [".json", ".u8"]
+    assert str(near) in train.explain()
+
+
+def test_pixels_on_a_far_disk_are_brought_once_and_no_photo_is_read(tmp_path, monkeypatch):
+    import shutil
+
+    photos = photo_folder(tmp_path / "photos")
+    far, near = far_away(tmp_path, monkeypatch)
+    options = {"batch_size": 4, "size": 16, "test": 0, "cache": far, "device": "cpu", "shuffle": False}
+    (train,) = from_folder(photos, **options)
+    before = all_of(train)[0]
+    shutil.rmtree(near)
+    monkeypatch.setattr("datastage.batches.packed.decode", lambda *args: pytest.fail("a photo was decoded"))
+    (again,) = from_folder(photos, **options)
+    shutil.rmtree(far)
+    assert (all_of(again)[0] == before).all()
+
+
+def test_a_far_disk_that_is_full_is_said_and_is_no_error(tmp_path, monkeypatch):
+    photos = photo_folder(tmp_path / "photos")
+    far, _ = far_away(tmp_path, monkeypatch)
+    far.parent.write_text("no folder")
+    notes = Notes()
+    (train,) = from_folder(photos, batch_size=4, size=16, test=0, cache=far, device="cpu", reporter=notes)
+    assert len(all_of(train)[1]) == 12
+    assert any("could not be kept" in note for note in notes.said)
