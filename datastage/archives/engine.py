@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from datastage.archives import ahead, blocks, inflate, names, streams, tar, workers, write, zip_data
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
-from datastage.archives.member import Unpacked, UnpackedFile
+from datastage.archives.member import Files, Unpacked, UnpackedFile
 from datastage.archives.safety import MAX_DEPTH, Tree, clean
 from datastage.archives.sniff import not_data, sniff
 from datastage.archives.write import Folder, write_all
@@ -48,7 +49,7 @@ class Job:
     reporter: Reporter
     n_workers: int
     tree: Tree
-    files: list[UnpackedFile] = field(default_factory=list)
+    files: Files = field(default_factory=Files)
     folders: list[tuple[str, int | None]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     encoding: str | None = None
@@ -144,7 +145,7 @@ def unpack(
             _take_off(job, top)
         return Unpacked(
             format=form,
-            files=tuple(job.files),
+            files=job.files,
             n_files=len(job.files),
             n_bytes=job.tree.n_bytes,
             left_out=job.left_out,
@@ -247,10 +248,11 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
         if plan.is_wide:
             job.n_workers = 1
         data = directory.data
-        if plan.needs_tool:
+        locked = [at for at in plan.links if zip_data.Entry(data, at[0]).method not in zip_data.OWN_METHODS]
+        if plan.needs_tool or locked:
             from datastage.archives import tools
 
-            tools.check_zip_members(plan.needs_tool, data, job.password)
+            tools.check_zip_members(plan.needs_tool + locked, data, job.password)
         folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
@@ -265,7 +267,10 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
             _correct_sizes(job, set(plan.may_be_longer))
         links = []
         for place in plan.links:
-            target = zip_.read_link(reader, place, data, job.password)
+            if place in locked:
+                target = tools.read_zip_link(job, place, data)
+            else:
+                target = zip_.read_link(reader, place, data, job.password)
             links.append((job.tree.admit(place[1], "link", 0, target), target))
         _make_links(job, folder, links)
 
@@ -303,7 +308,7 @@ def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> lis
 def _write_batches(
     job: Job,
     directory: zip_.Directory,
-    batches: Sequence[workers.Batch],
+    batches: Sequence[workers.Work],
     folder: Folder,
     writers: workers.Writers,
     stack: ExitStack,
@@ -324,7 +329,7 @@ def _write_batches(
 def _write_as_it_comes(
     job: Job,
     directory: zip_.Directory,
-    batches: Sequence[workers.Batch],
+    batches: Sequence[workers.Work],
     folder: Folder,
     writers: workers.Writers,
     stack: ExitStack,
@@ -333,7 +338,7 @@ def _write_as_it_comes(
     if not batches:
         return
     advance = job.reporter.advance
-    window = ahead.Window(job.reader, [(batch[0][2], batch[-1][3]) for batch in batches])
+    window = ahead.Window(job.reader, [(batch[0][2], batch[-1][3]) for batch in (make() for make in batches)])
     stack.callback(window.close)
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
@@ -353,23 +358,21 @@ def _write_as_it_comes(
     writers.finish(batches, writer(folder), advance, threads)
 
 
-def _batches(rows: Iterable[zip_.Row]) -> Iterator[workers.Batch]:
+def _batches(rows: zip_.Rows) -> Iterator[workers.Work]:
     """Cut the plan into batches: what is read in one go, or one large member."""
-    batch: workers.Batch = []
-    start = 0
-    for row in rows:
-        if batch and (row[3] - start > BATCH_BYTES or len(batch) >= BATCH_FILES):
-            yield batch
-            batch = []
-        if not batch:
-            start = row[2]
-        batch.append(row)
-    if batch:
-        yield batch
+    first = start = 0
+    for nth, (offset, limit) in enumerate(zip(rows.offsets, rows.limits)):
+        if nth > first and (limit - start > BATCH_BYTES or nth - first >= BATCH_FILES):
+            yield partial(rows.part, first, nth)
+            first = nth
+        if nth == first:
+            start = offset
+    if first < len(rows.offsets):
+        yield partial(rows.part, first, len(rows.offsets))
 
 
 def _make_links(job: Job, folder: Folder, links: list[tuple[str, str]]) -> None:
-    by_path = {file.path: file for file in job.files} if job.tree.hard_links else {}
+    by_path = dict(zip(job.files.paths, job.files)) if job.tree.hard_links else {}
     for path, target in job.tree.finish():
         folder.hard_link(path, target)
         job.files.append(by_path[target]._replace(path=path))
@@ -414,7 +417,7 @@ def _decompressed(job: Job, compression: str, use: Callable[[streams.Pieces], No
             # Odd or damaged: the plain decoder is the judge, from the start.
             write.empty(job.root)
             job.tree = Tree(free)
-            job.files, job.folders, job.left_out, job.matched = [], [], {}, False
+            job.files, job.folders, job.left_out, job.matched = Files(), [], {}, False
             job.reporter.phase(f"unpacking {reader.name}", reader.size)
         finally:
             _close(by_blocks)
@@ -545,7 +548,7 @@ def single_name(reader: Reader, compression: str) -> str:
 
 
 def _tops(job: Job) -> set[str]:
-    tops = {file.path.partition("/")[0] for file in job.files}
+    tops = {path.partition("/")[0] for path in job.files.paths}
     tops.update(path.partition("/")[0] for path, kind in job.tree.kinds.items() if kind == "folder" and path)
     return tops
 
@@ -584,7 +587,7 @@ def _take_off(job: Job, top: str) -> None:
         write.empty(aside)
         raise
     n = len(top) + 1
-    job.files[:] = [file._replace(path=file.path[n:]) for file in job.files]
+    job.files.paths[:] = [path[n:] for path in job.files.paths]
 
 
 def _set_folder_times(job: Job) -> None:
@@ -597,15 +600,16 @@ def _set_folder_times(job: Job) -> None:
 def _unpack_nested(job: Job, depth: int) -> None:
     from datastage.reader import FileReader
 
-    for file in list(job.files):
-        if file.kind != "file":
+    files = Files()
+    for file in job.files:
+        if file.kind != "file" or not file.path.lower().endswith(ARCHIVE_SUFFIXES):
+            files.append(file)
             continue
         path = os.path.join(job.root, *file.path.split("/"))
-        if not file.path.lower().endswith(ARCHIVE_SUFFIXES):
-            continue
         with FileReader(path) as reader:
             form = sniff(reader)
             if form is None:
+                files.append(file)
                 continue
             if depth > MAX_NESTING:
                 raise Fault("M-MANY", f"holds archives in archives more than {MAX_NESTING} deep", file.path)
@@ -621,7 +625,7 @@ def _unpack_nested(job: Job, depth: int) -> None:
                 reader=reader,
                 root=within,
                 tree=Tree(job.tree.free_bytes - job.tree.n_bytes),
-                files=[],
+                files=Files(),
                 folders=[],
                 left_out={},
                 pick=None,
@@ -631,11 +635,12 @@ def _unpack_nested(job: Job, depth: int) -> None:
             _unpack_nested(inner, depth + 1)
             _set_folder_times(inner)
         os.unlink(path)
-        job.files.remove(file)
         job.tree.n_bytes += inner.tree.n_bytes - file.size
-        job.files.extend(each._replace(path=f"{prefix}/{each.path}") for each in inner.files)
+        for each in inner.files:
+            files.append(each._replace(path=f"{prefix}/{each.path}"))
         for kind, n in inner.left_out.items():
             job.left_out[kind] = job.left_out.get(kind, 0) + n
+    job.files = files
 
 
 ARCHIVE_SUFFIXES = (

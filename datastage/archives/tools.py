@@ -18,8 +18,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.archives import ahead, inflate, names, zip_data
@@ -318,8 +318,13 @@ def _true_method(entry: zip_data.Entry) -> int:
     return method
 
 
-def unpack_zip_members(job: Job, folder: Folder, places: list[tuple[int, str, int, int]], directory: bytes) -> None:
-    """Undo these members: they are copied, under plain names, into a small zip for the tool."""
+Place = tuple[int, str, int, int]
+
+
+def _undone(
+    job: Job, places: list[Place], directory: bytes
+) -> Generator[tuple[zip_data.Entry, str, Iterator[memoryview]], None, None]:
+    """Give these members' contents: they are copied, under plain names, into a small zip for the tool."""
     with tempfile.TemporaryDirectory(prefix=".datastage-", dir=job.root) as place:
         path = os.path.join(place, "members.zip")
         entries = []
@@ -361,16 +366,34 @@ def unpack_zip_members(job: Job, folder: Folder, places: list[tuple[int, str, in
             n = min(len(places), 0xFFFF)
             file.write(index + b"PK\5\6" + bytes(4) + n.to_bytes(2, "little") * 2)
             file.write(len(index).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2))
-        by_path = {each.path: nth for nth, each in enumerate(job.files)}
         with _contents(path, job.password, "zip") as stream:
             for entry, (_, target, _, _) in zip(entries, places):
-                pieces = _exactly(stream, entry, target)
-                _write(job, folder, target, entry.mode, entry.mtime_ns, pieces)
-                written = job.files.pop()
-                # AE-2 keeps no checksum; the tool has checked its stronger one.
-                if written.crc32 != entry.crc and not (entry.method == zip_data.AES and not entry.crc):
-                    raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", target)
-                job.files[by_path[target]] = written
+                yield entry, target, _exactly(stream, entry, target)
+
+
+def unpack_zip_members(job: Job, folder: Folder, places: list[Place], directory: bytes) -> None:
+    """Write these members."""
+    by_path = {each: nth for nth, each in enumerate(job.files.paths)}
+    with closing(_undone(job, places, directory)) as undone:
+        for entry, target, pieces in undone:
+            _write(job, folder, target, entry.mode, entry.mtime_ns, pieces)
+            written = job.files.pop()
+            _check(entry, written.crc32, target)
+            job.files[by_path[target]] = written
+
+
+def read_zip_link(job: Job, place: Place, directory: bytes) -> str:
+    """Return the target of a link."""
+    with closing(_undone(job, [place], directory)) as undone:
+        ((entry, data),) = [(entry, b"".join(pieces)) for entry, _, pieces in undone]
+    _check(entry, inflate.chosen().crc32(data), place[1])
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _check(entry: zip_data.Entry, crc32: int, path: str) -> None:
+    # AE-2 keeps no checksum; the tool has checked its stronger one.
+    if crc32 != entry.crc and not (entry.method == zip_data.AES and not entry.crc):
+        raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", path)
 
 
 def _exactly(stream: Bytes, entry: zip_data.Entry, path: str) -> Iterator[memoryview]:

@@ -24,6 +24,7 @@ from datastage.archives import inflate
 from datastage.archives.faults import Fault
 
 Batch = list[tuple[int, str, int, int]]
+Work = Callable[[], Batch]  # makes its batch when somebody takes it
 # More writers than this fight over the file system's locks.
 MAX_WRITERS = 8
 _BOOT = """\
@@ -45,24 +46,24 @@ class Shares:
     """
 
     def __init__(self, in_order: bool = False) -> None:
-        self._batches: list[Batch] = []
+        self._work: list[Work] = []
         self._in_order = in_order
         self._first = 0  # of those that nobody has taken, while more may come
         self._stretches: list[list[int]] | None = None
         self._changed = threading.Condition()
         self._stopped = False
 
-    def add(self, batches: Iterable[Batch]) -> None:
+    def add(self, batches: Iterable[Work]) -> None:
         """Take in work."""
         more = list(batches)
         with self._changed:
-            self._batches += more
+            self._work += more
             self._changed.notify_all()
 
     def deal(self, n_writers: int) -> None:
         """Share out what is left: there will be no more."""
         with self._changed:
-            first, n_left = self._first, len(self._batches) - self._first
+            first, n_left = self._first, len(self._work) - self._first
             n = 1 if self._in_order else n_writers
             self._stretches = [[first + n_left * i // n, first + n_left * (i + 1) // n] for i in range(n)]
             self._changed.notify_all()
@@ -70,22 +71,26 @@ class Shares:
     def take(self, writer: int) -> Batch | None:
         """Return the next batch for a writer, waiting for one; None when there is no more."""
         with self._changed:
-            while self._stretches is None and self._first == len(self._batches) and not self._stopped:
+            while self._stretches is None and self._first == len(self._work) and not self._stopped:
                 self._changed.wait()
             if self._stopped:
                 return None
-            if self._stretches is None:
-                self._first += 1
-                return self._batches[self._first - 1]
-            stretch = self._stretches[0 if self._in_order else writer]
-            if stretch[0] < stretch[1]:
-                stretch[0] += 1
-                return self._batches[stretch[0] - 1]
-            stretch = max(self._stretches, key=lambda s: s[1] - s[0])
-            if stretch[0] < stretch[1]:
-                stretch[1] -= 1
-                return self._batches[stretch[1]]
-            return None
+            nth = self._next(writer)
+        return None if nth is None else self._work[nth]()
+
+    def _next(self, writer: int) -> int | None:
+        if self._stretches is None:
+            self._first += 1
+            return self._first - 1
+        stretch = self._stretches[0 if self._in_order else writer]
+        if stretch[0] < stretch[1]:
+            stretch[0] += 1
+            return stretch[0] - 1
+        stretch = max(self._stretches, key=lambda s: s[1] - s[0])
+        if stretch[0] < stretch[1]:
+            stretch[1] -= 1
+            return stretch[1]
+        return None
 
     def stop(self) -> None:
         """Give out no more."""
@@ -214,13 +219,13 @@ class Writers:
         for thread in self._threads:
             thread.join()
 
-    def add(self, batches: Iterable[Batch]) -> None:
+    def add(self, batches: Iterable[Work]) -> None:
         """Have the helpers write these; what goes wrong is raised by `finish`."""
         self._shares.add(batches)
 
     def finish(
         self,
-        batches: Iterable[Batch],
+        batches: Iterable[Work],
         write: Callable[[Batch], None],
         advance: Callable[[int], None],
         threads: Sequence[Callable[[Batch], None]] = (),
@@ -229,7 +234,7 @@ class Writers:
 
         Parameters
         ----------
-        batches : iterable of batch
+        batches : iterable of callable
             The rest of the work.
         write : callable
             Writes one batch in this thread, and tells of its bytes itself.

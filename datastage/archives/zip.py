@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from datastage.archives import names, zip_data
 from datastage.archives.faults import Fault
-from datastage.archives.member import Kind, Member, UnpackedFile
+from datastage.archives.member import Files, Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.zip_data import ENTRY_BYTES, LOCAL_BYTES, WRAP, Entry, find_extra
 from datastage.reader import Reader
@@ -237,6 +237,23 @@ def _codec(encoding: str) -> str:
 # and where the next one does.
 Row = tuple[int, str, int, int]
 _EARLY_MEMBERS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in columns, in the order of offsets: a tuple for each of millions would take more than all else."""
+
+    ats: Any
+    paths: list[str]
+    offsets: Any
+    limits: Any
+
+    def part(self, first: int, end: int) -> list[Row]:
+        """Return the rows from `first` up to `end`."""
+        columns = (self.ats, self.paths, self.offsets, self.limits)
+        return list(zip(*(column[first:end] for column in columns)))
+
+
 _WIDE_BYTES = 16 << 20
 
 
@@ -250,7 +267,7 @@ class Plan:
         The archive's.
     tree : Tree
         What the folder will hold.
-    files : list of UnpackedFile
+    files : Files
         The files, as they will be.
     folders : list of (path, mtime_ns or None)
         The folders that have an entry.
@@ -271,7 +288,7 @@ class Plan:
 
     directory: Directory
     tree: Tree
-    files: list[UnpackedFile]
+    files: Files
     folders: list[tuple[str, int | None]]
     links: list[tuple[int, str, int, int]]
     ats: Any
@@ -285,9 +302,9 @@ class Plan:
     may_be_longer: list[str]
     is_wide: bool
 
-    def rows(self) -> Iterator[Row]:
-        """Give the members that are still to be read."""
-        return zip(self.ats, self.paths, self.offsets, self.limits)
+    def rows(self) -> Rows:
+        """Return the members that are still to be read."""
+        return Rows(self.ats, self.paths, self.offsets, self.limits)
 
 
 class Disordered(Exception):
@@ -301,7 +318,7 @@ def plan(
     pick: Any,
     keep_junk: bool,
     password: bytes | None,
-    early: Callable[[Iterable[Row]], None] | None = None,
+    early: Callable[[Rows], None] | None = None,
 ) -> Plan:
     """Judge every member and say what will be written.
 
@@ -335,7 +352,7 @@ def plan(
     decode = namer.of
     ats, offsets = array("Q"), array("Q")
     paths: list[str] = []
-    files: list[UnpackedFile] = []
+    files = Files()
     folders: list[tuple[str, int | None]] = []
     links: list[tuple[int, str, int, int]] = []
     tool: list[tuple[int, str, int, int]] = []
@@ -343,7 +360,8 @@ def plan(
     link_ats: dict[int, str] = {}
     tool_ats: dict[int, str] = {}
     matched, is_wide = pick is None, False
-    admit, add_file, make = tree.admit, files.append, UnpackedFile._make
+    admit = tree.admit
+    add_name, add_size, add_crc = files.paths.append, files.sizes.append, files.crcs.append
     unwrapped = _unwrapped(reader, directory)
     quick = zip_data.QUICK.unpack_from
     keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
@@ -369,7 +387,9 @@ def plan(
                 keep(at)
                 add_offset(offset)
                 add_path(path)
-                add_file(make((path, usize, crc, "file", "")))
+                add_name(path)
+                add_size(usize)
+                add_crc(crc)
                 continue
         entry = Entry(data, at)
         name = decode(entry.raw_name, entry.extra, entry.flags, entry.system)
@@ -405,7 +425,8 @@ def plan(
         if kind == "link":
             if entry.usize > MAX_TARGET_BYTES:
                 raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
-            zip_data.check_method(entry, password)
+            if entry.method in zip_data.OWN_METHODS:
+                zip_data.check_method(entry, password)
             link_ats[at] = name
             paths.append("")
             continue
@@ -466,7 +487,7 @@ class _Given:
     """Give rows early, while they come in the order of offsets."""
 
     def __init__(
-        self, give: Callable[[Iterable[Row]], None] | None, data: bytes, ats: Any, offsets: Any, paths: list[str]
+        self, give: Callable[[Rows], None] | None, data: bytes, ats: Any, offsets: Any, paths: list[str]
     ) -> None:
         self._give, self._data = give, data
         self._ats, self._offsets, self._paths = ats, offsets, paths
@@ -485,7 +506,7 @@ class _Given:
             return
         ats, limits = self._ats[first:end], offsets[1:]
         _refuse_overlaps(self._data, ats, offsets, limits)
-        self._give(zip(ats, self._paths[first:end], offsets, limits))
+        self._give(Rows(ats, self._paths[first:end], offsets[:-1], limits))
         self.n_given = end
 
 

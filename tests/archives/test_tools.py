@@ -165,3 +165,57 @@ def test_a_rar_with_a_wrong_checksum_is_refused(tmp_path):
     with pytest.raises(DamagedArchiveError):
         unpacked(rar4({"a": b"12345"}, crc_of=lambda data: 7), tmp_path / "to")
     assert tree(tmp_path / "to") == {}
+
+
+@needs_7z
+@pytest.mark.parametrize(("target", "fine"), [("a.txt", True), ("../../x", False)])
+def test_links_that_7z_locked_in_a_zip_are_judged_as_others(target, fine, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a.txt").write_bytes(b"alpha")
+    (source / "l").symlink_to(target)
+    command = ["7z", "a", "-tzip", "-snl", "-ppw", "-mem=AES256", tmp_path / "x.zip", "."]
+    if subprocess.run(command, cwd=source, capture_output=True).returncode:
+        pytest.skip("this 7z packs no links that lead nowhere")
+    if fine:
+        unpacked(tmp_path / "x.zip", tmp_path / "to", password="pw")
+        assert files_of(tmp_path / "to") == {"a.txt": b"alpha", "l": "-> a.txt"}
+    else:
+        with pytest.raises(UnsafeArchiveError, match="L-OUT"):
+            unpacked(tmp_path / "x.zip", tmp_path / "to", password="pw")
+        assert tree(tmp_path / "to") == {}
+
+
+@needs_7z
+@pytest.mark.skipif(not shutil.which("bsdtar"), reason="bsdtar is not installed")
+@pytest.mark.parametrize(
+    ("make", "names", "rule"),
+    [
+        ("echo 1 > ../evil", ["../evil"], "N-UP"),
+        ("ln -s ../.. l", ["l"], "L-OUT"),
+        ("ln -s /etc l", ["l"], "L-OUT"),
+        ("mkfifo p", ["p"], "S-SPECIAL"),
+        ("echo 1 > '..\\c'", ["..\\c"], "N-UP"),
+    ],
+)
+def test_a_hostile_7z_is_refused(make, names, rule, tmp_path):
+    source = tmp_path / "in" / "source"
+    source.mkdir(parents=True)
+    subprocess.run(["sh", "-c", "echo fine > ok; " + make], cwd=source, check=True)
+    archive = tmp_path / "x.7z"
+    command = ["bsdtar", "-P", "--format", "7zip", "-cf", archive, "ok", *names]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    with pytest.raises(UnsafeArchiveError, match=rule):
+        unpacked(archive, tmp_path / "to")
+    assert tree(tmp_path / "to") == {}
+
+
+@needs_7z
+def test_a_name_with_line_ends_cannot_add_to_the_list(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a\nSize = 1\nAttributes = D").write_bytes(b"22")
+    (source / "z").write_bytes(b"4")
+    subprocess.run(["7z", "a", tmp_path / "x.7z", "."], cwd=source, check=True, capture_output=True)
+    unpacked(tmp_path / "x.7z", tmp_path / "to")
+    assert sorted(files_of(tmp_path / "to").values()) == [b"22", b"4"]

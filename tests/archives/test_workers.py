@@ -90,7 +90,7 @@ def test_without_an_interpreter_to_start_one_process_does_it(many, tmp_path, mon
 
 
 def test_no_batch_is_given_twice_or_forgotten():
-    batches = [[(i, "", 0, 0)] for i in range(17)]
+    batches = [lambda i=i: [(i, "", 0, 0)] for i in range(17)]
     for in_order in (False, True):
         shares = workers.Shares(in_order)
         shares.add(batches[:5])
@@ -112,7 +112,7 @@ def early(many, monkeypatch):
     monkeypatch.setattr(
         workers.Writers,
         "add",
-        lambda self, batches: add(self, (given.append(len(batch)) or batch for batch in batches)),
+        lambda self, batches: add(self, (given.append(len(batch())) or batch for batch in batches)),
     )
     return given
 
