@@ -49,7 +49,7 @@ except ImportError:
     atheris = None
 guided = atheris is not None and "--child" in sys.argv
 with atheris.instrument_imports(include=["datastage"]) if guided else contextlib.nullcontext():
-    from datastage.archives import engine, iter_members, list_members, tools, unpack
+    from datastage.archives import engine, iter_members, list_members, tools, unpack, zip_data
     from datastage.archives import zip as zip_
     from datastage.archives.streams import Bytes
     from datastage.errors import DatastageError
@@ -204,6 +204,10 @@ def seeds() -> list[bytes]:
     found += [bytes([way]) + data for data in tars for way in (1, *ways[3:-1])]
     found += [b"\0" + way(data) for way in (gzip.compress, bz2.compress, lzma.compress) for data in (TAR, csv)]
     found += [b"\0" + HOW[way](data) for way in (6, 7) if way in ways for data in (TAR, csv)]
+    with contextlib.suppress(ImportError):  # needs pytest
+        from archives.test_hostile import ODD, TAR_ODD
+
+        found += [b"\2" + data for data, _ in ODD.values()] + [b"\1" + data for data, _ in TAR_ODD.values()]
     found.append(bytes([LISTING]) + LIST.encode() + b"\0\0\0\0abca.txt")
     if shutil.which("7z"):
         with tempfile.TemporaryDirectory() as place:
@@ -272,6 +276,10 @@ class Judge:
         nested = len(data) % 3 == 0
         reader = BytesReader(data, "fuzzed")
         with contextlib.ExitStack() as stack:
+            if len(data) % 2 and not by_helpers:  # large members are written in pieces, and by threads
+                stack.enter_context(mock.patch.object(zip_data, "WHOLE_BYTES", 64))
+                stack.enter_context(mock.patch.object(engine, "THREADS_FROM_BYTES", 0))
+                stack.enter_context(mock.patch.object(engine, "SMALL_BYTES", 1))
             if by_helpers:
                 path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "fuzzed")
                 Path(path).write_bytes(data)
