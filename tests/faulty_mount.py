@@ -45,6 +45,8 @@ class _FileSystem:
         self.lock = threading.Lock()
         self.chance = random.Random(1)
         self.n_failed = 0
+        self.n_opened = 0
+        self.n_asked = 0
         self.fd = os.open("/dev/fuse", os.O_RDWR)
         libc = ctypes.CDLL(None, use_errno=True)
         options = (
@@ -110,7 +112,14 @@ class _FileSystem:
             return os.fsencode(os.readlink(self.paths[node]))
         if operation == _OPEN:
             time.sleep(self.faults.get("delay", 0.0))
-            return self.handle(os.open(self.paths[node], os.O_RDONLY))
+            with self.lock:
+                self.n_opened += 1
+                is_first = self.n_opened == 1
+            if is_first:
+                time.sleep(self.faults.get("first_open", 0.0))
+            made = self.handle(os.open(self.paths[node], os.O_RDONLY))
+            direct_io = 1
+            return made[:8] + struct.pack("<II", direct_io, 0) if self.faults.get("direct") else made
         if operation == _OPENDIR:
             time.sleep(self.faults.get("delay", 0.0))
             with os.scandir(self.paths[node]) as entries:
@@ -126,7 +135,12 @@ class _FileSystem:
         faults = self.faults
         if faults.get("dead"):
             raise OSError(faults["dead"], "dead")
-        if operation == _READ and faults.get("fail") and self.chance.random() < faults.get("chance", 1.0):
+        if (
+            operation == {"open": _OPEN, "list": _READDIR}.get(faults.get("at", "read"), _READ)
+            and faults.get("fail")
+            and "fail_from" not in faults
+            and self.chance.random() < faults.get("chance", 1.0)
+        ):
             with self.lock:
                 self.n_failed += 1
                 number = self.n_failed
@@ -143,17 +157,35 @@ class _FileSystem:
         return struct.pack("<QII", number, 0, 0)
 
     def attributes(self, number: int, of: os.stat_result) -> bytes:
-        seconds, nanoseconds = divmod(of.st_mtime_ns, 10**9)
+        size, mtime_ns = of.st_size, of.st_mtime_ns
+        if stat.S_ISREG(of.st_mode):
+            with self.lock:
+                self.n_asked += 1
+            size = self.faults.get("size", size)
+            if self.n_asked > self.faults.get("grows_after", 10**9):
+                size += self.n_asked
+            if self.n_asked > self.faults.get("touched_after", 10**9):
+                mtime_ns += self.n_asked * 10**9
+        seconds, nanoseconds = divmod(mtime_ns, 10**9)
         times = (seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds)
         blocks = (of.st_size + 511) // 512
         return struct.pack(
-            "<QQQQQQIIIIIIIIII", number, of.st_size, blocks, *times, of.st_mode, 1, of.st_uid, of.st_gid, 0, 4096, 0
+            "<QQQQQQIIIIIIIIII", number, size, blocks, *times, of.st_mode, 1, of.st_uid, of.st_gid, 0, 4096, 0
         )
 
     def listing(self, body: bytes) -> bytes:
         handle, offset, size = struct.unpack_from("<QQI", body)
         out = b""
+        fails_after = self.faults.get("list_fails_after")
         for at, entry in enumerate(self.listings[handle][offset:], offset + 1):
+            if fails_after is not None and at > fails_after:
+                if out:
+                    break
+                with self.lock:
+                    self.n_failed += 1
+                    number = self.n_failed
+                if number <= self.faults.get("times", 10**9):
+                    raise OSError(errno.EIO, "the listing breaks off")
             name = os.fsencode(entry.name)
             kind = stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) >> 12
             record = struct.pack("<QQII", at + 1, at, len(name), kind) + name
@@ -168,6 +200,10 @@ class _FileSystem:
         with self.lock:
             fd, due = self.handles[handle]
         data = os.pread(fd, size, offset)
+        bad = self.faults.get("fail_from")  # one place of the file that cannot be read
+        if bad is not None and offset <= bad < offset + len(data):
+            raise OSError(self.faults["fail"], "a bad place")
+        data = data[: self.faults.get("short", len(data))]
         stuck = self.faults.get("stuck")  # the first reads never come back
         if stuck:
             with self.lock:
@@ -190,7 +226,7 @@ def _main() -> None:
     print("mounted", flush=True)
     for line in sys.stdin:
         system.faults = json.loads(line)
-        system.n_failed = 0
+        system.n_failed = system.n_opened = system.n_asked = 0
         print("told", flush=True)
     mnt_detach = 2
     system.libc.umount2(system.mountpoint.encode(), mnt_detach)
@@ -227,7 +263,21 @@ class FaultyMount:
         rate : float
             Bytes a second of each open file.
         fail : int
-            The errno of reads, with the probability `chance`, so many `times`.
+            The errno of reads, or of what `at` says ("open", "list"), with the probability `chance`, so many `times`.
+        fail_from : int
+            Only reads of this byte fail.
+        short : int
+            A read gives no more bytes than this.
+        direct : bool
+            The kernel keeps nothing, and believes each read: that is how Drive shows what has no size.
+        size : int
+            What every file is said to hold.
+        grows_after, touched_after : int
+            From so many looks at a file on, each look tells another size, or another time.
+        first_open : float
+            Seconds that the first opening takes.
+        list_fails_after : int
+            A listing breaks off with errno 5 after so many names, so many `times`.
         dead : int
             The errno of everything.
         stuck : int

@@ -16,8 +16,9 @@ import os
 import re
 import stat
 import threading
+import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ _LIST_NAMES = 2000
 _LOG_BYTES = 256 * 1024
 # What a mount answers whose client has died or is dying: 107 mostly; the others were seen elsewhere on FUSE.
 _BROKEN = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
+# What a mount says that may be gone at the next try.
+_PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
 _DOCUMENTS = {
     ".gdoc": ("a Google document", ".docx"),
     ".gsheet": ("a Google sheet", ".csv"),
@@ -188,7 +191,7 @@ def _find(spec: Spec, mount: Path, runtime: Runtime) -> Found | None:
     for parts in candidates(spec.value):
         for path in _spellings(mount, parts):
             try:
-                status = _in_time(partial(os.stat, path), _LOOK_S)
+                status = in_a_while(partial(os.stat, path))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
@@ -222,7 +225,7 @@ def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_resul
             line_to_run(f"drive:{path.stem}{ending}", runtime),
         )
     try:
-        reader = _in_time(partial(FileReader, path), _LOOK_S)
+        reader = in_a_while(partial(FileReader, path))
     except OSError as error:
         raise explain_os_error(error, path, runtime) from error
     return Found(reader, str(spec), f"{path.name}, {human_bytes(status.st_size)}, in {place}", stat_identity(status))
@@ -243,7 +246,19 @@ def where(parts: tuple[str, ...]) -> str:
     return " > ".join([_OTHER_SPELLING.get(parts[0], parts[0]), *parts[1:]])
 
 
-def _in_time(work: Callable[[], T], seconds: float) -> T:
+def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T:
+    """Return what `work` returns; what a mount gets over by itself is tried again after each wait, in vain or not."""
+    for wait in wait_s:
+        try:
+            return in_time(work)
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+        time.sleep(wait)
+    return in_time(work)
+
+
+def in_time(work: Callable[[], T], seconds: float = _LOOK_S) -> T:
     """Return what `work` returns or raises; `OSError` 110 if a mount does not answer, which no signal would end."""
     results: list[T] = []
     errors: list[BaseException] = []
@@ -260,7 +275,7 @@ def _in_time(work: Callable[[], T], seconds: float) -> T:
     if errors:
         raise errors[0]
     if not results:
-        raise OSError(errno.ETIMEDOUT, "Google Drive did not answer")
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     return results[0]
 
 
@@ -277,7 +292,7 @@ def _names(folder: Path) -> tuple[list[str], bool]:
         return True
 
     try:
-        whole = _in_time(look, _LIST_S)
+        whole = in_time(look, _LIST_S)
     except OSError:
         whole = False
     return sorted(names[:_LIST_NAMES]), whole
@@ -345,7 +360,7 @@ def _deepest(mount: Path, parts: tuple[str, ...]) -> tuple[Path, int]:
     for known in range(len(parts) - 1, 0, -1):
         for folder in _spellings(mount, parts[:known]):
             try:
-                if _in_time(folder.is_dir, _LIST_S):
+                if in_time(folder.is_dir, _LIST_S):
                     return folder, known
             except OSError:
                 continue

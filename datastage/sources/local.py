@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
         As `open`.
     """
     try:
-        status = os.stat(path)
+        status = drive.in_a_while(partial(os.stat, path))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -94,7 +95,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
     if not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
     try:
-        reader = FileReader(path)
+        reader = drive.in_a_while(partial(FileReader, path))
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
     return Found(
@@ -122,6 +123,13 @@ def _check_folder(path: Path, runtime: Runtime) -> None:
 
 
 def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
+    if error.errno == errno.ETIMEDOUT:
+        return StorageError(
+            f"{path} did not answer in time: the disk that it is on, or the connection to it, hangs.",
+            "Next: look whether that disk is connected, then run the same line again.",
+            code=errno.ETIMEDOUT,
+            filename=path,
+        )
     if drive.is_on_drive(path, runtime):
         return drive.explain_os_error(error, path, runtime)
     if error.errno in (errno.EACCES, errno.EPERM):
