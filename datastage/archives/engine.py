@@ -276,11 +276,11 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
 
 
 def _correct_sizes(job: Job, paths: set[str]) -> None:
-    for nth, file in enumerate(job.files):
-        if file.path in paths:
-            size = os.stat(os.path.join(job.root, *file.path.split("/"))).st_size
-            job.tree.take_room(size - file.size, file.path)
-            job.files[nth] = file._replace(size=size)
+    for nth, path in enumerate(job.files.paths):
+        if path in paths:
+            size = os.stat(os.path.join(job.root, *path.split("/"))).st_size
+            job.tree.take_room(size - job.files.sizes[nth], path)
+            job.files.sizes[nth] = size
 
 
 def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> list[workers.Helper]:
