@@ -5,6 +5,7 @@ Here: `bench`, which times, and `Row`, what it found. Not here: printing a table
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.arrays import ArraySource
 from datastage.batches.machine import cores
+from datastage.batches.packed import BAD
+from datastage.batches.photos import PackedSource
 
 if TYPE_CHECKING:
-    from datastage.batches.loader import Loader, Loaders
+    from datastage.batches.loader import Loaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +49,19 @@ class Row:
 
 
 def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
-    """Time the training loader, and a plain DataLoader over the same samples where they are held as arrays.
+    """Time the training loader, and a plain DataLoader over the same samples.
 
     Parameters
     ----------
     loaders : Loaders
         What to time. Its epochs are counted on.
     seconds : float
-        About how long each way is run; longer where the first epoch has photos to decode.
+        About how long each way is run; longer where the first epoch has photos to decode, which is run to its end.
 
     Returns
     -------
     tuple of Row
-        The loader first, and the ratio to it is the reader's.
+        The loader first, its first epoch on its own where photos are decoded; then plain DataLoaders.
 
     Examples
     --------
@@ -69,23 +72,27 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     'this feed'
     """
     train = loaders.train
-    rows = [_timed("this feed", lambda: train, seconds, train)]
     source = train.source
-    if not isinstance(source, ArraySource):
-        rows.append(_timed("this feed, later epochs", lambda: train, seconds, train))
-        return tuple(rows)
-    if source.images.ndim == 4:
+    rows = []
+    samples: Any = None
+    if isinstance(source, PackedSource):
+        if not source.packed.whole:
+            rows.append(_timed("this feed, first epoch: photos are decoded", lambda: train, seconds, epochs=1))
+        samples = Photos(source, train.augment)
+    elif isinstance(source, ArraySource) and source.images.ndim == 4:
+        samples = Samples(source.images, source.labels, train.augment)
+    rows.append(_timed("this feed, later epochs" if rows else "this feed", lambda: train, seconds))
+    if samples is not None:
         from torch.utils.data import DataLoader
 
-        samples: Any = Samples(source.images, source.labels, train.augment)
         for workers in (0, cores()):
             plain: Any = DataLoader(samples, train.batch_size, shuffle=True, num_workers=workers)
             name = f"a DataLoader, {workers} workers, sample by sample"
-            rows.append(_timed(name, lambda plain=plain: plain, seconds, None))  # type: ignore[misc]
+            rows.append(_timed(name, lambda plain=plain: plain, seconds))  # type: ignore[misc]
     return tuple(rows)
 
 
-def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, loader: Loader | None) -> Row:
+def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, epochs: int | None = None) -> Row:
     import torch
 
     def finish() -> None:
@@ -93,9 +100,9 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, loader:
             torch.cuda.synchronize()
 
     began, cpu = time.perf_counter(), _cpu_s()
-    first, images = 0.0, 0
-    while True:
-        n = 0
+    first, images, done = 0.0, 0, 0
+    while done != epochs:
+        n, done = 0, done + 1
         for _, labels in make():
             n += 1
             if not first:
@@ -103,9 +110,9 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, loader:
                 first = time.perf_counter() - began
                 continue
             images += len(labels)
-            if time.perf_counter() - began - first > seconds:
+            if epochs is None and time.perf_counter() - began - first > seconds:
                 break
-        # A whole epoch may be shorter than the time to measure, and one batch is no measurement.
+        # One epoch may be shorter than the time to measure, and one batch is no measurement.
         if not n or time.perf_counter() - began - first > seconds or (n == 1 and not images):
             break
     finish()
@@ -144,3 +151,34 @@ class Samples:
         if self.augment is not None and self.augment.flip and torch.rand(()) < 0.5:
             image = image.flip(2)
         return image, int(self.labels[i])
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Photos as a plain torch dataset: each decoded by Pillow, its middle resized, and mirrored on its own."""
+
+    source: PackedSource
+    augment: Any
+
+    def __len__(self) -> int:
+        return len(self.source.labels)
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        height, width = self.source.size
+        label = int(self.source.labels[i])
+        at = int(self.source.at[i])
+        if self.source.packed.state[at] == BAD:
+            return torch.zeros((3, height, width)), label
+        image = Image.open(io.BytesIO(self.source.packed.bytes_of(at))).convert("RGB")
+        least = min(image.size)
+        left, top = (image.width - least) // 2, (image.height - least) // 2
+        box = (left, top, left + least, top + least)
+        pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
+        if self.augment is not None and self.augment.flip and torch.rand(()) < 0.5:
+            tensor = tensor.flip(2)
+        return tensor, label

@@ -178,6 +178,10 @@ class Packed:
         """Whether every image was decoded, or found unreadable."""
         return bool((self.state != TO_DO).all())
 
+    def bytes_of(self, index: int) -> bytes:
+        """Return the file of one image."""
+        return self._read(index)
+
     def need(self, at: NDArray[np.int64], stop: threading.Event | None = None) -> bool:
         """Decode those of the images `at` that were not yet; return whether all were, and `stop` not set meanwhile.
 

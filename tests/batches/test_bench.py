@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from datastage.batches import Augment, bench, from_arrays
+from datastage.batches import Augment, bench, from_arrays, from_folder
 
 
 def test_a_feed_is_timed_beside_plain_dataloaders():
@@ -12,3 +13,16 @@ def test_a_feed_is_timed_beside_plain_dataloaders():
     assert len(rows) == 3
     assert all(row.images_per_s > 0 for row in rows)
     assert all(row.first_batch_s > 0 for row in rows)
+
+
+def test_decoding_photos_is_timed_apart_from_later_epochs(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    for i in range(8):
+        file = tmp_path / f"class{i % 2}" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 30, 3), np.uint8)).save(file)
+    made = from_folder(tmp_path, batch_size=4, size=16, test=0, device="cpu")
+    rows = bench(made, seconds=0.01)
+    assert [row.name.split(",")[0] for row in rows] == ["this feed", "this feed", "a DataLoader", "a DataLoader"]
+    assert "first epoch" in rows[0].name
+    assert all(row.images_per_s > 0 for row in rows)

@@ -80,3 +80,43 @@ def test_what_torch_resizes_comes_out_as_pixels_and_not_as_planes():
     pytest.importorskip("torch")
     for n in (100, 149):
         assert resize(gradient(150, 150), n, n).flags.c_contiguous
+
+
+def saved(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def odd_images():
+    """Images that a class folder holds sooner or later: what, file, and the pixels that must come out."""
+    colours, grey = Image.fromarray(gradient()), Image.fromarray(gradient()[..., 0])
+    deep = (np.arange(60 * 90).reshape(60, 90) * 12).astype(np.uint16)
+    palette = colours.quantize(32)
+    cmyk = colours.convert("CMYK")
+    alpha = colours.copy()
+    alpha.putalpha(grey)
+    of = lambda image: np.asarray(image.convert("RGB"))  # noqa: E731
+    return {
+        "16 bits": (saved(Image.fromarray(deep), "PNG"), np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)),
+        "grey png": (saved(grey, "PNG"), of(grey)),
+        "grey jpg": (saved(grey, "JPEG", quality=95), of(grey)),
+        "palette": (saved(palette, "PNG"), of(palette)),
+        "palette with transparency": (saved(palette, "PNG", transparency=3), of(palette)),
+        "one bit": (saved(grey.convert("1"), "PNG"), of(grey.convert("1"))),
+        "alpha": (saved(alpha, "PNG"), of(colours)),
+        "cmyk jpg": (saved(cmyk, "JPEG", quality=95), of(cmyk)),
+        "gif": (saved(palette, "GIF"), of(palette)),
+        "bmp": (saved(colours, "BMP"), of(colours)),
+        "tiff": (saved(colours, "TIFF"), of(colours)),
+        "progressive jpg": (jpeg(gradient(), progressive=True), gradient()),
+    }
+
+
+@pytest.mark.parametrize("decoder", present())
+@pytest.mark.parametrize("what", odd_images())
+def test_odd_images_come_out_right_whatever_their_name_and_decoder(what, decoder):
+    data, expected = odd_images()[what]
+    pixels = decode(data, 0, decoder)
+    assert pixels.shape == expected.shape
+    assert abs(pixels.astype(int) - expected).mean() < 2.5

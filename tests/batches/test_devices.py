@@ -86,3 +86,15 @@ def test_making_a_loader_starts_neither_torch_nor_a_device():
         "torch = sys.modules.get('torch'); assert torch is None or not torch.cuda.is_initialized()"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize(("free", "held"), [(10_000, True), (2_000, False)])
+def test_a_dataset_is_held_on_a_gpu_only_if_it_leaves_room_for_the_model(monkeypatch, free, held):
+    import numpy as np
+
+    from datastage.batches.arrays import ArraySource
+
+    monkeypatch.setattr("datastage.batches.devices.free_bytes", lambda choice: free)
+    source = ArraySource(np.zeros((10, 3, 8, 8), np.uint8), np.arange(10))
+    assert source.fits(Choice(torch.device("cuda", 0), "cuda", "")) == held
+    assert not source.fits(Choice(torch.device("cpu"), "cpu", ""))
