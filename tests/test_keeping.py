@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import time
 import zipfile
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import datastage
 from datastage import datasets, keeping, place
 from datastage.errors import SpecError, StorageError
+from tests.faulty_mount import faulty_mount as faulty_mount
 from tests.servers import server as server
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -117,3 +119,65 @@ def test_a_place_that_cannot_be_written_to_is_refused(here, where):
     (here / "a.csv").write_text("1\n")
     with pytest.raises(SpecError):
         quiet("./a.csv", save_to=where)
+
+
+@pytest.mark.parametrize(("where", "client"), [("gs://my-bucket/data", "gcsfuse"), ("s3://my-bucket/data", "s3fs")])
+def test_a_bucket_is_refused_before_anything_is_fetched_and_the_way_through_a_mount_is_named(
+    where, client, server, here
+):
+    with pytest.raises(SpecError, match="a bucket is not written to") as caught:
+        quiet(server.serve("pets.zip", zip_bytes()), save_to=where)
+    assert f"{client} my-bucket /mnt/bucket" in str(caught.value)
+    assert len(server.seen) == 0
+
+
+def test_a_bucket_that_is_mounted_is_a_folder_to_keep_files_in(server, faulty_mount, tmp_path, here):
+    # The mount of the tests is read-only: the folder behind it is what a bucket's own client would write through.
+    url = server.serve("pets.zip", zip_bytes())
+    quiet(url, save_to=str(faulty_mount.folder))
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert (quiet(url, save_to=str(faulty_mount.path)) / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) == asked
+
+
+def test_a_file_of_the_users_that_has_the_name_is_left_alone(server, here, tmp_path):
+    (here / "kept").mkdir()
+    (here / "kept/pets.zip").write_bytes(b"my own, for years")
+    url = server.serve("pets.zip", zip_bytes())
+    quiet(url, save_to="./kept")
+    assert (here / "kept/pets.zip").read_bytes() == b"my own, for years"
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert (quiet(url, save_to="./kept") / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) == asked
+
+
+def test_two_addresses_whose_files_have_one_name_are_both_kept(server, here, tmp_path):
+    other = zip_bytes()[:-1] + b"!"
+    first, second = server.serve("a/x.csv", b"1,2\n"), server.serve("b/x.csv", other)
+    quiet(first, save_to="./kept")
+    quiet(second, save_to="./kept", unpack=False)
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert quiet(first, save_to="./kept").path.read_bytes() == b"1,2\n"
+    assert quiet(second, save_to="./kept", unpack=False).path.read_bytes() == other
+    assert len(server.seen) == asked
+
+
+def test_what_is_kept_again_takes_the_place_of_what_was_kept(here):
+    for content in (b"old", b"newer"):
+        (here / "a.csv").write_bytes(content)
+        keeping.keep(here / "a.csv", here / "kept", "key", name="a.csv")
+    assert sorted(path.name for path in (here / "kept").iterdir()) == [keeping.INDEX, "a.csv"]
+    assert (here / "kept/a.csv").read_bytes() == b"newer"
+
+
+def test_what_a_killed_session_left_is_removed_in_time(here):
+    (here / "a.csv").write_bytes(b"1")
+    (here / "kept").mkdir()
+    for name, age in ((".a.csv.7-7.partial", 7200), (".a.csv.8-8.partial", 5)):
+        (here / "kept" / name).write_bytes(b"half")
+        os.utime(here / "kept" / name, (time.time() - age,) * 2)
+    keeping.keep(here / "a.csv", here / "kept", "key", name="a.csv")
+    assert sorted(os.listdir(here / "kept")) == [".a.csv.8-8.partial", keeping.INDEX, "a.csv"]

@@ -1065,3 +1065,13 @@ def test_the_context_for_tls_still_verifies(raw_server, tls, quick):
         assert reader.size == len(BODY)
         assert reader._tls.verify_mode == ssl.CERT_REQUIRED
         assert reader._tls.check_hostname
+
+
+@pytest.mark.xfail(strict=False, reason="runtime.is_offline waits for the first address alone, and says offline")
+def test_a_host_whose_first_address_is_dead_is_not_offline(raw_server, deaf, monkeypatch):
+    from datastage import runtime
+
+    server = raw_server(BODY, address=("127.0.0.1", deaf))
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, deaf)) for ip in ("127.0.0.9", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **options: found)
+    assert not runtime.is_offline("two-addresses.example", port=server.port, timeout_s=1.0)
