@@ -34,6 +34,8 @@ SCHEMA = 1
 TO_DO, FINE, BAD = 0, 1, 2
 SHOWN = 5
 PROBES = 64
+TOGETHER = 4
+"""Photos that a thread is given at once: handing over takes a tenth of what decoding one does."""
 
 
 class Packed:
@@ -198,18 +200,23 @@ class Packed:
                 return True
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
-            futures = [self._pool.submit(self._decode, index) for index in to_do]
+            parts = [to_do[start : start + TOGETHER] for start in range(0, len(to_do), TOGETHER)]
+            futures = [self._pool.submit(self._decode_all, part) for part in parts]
             try:
-                for index, future in zip(to_do, futures):
+                for part, future in zip(parts, futures):
                     if stop is not None and stop.is_set():
                         return False
-                    self._note(index, future.result())
+                    for index, trouble in zip(part, future.result()):
+                        self._note(index, trouble)
             finally:
                 # Whatever happened, nobody writes to the file once this has returned.
                 wait([future for future in futures if not future.cancel()])
             if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
             return True
+
+    def _decode_all(self, part: list[int]) -> list[str]:
+        return [self._decode(index) for index in part]
 
     def _decode(self, index: int) -> str:
         """Decode one image into its row; return what is wrong with it."""
