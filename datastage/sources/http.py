@@ -44,9 +44,9 @@ from datastage.archives import not_data
 from datastage.errors import IntegrityError, NotDataError, UnavailableError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.runtime import Runtime
-from datastage.sources.found import Found
+from datastage.sources.found import Fetch, Found
 from datastage.spec import Spec, without_secrets
-from datastage.transfer import Interrupted, Limits, patiently
+from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 CONNECT_S = 10.0
 # An address of a host that does not answer holds the next one up no longer than this (RFC 8305).
@@ -100,7 +100,7 @@ def open(
     Returns
     -------
     Found
-        With an `HttpReader`.
+        With an `HttpReader`; with a `Fetch` where the server does not say how long the file is.
 
     Raises
     ------
@@ -110,8 +110,18 @@ def open(
         If a web page, a sign-in page or an error document came instead of the file.
     """
     reader = open_url(spec.value, has_hash=has_hash, limits=limits)
-    size = "" if reader.size is None else f", {human_bytes(reader.size)}"
-    return Found(reader, str(spec), f"{reader.name}{size}, at {reader.host}", reader.identity)
+    if reader.size is None:
+        # What is unpacked as it comes has to know where the file ends; this one is fetched whole first.
+        content = Fetch(partial(_fetched, reader, limits))
+        return Found(content, str(spec), f"{reader.name}, at {reader.host}", reader.identity)
+    return Found(reader, str(spec), f"{reader.name}, {human_bytes(reader.size)}, at {reader.host}", reader.identity)
+
+
+def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: Reporter) -> Path:
+    with reader:
+        reporter.phase(f"copying {reader.name}", None)
+        fetch(reader, folder / reader.name, reporter=reporter, limits=limits)
+        return folder / reader.name
 
 
 def open_url(url: str, *, has_hash: bool = False, limits: Limits | None = None) -> HttpReader:
@@ -548,6 +558,7 @@ class HttpReader:
 
     def _hold(self, held: _Held) -> None:
         """Keep the answer that gives the whole, and look at its beginning."""
+        self._check_whole(held.response)
         self.size = None if self._decode else held.response.said_length
         self.ranges = False
         self._held = held
@@ -591,15 +602,21 @@ class HttpReader:
         """Give the whole of a later answer, which must be of the same file: its state, its size, its beginning."""
         response = held.response
         self._final = self._origin  # until it has proven right
-        self._check_same(response, whole=True)
         self._decode = self._decoding(response)
-        if self.size is not None and not self._decode and response.said_length not in (None, self.size):
-            raise Interrupted(self._changed(), "changed")
+        try:
+            self._check_whole(response)
+            self._check_same(response, whole=True)
+            if self.size is not None and not self._decode and response.said_length not in (None, self.size):
+                raise Interrupted(self._changed(), "changed")
+        except Interrupted:
+            self._check_no_page(held)
+            raise
         begun, at = self._head, 0
         for piece in self._decoded(held):
             if at < len(begun):
                 n = min(len(piece), len(begun) - at)
                 if piece[:n] != begun[at : at + n]:
+                    self._check_no_page(held, bytes(piece[:_LOOK_BYTES]) if at == 0 else b"")
                     raise Interrupted(self._changed(), "changed")
                 at += n
             yield piece
@@ -704,12 +721,43 @@ class HttpReader:
     def _check_part(self, held: _Held, offset: int, n: int) -> int:
         """Check that an answer is the part that was asked for, of the file that was begun with; return its length."""
         try:
+            if held.response.status == 200:
+                self._check_no_page(held)
             k = self._length_of_part(held.response, offset, n)
         except Interrupted:
             self._final = self._origin  # what a redirect led to is no good: asked for at the first address again
             raise
         self._final = held.address
         return k
+
+    def _check_whole(self, response: _Response) -> None:
+        if response.status == 416:
+            raise Interrupted(self._refused(416, self._origin))
+        start, end, total = _content_range(response.headers)
+        if response.status != 200 and (start, end) != (0, -1 if total is None else total - 1):
+            raise Interrupted(
+                IntegrityError(
+                    f"{self.host} answered with a part of {self.name} when asked for the whole ({response.status}).",
+                    "Next: run the same line again.",
+                )
+            )
+
+    def _check_no_page(self, held: _Held, head: bytes = b"") -> None:
+        """Look whether a page came in between, as of a network that wants a sign-in: that may pass."""
+        if not head:
+            with contextlib.suppress(Interrupted, UnavailableError):
+                for piece in self._body(held, None):
+                    head += piece
+                    if len(head) >= _LOOK_BYTES:
+                        break
+        what = not_data(head[:_LOOK_BYTES], self.name) if head else None
+        if what is not None and not_data(self._head[:_LOOK_BYTES], self.name) is None:
+            raise Interrupted(
+                NotDataError(
+                    f"{self.host} gave {what} instead of {self.name}, of which some has come already.",
+                    "Next: open the address in a browser, sign in if it asks for that, then run the same line again.",
+                )
+            )
 
     def _length_of_part(self, response: _Response, offset: int, n: int) -> int:
         if response.status == 200:
@@ -721,9 +769,15 @@ class HttpReader:
                 ),
                 "no ranges",
             )
-        if response.status == 416:
-            raise Interrupted(self._changed(), "changed")
         start, end, total = _content_range(response.headers)
+        if response.status == 416 and total in (None, self.size):
+            raise Interrupted(
+                IntegrityError(
+                    f"{self.host} says that there is no such part of {self.name} (416).",
+                    "Next: run the same line again.",
+                ),
+                "no ranges",
+            )
         if total is not None and total != self.size:
             raise Interrupted(self._changed(), "changed")
         self._check_same(response)
@@ -1289,7 +1343,7 @@ def _file_name(headers: email.message.Message, origin: _Address, final: _Address
         name = re.split(r"[/\\]", name)[-1]
         name = "".join(c for c in name if c.isprintable()).strip(" .")
         if name:
-            return name[-200:]
+            return name.encode()[-200:].decode(errors="ignore").lstrip(" .")
     return origin.host
 
 

@@ -449,7 +449,30 @@ def drips(begin, each_s=0.15):
     return lambda call: (call.send(begin), call.drip(b"x" * 100_000, each_s))
 
 
+def a_part_of_no_range(call):
+    said = {**call.state, "Content-Range": f"bytes 0-99999/{len(call.body)}"}
+    call.answer("206 Partial Content", said, call.body[:100_000])
+
+
 NAMED = {
+    "206 to a request for the whole": (
+        lambda call: call.answer("416 No", {}) if call.range else a_part_of_no_range(call),
+        IntegrityError,
+        "a part of data.bin when asked for the whole",
+    ),
+    "206 to a request for the whole, after a cut": (
+        lambda call: (
+            a_part_of_no_range(call)
+            if call.number > 1
+            else (
+                call.head("200 OK", {**call.state, "Content-Length": 600_001}),
+                call.send(BODY[:90_000]),
+                call.close(),
+            )
+        ),
+        IntegrityError,
+        "a part of data.bin when asked for the whole",
+    ),
     "reset without a length": (
         lambda call: (call.send(b"HTTP/1.0 200 OK\r\n\r\n" + call.body[:300_000]), time.sleep(0.1), call.reset()),
         UnavailableError,
