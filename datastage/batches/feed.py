@@ -312,6 +312,7 @@ class FromDataset:
     def _workers(self, plan: Plan) -> Any:
         import multiprocessing
 
+        import torch
         from torch.utils.data import DataLoader
 
         context = None
@@ -330,6 +331,7 @@ class FromDataset:
             prefetch_factor=plan.prefetch,
             persistent_workers=True,
             multiprocessing_context=context,
+            generator=torch.Generator(),  # else each epoch would draw a seed from the user's own
         )
 
 

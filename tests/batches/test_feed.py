@@ -52,11 +52,15 @@ def test_transforms_draw_the_same_numbers_however_many_workers_there_are():
     assert all((a == b).all() for a, b in zip(quick, by_workers, strict=True))
 
 
-def test_the_users_own_generators_are_left_as_they_were():
+@pytest.mark.parametrize("quick_s", [0.0, 1000.0], ids=["workers", "no workers"])
+def test_the_users_own_generators_are_left_as_they_were(quick_s, monkeypatch):
+    monkeypatch.setattr("datastage.batches.feed.QUICK_S", quick_s)
     torch.manual_seed(1)
     before = torch.rand(1)
     torch.manual_seed(1)
-    list(feed(Noisy(), batch_size=8, device="cpu"))
+    loader = feed(Noisy(), batch_size=8, device="cpu")
+    list(loader), list(loader)
+    assert ("worker processes" in loader.explain()) == (quick_s == 0)
     assert torch.rand(1) == before
 
 
