@@ -1,4 +1,5 @@
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_transforms_draw_the_same_numbers_however_many_workers_there_are():
 
 @pytest.mark.parametrize("quick_s", [0.0, 1000.0], ids=["workers", "no workers"])
 def test_the_users_own_generators_are_left_as_they_were(quick_s, monkeypatch):
-    monkeypatch.setattr("datastage.batches.feed.QUICK_S", quick_s)
+    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", quick_s)
     torch.manual_seed(1)
     before = torch.rand(1)
     torch.manual_seed(1)
