@@ -718,10 +718,10 @@ def is_offline(
 
 
 def _ask(address: tuple[str, int], timeout_s: float, clock: Callable[[], float]) -> None:
-    import socket
+    from datastage import reach
 
     try:
-        socket.create_connection(address, timeout=timeout_s).close()
+        reach.connect(address, timeout_s).close()
         offline = False
     except ConnectionRefusedError:
         offline = False

@@ -15,15 +15,9 @@ import contextlib
 import email.errors
 import email.message
 import email.utils
-import errno
 import http.client
-import io
-import itertools
 import netrc
-import os
 import re
-import select
-import selectors
 import socket
 import ssl
 import threading
@@ -31,13 +25,12 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from datastage import reach
 from datastage import runtime as runtime_module
 from datastage._version import __version__
 from datastage.archives import not_data
@@ -45,12 +38,11 @@ from datastage.errors import IntegrityError, NotDataError, UnavailableError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.runtime import Runtime
 from datastage.sources.found import Fetch, Found
+from datastage.sources.wire import Https, NotHttp, Response, has_news
 from datastage.spec import Spec, without_secrets
 from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 CONNECT_S = 10.0
-# An address of a host that does not answer holds the next one up no longer than this (RFC 8305).
-_NEXT_ADDRESS_S = 0.25
 # Others have brought something so lately that a connection which could not be had is one too many.
 _FLOWS_S = 1.0
 _HEAD_BYTES = 8 << 10
@@ -207,109 +199,6 @@ def _address(url: str) -> _Address:
     )
 
 
-class _NotHttp(http.client.HTTPException):
-    """An answer whose end cannot be told, or that is no HTTP at all; says why."""
-
-
-class _InTime(io.RawIOBase):
-    """The bytes of a socket, all of which must come before an instant that is put off whenever some were of use.
-
-    A socket's own limit begins anew with every byte: a server that drips its headers would be waited for all day.
-    """
-
-    def __init__(self, sock: socket.socket, limit_s: float) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-        self._limit_s = limit_s
-        self.put_off()
-
-    def put_off(self) -> None:
-        self._until = time.monotonic() + self._limit_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """An answer that comes in time, whose length is told in one way, and which is not a preliminary one."""
-
-    def __init__(self, sock: socket.socket, *words: Any, limit_s: float, **options: Any) -> None:
-        super().__init__(sock, *words, **options)
-        self.fp.close()
-        self._in_time = _InTime(sock, limit_s)
-        self.fp = io.BufferedReader(self._in_time)
-        self.said_length: int | None = None
-
-    def put_off(self) -> None:
-        """Begin the wait for the next bytes."""
-        self._in_time.put_off()
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]
-            if not 101 < status < 200:
-                return version, status, reason
-            http.client.parse_headers(self.fp)  # 103 and the like: the answer itself is still to come
-
-    def _read_next_chunk_size(self) -> int:
-        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
-        if size < 0:
-            raise ValueError(size)
-        return size
-
-    def begin(self) -> None:
-        """Read the headers, and settle where the body ends."""
-        super().begin()
-        headers = self.headers
-        if any(isinstance(defect, email.errors.MissingHeaderBodySeparatorDefect) for defect in headers.defects):
-            raise _NotHttp("a line among its headers is no header")
-        codings = _listed(headers, "Transfer-Encoding")
-        lengths = set(_listed(headers, "Content-Length"))
-        if codings == {"chunked"}:
-            if not self.chunked:  # written in a way that http.client does not know
-                self.chunked, self.chunk_left, self.length = True, None, None
-        elif codings - {"identity"}:
-            raise _NotHttp(f"it is encoded as {', '.join(sorted(codings))} for the transfer, which was not asked for")
-        elif len(lengths) > 1:
-            raise _NotHttp("it says two different lengths")
-        elif lengths:
-            text = lengths.pop()
-            if text.isdecimal() and self.length != 0:
-                if len(text) > 18:
-                    raise _NotHttp("it says a length that no file has")
-                self.length = int(text)
-            self.said_length = self.length
-
-
-def _listed(headers: email.message.Message, name: str) -> set[str]:
-    values = headers.get_all(name, [])
-    return {part.strip().lower() for value in values for part in str(value).split(",") if part.strip()}
-
-
-class _Https(http.client.HTTPSConnection):
-    """A connection that tells an end that the other side meant from one that came on the way."""
-
-    def __init__(self, *words: Any, tls: ssl.SSLContext, named: str, **options: Any) -> None:
-        super().__init__(*words, context=tls, **options)
-        self._tls = tls
-        self._named = named
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._named, suppress_ragged_eofs=False)
-
-
 @dataclass(slots=True, eq=False)
 class _Held:
     """A connection, its socket (which http.client forgets when the server will close), and the answer under way."""
@@ -317,7 +206,7 @@ class _Held:
     address: _Address
     connection: http.client.HTTPConnection
     sock: socket.socket
-    response: _Response
+    response: Response
     is_read: bool = False  # to the end of its answer
 
     def drop(self) -> None:
@@ -730,7 +619,7 @@ class HttpReader:
         self._final = held.address
         return k
 
-    def _check_whole(self, response: _Response) -> None:
+    def _check_whole(self, response: Response) -> None:
         if response.status == 416:
             raise Interrupted(self._refused(416, self._origin))
         start, end, total = _content_range(response.headers)
@@ -759,7 +648,7 @@ class HttpReader:
                 )
             )
 
-    def _length_of_part(self, response: _Response, offset: int, n: int) -> int:
+    def _length_of_part(self, response: Response, offset: int, n: int) -> int:
         if response.status == 200:
             self._check_same(response)
             raise Interrupted(
@@ -793,7 +682,7 @@ class HttpReader:
             )
         return end - offset + 1
 
-    def _check_same(self, response: _Response, *, whole: bool = False) -> None:
+    def _check_same(self, response: Response, *, whole: bool = False) -> None:
         etag, modified = response.getheader("ETag", ""), response.getheader("Last-Modified", "")
         if etag.startswith("W/"):
             etag = ""
@@ -945,7 +834,7 @@ class HttpReader:
                 sock.settimeout(self._limits.stall_s)
                 connection.request("GET", target, headers=all_headers)
                 response = connection.getresponse()
-                assert isinstance(response, _Response)
+                assert isinstance(response, Response)
                 return _Held(address, connection, sock, response)
             except UnavailableError:
                 raise
@@ -954,7 +843,7 @@ class HttpReader:
                     with self._lock:
                         self._in_use.discard(sock)  # type: ignore[arg-type]
                     connection.close()
-                if not is_new and not isinstance(error, TimeoutError | _NotHttp):
+                if not is_new and not isinstance(error, TimeoutError | NotHttp):
                     continue  # the server had closed the kept connection
                 fault = self._broken(error, address)
                 if isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError):
@@ -974,7 +863,7 @@ class HttpReader:
                 if not kept:
                     return None
                 connection = kept.pop()
-            if connection.sock is not None and not _has_news(connection.sock):
+            if connection.sock is not None and not has_news(connection.sock):
                 return connection
             connection.close()  # its end, most likely; or more than was asked for
 
@@ -986,14 +875,14 @@ class HttpReader:
             with self._lock:
                 if self._tls is None:
                     self._tls = ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR
-            connection = _Https(host, port, timeout=CONNECT_S, tls=self._tls, named=address.host)
+            connection = Https(host, port, timeout=CONNECT_S, tls=self._tls, named=address.host)
             if proxy:
                 connection.set_tunnel(address.host, address.port, self._proxy_authorization(address))
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
             connection.asks_proxy = proxy is not None  # type: ignore[attr-defined]
-        connection._create_connection = _reach  # type: ignore[attr-defined]
-        connection.response_class = partial(_Response, limit_s=self._limits.stall_s)  # type: ignore[assignment]
+        connection._create_connection = reach.connect  # type: ignore[attr-defined]
+        connection.response_class = partial(Response, limit_s=self._limits.stall_s)  # type: ignore[assignment]
         connection.connect()
         return connection
 
@@ -1061,7 +950,7 @@ class HttpReader:
         if isinstance(error, OSError):
             said = error.strerror or type(error).__name__
             return Interrupted(UnavailableError(f"{host} broke the connection off ({said}) for {name}.", again))
-        why = str(error) if isinstance(error, _NotHttp) else _KINDS.get(type(error), type(error).__name__)
+        why = str(error) if isinstance(error, NotHttp) else _KINDS.get(type(error), type(error).__name__)
         return Interrupted(
             UnavailableError(
                 f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
@@ -1144,99 +1033,6 @@ def _unresolved(host: str, why: str, is_proxy: bool = False) -> UnavailableError
         f"Could not resolve host, or reach it: {host} ({why}).",
         "Next: switch the internet on, or look at the spelling, then run the same line again.",
     )
-
-
-# --- reaching a host
-
-
-def _has_news(sock: socket.socket) -> bool:
-    """Tell whether something has come over a connection, its end included."""
-    try:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([sock], [], [], 0)[0])
-    except (OSError, ValueError):
-        return True
-
-
-def _addresses(host: str, port: int, timeout_s: float) -> list[tuple[Any, ...]]:
-    """Ask the name service, no longer than so: it has limits of its own, up to half a minute."""
-    found: list[list[tuple[Any, ...]]] = []
-    errors: list[Exception] = []
-
-    def ask() -> None:
-        try:
-            found.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-        except UnicodeError:
-            errors.append(socket.gaierror(socket.EAI_NONAME, "the name is not one of a host"))
-        except OSError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=ask, name="datastage-name", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if errors:
-        raise errors[0]
-    if not found:
-        raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s")
-    # Families in turn, each in the order of the name service: where one leads nowhere, the other is tried second.
-    by_family: dict[int, list[tuple[Any, ...]]] = {}
-    for address in found[0]:
-        by_family.setdefault(address[0], []).append(address)
-    return [a for row in itertools.zip_longest(*by_family.values()) for a in row if a is not None]
-
-
-def _reach(place: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
-    """Connect to the first of a host's addresses that answers; each further one is tried a moment after the last."""
-    began = time.monotonic()
-    left = deque(_addresses(*place, timeout))
-    trying: dict[int, socket.socket] = {}
-    error: OSError = TimeoutError(f"{place[0]} did not answer")
-    try:
-        with selectors.DefaultSelector() as selector:
-            due = 0.0
-            while left or trying:
-                now = time.monotonic() - began
-                if now >= timeout:
-                    raise TimeoutError(f"{place[0]} did not answer")
-                if left and (not trying or now >= due):
-                    family, kind, protocol, _, address = left.popleft()
-                    due = now + _NEXT_ADDRESS_S
-                    try:
-                        sock = socket.socket(family, kind, protocol)
-                        trying[sock.fileno()] = sock
-                        sock.setblocking(False)
-                        code = sock.connect_ex(address)
-                    except OSError as failed:
-                        error = failed
-                        continue
-                    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-                        error = _os_error(code)
-                        trying.pop(sock.fileno()).close()
-                        continue
-                    selector.register(sock, selectors.EVENT_WRITE)
-                for key, _ in selector.select(min(timeout - now, max(0.0, due - now) if left else timeout)):
-                    sock = trying[key.fd]
-                    selector.unregister(sock)
-                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if code:
-                        error = _os_error(code)
-                        trying.pop(key.fd).close()
-                        due = 0.0  # the next one at once
-                        continue
-                    del trying[key.fd]
-                    sock.settimeout(timeout)
-                    return sock
-        raise error
-    finally:
-        for sock in trying.values():
-            sock.close()
-
-
-def _os_error(code: int) -> OSError:
-    return OSError(code, os.strerror(code))  # of the kind that the code says, such as ConnectionRefusedError
 
 
 def _basic(header: str, user: str, password: str) -> dict[str, str]:

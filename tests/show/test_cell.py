@@ -17,6 +17,7 @@ import pytest
 import datastage
 from datastage.errors import SpecError
 from datastage.show.cell import carried_core, cell, compact
+from tests.servers import server as server
 
 PACKAGE = Path(datastage.__file__).parent
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -75,6 +76,19 @@ def test_a_cell_that_carries_the_tool_runs_as_printed(notebook):
     assert path_of(done).read_text() == "5.1,3.5,1.4,0.2,setosa\n"
 
 
+@pytest.mark.parametrize("options", [{}, {"ranges": False}, {"cut_every": 300_000}, {"chunked": True}])
+def test_a_cell_that_carries_the_tool_fetches_with_the_internet_on(here, server, options):
+    body = os.urandom(1_000_000)
+    url = server.serve("data.bin", body, **options)
+    (here / "cell.py").write_text(carrying(url), encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", RUN, "cell.py"], cwd=here, capture_output=True, text=True, timeout=120
+    )
+
+    assert path_of(done).read_bytes() == body
+
+
 def test_a_cell_that_carries_the_tool_runs_after_an_empty_folder_was_imported(notebook):
     done = notebook(carrying("./iris.csv"), before="import datastage\n")
 
@@ -93,7 +107,7 @@ def test_a_cell_that_carries_the_tool_stays_small():
     text = carrying("cifar10")
 
     assert len(text) < 150_000
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 1000
 
 
 def test_a_notebook_runs_the_cell_as_it_is_written():
@@ -123,6 +137,9 @@ def test_a_compact_module_defines_what_the_module_does(path):
 
     def defined(text):
         tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):  # what only tells types apart goes
+                node.body = [each for each in node.body if "overload" not in ast.dump(each).partition("decorator")[2]]
         kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.arg | ast.Call | ast.Return | ast.Raise
         return [
             type(node).__name__ + str(getattr(node, "name", "")) for node in ast.walk(tree) if isinstance(node, kinds)
@@ -141,9 +158,20 @@ def test_what_people_and_checkers_read_is_taken_out():
     )
 
     assert compact(source) == (
-        "from typing import TYPE_CHECKING\npass\n\n"
-        "@dataclass\nclass A:\n    n: int = 0\n\n"
-        "    def f(self, a=1, *b, c, **d):\n        e = 2\n        return e"
+        "pass\n\n@dataclass\nclass A:\n\tn: int = 0\n\n\tdef f(self, a=1, *b, c, **d):\n\t\te = 2\n\t\treturn e"
+    )
+
+
+def test_what_was_imported_for_annotations_alone_is_taken_out():
+    source = (
+        "from __future__ import annotations\nfrom collections.abc import Callable\nfrom typing import Any, cast\n"
+        "import os\nfrom datastage.reader import Reader, FileReader\nfrom datastage.spec import Spec\n"
+        "__all__ = ['Spec']\ndef f(a: Callable[[], Any], b: Reader):\n    return cast('int', FileReader(a))\n"
+    )
+
+    assert compact(source) == (
+        "from typing import cast\nimport os\nfrom datastage.reader import FileReader\nfrom datastage.spec import Spec\n"
+        "__all__ = ['Spec']\n\ndef f(a, b):\n\treturn cast('int', FileReader(a))"
     )
 
 
@@ -163,13 +191,13 @@ def test_only_what_a_function_alone_can_see_gets_a_short_name():
     assert compact(source) == (
         "import os\nsize = 1\n\n"
         "def f(path, *, many=2):\n"
-        "    a = [g(each=c) for c in path]\n"
-        "    size = os\n\n"
-        "    def inner(x=a):\n"
-        "        b = a\n"
-        "        return b\n"
-        "    try:\n        return (a, size, many, inner)\n"
-        "    except OSError as error:\n        return error"
+        "\ta = [g(each=c) for c in path]\n"
+        "\tsize = os\n\n"
+        "\tdef inner(x=a):\n"
+        "\t\tb = a\n"
+        "\t\treturn b\n"
+        "\ttry:\n\t\treturn (a, size, many, inner)\n"
+        "\texcept OSError as error:\n\t\treturn error"
     )
 
 
@@ -345,4 +373,4 @@ def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
 
 
 def test_a_field_keeps_an_annotation_and_its_default():
-    assert compact("class A:\n    size: Mapping[str, int] | None = None\n") == "class A:\n    size: int = None"
+    assert compact("class A:\n    size: Mapping[str, int] | None = None\n") == "class A:\n\tsize: int = None"

@@ -1090,7 +1090,6 @@ def test_the_context_for_tls_still_verifies(raw_server, tls, quick):
         assert reader._tls.check_hostname
 
 
-@pytest.mark.xfail(strict=False, reason="runtime.is_offline waits for the first address alone, and says offline")
 def test_a_host_whose_first_address_is_dead_is_not_offline(raw_server, deaf, monkeypatch):
     from datastage import runtime
 
