@@ -13,14 +13,14 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastage import runtime
-from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.errors import DatastageError, IntegrityError, StorageError, UnavailableError
 from datastage.progress import SILENT, Reporter
-from datastage.transfer.faults import Interrupted, Limits, of_file, patiently
+from datastage.transfer.faults import Interrupted, Limits, human_seconds, of_file, patiently
 
 _READ = 256 << 10
 # On a mount nearly all time is waiting (64 threads took 1/35 of the time of one for 500 files); on a disk it is not.
@@ -127,7 +127,7 @@ def copy_tree(
     try:
         for name in found.folders:
             (to / name).mkdir(parents=True, exist_ok=True)
-        copied = _copy_all(found.files, to, readers, limits, reporter)
+        copied = _copy_all(folder, found.files, to, readers, limits, reporter)
         for name, target in found.links:
             os.symlink(target, to / name)
             copied.append(CopiedFile(name, 0, zlib.crc32(os.fsencode(target)), target))
@@ -167,6 +167,7 @@ def _scan(folder: Path, readers: int, limits: Limits) -> _Found:
     lock = threading.Condition()
     state = {"busy": 0}
     errors: list[BaseException] = []
+    pulse = _Pulse()
 
     def work() -> None:
         while True:
@@ -181,6 +182,7 @@ def _scan(folder: Path, readers: int, limits: Limits) -> _Found:
             try:
                 entries = patiently(lambda path=path: _list(path), limits)  # type: ignore[misc]
                 for entry in entries:
+                    pulse.beat()
                     _sort(entry, prefix, above, root, found, todo, lock)
             except BaseException as error:
                 errors.append(error)
@@ -189,9 +191,7 @@ def _scan(folder: Path, readers: int, limits: Limits) -> _Found:
                     state["busy"] -= 1
                     lock.notify_all()
 
-    _in_threads(work, readers)
-    if errors:
-        raise errors[0]
+    _in_threads(work, readers, folder, errors, pulse, limits)
     return found
 
 
@@ -253,29 +253,58 @@ def _sort(
             found.left_out[missing or "devices, pipes and sockets"] += 1
 
 
-def _in_threads(work: object, n: int) -> None:
-    if n <= 1:
-        work()  # type: ignore[operator]
-        return
-    threads = [threading.Thread(target=work, name="datastage-read", daemon=True) for _ in range(n)]  # type: ignore[arg-type]
+class _Pulse:
+    """When anything last came from any reader: a mount may keep a read for ever, and say nothing."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def beat(self) -> None:
+        """Something has come."""
+        self._at = time.monotonic()
+
+    def silent_s(self) -> float:
+        """Return for how long nothing has come."""
+        return time.monotonic() - self._at
+
+
+def _in_threads(
+    work: Callable[[], None], n: int, folder: Path, errors: list[BaseException], pulse: _Pulse, limits: Limits
+) -> None:
+    """Run `work` on threads, and raise the first error, also that nothing comes any more."""
+    threads = [threading.Thread(target=work, name="datastage-read", daemon=True) for _ in range(n)]
     for thread in threads:
         thread.start()
+    # Each of a reader's tries may wait for its own while; threads that hang are left behind. After an error the others
+    # are waited for too: they still write.
+    patience = limits.stall_s * limits.tries
     for thread in threads:
-        while thread.is_alive():
-            thread.join(0.2)
+        while thread.is_alive() and pulse.silent_s() < (limits.stall_s if errors else patience):
+            thread.join(0.1)
+    if not errors and any(thread.is_alive() for thread in threads):
+        errors.append(
+            UnavailableError(
+                f"{folder} stalled: nothing came from it for {human_seconds(patience)}.",
+                "The place it is mounted from does not answer any more.",
+                "Next: mount it again (on Colab: Runtime > Disconnect and delete runtime), then run this line again.",
+            )
+        )
+    if errors:
+        raise errors[0]
 
 
 # --- copying
 
 
 def _copy_all(
-    files: list[tuple[str, Path]], to: Path, readers: int, limits: Limits, reporter: Reporter
+    folder: Path, files: list[tuple[str, Path]], to: Path, readers: int, limits: Limits, reporter: Reporter
 ) -> list[CopiedFile]:
     copied: list[CopiedFile] = []
     errors: list[BaseException] = []
     numbers: Iterator[int] = iter(range(len(files)))
     lock = threading.Lock()
     told = [0, time.monotonic()]
+    pulse = _Pulse()
 
     def work() -> None:
         buffer = memoryview(bytearray(_READ))
@@ -286,7 +315,7 @@ def _copy_all(
                 return
             name, source = files[number]
             try:
-                file = patiently(lambda: _copy_one(name, source, to / name, buffer), limits)  # noqa: B023
+                file = patiently(lambda: _copy_one(name, source, to / name, buffer, pulse), limits)  # noqa: B023
             except BaseException as error:
                 errors.append(error)
                 return
@@ -297,14 +326,12 @@ def _copy_all(
                     reporter.advance(int(told[0]))
                     told[:] = [0, time.monotonic()]
 
-    _in_threads(work, min(readers, len(files)))
-    if errors:
-        raise errors[0]
+    _in_threads(work, min(readers, len(files)), folder, errors, pulse, limits)
     reporter.advance(int(told[0]))
     return copied
 
 
-def _copy_one(name: str, source: Path, to: Path, buffer: memoryview) -> CopiedFile:
+def _copy_one(name: str, source: Path, to: Path, buffer: memoryview, pulse: _Pulse) -> CopiedFile:
     try:
         read_from = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -318,6 +345,7 @@ def _copy_one(name: str, source: Path, to: Path, buffer: memoryview) -> CopiedFi
                 n = os.readv(read_from, [buffer])
             except OSError as error:
                 raise of_file(error, source, size) from error
+            pulse.beat()
             if n == 0:
                 break
             crc = zlib.crc32(buffer[:n], crc)

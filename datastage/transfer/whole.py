@@ -198,6 +198,7 @@ class Attempt:
                 if stat_identity(os.stat(self.reader.local_path)) != self.reader.identity:
                     self.discard()
                     raise changed(self.reader.name)
+            self._check_end(self.reader.local_path)
         n_bytes = self.part.stat().st_size
         _check(self.reader.name, digests, self.expect, self.part)
         try:
@@ -206,6 +207,21 @@ class Attempt:
             raise StorageError.of(error, "writing the files") from error
         self.map.close(remove=True)
         return Transferred(n_bytes, digests, time.monotonic() - began, crew.n_received)
+
+    def _check_end(self, source: Path) -> None:
+        """Refuse a file that goes on behind the size that it says, as a mount gives what is no file behind it."""
+        try:
+            with open(source, "rb", buffering=0) as file:
+                more = os.pread(file.fileno(), 1, self.reader.size or 0)
+        except OSError:
+            return  # all that was promised has come
+        if more:
+            self.discard()
+            raise IntegrityError(
+                f"{self.reader.name} goes on behind the {self.reader.size or 0:,} bytes that its place says it has.",
+                "It may be no plain file there: a document of Google, or a file that is being written.",
+                "Next: open it where it lies, save or export it as a file, and stage that.",
+            )
 
     def _may_resume(self) -> bool:
         return self.reader.ranges and self.reader.size is not None and bool(self.reader.identity or self.expect)
