@@ -379,7 +379,13 @@ def _take_flock(path: Path) -> Taken | None | bool:
     """Take the file lock: None while another holds it, False where the file system has none."""
     import fcntl
 
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError as error:
+        # On a network disk looking a name up and opening it are two steps, between which another may remove the file.
+        if error.errno in (errno.ENOENT, errno.ESTALE) and path.parent.is_dir():
+            return None
+        raise
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

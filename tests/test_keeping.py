@@ -40,9 +40,10 @@ def drive(tmp_path, monkeypatch):
 
 
 def test_the_file_itself_is_kept_and_the_next_session_asks_nobody_else(server, drive, tmp_path):
-    url = server.serve("pets.zip", zip_bytes())
+    body = zip_bytes()  # made once: it holds the time
+    url = server.serve("pets.zip", body)
     quiet(url, save_to="drive:datasets")
-    assert (drive / "datasets" / "pets.zip").read_bytes() == zip_bytes()
+    assert (drive / "datasets" / "pets.zip").read_bytes() == body
     asked = len(server.seen)
     forget(tmp_path / "root")
     staged = quiet(url, save_to="drive:datasets")

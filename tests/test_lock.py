@@ -335,3 +335,17 @@ def test_who_waits_is_told_once(tmp_path):
 def test_a_lock_that_cannot_be_made_is_an_error_of_ours(tmp_path):
     with pytest.raises(StorageError), lock.locked(tmp_path / "no such folder" / ".x.lock"):
         pass
+
+
+def test_a_lock_file_removed_by_another_just_now_is_made_again(tmp_path, monkeypatch):
+    # As a network disk does it, where looking a name up and opening it are two steps.
+    real, errors = os.open, [errno.ENOENT, errno.ESTALE]
+
+    def gone_at_first(path, flags, *words, **options):
+        if os.fspath(path).endswith("lock") and errors:
+            raise OSError(errors.pop(), "gone")
+        return real(path, flags, *words, **options)
+
+    monkeypatch.setattr(os, "open", gone_at_first)
+    with lock.locked(tmp_path / "lock", timeout_s=20):
+        assert not errors
