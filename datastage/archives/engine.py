@@ -222,22 +222,22 @@ def _run(form: str, job: Job) -> None:
 def _unpack_zip(job: Job) -> None:
     directory = zip_.find_directory(job.reader)
     free = job.tree.free_bytes
+    slow = ahead.is_slow(job.reader)
     with ExitStack() as stack:
-        helpers = _start_helpers(job, directory, stack)
+        helpers = [] if slow else _start_helpers(job, directory, stack)
         if helpers:
             try:
-                _write_zip(job, directory, helpers)
+                _write_zip(job, directory, helpers, slow)
                 return
             except zip_.Disordered:
                 write.empty(job.root)
                 job.tree = Tree(free)
-    _write_zip(job, directory, ())
+    _write_zip(job, directory, (), slow)
 
 
-def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.Helper]) -> None:
+def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.Helper], slow: bool) -> None:
     reader = job.reader
     with ExitStack() as stack:
-        slow = ahead.is_slow(reader)
         writers = stack.enter_context(workers.Writers(helpers, in_order=slow))
         # Helpers write what has been judged, while the rest is.
         early = (lambda rows: writers.add(_batches(rows))) if helpers else None
@@ -256,7 +256,7 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
         folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
-        batches = list(_batches(plan.rows()))
+        batches = list(_batches(plan.rows))
         if slow:
             _write_as_it_comes(job, directory, batches, folder, writers, stack)
         else:
@@ -287,9 +287,7 @@ def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> lis
     helpers: list[workers.Helper] = []
     n = len(directory.ats)
     local = job.reader.local_path
-    if ahead.is_slow(job.reader) or job.n_workers < 2 or n < HELPERS_FROM_FILES or local is None:
-        return helpers
-    if directory.start > n * SMALL_BYTES:
+    if job.n_workers < 2 or n < HELPERS_FROM_FILES or local is None or directory.start > n * SMALL_BYTES:
         return helpers
     if not workers.helpers_can_run():
         return helpers

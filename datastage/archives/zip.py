@@ -273,9 +273,8 @@ class Plan:
         The folders that have an entry.
     links : list of (place in the directory, path, offset, limit)
         Links; their targets are read and judged when all else is there.
-    ats, offsets, limits, paths : arrays, and a list of str
-        Per member that is read and was not given early: place in the directory, offset, limit; and its path. In the
-        order of offsets.
+    rows : Rows
+        The members that are read and were not given early.
     left_out : dict of str to int
         Junk, by kind.
     needs_tool : list
@@ -291,20 +290,13 @@ class Plan:
     files: Files
     folders: list[tuple[str, int | None]]
     links: list[tuple[int, str, int, int]]
-    ats: Any
-    offsets: Any
-    limits: Any
-    paths: list[str]
+    rows: Rows
     left_out: dict[str, int]
     needs_tool: list[tuple[int, str, int, int]]
     encoding: str | None
     matched: bool
     may_be_longer: list[str]
     is_wide: bool
-
-    def rows(self) -> Rows:
-        """Return the members that are still to be read."""
-        return Rows(self.ats, self.paths, self.offsets, self.limits)
 
 
 class Disordered(Exception):
@@ -366,7 +358,7 @@ def plan(
     quick = zip_data.QUICK.unpack_from
     keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
     given = _Given(early, data, ats, offsets, paths)
-    for at in directory.ats if early is None else given.between(directory.ats):
+    for at in given.between(directory.ats):
         # The common case at a glance: a plain file with a plain name. All else takes the long way below.
         system, flags, method, _, crc, csize, usize, n_name, n_extra, attributes, offset = quick(data, at)
         if (
@@ -451,7 +443,8 @@ def plan(
     limits = array("Q", offsets[1:])
     if offsets:
         limits.append(directory.start)
-    _refuse_overlaps(data, ats[n_given:], offsets[n_given:], limits[n_given:])
+    rows = Rows(ats[n_given:], paths[n_given:], offsets[n_given:], limits[n_given:])
+    _refuse_overlaps(data, rows)
     long = zip_data.least_packed(WRAP)
     may_be_longer = [
         paths[nth]
@@ -470,10 +463,7 @@ def plan(
         files,
         folders,
         links,
-        ats[n_given:],
-        offsets[n_given:],
-        limits[n_given:],
-        paths[n_given:],
+        rows,
         left_out,
         tool,
         namer.guess,
@@ -497,16 +487,17 @@ class _Given:
         """Give the places in the directory, and after some of them the rows that have come of them."""
         for first in range(0, len(places), _EARLY_MEMBERS):
             yield from places[first : first + _EARLY_MEMBERS]
-            self._give_rows()
+            if self._give is not None:
+                self._give_rows(self._give)
 
-    def _give_rows(self) -> None:
+    def _give_rows(self, give: Callable[[Rows], None]) -> None:
         first, end = self.n_given, len(self._offsets) - 1  # where the last one ends is not known yet
         offsets = self._offsets[first : end + 1]
-        if self._give is None or end <= first or any(map(int.__ge__, offsets, offsets[1:])):
+        if end <= first or any(map(int.__ge__, offsets, offsets[1:])):
             return
-        ats, limits = self._ats[first:end], offsets[1:]
-        _refuse_overlaps(self._data, ats, offsets, limits)
-        self._give(Rows(ats, self._paths[first:end], offsets[:-1], limits))
+        rows = Rows(self._ats[first:end], self._paths[first:end], offsets[:-1], offsets[1:])
+        _refuse_overlaps(self._data, rows)
+        give(rows)
         self.n_given = end
 
 
@@ -565,9 +556,9 @@ def _loose(name: str) -> str:
     return "/".join(part for part in name.split("/") if part and part != ".")
 
 
-def _refuse_overlaps(data: bytes, ats: Any, offsets: Any, limits: Any) -> None:
+def _refuse_overlaps(data: bytes, rows: Rows) -> None:
     sizes = _SIZES.unpack_from
-    for at, offset, limit in zip(ats, offsets, limits):
+    for at, offset, limit in zip(rows.ats, rows.offsets, rows.limits):
         entry_size, n_name = sizes(data, at)
         if entry_size == 0xFFFFFFFF:
             entry_size = Entry(data, at).csize

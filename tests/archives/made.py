@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from datastage.archives import Unpacked, unpack
@@ -24,6 +26,18 @@ def zip_of(entries: dict[str, bytes], **options) -> bytes:
             info.external_attr = options.get("mode", 0o100644) << 16
             archive.writestr(info, data)
     return out.getvalue()
+
+
+def reordered(data: bytes, order: Callable[[list[bytes]], list[bytes]]) -> bytes:
+    """Return a zip whose directory lists its entries in another order."""
+    end = data.rfind(b"PK\5\6")
+    size, start = struct.unpack_from("<LL", data, end + 12)
+    entries, at = [], start
+    while at < start + size:
+        n = 46 + sum(struct.unpack_from("<HHH", data, at + 28))
+        entries.append(data[at : at + n])
+        at += n
+    return data[:start] + b"".join(order(entries)) + data[end:]
 
 
 def zip_link(name: str, target: str, *, before: dict[str, bytes] | None = None) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 
 import pytest
 
@@ -12,6 +11,7 @@ from datastage.archives import engine
 from datastage.archives import zip as zip_
 from datastage.reader import FileReader
 
+from .made import reordered
 from .raw import FOLDER, LINK, extra, outcome, unicode_path, zip_entry, zip_raw
 
 N = 40
@@ -64,17 +64,6 @@ ORDERS = {
     "two changed": lambda entries: entries[:20] + [entries[21], entries[20]] + entries[22:],
     "one late": lambda entries: entries[:5] + entries[6:] + [entries[5]],
 }
-
-
-def reordered(data: bytes, order) -> bytes:
-    end = data.rfind(b"PK\5\6")
-    size, start = struct.unpack_from("<LL", data, end + 12)
-    entries, at = [], start
-    while at < start + size:
-        n = 46 + sum(struct.unpack_from("<HHH", data, at + 28))
-        entries.append(data[at : at + n])
-        at += n
-    return data[:start] + b"".join(order(entries)) + data[end:]
 
 
 @pytest.mark.parametrize("case", [*CHANGED, *BEFORE])

@@ -18,7 +18,7 @@ from datastage.archives import zip as zip_
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import FileReader
 
-from .made import tree, unpacked, zip_of
+from .made import reordered, tree, unpacked, zip_of
 
 FILES = {f"d{i % 7}/{i:04d}.bin": i.to_bytes(2, "little") * (i % 300) for i in range(900)}
 
@@ -117,19 +117,6 @@ def early(many, monkeypatch):
     return given
 
 
-def reordered(path: Path, order) -> None:
-    """Write the directory of a zip anew, with its entries in another order."""
-    data = path.read_bytes()
-    end = data.rfind(b"PK\5\6")
-    size, start = struct.unpack_from("<LL", data, end + 12)
-    entries, at = [], start
-    while at < start + size:
-        n = 46 + sum(struct.unpack_from("<HHH", data, at + 28))
-        entries.append(data[at : at + n])
-        at += n
-    path.write_bytes(data[:start] + b"".join(order(entries)) + data[end:])
-
-
 def test_helpers_begin_while_the_rest_is_judged(many, tmp_path, early):
     told = []
 
@@ -161,7 +148,7 @@ def test_helpers_begin_while_the_rest_is_judged(many, tmp_path, early):
     ids=["backwards", "halves changed", "late", "among those given"],
 )
 def test_a_directory_in_another_order_unpacks_the_same(many, tmp_path, early, order):
-    reordered(many, order)
+    many.write_bytes(reordered(many.read_bytes(), order))
     unpacked(many, tmp_path / "to", workers=2)
     assert files_of(tmp_path / "to") == FILES
 

@@ -111,7 +111,7 @@ def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
     reader = Mac(n_large)
     plan = zip_.plan(reader, zip_.find_directory(reader), Tree(), None, False, None)
     found = {}
-    for at, offset, limit in zip(plan.ats, plan.offsets, plan.limits):
+    for at, offset, limit in zip(plan.rows.ats, plan.rows.offsets, plan.rows.limits):
         entry = zip_data.Entry(plan.directory.data, at)
         entry.offset = offset
         zip_data.data_at(entry, reader.read_at(offset, 33), limit)
