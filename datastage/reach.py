@@ -12,10 +12,11 @@ import itertools
 import os
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from typing import Any
+
+from datastage.timely import in_time
 
 # An address that does not answer holds the next one up no longer than this.
 _NEXT_ADDRESS_S = 0.25
@@ -23,27 +24,20 @@ _NEXT_ADDRESS_S = 0.25
 
 def addresses(host: str, port: int, timeout_s: float) -> list[tuple[Any, ...]]:
     """Ask the name service, no longer than so: it has limits of its own, up to half a minute."""
-    found: list[list[tuple[Any, ...]]] = []
-    errors: list[Exception] = []
 
-    def ask() -> None:
+    def ask() -> list[tuple[Any, ...]]:
         try:
-            found.append(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
+            return list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
         except UnicodeError:
-            errors.append(socket.gaierror(socket.EAI_NONAME, "the name is not one of a host"))
-        except OSError as error:
-            errors.append(error)
+            raise socket.gaierror(socket.EAI_NONAME, "the name is not one of a host") from None
 
-    thread = threading.Thread(target=ask, name="datastage-name", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if errors:
-        raise errors[0]
-    if not found:
-        raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s")
+    try:
+        found = in_time(ask, timeout_s)
+    except TimeoutError:
+        raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s") from None
     # Families in turn, each in the order of the name service: where one leads nowhere, the other is tried second.
     by_family: dict[int, list[tuple[Any, ...]]] = {}
-    for address in found[0]:
+    for address in found:
         by_family.setdefault(address[0], []).append(address)
     return [a for row in itertools.zip_longest(*by_family.values()) for a in row if a is not None]
 

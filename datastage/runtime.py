@@ -10,7 +10,6 @@ and ``/kaggle/input`` is a mount point on Colab. So Kaggle is asked first, by ``
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
@@ -24,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from datastage.timely import in_time
 
 Platform = Literal[
     "colab",
@@ -618,16 +619,10 @@ def _look_at_mount(path: Path, *, is_listed: bool) -> DriveMount | None:
 
 def within(seconds: float, work: Callable[[], T], otherwise: T) -> T:
     """Return what `work` returns, or `otherwise` if it takes too long or fails. For a disk that may never answer."""
-    result: list[T] = []
-
-    def run() -> None:
-        with contextlib.suppress(Exception):
-            result.append(work())
-
-    thread = threading.Thread(target=run, name="datastage-look", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return result[0] if result else otherwise
+    try:
+        return in_time(work, seconds)
+    except Exception:
+        return otherwise
 
 
 def is_network_disk(path: str | os.PathLike[str], *, root: Path = Path("/")) -> bool:

@@ -30,6 +30,7 @@ from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
 from datastage.sources.found import Found, line_to_run
 from datastage.spec import Spec, parse
+from datastage.timely import in_time
 
 T = TypeVar("T")
 
@@ -38,7 +39,6 @@ RECONNECT = 'from google.colab import drive; drive.mount("/content/drive", force
 # How long Google may take, with a person choosing an account meanwhile; and the second time, for a crowded Drive.
 _MOUNT_MS = 180_000
 _MOUNT_AGAIN_MS = 600_000
-_LOOK_S = 60.0
 _LIST_S = 5.0
 _LIST_NAMES = 2000
 _LOG_BYTES = 256 * 1024
@@ -256,27 +256,6 @@ def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T
                 raise
         time.sleep(wait)
     return in_time(work)
-
-
-def in_time(work: Callable[[], T], seconds: float = _LOOK_S) -> T:
-    """Return what `work` returns or raises; `OSError` 110 if a mount does not answer, which no signal would end."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="datastage-drive", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-    return results[0]
 
 
 def _names(folder: Path) -> tuple[list[str], bool]:
