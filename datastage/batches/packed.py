@@ -3,8 +3,8 @@
 Here: `Packed`, which decodes in parallel what it is asked for and has not yet, and knows when it is whole.
 Not here: decoding one image (`decode`), which photos there are (`photos`), crops of them (`crops`).
 
-The window while it is built: as many photos as there are worker threads, decoded, and one batch. Rows are written by
-pwrite and not through the mapping, whose pages are given back after each batch.
+The window while it is built: as many photos as there are worker threads, decoded. Rows are written by pwrite and not
+through the mapping, whose pages are given back after each batch.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ SHOWN = 5
 PROBES = 64
 TOGETHER = 4
 """Photos that a thread is given at once: handing over takes a tenth of what decoding one does."""
+
+Then = Callable[[int, "NDArray[np.uint8]"], None]
+Asked = list[tuple[list[int], "Future[list[str]]"]]
+"""Which images, and of each what is wrong with it, once that is known."""
 
 
 class Packed:
@@ -184,8 +188,32 @@ class Packed:
         """Return the file of one image."""
         return self._read(index)
 
-    def need(self, at: NDArray[np.int64], stop: threading.Event | None = None) -> bool:
-        """Decode those of the images `at` that were not yet; return whether all were, and `stop` not set meanwhile.
+    def ask(self, at: NDArray[np.int64], then: Then | None = None) -> Asked:
+        """Set threads to decode those of the images `at` that were not yet; `settle` waits for them.
+
+        Parameters
+        ----------
+        at : ndarray of int64, shape (B,)
+            Which images. While one lot is being settled the next may be asked for, so that no thread stands idle.
+        then : callable, optional
+            Given a position in `at` and that image's row, by the thread that has it at hand, for every one that could
+            be read.
+        """
+        with self._lock:
+            numbers = at.tolist()
+            to_do = [i for i, state in enumerate(self.state[at]) if state == TO_DO or (then and state == FINE)]
+            if not to_do:
+                return []
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
+            asked = []
+            for start in range(0, len(to_do), TOGETHER):
+                part = [(i, numbers[i]) for i in to_do[start : start + TOGETHER]]
+                asked.append(([index for _, index in part], self._pool.submit(self._decode_all, part, then)))
+            return asked
+
+    def settle(self, asked: Asked, stop: threading.Event | None = None) -> bool:
+        """Wait until all that was asked for is there; return whether it is, and `stop` was not set meanwhile.
 
         Raises
         ------
@@ -194,52 +222,42 @@ class Packed:
         StorageError
             If the disk is full, or cannot be read.
         """
-        with self._lock:
-            to_do = at[self.state[at] == TO_DO].tolist()
-            if not to_do:
-                return True
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
-            parts = [to_do[start : start + TOGETHER] for start in range(0, len(to_do), TOGETHER)]
-            futures = [self._pool.submit(self._decode_all, part) for part in parts]
-            try:
-                for part, future in zip(parts, futures):
-                    if stop is not None and stop.is_set():
-                        return False
-                    for index, trouble in zip(part, future.result()):
-                        self._note(index, trouble)
-            finally:
-                # Whatever happened, nobody writes to the file once this has returned.
-                wait([future for future in futures if not future.cancel()])
-            if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-                self._map.madvise(mmap.MADV_DONTNEED)
-            return True
-
-    def _decode_all(self, part: list[int]) -> list[str]:
-        return [self._decode(index) for index in part]
-
-    def _decode(self, index: int) -> str:
-        """Decode one image into its row; return what is wrong with it."""
         try:
-            data = self._read(index)
-        except Unreadable as error:
-            return str(error)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError.of(error, "reading the images") from error
-        return self._store(index, data)
+            for part, future in asked:
+                if stop is not None and stop.is_set():
+                    return False
+                for index, trouble in zip(part, future.result()):
+                    self._note(index, trouble)
+        finally:
+            drop(asked)
+        if asked and self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return True
 
-    def _store(self, index: int, data: bytes) -> str:
-        """Decode `data` into the row of image `index`; return what is wrong with it."""
+    def _decode_all(self, part: list[tuple[int, int]], then: Then | None) -> list[str]:
+        """Decode some images into their rows; return of each what is wrong with it."""
+        troubles = []
+        for i, index in part:
+            try:
+                row = self.rows[index] if self.state[index] == FINE else self._store(index, self._read(index))
+                if then is not None:
+                    then(i, row)
+                troubles.append("")
+            except Unreadable as error:
+                troubles.append(str(error))
+            except StorageError:
+                raise
+            except OSError as error:
+                raise StorageError.of(error, "reading the images") from error
+        return troubles
+
+    def _store(self, index: int, data: bytes) -> NDArray[np.uint8]:
+        """Decode `data` into the row of image `index`, and return it; raises `Unreadable`."""
         import numpy as np
 
         if not data:
-            return "the file is empty"
-        try:
-            pixels = decode(data, min(self._shape) if self._resized else 0, self.decoder)
-        except Unreadable as error:
-            return str(error)
+            raise Unreadable("the file is empty")
+        pixels = decode(data, min(self._shape) if self._resized else 0, self.decoder)
         if self._resized:
             pixels = square(pixels, self._shape[0])
         elif pixels.shape[:2] != self._shape:
@@ -247,7 +265,7 @@ class Packed:
         row = np.ascontiguousarray(pixels) if self._last else planes(pixels)
         if self._fd < 0:
             self.rows[index] = row
-            return ""
+            return row
         left, at = row.data.cast("B"), index * row.nbytes
         try:
             while left:  # a disk that fills up writes less than it was given
@@ -255,7 +273,7 @@ class Packed:
                 left, at = left[n:], at + n
         except OSError as error:
             raise StorageError.of(error, "writing the packed file") from error
-        return ""
+        return row
 
     def _note(self, index: int, trouble: str) -> None:
         if trouble and self._unreadable == "raise":
@@ -280,12 +298,19 @@ class Packed:
                 if len(waiting) == 2 * self._workers:
                     done, future = waiting.popleft()
                     self._note(done, future.result())
-                waiting.append((index, pool.submit(self._store, index, data)))
+                waiting.append((index, pool.submit(self._trouble_with, index, data)))
                 self._reporter.advance(len(data))
             for done, future in waiting:
                 self._note(done, future.result())
         self._list_bad()
         self.publish()
+
+    def _trouble_with(self, index: int, data: bytes) -> str:
+        try:
+            self._store(index, data)
+        except Unreadable as error:
+            return str(error)
+        return ""
 
     def complete(self, stop: threading.Event | None = None) -> None:
         """Decode what is left unless `stop` is set, and make the packed file final. Does nothing the second time."""
@@ -293,7 +318,7 @@ class Packed:
 
         left = np.flatnonzero(self.state == TO_DO)
         for start in range(0, len(left), 256):
-            self.need(left[start : start + 256], stop)
+            self.settle(self.ask(left[start : start + 256]), stop)
         self.publish()
 
     def complete_once(self) -> None:
@@ -365,6 +390,11 @@ class Packed:
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
             self.close()
+
+
+def drop(asked: Asked) -> None:
+    """Cancel what was not begun and wait for the rest: nobody writes to the file once this has returned."""
+    wait([future for _, future in asked if not future.cancel()])
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage.batches import folder, members
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Augment, Draws, random
-from datastage.batches.crops import Cropper
+from datastage.batches.crops import Cropper, Crops
 from datastage.batches.decode import Unreadable, size_of
 from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, Chooser, free_bytes
 from datastage.batches.finish import Recipe, check_channels, fill_of, finish
 from datastage.batches.folder import Listed
-from datastage.batches.host import HostStore, cut
+from datastage.batches.host import HostStore, cut, pool_of
 from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
-from datastage.batches.packed import BAD, Packed, mixed
+from datastage.batches.packed import BAD, Asked, Packed, drop, mixed
 from datastage.batches.ranks import world
 from datastage.errors import SpecError, StorageError
 from datastage.progress import SILENT, Reporter
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
+KEPT = 4
+"""Batches whose memory is kept for the next ones: the consumer's two, the one that waits, and the one being made."""
 LOOKED_AT = 500
 """How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
 
@@ -334,6 +338,16 @@ class PackedSource:
         return FromPacked(self, choice, recipe)
 
 
+class _Begun(NamedTuple):
+    """A batch whose photos are being decoded, and cut if crops are wanted."""
+
+    asked: Asked
+    at: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    draws: Draws
+    crops: Crops | None
+
+
 class FromPacked:
     """Batches of packed photos, decoded on first use.
 
@@ -344,15 +358,22 @@ class FromPacked:
     """
 
     def __init__(self, source: PackedSource, choice: Choice, recipe: Recipe) -> None:
+        import numpy as np
+
         shape = (3, *source.size)
         self._source, self._choice, self._recipe = source, choice, recipe
         packed = source.packed
         self._crop: Cropper | None = None
+        out = shape
         if packed.rows.shape[3] == 3 and packed.rows.shape[1] != 3:
-            self._crop = Cropper(source.size, cores())
+            # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
+            last = choice.kind != "cpu" or recipe.transform is not None or recipe.memory_format == "channels_last"
+            self._crop = Cropper(source.size, cores(), last=last)
+            out = (*source.size, 3) if last else shape
         else:
             self._store = HostStore(packed.rows, recipe.augment, fill_of(recipe, 3))
         self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
+        self._memory = pool_of((recipe.batch_size, *out), np.uint8, keep=KEPT, reuse=False)
         self._finish = finish(recipe, shape, choice)
         self._resident: OnDevice | None = None
 
@@ -371,26 +392,48 @@ class FromPacked:
     def _raw(
         self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event
     ) -> Iterator[tuple[Any, Any, Any]]:
+        packed, waiting = self._source.packed, deque[_Begun]()
+        try:
+            to_do = iter(steps)
+            while True:
+                # Of the next batch the threads decode photos already while the last ones of this batch are waited for.
+                for start, stop in islice(to_do, 2 - len(waiting)):
+                    waiting.append(self._begun(samples[start:stop], draws.part(start, stop)))
+                if not waiting:
+                    break
+                if not packed.settle(waiting[0].asked, enough):
+                    return
+                yield self._ended(waiting.popleft())
+            packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
+        finally:
+            for begun in waiting:
+                drop(begun.asked)
+
+    def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, packed = self._source, self._source.packed
-        for start, stop in steps:
-            at, labels, part = (
-                source.at[samples[start:stop]],
-                source.labels[samples[start:stop]],
-                draws.part(start, stop),
-            )
-            if not packed.need(at, enough):
-                return
-            fine = packed.state[at] != BAD
-            if not fine.all():
-                at, labels, part = at[fine], labels[fine], part.where(fine)
-            if self._crop is None:
-                yield self._store.batch(at, part), labels, part.jitter
-                continue
-            images = self._crop(packed.rows, at, part.box, part.flip).transpose(0, 3, 1, 2)
-            if part.cutout is not None and self._augment is not None:
-                cut(images, part.cutout, self._augment.cutout, self._fill)
-            yield images, labels, part.jitter
-        packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
+        at, labels = source.at[samples], source.labels[samples]
+        if self._crop is None:
+            return _Begun(packed.ask(at), at, labels, draws, None)
+        crops = self._crop.begin(self._memory.take()[: len(at)], packed.rows.shape[1:3], draws.box, draws.flip)
+        # Where some are to be decoded still, the thread that has a photo at hand cuts it too.
+        asked = [] if packed.whole else packed.ask(at, crops.cut)
+        return _Begun(asked, at, labels, draws, crops)
+
+    def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
+        packed, at, labels, draws = self._source.packed, begun.at, begun.labels, begun.draws
+        if begun.crops is not None and not begun.asked and self._crop is not None:
+            self._crop.finish(begun.crops, packed.rows, at)
+        images = None if begun.crops is None else begun.crops.images
+        fine = packed.state[at] != BAD
+        if not fine.all():
+            at, labels, draws = at[fine], labels[fine], draws.where(fine)
+            images = None if images is None else images[fine]
+        if images is None:
+            room = self._memory.take()[: len(at)].reshape(-1)
+            return self._store.batch(at, draws, room), labels, draws.jitter
+        if draws.cutout is not None and self._augment is not None:
+            cut(images, draws.cutout, self._augment.cutout, self._fill)
+        return images, labels, draws.jitter
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""

@@ -45,17 +45,17 @@ class Pool:
         """Return an array with any content."""
         import numpy as np
 
+        if not self._always:
+            for i in range(len(self._arrays)):
+                if self._holders(i) <= self._idle:
+                    return self._arrays[i]
         if len(self._arrays) < self._keep:
             self._arrays.append(np.empty(self._shape, self._dtype))
             # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
             self._idle = self._holders(len(self._arrays) - 1)
             return self._arrays[-1]
         self._turn = (self._turn + 1) % self._keep
-        if self._always:
-            return self._arrays[self._turn]
-        for i in range(self._keep):
-            if self._holders(i) <= self._idle:
-                return self._arrays[i]
-        # All are held: hand out a new one in the place of the oldest, which its holder keeps alive.
-        self._arrays[self._turn] = np.empty(self._shape, self._dtype)
+        if not self._always:
+            # All are held: hand out a new one in the place of the oldest, which its holder keeps alive.
+            self._arrays[self._turn] = np.empty(self._shape, self._dtype)
         return self._arrays[self._turn]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from datastage.batches import Augment, from_archive, from_folder
 from datastage.errors import IntegrityError, NoSpaceError, SpecError
@@ -228,6 +229,48 @@ def test_random_resized_crops_come_out_at_the_size_asked_for_and_differ_by_epoch
     assert (one != two).any()
     train.set_epoch(0)
     assert (all_of(train)[0] == one).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("augment", [None, Augment(scale=(0.3, 1.0), flip=True)], ids=["whole", "crops"])
+def test_memory_lies_as_was_asked_for_and_holds_the_same_pixels(tmp_path, augment, dtype):
+    photo_folder(tmp_path, size=(40, 50))
+    found = {}
+    for memory_format in ("contiguous", "channels_last"):
+        (train,) = from_folder(
+            tmp_path, batch_size=4, size=28, test=0, augment=augment, dtype=dtype, memory_format=memory_format,
+            device="cpu",
+        )  # fmt: skip
+        batches = [x for _ in range(2) for x, _ in train]
+        wanted = getattr(torch, f"{memory_format}_format" if memory_format == "contiguous" else memory_format)
+        assert all(x.is_contiguous(memory_format=wanted) for x in batches)
+        found[memory_format] = torch.cat(batches)
+    assert (found["contiguous"] == found["channels_last"]).all()
+
+
+def test_batches_that_are_kept_are_not_written_over_by_later_ones(tmp_path):
+    photo_folder(tmp_path, 40, size=(40, 40))
+    for augment in (None, Augment(scale=(0.3, 1.0))):
+        (train,) = from_folder(tmp_path, batch_size=2, size=16, test=0, augment=augment, dtype="uint8", device="cpu")
+        for _ in range(2):
+            seen = [(x, x.clone()) for x, _ in train]
+            assert all((x == then).all() for x, then in seen)
+
+
+def test_crops_keep_their_labels_where_a_photo_among_them_cannot_be_read(tmp_path):
+    for i in range(12):
+        file = tmp_path / f"class{i}" / "a.png"
+        file.parent.mkdir()
+        Image.fromarray(np.full((40, 40, 3), 20 * i, np.uint8)).save(file)
+    (tmp_path / "class05" / "b.png").parent.mkdir()
+    (tmp_path / "class05" / "b.png").write_bytes(b"no image")
+    augment = Augment(scale=(0.3, 1.0), flip=True)
+    (train,) = from_folder(tmp_path, batch_size=5, size=16, test=0, augment=augment, dtype="uint8", device="cpu")
+    classes = train.classes
+    for _ in range(2):
+        x, y = all_of(train)
+        assert sorted(classes[label] for label in y) == sorted(name for name in classes if name != "class05")
+        assert [f"class{pixels[0, 0, 0] // 20}" for pixels in x] == [classes[label] for label in y]
 
 
 def test_a_folder_without_images_says_what_is_needed(tmp_path):
