@@ -116,7 +116,18 @@ def _cv2(data: bytes, facts: Jpeg | None, factor: int) -> NDArray[np.uint8]:
     return rgb
 
 
+def _torchcodec(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
+    if factor > 1 or facts.orientation != 1:
+        return _pillow(data, facts, factor)  # torchcodec has no scaled decoding, and turns photos itself
+    from torchcodec.decoders import decode_jpeg
+
+    pixels: NDArray[np.uint8] = decode_jpeg(data).permute(1, 2, 0).numpy()
+    return pixels
+
+
 def _torchvision(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
+    if factor > 1:
+        return _pillow(data, facts, factor)
     import numpy as np
     import torch
     from torchvision.io import ImageReadMode, decode_jpeg
@@ -141,6 +152,7 @@ FACTORS = (1, 2, 4, 8)
 JPEG_DECODERS: dict[str, Callable[[bytes, Jpeg, int], NDArray[np.uint8]]] = {
     "simplejpeg": _simplejpeg,
     "cv2": _cv2,
+    "torchcodec": _torchcodec,
     "torchvision": _torchvision,
     "PIL": _pillow,
 }
@@ -166,15 +178,18 @@ def _has_cv2() -> bool:
 def _works(name: str) -> bool:
     if importlib.util.find_spec(name) is None:
         return False
-    if name == "torchvision":
-        try:
-            # Where it was built for another torch than the one here, its import fails, or its operators are missing.
+    try:
+        # Where these were built for another torch than the one here, importing fails, or their operators are missing;
+        # torchcodec decodes photos from 0.16 on.
+        if name == "torchcodec":
+            from torchcodec.decoders import decode_jpeg
+        elif name == "torchvision":
             import torch
             from torchvision.io import decode_jpeg  # noqa: F401
 
             return bool(torch.ops.image.decode_jpeg)
-        except Exception:
-            return False
+    except Exception:
+        return False
     return True
 
 
