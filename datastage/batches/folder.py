@@ -1,6 +1,6 @@
 """Class folders of images: what is in them, and which split a file belongs to.
 
-Here: `walk`, `arrange` and `split`, which look at names only. Not here: decoding (`decode`), loaders (`photos`).
+Here: `walk` and `content`; `arrange` and `split`, which look at names only. Not here: decoding (`decode`), loaders (`photos`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from datastage.errors import SpecError, StorageError
 
@@ -42,8 +42,10 @@ class Listed:
 
 def is_image(name: str) -> bool:
     """Whether a file's name is that of an image, and not of what a Mac or Windows adds."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+    # By hand and not by pathlib, which takes half a second for 50,000 names.
+    last = name.rpartition("/")[2]
+    dot = last.rfind(".")
+    return dot > 0 and last[dot:].lower() in SUFFIXES and last[0] != "." and "__MACOSX" not in name.split("/")
 
 
 def walk(folder: Path) -> list[str]:
@@ -71,6 +73,27 @@ def walk(folder: Path) -> list[str]:
     return sorted(found)
 
 
+def content(path: str) -> bytes:
+    """Return what a file holds, with fewer calls of the system than `open` makes: 50 of 100 us of a photo's reading.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        size = os.fstat(fd).st_size
+        data = os.read(fd, size + 1)
+        while len(data) < size and (
+            more := os.read(fd, size - len(data))
+        ):  # a disk may give less than it was asked for
+            data += more
+        return data
+    finally:
+        os.close(fd)
+
+
 def arrange(names: Iterable[str], where: str) -> Listed:
     """Tell classes and splits from the names of images.
 
@@ -86,7 +109,7 @@ def arrange(names: Iterable[str], where: str) -> Listed:
     SpecError
         If there are no images, or no class folders.
     """
-    paths = [(PurePosixPath(name).parts, name) for name in names]
+    paths = [(name.split("/"), name) for name in names]
     if not paths:
         raise SpecError(
             f"There are no images in {where}.",

@@ -34,8 +34,8 @@ SCHEMA = 1
 TO_DO, FINE, BAD = 0, 1, 2
 SHOWN = 5
 PROBES = 64
-TOGETHER = 4
-"""Photos that a thread is given at once: handing over takes a tenth of what decoding one does."""
+TOGETHER = 16
+"""Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does."""
 
 Then = Callable[[int, "NDArray[np.uint8]"], None]
 Asked = list[tuple[list[int], "Future[list[str]]"]]
@@ -207,8 +207,9 @@ class Packed:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._workers, "datastage-decode")
             asked = []
-            for start in range(0, len(to_do), TOGETHER):
-                part = [(i, numbers[i]) for i in to_do[start : start + TOGETHER]]
+            together = max(1, min(TOGETHER, len(to_do) // (2 * self._workers)))
+            for start in range(0, len(to_do), together):
+                part = [(i, numbers[i]) for i in to_do[start : start + together]]
                 asked.append(([index for _, index in part], self._pool.submit(self._decode_all, part, then)))
             return asked
 

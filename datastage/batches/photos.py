@@ -118,13 +118,13 @@ def from_folder(
 
     def stamp(name: str) -> str:
         try:
-            stat = os.stat(root / name)
+            stat = os.stat(f"{root}/{name}")
         except OSError as error:
             raise StorageError.of(error, "listing the images") from error
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
     return _loaders(
-        folder.walk(root), stamp, lambda name: (root / name).read_bytes(), None, str(root),
+        folder.walk(root), stamp, lambda name: folder.content(f"{root}/{name}"), None, str(root),
         batch_size=batch_size, size=size, val=val, test=test, unreadable=unreadable, augment=augment, mean=mean,
         std=std, transform=transform, shuffle=shuffle, drop_last=drop_last, device=device, dtype=dtype,
         memory_format=memory_format, limit=limit, seed=seed, reuse=reuse, cache=cache, reporter=reporter,
