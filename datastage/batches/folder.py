@@ -1,6 +1,7 @@
 """Class folders of images: what is in them, and which split a file belongs to.
 
-Here: `walk` and `content`; `arrange` and `split`, which look at names only. Not here: decoding (`decode`), loaders (`photos`).
+Here: `walk` and `content`; `arrange` and `split`, which look at names only. Not here: decoding (`decode`), loaders
+(`photos`).
 """
 
 from __future__ import annotations
@@ -85,9 +86,7 @@ def content(path: str) -> bytes:
     try:
         size = os.fstat(fd).st_size
         data = os.read(fd, size + 1)
-        while len(data) < size and (
-            more := os.read(fd, size - len(data))
-        ):  # a disk may give less than it was asked for
+        while len(data) < size and (more := os.read(fd, size - len(data))):  # a mount may give less than was asked
             data += more
         return data
     finally:
