@@ -7,11 +7,12 @@ at most 1.15 times as large as the result does not show; torch's does, at half t
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+from datastage.batches.decode import has_opencv
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +78,7 @@ class Cropper:
 
     def __init__(self, size: tuple[int, int], workers: int, *, last: bool) -> None:
         self._workers, self._last = max(1, workers), last
-        self._write = _by_cv2(size, last) if importlib.util.find_spec("cv2") is not None else _by_torch(size, last)
+        self._write = _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
         self._pool = ThreadPoolExecutor(self._workers, "datastage-crop") if self._workers > 1 else None
 
     def begin(

@@ -170,7 +170,7 @@ def best() -> str:
 
 
 @functools.cache
-def _has_cv2() -> bool:
+def has_opencv() -> bool:
     """Whether OpenCV is installed; remembered, since looking through the search path for each photo takes 50 us."""
     return importlib.util.find_spec("cv2") is not None
 
@@ -236,7 +236,7 @@ def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8
                 raise
             except Exception as error:
                 raise Unreadable(str(error) or type(error).__name__) from error
-    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and _has_cv2():
+    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and has_opencv():
         try:
             return _cv2(data, None, 1)
         except Exception:
@@ -339,7 +339,7 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     import numpy as np
 
     shrink = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    if not _has_cv2() or 1.5 < shrink < 2:
+    if not has_opencv() or 1.5 < shrink < 2:
         return _by_torch(pixels, height, width)
     import cv2
 
@@ -358,7 +358,7 @@ def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return (H, W, 3) as a new array (3, H, W)."""
     import numpy as np
 
-    if not _has_cv2():
+    if not has_opencv():
         return np.array(pixels.transpose(2, 0, 1), order="C")
     import cv2
 

@@ -376,22 +376,21 @@ class Packed:
             what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
             self._reporter.note(f"Left out  {what}: {names}{more}")
 
-    def close(self) -> None:
-        """Let go of threads and files; an unfinished packed file is removed."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-        self._let_go()
-
     def _let_go(self) -> None:
+        """Remove an unfinished packed file."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
             self._partial.unlink(missing_ok=True)
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()
+        if getattr(self, "_fd", -1) < 0:
+            return
+        if self._pool is not None:
+            # Not waited for: what is at work holds this object, so nothing is, and the last to let go may be a thread
+            # of the pool, which cannot wait for itself.
+            self._pool.shutdown(wait=False)
+        self._let_go()
 
 
 def drop(asked: Asked) -> None:

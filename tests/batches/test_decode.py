@@ -61,7 +61,7 @@ def test_markers_that_lead_nowhere_are_none():
 
 
 @pytest.mark.parametrize("side", [10, 25, 45, 60, 100])
-def test_a_resized_gradient_is_the_gradient(side):
+def test_a_resized_gradient_is_the_gradient(side, readers):
     pixels = square(gradient(60, 60), side)
     assert pixels.shape == (side, side, 3)
     expected = Image.fromarray(gradient(60, 60)).resize((side, side), Image.Resampling.BILINEAR)
@@ -69,14 +69,14 @@ def test_a_resized_gradient_is_the_gradient(side):
 
 
 @pytest.mark.parametrize("shrink", [1.6, 2, 3.3, 7])
-def test_fine_stripes_are_smoothed_and_not_turned_into_coarse_ones(shrink):
+def test_fine_stripes_are_smoothed_and_not_turned_into_coarse_ones(shrink, readers):
     side = 128
     stripes = np.zeros((int(side * shrink), int(side * shrink), 3), np.uint8)
     stripes[:, ::2] = 255
     assert resize(stripes, side, side).std() < 0.35 * stripes.std()
 
 
-def test_what_torch_resizes_comes_out_as_pixels_and_not_as_planes():
+def test_what_is_resized_comes_out_as_pixels_and_not_as_planes(readers):
     pytest.importorskip("torch")
     for n in (100, 149):
         assert resize(gradient(150, 150), n, n).flags.c_contiguous

@@ -23,7 +23,7 @@ def test_a_box_that_is_all_of_the_picture_changes_nothing():
     assert (resized(images, torch.tensor([[0.0, 0, 1, 1]]).repeat(6, 1), None, (40, 30)) == images).all()
 
 
-def test_a_resized_crop_is_that_of_the_library_that_crops_photos():
+def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
     images = smooth()
     draws = draw(Augment(scale=(0.3, 1.0), flip=True), np.arange(6), size=(40, 30), seed=0, epoch=0)
     ours = resized(torch.from_numpy(images), torch.from_numpy(draws.box), torch.from_numpy(draws.flip), (40, 30))
