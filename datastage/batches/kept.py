@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from datastage.lock import kernel_id
-from datastage.progress import Reporter
+from datastage.progress import SILENT, Reporter
 
 BLOCK = 1 << 20
 
@@ -32,9 +32,8 @@ def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
 
 def keep(name: str, source: Path, to: Path, reporter: Reporter) -> None:
     """Copy the packed file `name` and its receipt from `source` to `to`; that this fails is said, and no error."""
-    reporter.phase(f"keeping the pixels in {to}", (source / name).stat().st_size)
     try:
-        _copy(name, source, to, reporter)
+        _copy(name, source, to, SILENT)  # beside the training, whose own progress is on the screen
         reporter.note(f"Kept      the photos as pixels in {to}, for the next session")
     except OSError as error:
         reporter.note(f"Note      the pixels could not be kept in {to}: {error}")

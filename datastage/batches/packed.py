@@ -38,6 +38,9 @@ TOGETHER = 8
 """Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
 and who leaves a loop waits for what was begun."""
 
+FINISHING: dict[Path, threading.Thread] = {}
+"""Packed files on their way to the disk: who wants one of them waits for it."""
+
 Then = Callable[[int, "NDArray[np.uint8]"], None]
 Asked = list[tuple[list[int], "Future[list[str]]"]]
 """Which images, and of each what is wrong with it, once that is known."""
@@ -98,7 +101,9 @@ class Packed:
         self.decoder = best()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._fd = -1
+        self._fd, self._process = -1, os.getpid()
+        self._finisher: threading.Thread | None = None
+        self._error: StorageError | None = None
         self._map: mmap.mmap | None = None
         self.rows: NDArray[np.uint8]
         self.state = np.zeros(len(names), np.uint8)
@@ -112,6 +117,8 @@ class Packed:
         self.file = None if folder is None else folder / f"packed-{self._key}.u8"
         self._kept = kept
         if self.file is not None:
+            if (finisher := FINISHING.get(self.file)) is not None:
+                finisher.join()
             if self._open():
                 return
             # What does not fit is said below.
@@ -331,11 +338,12 @@ class Packed:
         with locked(self.file.with_name(f".{self.file.name}.lock")):
             if not (self._fd >= 0 and self.file.exists() and self._open()):
                 self.complete()
+                self.finished()
                 return
         self._let_go()
 
     def publish(self) -> None:
-        """Write the receipt of a whole cache and give both their names."""
+        """Have a thread write a whole cache to the disk: the training need not wait for a slow one, or for Drive."""
         with self._lock:
             if not self.whole:
                 return
@@ -343,30 +351,50 @@ class Packed:
                 self._pool.shutdown()
                 self._pool = None
                 self._list_bad()
-            if self._fd < 0 or self.file is None:
+            if self._fd < 0 or self.file is None or self._finisher is not None:
                 return
-            receipt = {
-                "schema": SCHEMA,
-                "key": self._key,
-                "bytes": int(self.rows.nbytes),
-                "shape": list(self._all),
-                "probe": self._probe(),
-                "unreadable": (self.state == BAD).nonzero()[0].tolist(),
-            }
-            try:
-                os.fsync(self._fd)
-                # The receipt comes last: without one a packed file is not looked at.
-                os.replace(self._partial, self.file)
-                beside = self._partial.with_suffix(".json")
-                beside.write_text(json.dumps(receipt), "utf-8")
-                os.replace(beside, self.file.with_suffix(".json"))
-            except OSError as error:
-                raise StorageError.of(error, "finishing the packed file") from error
-            finally:
-                os.close(self._fd)
-                self._fd = -1
-            if self._kept is not None:
-                keep(self.file.name, self.file.parent, self._kept, self._reporter)
+            self._finisher = FINISHING[self.file] = threading.Thread(
+                target=self._finish, args=(self.file,), name="datastage-keep"
+            )
+            self._finisher.start()
+
+    def _finish(self, file: Path) -> None:
+        """Write the receipt and give both files their names."""
+        receipt = {
+            "schema": SCHEMA,
+            "key": self._key,
+            "bytes": int(self.rows.nbytes),
+            "shape": list(self._all),
+            "probe": self._probe(),
+            "unreadable": (self.state == BAD).nonzero()[0].tolist(),
+        }
+        try:
+            os.fsync(self._fd)
+            # The receipt comes last: without one a packed file is not looked at.
+            os.replace(self._partial, file)
+            beside = self._partial.with_suffix(".json")
+            beside.write_text(json.dumps(receipt), "utf-8")
+            os.replace(beside, file.with_suffix(".json"))
+        except OSError as error:
+            # What did not reach the disk may be lost to the mapping too, so no further batch is made of it.
+            self._error = StorageError.of(error, "finishing the packed file")
+            return
+        finally:
+            self._let_go()
+            FINISHING.pop(file, None)
+        if self._kept is not None:
+            keep(file.name, file.parent, self._kept, self._reporter)
+
+    def check(self) -> None:
+        """Raise `StorageError` if the packed file could not be written after the last epoch."""
+        if self._error is not None:
+            raise self._error
+
+    def finished(self) -> None:
+        """Wait until a whole cache has its name; raises as `check` does."""
+        if self._finisher is not None:
+            self._finisher.join()
+        self.check()
 
     def _list_bad(self) -> None:
         bad = (self.state == BAD).nonzero()[0].tolist()
@@ -384,7 +412,7 @@ class Packed:
             self._partial.unlink(missing_ok=True)
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) < 0:
+        if getattr(self, "_fd", -1) < 0 or self._process != os.getpid():  # the file is that of who forked us
             return
         if self._pool is not None:
             # Not waited for: what is at work holds this object, so nothing is, and the last to let go may be a thread

@@ -380,6 +380,7 @@ class FromPacked:
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch; the first decodes what it needs, and in the end what is left."""
         packed = self._source.packed
+        packed.check()
         if world().size > 1 or self._choice.kind == "xla":
             packed.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
         if self._fits():

@@ -1,6 +1,8 @@
 import gc
 import io
 import json
+import os
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from datastage.batches import Augment, from_archive, from_folder
-from datastage.errors import IntegrityError, NoSpaceError, SpecError
+from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
 from datastage.reader import FileReader
 
 Image = pytest.importorskip("PIL.Image")
@@ -44,7 +46,15 @@ def photo_folder(root, n=12, size=(20, 20), splits=("",), suffix=".png"):
 
 def all_of(loader):
     xs, ys = zip(*loader)
+    wait_for_the_disk()
     return np.concatenate([x.numpy() for x in xs]), np.concatenate([y.numpy() for y in ys])
+
+
+def wait_for_the_disk():
+    """Wait for what is written, and kept on Drive, beside the training."""
+    for thread in threading.enumerate():
+        if thread.name == "datastage-keep":
+            thread.join()
 
 
 def test_images_of_one_size_come_pixel_for_pixel(tmp_path):
@@ -390,8 +400,6 @@ def test_the_first_epoch_goes_on_exactly_where_it_was_stopped(tmp_path):
 
 
 def test_a_loop_that_is_left_does_not_wait_for_the_batch_that_was_being_made(tmp_path, monkeypatch):
-    import threading
-
     from datastage.batches import packed
 
     photo_folder(tmp_path, 60, size=(40, 40))
@@ -416,6 +424,41 @@ def test_a_loop_that_is_left_does_not_wait_for_the_batch_that_was_being_made(tmp
     assert len(all_of(train)[1]) == 60
 
 
+def test_a_disk_that_fails_when_the_pixels_are_written_is_an_error_of_the_next_epoch(tmp_path, monkeypatch):
+    def fsync(fd):
+        raise OSError(5, "Input/output error")
+
+    photo_folder(tmp_path / "photos")
+    cache = tmp_path / "cache"
+    (train,) = from_folder(tmp_path / "photos", batch_size=4, size=16, test=0, cache=cache, device="cpu")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert len(all_of(train)[1]) == 12
+    with pytest.raises(StorageError, match="finishing the packed file"):
+        next(iter(train))
+    assert list(cache.iterdir()) == []
+
+
+def test_who_wants_pixels_that_are_being_written_waits_for_them(tmp_path, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    plain = os.fsync
+
+    def fsync(fd):
+        begun.set()
+        assert go.wait(60)
+        plain(fd)
+
+    photos = photo_folder(tmp_path / "photos")
+    options = {"batch_size": 4, "size": 16, "test": 0, "cache": tmp_path / "cache", "device": "cpu"}
+    monkeypatch.setattr(os, "fsync", fsync)
+    (train,) = from_folder(photos, **options)
+    assert len(list(train)) == 3  # the epoch ends before the disk does
+    assert begun.wait(60)
+    threading.Timer(0.2, go.set).start()
+    monkeypatch.setattr("datastage.batches.packed.decode", lambda *args: pytest.fail("a photo was decoded"))
+    (again,) = from_folder(photos, **options)
+    assert len(all_of(again)[1]) == 12
+
+
 def far_away(tmp_path, monkeypatch):
     """A folder that stands for one on Drive, and the folder that stands for this machine's disk."""
     far, near = tmp_path / "drive" / "pixels", tmp_path / "near"
@@ -432,6 +475,7 @@ def test_pixels_kept_on_a_far_disk_are_made_here_and_copied_there(tmp_path, monk
     next(running)
     assert not far.exists()
     list(running)
+    wait_for_the_disk()
     assert sorted(file.suffix for file in far.iterdir()) == [".json", ".u8"]
     assert str(near) in train.explain()
 
