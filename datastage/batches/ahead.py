@@ -6,6 +6,7 @@ copying); batches that are made within a millisecond are better made where they 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ def ahead(items: Iterable[T], depth: int = 1, stop: threading.Event | None = Non
         while not stop.is_set():
             try:
                 ready.put((kind, value), timeout=0.1)
-                return True
+                return not stop.is_set()
             except queue.Full:
                 continue
         return False
@@ -54,4 +55,6 @@ def ahead(items: Iterable[T], depth: int = 1, stop: threading.Event | None = Non
             del value  # a batch that the consumer let go of is not kept alive here
     finally:
         stop.set()
+        with contextlib.suppress(queue.Empty):
+            ready.get_nowait()  # a thread that waits for room sees at once that no more is wanted
         thread.join()

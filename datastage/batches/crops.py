@@ -1,8 +1,9 @@
 """Random-resized crops of packed photos, on the CPU: one image a call, several threads, into one batch.
 
-Here: `Cropper`, the batch it is at work on, and its two ways of resizing, OpenCV's and torch's. Not here: drawing the
-boxes (`augment`), the same on a GPU (`resident`). OpenCV's does not smooth where it shrinks, which from a packed file
-at most 1.15 times as large as the result does not show; torch's does, at half the speed.
+Here: `Cropper`, the batch it is at work on, `Wholes` for photos that are not cut, and its two ways of resizing, OpenCV's
+and torch's. Not here: drawing the boxes (`augment`), the same on a GPU (`resident`). OpenCV's does not smooth where it
+shrinks, which from a packed file at most 1.15 times as large as the result does not show; torch's does, at half the
+speed.
 """
 
 from __future__ import annotations
@@ -61,6 +62,26 @@ class Crops:
         """Cut image `i` out of its photo (H, W, 3), resize and mirror it."""
         top, left, h, w = self._cuts[i]
         self._write(photo[top : top + h, left : left + w], self._out[i], self._mirrored[i])
+
+
+class Wholes:
+    """A batch of photos as they are, while they are being decoded; `images` and `cut` as of `Crops`.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (B, 3, H, W)
+        Where it is made.
+    flip : ndarray of bool, shape (B,), or None
+        What is mirrored.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], flip: NDArray[np.bool_] | None) -> None:
+        self.images = images
+        self._mirrored = [False] * len(images) if flip is None else flip.tolist()
+
+    def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
+        """Copy image `i` from its photo (3, H, W), and mirror it."""
+        self.images[i] = photo[:, :, ::-1] if self._mirrored[i] else photo
 
 
 class Cropper:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datastage.batches import folder, members
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Augment, Draws, random
-from datastage.batches.crops import Cropper, Crops
+from datastage.batches.crops import Cropper, Crops, Wholes
 from datastage.batches.decode import Unreadable, size_of
 from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, Chooser, free_bytes
@@ -345,7 +345,7 @@ class _Begun(NamedTuple):
     at: NDArray[np.int64]
     labels: NDArray[np.int64]
     draws: Draws
-    crops: Crops | None
+    crops: Crops | Wholes | None
 
 
 class FromPacked:
@@ -413,16 +413,20 @@ class FromPacked:
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, packed = self._source, self._source.packed
         at, labels = source.at[samples], source.labels[samples]
-        if self._crop is None:
+        crops: Crops | Wholes
+        if self._crop is not None:
+            crops = self._crop.begin(self._memory.take()[: len(at)], packed.rows.shape[1:3], draws.box, draws.flip)
+        elif packed.whole or draws.shift is not None:
             return _Begun(packed.ask(at), at, labels, draws, None)
-        crops = self._crop.begin(self._memory.take()[: len(at)], packed.rows.shape[1:3], draws.box, draws.flip)
+        else:
+            crops = Wholes(self._memory.take()[: len(at)], draws.flip)
         # Where some are to be decoded still, the thread that has a photo at hand cuts it too.
         asked = [] if packed.whole else packed.ask(at, crops.cut)
         return _Begun(asked, at, labels, draws, crops)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
         packed, at, labels, draws = self._source.packed, begun.at, begun.labels, begun.draws
-        if begun.crops is not None and not begun.asked and self._crop is not None:
+        if isinstance(begun.crops, Crops) and not begun.asked and self._crop is not None:
             self._crop.finish(begun.crops, packed.rows, at)
         images = None if begun.crops is None else begun.crops.images
         fine = packed.state[at] != BAD

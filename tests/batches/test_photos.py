@@ -273,6 +273,21 @@ def test_batches_that_are_kept_are_not_written_over_by_later_ones(tmp_path):
             assert all((x == then).all() for x, then in seen)
 
 
+@pytest.mark.parametrize(
+    "augment",
+    [Augment(flip=True), Augment(crop=3, flip=True), Augment(flip=True, cutout=6), Augment(scale=(0.3, 1.0), cutout=6)],
+    ids=["flipped", "shifted", "with holes", "crops with holes"],
+)
+def test_photos_just_decoded_come_as_those_decoded_before(tmp_path, augment):
+    photo_folder(tmp_path, 14, size=(40, 50))
+    (train,) = from_folder(tmp_path, batch_size=4, size=28, test=0, augment=augment, dtype="uint8", device="cpu")
+    first = all_of(train)
+    train.set_epoch(0)
+    then = all_of(train)
+    assert (first[0] == then[0]).all()
+    assert (first[1] == then[1]).all()
+
+
 def test_crops_keep_their_labels_where_a_photo_among_them_cannot_be_read(tmp_path):
     for i in range(12):
         file = tmp_path / f"class{i}" / "a.png"
