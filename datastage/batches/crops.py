@@ -1,6 +1,6 @@
 """Random-resized crops of packed photos, on the CPU: one image a call, several threads, into one batch.
 
-Here: `Cropper`, the batch it is at work on, `Wholes` for photos that are not cut, and its two ways of resizing, OpenCV's
+Here: `Cropper`, the batch it is at work on, `Wholes` for photos that are not cut, and two ways of resizing, OpenCV's
 and torch's. Not here: drawing the boxes (`augment`), the same on a GPU (`resident`). OpenCV's does not smooth where it
 shrinks, which from a packed file at most 1.15 times as large as the result does not show; torch's does, at half the
 speed.
