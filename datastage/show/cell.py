@@ -33,9 +33,11 @@ _NAMED = (
     "datastage/batches/bench.py",
     "datastage/batches/feed.py",
     "datastage/batches/frames.py",
+    "datastage/batches/kept.py",
     "datastage/show/cell.py",
     "datastage/sources/share.py",
 )
+_STRING = re.compile(r"""('''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
 def __getattr__(name):
@@ -199,7 +201,7 @@ def compact(source: str) -> str:
     Examples
     --------
     >>> compact("def f(x: int) -> int:\n    'Add one.'\n    sum_of_both = x + 1  # why\n    return sum_of_both\n")
-    'def f(x):\n\ta = x + 1\n\treturn a'
+    'def f(x):\n\ta=x+1\n\treturn a'
     """
     module = _Compact().visit(ast.parse(source))
     _drop_unused_imports(module)
@@ -207,12 +209,18 @@ def compact(source: str) -> str:
     outside = {*dir(builtins), *keyword.kwlist, *_bound_outside(module)}
     for function in _outermost_functions(module):
         _shorten_locals(function, outside, names)
-    # Text that spans lines is written with \\n by unparse, so that a line's blanks are its depth.
-    return re.sub("(?m)^(    )+", lambda found: "\t" * (len(found[0]) // 4), ast.unparse(module))
+    # Text that spans lines is written with \\n by unparse, so that a line's first blanks are its depth.
+    text = re.sub("(?m)^(    )+", lambda found: "\t" * (len(found[0]) // 4), ast.unparse(module))
+    parts = re.split(_STRING, text)
+    parts[::2] = (re.sub(" ?([=<>!+*/|&%@:,-]+) ?", r"\1", part).replace("\n\n", "\n") for part in parts[::2])
+    return "".join(parts)
 
 
 class _Compact(ast.NodeTransformer):
-    """Takes out docstrings, annotations of functions and of variables in them, and imports for type checkers."""
+    """Takes out docstrings, annotations of functions and of variables in them, and what is there for type checkers.
+
+    Those are imports under ``TYPE_CHECKING``, and assertions: the house asserts nothing that could be otherwise.
+    """
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         self.generic_visit(node)
@@ -244,15 +252,18 @@ class _Compact(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         self.generic_visit(node)
         if node.value is None:
-            return ast.Pass()
+            return None
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
-    def visit_If(self, node: ast.If) -> ast.AST:
+    def visit_Assert(self, node: ast.Assert) -> None:
+        return None
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
-            return ast.Pass()
+            return None
         self.generic_visit(node)
         return node
 

@@ -140,6 +140,8 @@ def test_a_compact_module_defines_what_the_module_does(path):
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):  # what only tells types apart goes
                 node.body = [each for each in node.body if "overload" not in ast.dump(each).partition("decorator")[2]]
+            if isinstance(getattr(node, "body", None), list):
+                node.body = [each for each in node.body if not isinstance(each, ast.Assert)]
         kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.arg | ast.Call | ast.Return | ast.Raise
         return [
             type(node).__name__ + str(getattr(node, "name", "")) for node in ast.walk(tree) if isinstance(node, kinds)
@@ -157,9 +159,20 @@ def test_what_people_and_checkers_read_is_taken_out():
         "        'Doc.'\n        two: int = 2  # why\n        return two\n"
     )
 
-    assert compact(source) == (
-        "pass\n\n@dataclass\nclass A:\n\tn: int = 0\n\n\tdef f(self, a=1, *b, c, **d):\n\t\te = 2\n\t\treturn e"
-    )
+    assert compact(source) == ("@dataclass\nclass A:\n\tn:int=0\n\tdef f(self,a=1,*b,c,**d):\n\t\te=2\n\t\treturn e")
+
+
+def test_what_lies_between_quotes_keeps_its_blanks():
+    source = """def f(a):
+    return ["a = b", 'it is "x" - y', f"{a} + {a + 1:>3} = '", "\\n\\n", a - -1, a if a else -1]
+"""
+    told = {}
+    exec(source, told)
+    right = told["f"](2)
+
+    exec(compact(source), told)
+
+    assert told["f"](2) == right
 
 
 def test_what_was_imported_for_annotations_alone_is_taken_out():
@@ -171,7 +184,7 @@ def test_what_was_imported_for_annotations_alone_is_taken_out():
 
     assert compact(source) == (
         "from typing import cast\nimport os\nfrom datastage.reader import FileReader\nfrom datastage.spec import Spec\n"
-        "__all__ = ['Spec']\n\ndef f(a, b):\n\treturn cast('int', FileReader(a))"
+        "__all__=['Spec']\ndef f(a,b):\n\treturn cast('int',FileReader(a))"
     )
 
 
@@ -189,14 +202,14 @@ def test_only_what_a_function_alone_can_see_gets_a_short_name():
     )
 
     assert compact(source) == (
-        "import os\nsize = 1\n\n"
-        "def f(path, *, many=2):\n"
-        "\ta = [g(each=c) for c in path]\n"
-        "\tsize = os\n\n"
+        "import os\nsize=1\n"
+        "def f(path,*,many=2):\n"
+        "\ta=[g(each=c) for c in path]\n"
+        "\tsize=os\n"
         "\tdef inner(x=a):\n"
-        "\t\tb = a\n"
+        "\t\tb=a\n"
         "\t\treturn b\n"
-        "\ttry:\n\t\treturn (a, size, many, inner)\n"
+        "\ttry:\n\t\treturn (a,size,many,inner)\n"
         "\texcept OSError as error:\n\t\treturn error"
     )
 
@@ -373,4 +386,4 @@ def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
 
 
 def test_a_field_keeps_an_annotation_and_its_default():
-    assert compact("class A:\n    size: Mapping[str, int] | None = None\n") == "class A:\n\tsize: int = None"
+    assert compact("class A:\n    size: Mapping[str, int] | None = None\n") == "class A:\n\tsize:int=None"
