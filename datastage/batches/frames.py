@@ -1,8 +1,8 @@
 """A loader's batches for people who train in JAX, Keras or TensorFlow.
 
 Here: `as_numpy`, `as_jax`, `as_tf`. Images come channels last, (B, H, W, C), as those libraries have them, and every
-batch has the same shape, since each new one would be compiled anew: training leaves out a last batch that is not full,
-evaluation fills it up with zeros labelled -100 (``mask = y >= 0``).
+batch has the same shape, since each new one would be compiled anew: training leaves out what does not fill a batch, and
+what then is missing still (the end of an evaluation, photos that cannot be read) is zeros labelled -100: ``y >= 0``.
 """
 
 from __future__ import annotations
@@ -34,18 +34,13 @@ class Frames:
         self.loader, self._convert = loader, convert
 
     def __len__(self) -> int:
-        return len(self.loader) - int(self.loader.training and not self._even())
-
-    def _even(self) -> bool:
-        return all(stop - start == self.loader.batch_size for start, stop in self.loader.places()[-1:])
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         for x, y in self.loader:
             images = x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
             labels = y.numpy()
             if len(labels) < self.loader.batch_size:
-                if self.loader.training:
-                    continue
                 images, labels = filled(images, labels, self.loader.batch_size)
             yield self._convert(images), self._convert(labels)
 
@@ -56,7 +51,8 @@ def as_numpy(loader: Loader) -> Frames:
     Parameters
     ----------
     loader : Loader
-        Of ``device="cpu"``, or one that has not chosen yet.
+        Of ``device="cpu"``, or one that has not chosen yet. It stays on the CPU from now on, and one for training leaves
+        out what does not fill a batch.
 
     Raises
     ------
@@ -151,3 +147,6 @@ def _on_cpu(loader: Loader) -> None:
     if loader.name == "feed":
         raise SpecError("A feed of your own dataset has batches of its own form; convert them where you use them.")
     loader.stay_on_cpu()
+    # Of an epoch cut so, every rank has as many batches, each of them whole. Were short ones left out here instead, one
+    # rank would have other numbers of them than the next.
+    loader._drop_last = loader._drop_last or loader.training

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from datastage.batches import as_numpy, as_tf, feed, from_arrays
+from datastage.batches import as_numpy, as_tf, feed, from_arrays, from_folder
 from datastage.errors import SpecError
 
 
@@ -27,6 +27,44 @@ def test_training_leaves_out_what_does_not_fill_a_batch():
     frames = as_numpy(train)
     assert [x.shape for x, _ in frames] == [(8, 8, 6, 3)] * 2
     assert len(frames) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 5])
+@pytest.mark.parametrize("n", [9, 16, 17, 23])
+def test_each_rank_gives_as_many_batches_of_one_shape_as_it_says(monkeypatch, n, batch_size, size):
+    given = {"train": set(), "test": set()}
+    for rank in range(size):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}.items():
+            monkeypatch.setenv(name, str(value))
+        for loader in from_arrays(splits(n), batch_size=batch_size):
+            if loader.name == "train" and n // size < batch_size:
+                continue  # no rank has a whole batch, which the test below is of
+            frames = as_numpy(loader)
+            shapes = [len(y) for _, y in frames]
+            assert shapes == [batch_size] * len(frames)
+            given[loader.name].add(len(shapes))
+    assert given["train"] == {n // size // batch_size} - {0}
+    assert len(given["test"]) == 1
+
+
+def test_training_on_less_than_a_batch_is_an_error_that_names_a_size():
+    train, _ = from_arrays(splits(), batch_size=64)
+    with pytest.raises(SpecError, match="batch_size=22"):
+        next(iter(as_numpy(train)))
+
+
+def test_a_photo_that_cannot_be_read_is_a_row_of_padding(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(8):
+        file = tmp_path / f"class{i % 2}" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        image.fromarray(np.full((8, 8, 3), 30 * i, np.uint8)).save(file)
+    (tmp_path / "class1" / "3.png").write_bytes(b"no image")
+    frames = as_numpy(from_folder(tmp_path, batch_size=4, size=8, test=0).train)
+    labels = [y for _, y in frames]
+    assert [len(y) for y in labels] == [4] * len(frames) == [4, 4]
+    assert sorted(np.concatenate(labels)) == [-100] + [0] * 4 + [1] * 3
 
 
 def test_evaluation_fills_the_last_batch_with_labels_below_0():
