@@ -1,6 +1,7 @@
 """What is done to training images, and the random numbers that decide it.
 
-Here: `Augment`, and `draw`, which makes an epoch's numbers from (seed, epoch) alone: the same on every device.
+Here: `Augment`; `draw`, which makes an epoch's numbers from (seed, epoch) alone, the same on every device; `pixels_of`,
+which pixels such a box means.
 Not here: moving pixels (`host`, `resident`, `crops`), the order of samples (`ranks`).
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datastage.errors import SpecError
 
@@ -121,7 +122,9 @@ class Draws:
     cutout : ndarray of int32, shape (N, 2), or None
         Centre of the square: row, column.
     box : ndarray of float32, shape (N, 4), or None
-        Crop as shares of the picture: top, left, height, width.
+        Random-resized crop, as `pixels_of` reads it. Height and width, the last two columns, are shares of the picture
+        (above 0, up to 1); the first two say where it lies, from top and left, as shares of the room that is left (0 to
+        below 1).
     jitter : ndarray of float32, shape (N, 3) or (N, 4), or None
         Factors of brightness, contrast and saturation; and by what share of the circle hues are turned, if any are.
     """
@@ -229,7 +232,28 @@ def _boxes(
     # What never fitted: the whole picture, cut to the nearest allowed shape, from the middle.
     wide = min(max(aspect, ratio[0]), ratio[1])
     box[todo, 2], box[todo, 3] = min(1.0, aspect / wide), min(1.0, wide / aspect)
-    place = rng.random((n, 2), np.float32)
-    place[todo] = 0.5
-    box[:, :2] = place * (1 - box[:, 2:])
+    box[:, :2] = rng.random((n, 2), np.float32)
+    box[todo, :2] = 0.5
     return box
+
+
+def pixels_of(box: Any, height: int, width: int) -> tuple[Any, Any, Any, Any]:
+    """Turn boxes into whole pixels: each place that a crop of its size can have is equally likely.
+
+    Parameters
+    ----------
+    box : ndarray or Tensor of float32, shape (B, 4)
+        As `Draws.box`. What is done is the same for both, to the last bit.
+    height, width : int
+        Of the pictures.
+
+    Returns
+    -------
+    top, left, tall, wide : ndarray or Tensor of float32, shape (B,)
+        Whole numbers; `tall` and `wide` at least 1.
+    """
+    down, across, tall, wide = box.T
+    tall, wide = (tall * height).round().clip(min=1), (wide * width).round().clip(min=1)
+    # Draws of 24 bits, so that the greatest is far enough below 1 for no product to be rounded up to a place too many.
+    top, left = down * (height - tall + 1) // 1, across * (width - wide + 1) // 1
+    return top, left, tall, wide

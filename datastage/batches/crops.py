@@ -1,9 +1,9 @@
 """Random-resized crops of packed photos, on the CPU: one image a call, several threads, into one batch.
 
 Here: `Cropper`, the batch it is at work on, `Wholes` for photos that are not cut, and two ways of resizing, OpenCV's
-and torch's. Not here: drawing the boxes (`augment`), the same on a GPU (`resident`). OpenCV's does not smooth where it
-shrinks, which from a packed file at most 1.15 times as large as the result does not show; torch's does, at half the
-speed.
+and torch's. Not here: drawing the boxes (`augment`), the same of whole batches (`onbatch`). OpenCV's does not smooth
+where it shrinks, which from a packed file at most 1.15 times as large as the result does not show; torch's does, at
+half the speed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from datastage.batches.augment import pixels_of
 from datastage.batches.decode import has_opencv
 
 if TYPE_CHECKING:
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
-
-
-def pixels_of(box: NDArray[np.float32], height: int, width: int) -> NDArray[np.int64]:
-    """Turn boxes in shares of the picture (N, 4) into whole pixels: top, left, height, width, at least one each."""
-    import numpy as np
-
-    sides = np.maximum(1, np.rint(box[:, 2:] * (height, width))).astype(np.int64)
-    corners = np.rint(box[:, :2] * (height, width)).astype(np.int64)
-    return np.concatenate([np.minimum(corners, (height, width) - sides), sides], 1)
 
 
 class Crops:
@@ -53,7 +45,7 @@ class Crops:
 
         n = len(out)
         boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)) if boxes is None else boxes
-        self._cuts = pixels_of(boxes, *shape).tolist()
+        self._cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
         self._mirrored = [False] * n if flip is None else flip.tolist()
         self._out, self._write = out, write
         self.images = out.transpose(0, 3, 1, 2) if last else out
@@ -118,7 +110,7 @@ class Cropper:
         shape : (int, int)
             Height and width of the photos.
         boxes : ndarray of float32, shape (B, 4), or None
-            What is cut out, in shares of the picture; None is all of it.
+            What is cut out, as `augment.pixels_of` reads it; None is all of it.
         flip : ndarray of bool, shape (B,), or None
             What is mirrored.
         """

@@ -51,8 +51,8 @@ def as_numpy(loader: Loader) -> Frames:
     Parameters
     ----------
     loader : Loader
-        Of ``device="cpu"``, or one that has not chosen yet. It stays on the CPU from now on, and one for training leaves
-        out what does not fill a batch.
+        Of ``device="cpu"``, or one that has not chosen yet. It stays on the CPU from now on, and if it is for training
+        it leaves out what does not fill a batch.
 
     Raises
     ------

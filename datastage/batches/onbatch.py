@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from datastage.batches.augment import pixels_of
+
 
 def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
     """Cut a box from each image and resize it, bilinearly, to the size of the whole.
@@ -13,7 +15,7 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
     images : Tensor of uint8, shape (B, C, H, W)
         On any device.
     box : Tensor of float32, shape (B, 4)
-        Top, left, height, width as shares of the picture; rounded to whole pixels as `crops.pixels_of` does.
+        What is cut out, as `augment.pixels_of` reads it.
     flip : Tensor of bool, shape (B,), or None
         What is mirrored.
     size : (int, int)
@@ -25,16 +27,13 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
     """
     import torch
 
-    limits = torch.tensor(images.shape[2:], device=images.device)
-    sides = (box[:, 2:] * limits).round().clamp(min=1).long()
-    corners = torch.minimum((box[:, :2] * limits).round().long(), limits - sides)
+    top, left, tall, wide = (pixels.long()[:, None] for pixels in pixels_of(box, *images.shape[2:]))
 
-    def along(side: int, n: int) -> tuple[Any, Any, Any]:
-        at = (torch.arange(n, device=images.device) + 0.5)[None] * (sides[:, side, None] / n) - 0.5
-        at = torch.minimum(at.clamp(min=0), sides[:, side, None] - 1.0)
+    def along(start: Any, side: Any, n: int) -> tuple[Any, Any, Any]:
+        at = (torch.arange(n, device=images.device) + 0.5)[None] * (side / n) - 0.5
+        at = torch.minimum(at.clamp(min=0), side - 1.0)
         low = at.floor().long()
-        high = torch.minimum(low + 1, sides[:, side, None] - 1)
-        start = corners[:, side, None]
+        high = torch.minimum(low + 1, side - 1)
         return low + start, high + start, at - low
 
     def between(source: Any, dim: int, low: Any, high: Any, share: Any) -> Any:
@@ -45,8 +44,8 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
         first, second = (source.gather(dim, at.view(shape).expand(whole)).float() for at in (low, high))
         return torch.lerp(first, second, share.view(shape))
 
-    rows = between(images, 2, *along(0, size[0]))
-    columns = along(1, size[1])
+    rows = between(images, 2, *along(top, tall, size[0]))
+    columns = along(left, wide, size[1])
     if flip is not None:
         columns = tuple(torch.where(flip[:, None], part.flip(1), part) for part in columns)  # type: ignore[assignment]
     return between(rows, 3, *columns).round().to(torch.uint8)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datastage.batches.augment import Augment, draw
+from datastage.batches.augment import Augment, draw, pixels_of
 from datastage.errors import SpecError
 
 SAMPLES = np.arange(40_000)
@@ -52,19 +52,46 @@ def test_the_centre_of_a_cutout_lies_anywhere_in_the_image():
 
 @pytest.mark.parametrize("aspect", [1.0, 1.5, 0.6])
 def test_boxes_have_the_area_and_shape_asked_for_and_lie_inside(aspect):
-    top, left, height, width = drawn(Augment(scale=(0.25, 0.5), ratio=(0.75, 1.25)), aspect=aspect).box.T
-    area, shape = height * width, aspect * width / height
+    box = drawn(Augment(scale=(0.25, 0.5), ratio=(0.75, 1.25)), aspect=aspect).box
+    area, shape = box[:, 2] * box[:, 3], aspect * box[:, 3] / box[:, 2]
+    top, left, height, width = pixels_of(box, 40, 30)
     assert ((area > 0.249) & (area < 0.501)).all()
     assert ((shape > 0.749) & (shape < 1.251)).all()
     assert (top >= 0).all()
-    assert (top + height <= 1.0001).all()
-    assert (left + width <= 1.0001).all()
+    assert (left >= 0).all()
+    assert (top + height <= 40).all()
+    assert (left + width <= 30).all()
     assert abs(area.mean() - 0.375) < 0.01
 
 
 def test_a_box_that_never_fits_is_the_middle_of_the_picture():
     box = drawn(Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0)), aspect=2.0).box
-    assert np.allclose(box, [0, 0.25, 1, 0.5])
+    assert (np.stack(pixels_of(box, 20, 40), 1) == [0, 10, 20, 20]).all()
+
+
+def test_a_crop_lies_at_each_place_that_it_can_have_equally_often():
+    box = drawn(Augment(scale=(0.25, 0.25), ratio=(1.0, 1.0))).box
+    top, left, height, width = pixels_of(box, 18, 22)
+    assert (height == 9).all()
+    assert (width == 11).all()
+    assert is_even(np.bincount((12 * top + left).astype(int), minlength=10 * 12))
+
+
+def test_the_last_place_is_reached_and_not_passed():
+    sides = np.arange(1, 4097, dtype=np.float32)
+    last = np.full(4096, 1 - 2**-24, np.float32)
+    box = np.stack([last, last, sides / 4096, sides / 4096], 1)
+    top, _, height, _ = pixels_of(box, 4096, 4096)
+    assert (height == sides).all()
+    assert (top + height == 4096).all()
+
+
+def test_tensors_are_cut_where_arrays_are():
+    torch = pytest.importorskip("torch")
+    box = drawn(Augment(scale=(0.05, 1.0))).box
+    for size in ((32, 32), (225, 301)):
+        there, here = pixels_of(torch.from_numpy(box), *size), pixels_of(box, *size)
+        assert all((a.numpy() == b).all() for a, b in zip(there, here, strict=True))
 
 
 def test_jitter_stays_within_its_strength():
