@@ -7,12 +7,14 @@ would be a trip over the network. Not here: what is in them (`packed`), which fo
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from datastage.lock import kernel_id
 from datastage.progress import SILENT, Reporter
 
 BLOCK = 1 << 20
+ABANDONED_S = 3600
 
 
 def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
@@ -33,10 +35,19 @@ def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
 def keep(name: str, source: Path, to: Path, reporter: Reporter) -> None:
     """Copy the packed file `name` and its receipt from `source` to `to`; that this fails is said, and no error."""
     try:
+        _remove_abandoned(to)
         _copy(name, source, to, SILENT)  # beside the training, whose own progress is on the screen
         reporter.note(f"Kept      the photos as pixels in {to}, for the next session")
     except OSError as error:
         reporter.note(f"Note      the pixels could not be kept in {to}: {error}")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove copies that a session before this one broke off: nothing was written to them for an hour."""
+    if folder.is_dir():
+        for partial in folder.glob(".packed-*.partial"):
+            if time.time() - partial.stat().st_mtime > ABANDONED_S:
+                partial.unlink(missing_ok=True)
 
 
 def _copy(name: str, source: Path, to: Path, reporter: Reporter) -> None:

@@ -27,7 +27,7 @@ from datastage.batches.host import HostStore, cut, pool_of
 from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
-from datastage.batches.packed import BAD, Asked, Packed, drop, mixed
+from datastage.batches.packed import BAD, Packed, Submitted, drop, mixed
 from datastage.batches.ranks import world
 from datastage.errors import SpecError, StorageError
 from datastage.progress import SILENT, Reporter
@@ -228,11 +228,14 @@ def _loaders(
     if listed.left_out:
         reporter.note(f"Left out  {listed.left_out:,} images that lie in no class folder")
     listed = _limited(listed, limit)
-    if read is None:
-        assert stream is not None
-        content = {name: data for name, data in stream()} if size is None else {}
     wanted = [name for pairs in listed.splits.values() for name, _ in pairs]
-    shape = (size, size) if size else _one_size(wanted, read or content.__getitem__)
+    if size:
+        shape = (size, size)
+    elif read is not None:
+        shape = _one_size(_read_some(wanted, read))
+    else:
+        assert stream is not None
+        shape = _one_size(islice(stream(), LOOKED_AT))
     check_augment(augment, (3, *shape))
     kept = shape
     if augment is not None and augment.scale is not None:
@@ -241,7 +244,7 @@ def _loaders(
     packed = Packed(
         wanted,
         [stamp(name) for name in wanted],
-        (lambda i: read(wanted[i])) if read is not None else (lambda i: content[wanted[i]]),
+        lambda i: read(wanted[i]) if read is not None else b"",
         shape=kept,
         resized=size is not None,
         last=kept != shape or (augment is not None and augment.scale is not None),
@@ -252,10 +255,9 @@ def _loaders(
         free_bytes=memory_free_bytes() if near is None else disk_free_bytes(near),
         reporter=reporter,
     )
-    if read is None and not packed.whole and not content:
-        assert stream is not None
+    if stream is not None and read is None and not packed.whole:
         number = {name: i for i, name in enumerate(wanted)}
-        packed.fill((number[name], data) for name, data in stream() if name in number)
+        packed.fill(lambda: ((number[name], data) for name, data in stream() if name in number))
     sources: dict[str, Source] = {}
     start = 0
     for name, pairs in listed.splits.items():
@@ -275,18 +277,20 @@ def _limited(listed: Listed, limit: int | None) -> Listed:
     return Listed(listed.classes, splits, listed.left_out)
 
 
-def _one_size(names: Sequence[str], read: Callable[[str], bytes]) -> tuple[int, int]:
-    """Return the size of the images, or raise `SpecError` if some looked at differ."""
-    step = max(1, len(names) // LOOKED_AT)
-    sizes = set()
-    for name in names[::step]:
+def _read_some(names: Sequence[str], read: Callable[[str], bytes]) -> Iterator[tuple[str, bytes]]:
+    """Give names and files of images, spread over all."""
+    for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            sizes.add(size_of(read(name)))
+            yield name, read(name)
         except (Unreadable, OSError):
             continue  # said when it is decoded
-    known = sorted(size for size in sizes if size is not None)
+
+
+def _one_size(images: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
+    """Return the size of the images, or raise `SpecError` if some looked at differ."""
+    known = sorted({size for _, data in images if (size := size_of(data)) is not None})
     if not known:
-        raise SpecError("None of the images can be read.", f"The first is {names[0]}.")
+        raise SpecError("None of the images can be read.", "Next: open one of them by hand, to see what it is.")
     if len(known) > 1:
         raise mixed(known)
     return known[0]
@@ -329,7 +333,7 @@ class PackedSource:
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""
-        place = "in memory" if self.packed.file is None else f"in {self.packed.file}"
+        place = "in memory" if self.packed.path is None else f"in {self.packed.path}"
         state = "decoded" if self.packed.whole else f"decoded by {self.packed.decoder} as they are needed"
         return f"{len(self.packed.state):,} photos {state}, {self.packed.rows.nbytes / 1e6:,.0f} MB {place}"
 
@@ -339,13 +343,13 @@ class PackedSource:
 
 
 class _Begun(NamedTuple):
-    """A batch whose photos are being decoded, and cut if crops are wanted."""
+    """A batch whose photos are being decoded, and whose images are made meanwhile, unless there are none."""
 
-    asked: Asked
+    submitted: Submitted
     at: NDArray[np.int64]
     labels: NDArray[np.int64]
     draws: Draws
-    crops: Crops | Wholes | None
+    images: NDArray[np.uint8] | None
 
 
 class FromPacked:
@@ -365,13 +369,11 @@ class FromPacked:
         packed = source.packed
         self._crop: Cropper | None = None
         out = shape
-        if packed.rows.shape[3] == 3 and packed.rows.shape[1] != 3:
+        if packed.last:
             # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
             last = choice.kind != "cpu" or recipe.transform is not None or recipe.memory_format == "channels_last"
             self._crop = Cropper(source.size, cores(), last=last)
             out = (*source.size, 3) if last else shape
-        else:
-            self._store = HostStore(packed.rows, recipe.augment, fill_of(recipe, 3))
         self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
         self._memory = pool_of((recipe.batch_size, *out), np.uint8, keep=KEPT, reuse=False)
         self._finish = finish(recipe, shape, choice)
@@ -383,6 +385,9 @@ class FromPacked:
         packed.check()
         if world().size > 1 or self._choice.kind == "xla":
             packed.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
+        if self._crop is None:
+            # Not before: the rows may be another process's now.
+            self._store = HostStore(packed.rows, self._augment, self._fill)
         if self._fits():
             return self._on_device().epoch(samples, draws, steps, seeds)
         size = self._recipe.batch_size
@@ -402,40 +407,44 @@ class FromPacked:
                     waiting.append(self._begun(samples[start:stop], draws.part(start, stop)))
                 if not waiting:
                     break
-                if not packed.settle(waiting[0].asked, enough):
+                if not packed.collect(waiting[0].submitted, enough):
                     return
                 yield self._ended(waiting.popleft())
             packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
         finally:
             for begun in waiting:
-                drop(begun.asked)
+                drop(begun.submitted)
 
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, packed = self._source, self._source.packed
         at, labels = source.at[samples], source.labels[samples]
+        # Where some are to be decoded still, the thread that has a photo at hand makes its image too, unless that takes
+        # a batch as a whole.
+        if packed.whole or (self._crop is None and draws.shift is not None):
+            return _Begun(packed.submit(at), at, labels, draws, None)
         crops: Crops | Wholes
-        if self._crop is not None:
-            crops = self._crop.begin(self._memory.take()[: len(at)], packed.rows.shape[1:3], draws.box, draws.flip)
-        elif packed.whole or draws.shift is not None:
-            return _Begun(packed.ask(at), at, labels, draws, None)
-        else:
+        if self._crop is None:
             crops = Wholes(self._memory.take()[: len(at)], draws.flip)
-        # Where some are to be decoded still, the thread that has a photo at hand cuts it too.
-        asked = [] if packed.whole else packed.ask(at, crops.cut)
-        return _Begun(asked, at, labels, draws, crops)
+        else:
+            crops = self._crops(self._crop, draws, len(at))
+        return _Begun(packed.submit(at, crops.cut), at, labels, draws, crops.images)
+
+    def _crops(self, crop: Cropper, draws: Draws, n: int) -> Crops:
+        return crop.begin(self._memory.take()[:n], self._source.packed.rows.shape[1:3], draws.box, draws.flip)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        packed, at, labels, draws = self._source.packed, begun.at, begun.labels, begun.draws
-        if isinstance(begun.crops, Crops) and not begun.asked and self._crop is not None:
-            self._crop.finish(begun.crops, packed.rows, at)
-        images = None if begun.crops is None else begun.crops.images
+        packed, at, labels, draws, images = self._source.packed, begun.at, begun.labels, begun.draws, begun.images
         fine = packed.state[at] != BAD
         if not fine.all():
             at, labels, draws = at[fine], labels[fine], draws.where(fine)
             images = None if images is None else images[fine]
         if images is None:
-            room = self._memory.take()[: len(at)].reshape(-1)
-            return self._store.batch(at, draws, room), labels, draws.jitter
+            if self._crop is None:
+                room = self._memory.take()[: len(at)].reshape(-1)
+                return self._store.batch(at, draws, room), labels, draws.jitter
+            crops = self._crops(self._crop, draws, len(at))
+            self._crop.finish(crops, packed.rows, at)
+            images = crops.images
         if draws.cutout is not None and self._augment is not None:
             cut(images, draws.cutout, self._augment.cutout, self._fill)
         return images, labels, draws.jitter

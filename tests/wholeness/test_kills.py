@@ -152,7 +152,7 @@ def packing(tmp_path, here, runs, seed):
         )  # fmt: skip
         packed.complete_once()
         wrong += int(packed.rows.sum()) != int(right)
-        packed.finished()
+        packed.wait_until_published()
         for path in cache.iterdir():
             if not path.name.startswith("."):
                 path.unlink()

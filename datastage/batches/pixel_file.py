@@ -1,0 +1,218 @@
+"""One file of uint8 pixels on a disk: found by its receipt, made beside its name, and given it when it is whole.
+
+Here: `PixelFile`. Not here: what is decoded into it and when (`packed`), its copy on Drive (`kept`).
+
+Several loaders and processes may make the same file at once: each has a partial of its own, and whoever comes second
+finds the first one's and lets go of its own. Rows are written by pwrite and not through the mapping, whose pages are
+given back from time to time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.errors import StorageError
+from datastage.lock import kernel_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+PROBES = 64
+REMEDY = "Next: free some room there, or choose another folder with cache=, and run the same line again."
+
+
+class PixelFile:
+    """Rows of pixels that outlive the process.
+
+    Parameters
+    ----------
+    path : Path
+        Its name once it is whole; the receipt lies beside it.
+    key : str
+        What the pixels are of.
+    shape : tuple of int
+        Of all rows together.
+
+    Attributes
+    ----------
+    rows : ndarray of uint8, shape `shape`
+        The pixels, mapped; there once `open` found them or `create` was called.
+    """
+
+    def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
+        self.path, self._key, self._shape = path, key, shape
+        self.rows: NDArray[np.uint8]
+        self._fd = -1
+        self._map: mmap.mmap | None = None
+        self._let_go: Any = None
+
+    def open(self) -> list[int] | None:
+        """Map the file that is there, and return which of its images are unreadable; None if it is not whole, or of
+        other images, or its bytes are not those of then.
+        """
+        found = self._found()
+        if found is None:
+            return None
+        self.discard()
+        self._attach(found[0])
+        return found[1]
+
+    def _found(self) -> tuple[mmap.mmap, list[int]] | None:
+        try:
+            receipt = json.loads(self.path.with_suffix(".json").read_text("utf-8"))
+            with open(self.path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if (receipt["key"], receipt["bytes"], self._n_bytes) != (self._key, size, size):
+                    return None
+                # Never written through; but torch warns of arrays that it may not write to.
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            unreadable = [int(i) for i in receipt["unreadable"]]
+            if _probe(mapped) != receipt["probe"] or not all(0 <= i < self._shape[0] for i in unreadable):
+                return None
+            return mapped, unreadable
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def _n_bytes(self) -> int:
+        import numpy as np
+
+        return int(np.prod(self._shape))
+
+    def _attach(self, mapped: mmap.mmap) -> None:
+        import numpy as np
+
+        self._map = mapped
+        self.rows = np.frombuffer(mapped, np.uint8).reshape(self._shape)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is being made by this process, or by who forked us, and neither published nor discarded."""
+        return self._fd >= 0
+
+    def make_folder(self) -> None:
+        """Make the folder that it lies in; raises `StorageError`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError.of(error, "making the folder of the packed file", REMEDY) from error
+
+    def create(self) -> None:
+        """Make an empty file, for `write` and `publish`.
+
+        Raises
+        ------
+        StorageError
+            If the disk will not take it.
+        """
+        # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
+        self._own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
+        partial = self.path.with_name(f".{self.path.name}.{self._own}")
+        self.make_folder()
+        try:
+            _remove_abandoned(partial.parent)
+            self._fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            # Also at the end of the process, where somebody still holds this.
+            self._let_go = weakref.finalize(self, _remove, self._fd, partial, os.getpid())
+            os.ftruncate(self._fd, self._n_bytes)
+            self._attach(mmap.mmap(self._fd, 0, access=mmap.ACCESS_WRITE))
+        except OSError as error:
+            self.discard()
+            raise StorageError.of(error, "making the packed file", REMEDY) from error
+
+    def write(self, index: int, row: NDArray[np.uint8]) -> None:
+        """Write one row.
+
+        Raises
+        ------
+        StorageError
+            If the disk will not take it, or is full.
+        """
+        left, at = row.data.cast("B"), index * row.nbytes
+        try:
+            while left:  # a disk that fills up writes less than it was given
+                n = os.pwrite(self._fd, left, at)
+                left, at = left[n:], at + n
+        except OSError as error:
+            raise StorageError.of(error, "writing the packed file", REMEDY) from error
+
+    def give_back(self) -> None:
+        """Give the memory of the mapping back; what is read from it next comes from the disk's cache."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def publish(self, unreadable: list[int]) -> None:
+        """Bring what `create` made to the disk and give it its name, unless another is there by now.
+
+        Raises
+        ------
+        StorageError
+            If the disk will not take it.
+        """
+        partial = self.path.with_name(f".{self.path.name}.{self._own}")
+        receipt = self.path.with_suffix(".json")
+        beside = receipt.with_name(f".{receipt.name}.{self._own}")
+        facts = {
+            "schema": SCHEMA,
+            "key": self._key,
+            "bytes": self._n_bytes,
+            "shape": list(self._shape),
+            "probe": _probe(self._map),
+            "unreadable": unreadable,
+        }
+        try:
+            os.fsync(self._fd)
+            if self._found() is None:
+                # The receipt comes last: without one a packed file is not looked at.
+                os.replace(partial, self.path)
+                beside.write_text(json.dumps(facts), "utf-8")
+                os.replace(beside, receipt)
+        except OSError as error:
+            raise StorageError.of(error, "finishing the packed file", REMEDY) from error
+        finally:
+            beside.unlink(missing_ok=True)
+            self.discard()
+
+    def discard(self) -> None:
+        """Let go of what `create` made; its rows stay as long as they are used."""
+        if self._let_go is not None:
+            self._let_go()
+            self._fd = -1
+
+
+def _probe(pixels: Any) -> str:
+    """Digest some blocks spread over the file: all of it would take as long as an epoch."""
+    import numpy as np
+
+    digest = hashlib.blake2b(digest_size=16)
+    for at in np.linspace(0, max(0, len(pixels) - 4096), PROBES).astype(np.int64):
+        digest.update(pixels[at : at + 4096])
+    return digest.hexdigest()
+
+
+def _remove(fd: int, partial: Path, process: int) -> None:
+    os.close(fd)
+    if process == os.getpid():  # else it is that of who forked us
+        partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove unfinished packed files whose processes are gone."""
+    for partial in folder.glob(".packed-*.partial"):
+        try:
+            machine, pid = partial.name.split(".")[-4:-2]
+            if pid.isdecimal() and machine == kernel_id():
+                os.kill(int(pid), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except (OSError, ValueError):
+            continue  # another user's process: it lives

@@ -1,0 +1,238 @@
+import gc
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_photos import all_of, photo_folder, wait_for_the_disk
+
+from datastage.batches import Augment, from_folder
+from datastage.batches.packed import Packed
+from datastage.errors import IntegrityError, StorageError
+
+pytest.importorskip("PIL")
+OPTIONS = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
+
+
+def partials(cache):
+    return [file.name for file in cache.iterdir() if file.name.startswith(".packed")]
+
+
+def test_two_loaders_that_pack_the_same_photos_leave_each_other_alone(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos", 24), tmp_path / "cache"
+    right = all_of(from_folder(photos, **OPTIONS).train)[0]
+    (one,) = from_folder(photos, cache=cache, **OPTIONS)
+    running = iter(one)
+    for _ in range(3):
+        next(running)
+    running.close()
+    (two,) = from_folder(photos, cache=cache, **OPTIONS)
+    assert (all_of(one)[0] == right).all()
+    assert (all_of(two)[0] == right).all()
+    assert (all_of(from_folder(photos, cache=cache, **OPTIONS).train)[0] == right).all()
+    assert not partials(cache)
+
+
+def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos", 24), tmp_path / "cache"
+    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    next(iter(train))
+    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    gc.collect()
+    first, second = all_of(train), all_of(train)
+    assert (first[0] == second[0]).all()
+    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
+
+
+RANK = """
+import sys, numpy as np
+from datastage.batches import Augment, from_folder
+photos, cache, augment = sys.argv[1], __import__("pathlib").Path(sys.argv[2]), eval(sys.argv[3])
+(train,) = from_folder(photos, batch_size=5, size=16, test=0, dtype="uint8", device="cpu", cache=cache, augment=augment)
+for epoch in range(2):
+    print(*(int(image.sum()) for x, _ in train for image in x.numpy().astype(int)))
+"""
+
+
+@pytest.mark.parametrize("augment", ["None", "Augment(crop=2, flip=True)", "Augment(scale=(0.9, 1.0))"])
+def test_each_rank_gets_the_pixels_whoever_decoded_them(tmp_path, augment):
+    photos, cache = photo_folder(tmp_path / "photos", 20), tmp_path / "cache"
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, photos, cache, augment],
+            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+            stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    epochs = list(zip(*(rank.communicate(timeout=120)[0].splitlines() for rank in ranks)))
+    assert len(epochs) == 2
+    for lines in epochs:
+        sums = [int(number) for line in lines for number in line.split()]
+        assert len(sums) == 20
+        assert min(sums) > 50_000  # no image is black
+        if augment == "None":
+            assert len(set(sums)) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process")
+@pytest.mark.parametrize("peeked", [False, True])
+def test_a_process_that_forked_goes_on_and_so_does_its_child(tmp_path, peeked):
+    photos, cache = photo_folder(tmp_path / "photos", 24), tmp_path / "cache"
+    right = all_of(from_folder(photos, **OPTIONS).train)[0]
+    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    if peeked:
+        running = iter(train)
+        next(running)
+        running.close()
+        train.set_epoch(0)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if (all_of(train)[0] == right).all() else 3)
+        except BaseException:
+            os._exit(4)
+    end = time.monotonic() + 60
+    while (state := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        time.sleep(0.02)
+    if state[0] == 0:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert state[0] == child, "the child hangs"
+    assert os.waitstatus_to_exitcode(state[1]) == 0
+    for _ in range(2):
+        assert (all_of(train)[0] == right).all()
+    assert not partials(cache)
+
+
+def test_a_process_that_ends_in_the_first_epoch_leaves_nothing(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    script = (
+        "import sys; from datastage.batches import from_folder;"
+        "made = from_folder(sys.argv[1], batch_size=2, size=16, cache=__import__('pathlib').Path(sys.argv[2]));"
+        "running = iter(made.train); next(running)"
+    )
+    subprocess.run([sys.executable, "-c", script, photos, cache], timeout=120, cwd=Path(__file__).parents[2])
+    assert list(cache.iterdir()) == []
+
+
+def test_a_disk_that_is_full_when_the_receipt_is_written_keeps_no_part_of_it(tmp_path, monkeypatch):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    plain = Path.write_text
+
+    def write_text(path, text, *words):
+        plain(path, text[:10])
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    all_of(train)
+    with pytest.raises(StorageError, match="full") as caught:
+        next(iter(train))
+    assert "cache=" in str(caught.value)
+    assert [file.suffix for file in cache.iterdir()] == [".u8"]  # without a receipt it is not looked at
+
+
+def made(folder, cache, **options):
+    names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png"))
+    every = {
+        "shape": (16, 16), "resized": True, "last": False, "folder": cache, "workers": 2, "unreadable": "skip",
+        **options,
+    }  # fmt: skip
+    return Packed(names, ["1"] * len(names), lambda i: (folder / names[i]).read_bytes(), **every)
+
+
+def test_leaving_while_the_rest_is_decoded_submits_no_more_of_it(tmp_path, monkeypatch):
+    import threading
+
+    packed, stop = made(photo_folder(tmp_path / "photos", 600), tmp_path / "cache"), threading.Event()
+    stop.set()
+    lots = []
+    plain = packed.submit
+    monkeypatch.setattr(packed, "submit", lambda at: lots.append(len(at)) or plain(at))
+    packed.complete(stop)
+    assert lots == [256]
+
+
+def test_ranks_do_not_wait_for_the_copy_on_drive(tmp_path, monkeypatch):
+    import threading
+
+    go = threading.Event()
+    monkeypatch.setattr("datastage.batches.packed.keep", lambda *words: go.wait(60))
+    packed = made(photo_folder(tmp_path / "photos"), tmp_path / "cache", kept=tmp_path / "drive")
+    packed.complete_once()
+    assert packed.whole
+    assert not go.is_set()
+    go.set()
+    wait_for_the_disk()
+
+
+def test_copies_that_an_earlier_session_broke_off_are_removed_from_drive(tmp_path):
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    old, new = drive / ".packed-1.u8.a.1.partial", drive / ".packed-2.u8.b.1.partial"
+    for file in (old, new):
+        file.write_bytes(b"part")
+    os.utime(old, (time.time() - 4000,) * 2)
+    packed = made(photo_folder(tmp_path / "photos"), tmp_path / "cache", kept=drive)
+    packed.complete()
+    wait_for_the_disk()
+    assert not old.exists()
+    assert new.exists()  # another session may be at work on it
+    assert sorted(file.suffix for file in drive.glob("packed*")) == [".json", ".u8"]
+
+
+def test_photos_found_unreadable_before_raise_if_that_is_asked_for(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    (photos / "class1" / "broken.png").write_bytes(b"no image")
+    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    all_of(train)
+    (train,) = from_folder(photos, cache=cache, unreadable="raise", **OPTIONS)
+    with pytest.raises(IntegrityError, match="class1/broken.png"):
+        all_of(train)
+
+
+def test_when_no_photo_can_be_read_that_is_an_error(tmp_path):
+    cache = tmp_path / "cache"
+    for i in range(9):
+        file = tmp_path / "photos" / f"class{i % 3}" / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"no image")
+    (train,) = from_folder(tmp_path / "photos", cache=cache, **OPTIONS)
+    with pytest.raises(IntegrityError, match="None of the 9 images can be read"):
+        all_of(train)
+    del train
+    gc.collect()
+    assert list(cache.iterdir()) == []
+
+
+def test_decoding_from_a_tar_is_done_by_one_of_several_processes(tmp_path):
+    photos = photo_folder(tmp_path / "photos")
+    right = made(photos, None)
+    right.complete()
+    one, two = made(photos, tmp_path / "cache"), made(photos, tmp_path / "cache")
+    read = []
+
+    def stream():
+        for i, file in enumerate(sorted(photos.rglob("*.png"))):
+            read.append(file)
+            yield i, file.read_bytes()
+
+    one.fill(stream)
+    two.fill(stream)
+    assert len(read) == 12
+    assert (two.rows == right.rows).all()
+
+
+def test_an_augmented_first_epoch_has_no_image_that_was_not_made(tmp_path):
+    photos = photo_folder(tmp_path / "photos", 40)
+    for augment in (Augment(flip=True), Augment(scale=(0.9, 1.0)), Augment(crop=2)):
+        train, val = from_folder(photos, val=0.3, augment=augment, cache=tmp_path / repr(augment), **OPTIONS)
+        for i, (x, _) in enumerate(train):
+            assert (x.numpy().astype(np.int64).sum((1, 2, 3)) > 50_000).all()
+            if i == 2:
+                list(val)  # decodes the rest, and makes the packed file whole, in the middle of this epoch
