@@ -1,6 +1,6 @@
 """Images and labels given as arrays: what is accepted, how they are split, and the engines that make batches.
 
-Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epoch (`loader`), photos (`packed`).
+Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epoch (`loader`), photos (`photos`).
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment
-from datastage.batches.host import Normalise, pool_of, turn
+from datastage.batches.host import Normalise, turn
 from datastage.batches.onbatch import jittered
+from datastage.batches.pool import Pool
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Recipe:
     memory_format : str
         ``"contiguous"`` or ``"channels_last"``. The shape is (B, C, H, W) either way.
     reuse : bool
-        Whether the memory of a batch may be overwritten when the next is asked for.
+        Whether the memory of a batch may be overwritten when the next is asked for. Done where `CpuFinish` makes them.
     """
 
     batch_size: int
@@ -95,7 +96,7 @@ def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
 
 
 def finish(recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> Any:
-    """Return what finishes batches of images of this shape (C, H, W): a function of (uint8 images, seed)."""
+    """Return what finishes batches of images of this shape (C, H, W): a function of (uint8 images, seed, jitter)."""
     if choice.kind == "cpu" and recipe.transform is None:
         return CpuFinish(recipe, shape)
     return TorchFinish(recipe, shape, choice)
@@ -119,16 +120,14 @@ class CpuFinish:
         self._recipe, self._dtype = recipe, getattr(torch, recipe.dtype)
         self._last = recipe.memory_format == "channels_last"
         channels, height, width = shape
-        whole = (height, width, channels) if self._last else (channels, height, width)
+        whole = (recipe.batch_size, *((height, width, channels) if self._last else (channels, height, width)))
         self._raw = recipe.dtype == "uint8"
+        narrow = recipe.dtype in ("float16", "bfloat16")
         # What is made in float32 only to be narrowed is scratch, and one is enough of it.
-        self._narrow = recipe.dtype in ("float16", "bfloat16")
-        self._pool = pool_of(
-            (recipe.batch_size, *whole),
-            np.uint8 if self._raw else np.float32,
-            keep=1 if self._narrow else 2,
-            reuse=recipe.reuse or self._narrow,
-        )
+        wide = np.uint8 if self._raw else np.float32
+        self._pool = Pool(whole, wide, keep=1 if narrow else 2, always=recipe.reuse or narrow)
+        # numpy has no bfloat16, but integers of as many bits.
+        self._narrowed = Pool(whole, np.int16, always=recipe.reuse) if narrow else None
         self._normalise = Normalise(recipe.mean, recipe.std, shape, last=self._last)
         self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
         self._lent: Any = None
@@ -155,14 +154,20 @@ class CpuFinish:
             self._lent = None
             return torch.from_numpy(images)
         out, self._lent = (self._pool.take() if self._lent is None else self._lent), None
-        out = out[: len(images)]
-        if self._last:
-            out = out.transpose(0, 3, 1, 2)
+        out = self._as_batch(out, len(images))
         if self._raw:
             turn(images, out)
         else:
             self._normalise(images, out)
-        return torch.from_numpy(out).to(self._dtype)
+        made = torch.from_numpy(out)
+        if self._narrowed is not None:
+            bits = self._as_batch(self._narrowed.take(), len(images))
+            return torch.from_numpy(bits).view(self._dtype).copy_(made)
+        return made
+
+    def _as_batch(self, array: NDArray[Any], n: int) -> NDArray[Any]:
+        """Return memory of a pool as (n, C, H, W)."""
+        return array[:n].transpose(0, 3, 1, 2) if self._last else array[:n]
 
 
 class TorchFinish:

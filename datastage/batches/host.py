@@ -2,7 +2,7 @@
 
 Here: `HostStore`, which gives uint8 batches, and `Normalise`, which makes floats of them. numpy and one thread on
 purpose: torch's threads inside an operation wait for each other, and where another process holds a core the same epoch
-takes ten times as long (benchmarks/feed.py). Not here: GPUs (`resident`), photos (`packed`).
+takes ten times as long (benchmarks/feed.py). Not here: GPUs (`resident`), photos (`photos`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class HostStore:
         elif draws.shift is None and draws.box is None:
             np.take(self._images, samples, axis=0, out=images, mode="clip")  # unlike "raise" it needs no second copy
             if draws.flip is not None:
-                _mirror(images, np.flatnonzero(draws.flip))
+                _reverse(images, np.flatnonzero(draws.flip))
         else:
             for start in range(0, len(samples), AT_ONCE):
                 stop = start + AT_ONCE
@@ -91,7 +91,7 @@ class HostStore:
         assert draws.shift is not None
         images = shifted(self._images, samples, draws.shift, self._augment)
         if draws.flip is not None:
-            _mirror(images, np.flatnonzero(draws.flip))
+            _reverse(images, np.flatnonzero(draws.flip))
         return images
 
 
@@ -239,11 +239,6 @@ def _resized(images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
     box = torch.from_numpy(draws.box)
     cut: NDArray[np.uint8] = resized(torch.from_numpy(images), box, flip, images.shape[2:]).numpy()
     return cut
-
-
-def _mirror(images: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
-    """Mirror some of the images left to right, in place."""
-    _reverse(images, at)
 
 
 def _reverse(rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:

@@ -133,5 +133,5 @@ def check_augment(augment: Augment | None, shape: tuple[int, ...]) -> None:
         raise SpecError(f"{augment} is for images; these are rows of numbers.", "Next: augment=None.")
     if augment.crop >= min(shape[1:]):
         raise SpecError(f"Augment(crop={augment.crop}) is too much for images of {shape[1]} x {shape[2]} pixels.")
-    if (augment.saturation or augment.jitters) and shape[0] not in (1, 3):
+    if augment.jitters and shape[0] not in (1, 3):
         raise SpecError(f"Colour jitter is for images of 1 or 3 channels; these have {shape[0]}.")

@@ -27,15 +27,14 @@ class Pool:
     keep : int
         How many idle arrays are kept. The others are freed when their last holder lets go.
     always : bool
-        Give the same `keep` arrays in turn, whether held or not.
+        Give the same `keep` arrays in turn, whether held or not. Else one that is held is never given again.
     """
 
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any] | type, *, keep: int = 2, always: bool = False
     ) -> None:
         self._shape, self._dtype, self._keep, self._always = shape, dtype, keep, always
-        self._arrays: list[NDArray[Any]] = []
-        self._turn = 0
+        self._arrays: list[NDArray[Any]] = []  # the one given out last stands last
         self._idle = 0
 
     def _holders(self, i: int) -> int:
@@ -45,17 +44,16 @@ class Pool:
         """Return an array with any content."""
         import numpy as np
 
-        if not self._always:
-            for i in range(len(self._arrays)):
-                if self._holders(i) <= self._idle:
-                    return self._arrays[i]
-        if len(self._arrays) < self._keep:
-            self._arrays.append(np.empty(self._shape, self._dtype))
-            # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
-            self._idle = self._holders(len(self._arrays) - 1)
+        full = len(self._arrays) == self._keep
+        # The latest of those let go of lies in the processor's cache still.
+        idle = (i for i in reversed(range(len(self._arrays))) if self._holders(i) <= self._idle)
+        again = (0 if full else None) if self._always else next(idle, None)
+        if again is not None:
+            self._arrays.append(self._arrays.pop(again))
             return self._arrays[-1]
-        self._turn = (self._turn + 1) % self._keep
-        if not self._always:
-            # All are held: hand out a new one in the place of the oldest, which its holder keeps alive.
-            self._arrays[self._turn] = np.empty(self._shape, self._dtype)
-        return self._arrays[self._turn]
+        if full:
+            del self._arrays[0]  # held the longest, and from now on its holder's alone
+        self._arrays.append(np.empty(self._shape, self._dtype))
+        # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
+        self._idle = self._holders(len(self._arrays) - 1)
+        return self._arrays[-1]

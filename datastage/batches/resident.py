@@ -1,7 +1,7 @@
 """Batches cut and mirrored on the accelerator, from a dataset held whole in its memory as uint8.
 
 Here: `ResidentStore`. One indexing operation a batch does order, crop, reflection and flip together.
-Not here: normalising (`finish`), whether it fits (`source`).
+Not here: normalising (`finish`), whether it fits (`arrays`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class ResidentStore:
         import numpy as np
         import torch
 
-        # torch warns of arrays that it may not write to; we only read.
         self.images = torch.empty(images.shape, dtype=torch.uint8, device=device)
         block = max(1, (64 << 20) // max(1, images[0].nbytes))
         for start in range(0, len(images), block):
+            # A copy, since torch warns of arrays that it may not write to, as mapped ones are.
             part = np.array(images[start : start + block], order="C")
             self.images[start : start + block].copy_(torch.from_numpy(part))
         self._augment, self._device = augment, device

@@ -60,10 +60,13 @@ def test_a_batch_that_is_held_keeps_its_content():
     assert all((x == copy).all() for x, copy in held)
 
 
-def test_reuse_gives_the_same_memory_again_although_it_is_held():
-    (train,) = loaders_of(40, reuse=True)
-    held = [x for x, _ in train]
-    assert len({x.data_ptr() for x in held}) <= 2
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "uint8"])
+def test_reuse_gives_the_memory_of_two_batches_in_turn_although_it_is_held(dtype, memory_format):
+    (train,) = loaders_of(40, reuse=True, dtype=dtype, memory_format=memory_format)
+    held = [x.untyped_storage().data_ptr() for x, _ in train]
+    assert held == [held[0], held[1]] * 5
+    assert held[0] != held[1]
 
 
 def test_resuming_in_the_middle_of_an_epoch_gives_the_same_batches_as_going_on():

@@ -1,4 +1,5 @@
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -30,7 +31,23 @@ def test_a_view_or_a_graph_holds_memory_too():
 
 def test_memory_that_was_let_go_of_is_used_again():
     pool = Pool((4,), np.float32)
-    assert len({torch.from_numpy(pool.take()).data_ptr() for _ in range(10)}) <= 2
+    given = weakref.ref(pool.take())
+    assert pool.take() is given()
+
+
+def test_memory_given_always_comes_in_turn():
+    pool = Pool((4,), np.float32, keep=3, always=True)
+    held = [pool.take() for _ in range(9)]
+    assert [array.ctypes.data for array in held] == [array.ctypes.data for array in held[:3]] * 3
+    assert len({array.ctypes.data for array in held[:3]}) == 3
+
+
+def test_where_all_memory_is_held_that_given_out_last_is_kept_for_the_next():
+    pool = Pool((4,), np.float32, keep=2)
+    held = [pool.take() for _ in range(3)]
+    last_two = [weakref.ref(array) for array in held[-2:]]
+    del held
+    assert all(array() is not None for array in last_two)
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
