@@ -223,17 +223,17 @@ def loaders(
     here = runtime.current()
     reporter = _reporter(progress, here)
     options: dict[str, Any] = dict(
-        batch_size=batch_size,
-        val=val,
-        test=test,
+        batch_size=_plain(batch_size),
+        val=_plain(val),
+        test=_plain(test),
         transform=transform,
         shuffle=shuffle,
         drop_last=drop_last,
         device=device,
-        dtype=dtype,
-        memory_format=memory_format,
-        limit=limit,
-        seed=seed,
+        dtype=_plain(dtype),
+        memory_format=_plain(memory_format),
+        limit=_plain(limit),
+        seed=_plain(seed),
         reuse=reuse,
         reporter=reporter,
     )
@@ -241,6 +241,7 @@ def loaders(
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         if not data:
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
+        _check_photos_only("arrays", size=size, cache=cache, unreadable=unreadable)
         splits: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}
         return batches.from_arrays(splits, augment=chosen, **options)
     if not isinstance(data, Staged | str | os.PathLike):
@@ -248,7 +249,7 @@ def loaders(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
         )
-    pictures: dict[str, Any] = dict(augment=chosen, size=size, unreadable=unreadable, **options)
+    pictures: dict[str, Any] = dict(augment=chosen, size=_plain(size), unreadable=unreadable, **options)
     staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
     if staged is not None:
         place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
@@ -263,6 +264,10 @@ def loaders(
     if staged is None:
         staged = _staged(Request(parse(data)), here, reporter, say_next=False)
     entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
+    if entry is not None or staged.path.is_file():
+        _check_photos_only(
+            staged.path.name if entry is None else entry.name, size=size, cache=cache, unreadable=unreadable
+        )
     if entry is not None:
         own: dict[str, Any] = dict(entry.augment or {})
         auto = batches.Augment(**own) if own else None
@@ -279,6 +284,27 @@ def loaders(
         return batches.from_arrays(arrays, augment=chosen, classes=staged.classes, **options)
     keep = _pixels(cache, staged.path, here) if size is not None or cache is not None else None
     return batches.from_folder(staged.path, cache=keep, **pictures)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's and torch's numbers as Python's, and torch's dtypes and memory formats by their names."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    name = str(value).removeprefix("torch.")
+    if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "memory_format"):
+        return name.removesuffix("_format")
+    return value
+
+
+def _check_photos_only(what: str, **options: Any) -> None:
+    """Refuse options of folders and archives of photos for what is no such thing."""
+    for name, value in options.items():
+        if value != {"unreadable": "skip"}.get(name):
+            raise SpecError(
+                f"{name}={value!r} is for folders and archives of photos, and {what} is none.",
+                f"Next: leave {name}= out. A transform= can resize: "
+                "lambda x, generator: torch.nn.functional.interpolate(x, 224).",
+            )
 
 
 def _image_archive(path: Path) -> FileReader | None:

@@ -168,3 +168,19 @@ def test_feed_takes_any_torch_dataset():
 def test_what_is_neither_a_place_nor_arrays_is_sent_to_feed():
     with pytest.raises(SpecError, match="feed"):
         datastage.loaders(torch.utils.data.TensorDataset(torch.zeros(3)), batch_size=2, progress=False)
+
+
+@pytest.mark.parametrize("option", [{"size": 16}, {"cache": "pixels"}, {"unreadable": "raise"}])
+def test_options_of_photos_are_refused_for_arrays_and_not_ignored(here, small_entry, option):
+    for data in (pictures(), datastage.stage(small_entry.name, fallbacks=["./source"], progress=False)):
+        with pytest.raises(SpecError, match="is for folders and archives of photos"):
+            datastage.loaders(data, batch_size=16, progress=False, **option)
+
+
+def test_numbers_and_names_of_numpy_and_torch_are_taken():
+    options = {"batch_size": np.int64(16), "val": np.float64(0.25), "limit": np.int32(32), "seed": torch.tensor(3)}
+    more = {"dtype": torch.float16, "memory_format": torch.channels_last}
+    train, val = datastage.loaders(pictures(), progress=False, device="cpu", **options, **more)
+    x, _ = next(iter(train))
+    assert (len(x), x.dtype, train.n_samples + val.n_samples) == (16, torch.float16, 40)
+    assert x.is_contiguous(memory_format=torch.channels_last)

@@ -100,23 +100,24 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, epochs:
             torch.cuda.synchronize()
 
     began, cpu = time.perf_counter(), _cpu_s()
-    first, images, done = 0.0, 0, 0
+    first, images, done, at_once = 0.0, 0, 0, 0
     while done != epochs:
         n, done = 0, done + 1
         for _, labels in make():
             n += 1
             if not first:
                 finish()
-                first = time.perf_counter() - began
+                first, at_once = time.perf_counter() - began, len(labels)
                 continue
             images += len(labels)
             if epochs is None and time.perf_counter() - began - first > seconds:
                 break
-        # One epoch may be shorter than the time to measure, and one batch is no measurement.
-        if not n or time.perf_counter() - began - first > seconds or (n == 1 and not images):
+        if not n or time.perf_counter() - began - first > seconds:  # else an epoch was shorter than the time to measure
             break
     finish()
     took = max(time.perf_counter() - began - first, 1e-9)
+    if not images:  # an epoch of one batch that there is only once
+        images, took = at_once, max(first, 1e-9)
     return Row(name, first, images / took, (_cpu_s() - cpu) / (took + first))
 
 

@@ -219,7 +219,9 @@ def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8
     """
     if data[:3] == b"\xff\xd8\xff":
         facts = read_markers(data)
-        if facts is None or not facts.whole:
+        if facts is None:
+            return _decode_any(data)  # stray bytes between the markers, which Pillow steps over
+        if not facts.whole:
             # OpenCV and others fill what is missing with grey and say nothing.
             raise Unreadable("the file is cut short")
         least = min(facts.height, facts.width)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ from datastage.errors import SpecError, StorageError
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 )
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 TEST_SHARE = 0.1
 
 
@@ -50,7 +55,7 @@ def is_image(name: str) -> bool:
 
 
 def walk(folder: Path) -> list[str]:
-    """List the images under `folder`, links to folders not followed, as sorted posix paths relative to it.
+    """List the images under `folder`, links followed but not in circles, as sorted posix paths relative to it.
 
     Raises
     ------
@@ -59,13 +64,18 @@ def walk(folder: Path) -> list[str]:
     """
     found: list[str] = []
     todo = [""]
+    seen = set()
     while todo:
         inside = todo.pop()
         try:
+            stat = os.stat(folder / inside)
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
             with os.scandir(folder / inside) as entries:
                 for entry in entries:
                     name = f"{inside}/{entry.name}" if inside else entry.name
-                    if entry.is_dir() and not entry.is_symlink():
+                    if entry.is_dir():
                         todo.append(name)
                     elif is_image(name) and entry.is_file():
                         found.append(name)
@@ -114,22 +124,18 @@ def arrange(names: Iterable[str], where: str) -> Listed:
             f"There are no images in {where}.",
             f"Images end in {', '.join(sorted(SUFFIXES))}, and lie in a folder for each class.",
         )
-    # One folder around everything, as most archives have it, says nothing; a class would have others beside it.
-    skip = 0
-    while (
-        len({parts[skip] for parts, _ in paths}) == 1
-        and all(len(parts) > skip + 2 for parts, _ in paths)
-        and paths[0][0][skip].lower() not in SPLITS
-    ):
-        skip += 1
+    skip = _wrapping([parts for parts, _ in paths])
+    tops = {parts[skip].lower() for parts, _ in paths if len(parts) > skip + 1}
+    # A class may be called train, as one of vehicles is: then images lie in it and no folders.
+    by_split = any(len(parts) > skip + 2 and split_of(parts[skip]) == "train" for parts, _ in paths)
     splits: dict[str, list[tuple[str, str]]] = {}
     left_out = 0
-    tops = {parts[skip].lower() for parts, _ in paths if len(parts) > skip + 1}
-    by_split = any(SPLITS.get(top) == "train" for top in tops)
     for parts, name in paths:
         rest = parts[skip:]
-        split = SPLITS.get(rest[0].lower()) if by_split else "train"
-        rest = rest[1:] if by_split else rest
+        split = split_of(rest[0]) if rest and by_split else "train"
+        if by_split:
+            # Kaggle unpacks training_set.zip into training_set/training_set.
+            rest = rest[2:] if len(rest) > 3 and rest[0].lower() == rest[1].lower() else rest[1:]
         if split is None or len(rest) < 2:  # beside the splits, or beside the class folders
             left_out += 1
             continue
@@ -138,6 +144,11 @@ def arrange(names: Iterable[str], where: str) -> Listed:
         raise SpecError(
             f"The images in {where} do not lie in class folders, so they have no labels.",
             "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg.",
+        )
+    if not by_split and len(tops) > 1 and all(map(split_of, tops)):
+        raise SpecError(
+            f"{where} has {', '.join(sorted(tops))}, but no folder train.",
+            "Next: name the folder of the training images train; it holds a folder for each class.",
         )
     classes = tuple(sorted({label for _, label in splits["train"]}))
     number = {label: i for i, label in enumerate(classes)}
@@ -153,6 +164,25 @@ def arrange(names: Iterable[str], where: str) -> Listed:
         {split: [(name, number[label]) for name, label in pairs] for split, pairs in splits.items()},
         left_out,
     )
+
+
+def split_of(name: str) -> str | None:
+    """Return the split that a folder of this name holds, ``train``, ``val`` or ``test``; None if it says none."""
+    return SPLITS.get(re.sub("[-_ ]?(set|images|data)$", "", name.lower()))
+
+
+def _wrapping(paths: Sequence[Sequence[str]]) -> int:
+    """Return how many folders lie around everything, as most archives have one, which says nothing.
+
+    A class would have others beside it. Few images that lie beside the class folders, a logo, do not make it a class.
+    """
+    skip = 0
+    while True:
+        inside = [parts for parts in paths if len(parts) > skip + 1]
+        deeper = sum(len(parts) > skip + 2 for parts in inside)
+        if len({parts[skip] for parts in inside}) != 1 or 2 * deeper <= len(paths) or split_of(inside[0][skip]):
+            return skip
+        skip += 1
 
 
 def set_aside(
@@ -176,6 +206,11 @@ def set_aside(
     """
     from datastage.batches.arrays import how_many
 
+    if len(pairs) < 2:
+        raise SpecError(
+            f"There is only {len(pairs)} training image: {salt} cannot be set aside from it.",
+            f"Next: {salt}=0, which sets none aside.",
+        )
     count = how_many(share, len(pairs), salt)
     places = [(_place(name, salt), name, label) for name, label in pairs]
     if isinstance(share, float):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from datastage.batches.decode import Unreadable
 from datastage.batches.folder import is_image
+from datastage.errors import PasswordError
 from datastage.reader import Reader
 
 
@@ -39,6 +40,8 @@ def of(reader: Reader) -> Images:
     ------
     DamagedArchiveError
         If the archive cannot be listed.
+    PasswordError
+        If it is locked.
     """
     from datastage import archives
     from datastage.archives import zip as zip_
@@ -62,6 +65,11 @@ def of(reader: Reader) -> Images:
         }
     except Fault as fault:
         raise error_of(fault, reader.name) from None
+    if any(entry.encrypted for entry, _, _ in entries.values()):
+        raise PasswordError(
+            f"{reader.name} is locked.",
+            "Next: loaders(datastage.stage(..., password=...), ...), which unpacks it first.",
+        )
 
     def read(name: str) -> bytes:
         entry, offset, limit = entries[name]

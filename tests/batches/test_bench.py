@@ -26,3 +26,8 @@ def test_decoding_photos_is_timed_apart_from_later_epochs(tmp_path):
     assert [row.name.split(",")[0] for row in rows] == ["this feed", "this feed", "a DataLoader", "a DataLoader"]
     assert "first epoch" in rows[0].name
     assert all(row.images_per_s > 0 for row in rows)
+
+
+def test_data_of_one_batch_is_timed_too():
+    made = from_arrays({"train": (np.zeros((10, 8, 8, 3), np.uint8), np.arange(10))}, batch_size=16, device="cpu")
+    assert all(row.images_per_s > 0 for row in bench(made, seconds=0.02))

@@ -56,6 +56,12 @@ def test_a_much_larger_photo_may_come_out_smaller_but_never_too_small(decoder):
     assert min(pixels.shape[:2]) >= 100
 
 
+def test_stray_bytes_between_the_markers_are_stepped_over():
+    data = jpeg(gradient())
+    at = data.index(b"\xff\xdb")
+    assert abs(decode(data[:at] + b"\0\0" + data[at:]).astype(int) - gradient()).mean() < 2
+
+
 def test_markers_that_lead_nowhere_are_none():
     assert read_markers(b"\xff\xd8\x00\x00\x00\x00") is None
 

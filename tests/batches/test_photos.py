@@ -2,6 +2,8 @@ import gc
 import io
 import json
 import os
+import shutil
+import subprocess
 import threading
 import time
 import zipfile
@@ -12,7 +14,8 @@ import pytest
 import torch
 
 from datastage.batches import Augment, from_archive, from_folder
-from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
+from datastage.batches.folder import arrange
+from datastage.errors import IntegrityError, NoSpaceError, PasswordError, SpecError, StorageError
 from datastage.reader import FileReader
 
 Image = pytest.importorskip("PIL.Image")
@@ -304,6 +307,65 @@ def test_crops_keep_their_labels_where_a_photo_among_them_cannot_be_read(tmp_pat
         assert [f"class{pixels[0, 0, 0] // 20}" for pixels in x] == [classes[label] for label in y]
 
 
+LAYOUTS = {
+    "a logo beside the splits": (
+        ["logo.png", "data/train/a/1.png", "data/train/b/2.png", "data/test/a/3.png"],
+        ("a", "b"), {"train": 2, "test": 1},
+    ),
+    "a picture beside the classes": (["d/readme.png", "d/cats/1.png", "d/dogs/2.png"], ("cats", "dogs"), {"train": 2}),
+    "doubled folders with set in their names": (
+        ["training_set/training_set/cats/1.png", "training_set/training_set/dogs/2.png",
+         "test_set/test_set/cats/3.png"],
+        ("cats", "dogs"), {"train": 2, "test": 1},
+    ),
+    "a class called train": (["train/1.png", "bus/2.png", "car/3.png"], ("bus", "car", "train"), {"train": 3}),
+    "classes called train and test": (
+        ["x/train/train/1.png", "x/train/test/2.png"], ("test", "train"), {"train": 2},
+    ),
+    "folders in a class": (["cats/1.png", "cats/more/2.png", "dogs/3.png"], ("cats", "dogs"), {"train": 3}),
+    "two folders around": (["a/b/cats/1.png", "a/b/dogs/2.png"], ("cats", "dogs"), {"train": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_classes_and_splits_are_told_from_layouts_that_are_about(layout):
+    names, classes, sizes = LAYOUTS[layout]
+    listed = arrange(names, "here")
+    assert listed.classes == classes
+    assert {split: len(pairs) for split, pairs in listed.splits.items()} == sizes
+    assert sum(sizes.values()) + listed.left_out == len(names)
+
+
+def test_test_and_val_without_train_are_no_classes():
+    with pytest.raises(SpecError, match="no folder train"):
+        arrange(["test/a/1.png", "val/a/2.png", "val/b/3.png"], "here")
+
+
+def test_a_class_folder_that_is_a_link_is_read_and_a_circle_is_not(tmp_path):
+    photo_folder(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "class1").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "class1").rename(tmp_path / "photos" / "class1" / "more")
+    for name in ("class0", "class2"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "photos" / "class1" / "again").symlink_to(tmp_path / "photos")
+    (train,) = from_folder(tmp_path / "photos", batch_size=5, size=16, test=0, device="cpu")
+    assert (train.classes, train.n_samples) == (("class0", "class1", "class2"), 12)
+
+
+def test_one_image_is_too_few_to_set_any_aside(tmp_path):
+    photo_folder(tmp_path, 1)
+    with pytest.raises(SpecError, match="test=0"):
+        from_folder(tmp_path, batch_size=5, size=16)
+
+
+@pytest.mark.skipif(shutil.which("zip") is None, reason="the zip command is not installed")
+def test_a_zip_with_a_password_says_so_at_once(tmp_path):
+    photos = photo_folder(tmp_path / "photos")
+    subprocess.run(["zip", "-q", "-r", "-P", "secret", tmp_path / "photos.zip", "."], cwd=photos, check=True)
+    with pytest.raises(PasswordError):
+        from_archive(FileReader(tmp_path / "photos.zip"), batch_size=5, size=16)
+
+
 def test_a_folder_without_images_says_what_is_needed(tmp_path):
     with pytest.raises(SpecError, match="no images"):
         from_folder(tmp_path, batch_size=5)
@@ -325,8 +387,6 @@ def test_a_wrong_option_is_named(tmp_path, option, value):
 @pytest.mark.filterwarnings("ignore:Palette images")
 @pytest.mark.skipif(not ODD.is_dir(), reason="the odd photos of the test data are not on this machine")
 def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
-    import shutil
-
     from PIL import ImageOps
 
     from datastage.batches.decode import Unreadable, decode, present
@@ -380,7 +440,6 @@ def test_several_processes_of_a_machine_decode_once(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    import subprocess
     import sys
 
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
@@ -496,8 +555,6 @@ def test_pixels_kept_on_a_far_disk_are_made_here_and_copied_there(tmp_path, monk
 
 
 def test_pixels_on_a_far_disk_are_brought_once_and_no_photo_is_read(tmp_path, monkeypatch):
-    import shutil
-
     photos = photo_folder(tmp_path / "photos")
     far, near = far_away(tmp_path, monkeypatch)
     options = {"batch_size": 4, "size": 16, "test": 0, "cache": far, "device": "cpu", "shuffle": False}
