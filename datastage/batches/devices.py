@@ -7,8 +7,9 @@ Not here: moving batches (`host`, `resident`).
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.ranks import local_rank, world
@@ -18,7 +19,7 @@ from datastage.progress import SILENT, Reporter
 if TYPE_CHECKING:
     import torch
 
-KINDS = ("auto", "cpu", "cuda", "mps", "xla")
+NAMES = re.compile(r"auto|(cpu|mps)(:0)?|(cuda|xla)(:[0-9]+)?")
 DTYPES = ("float32", "bfloat16", "float16", "uint8")
 
 
@@ -34,11 +35,14 @@ class Choice:
         ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xla"``.
     why : str
         The reason, as said to the user.
+    holds : bool
+        Whether a split may move to its memory; not once one did not fit.
     """
 
     device: torch.device
     kind: str
     why: str
+    holds: bool = True
 
 
 def import_torch() -> Any:
@@ -63,10 +67,10 @@ def check(device: object, dtype: str) -> None:
         If one of them is unknown.
     """
     name = str(device)
-    if name.partition(":")[0] not in KINDS:
+    if not NAMES.fullmatch(name):
         raise SpecError(
             f"device={name!r} is not a device that batches can go to.",
-            "There are 'auto', 'cpu', 'cuda', 'cuda:1' and so on, 'mps' and 'xla'.",
+            "There are 'auto', 'cpu', 'cuda', 'mps' and 'xla'; 'cuda:1' and 'xla:1' are the second of theirs.",
         )
     if dtype not in DTYPES:
         raise SpecError(
@@ -96,11 +100,11 @@ def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
     if kind == "cpu":
         return Choice(torch.device("cpu"), "cpu", "as asked")
     if kind in ("auto", "xla"):
-        found = _xla(torch, asked=kind == "xla")
+        found = _xla(torch, int(index) if index else None, asked=kind == "xla")
         if isinstance(found, Choice):
             return found
         if kind == "xla":
-            raise SpecError(f"device='xla' cannot be used: {found}.", "Next: use device='auto', or a TPU runtime.")
+            raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto', or a TPU runtime.")
     trouble = ""
     if kind in ("auto", "cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -166,7 +170,7 @@ def _mps(torch: Any) -> Choice | str:
     return trouble or Choice(torch.device("mps"), "mps", "Apple GPU; a small product on it worked")
 
 
-def _xla(torch: Any, *, asked: bool) -> Choice | str:
+def _xla(torch: Any, index: int | None, *, asked: bool) -> Choice | str:
     if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
         return "torch_xla is not installed"
     import torch_xla
@@ -176,7 +180,10 @@ def _xla(torch: Any, *, asked: bool) -> Choice | str:
     kind = torch_xla.runtime.device_type()
     if not asked and kind not in ("TPU", "NEURON"):
         return f"torch_xla offers only its {kind} here"
-    device = torch_xla.device()
+    try:
+        device = torch_xla.device(index)
+    except IndexError:
+        return f"this process has {torch_xla.device_count()} of them, counted from 0"
     trouble = _product(torch, device)
     return trouble or Choice(device, "xla", f"{kind} through torch_xla; a small product on it worked")
 
@@ -192,9 +199,9 @@ def slow(choice: Choice, dtype: str) -> str:
 
 
 def free_bytes(choice: Choice) -> int:
-    """Return how much memory the device has free; 0 where it does not say."""
+    """Return how much memory the device has free for a split; 0 where it does not say."""
     torch = import_torch()
-    return int(torch.cuda.mem_get_info(choice.device)[0]) if choice.kind == "cuda" else 0
+    return int(torch.cuda.mem_get_info(choice.device)[0]) if choice.kind == "cuda" and choice.holds else 0
 
 
 def expects_xla(wanted: object) -> bool:
@@ -237,6 +244,12 @@ class Chooser:
                 if warning:
                     self._reporter.note(f"Note      {warning}")
         return self.made
+
+    def fill(self) -> None:
+        """Take it from now on that the device's memory has no room for a split, and say so."""
+        self.made = replace(self(), holds=False)
+        if world().rank == 0:
+            self._reporter.note(f"Note      {self.made.device} has no room for the images: each batch is copied to it")
 
     def settle(self, wanted: str) -> None:
         """Make "auto" this device; an error if another was chosen or asked for."""

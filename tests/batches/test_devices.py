@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from datastage.batches.devices import Choice, choose, slow
+from datastage.batches.devices import Choice, Chooser, choose, slow
 from datastage.errors import SpecError
 
 
@@ -77,14 +77,44 @@ def test_without_any_accelerator_the_cpu_is_taken_and_the_reason_said():
     assert choice.why.startswith(("no GPU", "this is not a Mac"))
 
 
-def test_making_a_loader_starts_neither_torch_nor_a_device():
+@pytest.mark.parametrize("device", ["cuda:x", "cuda:-1", "cuda:", "xla:x", "cpu:1", "mps:1", "auto:0", "gpu"])
+def test_a_device_that_cannot_be_is_refused_when_the_loader_is_made(device):
+    with pytest.raises(SpecError, match="not a device"):
+        Chooser(device, "float32")
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "mps", "xla", "xla:1", torch.device("cuda", 2)])
+def test_a_device_that_may_be_is_not_tried_when_the_loader_is_made(device):
+    assert Chooser(device, "float32").made is None
+
+
+def test_making_a_loader_imports_no_torch():
     script = (
-        "import sys, datastage.batches as b; assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        "import sys, datastage.batches as b; assert 'numpy' not in sys.modules;"
         "import numpy as np;"
         "t, = b.from_arrays({'train': (np.zeros((8, 8, 8, 3), 'u1'), np.arange(8))}, batch_size=4);"
-        "len(t), t.explain(), t.state_dict();"
-        "torch = sys.modules.get('torch'); assert torch is None or not torch.cuda.is_initialized()"
+        "len(t), t.explain(), t.state_dict(); assert 'torch' not in sys.modules"
     )
+    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+
+
+def test_making_a_loader_starts_no_device():
+    script = """
+import numpy as np, torch
+import datastage.batches as b
+asked = []
+for name in ("_lazy_init", "init", "is_available", "device_count", "current_device", "mem_get_info", "Stream"):
+    setattr(torch.cuda, name, lambda *a, _name=name, **k: asked.append(_name))
+torch.backends.mps.is_available = lambda: asked.append("mps")
+data = torch.utils.data.TensorDataset(torch.zeros(8))
+for t in (b.from_arrays({"train": (np.zeros((8, 8, 8, 3), "u1"), np.arange(8))}, batch_size=4).train,
+          b.feed(data, batch_size=4)):
+    len(t), t.explain(), t.state_dict(), iter(t)
+    assert not asked, asked
+    next(iter(t))
+    assert asked
+    asked.clear()
+"""
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
 
 
