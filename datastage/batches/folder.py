@@ -25,6 +25,7 @@ SPLITS = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 TEST_SHARE = 0.1
+UNREAD = "Next: see whether it is still there and may be read, and run the same line again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def walk(folder: Path) -> list[str]:
                     elif is_image(name) and entry.is_file():
                         found.append(name)
         except OSError as error:
-            raise StorageError.of(error, "listing the images") from error
+            raise StorageError.of(error, "listing the images", UNREAD) from error
     return sorted(found)
 
 

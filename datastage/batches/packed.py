@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.decode import Unreadable, best, decode, planes, square
+from datastage.batches.folder import UNREAD
 from datastage.batches.kept import bring, keep
 from datastage.batches.pixel_file import SCHEMA, PixelFile
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError
 from datastage.lock import Held, locked
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, human_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,8 +126,8 @@ class Packed:
             assert free_bytes is not None
             where = "of memory" if folder is None else f"in {folder}"
             raise NoSpaceError(
-                f"{len(names):,} images of {shape[1]} x {shape[0]} pixels take {needed / 1e9:,.1f} GB packed, and "
-                f"{free_bytes / 1e9:,.1f} GB {where} are free.",
+                f"{len(names):,} images of {shape[1]} x {shape[0]} pixels take {human_bytes(needed)} packed, and "
+                f"{human_bytes(free_bytes)} {where} are free.",
                 "A smaller size= takes less: half the size, a quarter of the room. limit= takes fewer images.",
                 f"Next: for example size={max(32, int(min(shape) * (free_bytes / needed) ** 0.5) // 16 * 16)}.",
             )
@@ -256,7 +257,7 @@ class Packed:
             except StorageError:
                 raise
             except OSError as error:
-                raise StorageError.of(error, "reading the images") from error
+                raise StorageError.of(error, "reading the images", UNREAD) from error
         return troubles
 
     def _store(self, index: int, data: bytes) -> NDArray[np.uint8]:
@@ -329,6 +330,10 @@ class Packed:
         except Unreadable as error:
             return str(error)
         return ""
+
+    def is_most(self, at: NDArray[np.int64]) -> bool:
+        """Whether `at` are the larger part of the images."""
+        return 2 * len(at) >= len(self.state)
 
     def complete(self, stop: threading.Event | None = None, held: Held | None = None) -> None:
         """Decode what is left unless `stop` is set, and make the packed file final. Does nothing the second time."""
@@ -403,6 +408,7 @@ class Packed:
         if bad and not self._listed:
             self._listed = True
             names = ", ".join(self._names[i] for i in bad[:SHOWN])
+            names = "".join(c if c.isprintable() else "?" for c in names)
             more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
             what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
             self._reporter.note(f"Left out  {what}: {names}{more}")

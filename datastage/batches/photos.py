@@ -120,7 +120,7 @@ def from_folder(
         try:
             stat = os.stat(f"{root}/{name}")
         except OSError as error:
-            raise StorageError.of(error, "listing the images") from error
+            raise StorageError.of(error, "listing the images", folder.UNREAD) from error
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
     return _loaders(
@@ -375,7 +375,7 @@ class FromPacked:
             self._crop = Cropper(source.size, cores(), last=last)
             out = (*source.size, 3) if last else shape
         self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
-        self._memory = pool_of((recipe.batch_size, *out), np.uint8, keep=KEPT, reuse=False)
+        self._memory = pool_of((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT, reuse=False)
         self._finish = finish(recipe, shape, choice)
         self._resident: OnDevice | None = None
 
@@ -410,7 +410,10 @@ class FromPacked:
                 if not packed.collect(waiting[0].submitted, enough):
                     return
                 yield self._ended(waiting.popleft())
-            packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
+            if packed.is_most(self._source.at):  # not where a test before the training would decode all of that
+                packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
+            else:
+                packed.publish()
         finally:
             for begun in waiting:
                 drop(begun.submitted)
