@@ -8,6 +8,7 @@ half the speed.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -92,7 +93,8 @@ class Cropper:
     def __init__(self, size: tuple[int, int], workers: int, *, last: bool) -> None:
         self._workers, self._last = max(1, workers), last
         self._write = _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
-        self._pool = ThreadPoolExecutor(self._workers, "datastage-crop") if self._workers > 1 else None
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
 
     def begin(
         self,
@@ -125,12 +127,15 @@ class Cropper:
             for i, number in enumerate(numbers[start : start + share], start):
                 crops.cut(i, rows[number])
 
-        starts = range(0, len(at), share)
-        if self._pool is None:
-            for start in starts:
-                work(start)
+        if self._workers == 1:
+            work(0)
         else:
-            list(self._pool.map(work, starts))
+            list(self._threads().map(work, range(0, len(at), share)))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._process != os.getpid():  # a forked child has the pool, but not its threads
+            self._pool, self._process = ThreadPoolExecutor(self._workers, "datastage-crop"), os.getpid()
+        return self._pool
 
 
 def _by_cv2(size: tuple[int, int], last: bool) -> Write:

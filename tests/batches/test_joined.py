@@ -54,8 +54,9 @@ def test_each_iteration_is_another_epoch():
     assert first != second
 
 
-def test_a_batch_that_is_held_keeps_its_content():
-    (train,) = loaders_of(40)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint8"])
+def test_a_batch_that_is_held_keeps_its_content(dtype):
+    (train,) = loaders_of(40, dtype=dtype)
     held = [(x, x.clone()) for x, _ in train]
     assert all((x == copy).all() for x, copy in held)
 

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -34,6 +36,28 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
         images.transpose(0, 2, 3, 1).copy(), np.arange(6),
     )  # fmt: skip
     assert abs(ours.numpy().astype(int) - theirs.transpose(0, 3, 1, 2)).max() <= 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_crops_too(readers):
+    photos = smooth().transpose(0, 2, 3, 1).copy()
+    cropper = Cropper((40, 30), 2, last=True)
+
+    def cropped():
+        out = np.zeros((6, 40, 30, 3), np.uint8)
+        cropper.finish(cropper.begin(out, photos.shape[1:3], None, None), photos, np.arange(6))
+        return (out == photos).all()
+
+    assert cropped()
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)  # ends a process that waits for threads that it has not
+            os._exit(0 if cropped() else 1)
+        finally:
+            os._exit(2)  # whatever was raised: the tests are not gone on with here
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_factors_of_1_change_nothing():
