@@ -6,7 +6,7 @@ Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
@@ -121,7 +121,7 @@ def limited(images: NDArray[Any], labels: NDArray[Any], limit: int | None) -> tu
     return images[keep], labels[keep]
 
 
-@dataclass(frozen=True)
+@dataclass
 class ArraySource:
     """A split held whole in memory.
 
@@ -131,10 +131,13 @@ class ArraySource:
         As `check_arrays` gives them.
     labels : ndarray of int64 or float32, shape (N,)
         One a sample.
+    held : str
+        Where the images lie, as said to the user: what was done when the engine was opened.
     """
 
     images: NDArray[Any]
     labels: NDArray[Any]
+    held: str = field(default="in memory", init=False)
 
     @property
     def n(self) -> int:
@@ -158,16 +161,18 @@ class ArraySource:
     def where(self, choice: Choice) -> str:
         """Say where the images are held."""
         what = "uint8" if self.images.ndim == 4 else "rows"
-        held = f"{self.images.nbytes / 1e6:,.0f} MB of {what}"
-        return f"{held} on the {choice.device}" if self.fits(choice) else f"{held} in memory"
+        return f"{self.images.nbytes / 1e6:,.0f} MB of {what} {self.held}"
 
     def open(self, choice: Choice, recipe: Recipe) -> Any:
         """Return the engine for this device."""
+        self.held = "in memory"
         if self.images.ndim == 2:
             return Rows(self, choice, recipe)
-        if self.fits(choice):
-            return OnDevice(self, choice, recipe)
-        return OnHost(self, choice, recipe)
+        if not self.fits(choice):
+            return OnHost(self, choice, recipe)
+        engine = OnDevice(self, choice, recipe)
+        self.held = f"on the {choice.device}"
+        return engine
 
 
 class OnHost:

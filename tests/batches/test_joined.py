@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from datastage.batches import Augment, from_arrays
+from datastage.batches.arrays import ArraySource
+from datastage.batches.devices import Choice
+from datastage.batches.finish import Recipe
 from datastage.errors import SpecError
 
 
@@ -229,6 +233,17 @@ def test_no_copy_is_made_of_images_whose_channels_lie_first_in_memory():
     memory = np.zeros((5, 3, 8, 8), np.uint8)
     images, _ = check_arrays("train", memory.transpose(0, 2, 3, 1), np.zeros(5, int))
     assert np.shares_memory(images, memory)
+
+
+@pytest.mark.parametrize(("free", "then", "held"), [(10**6, 0, "on the cpu"), (0, 10**6, "in memory")])
+def test_images_are_said_to_be_where_they_were_put_whatever_is_free_later(monkeypatch, free, then, held):
+    images, labels = digits()
+    source = ArraySource(images.transpose(0, 3, 1, 2).copy(), labels)
+    gpu = Choice(torch.device("cpu"), "cuda", "a CPU that stands in for one")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, free))
+    source.open(gpu, Recipe(4))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (then, then))
+    assert source.where(gpu) == f"0 MB of uint8 {held}"
 
 
 def test_the_device_is_said_once_for_all_splits():
