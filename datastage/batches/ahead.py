@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 1, stop: threading.Event | None = None) -> Iterator[T]:
-    """Give the items of `items`, made by a thread, at most `depth` of them waiting.
+def ahead(items: Iterable[T], stop: threading.Event | None = None) -> Iterator[T]:
+    """Give the items of `items`, made by a thread, at most one of them waiting.
 
     An error there is raised here, in its place. When the consumer stops early, `stop` is set, which what makes the
     items may look at, and the thread ends with the item that it is making.
     """
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(1)
     stop = stop or threading.Event()
 
     def put(kind: str, value: Any) -> bool:

@@ -1,14 +1,18 @@
 """From host memory to the device: batches made on the CPU, copied while the one before is used, finished where they go.
 
-Here: `deliver`, and for each kind of device its way. Not here: making batches (`arrays`, `photos`), what is held on the
-device from the start (`resident`).
+Here: `deliver`, and for each kind of device its way; `beside`, for whatever goes to a CUDA device; what is done to each
+tensor of a batch. Not here: making batches (`arrays`, `photos`, `feed`), what is held on the device from the start
+(`resident`).
 """
 
 from __future__ import annotations
 
+import copy
+import functools
+import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datastage.batches.ahead import ahead
 from datastage.errors import StorageError
@@ -18,9 +22,12 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label of padding: what torch's cross_entropy ignores by default."""
+UNCHANGED = (1, 1, 1, 0)
+"""The factors of colour jitter that change nothing, for padding."""
 
 Raw = tuple[Any, Any, Any]
 Finish = Callable[[Any, int, Any], Any]
+T = TypeVar("T")
 
 
 def deliver(
@@ -50,10 +57,10 @@ def deliver(
         Given, a thread makes the next batch while one is used, and this is set when no more are wanted.
     """
     if choice.kind == "xla":
-        return _through_xla(raw, finish, seeds, choice, batch_size)
+        return _through_xla(raw, finish, seeds, choice, batch_size, stop)
     if choice.kind == "cuda":
-        return _beside_the_stream(raw, finish, seeds, choice, stop)
-    return _plainly(raw if stop is None else ahead(raw, stop=stop), finish, seeds, choice)
+        return _on_cuda(raw, finish, seeds, choice, stop)
+    return _plainly(raw if stop is None else ahead(raw, stop), finish, seeds, choice)
 
 
 def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[tuple[Any, Any]]:
@@ -64,47 +71,144 @@ def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choic
         yield finish(images, seed, factors), torch.from_numpy(labels).to(choice.device)
 
 
-def _beside_the_stream(
+def _on_cuda(
     raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
 ) -> Iterator[tuple[Any, Any]]:
     import torch
 
-    def sent_from(array: Any) -> Any:
-        return torch.from_numpy(array).pin_memory().to(choice.device, non_blocking=True)
+    def made(item: tuple[Raw, int]) -> tuple[Any, Any]:
+        arrays, seed = item
+        images, y, factors = (None if a is None else sent(torch.from_numpy(a), choice.device) for a in arrays)
+        return finish(images, seed, factors), y
 
-    side: Any = torch.cuda.Stream(choice.device)  # type: ignore[no-untyped-call]
+    return beside(zip(raw, seeds), made, choice.device, threaded=True, stop=stop)
 
-    def sent() -> Iterator[tuple[Any, Any, Any]]:
-        for arrays, seed in zip(raw, seeds):
-            with torch.cuda.stream(side):
-                images, y, factors = (None if a is None else sent_from(a) for a in arrays)
-                made = finish(images, seed, factors), y, side.record_event()
-            yield made
 
-    for x, y, done in ahead(sent(), stop=stop):
-        now = torch.cuda.current_stream(choice.device)
-        now.wait_event(done)
-        # The allocator must not give their memory away while the training's stream uses it.
-        x.record_stream(now)
-        y.record_stream(now)
-        yield x, y
+def beside(
+    items: Iterable[T],
+    make: Callable[[T], Any],
+    device: Any,
+    *,
+    threaded: bool,
+    stop: threading.Event | None = None,
+) -> Iterator[Any]:
+    """Give ``make(item)`` for each of `items`, its copies and kernels beside the training's on a CUDA device.
+
+    Parameters
+    ----------
+    items : iterable
+        What batches are made from.
+    make : callable
+        From an item to a batch on the device; called with the device's side stream as the current one.
+    device : torch.device
+        The CUDA device.
+    threaded : bool
+        Whether a thread asks for the next item and makes it while one is used; else that is done when it is asked for,
+        in the caller's thread.
+    stop : threading.Event, optional
+        As for `ahead`.
+    """
+    import torch
+
+    side = _side_stream(device, os.getpid())
+
+    def one(item: T) -> tuple[Any, Any]:
+        with torch.cuda.stream(side):
+            return make(item), side.record_event()
+
+    pairs = map(one, items)
+    for batch, done in ahead(pairs, stop) if threaded else pairs:
+        _hand_over(batch, done, torch.cuda.current_stream(device))
+        yield batch
+        del batch  # what the training let go of is not kept alive here
+
+
+def _hand_over(batch: Any, done: Any, stream: Any) -> None:
+    stream.wait_event(done)
+    for tensor in tensors_of(batch):
+        tensor.record_stream(stream)  # the allocator must not give its memory away while the training uses it
+
+
+@functools.cache
+def _side_stream(device: Any, process: int) -> Any:
+    """Return the stream beside the training's: one a device and process, for as long as the process lives.
+
+    Memory that was used on a stream is given out again on that stream only, so each further one would keep its own.
+    """
+    import torch
+
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def sent(tensor: Any, device: Any) -> Any:
+    """Send a tensor of the CPU to a CUDA device without waiting.
+
+    One that is on a device already stays as it is: only the stream that made it may touch it without waiting for it.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if tensor.device.type == "cpu" else tensor
+
+
+def tensors_of(batch: Any) -> Iterator[Any]:
+    """Give the tensors in a batch, however nested."""
+    import torch
+
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif isinstance(batch, (Mapping, list, tuple)):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from tensors_of(part)
+
+
+def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
+    """Return the batch with `function` applied to each tensor; a list becomes a tuple, so that ``x, y`` unpacks."""
+    import torch
+
+    if isinstance(batch, torch.Tensor):
+        return function(batch)
+    if isinstance(batch, Mapping):
+        parts = {key: mapped(part, function) for key, part in batch.items()}
+        try:
+            if not isinstance(batch, MutableMapping):
+                return type(batch)(parts)  # type: ignore[call-arg]
+            whole = copy.copy(batch)  # it may hold more than its items, as Hugging Face's BatchEncoding does
+            whole.update(parts)
+            return whole
+        except TypeError:  # a type that cannot be made anew so
+            return parts
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(mapped(part, function) for part in batch))
+    if isinstance(batch, (list, tuple)):
+        return tuple(mapped(part, function) for part in batch)
+    return batch
 
 
 def _through_xla(
-    raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice, batch_size: int
+    raw: Iterable[Raw],
+    finish: Finish,
+    seeds: list[int],
+    choice: Choice,
+    batch_size: int,
+    stop: threading.Event | None,
 ) -> Iterator[tuple[Any, Any]]:
     """Copy by torch_xla's own loader, whose threads overlap the copies with the training.
 
     It takes an error of what it loads from for the end (its reader thread only closes the queue), so errors are kept
-    here, and batches counted.
+    here, and batches counted. Its MpDeviceLoader ends the threads of an epoch that was left only when the next begins,
+    so here is what that is made of.
     """
     import torch_xla.distributed.parallel_loader as parallel
 
     counted = _Counted(raw, len(seeds), batch_size)
     given = 0
-    for images, labels, *jitter in parallel.MpDeviceLoader(counted, choice.device):
-        yield finish(images, seeds[given], jitter[0] if jitter else None), labels
-        given += 1
+    loader = parallel.ParallelLoader(counted, [choice.device])
+    try:
+        for images, labels, *jitter in loader.per_device_loader(choice.device):
+            yield finish(images, seeds[given], jitter[0] if jitter else None), labels
+            given += 1
+    finally:
+        if stop is not None:
+            stop.set()  # else the thread that is ended now would first wait for the photos of its batch
+        loader.close()
     if counted.error is not None:
         raise counted.error
     if given != counted.made or given != len(seeds):
@@ -131,9 +235,10 @@ class _Counted:
 
         try:
             for images, labels, jitter in self._raw:
-                images, labels = filled(images, labels, self._batch_size)
+                arrays: tuple[Any, ...] = filled(images, labels, self._batch_size)
+                if jitter is not None:
+                    arrays = (*arrays, _padded(jitter, self._batch_size, UNCHANGED[: jitter.shape[1]]))
                 self.made += 1
-                arrays = (images, labels) if jitter is None else (images, labels, jitter)
                 yield tuple(torch.from_numpy(array) for array in arrays)
         except GeneratorExit:
             raise
@@ -143,10 +248,13 @@ class _Counted:
 
 def filled(images: Any, labels: Any, n: int) -> tuple[Any, Any]:
     """Fill a batch up to `n` with zeros, labelled to be ignored: another shape would be compiled anew."""
+    return _padded(images, n, 0), _padded(labels, n, IGNORED)
+
+
+def _padded(array: Any, n: int, row: Any) -> Any:
     import numpy as np
 
-    more = n - len(labels)
-    if more <= 0:
-        return np.ascontiguousarray(images), labels
-    images = np.concatenate([images, np.zeros((more, *images.shape[1:]), images.dtype)])
-    return images, np.concatenate([labels, np.full(more, IGNORED, labels.dtype)])
+    if len(array) >= n:
+        return np.ascontiguousarray(array)
+    more = (n - len(array), *array.shape[1:])
+    return np.concatenate([array, np.broadcast_to(np.asarray(row, array.dtype), more)])

@@ -1,7 +1,7 @@
 """Any torch Dataset or DataLoader, with the workers, prefetch and pinning that suit this machine.
 
 Here: `feed`, how many workers it takes (`plan`), and seeds that make a batch the same whoever makes it.
-Not here: the loop and its state (`loader`), the threads and copies (`deliver`, `ahead`).
+Not here: the loop and its state (`loader`), threads and streams (`deliver`, `ahead`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import pickle
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.ahead import ahead
 from datastage.batches.augment import Draws
+from datastage.batches.deliver import beside, mapped, sent, tensors_of
 from datastage.batches.devices import Chooser, import_torch
 from datastage.batches.finish import Recipe
 from datastage.batches.loader import Loader
@@ -45,14 +46,15 @@ def feed(
 ) -> Loader:
     """Feed any torch Dataset or DataLoader to the device.
 
-    A Dataset is shuffled. Of a DataLoader its dataset, order, batch size, collating and last batch are kept, and its
-    workers if it has some; one with a sampler of its own is used as it is. The first two batches are made here and
-    timed, and the workers follow from that.
+    A Dataset is shuffled. Of a DataLoader its dataset, order, batch size, collating and last batch are kept, its
+    workers if it has some, and how they are started; one with a sampler of its own is used as it is. The first two
+    batches are made here and timed, and the workers follow from that; but a `worker_init_fn` may prepare what a batch
+    needs, so where there is one the DataLoader's workers make all.
 
     Parameters
     ----------
     dataset : torch Dataset or DataLoader
-        What to feed. Batches may be tensors, or tuples, lists and dicts of such.
+        What to feed. Batches may be tensors, or tuples, lists, dicts and other mappings of such.
     batch_size : int, optional
         Samples a batch; needed for a Dataset, and for a DataLoader its own.
     device : str or torch.device
@@ -100,13 +102,14 @@ def feed(
             plain = sampler.num_samples == len(sampler.data_source)
         source: Any
         if plain:
-            source = DatasetSource(dataset.dataset, collate, dataset.num_workers or None)
+            source = DatasetSource(dataset.dataset, collate, dataset)
         else:
             source = LoaderSource(dataset)
     elif isinstance(dataset, IterableDataset):
-        source = LoaderSource(DataLoader(dataset, batch_size=_needed(batch_size)))
+        # Without a generator each epoch would draw a seed from the user's own.
+        source = LoaderSource(DataLoader(dataset, batch_size=_needed(batch_size), generator=torch.Generator()))
     elif hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        source = DatasetSource(dataset, collate, None)
+        source = DatasetSource(dataset, collate)
         if not len(dataset):
             raise SpecError("The dataset is empty.")
     else:
@@ -146,7 +149,9 @@ class Plan:
     why: str
 
 
-def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int, wanted: int | None = None) -> Plan:
+def plan(
+    batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int, wanted: int = 0, prefetch: int = PREFETCH
+) -> Plan:
     """Choose workers and prefetch.
 
     Parameters
@@ -159,8 +164,8 @@ def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int, wanted
         Cores that this process may use.
     shm_bytes : int
         Room in /dev/shm, through which workers hand batches over; 0 is not known.
-    wanted : int or None
-        What the user's DataLoader has.
+    wanted, prefetch : int
+        The workers that the user's DataLoader has, if any, and the batches that each keeps ready.
 
     Examples
     --------
@@ -169,14 +174,14 @@ def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int, wanted
     >>> plan(0.001, 1_000_000, cores=8, shm_bytes=64_000_000).workers
     0
     """
-    took = f"a batch takes {1000 * batch_s:,.0f} ms"
-    if wanted is None and batch_s < QUICK_S:
+    took = f"a batch takes {1000 * batch_s:,.0f} ms" if batch_s >= 0.001 else "a batch takes less than 1 ms"
+    if not wanted and batch_s < QUICK_S:
         return Plan(0, 0, f"{took}, which is quicker than handing it over from another process")
     workers = wanted or cores
     # Each worker has its batches ready and one in the making; the one in use is there too.
     fit = int(SHARE_OF_SHM * shm_bytes // max(1, batch_bytes)) if shm_bytes else 10**9
-    if fit >= workers * (PREFETCH + 1):
-        return Plan(workers, PREFETCH, f"{took}, {cores} cores")
+    if fit >= workers * (prefetch + 1):
+        return Plan(workers, prefetch, f"{took}, {cores} cores")
     if fit >= 2 * workers:
         return Plan(workers, 1, f"{took}, {cores} cores, and /dev/shm has room for no more")
     if fit >= 2:
@@ -230,16 +235,21 @@ class DatasetSource:
     ----------
     dataset, collate : Dataset and callable
         The user's.
-    wanted : int or None
-        The workers that the user asked for.
+    like : DataLoader or None
+        The user's, whose workers ours are to be like.
     """
 
     dataset: Any
     collate: Callable[[Any], Any]
-    wanted: int | None
+    like: Any = None
     plan: Plan | None = None
     size: tuple[int, int] = (1, 1)
     aspect: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.like is not None and self.like.num_workers and self.like.worker_init_fn is not None:
+            # What it prepares is there in worker processes only, so no batch is tried in this one.
+            self.plan = Plan(self.like.num_workers, self.like.prefetch_factor or PREFETCH, "as in your DataLoader")
 
     @property
     def n(self) -> int:
@@ -273,40 +283,50 @@ class FromDataset:
         self._seeded = Seeded(source.dataset)
         self._tickets = Tickets()
         self._loader: Any = None
-        self._busy = False
+        self._busy = self._warm = False
 
     def epoch(
         self, samples: NDArray[np.int64], draws: Draws, steps: list[tuple[int, int]], seeds: list[int]
     ) -> Iterator[Any]:
         """Give the batches of an epoch."""
-        tickets = [(seed, samples[a:b].tolist()) for (a, b), seed in zip(steps, seeds)]
-        return moved(self._made(tickets), self._choice, self._recipe.dtype)
+        tickets = deque((seed, samples[a:b].tolist()) for (a, b), seed in zip(steps, seeds))
+        yield from moved(self._here(tickets), self._choice, self._recipe.dtype)
+        if tickets:
+            yield from moved(self._by_workers(list(tickets)), self._choice, self._recipe.dtype, threaded=True)
+
+    def _here(self, tickets: deque[tuple[int, list[int]]]) -> Iterator[Any]:
+        """Make batches in this process: the first ones, and if no workers are chosen then all."""
+        while tickets and not (self._source.plan and self._source.plan.workers):
+            yield self._make(tickets.popleft())
 
     def _make(self, ticket: tuple[int, list[int]]) -> Any:
-        return self._source.collate(self._seeded.__getitems__(ticket))
-
-    def _made(self, tickets: list[tuple[int, list[int]]]) -> Iterator[Any]:
         source = self._source
-        if source.plan is None and tickets:
-            yield self._make(tickets[0])  # the first one's time is that of imports and caches
-            took, nbytes = 0.0, 0
-            if len(tickets) > 1:
-                began = time.perf_counter()
-                batch = self._make(tickets[1])
-                took = time.perf_counter() - began
-                nbytes = sum(t.nbytes for t in tensors_of(batch))
-                yield batch
-            source.plan = plan(took, nbytes, cores=cores(), shm_bytes=shm_bytes(), wanted=source.wanted)
-            tickets = tickets[2:]
-        if source.plan is None or not source.plan.workers or len(tickets) < 2:
-            yield from map(self._make, tickets)
-            return
+        began = time.perf_counter()
+        batch = source.collate(self._seeded.__getitems__(ticket))
+        if source.plan is None and self._warm:
+            source.plan = plan(
+                time.perf_counter() - began,
+                sum(t.nbytes for t in tensors_of(batch)),
+                cores=cores(),
+                shm_bytes=shm_bytes(),
+                wanted=getattr(source.like, "num_workers", 0),
+                prefetch=getattr(source.like, "prefetch_factor", None) or PREFETCH,
+            )
+        self._warm = True  # the first one's time is that of imports and caches
+        return batch
+
+    def _by_workers(self, tickets: list[tuple[int, list[int]]]) -> Iterator[Any]:
+        assert self._source.plan is not None
         if self._loader is None or self._busy:  # an epoch that was left open still uses the workers
             self._tickets = Tickets()
-            self._loader = self._workers(source.plan)
+            self._loader = self._workers(self._source.plan)
         self._tickets.now = tickets
         self._busy = True
-        yield from self._loader
+        # Begun here and not in the thread that may ask for the batches: a process should fork from its main thread.
+        return self._rest(iter(self._loader))
+
+    def _rest(self, batches: Iterator[Any]) -> Iterator[Any]:
+        yield from batches
         self._busy = False
 
     def _workers(self, plan: Plan) -> Any:
@@ -315,12 +335,14 @@ class FromDataset:
         import torch
         from torch.utils.data import DataLoader
 
-        context = None
-        if sys.platform == "linux" and multiprocessing.get_start_method() != "fork":
+        like = self._source.like
+        begin = Begin(getattr(like, "worker_init_fn", None))
+        context = getattr(like, "multiprocessing_context", None)
+        if context is None and sys.platform == "linux" and multiprocessing.get_start_method() != "fork":
             # From Python 3.14 on workers start fresh and get the dataset pickled, which what is defined in a notebook's
             # cell cannot be.
             try:
-                pickle.dumps((self._seeded, self._source.collate))
+                pickle.dumps((self._seeded, self._source.collate, begin))
             except Exception:
                 context = "fork"
         return DataLoader(
@@ -330,9 +352,28 @@ class FromDataset:
             num_workers=plan.workers,
             prefetch_factor=plan.prefetch,
             persistent_workers=True,
+            worker_init_fn=begin,
+            timeout=getattr(like, "timeout", 0),
             multiprocessing_context=context,
-            generator=torch.Generator(),  # else each epoch would draw a seed from the user's own
+            generator=getattr(like, "generator", None) or torch.Generator(),
         )
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What a worker process does first: the user's `worker_init_fn`, which finds the user's dataset as it would."""
+
+    function: Callable[[int], Any] | None
+
+    def __call__(self, worker: int) -> None:
+        """Begin the worker of this number."""
+        import torch
+
+        info: Any = torch.utils.data.get_worker_info()
+        # torch lets nobody assign to it; ours wraps theirs, and what they prepare must reach theirs.
+        object.__setattr__(info, "dataset", info.dataset.dataset)
+        if self.function is not None:
+            self.function(worker)
 
 
 @dataclass
@@ -391,75 +432,36 @@ class FromLoader:
     def __init__(self, source: LoaderSource, choice: Choice, recipe: Recipe) -> None:
         self._source, self._choice, self._recipe = source, choice, recipe
 
-    def stream(self, epoch: int, first: int) -> Iterator[Any]:
-        """Give the batches of an epoch from the `first` on."""
+    def stream(self, epoch: int) -> Iterator[Any]:
+        """Give the batches of an epoch."""
         loader = self._source.loader
         for sampler in (loader.sampler, loader.batch_sampler):
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
-
-        def rest() -> Iterator[Any]:
-            for i, batch in enumerate(loader):
-                if i >= first:
-                    yield batch
-
-        return moved(rest(), self._choice, self._recipe.dtype)
+        return moved(loader, self._choice, self._recipe.dtype)
 
 
-def tensors_of(batch: Any) -> Iterator[Any]:
-    """Give the tensors in a batch, however nested."""
-    import torch
+def moved(batches: Iterable[Any], choice: Choice, dtype: str, *, threaded: bool = False) -> Iterator[Any]:
+    """Give the batches on the device; to a CUDA device they are copied beside the training.
 
-    if isinstance(batch, torch.Tensor):
-        yield batch
-    elif isinstance(batch, dict):
-        for part in batch.values():
-            yield from tensors_of(part)
-    elif isinstance(batch, (list, tuple)):
-        for part in batch:
-            yield from tensors_of(part)
-
-
-def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
-    """Return the batch with `function` applied to each tensor; a list becomes a tuple, so that ``x, y`` unpacks."""
-    import torch
-
-    if isinstance(batch, torch.Tensor):
-        return function(batch)
-    if isinstance(batch, dict):
-        return {key: mapped(part, function) for key, part in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(mapped(part, function) for part in batch))
-    if isinstance(batch, (list, tuple)):
-        return tuple(mapped(part, function) for part in batch)
-    return batch
-
-
-def moved(batches: Iterable[Any], choice: Choice, dtype: str) -> Iterator[Any]:
-    """Give the batches on the device, copied while the one before is used."""
+    `threaded` batches are asked for by a thread there. Those that are made in this process are not: what makes them
+    draws from the generators that the training draws from too.
+    """
     import torch
 
     wanted = getattr(torch, dtype)
 
-    def cast(tensor: Any) -> Any:
+    def arrived(tensor: Any) -> Any:
+        tensor = tensor.to(choice.device)
         return tensor.to(wanted) if tensor.is_floating_point() else tensor
 
-    if choice.kind != "cuda":
-        for batch in batches if choice.kind == "cpu" else ahead(batches):
-            yield mapped(batch, lambda t: cast(t.to(choice.device)))
-        return
-    side: Any = torch.cuda.Stream(choice.device)  # type: ignore[no-untyped-call]
-
-    def sent() -> Iterator[tuple[Any, Any]]:
-        for batch in batches:
-            with torch.cuda.stream(side):
-                there = mapped(batch, lambda t: cast(t.pin_memory().to(choice.device, non_blocking=True)))
-                done = side.record_event()
-            yield there, done
-
-    for batch, done in ahead(sent()):
-        now = torch.cuda.current_stream(choice.device)
-        now.wait_event(done)
-        for tensor in tensors_of(batch):
-            tensor.record_stream(now)  # the allocator must not give its memory away while the training uses it
-        yield batch
+    if choice.kind == "cuda":
+        batches = beside(
+            batches,
+            lambda batch: mapped(batch, lambda tensor: sent(tensor, choice.device)),
+            choice.device,
+            threaded=threaded,
+        )
+    for batch in batches:
+        yield mapped(batch, arrived)
+        del batch

@@ -1,11 +1,12 @@
 """The loop over epochs and batches, and what it remembers.
 
 Here: `Loader` (order, epochs, ranks, state, stats) and `Loaders`, the splits together.
-Not here: how a batch is made (`arrays`, `packed`), which device (`devices`).
+Not here: how a batch is made (`arrays`, `photos`, `feed`), which device (`devices`).
 """
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
-from datastage.batches.devices import Chooser
+from datastage.batches.deliver import tensors_of
+from datastage.batches.devices import Chooser, import_torch
 from datastage.batches.finish import Recipe
 from datastage.batches.stats import Stats
 from datastage.errors import SpecError
@@ -165,13 +167,14 @@ class Loader:
     def _batches(self, epoch: int, first: int, run: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         asked = began = time.perf_counter()
         steps, made = self._begin(epoch, first)
+        n_batches = operator.length_hint(self)  # 0 if nobody knows: a DataLoader of what can only be iterated
         for i, batch in enumerate(made, first):
             n = _samples_in(batch)
             if steps:
                 n = min(n, steps[i][1] - steps[i][0])  # padding is not counted
             now = time.perf_counter()
             if run == self._run:
-                self._at = (epoch + 1, 0) if i + 1 == len(steps) else (epoch, i + 1)
+                self._at = (epoch + 1, 0) if i + 1 == n_batches else (epoch, i + 1)
                 self._stats = replace(
                     self._stats,
                     images=self._stats.images + n,
@@ -197,11 +200,9 @@ class Loader:
                 "dropped.",
                 f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
             )
-        choice = self._chooser()
-        if self._engine is None:
-            self._engine = self._source.open(choice, self._recipe)
+        self._chooser()
         if n is None:
-            return [], self._engine.stream(epoch, first)
+            return [], self._opened().stream(epoch)
         steps = self._steps()  # known for certain once the device is
         samples = ranks.order(n, shuffle=self._shuffle, seed=self._seed, epoch=epoch)
         draws = draw(
@@ -216,7 +217,18 @@ class Loader:
         seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * world.size)[
             world.rank :: world.size
         ]
-        return steps, self._engine.epoch(samples, draws, steps[first:], seeds[first:].tolist())
+        parts = samples, draws, steps[first:], seeds[first:].tolist()
+        try:
+            return steps, self._opened().epoch(*parts)
+        except import_torch().OutOfMemoryError:
+            self._engine = None  # begun anew below, where the error no longer holds what was half made
+        self._chooser.fill()
+        return steps, self._opened().epoch(*parts)
+
+    def _opened(self) -> Any:
+        if self._engine is None:
+            self._engine = self._source.open(self._chooser(), self._recipe)
+        return self._engine
 
     @property
     def stats(self) -> Stats:
@@ -252,6 +264,7 @@ class Loader:
         ------
         SpecError
             If the state is of another seed, number of samples, batch size or number of processes: batches would differ.
+            If it is of the middle of an epoch whose order is not ours but that of the user's DataLoader.
         """
         mine = self.state_dict()
         if set(state) != set(mine):
@@ -263,6 +276,13 @@ class Loader:
                     "so it cannot go on exactly there.",
                     f"Next: make the loader with {key}={state[key]}, or start anew with set_epoch({state['epoch']}).",
                 )
+        if self.n_samples is None and state["batch"]:
+            raise SpecError(
+                f"The saved state is of the middle of epoch {state['epoch']}, and a DataLoader that picks its samples "
+                "itself cannot go on exactly there.",
+                f"Next: start that epoch anew with set_epoch({state['epoch']}), and save the state between epochs.",
+                "Or feed the dataset itself, which can go on anywhere: feed(loader.dataset, batch_size=...).",
+            )
         self._next = self._at = (state["epoch"], state["batch"])
 
     def explain(self) -> str:
@@ -298,10 +318,7 @@ class Loader:
 
 def _samples_in(batch: Any) -> int:
     """Count the samples of a batch by its first tensor."""
-    part = batch
-    while isinstance(part, (tuple, list, dict)) and part:
-        part = next(iter(part.values())) if isinstance(part, dict) else part[0]
-    return len(part) if getattr(part, "ndim", 0) else 0
+    return next((len(tensor) for tensor in tensors_of(batch) if tensor.ndim), 0)
 
 
 @dataclass(frozen=True)

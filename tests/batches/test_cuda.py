@@ -1,10 +1,13 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, feed, from_arrays, from_folder
+from datastage.batches import Augment, deliver, feed, from_arrays, from_folder
+from datastage.batches.devices import Choice
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
 
 
 def splits(n=103):
@@ -18,6 +21,7 @@ def made(device, **options):
     )
 
 
+@on_a_gpu
 @pytest.mark.parametrize("held", ["on the GPU", "in memory"])
 @pytest.mark.parametrize(
     "augment",
@@ -40,6 +44,7 @@ def test_a_gpu_gives_the_batches_of_the_cpu(augment, held, monkeypatch):
             assert (y.cpu() == b).all()
 
 
+@on_a_gpu
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "uint8"])
 def test_other_dtypes_come_out_in_the_format_asked_for(dtype):
     x, _ = next(iter(made("cuda", dtype=dtype, memory_format="channels_last").train))
@@ -47,6 +52,7 @@ def test_other_dtypes_come_out_in_the_format_asked_for(dtype):
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
+@on_a_gpu
 def test_the_gpu_is_chosen_by_itself_and_only_when_the_first_batch_is_asked_for():
     train = made("auto").train
     assert "chosen when" in train.explain()
@@ -54,6 +60,7 @@ def test_the_gpu_is_chosen_by_itself_and_only_when_the_first_batch_is_asked_for(
     assert "cuda:0" in train.explain()
 
 
+@on_a_gpu
 def test_a_batch_that_is_held_keeps_its_content_while_later_ones_are_made(monkeypatch):
     monkeypatch.setattr("datastage.batches.arrays.SHARE_OF_DEVICE", 0.0)
     held = [(x, x.clone()) for x, _ in made("cuda").train]
@@ -61,6 +68,7 @@ def test_a_batch_that_is_held_keeps_its_content_while_later_ones_are_made(monkey
     assert all((x == copy).all() for x, copy in held)
 
 
+@on_a_gpu
 def test_state_made_on_the_gpu_goes_on_on_the_cpu():
     running = made("cuda", augment=Augment(crop=4, flip=True)).train
     batches = iter(running)
@@ -70,6 +78,7 @@ def test_state_made_on_the_gpu_goes_on_on_the_cpu():
     assert all(torch.allclose(x.cpu(), a, atol=1e-5) for (x, _), (a, _) in zip(batches, resumed, strict=True))
 
 
+@on_a_gpu
 def test_a_transform_works_on_the_gpu_with_a_generator_there():
     def transform(batch, generator):
         assert batch.dtype == torch.uint8
@@ -79,6 +88,7 @@ def test_a_transform_works_on_the_gpu_with_a_generator_there():
     list(made("cuda", transform=transform).train)
 
 
+@on_a_gpu
 def test_photos_move_to_the_gpu_once_they_are_decoded(tmp_path):
     image = pytest.importorskip("PIL.Image")
     for i in range(30):
@@ -93,9 +103,142 @@ def test_photos_move_to_the_gpu_once_they_are_decoded(tmp_path):
             assert (y.cpu() == b).all()
 
 
+@on_a_gpu
 def test_any_dataset_arrives_whole():
     dataset = torch.utils.data.TensorDataset(torch.arange(100.0).reshape(50, 2), torch.arange(50))
     loader = feed(dataset, batch_size=8, device="cuda")
     batches = list(loader)
     assert all(x.device.type == "cuda" and (x[:, 0] == 2 * y).all() for x, y in batches)
     assert sorted(int(i) for _, y in batches for i in y) == list(range(50))
+
+
+@on_a_gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_gives_a_gpu_what_it_gives_the_cpu_and_leaves_the_users_numbers_alone(workers):
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 200
+
+        def __getitem__(self, i):
+            return torch.rand(3), i
+
+    def drawn(device):
+        torch.manual_seed(1)
+        loader = feed(torch.utils.data.DataLoader(Noisy(), 4, shuffle=True, num_workers=workers), device=device)
+        return [(x.cpu(), torch.rand(1)) for _ in range(2) for x, _ in loader]
+
+    for (x, own), (a, b) in zip(drawn("cuda"), drawn("cpu"), strict=True):
+        assert (x == a).all()
+        assert own == b
+
+
+@on_a_gpu
+def test_what_is_on_the_gpu_already_is_fed_as_it_is():
+    numbers = torch.arange(100.0, device="cuda")
+    loader = feed(torch.utils.data.TensorDataset(numbers * 2, numbers.long()), batch_size=8, device="cuda")
+    assert all((x == 2 * y).all() for x, y in loader)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("fed", ["arrays", "a dataset"])
+def test_later_epochs_take_no_more_of_the_gpus_memory(fed, monkeypatch):
+    monkeypatch.setattr("datastage.batches.arrays.SHARE_OF_DEVICE", 0.0)
+    data = torch.utils.data.TensorDataset(torch.zeros(64, 1 << 18))
+    loader = made("cuda", batch_size=103).train if fed == "arrays" else feed(data, batch_size=16, device="cuda")
+    held = []
+    for _ in range(6):
+        list(loader)
+        torch.cuda.synchronize()
+        held.append(torch.cuda.memory_reserved())
+    assert held[-1] == held[2]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A CUDA device but for the device: what is asked of its streams is written down."""
+    asked = []
+
+    class Stream:
+        def __init__(self, device=None):
+            asked.append("stream")
+
+        def record_event(self):
+            return "event"
+
+        def wait_event(self, event):
+            asked.append("wait")
+
+    now = object.__new__(Stream)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: now)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: asked.append("pin") or tensor)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: asked.append("record"))
+    choice = Choice(torch.device("cpu"), "cuda", "a stand-in")
+    monkeypatch.setattr("datastage.batches.devices.choose", lambda wanted, local_rank: choice)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (0, 0))
+    deliver._side_stream.cache_clear()
+    yield asked
+    deliver._side_stream.cache_clear()
+
+
+def test_one_stream_beside_the_trainings_serves_every_loader_and_epoch(no_gpu):
+    data = torch.utils.data.TensorDataset(torch.zeros(20, 2), torch.arange(20))
+    for loader in (*made("auto"), feed(data, batch_size=4)):
+        list(loader), list(loader)
+    assert no_gpu.count("stream") == 1
+
+
+def test_every_tensor_of_a_batch_is_pinned_and_its_memory_kept_while_the_training_uses_it(no_gpu):
+    data = torch.utils.data.TensorDataset(torch.zeros(20, 2), torch.arange(20))
+    list(feed(data, batch_size=4))
+    assert [no_gpu.count(what) for what in ("wait", "pin", "record")] == [5, 10, 10]
+
+
+def test_what_is_on_a_device_is_not_pinned(no_gpu):
+    tensor = torch.zeros(2, device="meta")
+    assert deliver.sent(tensor, torch.device("cpu")) is tensor
+    assert "pin" not in no_gpu
+
+
+def test_a_dataset_is_read_by_the_thread_that_trains_and_gives_what_it_gives_the_cpu(no_gpu):
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 400
+
+        def __getitem__(self, i):
+            return torch.rand(3), i
+
+    def drawn(device):
+        torch.manual_seed(1)
+        return [(x, torch.rand(1)) for x, _ in feed(Noisy(), batch_size=2, device=device)]
+
+    assert all((x == a).all() and own == b for (x, own), (a, b) in zip(drawn("auto"), drawn("cpu"), strict=True))
+
+
+def test_workers_are_started_by_the_thread_that_trains(no_gpu, monkeypatch):
+    import multiprocessing.process
+    import threading
+
+    started, start = set(), multiprocessing.process.BaseProcess.start
+
+    def watched(process):
+        started.add(threading.current_thread())
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", watched)
+    data = torch.utils.data.TensorDataset(torch.arange(20))
+    loader = feed(torch.utils.data.DataLoader(data, 4, num_workers=2), device="auto")
+    assert [int(i) for _ in range(2) for (x,) in loader for i in x] == [*range(20)] * 2
+    assert started == {threading.current_thread()}
+
+
+def test_images_that_turn_out_not_to_fit_on_the_gpu_are_copied_batch_by_batch(no_gpu, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**9))
+    monkeypatch.setattr("datastage.batches.arrays.ResidentStore", full)
+    train = made("auto").train
+    assert sorted(int(i) for _, y in train for i in y) == list(range(103))
+    assert "in memory" in train.explain()

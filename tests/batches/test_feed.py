@@ -1,5 +1,8 @@
 import random
 import sys
+import threading
+import types
+from collections import OrderedDict, UserDict
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from datastage.batches import feed
+from datastage.batches.devices import Choice
 from datastage.batches.feed import plan
 from datastage.errors import SpecError
 
@@ -65,6 +69,44 @@ def test_the_users_own_generators_are_left_as_they_were(quick_s, monkeypatch):
     assert torch.rand(1) == before
 
 
+def test_the_users_own_generators_are_left_as_they_were_by_what_can_only_be_iterated():
+    torch.manual_seed(1)
+    before = torch.rand(1)
+    torch.manual_seed(1)
+    list(feed(Stream(), batch_size=4, device="cpu"))
+    assert torch.rand(1) == before
+
+
+@pytest.fixture(params=["mps", "xla"])
+def elsewhere(request, monkeypatch):
+    """A device of a kind that is not the CPU's, but for the device."""
+    choice = Choice(torch.device("cpu"), request.param, "a stand-in")
+    monkeypatch.setattr("datastage.batches.devices.choose", lambda wanted, local_rank: choice)
+
+
+def test_what_this_process_makes_for_a_device_is_what_it_makes_for_the_cpu(elsewhere):
+    def drawn(device):
+        torch.manual_seed(1)
+        return [(x, torch.rand(1)) for x, _ in feed(Noisy(400), batch_size=2, device=device)]
+
+    # A thread that made batches meanwhile would draw from what this loop draws from.
+    for (x, own), (a, b) in zip(drawn("auto"), drawn("cpu"), strict=True):
+        assert (x == a).all()
+        assert own == b
+
+
+def test_batches_are_made_by_the_thread_that_asks_for_them(elsewhere):
+    threads = set()
+
+    class Watched(Noisy):
+        def __getitem__(self, i):
+            threads.add(threading.current_thread())
+            return super().__getitem__(i)
+
+    list(feed(Watched(), batch_size=8))
+    assert threads == {threading.current_thread()}
+
+
 def test_resuming_in_the_middle_gives_what_going_on_would():
     loader = feed(Noisy(), batch_size=8, device="cpu")
     running = iter(loader)
@@ -108,6 +150,29 @@ def test_a_sampler_of_the_users_is_used_as_it_is():
     assert loader.stats.images == 20
 
 
+def test_a_state_from_the_middle_of_a_samplers_epoch_is_refused():
+    def made():
+        dataset = TensorDataset(torch.arange(10.0), torch.arange(10))
+        return feed(DataLoader(dataset, batch_size=5, sampler=WeightedRandomSampler([1.0] * 10, 20)), device="cpu")
+
+    loader = made()
+    running = iter(loader)
+    next(running)
+    with pytest.raises(SpecError, match="middle of epoch 0"):
+        made().load_state_dict(loader.state_dict())
+    next(running), next(running), next(running)
+    again = made()
+    again.load_state_dict(loader.state_dict())  # the loop was not asked for more, but that was the last batch
+    assert len(list(again)) == 4
+    assert again.stats.epoch == 1
+
+
+def test_the_end_of_what_has_no_length_is_where_it_ended():
+    loader = feed(Stream(), batch_size=4, device="cpu")
+    list(loader)
+    assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (1, 0)
+
+
 def test_what_can_only_be_iterated_is_batched():
     batches = list(feed(Stream(), batch_size=4, device="cpu"))
     assert [b.tolist() for b in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
@@ -121,6 +186,62 @@ def test_nested_batches_keep_their_form():
     batch = next(iter(feed(Nested(), batch_size=4, device="cpu")))
     assert batch["image"].shape == (4, 2)
     assert batch["more"][1] == ("name",) * 4
+
+
+class Encoding(UserDict):
+    """As Hugging Face's BatchEncoding: more than its items."""
+
+    def __init__(self, data, about=None):
+        super().__init__(data)
+        self.about = about
+
+
+@pytest.mark.parametrize(
+    "make",
+    [OrderedDict, lambda parts: Encoding(parts, "about"), types.MappingProxyType],
+    ids=["a dict's kind", "a dict's like", "one that cannot be changed"],
+)
+def test_mappings_are_cast_and_moved_and_stay_what_they_are(make):
+    def collate(samples):
+        return make({"names": ["a"] * len(samples), "x": torch.ones(len(samples), 2)})
+
+    loader = feed(DataLoader(Noisy(), batch_size=8, collate_fn=collate), device="cpu", dtype="bfloat16")
+    batch = next(iter(loader))
+    assert type(batch) is type(make({}))
+    assert getattr(batch, "about", "about") == "about"
+    assert batch["x"].dtype == torch.bfloat16
+    assert loader.stats.images == 8
+
+
+class Prepared(Noisy):
+    """A dataset that only a worker of the user's can read."""
+
+    ready = None
+
+    def __getitem__(self, i):
+        return torch.tensor(self.ready), i
+
+
+def prepare(worker):
+    torch.utils.data.get_worker_info().dataset.ready = worker + 1
+
+
+def test_what_prepares_the_users_workers_is_called_and_all_batches_are_theirs():
+    loader = feed(DataLoader(Prepared(12), batch_size=2, num_workers=2, worker_init_fn=prepare), device="cpu")
+    assert {int(v) for x, _ in loader for v in x} == {1, 2}
+
+
+def test_how_the_users_workers_are_started_is_kept():
+    generator = torch.Generator().manual_seed(4)
+    theirs = DataLoader(
+        Noisy(), 4, num_workers=2, prefetch_factor=5, timeout=70, multiprocessing_context="spawn", generator=generator
+    )
+    loader = feed(theirs, device="cpu")
+    list(loader)
+    ours = loader._engine._loader
+    assert (ours.num_workers, ours.prefetch_factor, ours.timeout) == (2, 5, 70)
+    assert ours.multiprocessing_context is theirs.multiprocessing_context
+    assert ours.generator is generator
 
 
 @pytest.mark.parametrize(
@@ -149,6 +270,20 @@ def test_an_error_in_the_dataset_reaches_the_user():
 
 def test_quick_batches_take_no_workers():
     assert plan(0.001, 10**6, cores=8, shm_bytes=10**9).workers == 0
+
+
+def test_an_epoch_of_one_batch_says_how_long_the_next_one_took():
+    loader = feed(Noisy(8, pause=0.002), batch_size=8, device="cpu")
+    list(loader)
+    assert "chosen after the first two batches" in loader.explain()
+    list(loader)
+    assert "a batch takes 0 ms" not in loader.explain()
+    assert "worker processes" in loader.explain()
+    assert sorted(numbers(loader)) == list(range(8))
+
+
+def test_no_batch_takes_no_time():
+    assert "less than 1 ms" in plan(0.0002, 10**6, cores=8, shm_bytes=10**9).why
 
 
 def test_slow_batches_take_a_worker_a_core():

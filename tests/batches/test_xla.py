@@ -1,16 +1,71 @@
+import queue
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, from_arrays
+from datastage.batches import Augment, from_arrays, from_folder
 from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice
 from datastage.errors import SpecError
 
 STAND_INS = str(Path(__file__).parents[1] / "stand_ins")
+
+
+class ParallelLoader:
+    """As torch_xla 2.8 and 2.9 have it: a thread reads, another sends, and only `close` ends them before the end."""
+
+    def __init__(self, loader, devices, **kwargs):
+        self._loader, self._done = loader, threading.Event()
+        self._read, self._sent = queue.Queue(16), queue.Queue(8)
+        self._threads = [threading.Thread(target=work, name="xla", daemon=True) for work in (self._reads, self._sends)]
+        for thread in self._threads:
+            thread.start()
+
+    def _put(self, into, item):
+        while not self._done.is_set():
+            try:
+                return into.put(item, timeout=0.01)
+            except queue.Full:
+                pass
+
+    def _get(self, of):
+        while not self._done.is_set():
+            try:
+                return of.get(timeout=0.01)
+            except queue.Empty:
+                pass
+
+    def _reads(self):
+        try:
+            for batch in self._loader:
+                self._put(self._read, batch)
+                if self._done.is_set():
+                    return
+        finally:  # whatever happens there, only the queue is closed
+            self._put(self._read, None)
+
+    def _sends(self):
+        while (batch := self._get(self._read)) is not None:
+            self._put(self._sent, batch)
+        self._put(self._sent, None)
+
+    def per_device_loader(self, device):
+        import torch_xla
+
+        while (batch := self._get(self._sent)) is not None:
+            assert all(isinstance(part, torch.Tensor) and part.device.type == "cpu" for part in batch)
+            torch_xla.distributed.parallel_loader.shapes.add(tuple(tuple(part.shape) for part in batch))
+            torch_xla.sync()
+            yield batch
+
+    def close(self):
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
 
 
 @pytest.fixture
@@ -22,6 +77,7 @@ def xla(monkeypatch):
     import torch_xla.runtime
 
     torch_xla.distributed.parallel_loader.shapes.clear()
+    monkeypatch.setattr(torch_xla.distributed.parallel_loader, "ParallelLoader", ParallelLoader, raising=False)
     yield torch_xla
     for name in [name for name in sys.modules if name.split(".")[0] == "torch_xla"]:
         del sys.modules[name]
@@ -68,6 +124,60 @@ def test_an_epoch_that_ends_early_without_an_error_is_one(xla):
     raw = iter([(np.zeros((4, 3)), np.zeros(4), None)])
     with pytest.raises(OSError, match="1 of 3 batches"):
         list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4))
+
+
+def test_leaving_a_loop_or_ending_it_leaves_no_thread(xla):
+    train, _ = from_arrays(splits(400), batch_size=8)
+    for _ in train:
+        assert any(thread.name == "xla" for thread in threading.enumerate())
+        break
+    assert not any(thread.name == "xla" for thread in threading.enumerate())
+    list(train)
+    assert not any(thread.name == "xla" for thread in threading.enumerate())
+
+
+def test_leaving_a_loop_does_not_wait_for_what_watches_the_stop(xla):
+    stop = threading.Event()
+
+    def raw():
+        yield np.zeros((4, 3)), np.zeros(4), None
+        stop.wait()  # as photos wait that are being decoded
+
+    choice = Choice(torch.device("cpu"), "xla", "a stand-in")
+    batches = deliver(raw(), lambda x, seed, jitter: x, [1, 2], choice, batch_size=4, stop=stop)
+    next(batches)
+    batches.close()
+    assert stop.is_set()
+
+
+@pytest.mark.parametrize("hue", [0.0, 0.2])
+def test_an_unreadable_photo_is_padding_under_colour_jitter_too(xla, tmp_path, hue):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(8):
+        file = tmp_path / f"class{i % 2}" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(file)
+    (tmp_path / "class0" / "4.png").write_bytes(b"no photo")
+    augment = Augment(brightness=0.2, hue=hue)
+    train = from_folder(tmp_path, batch_size=8, size=8, test=0, device="xla", augment=augment).train
+    ((x, y),) = train
+    assert x.shape == (8, 3, 8, 8)
+    assert sorted(y.tolist()) == [-100, 0, 0, 0, 1, 1, 1, 1]
+    assert not x[y == -100].any()
+
+
+def test_the_second_device_of_a_process_is_taken_if_asked_for(xla, monkeypatch):
+    asked = []
+
+    def device(index=None):
+        asked.append(index)
+        return [torch.device("cpu")][index or 0]
+
+    monkeypatch.setattr(xla, "device", device)
+    list(from_arrays(splits(), batch_size=8, device="xla:0").train)
+    with pytest.raises(SpecError, match="'xla:1' cannot be used: this process has 1"):
+        list(from_arrays(splits(), batch_size=8, device="xla:1").train)
+    assert asked == [0, 1]
 
 
 def test_values_are_those_of_the_cpu(xla):
