@@ -64,8 +64,8 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
     """Cut an epoch into this rank's batches.
 
     Every rank has the same number of batches, since one that has more would wait for ever for the others. Every
-    position is in one batch of one rank, but for what `drop_last` drops; only where ``batch_size=1`` leaves a rank
-    without, the rank repeats one position.
+    position is in one batch of one rank, but for what `drop_last` drops; only where ``batch_size=1``, or fewer samples
+    than ranks, leave a rank one batch short, it repeats a position.
 
     Parameters
     ----------

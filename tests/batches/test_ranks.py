@@ -25,16 +25,18 @@ def test_every_sample_is_in_one_batch_of_one_rank_and_ranks_keep_step(n, size, b
     assert len({len(share) for share in shares}) == 1
     assert all(0 < stop - start <= batch_size for share in shares for start, stop in share)
     given = sorted(i for share in shares for start, stop in share for i in range(start, stop))
-    assert sorted(set(given)) == list(range(n))
-    if n >= size:
-        assert len(given) == n
+    assert set(given) == set(range(n))
+    assert len(given) == max(n, size)  # of fewer samples than ranks each rank gives one
 
 
-@pytest.mark.parametrize(("n", "size"), [(10, 3), (7, 8), (9, 2)])
-def test_batches_of_one_keep_step_too(n, size):
+@pytest.mark.parametrize(("n", "size"), [(10, 3), (7, 8), (2, 8), (9, 2), (8, 2), (5, 1)])
+def test_of_batches_of_one_a_rank_repeats_its_last_and_only_to_keep_step(n, size):
     shares = [steps(n, 1, drop_last=False, world=World(rank, size)) for rank in range(size)]
-    assert len({len(share) for share in shares}) == 1
-    assert {start for share in shares for start, _ in share} == set(range(n))
+    given = [range(start, stop) for share in shares for start, stop in share]
+    assert all(len(batch) == 1 for batch in given)
+    assert {i for batch in given for i in batch} == set(range(n))
+    assert [len(share) for share in shares] == [-(-n // size)] * size
+    assert all(len(set(share)) >= n // size for share in shares)
 
 
 @pytest.mark.parametrize(("n", "size"), [(1000, 3), (17, 2), (3, 4)])
