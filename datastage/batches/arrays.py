@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.deliver import deliver
-from datastage.batches.finish import CpuFinish, Recipe, fill_of, finish, generator_on
+from datastage.batches.finish import (
+    CpuFinish,
+    Finishers,
+    Recipe,
+    TorchFinish,
+    fill_of,
+    generator_on,
+    transformed,
+)
 from datastage.batches.host import HostStore
 from datastage.batches.resident import ResidentStore
 from datastage.errors import SpecError
@@ -47,6 +55,8 @@ def check_arrays(name: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDA
             f"{name}: images of shape {images.shape} are neither (N, height, width, channels), (N, height, width) "
             "nor rows of numbers (N, D)."
         )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # as Keras' own datasets have them
     if labels.ndim != 1:
         raise SpecError(
             f"{name}: labels of shape {labels.shape}; one number for each image, shape ({len(images)},), is needed.",
@@ -93,7 +103,8 @@ def how_many(value: float | None, n: int, name: str) -> int:
     """
     if value is None:
         return 0
-    count = round(value * n) if isinstance(value, float) else value
+    share = isinstance(value, float) and 0 < value < 1
+    count = max(1, round(value * n)) if share else value  # of a few samples a small share is one
     if isinstance(value, bool) or not isinstance(count, int) or not 0 <= count < n:
         raise SpecError(
             f"{name}={value!r} cannot be set aside of {n:,} images.",
@@ -188,19 +199,19 @@ class OnHost:
         shape = source.images.shape[1:]
         self._labels, self._choice, self._recipe = source.labels, choice, recipe
         self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]))
-        self._finish = finish(recipe, shape, choice)
+        self._finishers = Finishers(recipe, shape, choice, source.n)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch."""
 
-        def raw() -> Iterator[tuple[Any, Any, Any]]:
+        def raw(finish: Any) -> Iterator[tuple[Any, Any, Any]]:
             for start, stop in steps:
                 at, part = samples[start:stop], draws.part(start, stop)
-                room = self._finish.room(len(at)) if isinstance(self._finish, CpuFinish) else None
+                room = finish.room(len(at)) if isinstance(finish, CpuFinish) else None
                 yield self._store.batch(at, part, room), self._labels[at], part.jitter
 
-        size = self._recipe.batch_size
-        return deliver(raw(), self._finish, seeds, self._choice, batch_size=size)
+        with self._finishers.lent() as finish:
+            yield from deliver(raw(finish), finish, seeds, self._choice, batch_size=self._recipe.batch_size)
 
 
 class OnDevice:
@@ -218,7 +229,7 @@ class OnDevice:
         shape = source.images.shape[1:]
         self._store = ResidentStore(source.images, recipe.augment, fill_of(recipe, shape[0]), choice.device)
         self._labels = torch.from_numpy(source.labels).to(choice.device)
-        self._finish = finish(recipe, shape, choice)
+        self._finish = TorchFinish(recipe, shape, choice)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch."""
@@ -258,7 +269,7 @@ class Rows:
 
         batch = rows if isinstance(rows, torch.Tensor) else torch.from_numpy(rows).to(self._choice.device)
         if self._recipe.transform is not None:
-            batch = self._recipe.transform(batch, generator_on(self._choice, seed))
+            batch = transformed(self._recipe.transform, batch, generator_on(self._choice, seed))
         return batch.to(getattr(torch, self._recipe.dtype))
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:

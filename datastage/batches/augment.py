@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from datastage.errors import SpecError
@@ -76,8 +77,8 @@ class Augment:
 
     def __post_init__(self) -> None:
         for name in ("crop", "cutout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 127:
+            value: Any = getattr(self, name)
+            if not isinstance(value, Integral) or isinstance(value, bool) or not 0 <= int(value) <= 127:
                 raise SpecError(f"Augment({name}={value!r}): a whole number of pixels from 0 to 127 is needed.")
         if self.pad not in ("reflect", "zero"):
             raise SpecError(f"Augment(pad={self.pad!r}): there are pad='reflect' and pad='zero'.")
@@ -85,17 +86,19 @@ class Augment:
             raise SpecError(f"Augment(flip={self.flip!r}): there are True, False and 'alternate'.")
         for name, most in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0.5)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= most:
                 raise SpecError(f"Augment({name}={value!r}): a number from 0 to {most} is needed.")
         for name, top in (("scale", 1.0), ("ratio", math.inf)):
             value = getattr(self, name)
             if value is None and name == "scale":
                 continue
-            if not (isinstance(value, tuple) and len(value) == 2 and 0 < value[0] <= value[1] <= top):
+            pair = isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(v, Real) for v in value)
+            if not (pair and 0 < value[0] <= value[1] <= top):
                 raise SpecError(
                     f"Augment({name}={value!r}): two numbers, the smaller first, are needed.",
                     "For example Augment(scale=(0.25, 1.0)).",
                 )
+            object.__setattr__(self, name, tuple(value))
         if self.crop and self.scale:
             raise SpecError("Augment: crop= and scale= are two ways of cutting; choose one.")
 

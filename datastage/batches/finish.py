@@ -5,7 +5,8 @@ Here: `Recipe`, everything a loader was asked for that shapes a batch; `CpuFinis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,11 +96,35 @@ def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
     return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
 
 
-def finish(recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> Any:
-    """Return what finishes batches of images of this shape (C, H, W): a function of (uint8 images, seed, jitter)."""
-    if choice.kind == "cpu" and recipe.transform is None:
-        return CpuFinish(recipe, shape)
-    return TorchFinish(recipe, shape, choice)
+class Finishers:
+    """What finishes a loader's batches: one for each iterator at work, since memory and scratch are its own.
+
+    Parameters
+    ----------
+    recipe, shape, choice
+        What was asked for; (C, H, W) of an image; the device.
+    n : int
+        Samples there are: no batch is larger.
+    """
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice, n: int) -> None:
+        self._recipe, self._shape, self._choice, self._most = recipe, shape, choice, min(recipe.batch_size, n)
+        self._idle: list[Any] = []
+
+    @contextmanager
+    def lent(self) -> Iterator[Any]:
+        """Give one for an epoch: a function of (uint8 images, seed, jitter)."""
+        try:
+            one = self._idle.pop()  # another thread's iterator may take the last one
+        except IndexError:
+            if self._choice.kind == "cpu" and self._recipe.transform is None:
+                one = CpuFinish(self._recipe, self._shape, self._most)
+            else:
+                one = TorchFinish(self._recipe, self._shape, self._choice)
+        try:
+            yield one
+        finally:
+            self._idle.append(one)
 
 
 class CpuFinish:
@@ -109,18 +134,20 @@ class CpuFinish:
     ----------
     recipe, shape
         What was asked for; (C, H, W) of an image.
+    most : int
+        Images of the largest batch.
     """
 
     JITTER_BYTES = 1 << 20
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...]) -> None:
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], most: int) -> None:
         import numpy as np
         import torch
 
         self._recipe, self._dtype = recipe, getattr(torch, recipe.dtype)
         self._last = recipe.memory_format == "channels_last"
         channels, height, width = shape
-        whole = (recipe.batch_size, *((height, width, channels) if self._last else (channels, height, width)))
+        whole = (most, *((height, width, channels) if self._last else (channels, height, width)))
         self._raw = recipe.dtype == "uint8"
         narrow = recipe.dtype in ("float16", "bfloat16")
         # What is made in float32 only to be narrowed is scratch, and one is enough of it.
@@ -197,10 +224,24 @@ class TorchFinish:
         if jitter is not None:
             batch = jittered(batch, jitter)
         if self._recipe.transform is not None:
-            batch = self._recipe.transform(batch, generator_on(self._choice, seed))
+            batch = transformed(self._recipe.transform, batch, generator_on(self._choice, seed))
         if batch.dtype == torch.uint8 and self._dtype != torch.uint8:
             batch = batch.to(torch.float32, memory_format=self._format).mul_(self._scale).add_(self._shift)
         return batch.to(self._dtype).contiguous(memory_format=self._format)
+
+
+def transformed(transform: Callable[[Any, Any], Any], batch: Any, generator: Any) -> Any:
+    """Return what the user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
+    import torch
+
+    made = transform(batch, generator)
+    if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
+        return made
+    what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else repr(made)[:60]
+    raise SpecError(
+        f"transform= was given a batch of {len(batch)} and returned {what}.",
+        "Next: let transform(batch, generator) return the batch, a tensor of as many.",
+    )
 
 
 def generator_on(choice: Choice, seed: int) -> Any:

@@ -128,6 +128,7 @@ class Shifter:
         self._table = np.concatenate([table, table[:, ::-1]])
         # Spare bytes at both ends: a shifted copy of the first and last image reaches beyond them.
         self._size, self._spare = self._per_image * width, 2 * WORD
+        self._scratch: Pool | None = None
 
     def _room(self, room: NDArray[np.uint8] | None, b: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Return memory for the numbers of rows and for the images as they are gathered, with spare bytes around."""
@@ -135,7 +136,9 @@ class Shifter:
 
         numbers, gathered = 8 * b * self._per_image, b * self._size + 2 * self._spare
         if room is None or len(room) - b * self._size < numbers + gathered:
-            room = np.empty(numbers + gathered, np.uint8)
+            if self._scratch is None or self._scratch.shape[0] < numbers + gathered:
+                self._scratch = Pool((numbers + gathered,), np.uint8, keep=1)
+            room = self._scratch.take()
         return np.ndarray((b, self._per_image), np.int64, room), room[numbers : numbers + gathered]
 
     def __call__(
@@ -319,8 +322,3 @@ def turn(images: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """
     for channel in range(images.shape[1]):
         out[:, channel] = images[:, channel]
-
-
-def pool_of(shape: tuple[int, ...], dtype: Any, *, keep: int, reuse: bool) -> Pool:
-    """Return the pool that a loader's batches come from."""
-    return Pool(shape, dtype, keep=keep, always=reuse)

@@ -82,7 +82,7 @@ def from_arrays(
     SpecError
         If an argument or an array does not fit.
     """
-    mean, std = given(mean), given(std)
+    mean, std = given("mean", mean), given("std", std)
     recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
     chooser = Chooser(device, dtype, reporter)
     check_limit(limit)
@@ -114,9 +114,25 @@ def from_arrays(
     )
 
 
-def given(values: Sequence[float] | None) -> Sequence[float] | None:
-    """Return `values`, or None if there are none in it: entries without constants have empty ones."""
-    return values if values is not None and len(values) else None
+def given(name: str, values: Any) -> list[float] | None:
+    """Return constants as numbers, or None if there are none: entries without constants have empty ones.
+
+    Raises
+    ------
+    SpecError
+        If they are not numbers.
+    """
+    import numpy as np
+
+    if values is None:
+        return None
+    try:
+        numbers = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError, RuntimeError):
+        numbers = np.full(1, np.nan)
+    if numbers.ndim != 1 or not np.isfinite(numbers).all():
+        raise SpecError(f"{name}={values!r}: a number for each channel, or one for all, is needed.")
+    return numbers.tolist() or None
 
 
 def check_limit(limit: int | None) -> None:

@@ -21,13 +21,14 @@ from datastage.batches.crops import Cropper, Crops, Wholes
 from datastage.batches.decode import Unreadable, size_of
 from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, Chooser, free_bytes
-from datastage.batches.finish import Recipe, check_channels, fill_of, finish
+from datastage.batches.finish import Finishers, Recipe, check_channels, fill_of
 from datastage.batches.folder import Listed
-from datastage.batches.host import HostStore, cut, pool_of
+from datastage.batches.host import HostStore, cut
 from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
 from datastage.batches.packed import BAD, Packed, Submitted, drop, mixed
+from datastage.batches.pool import Pool
 from datastage.batches.ranks import world
 from datastage.errors import SpecError, StorageError
 from datastage.progress import SILENT, Reporter
@@ -213,7 +214,7 @@ def _loaders(
     cache: Path | None,
     reporter: Reporter,
 ) -> Loaders:
-    mean, std = given(mean), given(std)
+    mean, std = given("mean", mean), given("std", std)
     recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
     chooser = Chooser(device, dtype, reporter)
     check_limit(limit)
@@ -375,8 +376,8 @@ class FromPacked:
             self._crop = Cropper(source.size, cores(), last=last)
             out = (*source.size, 3) if last else shape
         self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
-        self._memory = pool_of((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT, reuse=False)
-        self._finish = finish(recipe, shape, choice)
+        self._memory = Pool((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT)
+        self._finishers = Finishers(recipe, shape, choice, source.n)
         self._resident: OnDevice | None = None
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -389,11 +390,13 @@ class FromPacked:
             # Not before: the rows may be another process's now.
             self._store = HostStore(packed.rows, self._augment, self._fill)
         if self._fits():
-            return self._on_device().epoch(samples, draws, steps, seeds)
+            yield from self._on_device().epoch(samples, draws, steps, seeds)
+            return
         size = self._recipe.batch_size
         enough = threading.Event()
-        raw = self._raw(samples, draws, steps, enough)
-        return deliver(raw, self._finish, seeds, self._choice, batch_size=size, stop=enough)
+        with self._finishers.lent() as finish:
+            raw = self._raw(samples, draws, steps, enough)
+            yield from deliver(raw, finish, seeds, self._choice, batch_size=size, stop=enough)
 
     def _raw(
         self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event

@@ -8,6 +8,7 @@ filling them (6 MB a batch at CIFAR size: 1,500 page faults).
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,15 +34,20 @@ class Pool:
     def __init__(
         self, shape: tuple[int, ...], dtype: np.dtype[Any] | type, *, keep: int = 2, always: bool = False
     ) -> None:
-        self._shape, self._dtype, self._keep, self._always = shape, dtype, keep, always
+        self.shape, self._dtype, self._keep, self._always = shape, dtype, keep, always
         self._arrays: list[NDArray[Any]] = []  # the one given out last stands last
         self._idle = 0
+        self._lock = threading.Lock()
 
     def _holders(self, i: int) -> int:
         return sys.getrefcount(self._arrays[i])
 
     def take(self) -> NDArray[Any]:
         """Return an array with any content."""
+        with self._lock:
+            return self._take()
+
+    def _take(self) -> NDArray[Any]:
         import numpy as np
 
         full = len(self._arrays) == self._keep
@@ -53,7 +59,7 @@ class Pool:
             return self._arrays[-1]
         if full:
             del self._arrays[0]  # held the longest, and from now on its holder's alone
-        self._arrays.append(np.empty(self._shape, self._dtype))
+        self._arrays.append(np.empty(self.shape, self._dtype))
         # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
         self._idle = self._holders(len(self._arrays) - 1)
         return self._arrays[-1]

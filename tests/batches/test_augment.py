@@ -133,3 +133,11 @@ def test_another_seed_or_epoch_draws_other_numbers(seed, epoch):
 def test_a_value_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(SpecError, match="Augment"):
         Augment(**wrong)
+
+
+def test_numbers_of_numpy_and_lists_are_taken_and_words_are_not():
+    assert Augment(crop=np.int64(4), scale=None) == Augment(crop=4)
+    assert Augment(scale=[0.25, 1.0]) == Augment(scale=(0.25, 1.0))
+    assert hash(Augment(scale=[0.25, 1.0])) == hash(Augment(scale=(0.25, 1.0)))
+    with pytest.raises(SpecError, match="two numbers"):
+        Augment(scale=("a", "b"))

@@ -312,3 +312,74 @@ def test_a_state_taken_after_an_epoch_begins_the_next(loop):
         next(iter(train))
         state = train.state_dict()
         assert (state["epoch"], state["batch"]) == (1, 1)
+
+
+def test_one_loader_in_two_threads_gives_each_its_own_batches():
+    import sys
+    import threading
+
+    images = np.repeat(np.arange(200, dtype=np.uint8), 3 * 16 * 16).reshape(200, 3, 16, 16).transpose(0, 2, 3, 1)
+    for dtype, memory_format in (("float32", "contiguous"), ("float16", "channels_last"), ("uint8", "contiguous")):
+        (train,) = from_arrays(
+            {"train": (images, np.arange(200))}, batch_size=32, device="cpu", dtype=dtype, memory_format=memory_format
+        )
+        scale = 1 if dtype == "uint8" else 255
+        wrong = []
+
+        def use(train=train, scale=scale, wrong=wrong):
+            for _ in range(12):
+                wrong.extend((x.float().mean((1, 2, 3)) * scale - y).abs().max() > 0.2 for x, y in train)
+
+        threads = [threading.Thread(target=use) for _ in range(2)]
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(before)
+        assert len(wrong) == 2 * 12 * 7
+        assert not any(wrong)
+
+
+def test_labels_in_a_column_are_labels():
+    (train,) = loaders_with(np.arange(10)[:, None])
+    assert next(iter(train))[1].tolist() == list(range(10))
+
+
+def loaders_with(labels, **options):
+    images = np.zeros((len(labels), 8, 8, 3), np.uint8)
+    return from_arrays({"train": (images, labels)}, batch_size=16, shuffle=False, device="cpu", **options)
+
+
+@pytest.mark.parametrize("returned", [lambda x: x[:3], lambda x: None, lambda x: (x, 1), lambda x: x.numpy()])
+def test_a_transform_that_returns_no_batch_is_named(returned):
+    (train,) = loaders_with(np.arange(10), transform=lambda batch, generator: returned(batch))
+    with pytest.raises(SpecError, match="transform="):
+        next(iter(train))
+
+
+@pytest.mark.parametrize("mean", [["a"], [float("nan")] * 3, [[0.1, 0.2, 0.3]]])
+def test_constants_that_are_no_numbers_are_refused(mean):
+    with pytest.raises(SpecError, match="mean="):
+        loaders_with(np.arange(10), mean=mean)
+
+
+def test_a_constant_may_be_one_number_or_a_tensor():
+    for mean in (0.5, np.array([0.5] * 3), __import__("torch").tensor([0.5] * 3)):
+        x, _ = next(iter(loaders_with(np.arange(10), mean=mean).train))
+        assert (x == -0.5).all()
+
+
+def test_a_small_share_of_a_few_samples_is_one_of_them():
+    train, val = loaders_with(np.arange(10), val=0.01)
+    assert (train.n_samples, val.n_samples) == (9, 1)
+
+
+def test_a_batch_larger_than_the_data_takes_no_memory_for_it():
+    (train,) = from_arrays(
+        {"train": (np.zeros((10, 8, 8, 3), np.uint8), np.arange(10))}, batch_size=10**12, device="cpu"
+    )
+    assert len(next(iter(train))[0]) == 10
