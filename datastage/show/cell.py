@@ -17,6 +17,7 @@ import keyword
 import re
 import string
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -37,6 +38,7 @@ _NAMED = (
     "datastage/show/cell.py",
     "datastage/sources/share.py",
 )
+_WORD = re.compile("[A-Za-z_]{3,}")
 _STRING = re.compile(r"""('''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
@@ -111,7 +113,9 @@ if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empt
     tool = pathlib.Path(tempfile.mkdtemp())
     code = [c - 35 - (c > 92) for c in CORE.encode() if c > 32]
     bits = "".join(f"{{a * 91 + b:013b}}" for a, b in zip(code[::2], code[1::2])).lstrip("0")
-    for name, text in json.loads(bz2.decompress(int(bits, 2).to_bytes(len(bits) + 7 >> 3, "big"))).items():
+    words, text = bz2.decompress(int(bits, 2).to_bytes(len(bits) + 7 >> 3, "big")).split(b"\\n", 1)
+    for n, word in enumerate(words.split()): text = text.replace(bytes([128 + n]), word)
+    for name, text in json.loads(text).items():
         (tool / name).parent.mkdir(parents=True, exist_ok=True); (tool / name).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(tool))
 '''
@@ -171,18 +175,31 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
-def carried_core() -> bytes:
-    """Return the package, squeezed: what staging and loaders need, the same bytes each time.
+def carried_modules() -> dict[str, str]:
+    """Return what a cell carries, from each file's path to its text: what staging and loaders need.
 
-    A JSON object from each file's path to its text, squeezed whole by bz2: a good third less than a zip that compresses
-    each, and on text less than xz. The package's own files are read through its loader, so that it works from inside a
-    wheel too.
+    The package's own files are read through its loader, so that it works from inside a wheel too.
     """
-    modules = {
-        name: _SIMPLER.get(name) or (_STAND_IN if name in _NAMED else compact(source))
-        for name, source in sorted(_modules(files("datastage"), "datastage"))
+    sources = dict(sorted(_modules(files("datastage"), "datastage")))
+    reached = set(itertools.chain.from_iterable(map(_reached, sources.values())))
+    return {
+        name: _SIMPLER.get(name) or (_STAND_IN if name in _NAMED else compact(source, reached))
+        for name, source in sources.items()
     }
-    return bz2.compress(json.dumps(modules, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def carried_core() -> bytes:
+    """Return those modules squeezed, the same bytes each time.
+
+    The words that take most room, each a byte above ASCII in what follows; and the modules as a JSON object. As a whole
+    by bz2: a good third less than a zip that compresses each, and on text less than xz.
+    """
+    text = json.dumps(carried_modules(), separators=(",", ":"))
+    counts = Counter(re.findall(_WORD, text))
+    words = sorted(counts, key=lambda word: (-counts[word] * (len(word) - 1), word))[:110]
+    byte = {word: chr(128 + n) for n, word in enumerate(words)}
+    coded = re.sub(_WORD, lambda found: byte.get(found[0], found[0]), text)
+    return bz2.compress(f"{' '.join(words)}\n{coded}".encode("latin-1"))
 
 
 def _modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
@@ -195,8 +212,15 @@ def _modules(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
             yield name, item.read_text(encoding="utf-8")
 
 
-def compact(source: str) -> str:
+def compact(source: str, reached: Collection[str] = ()) -> str:
     r"""Return Python source without what only people and type checkers read: the same program, half as long.
+
+    Parameters
+    ----------
+    source : str
+        A module.
+    reached : collection of str
+        Names with an underscore that other modules may use; others of the module's own get shorter ones.
 
     Examples
     --------
@@ -205,6 +229,7 @@ def compact(source: str) -> str:
     """
     module = _Compact().visit(ast.parse(source))
     _drop_unused_imports(module)
+    _shorten_private(module, reached)
     names = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
     outside = {*dir(builtins), *keyword.kwlist, *_bound_outside(module)}
     for function in _outermost_functions(module):
@@ -289,6 +314,57 @@ def _drop_unused_imports(module: ast.Module) -> None:
                     module.body.remove(node)
 
 
+# --- short names for what only a module itself can see
+
+
+def _reached(source: str) -> Iterator[str]:
+    """Give the names that a module imports, or looks up in something."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+
+
+def _shorten_private(module: ast.Module, reached: Collection[str]) -> None:
+    """Give short names to what the module binds for itself: one underscore first, and never looked up by name."""
+    text = " ".join(
+        node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    kept = {*reached, *re.findall(r"\w+", text)}
+    taken = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.arg | ast.keyword):
+            kept.add(node.arg or "")
+        elif isinstance(node, ast.Attribute):
+            kept.add(node.attr)
+        elif isinstance(node, ast.alias):
+            kept.add(node.asname or node.name)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            kept.add(node.name or "")
+        elif isinstance(node, ast.Name):
+            taken.add(node.id)
+    bound = [
+        *(node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)),
+        *(node.id for each in module.body for node in ast.walk(each) if isinstance(node, ast.Name)),
+    ]
+    own = [name for name in dict.fromkeys(bound) if re.match("_[^_]", name) and name not in kept]
+    free = (f"_{letter}" for letter in _letters() if f"_{letter}" not in taken)
+    short = dict(zip(own, free))
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name):
+            node.id = short.get(node.id, node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            node.name = short.get(node.name, node.name)
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            node.names = [short.get(name, name) for name in node.names]
+
+
+def _letters() -> Iterator[str]:
+    """Give a, b, ..., z, aa, ab, ..."""
+    return ("".join(chars) for n in (1, 2, 3) for chars in itertools.product(string.ascii_lowercase, repeat=n))
+
+
 # --- short names for what only a function itself can see
 
 
@@ -335,8 +411,7 @@ def _shorten_locals(function: ast.AST, outside: Collection[str], taken: Collecti
             kept.add((node.asname or node.name).split(".")[0])
         elif name := getattr(node, "name", None):  # functions within, `except ... as name`, patterns
             kept.add(name)
-    letters = ("".join(chars) for n in (1, 2, 3) for chars in itertools.product(string.ascii_lowercase, repeat=n))
-    free = (name for name in letters if name not in kept and name not in taken)
+    free = (name for name in _letters() if name not in kept and name not in taken)
     short = {name: next(free) for name in own if name not in kept}
     for node in ast.walk(function):
         if isinstance(node, ast.Name):

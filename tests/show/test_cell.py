@@ -1,10 +1,10 @@
 """Setup cells: run as printed, with nothing installed and no network, and a folder called datastage in the way."""
 
 import ast
-import bz2
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +16,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
-from datastage.show.cell import carried_core, cell, compact
+from datastage.show.cell import carried_core, carried_modules, cell, compact
 from tests.servers import server as server
 
 PACKAGE = Path(datastage.__file__).parent
@@ -123,7 +123,7 @@ def test_the_carried_core_is_the_same_each_time():
 
 
 def test_the_carried_core_holds_every_module_but_the_command():
-    names = set(json.loads(bz2.decompress(carried_core())))
+    names = set(carried_modules())
 
     wanted = {f"datastage/{path.relative_to(PACKAGE).as_posix()}" for path in PACKAGE.rglob("*.py")}
     assert names == wanted - {"datastage/cli.py", "datastage/__main__.py"}
@@ -144,7 +144,9 @@ def test_a_compact_module_defines_what_the_module_does(path):
                 node.body = [each for each in node.body if not isinstance(each, ast.Assert)]
         kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.arg | ast.Call | ast.Return | ast.Raise
         return [
-            type(node).__name__ + str(getattr(node, "name", "")) for node in ast.walk(tree) if isinstance(node, kinds)
+            type(node).__name__ + re.sub("^_[^_].*", "_", getattr(node, "name", ""))
+            for node in ast.walk(tree)
+            if isinstance(node, kinds)
         ]
 
     assert sorted(defined(short)) == sorted(defined(source))
@@ -160,6 +162,26 @@ def test_what_people_and_checkers_read_is_taken_out():
     )
 
     assert compact(source) == ("@dataclass\nclass A:\n\tn:int=0\n\tdef f(self,a=1,*b,c,**d):\n\t\te=2\n\t\treturn e")
+
+
+def test_what_only_a_module_itself_can_see_gets_a_short_name():
+    source = (
+        "_LIMIT = 3\n_WORDS = 'look up _named here'\n_seen = None\n"
+        "def _grown(n, _few=1):\n    return n + _LIMIT + _few\n"
+        "class _Kept:\n    pass\n"
+        "def _named():\n    return 5\n"
+        "def told():\n    global _seen\n    _seen = _grown(1)\n    return _seen, _Kept(), globals()['_named'](), _few\n"
+        "_few = 7\n"
+    )
+
+    short = compact(source, ["_Kept"])
+
+    told = {}
+    exec(short, told)
+    assert told["told"]()[0] == 5
+    assert "_LIMIT" not in short
+    assert "_grown" not in short
+    assert {"_Kept", "_named", "_few"} <= set(told)
 
 
 def test_what_lies_between_quotes_keeps_its_blanks():
