@@ -229,7 +229,9 @@ def _loaders(
     if listed.left_out:
         reporter.note(f"Left out  {listed.left_out:,} images that lie in no class folder")
     listed = _limited(listed, limit)
-    wanted = [name for pairs in listed.splits.values() for name, _ in pairs]
+    # In one order whatever the splits are, so that another val= or test= finds the same packed file.
+    wanted = sorted(name for pairs in listed.splits.values() for name, _ in pairs)
+    number = {name: i for i, name in enumerate(wanted)}
     if size:
         shape = (size, size)
     elif read is not None:
@@ -257,13 +259,11 @@ def _loaders(
         reporter=reporter,
     )
     if stream is not None and read is None and not packed.whole:
-        number = {name: i for i, name in enumerate(wanted)}
         packed.fill(lambda: ((number[name], data) for name, data in stream() if name in number))
-    sources: dict[str, Source] = {}
-    start = 0
-    for name, pairs in listed.splits.items():
-        sources[name] = PackedSource.of(packed, start, [label for _, label in pairs], shape)
-        start += len(pairs)
+    sources: dict[str, Source] = {
+        split: PackedSource.of(packed, [(number[name], label) for name, label in pairs], shape)
+        for split, pairs in listed.splits.items()
+    }
     return build(sources, recipe, chooser, shuffle=shuffle, drop_last=drop_last, seed=seed, classes=listed.classes)
 
 
@@ -326,11 +326,12 @@ class PackedSource:
         return len(self.labels)
 
     @classmethod
-    def of(cls, packed: Packed, start: int, labels: list[int], size: tuple[int, int]) -> PackedSource:
-        """Return the split of the images from `start` on."""
+    def of(cls, packed: Packed, pairs: list[tuple[int, int]], size: tuple[int, int]) -> PackedSource:
+        """Return the split of these (image, label)."""
         import numpy as np
 
-        return cls(packed, np.arange(start, start + len(labels)), np.array(labels, np.int64), size)
+        at, labels = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
+        return cls(packed, at, labels, size)
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""
@@ -466,7 +467,21 @@ class FromPacked:
 
     def _on_device(self) -> OnDevice:
         if self._resident is None:
-            first, last = int(self._source.at[0]), int(self._source.at[-1]) + 1
-            held = ArraySource(self._source.packed.rows[first:last], self._source.labels)
-            self._resident = OnDevice(held, self._choice, self._recipe)
+            picked: Any = _Picked(self._source.packed.rows, self._source.at)
+            self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._recipe)
         return self._resident
+
+
+class _Picked:
+    """Some of the packed images, as an array of which a slice is copied when it is asked for."""
+
+    def __init__(self, rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
+        self._rows, self._at = rows, at
+        self.shape = (len(at), *rows.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __getitem__(self, i: Any) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = self._rows[self._at[i]]
+        return found

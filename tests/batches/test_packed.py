@@ -210,6 +210,23 @@ def test_when_no_photo_can_be_read_that_is_an_error(tmp_path):
     assert list(cache.iterdir()) == []
 
 
+def test_other_splits_of_the_same_photos_use_the_same_packed_file(tmp_path, monkeypatch):
+    photos, cache = photo_folder(tmp_path / "photos", 40), tmp_path / "cache"
+    options = {**OPTIONS, "test": 0.2, "cache": cache}
+    made = from_folder(photos, **options)
+    all_of(made.train), all_of(made.test)
+    monkeypatch.setattr("datastage.batches.packed.decode", lambda *args: pytest.fail("a photo was decoded"))
+    again = from_folder(photos, **{**options, "test": 0.3, "val": 0.1})
+    assert sum(len(all_of(split)[1]) for split in again) == 40
+    by_label = {}
+    for split in made:
+        for image, label in zip(*all_of(split)):
+            by_label.setdefault(int(label), set()).add(image.tobytes())
+    for split in again:
+        assert all(image.tobytes() in by_label[int(label)] for image, label in zip(*all_of(split)))
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_decoding_from_a_tar_is_done_by_one_of_several_processes(tmp_path):
     photos = photo_folder(tmp_path / "photos")
     right = made(photos, None)

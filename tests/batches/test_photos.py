@@ -250,6 +250,18 @@ def test_random_resized_crops_come_out_at_the_size_asked_for_and_differ_by_epoch
     assert (all_of(train)[0] == one).all()
 
 
+def test_photos_that_move_to_a_device_are_those_of_the_split(tmp_path):
+    from datastage.batches.devices import Chooser
+    from datastage.batches.finish import Recipe
+
+    photo_folder(tmp_path, 30)
+    for split in from_folder(tmp_path, batch_size=4, test=0.3, shuffle=False, dtype="uint8", device="cpu"):
+        pixels, labels = all_of(split)
+        engine = split.source.open(Chooser("cpu", "uint8")(), Recipe(4, dtype="uint8"))._on_device()
+        assert (engine._store.images.numpy() == pixels).all()
+        assert (engine._labels.numpy() == labels).all()
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("augment", [None, Augment(scale=(0.3, 1.0), flip=True)], ids=["whole", "crops"])
 def test_memory_lies_as_was_asked_for_and_holds_the_same_pixels(tmp_path, augment, dtype):
