@@ -6,12 +6,14 @@ Not here: the loop and its state (`loader`), threads and streams (`deliver`, `ah
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Draws
@@ -33,6 +35,8 @@ QUICK_S = 0.005
 """A batch that takes less is made where it is used: handing it over from a worker process costs about as much."""
 SHARE_OF_SHM = 0.5
 PREFETCH = 2
+TRIAL_S = 120.0
+"""How long a trial's batch is waited for: a process forked beside a library's threads may stand still for ever."""
 
 
 def feed(
@@ -47,9 +51,9 @@ def feed(
     """Feed any torch Dataset or DataLoader to the device.
 
     A Dataset is shuffled. Of a DataLoader its dataset, order, batch size, collating and last batch are kept, its
-    workers if it has some, and how they are started; one with a sampler of its own is used as it is. The first two
-    batches are made here and timed, and the workers follow from that; but a `worker_init_fn` may prepare what a batch
-    needs, so where there is one the DataLoader's workers make all.
+    workers if it has some, and how they are started; one with a sampler, a generator for its order or an ``__iter__``
+    of its own is used as it is. Without workers of its own, the first two batches are made and timed by one worker
+    process, and the workers follow from that.
 
     Parameters
     ----------
@@ -77,51 +81,76 @@ def feed(
         If this is no dataset, or an argument does not fit.
     """
     torch = import_torch()
-    from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+    from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 
     if dtype == "uint8":
         raise SpecError(
             "dtype='uint8' is for loaders(): a dataset decides itself what it gives.", "Next: leave it out."
         )
-    shuffle, drop_last, collate = True, False, torch.utils.data.default_collate
+    source: DatasetSource | LoaderSource
+    training, drop_last = True, False
     if isinstance(dataset, DataLoader):
         if batch_size is not None and batch_size != dataset.batch_size:
             raise SpecError(
-                f"This DataLoader makes batches of {dataset.batch_size}, and batch_size={batch_size} was asked for.",
+                f"This DataLoader makes batches of {dataset.batch_size or 'its own'}, and batch_size={batch_size} was "
+                "asked for.",
                 "Next: leave batch_size out, or feed the dataset itself: feed(loader.dataset, batch_size=...).",
             )
-        collate = dataset.collate_fn
-        batch_size, drop_last = dataset.batch_size or 1, bool(dataset.drop_last)
-        shuffle = isinstance(dataset.sampler, RandomSampler)
-        plain = type(dataset.batch_sampler) is BatchSampler and (
-            type(dataset.sampler) is SequentialSampler
-            or (type(dataset.sampler) is RandomSampler and not dataset.sampler.replacement)
-        )
-        if plain and shuffle:
-            sampler: Any = dataset.sampler
-            plain = sampler.num_samples == len(sampler.data_source)
-        source: Any
-        if plain:
-            source = DatasetSource(dataset.dataset, collate, dataset)
+        batch_size = dataset.batch_size or getattr(dataset.batch_sampler, "batch_size", None) or 1
+        training, drop_last = isinstance(dataset.sampler, RandomSampler), bool(dataset.drop_last)
+        if _is_plain(dataset):
+            source = DatasetSource(dataset.dataset, dataset.collate_fn, dataset)
         else:
             source = LoaderSource(dataset)
     elif isinstance(dataset, IterableDataset):
         # Without a generator each epoch would draw a seed from the user's own.
         source = LoaderSource(DataLoader(dataset, batch_size=_needed(batch_size), generator=torch.Generator()))
-    elif hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        source = DatasetSource(dataset, collate)
-        if not len(dataset):
-            raise SpecError("The dataset is empty.")
     else:
-        raise SpecError(
-            f"A {type(dataset).__name__} is not a torch Dataset or DataLoader: it has no length or no items.",
-            "For arrays, a folder or a name: datastage.loaders(...).",
-        )
+        _check_dataset(dataset)
+        source = DatasetSource(dataset, torch.utils.data.default_collate)
+    if source.n == 0:
+        raise SpecError("The dataset is empty.")
+    # What an order of the user's own does to it is not ours to say.
+    shuffle = training and source.n is not None
     recipe = Recipe(_needed(batch_size), dtype=dtype)
     chooser = Chooser(device, dtype, reporter)
     return Loader(
-        source, recipe, chooser, name="feed", shuffle=shuffle, drop_last=drop_last, seed=seed, training=shuffle
+        source, recipe, chooser, name="feed", shuffle=shuffle, drop_last=drop_last, seed=seed, training=training
     )
+
+
+def _is_plain(loader: Any) -> bool:
+    """Return whether a DataLoader gives each sample of its dataset once, in turn or shuffled, and no more to it."""
+    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+    kind, sampler = type(loader), loader.sampler
+    if kind.__iter__ is not DataLoader.__iter__ or kind._get_iterator is not DataLoader._get_iterator:
+        return False
+    # Given a batch_sampler of the user's, torch sets batch_size to None, and sampler to one that nothing uses.
+    batches = loader.batch_sampler
+    if loader.batch_size is None or type(batches) is not BatchSampler or batches.sampler is not sampler:
+        return False
+    if type(sampler) is RandomSampler:
+        if sampler.replacement or sampler.generator is not None or sampler.num_samples != len(sampler.data_source):
+            return False
+    elif type(sampler) is not SequentialSampler:
+        return False
+    return len(sampler.data_source) == len(loader.dataset)
+
+
+def _check_dataset(dataset: Any) -> None:
+    """Check that samples can be taken from this by their numbers, or raise `SpecError`."""
+    name, steps = type(dataset).__name__, ["For arrays, a folder or a name: datastage.loaders(...)."]
+    is_pair = isinstance(dataset, list) and len(dataset) == 2 and all(hasattr(part, "shape") for part in dataset)
+    if isinstance(dataset, type):
+        name, steps = "class", [f"Next: make one of it: feed({dataset.__name__}(...), batch_size=...)."]
+    elif isinstance(dataset, Mapping):
+        steps.append("Of several datasets, feed one: feed(datasets['train'], batch_size=...).")
+    elif not is_pair and not isinstance(dataset, str | bytes | os.PathLike | tuple):
+        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+            return
+        raise SpecError(f"A {name} is not a torch Dataset or DataLoader: it has no length or no items.", *steps)
+    raise SpecError(f"A {name} is not a torch Dataset or DataLoader.", *steps)
 
 
 def _needed(batch_size: int | None) -> int:
@@ -149,9 +178,7 @@ class Plan:
     why: str
 
 
-def plan(
-    batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int, wanted: int = 0, prefetch: int = PREFETCH
-) -> Plan:
+def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int) -> Plan:
     """Choose workers and prefetch.
 
     Parameters
@@ -164,8 +191,6 @@ def plan(
         Cores that this process may use.
     shm_bytes : int
         Room in /dev/shm, through which workers hand batches over; 0 is not known.
-    wanted, prefetch : int
-        The workers that the user's DataLoader has, if any, and the batches that each keeps ready.
 
     Examples
     --------
@@ -175,18 +200,22 @@ def plan(
     0
     """
     took = f"a batch takes {1000 * batch_s:,.0f} ms" if batch_s >= 0.001 else "a batch takes less than 1 ms"
-    if not wanted and batch_s < QUICK_S:
+    if batch_s < QUICK_S:
         return Plan(0, 0, f"{took}, which is quicker than handing it over from another process")
-    workers = wanted or cores
     # Each worker has its batches ready and one in the making; the one in use is there too.
-    fit = int(SHARE_OF_SHM * shm_bytes // max(1, batch_bytes)) if shm_bytes else 10**9
-    if fit >= workers * (prefetch + 1):
-        return Plan(workers, prefetch, f"{took}, {cores} cores")
-    if fit >= 2 * workers:
-        return Plan(workers, 1, f"{took}, {cores} cores, and /dev/shm has room for no more")
+    fit = _fit(batch_bytes, shm_bytes)
+    if fit >= cores * (PREFETCH + 1):
+        return Plan(cores, PREFETCH, f"{took}, {cores} cores")
+    if fit >= 2 * cores:
+        return Plan(cores, 1, f"{took}, {cores} cores, and /dev/shm has room for no more")
     if fit >= 2:
         return Plan(fit // 2, 1, f"{took}, and /dev/shm ({shm_bytes / 1e6:,.0f} MB) has room for no more workers")
     return Plan(0, 0, f"/dev/shm ({shm_bytes / 1e6:,.0f} MB) is too small for batches of {batch_bytes / 1e6:,.0f} MB")
+
+
+def _fit(batch_bytes: int, shm_bytes: int) -> int:
+    """Return how many batches /dev/shm takes."""
+    return int(SHARE_OF_SHM * shm_bytes // max(1, batch_bytes)) if shm_bytes else 10**9
 
 
 class Seeded:
@@ -204,7 +233,7 @@ class Seeded:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, ticket: Sequence[Any]) -> list[Any]:
+    def __getitems__(self, ticket: Sequence[Any]) -> Any:
         """Return the samples of one batch."""
         import random
 
@@ -227,6 +256,30 @@ class Seeded:
             torch.set_rng_state(states[2])
 
 
+class Timed(Seeded):
+    """As `Seeded`, for a trial: a whole batch, how many seconds it took, and its bytes.
+
+    Parameters
+    ----------
+    dataset, collate : Dataset and callable
+        The user's.
+    """
+
+    def __init__(self, dataset: Any, collate: Callable[[Any], Any]) -> None:
+        super().__init__(dataset)
+        self.collate = collate
+
+    def __getitems__(self, ticket: Sequence[Any]) -> tuple[float, int, Any]:
+        """Return the seconds, the bytes and the batch; None for one that /dev/shm has no room for."""
+        began = time.perf_counter()
+        batch = self.collate(super().__getitems__(ticket))
+        seconds = time.perf_counter() - began
+        # What cannot be pickled would be lost on its way in silence, and waited for; here it is an error.
+        pickle.dumps(mapped(batch, lambda tensor: None))
+        n_bytes = sum(tensor.nbytes for tensor in tensors_of(batch))
+        return seconds, n_bytes, batch if _fit(n_bytes, shm_bytes()) >= 2 else None
+
+
 @dataclass
 class DatasetSource:
     """A map-style dataset.
@@ -247,9 +300,11 @@ class DatasetSource:
     aspect: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.like is not None and self.like.num_workers and self.like.worker_init_fn is not None:
-            # What it prepares is there in worker processes only, so no batch is tried in this one.
-            self.plan = Plan(self.like.num_workers, self.like.prefetch_factor or PREFETCH, "as in your DataLoader")
+        if self.like is not None and self.like.num_workers:
+            self.plan = Plan(self.like.num_workers, self.like.prefetch_factor, "as in your DataLoader")
+        elif sys.platform != "linux":
+            # Where they cannot be forked they start by running the user's script again: not for a trial.
+            self.plan = Plan(0, 0, "for worker processes here, feed a DataLoader with num_workers=")
 
     @property
     def n(self) -> int:
@@ -283,59 +338,81 @@ class FromDataset:
         self._seeded = Seeded(source.dataset)
         self._tickets = Tickets()
         self._loader: Any = None
-        self._busy = self._warm = False
+        self._warm = False
 
     def epoch(
         self, samples: NDArray[np.int64], draws: Draws, steps: list[tuple[int, int]], seeds: list[int]
     ) -> Iterator[Any]:
         """Give the batches of an epoch."""
         tickets = deque((seed, samples[a:b].tolist()) for (a, b), seed in zip(steps, seeds))
-        yield from moved(self._here(tickets), self._choice, self._recipe.dtype)
-        if tickets:
-            yield from moved(self._by_workers(list(tickets)), self._choice, self._recipe.dtype, threaded=True)
+        source, to = self._source, (self._choice, self._recipe.dtype)
+        if source.plan is None:
+            yield from moved(self._tried(tickets), *to)
+        if tickets and source.plan is not None and source.plan.workers:
+            yield from moved(self._begun(list(tickets), self._workers), *to, threaded=True)
+        else:
+            yield from moved((source.collate(self._seeded.__getitems__(ticket)) for ticket in tickets), *to)
 
-    def _here(self, tickets: deque[tuple[int, list[int]]]) -> Iterator[Any]:
-        """Make batches in this process: the first ones, and if no workers are chosen then all."""
-        while tickets and not (self._source.plan and self._source.plan.workers):
-            yield self._make(tickets.popleft())
+    def _tried(self, tickets: deque[tuple[int, list[int]]]) -> Iterator[Any]:
+        """Give the first two batches, made and timed by a worker process, and choose by them who makes the others.
 
-    def _make(self, ticket: tuple[int, list[int]]) -> Any:
+        Were they made in this process, a file that the dataset opens on first use would be open when the workers are
+        forked, and they would share its position: each would read where another had sought.
+        """
         source = self._source
-        began = time.perf_counter()
-        batch = source.collate(self._seeded.__getitems__(ticket))
-        if source.plan is None and self._warm:
-            source.plan = plan(
-                time.perf_counter() - began,
-                sum(t.nbytes for t in tensors_of(batch)),
-                cores=cores(),
-                shm_bytes=shm_bytes(),
-                wanted=getattr(source.like, "num_workers", 0),
-                prefetch=getattr(source.like, "prefetch_factor", None) or PREFETCH,
-            )
-        self._warm = True  # the first one's time is that of imports and caches
-        return batch
+        try:
+            for seconds, n_bytes, batch in self._begun(list(islice(tickets, 2)), self._trial):
+                if source.plan is None and (self._warm or batch is None):
+                    source.plan = plan(seconds, n_bytes, cores=cores(), shm_bytes=shm_bytes())
+                self._warm = True  # the first one's time is that of imports and caches
+                if batch is None:
+                    break
+                tickets.popleft()
+                yield batch
+                del batch  # what the training let go of is not kept alive here
+        except Exception as error:
+            # In this process the dataset may do, as one on a GPU does; if not, the error is raised here as it is.
+            source.plan = source.plan or Plan(0, 0, f"a worker process could not make one: {type(error).__name__}")
+        if source.plan is not None:
+            self._loader = None
 
-    def _by_workers(self, tickets: list[tuple[int, list[int]]]) -> Iterator[Any]:
-        assert self._source.plan is not None
-        if self._loader is None or self._busy:  # an epoch that was left open still uses the workers
+    def _begun(self, tickets: list[tuple[int, list[int]]], make: Callable[[], Any]) -> Iterator[Any]:
+        if self._loader is None or self._tickets.in_use:  # by an epoch that was left open
             self._tickets = Tickets()
-            self._loader = self._workers(self._source.plan)
-        self._tickets.now = tickets
-        self._busy = True
+            self._loader = make()
+        self._tickets.now, self._tickets.in_use = tickets, True
         # Begun here and not in the thread that may ask for the batches: a process should fork from its main thread.
-        return self._rest(iter(self._loader))
+        return self._rest(iter(self._loader), self._tickets)
 
-    def _rest(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _rest(self, batches: Iterator[Any], tickets: Tickets) -> Iterator[Any]:
         yield from batches
-        self._busy = False
+        tickets.in_use = False
 
-    def _workers(self, plan: Plan) -> Any:
+    def _trial(self) -> Any:
+        import torch
+        from torch.utils.data import DataLoader
+
+        self._warm = False
+        return DataLoader(
+            Timed(self._source.dataset, self._source.collate),  # type: ignore[arg-type]
+            batch_sampler=self._tickets,  # type: ignore[arg-type]
+            collate_fn=lambda made: made,
+            num_workers=1,
+            persistent_workers=True,  # an epoch of one batch tells only how long the first one takes
+            worker_init_fn=Begin(getattr(self._source.like, "worker_init_fn", None)),
+            timeout=TRIAL_S,
+            multiprocessing_context="fork",
+            generator=torch.Generator(),
+        )
+
+    def _workers(self) -> Any:
         import multiprocessing
 
         import torch
         from torch.utils.data import DataLoader
 
-        like = self._source.like
+        like, plan = self._source.like, self._source.plan
+        assert plan is not None
         begin = Begin(getattr(like, "worker_init_fn", None))
         context = getattr(like, "multiprocessing_context", None)
         if context is None and sys.platform == "linux" and multiprocessing.get_start_method() != "fork":
@@ -381,6 +458,7 @@ class Tickets:
     """The batches of the epoch that is about to begin, as a batch sampler; workers outlive the epoch."""
 
     now: list[tuple[int, list[int]]] = field(default_factory=list)
+    in_use: bool = False
 
     def __len__(self) -> int:
         return len(self.now)
@@ -402,6 +480,11 @@ class LoaderSource:
     loader: Any
     size: tuple[int, int] = (1, 1)
     aspect: float = 1.0
+
+    @property
+    def dataset(self) -> Any:
+        """The user's dataset."""
+        return self.loader.dataset
 
     @property
     def n(self) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +56,16 @@ class Source(Protocol):
         """Say where the images are held."""
 
 
+@dataclass(frozen=True)
+class Samples:
+    """What stands for a dataset where there is none to ask for: how many samples there are."""
+
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+
 class Loader:
     """Batches ``(x, y)`` on the device, epoch after epoch.
 
@@ -97,6 +107,8 @@ class Loader:
         self.name, self.classes = name, classes
         self._source, self._recipe, self._chooser = source, recipe, chooser
         self._shuffle, self._drop_last, self._seed, self._training = shuffle, drop_last, seed, training
+        self._asked = {"shuffle": shuffle, "drop_last": drop_last}
+        self._as_many = False  # whether batches with no sample are given too, so that there are as many as len() says
         self._engine: Any = None
         self._next = (0, 0)  # the epoch and batch that the next iter() begins with
         self._run = 0  # which iterator the state and the stats belong to: the latest
@@ -136,6 +148,7 @@ class Loader:
             If another device was chosen or asked for, or the dtype is one that numpy has not.
         """
         self._chooser.settle("cpu")
+        self._as_many = True  # they fill batches up, and some were told how many there are
         if self._recipe.dtype == "bfloat16":
             raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")
 
@@ -147,6 +160,11 @@ class Loader:
     def n_samples(self) -> int | None:
         """Samples in an epoch, over all ranks; None if a DataLoader of the user's decides it."""
         return self._source.n
+
+    @property
+    def dataset(self) -> Any:
+        """What `feed` was given, or what only has a length: ``len(loader.dataset)``, as tutorials count samples."""
+        return self._source.dataset if hasattr(self._source, "dataset") else Samples(self._source.n or 0)
 
     def _steps(self) -> list[tuple[int, int]]:
         assert self._source.n is not None
@@ -167,21 +185,27 @@ class Loader:
     def _batches(self, epoch: int, first: int, run: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         asked = began = time.perf_counter()
         steps, made = self._begin(epoch, first)
+        # Where no photo of a batch can be read: the loss of none is nan. But ranks wait for each other's batches, and
+        # what is in a batch of the user's dataset is not ours to judge.
+        leaves_out = not self._as_many and self.name != "feed" and ranks.world().size == 1
         n_batches = operator.length_hint(self)  # 0 if nobody knows: a DataLoader of what can only be iterated
         for i, batch in enumerate(made, first):
             n = _samples_in(batch)
             if steps:
                 n = min(n, steps[i][1] - steps[i][0])  # padding is not counted
+            left_out = not n and leaves_out
             now = time.perf_counter()
             if run == self._run:
                 self._at = (epoch + 1, 0) if i + 1 == n_batches else (epoch, i + 1)
                 self._stats = replace(
                     self._stats,
                     images=self._stats.images + n,
-                    batches=self._stats.batches + 1,
+                    batches=self._stats.batches + (not left_out),
                     seconds=now - began,
                     waited_s=self._stats.waited_s + now - asked,
                 )
+            if left_out:
+                continue
             yield batch
             del batch  # what the training let go of is not kept alive here
             asked = time.perf_counter()
@@ -236,13 +260,17 @@ class Loader:
         return self._stats
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next ``iter()`` is."""
+        """Set the epoch that the next ``iter()`` is; the state is of that one from now on."""
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise SpecError(f"set_epoch({epoch!r}): a whole number from 0 up is needed.")
-        self._next = self._at = (epoch, 0)
+        self._stand(epoch, 0)
+
+    def _stand(self, epoch: int, batch: int) -> None:
+        self._next = self._at = (epoch, batch)
+        self._run += 1  # an iterator in use goes on, but no longer says where we are
 
     def state_dict(self) -> dict[str, int | None]:
-        """Return where the latest iterator stands, as plain numbers; the middle of an epoch too.
+        """Return where the latest iterator stands, as plain numbers and flags; the middle of an epoch too.
 
         A batch counts as done once it was given out.
         """
@@ -255,6 +283,7 @@ class Loader:
             "n_samples": self.n_samples,
             "batch_size": self.batch_size,
             "world_size": world.size,
+            **self._asked,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -263,27 +292,37 @@ class Loader:
         Raises
         ------
         SpecError
-            If the state is of another seed, number of samples, batch size or number of processes: batches would differ.
+            If this is no state, or one of another seed, number of samples, batch size, number of processes, shuffle or
+            drop_last: batches would differ.
             If it is of the middle of an epoch whose order is not ours but that of the user's DataLoader.
         """
         mine = self.state_dict()
-        if set(state) != set(mine):
+        if not isinstance(state, Mapping):
+            raise SpecError(f"This is not the state of a loader, but of type {type(state).__name__}.")
+        # Those two were not always in it, and a state lives as long as the checkpoint that it lies in.
+        if not set(mine) - set(self._asked) <= set(state) <= set(mine):
             raise SpecError(f"This is not the state of a loader: it holds {', '.join(map(str, state)) or 'nothing'}.")
-        for key in ("seed", "n_samples", "batch_size", "world_size"):
-            if state[key] != mine[key]:
+        epoch, batch = (_whole(key, state[key]) for key in ("epoch", "batch"))
+        for key in ("seed", "n_samples", "batch_size", "world_size", *self._asked):
+            if key in state and state[key] != mine[key]:
                 raise SpecError(
                     f"The saved state has {key}={state[key]} and this loader has {key}={mine[key]}, "
                     "so it cannot go on exactly there.",
-                    f"Next: make the loader with {key}={state[key]}, or start anew with set_epoch({state['epoch']}).",
+                    f"Next: make the loader with {key}={state[key]}, or start anew with set_epoch({epoch}).",
                 )
-        if self.n_samples is None and state["batch"]:
+        if batch and self.n_samples is not None and batch >= len(self):
             raise SpecError(
-                f"The saved state is of the middle of epoch {state['epoch']}, and a DataLoader that picks its samples "
+                f"The saved state has batch={batch} of epoch {epoch}, and an epoch has {len(self)}, counted from 0.",
+                f"Next: start the next epoch with set_epoch({epoch + 1}).",
+            )
+        if self.n_samples is None and batch:
+            raise SpecError(
+                f"The saved state is of the middle of epoch {epoch}, and a DataLoader that picks its samples "
                 "itself cannot go on exactly there.",
-                f"Next: start that epoch anew with set_epoch({state['epoch']}), and save the state between epochs.",
+                f"Next: start that epoch anew with set_epoch({epoch}), and save the state between epochs.",
                 "Or feed the dataset itself, which can go on anywhere: feed(loader.dataset, batch_size=...).",
             )
-        self._next = self._at = (state["epoch"], state["batch"])
+        self._stand(epoch, batch)
 
     def explain(self) -> str:
         """Say in one line what this loader does, and why."""
@@ -293,10 +332,10 @@ class Loader:
             where = f"on {choice.device} ({choice.why}), {self._source.where(choice)}"
         recipe = self._recipe
         said = [
-            f"{self.name}: batches of {self.batch_size:,}"
+            f"{self.name}: batches in the order that your data gives them"
             if self.n_samples is None
-            else f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}",
-            "shuffled" if self._shuffle else "in order",
+            else f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}; "
+            + ("shuffled" if self._shuffle else "in order"),
             str(recipe.augment) if recipe.augment else "",
             recipe.dtype,
             recipe.memory_format if recipe.memory_format != "contiguous" else "",
@@ -314,6 +353,13 @@ class Loader:
         from datastage.show.card import loader_card
 
         return loader_card([self])
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a number of a state, or raise `SpecError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise SpecError(f"The saved state has {name}={value!r}: a whole number from 0 up is needed.")
+    return value
 
 
 def _samples_in(batch: Any) -> int:

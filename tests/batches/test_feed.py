@@ -1,13 +1,26 @@
+import multiprocessing
 import random
 import sys
 import threading
+import time
 import types
 from collections import OrderedDict, UserDict
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 
 from datastage.batches import feed
 from datastage.batches.devices import Choice
@@ -26,8 +39,6 @@ class Noisy(Dataset):
 
     def __getitem__(self, i):
         if self.pause:
-            import time
-
             time.sleep(self.pause)
         return torch.tensor([i, random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.float64), i
 
@@ -252,11 +263,23 @@ def test_how_the_users_workers_are_started_is_kept():
         (object(), {"batch_size": 4}, "not a torch Dataset"),
         (Noisy(), {"batch_size": 4, "dtype": "uint8"}, "uint8"),
         (DataLoader(Noisy(), batch_size=4), {"batch_size": 8}, "batches of 4"),
+        (DataLoader(Noisy(0), batch_size=4), {}, "empty"),
+        (DataLoader(Noisy(), batch_sampler=[[1], [2]]), {"batch_size": 8}, "batches of its own"),
+        ("cifar10", {"batch_size": 4}, "A str is not.*loaders"),
+        (None, {}, "A NoneType is not.*loaders"),
+        ({"train": Noisy()}, {"batch_size": 4}, "A dict is not.*loaders.*one"),
+        ((np.zeros((9, 4)), np.zeros(9)), {"batch_size": 4}, "A tuple is not.*loaders"),
+        ([np.zeros((9, 4)), np.zeros(9)], {"batch_size": 4}, "A list is not.*loaders"),
+        (Noisy, {"batch_size": 4}, r"A class is not.*feed\(Noisy"),
     ],
 )
 def test_what_cannot_be_fed_is_named(thing, options, says):
-    with pytest.raises(SpecError, match=says):
+    with pytest.raises(SpecError, match=f"(?s){says}"):
         feed(thing, **options)
+
+
+def test_a_list_of_samples_is_a_dataset():
+    assert sorted(numbers(feed([(torch.ones(2), 0), (torch.ones(2), 1)], batch_size=1, device="cpu"))) == [0, 1]
 
 
 def test_an_error_in_the_dataset_reaches_the_user():
@@ -295,5 +318,171 @@ def test_a_small_shm_takes_fewer_workers_or_none():
     assert plan(0.5, 60 * 10**6, cores=8, shm_bytes=64 * 10**6).workers == 0
 
 
-def test_workers_of_the_users_dataloader_are_kept():
-    assert plan(0.001, 10**6, cores=8, shm_bytes=10**9, wanted=3).workers == 3
+class Records(Dataset):
+    """Opens its file when the first sample is asked for, so that each worker has its own."""
+
+    def __init__(self, path, n=200):
+        np.repeat(np.arange(n), 512).tofile(path)
+        self.path, self.n, self.file = path, n, None
+        self.asked = multiprocessing.Value("i", 0)
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        with self.asked:
+            self.asked.value += 1
+        if self.file is None:
+            self.file = open(self.path, "rb")
+        self.file.seek(i * 4096)
+        return torch.frombuffer(bytearray(self.file.read(4096)), dtype=torch.int64)[0], i
+
+
+@pytest.fixture
+def always_workers(monkeypatch):
+    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", 0.0)
+
+
+def test_no_worker_gets_a_dataset_whose_file_was_opened_here(tmp_path, always_workers):
+    records = Records(tmp_path / "records")
+    loader = feed(records, batch_size=8, device="cpu")
+    for _ in range(2):
+        assert all((x == y).all() for x, y in loader)
+    assert "worker processes" in loader.explain()
+    assert records.file is None
+
+
+@pytest.mark.parametrize("quick_s", [0.0, 1000.0], ids=["workers", "no workers"])
+def test_each_sample_is_asked_for_once(tmp_path, quick_s, monkeypatch):
+    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", quick_s)
+    records = Records(tmp_path / "records")
+    assert sorted(numbers(feed(records, batch_size=8, device="cpu"))) == list(range(200))
+    assert records.asked.value == 200
+
+
+def test_workers_of_the_users_dataloader_are_kept_without_a_trial(tmp_path):
+    records = Records(tmp_path / "records")
+    loader = feed(DataLoader(records, batch_size=8, num_workers=2), device="cpu")
+    assert numbers(loader) == list(range(200))
+    assert "2 worker processes, 2 batches ahead each (as in your DataLoader)" in loader.explain()
+    assert records.file is None
+
+
+class OnlyHere(Noisy):
+    """As data on a GPU: of no use to another process."""
+
+    def __getitem__(self, i):
+        if get_worker_info() is not None:
+            raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+        return super().__getitem__(i)
+
+
+class Still(Noisy):
+    """As a library whose threads a fork has left behind: in a worker it waits for ever."""
+
+    def __getitem__(self, i):
+        if get_worker_info() is not None:
+            time.sleep(1000)
+        return super().__getitem__(i)
+
+
+def with_a_lock(samples):
+    x, y = torch.utils.data.default_collate(samples)
+    return x, y, threading.Lock()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [OnlyHere(), Still(), DataLoader(Noisy(), batch_size=8, shuffle=True, collate_fn=with_a_lock)],
+    ids=["fails", "stands still", "cannot be sent"],
+)
+def test_what_a_worker_cannot_make_is_made_here(thing, monkeypatch):
+    module = sys.modules["datastage.batches.feed"]
+    monkeypatch.setattr(module, "TRIAL_S", 1.0 if isinstance(thing, Still) else 60.0)
+    monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
+    loader = feed(thing, batch_size=8, device="cpu")
+    given = [(x, y) for x, y, *_ in loader]
+    expected = list(feed(Noisy(), batch_size=8, device="cpu"))
+    assert all((x == a).all() and (y == b).all() for (x, y), (a, b) in zip(given, expected, strict=True))
+    assert "made in this process (a worker process could not make one: " in loader.explain()
+
+
+def test_a_batch_too_large_for_shm_is_made_here(monkeypatch):
+    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "shm_bytes", lambda: 100)
+    loader = feed(Noisy(pause=0.002), batch_size=8, device="cpu")
+    assert sorted(numbers(loader)) == list(range(40))
+    assert "too small" in loader.explain()
+
+
+def test_where_no_process_can_be_forked_none_is_started_for_a_trial(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    loader = feed(Noisy(), batch_size=8, device="cpu")
+    monkeypatch.undo()
+    list(loader)
+    assert "feed a DataLoader with num_workers=" in loader.explain()
+
+
+def test_three_epochs_open_at_once_are_whole(always_workers):
+    loader = feed(Noisy(), batch_size=4, device="cpu")
+    list(loader)  # workers are chosen
+    first, second = iter(loader), iter(loader)
+    given = [next(first), next(second)]
+    len(list(first))
+    third = iter(loader)
+    given = [given[1], next(third)]
+    assert sorted(int(i) for _, y in (given[0], *second) for i in y) == list(range(40))
+    assert sorted(int(i) for _, y in (given[1], *third) for i in y) == list(range(40))
+
+
+TEN = TensorDataset(torch.arange(10.0), torch.arange(10))
+
+
+def seeded(n=4):
+    return torch.Generator().manual_seed(n)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataLoader(TEN, batch_sampler=BatchSampler(RandomSampler(TEN, generator=seeded()), 5, False)),
+        lambda: DataLoader(TEN, batch_sampler=BatchSampler(SubsetRandomSampler([3, 4], seeded()), 5, False)),
+        lambda: DataLoader(TEN, batch_sampler=[[1, 2, 3], [9]]),
+        lambda: DataLoader(TEN, batch_size=None),
+        lambda: DataLoader(TEN, 4, sampler=SequentialSampler(range(6))),
+        lambda: DataLoader(TEN, 4, sampler=RandomSampler(range(6), generator=seeded())),
+        lambda: DataLoader(TEN, 4, sampler=RandomSampler(TEN, num_samples=6, generator=seeded())),
+        lambda: DataLoader(TEN, 4, sampler=RandomSampler(TEN, replacement=True, generator=seeded())),
+        lambda: DataLoader(TEN, 4, shuffle=True, generator=seeded()),
+    ],
+)
+def test_an_order_of_the_users_is_kept(make):
+    theirs = [y.tolist() for _, y in make()]
+    assert [y.tolist() for _, y in feed(make(), device="cpu")] == theirs
+
+
+def test_what_a_dataloader_of_the_users_own_kind_gives_is_given():
+    class Doubling(DataLoader):
+        def __iter__(self):
+            for _, y in super().__iter__():
+                yield (2 * y,)
+
+    assert [y.tolist() for (y,) in feed(Doubling(TEN, 5), device="cpu")] == [[0, 2, 4, 6, 8], [10, 12, 14, 16, 18]]
+
+
+def test_whoever_orders_the_samples_is_said():
+    own = [
+        feed(Stream(), batch_size=4, device="cpu"),
+        feed(DataLoader(TEN, 4, sampler=WeightedRandomSampler([1.0] * 10, 20)), device="cpu"),
+        feed(DataLoader(TEN, batch_sampler=[[1, 2, 3], [9]]), device="cpu"),
+    ]
+    for loader in own:
+        assert "feed: batches in the order that your data gives them;" in loader.explain()
+        assert "shuffled" not in loader.explain()
+    assert "batches of 4; in order;" in feed(DataLoader(TEN, 4), device="cpu").explain()
+    assert "batches of 4; shuffled;" in feed(DataLoader(TEN, 4, shuffle=True), device="cpu").explain()
+
+
+@pytest.mark.parametrize("thing", [TEN, DataLoader(TEN, 4), DataLoader(TEN, batch_sampler=[[1]])])
+def test_the_dataset_is_the_users(thing):
+    loader = feed(thing, batch_size=4 if thing is TEN else None, device="cpu")
+    assert loader.dataset is TEN

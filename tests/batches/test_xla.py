@@ -1,4 +1,3 @@
-import queue
 import sys
 import threading
 from pathlib import Path
@@ -15,59 +14,6 @@ from datastage.errors import SpecError
 STAND_INS = str(Path(__file__).parents[1] / "stand_ins")
 
 
-class ParallelLoader:
-    """As torch_xla 2.8 and 2.9 have it: a thread reads, another sends, and only `close` ends them before the end."""
-
-    def __init__(self, loader, devices, **kwargs):
-        self._loader, self._done = loader, threading.Event()
-        self._read, self._sent = queue.Queue(16), queue.Queue(8)
-        self._threads = [threading.Thread(target=work, name="xla", daemon=True) for work in (self._reads, self._sends)]
-        for thread in self._threads:
-            thread.start()
-
-    def _put(self, into, item):
-        while not self._done.is_set():
-            try:
-                return into.put(item, timeout=0.01)
-            except queue.Full:
-                pass
-
-    def _get(self, of):
-        while not self._done.is_set():
-            try:
-                return of.get(timeout=0.01)
-            except queue.Empty:
-                pass
-
-    def _reads(self):
-        try:
-            for batch in self._loader:
-                self._put(self._read, batch)
-                if self._done.is_set():
-                    return
-        finally:  # whatever happens there, only the queue is closed
-            self._put(self._read, None)
-
-    def _sends(self):
-        while (batch := self._get(self._read)) is not None:
-            self._put(self._sent, batch)
-        self._put(self._sent, None)
-
-    def per_device_loader(self, device):
-        import torch_xla
-
-        while (batch := self._get(self._sent)) is not None:
-            assert all(isinstance(part, torch.Tensor) and part.device.type == "cpu" for part in batch)
-            torch_xla.distributed.parallel_loader.shapes.add(tuple(tuple(part.shape) for part in batch))
-            torch_xla.sync()
-            yield batch
-
-    def close(self):
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-
 @pytest.fixture
 def xla(monkeypatch):
     """torch_xla as on a TPU, but for the TPU."""
@@ -77,7 +23,6 @@ def xla(monkeypatch):
     import torch_xla.runtime
 
     torch_xla.distributed.parallel_loader.shapes.clear()
-    monkeypatch.setattr(torch_xla.distributed.parallel_loader, "ParallelLoader", ParallelLoader, raising=False)
     yield torch_xla
     for name in [name for name in sys.modules if name.split(".")[0] == "torch_xla"]:
         del sys.modules[name]

@@ -18,11 +18,3 @@ def world_size():
 def global_ordinal():
     torch_xla._XLAC.started = True
     return WORLD[0]
-
-
-def local_ordinal():
-    return WORLD[0]
-
-
-def is_spmd():
-    return False
