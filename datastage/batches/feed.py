@@ -373,6 +373,8 @@ class FromDataset:
         except Exception as error:
             # In this process the dataset may do, as one on a GPU does; if not, the error is raised here as it is.
             source.plan = source.plan or Plan(0, 0, f"a worker process could not make one: {type(error).__name__}")
+            # Its frames hold it and the worker, which would end, in seconds, whenever such rings are collected.
+            error.__traceback__ = None
         if source.plan is not None:
             self._loader = None
 
