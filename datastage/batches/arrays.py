@@ -161,8 +161,6 @@ class ArraySource:
         height, width = self.images.shape[-2:] if self.images.ndim == 4 else (1, self.images.shape[1])
         return int(height), int(width)
 
-    aspect = 1.0
-
     def fits(self, choice: Choice) -> bool:
         """Whether the images go to the device's own memory."""
         from datastage.batches.devices import free_bytes

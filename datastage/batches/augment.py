@@ -41,7 +41,7 @@ class Augment:
     scale : (float, float) or None
         Random-resized-crop: the share of the picture's area that is cut out and resized to the full size; None is off.
     ratio : (float, float)
-        The crop's width over height, drawn evenly in the logarithm. Only with `scale`.
+        The crop's width over height, each a share of the picture's, drawn evenly in the logarithm. Only with `scale`.
     brightness, contrast, saturation : float
         Strength of the colour jitter: a factor is drawn from ``[1 - strength, 1 + strength]``; 0 is off.
     hue : float
@@ -162,7 +162,6 @@ def draw(
     samples: NDArray[np.int64],
     *,
     size: tuple[int, int],
-    aspect: float = 1.0,
     seed: int,
     epoch: int,
 ) -> Draws:
@@ -176,8 +175,6 @@ def draw(
         The samples in this epoch's order. Only ``flip="alternate"`` looks at which they are.
     size : (int, int)
         Height and width of what comes out, in pixels.
-    aspect : float
-        Width over height of the pictures that boxes are cut from.
     seed, epoch : int
         What chance depends on, and all that it depends on.
 
@@ -203,7 +200,7 @@ def draw(
     if augment.cutout:
         cutout = random(seed, epoch, CUTOUT).integers((0, 0), size, (n, 2), np.int32)
     if augment.scale:
-        box = _boxes(random(seed, epoch, BOX), n, augment.scale, augment.ratio, aspect)
+        box = _boxes(random(seed, epoch, BOX), n, augment.scale, augment.ratio)
     if augment.jitters:
         strength = np.array([augment.brightness, augment.contrast, augment.saturation], np.float32)
         jitter = 1 + strength * (2 * random(seed, epoch, JITTER).random((n, 3), np.float32) - 1)
@@ -214,7 +211,7 @@ def draw(
 
 
 def _boxes(
-    rng: np.random.Generator, n: int, scale: tuple[float, float], ratio: tuple[float, float], aspect: float
+    rng: np.random.Generator, n: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> NDArray[np.float32]:
     """Draw crops as torchvision's RandomResizedCrop does: area and shape anew up to ten times until they fit."""
     import numpy as np
@@ -223,9 +220,9 @@ def _boxes(
     todo = np.arange(n)
     for _ in range(10):
         m = len(todo)
-        area = rng.uniform(*scale, m) * aspect  # of a picture of height 1 and width `aspect`
+        area = rng.uniform(*scale, m)
         shape = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), m))
-        width, height = np.sqrt(area * shape) / aspect, np.sqrt(area / shape)
+        width, height = np.sqrt(area * shape), np.sqrt(area / shape)
         fits = (width <= 1) & (height <= 1)
         at = todo[fits]
         box[at, 2], box[at, 3] = height[fits], width[fits]
@@ -233,8 +230,8 @@ def _boxes(
         if not len(todo):
             break
     # What never fitted: the whole picture, cut to the nearest allowed shape, from the middle.
-    wide = min(max(aspect, ratio[0]), ratio[1])
-    box[todo, 2], box[todo, 3] = min(1.0, aspect / wide), min(1.0, wide / aspect)
+    wide = min(max(1.0, ratio[0]), ratio[1])
+    box[todo, 2], box[todo, 3] = min(1.0, 1 / wide), min(1.0, wide)
     box[:, :2] = rng.random((n, 2), np.float32)
     box[todo, :2] = 0.5
     return box

@@ -297,7 +297,6 @@ class DatasetSource:
     like: Any = None
     plan: Plan | None = None
     size: tuple[int, int] = (1, 1)
-    aspect: float = 1.0
 
     def __post_init__(self) -> None:
         if self.like is not None and self.like.num_workers:
@@ -481,7 +480,6 @@ class LoaderSource:
 
     loader: Any
     size: tuple[int, int] = (1, 1)
-    aspect: float = 1.0
 
     @property
     def dataset(self) -> Any:

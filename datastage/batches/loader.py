@@ -46,8 +46,6 @@ class Source(Protocol):
 
     @property
     def size(self) -> tuple[int, int]: ...
-    @property
-    def aspect(self) -> float: ...
 
     def open(self, choice: Choice, recipe: Recipe) -> Any:
         """Return the engine for this device: an `Engine`, or a `Stream` if `n` is None."""
@@ -152,10 +150,6 @@ class Loader:
         if self._recipe.dtype == "bfloat16":
             raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")
 
-    def places(self) -> list[tuple[int, int]]:
-        """Return start and end of this rank's batches in the order of an epoch."""
-        return self._steps()
-
     @property
     def n_samples(self) -> int | None:
         """Samples in an epoch, over all ranks; None if a DataLoader of the user's decides it."""
@@ -233,7 +227,6 @@ class Loader:
             self._recipe.augment,
             samples,
             size=self._source.size,
-            aspect=self._source.aspect,
             seed=self._seed,
             epoch=epoch,
         )
@@ -244,7 +237,7 @@ class Loader:
         parts = samples, draws, steps[first:], seeds[first:].tolist()
         try:
             return steps, self._opened().epoch(*parts)
-        except import_torch().OutOfMemoryError:
+        except import_torch().cuda.OutOfMemoryError:
             self._engine = None  # begun anew below, where the error no longer holds what was half made
         self._chooser.fill()
         return steps, self._opened().epoch(*parts)

@@ -318,8 +318,6 @@ class PackedSource:
     labels: NDArray[np.int64]
     size: tuple[int, int]
 
-    aspect = 1.0
-
     @property
     def n(self) -> int:
         """Samples in an epoch."""
@@ -391,12 +389,13 @@ class FromPacked:
             # Not before: the rows may be another process's now.
             self._store = HostStore(packed.rows, self._augment, self._fill)
         if self._fits():
-            yield from self._on_device().epoch(samples, draws, steps, seeds)
-            return
-        size = self._recipe.batch_size
+            return self._on_device().epoch(samples, draws, steps, seeds)
+        return self._delivered(samples, draws, steps, seeds)
+
+    def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         enough = threading.Event()
         with self._finishers.lent() as finish:
-            raw = self._raw(samples, draws, steps, enough)
+            raw, size = self._raw(samples, draws, steps, enough), self._recipe.batch_size
             yield from deliver(raw, finish, seeds, self._choice, batch_size=size, stop=enough)
 
     def _raw(
