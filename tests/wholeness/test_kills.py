@@ -115,8 +115,8 @@ print("go", flush=True)
 packed = Packed(names, [name + sys.argv[3] for name in names], lambda i: (folder / names[i]).read_bytes(),
                 shape=(32, 32), resized=True, last=True, folder=pathlib.Path(sys.argv[2]), workers=2, unreadable="skip")
 packed.complete_once()
-print(int(packed.rows.sum()), packed.file.name, flush=True)
-packed.close()
+print(int(packed.rows.sum()), packed.path.name, flush=True)
+packed.wait_until_published()
 """
 
 
