@@ -14,8 +14,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_time(work: Callable[[], T], seconds: float = 60.0) -> T:
-    """Return what `work` returns or raises; `TimeoutError` if that takes longer."""
+def begun(work: Callable[[], T], name: str) -> tuple[threading.Thread, Callable[[], T]]:
+    """Start `work` in a thread: (the thread, what gives its result or raises its error once it has ended)."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -25,11 +25,20 @@ def in_time(work: Callable[[], T], seconds: float = 60.0) -> T:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="datastage-look", daemon=True)
+    def outcome() -> T:
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
+    return thread, outcome
+
+
+def in_time(work: Callable[[], T], seconds: float = 60.0) -> T:
+    """Return what `work` returns or raises; `TimeoutError` if that takes longer."""
+    thread, outcome = begun(work, "datastage-look")
     thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
+    if thread.is_alive():
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-    return results[0]
+    return outcome()

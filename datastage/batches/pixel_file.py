@@ -95,6 +95,10 @@ class PixelFile:
         self.rows = np.frombuffer(mapped, np.uint8).reshape(self._shape)
 
     @property
+    def _partial(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.{self._own}")
+
+    @property
     def is_ours(self) -> bool:
         """Whether it is being made by this process, or by who forked us, and neither published nor discarded."""
         return self._fd >= 0
@@ -116,7 +120,7 @@ class PixelFile:
         """
         # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
         self._own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
-        partial = self.path.with_name(f".{self.path.name}.{self._own}")
+        partial = self._partial
         self.make_folder()
         try:
             _remove_abandoned(partial.parent)
@@ -158,7 +162,6 @@ class PixelFile:
         StorageError
             If the disk will not take it.
         """
-        partial = self.path.with_name(f".{self.path.name}.{self._own}")
         receipt = self.path.with_suffix(".json")
         beside = receipt.with_name(f".{receipt.name}.{self._own}")
         facts = {
@@ -173,7 +176,7 @@ class PixelFile:
             os.fsync(self._fd)
             if self._found() is None:
                 # The receipt comes last: without one a packed file is not looked at.
-                os.replace(partial, self.path)
+                os.replace(self._partial, self.path)
                 beside.write_text(json.dumps(facts), "utf-8")
                 os.replace(beside, receipt)
         except OSError as error:

@@ -28,6 +28,7 @@ from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime, is_offline
 from datastage.sources.found import Fetch, Found
 from datastage.spec import Spec
+from datastage.timely import begun
 
 HOST = "drive.google.com"
 # A server that sends nothing for this long has hung up without saying so.
@@ -138,17 +139,7 @@ class _Watch:
 
 def _watched(work: Callable[[], Any], folder: Path, watch: _Watch, stall_s: float, cancel: threading.Event) -> Any:
     """Run `work` in a thread, so that a server that stalls, or the user, can end it."""
-    results: list[Any] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="datastage-gdown", daemon=True)
-    thread.start()
+    thread, outcome = begun(work, "datastage-gdown")
     last, seen_at = 0, time.monotonic()
     try:
         while thread.is_alive():
@@ -164,9 +155,7 @@ def _watched(work: Callable[[], Any], folder: Path, watch: _Watch, stall_s: floa
         cancel.set()  # gdown 6 stops; the thread of an older one ends with the program
         thread.join(_LEAVE_S)
         raise
-    if errors:
-        raise errors[0]
-    return results[0]
+    return outcome()
 
 
 def _size(folder: Path) -> int:

@@ -109,15 +109,28 @@ def test_a_process_that_forked_goes_on_and_so_does_its_child(tmp_path, peeked):
     assert not partials(cache)
 
 
-def test_a_process_that_ends_in_the_first_epoch_leaves_nothing(tmp_path):
-    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+def in_another_process(photos, cache, last):
+    """Take one batch of the first epoch in a process of its own, which then does `last`."""
     script = (
-        "import sys; from datastage.batches import from_folder;"
+        "import os, sys; from datastage.batches import from_folder;"
         "made = from_folder(sys.argv[1], batch_size=2, size=16, cache=__import__('pathlib').Path(sys.argv[2]));"
-        "running = iter(made.train); next(running)"
+        f"running = iter(made.train); next(running); {last}"
     )
     subprocess.run([sys.executable, "-c", script, photos, cache], timeout=120, cwd=Path(__file__).parents[2])
+
+
+def test_a_process_that_ends_in_the_first_epoch_leaves_nothing(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    in_another_process(photos, cache, "sys.exit()")
     assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    in_another_process(photos, cache, "os.kill(os.getpid(), 9)")
+    assert len(list(cache.iterdir())) == 1
+    all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
+    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
 
 
 def test_a_disk_that_is_full_when_the_receipt_is_written_keeps_no_part_of_it(tmp_path, monkeypatch):

@@ -451,21 +451,6 @@ def test_several_processes_of_a_machine_decode_once(tmp_path):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
-    import sys
-
-    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
-    script = (
-        "import os, sys; from datastage.batches import from_folder;"
-        "made = from_folder(sys.argv[1], batch_size=2, size=16, cache=__import__('pathlib').Path(sys.argv[2]));"
-        "next(iter(made.train)); os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", script, photos, cache], timeout=120, cwd=Path(__file__).parents[2])
-    assert len(list(cache.iterdir())) == 1
-    all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
-    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
-
-
 def test_limit_and_val_hold_for_photos(tmp_path):
     photo_folder(tmp_path, 40)
     train, val = from_folder(tmp_path, batch_size=4, test=0, val=10, limit=8, device="cpu")
