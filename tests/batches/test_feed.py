@@ -106,7 +106,9 @@ def test_what_this_process_makes_for_a_device_is_what_it_makes_for_the_cpu(elsew
         assert own == b
 
 
-def test_batches_are_made_by_the_thread_that_asks_for_them(elsewhere):
+def test_batches_are_made_by_the_thread_that_asks_for_them(elsewhere, monkeypatch):
+    # However slow the machine is now: no workers.
+    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", 1000.0)
     threads = set()
 
     class Watched(Noisy):
