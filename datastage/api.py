@@ -32,7 +32,7 @@ Progress = bool | Literal["auto"] | Reporter
 PathLike = str | os.PathLike[str]
 
 
-def stage(
+def stage(  # noqa: PLR0913
     spec: PathLike,
     *,
     fallbacks: Sequence[PathLike] = (),
@@ -141,7 +141,7 @@ def _staged(request: Request, here: runtime.Runtime, reporter: Reporter, *, say_
     return staged
 
 
-def loaders(
+def loaders(  # noqa: PLR0913
     data: Any,
     *,
     batch_size: int,
@@ -568,7 +568,7 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
         except OSError as error:
             raise StorageError.of(error, "making the folder for the zip") from error
         packed = archives.pack(found.content, target, reporter=reporter)
-        reporter.note(f"Packed    {packed.n_files:,} files into {target.name}")
+        reporter.note(f"{packed.n_files:,} files into {target.name}", "Packed")
     return target
 
 

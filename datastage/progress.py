@@ -1,32 +1,8 @@
-"""The one protocol through which work reports itself, and the reporter that says nothing.
-
-Here: what a reporter is, and sizes as a person reads them. Not here: anything that prints (`show`).
-"""
+"""The protocol through which work reports its progress, the silent reporter, and sizes and times in words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
-
-
-@dataclass(frozen=True, slots=True)
-class UploadRequest:
-    """A file that a person is asked to upload.
-
-    Attributes
-    ----------
-    name : str
-        The file's name as the person knows it.
-    into : Path
-        The folder where it is expected.
-    why : str
-        One sentence that says why it is asked for.
-    """
-
-    name: str
-    into: Path
-    why: str
 
 
 class Reporter(Protocol):
@@ -38,15 +14,15 @@ class Reporter(Protocol):
     def advance(self, n_bytes: int) -> None:
         """Count bytes done in the current phase."""
 
-    def note(self, text: str) -> None:
-        """Say one line that the user should keep, such as ``"Found     datasets.zip, 1.2 GB, in My Drive"``."""
+    def note(self, text: str, label: str = "") -> None:
+        """Say one line that the user should keep: ``note("datasets.zip, 1.2 GB, in My Drive", "Found")``.
 
-    def ask(self, request: UploadRequest) -> Path | None:
-        """Ask a person for a file; the file's path, or None if nobody can be asked here."""
+        A `label` is one word, which whoever shows the line sets before it.
+        """
 
 
 class Silent:
-    """The reporter that says nothing and asks nobody: the default everywhere below `api`."""
+    """The reporter that says nothing: the default everywhere below `api`."""
 
     def phase(self, name: str, total_bytes: int | None) -> None:
         """Say nothing."""
@@ -54,12 +30,8 @@ class Silent:
     def advance(self, n_bytes: int) -> None:
         """Say nothing."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, label: str = "") -> None:
         """Say nothing."""
-
-    def ask(self, request: UploadRequest) -> Path | None:
-        """Ask nobody."""
-        return None
 
 
 SILENT = Silent()
@@ -82,3 +54,35 @@ def human_bytes(n: int | float) -> str:
             break
     text = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
     return f"{text.removesuffix('.0')} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration as a person says it.
+
+    Examples
+    --------
+    >>> human_seconds(40), human_seconds(2820), human_seconds(9000)
+    ('40 seconds', '47 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it; never less than a second.
+
+    Examples
+    --------
+    >>> duration(0.2), duration(44.2), duration(125), duration(4000)
+    ('1 s', '44 s', '2 min 5 s', '1 h 6 min')
+    """
+    whole = max(1, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"

@@ -13,9 +13,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 BLOCK_BYTES = 1 << 20
+
+
+class FileRecord(NamedTuple):
+    """One file that was written, with its size and CRC-32; or a link, with where it leads.
+
+    `path` is relative to the dataset's folder, with forward slashes.
+    """
+
+    path: str
+    size: int
+    crc32: int
+    target: str | None = None
 
 
 @runtime_checkable

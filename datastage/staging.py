@@ -98,7 +98,7 @@ def waited_for(path: Path, reporter: Reporter) -> Iterator[Held]:
         shown = now
 
     def say(who: str) -> None:
-        reporter.note(f"Waiting   for {who}, which prepares the same data")
+        reporter.note(f"for {who}, which prepares the same data", "Waiting")
 
     with locked(path, on_wait=say, on_progress=show) as held:
         yield held
@@ -109,7 +109,7 @@ class _Told:
 
     def __init__(self, reporter: Reporter, held: Held) -> None:
         self._reporter, self._held = reporter, held
-        self.note, self.ask = reporter.note, reporter.ask
+        self.note = reporter.note
 
     def phase(self, name: str, total_bytes: int | None) -> None:
         self._held.phase(name, total_bytes)
@@ -398,7 +398,7 @@ class _Stager:
                     failure += "; it holds more than was looked at: give the very folder as a fallback"
                 self.attempts.append(Attempt(looked.place, looked.seen, looked.seconds, failure))
             return None
-        self.reporter.note(f"Found     {entry.title} in {search.where}")
+        self.reporter.note(f"{entry.title} in {search.where}", "Found")
         facts = {
             "place": search.where,
             "seen": f"{entry.title} in {search.where}",
@@ -457,7 +457,7 @@ class _Stager:
             found = http.open(spec, self.here, self.reporter, has_hash=has_hash, limits=limits)
         else:
             found = sources.open_spec(spec, self.here, reporter=self.reporter)
-        self.reporter.note(f"Found     {found.seen}")
+        self.reporter.note(found.seen, "Found")
         slow_below = SLOW_BYTES_S if another_is_left else None
         keep = self._keep if self.request.save_to is not None else None
         taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits, keep)
@@ -472,7 +472,7 @@ class _Stager:
     def _from_kept(self, kept: keeping.Kept) -> Staged:
         reader = FileReader(kept.path)
         found = Found(reader, f"{self.request.save_to}", f"{kept.path.name}, kept in {self.request.save_to}")
-        self.reporter.note(f"Found     {found.seen}")
+        self.reporter.note(found.seen, "Found")
         request = replace(self.request, expect=f"sha256:{kept.sha256}")
         content = Taker(request, self.slot, self.here, self.reporter).take(found)
         content.facts.pop("source_path", None)  # the source is the address; the kept file may go
@@ -484,9 +484,9 @@ class _Stager:
         try:
             key = self.request.source_key(self.here.cwd)
             keeping.keep(path, folder, key, name=name, reporter=self.reporter)
-            self.reporter.note(f"Kept      {name} in {self.request.save_to} for the next session")
+            self.reporter.note(f"{name} in {self.request.save_to} for the next session", "Kept")
         except StorageError as error:
-            self.reporter.note(f"Not kept  {error.args[0]}")
+            self.reporter.note(str(error.args[0]), "Not kept")
 
     # --- the end
 

@@ -95,8 +95,8 @@ def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(
     notes = []
 
     class Notes(type(datastage.progress.SILENT)):
-        def note(self, text):
-            notes.append(text)
+        def note(self, text, label=""):
+            notes.append(f"{label:<10}{text}" if label else text)
 
     staged = datastage.stage(server.serve("pets.zip", zip_bytes()), save_to="./kept", progress=Notes())
     assert (staged / "cat/1.txt").exists()

@@ -100,7 +100,7 @@ def _only_zeros(piece: bytes, pieces: Pieces) -> int:
         piece = more
 
 
-def _with_object(
+def _with_object(  # noqa: C901
     pieces: Pieces, make: Callable[[], Any], errors: tuple[type[BaseException], ...], padding: int
 ) -> Pieces:
     """Decode streams one behind another with objects like bz2's. `padding`: zeros behind come by so many."""

@@ -303,7 +303,7 @@ class Disordered(Exception):
     """Members that were given early turn out to have others among them: begin again, and give none early."""
 
 
-def plan(
+def plan(  # noqa: C901
     reader: Reader,
     directory: Directory,
     tree: Tree,

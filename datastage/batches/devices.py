@@ -239,17 +239,17 @@ class Chooser:
         if self.made is None:
             self.made = choose(self.wanted, local_rank=local_rank())
             if world().rank == 0:
-                self._reporter.note(f"Device    {self.made.device}: {self.made.why}")
+                self._reporter.note(f"{self.made.device}: {self.made.why}", "Device")
                 warning = slow(self.made, self.dtype)
                 if warning:
-                    self._reporter.note(f"Note      {warning}")
+                    self._reporter.note(warning, "Note")
         return self.made
 
     def fill(self) -> None:
         """Take it from now on that the device's memory has no room for a split, and say so."""
         self.made = replace(self(), holds=False)
         if world().rank == 0:
-            self._reporter.note(f"Note      {self.made.device} has no room for the images: each batch is copied to it")
+            self._reporter.note(f"{self.made.device} has no room for the images: each batch is copied to it", "Note")
 
     def settle(self, wanted: str) -> None:
         """Make "auto" this device; an error if another was chosen or asked for."""

@@ -14,7 +14,7 @@ from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 
 
-def from_arrays(
+def from_arrays(  # noqa: PLR0913
     splits: Mapping[str, tuple[Any, Any]],
     *,
     batch_size: int,

@@ -26,7 +26,7 @@ def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
         _copy(name, source, to, reporter)
     except OSError as error:
         reporter.note(
-            f"Note      the pixels kept in {source} could not be brought ({error}), so photos are decoded again"
+            f"the pixels kept in {source} could not be brought ({error}), so photos are decoded again", "Note"
         )
         return False
     return True
@@ -37,9 +37,9 @@ def keep(name: str, source: Path, to: Path, reporter: Reporter) -> None:
     try:
         _remove_abandoned(to)
         _copy(name, source, to, SILENT)  # beside the training, whose own progress is on the screen
-        reporter.note(f"Kept      the photos as pixels in {to}, for the next session")
+        reporter.note(f"the photos as pixels in {to}, for the next session", "Kept")
     except OSError as error:
-        reporter.note(f"Note      the pixels could not be kept in {to}: {error}")
+        reporter.note(f"the pixels could not be kept in {to}: {error}", "Note")
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -411,7 +411,7 @@ class Packed:
             names = "".join(c if c.isprintable() else "?" for c in names)
             more = f" and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
             what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
-            self._reporter.note(f"Left out  {what}: {names}{more}")
+            self._reporter.note(f"{what}: {names}{more}", "Left out")
 
 
 def drop(submitted: Submitted) -> None:

@@ -49,7 +49,7 @@ LOOKED_AT = 500
 """How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
 
 
-def from_folder(
+def from_folder(  # noqa: PLR0913
     path: str | os.PathLike[str],
     *,
     batch_size: int,
@@ -132,7 +132,7 @@ def from_folder(
     )  # fmt: skip
 
 
-def from_archive(
+def from_archive(  # noqa: PLR0913
     reader: Reader,
     *,
     batch_size: int,
@@ -187,7 +187,7 @@ def from_archive(
     )  # fmt: skip
 
 
-def _loaders(
+def _loaders(  # noqa: PLR0913
     names: Iterable[str],
     stamp: Callable[[str], str],
     read: Callable[[str], bytes] | None,
@@ -227,7 +227,7 @@ def _loaders(
     if said:
         reporter.note(said)
     if listed.left_out:
-        reporter.note(f"Left out  {listed.left_out:,} images that lie in no class folder")
+        reporter.note(f"{listed.left_out:,} images that lie in no class folder", "Left out")
     listed = _limited(listed, limit)
     # In one order whatever the splits are, so that another val= or test= finds the same packed file.
     wanted = sorted(name for pairs in listed.splits.values() for name, _ in pairs)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import WIDTH
-from datastage.progress import human_bytes
+from datastage.progress import duration, human_bytes
 
 if TYPE_CHECKING:
     from datastage.place import Staged
@@ -51,23 +51,6 @@ def printable(text: str) -> str:
         char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
         for char in text
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person says it; never less than a second.
-
-    Examples
-    --------
-    >>> duration(0.2), duration(44.2), duration(125), duration(4000)
-    ('1 s', '44 s', '2 min 5 s', '1 h 6 min')
-    """
-    whole = max(1, round(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
 
 
 def counted(n: int, noun: str) -> str:
@@ -342,6 +325,11 @@ def _labelled(label: str, text: str) -> list[str]:
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
     return [f"{label:<{_LABEL}}{body[0]}", *(" " * _LABEL + line for line in body[1:])]
+
+
+def labelled(label: str, text: str) -> str:
+    """Set a label before a line, in the column that all labels share."""
+    return f"{label:<{_LABEL}}{text}" if label else text
 
 
 def split_label(line: str) -> tuple[str, str]:

@@ -16,11 +16,10 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from datastage.progress import SILENT, Reporter, UploadRequest, human_bytes
-from datastage.show.lines import duration, printable
+from datastage.progress import SILENT, Reporter, duration, human_bytes
+from datastage.show.lines import labelled, printable
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -148,16 +147,12 @@ class Shown:
                     self._drawn = now
                     self._draw()
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, label: str = "") -> None:
         """Write a line that stays. The phase has said what it had to say: its bar is taken away."""
         with self._lock:
             self._clear()
-            for line in text.split("\n"):
+            for line in labelled(label, text).split("\n"):
                 self._write(printable(line))
-
-    def ask(self, request: UploadRequest) -> Path | None:
-        """Ask nobody: there is no widget here."""
-        return None
 
     def close(self) -> None:
         """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""

@@ -379,7 +379,7 @@ class _Listing:
     archive_deadline: float = 0.0
 
 
-def _walk(place: Place, hunt: _Hunt) -> _Listing:
+def _walk(place: Place, hunt: _Hunt) -> _Listing:  # noqa: C901
     """Go through a place breadth first, within the bounds, and sort its files by what they may be."""
     at = place.at
     listing = _Listing(place, place.called or _called(at))

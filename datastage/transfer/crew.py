@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import DatastageError, IntegrityError, StorageError, UnavailableError
-from datastage.progress import Reporter
+from datastage.progress import Reporter, human_seconds
 from datastage.reader import FileReader, Reader
 from datastage.transfer.blocks import Block, BlockMap
-from datastage.transfer.faults import Interrupted, Limits, TooSlow, human_seconds, of_file
+from datastage.transfer.faults import Interrupted, Limits, TooSlow, of_file
 from datastage.transfer.pace import Pace
 
 Piece = bytes | memoryview
@@ -354,7 +354,7 @@ class Crew:
                 self._map.add(block)
             self._changed.notify_all()
 
-    def _fill(self, job: _Job, fd: int) -> None:
+    def _fill(self, job: _Job, fd: int) -> None:  # noqa: C901
         """Read what `job`'s block lacks and write it where it belongs."""
         block, me = job.block, threading.get_ident()
         if block.end is None or not self._reader.ranges:
@@ -521,7 +521,7 @@ class Crew:
             self._error = self._error or TooSlow(self._reader.name, rate, left)
         elif self._slow_below is None and rate < SLOW_BYTES_S and not self._said_slow and left and rate > 0:
             self._said_slow = True
-            self._reporter.note(f"Slow      {TooSlow(self._reader.name, rate, left).args[0]}")
+            self._reporter.note(str(TooSlow(self._reader.name, rate, left).args[0]), "Slow")
 
     # --- hashing
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
-from datastage.progress import human_bytes
+from datastage.progress import human_bytes, human_seconds
 
 T = TypeVar("T")
 Kind = Literal["broken", "busy", "no ranges", "changed"]
@@ -106,21 +106,6 @@ class TooSlow(UnavailableError):
             text += f": {human_seconds(left_bytes / rate_bytes_s)} more"
         super().__init__(text + ".")
         self.rate_bytes_s = rate_bytes_s
-
-
-def human_seconds(seconds: float) -> str:
-    """Return a duration as a person says it.
-
-    Examples
-    --------
-    >>> human_seconds(40), human_seconds(2820), human_seconds(9000)
-    ('40 seconds', '47 minutes', '2.5 hours')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def patiently(read: Callable[[], T], limits: Limits, *, tries: int | None = None) -> T:

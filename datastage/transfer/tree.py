@@ -19,8 +19,8 @@ from pathlib import Path
 
 from datastage import runtime
 from datastage.errors import DatastageError, IntegrityError, StorageError, UnavailableError
-from datastage.progress import SILENT, Reporter
-from datastage.transfer.faults import Interrupted, Limits, human_seconds, of_file, patiently
+from datastage.progress import SILENT, Reporter, human_seconds
+from datastage.transfer.faults import Interrupted, Limits, of_file, patiently
 
 _READ = 256 << 10
 # On a mount nearly all time is waiting (64 threads took 1/35 of the time of one for 500 files); on a disk it is not.
@@ -121,8 +121,9 @@ def copy_tree(
     found = _scan(folder, readers if far else 1, limits)
     if far and len(found.files) >= MANY:
         reporter.note(
-            f"Slow      {len(found.files):,} files, each of which takes a while from there; one archive is read much"
-            f" faster: datastage zip {_quoted(folder)} {folder.name}.zip"
+            f"{len(found.files):,} files, each of which takes a while from there; one archive is read much"
+            f" faster: datastage zip {_quoted(folder)} {folder.name}.zip",
+            "Slow",
         )
     try:
         for name in found.folders:

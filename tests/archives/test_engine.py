@@ -283,9 +283,7 @@ def test_progress_counts_every_byte(tmp_path):
         def advance(self, n_bytes):
             self.done += n_bytes
 
-        def note(self, text): ...
-
-        def ask(self, request): ...
+        def note(self, text, label=""): ...
 
     for nth, data in enumerate((zip_of(FILES), tar_of(list(FILES.items()), mode="w:xz"))):
         counting = Counting()

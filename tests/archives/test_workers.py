@@ -127,7 +127,7 @@ def test_helpers_begin_while_the_rest_is_judged(many, tmp_path, early):
         def advance(self, n):
             told[0] -= n
 
-        def note(self, text): ...
+        def note(self, text, label=""): ...
 
     to = tmp_path / "to"
     to.mkdir()
@@ -186,7 +186,7 @@ engine.HELPERS_FROM_FILES = 100
 class Told:
     def phase(self, name, total): print("started", flush=True)
     def advance(self, n): pass
-    def note(self, text): pass
+    def note(self, text, label=""): pass
 unpack(FileReader(sys.argv[2]), Path(sys.argv[3]), workers=3, reporter=Told())
 print("done", flush=True)
 """

@@ -252,9 +252,8 @@ def test_the_device_is_said_once_for_all_splits():
     class Reporter:
         def phase(self, name, total_bytes): ...
         def advance(self, n_bytes): ...
-        def ask(self, request): ...
-        def note(self, text):
-            said.append(text)
+        def note(self, text, label=""):
+            said.append(f"{label:<10}{text}" if label else text)
 
     train, test = from_arrays({"train": digits(), "test": digits()}, batch_size=4, device="cpu", reporter=Reporter())
     assert said == []

@@ -29,9 +29,8 @@ class Notes:
 
     def phase(self, name, total_bytes): ...
     def advance(self, n_bytes): ...
-    def ask(self, request): ...
-    def note(self, text):
-        self.said.append(text)
+    def note(self, text, label=""):
+        self.said.append(f"{label:<10}{text}" if label else text)
 
 
 def picture(seed, size=(20, 20)):

@@ -30,8 +30,8 @@ class Notes(Silent):
     def __init__(self):
         self.said = []
 
-    def note(self, text):
-        self.said.append(text)
+    def note(self, text, label=""):
+        self.said.append(f"{label:<10}{text}" if label else text)
 
 
 class Kernel:

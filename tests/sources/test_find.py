@@ -229,9 +229,7 @@ def test_the_bytes_reported_are_those_of_the_files_whatever_was_refused(tmp_path
         def advance(self, n_bytes):
             self.done += n_bytes
 
-        def note(self, text): ...
-
-        def ask(self, request): ...
+        def note(self, text, label=""): ...
 
     decoy = {path: bytes(len(data)) for path, data in FILES.items()}
     layouts.WRAPPINGS["its own folder"](decoy, layouts.input_folder(tmp_path / "in", "dataset", "aaa"))

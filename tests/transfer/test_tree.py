@@ -132,8 +132,8 @@ def test_many_files_of_a_slow_place_bring_the_advice_to_zip_them(source, to, mon
     notes = []
 
     class Notes(Silent):
-        def note(self, text):
-            notes.append(text)
+        def note(self, text, label=""):
+            notes.append(f"{label:<10}{text}" if label else text)
 
     monkeypatch.setattr(runtime, "is_network_disk", lambda path: True)
     monkeypatch.setattr(tree_module, "MANY", 3)

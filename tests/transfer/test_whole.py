@@ -209,8 +209,8 @@ def test_the_last_place_says_how_long_it_will_take(server, tmp_path, quick):
     notes = []
 
     class Notes(whole_module.SILENT.__class__):
-        def note(self, text):
-            notes.append(text)
+        def note(self, text, label=""):
+            notes.append(f"{label:<10}{text}" if label else text)
 
     url = server.serve("data.bin", BODY[:80_000], rate=60_000)
     get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.4), reporter=Notes())

@@ -101,11 +101,8 @@ def test_who_waits_sees_the_holder_and_how_far_it_is(tmp_path, here, server, mon
         def advance(self, n_bytes):
             said.append(n_bytes)
 
-        def note(self, text):
-            said.append(text)
-
-        def ask(self, request):
-            return None
+        def note(self, text, label=""):
+            said.append(f"{label:<10}{text}" if label else text)
 
     staged = datastage.stage(url, progress=Reporter())
     assert str(staged) == first.communicate()[0].strip()

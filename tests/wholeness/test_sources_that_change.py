@@ -42,8 +42,7 @@ def change():
 class Reporter:
     done, changed = 0, False
     def phase(self, name, total_bytes): pass
-    def note(self, text): pass
-    def ask(self, request): return None
+    def note(self, text, label=""): pass
     def advance(self, n_bytes):
         Reporter.done += n_bytes
         if not Reporter.changed and Reporter.done >= at:
