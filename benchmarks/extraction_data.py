@@ -164,7 +164,6 @@ def make(folder: Path, scale: float = 1.0) -> dict[str, Path]:
     for key, name, command in (
         ("W3", "cifar.tar.gz", ["gzip", "-6c"]),
         ("W5 xz", "tables.tar.xz", ["xz", "-3", "-T1", "-c"]),
-        ("W5 xz, blocks", "tables-blocks.tar.xz", ["xz", "-3", "-T2", "-c"]),
         ("W5 bz2", "tables.tar.bz2", ["bzip2", "-9c"]),
         ("W5 zst", "tables.tar.zst", ["zstd", "-3", "-q", "-c"]),
         ("W5 lz4", "tables.tar.lz4", ["lz4", "-1", "-q", "-c"]),

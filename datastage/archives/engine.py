@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from datastage.archives import ahead, blocks, inflate, names, streams, tar, workers, write, zip_data
+from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_data
 from datastage.archives import zip as zip_
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Files, Unpacked, UnpackedFile
@@ -398,27 +398,14 @@ def _unpack_tar(job: Job, compression: str) -> None:
 
 
 def _decompressed(job: Job, compression: str, use: Callable[[streams.Pieces], None]) -> None:
-    """Have `use` read the decompressed bytes, by the quickest way that there is."""
-    reader, free = job.reader, job.tree.free_bytes
+    """Have `use` read the decompressed bytes."""
+    reader = job.reader
 
     def counted() -> streams.Pieces:
         for piece in ahead.stream(reader):
             job.reporter.advance(len(piece))
             yield piece
 
-    by_blocks = blocks.decoded(compression, reader, counted(), job.n_workers)
-    if by_blocks is not None:
-        try:
-            use(by_blocks)
-            return
-        except (blocks.Irregular, Fault):
-            # Odd or damaged: the plain decoder is the judge, from the start.
-            write.empty(job.root)
-            job.tree = Tree(free)
-            job.files, job.folders, job.left_out, job.matched = Files(), [], {}, False
-            job.reporter.phase(f"unpacking {reader.name}", reader.size)
-        finally:
-            _close(by_blocks)
     pieces: streams.Pieces = streams.decoded(compression, counted())
     # A second thread brings nothing where there is nothing to undo, and costs more than it brings for a small archive.
     if compression and job.n_workers > 1 and (reader.size is None or reader.size > PIPELINE_FROM_BYTES):

@@ -50,10 +50,9 @@ def __getattr__(name):
     return absent
 """
 
-# What does a thing better than need be, and in a cell as the standard library does it: xz and bzip2 on several threads,
-# addresses side by side, servers that drip or garble their headers.
+# What does a thing better than need be, and in a cell as the standard library does it: addresses side by
+# side, servers that drip or garble their headers.
 _SIMPLER = {
-    "datastage/archives/blocks.py": "class Irregular(Exception): pass\ndef decoded(*words): return None\n",
     "datastage/reach.py": """\
 import socket
 def connect(place, timeout, source=None):
