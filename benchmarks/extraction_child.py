@@ -109,22 +109,21 @@ def creation(archive: str, to: str) -> Callable[[], object]:
 
 def inflate_(archive: str, to: str) -> Callable[[], object]:
     """Inflate and check all members on two threads, and write nothing."""
-    from datastage.archives import inflate, zip_data
-    from datastage.archives import zip as zip_
+    from datastage.archives import inflate, zip_directory, zip_members
     from datastage.reader import FileReader
 
     inflate.prepare(None)
     reader = FileReader(archive)
-    rows = list(zip_.listing(reader))
+    rows = list(zip_directory.listing(reader))
 
     def part(nth: int) -> None:
         for _, entry, offset, limit in rows[nth::2]:
             head = reader.read_at(offset, min(limit - offset, 30 + len(entry.raw_name)))
-            start = zip_data.data_at(entry, head, limit)
-            if entry.usize < zip_data.WHOLE_BYTES:
-                zip_data.whole(entry, reader.read_at(start, entry.csize), None)
+            start = zip_members.data_at(entry, head, limit)
+            if entry.usize < zip_members.WHOLE_BYTES:
+                zip_members.whole(entry, reader.read_at(start, entry.csize), None)
             else:
-                for _ in zip_data.pieces(entry, reader.read_at, start, None):
+                for _ in zip_members.pieces(entry, reader.read_at, start, None):
                     pass
 
     def both() -> None:

@@ -49,8 +49,7 @@ except ImportError:
     atheris = None
 guided = atheris is not None and "--child" in sys.argv
 with atheris.instrument_imports(include=["datastage"]) if guided else contextlib.nullcontext():
-    from datastage.archives import engine, iter_members, list_members, tools, unpack, zip_data
-    from datastage.archives import zip as zip_
+    from datastage.archives import extract, iter_members, list_members, tools, unpack, zip_directory, zip_members
     from datastage.archives.streams import Bytes
     from datastage.errors import DatastageError
     from datastage.reader import BytesReader, FileReader
@@ -277,15 +276,15 @@ class Judge:
         reader = BytesReader(data, "fuzzed")
         with contextlib.ExitStack() as stack:
             if len(data) % 2 and not by_helpers:  # large members are written in pieces, and by threads
-                stack.enter_context(mock.patch.object(zip_data, "WHOLE_BYTES", 64))
-                stack.enter_context(mock.patch.object(engine, "THREADS_FROM_BYTES", 0))
-                stack.enter_context(mock.patch.object(engine, "SMALL_BYTES", 1))
+                stack.enter_context(mock.patch.object(zip_members, "WHOLE_BYTES", 64))
+                stack.enter_context(mock.patch.object(extract, "THREADS_FROM_BYTES", 0))
+                stack.enter_context(mock.patch.object(extract, "SMALL_BYTES", 1))
             if by_helpers:
                 path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "fuzzed")
                 Path(path).write_bytes(data)
                 reader = stack.enter_context(FileReader(path))
-                stack.enter_context(mock.patch.object(engine, "HELPERS_FROM_FILES", 1))
-                stack.enter_context(mock.patch.object(zip_, "_EARLY_MEMBERS", 1 + len(data) % 5))
+                stack.enter_context(mock.patch.object(extract, "HELPERS_FROM_FILES", 1))
+                stack.enter_context(mock.patch.object(zip_directory, "_EARLY_MEMBERS", 1 + len(data) % 5))
             try:
                 done = unpack(reader, Path(self.root), free_bytes=FREE_BYTES, workers=2, nested=nested, keep_junk=True)
             except DatastageError as error:

@@ -4,7 +4,7 @@ Here: sniffing, listing, and unpacking every format through one gate (`safety`).
 folder ends up.
 """
 
-from datastage.archives.engine import unpack
+from datastage.archives.extract import unpack
 from datastage.archives.listing import iter_members, list_members
 from datastage.archives.member import Member, Unpacked, UnpackedFile
 from datastage.archives.packing import Packed, pack

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from datastage.archives import inflate, zip_data
+from datastage.archives import inflate, zip_members
 from datastage.archives.faults import Fault
 from datastage.archives.write import Folder
 
@@ -60,7 +60,7 @@ def main() -> None:
         while (batch := receive()) is not None:
             written[0] = 0
             try:
-                zip_data.write_batch(read_at, folder, *entries.of(batch), password, advance)
+                zip_members.write_batch(read_at, folder, *entries.of(batch), password, advance)
             except Fault as fault:
                 answer("fault", fault.rule, fault.text, fault.name)
             except OSError as error:
@@ -86,7 +86,7 @@ class _Entries:
             if self._all is None:
                 self._all = self._read_at(self._start, self._size)
             return self._all, batch
-        head = self._read_at(self._start + last, zip_data.ENTRY_BYTES)
-        end = last + zip_data.ENTRY_BYTES + sum(int.from_bytes(head[at : at + 2], "little") for at in (28, 30, 32))
+        head = self._read_at(self._start + last, zip_members.ENTRY_BYTES)
+        end = last + zip_members.ENTRY_BYTES + sum(int.from_bytes(head[at : at + 2], "little") for at in (28, 30, 32))
         data = self._read_at(self._start + first, end - first)
         return data, [(at - first, path, offset, limit) for at, path, offset, limit in batch]

@@ -9,9 +9,8 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from datastage.archives import streams, tar, zip_data
-from datastage.archives import zip as zip_
-from datastage.archives.engine import _no_archive, single_name
+from datastage.archives import streams, tar, zip_directory, zip_members
+from datastage.archives.extract import _no_archive, single_name
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Kind, Member
 from datastage.archives.sniff import sniff
@@ -47,7 +46,7 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
         if form is None:
             raise _no_archive(reader)
         if form == "zip":
-            return [member for member, *_ in zip_.listing(reader)]
+            return [member for member, *_ in zip_directory.listing(reader)]
         if form in ("7z", "rar"):
             from datastage.archives import tools
 
@@ -135,7 +134,7 @@ def _filled(member: tar.TarMember) -> Iterator[memoryview]:
 
 def _zip_members(reader: Reader, password: str | None) -> Iterator[tuple[Member, BinaryIO | None]]:
     secret = password.encode("utf-8") if password is not None else None
-    for member, entry, offset, limit in zip_.listing(reader):
+    for member, entry, offset, limit in zip_directory.listing(reader):
         if member.kind != "file":
             yield member, None
             continue
@@ -143,12 +142,12 @@ def _zip_members(reader: Reader, password: str | None) -> Iterator[tuple[Member,
 
 
 def _zip_pieces(
-    reader: Reader, entry: zip_data.Entry, offset: int, limit: int, secret: bytes | None
+    reader: Reader, entry: zip_members.ZipEntry, offset: int, limit: int, secret: bytes | None
 ) -> Iterator[memoryview]:
-    zip_data.check_method(entry, secret)
-    head = reader.read_at(offset, min(limit - offset, zip_data.LOCAL_BYTES + len(entry.raw_name)))
-    start = zip_data.data_at(entry, head, limit)
-    for piece in zip_data.pieces(entry, reader.read_at, start, secret):
+    zip_members.check_method(entry, secret)
+    head = reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
+    start = zip_members.data_at(entry, head, limit)
+    for piece in zip_members.pieces(entry, reader.read_at, start, secret):
         yield memoryview(piece)
 
 

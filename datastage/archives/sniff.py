@@ -58,7 +58,7 @@ def sniff(reader: Reader) -> str | None:
         # A zip behind a prefix (a self-extracting head), or whose beginning is noise.
         tail_at = max(0, reader.size - 65_557)
         if b"PK\5\6" in reader.read_at(tail_at, 65_557):
-            from datastage.archives.zip import find_directory
+            from datastage.archives.zip_directory import find_directory
 
             try:
                 find_directory(reader)

@@ -22,7 +22,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from datastage.archives import ahead, inflate, names, zip_data
+from datastage.archives import ahead, inflate, names, zip_members
 from datastage.archives.faults import Fault
 from datastage.archives.member import Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, clean
@@ -31,7 +31,7 @@ from datastage.archives.write import Folder, write_all
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
-    from datastage.archives.engine import Job
+    from datastage.archives.extract import Job
 
 PIECE_BYTES = 1 << 20
 _KEYS = ("Path", "Size", "Attributes", "CRC", "Encrypted")
@@ -263,7 +263,7 @@ def unpack_by_tool(form: str, job: Job) -> None:
                     links.append((job.tree.admit(place, "link", 0, target), target))
                 else:
                     _write(job, folder, place, each.mode, each.mtime_ns, pieces)
-            from datastage.archives.engine import _make_links
+            from datastage.archives.extract import _make_links
 
             _make_links(job, folder, links)
 
@@ -293,7 +293,7 @@ def _write(
 def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes, password: bytes | None) -> None:
     """Refuse methods that no tool is asked for, before anything is written."""
     for at, path, _, _ in places:
-        entry = zip_data.Entry(directory, at)
+        entry = zip_members.ZipEntry(directory, at)
         method = _true_method(entry)
         if entry.flags & 0x40:
             raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", path)
@@ -301,18 +301,18 @@ def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes,
             raise Fault("Z-METHOD", f"is compressed by method {method}, which is not known here", path)
         if entry.encrypted and password is None:
             raise Fault("Z-LOCKED", "needs a password, and none was given", path)
-        if entry.csize >= zip_data.WRAP - (1 << 20) or entry.usize >= zip_data.WRAP - 1:
+        if entry.csize >= zip_members.WRAP - (1 << 20) or entry.usize >= zip_members.WRAP - 1:
             raise Fault("Z-METHOD", f"is over 4 GB and compressed by method {method}", path)
     _tool_for("7z")
 
 
-_BY_TOOL = {zip_data.DEFLATE64, zip_data.XZ, zip_data.PPMD, *zip_data.OWN_METHODS}
+_BY_TOOL = {zip_members.DEFLATE64, zip_members.XZ, zip_members.PPMD, *zip_members.OWN_METHODS}
 
 
-def _true_method(entry: zip_data.Entry) -> int:
+def _true_method(entry: zip_members.ZipEntry) -> int:
     method: int = entry.method
-    if method == zip_data.AES:
-        field = zip_data.find_extra(entry.extra, 0x9901)
+    if method == zip_members.AES:
+        field = zip_members.find_extra(entry.extra, 0x9901)
         if field and len(field) >= 7:
             return field[5] | field[6] << 8
     return method
@@ -323,7 +323,7 @@ Place = tuple[int, str, int, int]
 
 def _undone(
     job: Job, places: list[Place], directory: bytes
-) -> Generator[tuple[zip_data.Entry, str, Iterator[memoryview]], None, None]:
+) -> Generator[tuple[zip_members.ZipEntry, str, Iterator[memoryview]], None, None]:
     """Give these members' contents: they are copied, under plain names, into a small zip for the tool."""
     with tempfile.TemporaryDirectory(prefix=".datastage-", dir=job.root) as place:
         path = os.path.join(place, "members.zip")
@@ -331,13 +331,13 @@ def _undone(
         with open(path, "wb") as file:
             index = b""
             for nth, (at, _, offset, limit) in enumerate(places):
-                entry = zip_data.Entry(directory, at)
+                entry = zip_members.ZipEntry(directory, at)
                 entry.offset = offset
                 entries.append(entry)
-                head = job.reader.read_at(offset, min(limit - offset, zip_data.LOCAL_BYTES + len(entry.raw_name)))
-                start = zip_data.data_at(entry, head, limit)
+                head = job.reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
+                start = zip_members.data_at(entry, head, limit)
                 name = b"%08d" % nth
-                field = zip_data.find_extra(entry.extra, 0x9901)
+                field = zip_members.find_extra(entry.extra, 0x9901)
                 extra = b"" if field is None else b"\x01\x99" + len(field).to_bytes(2, "little") + field
                 # The check byte of a locked member is of its time where the sizes stand behind the data.
                 time_date = bytes(directory[at + 12 : at + 16])
@@ -390,13 +390,13 @@ def read_zip_link(job: Job, place: Place, directory: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _check(entry: zip_data.Entry, crc32: int, path: str) -> None:
+def _check(entry: zip_members.ZipEntry, crc32: int, path: str) -> None:
     # AE-2 keeps no checksum; the tool has checked its stronger one.
-    if crc32 != entry.crc and not (entry.method == zip_data.AES and not entry.crc):
+    if crc32 != entry.crc and not (entry.method == zip_members.AES and not entry.crc):
         raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", path)
 
 
-def _exactly(stream: Bytes, entry: zip_data.Entry, path: str) -> Iterator[memoryview]:
+def _exactly(stream: Bytes, entry: zip_members.ZipEntry, path: str) -> Iterator[memoryview]:
     left = entry.usize
     for piece in stream.pieces(left):
         left -= len(piece)

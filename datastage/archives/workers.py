@@ -5,7 +5,7 @@ interpreter costs some 40 ms, and never a fork, since a notebook has gigabytes i
 Helpers are started with ``-I -S -c``, get the folder or zip of our package as an argument, work on standard input, and
 end when it ends, so that none outlives its parent, however that ends.
 
-Here: who writes which batch, and starting and ending helpers. Not here: what a batch is (`zip_data`).
+Here: who writes which batch, and starting and ending helpers. Not here: what a batch is (`zip_members`).
 """
 
 from __future__ import annotations

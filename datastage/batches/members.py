@@ -44,8 +44,7 @@ def of(reader: Reader) -> Images:
         If it is locked.
     """
     from datastage import archives
-    from datastage.archives import zip as zip_
-    from datastage.archives import zip_data
+    from datastage.archives import zip_directory, zip_members
     from datastage.archives.faults import Fault, error_of
 
     def stream() -> Iterator[tuple[str, bytes]]:
@@ -60,7 +59,7 @@ def of(reader: Reader) -> Images:
     try:
         entries = {
             member.name: (entry, offset, limit)
-            for member, entry, offset, limit in zip_.listing(reader)
+            for member, entry, offset, limit in zip_directory.listing(reader)
             if member.kind == "file" and is_image(member.name)
         }
     except Fault as fault:
@@ -74,10 +73,10 @@ def of(reader: Reader) -> Images:
     def read(name: str) -> bytes:
         entry, offset, limit = entries[name]
         try:
-            zip_data.check_method(entry, None)
-            head = reader.read_at(offset, min(limit - offset, zip_data.LOCAL_BYTES + len(entry.raw_name)))
-            start = zip_data.data_at(entry, head, limit)
-            return bytes(zip_data.whole(entry, reader.read_at(start, entry.csize), None))
+            zip_members.check_method(entry, None)
+            head = reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
+            start = zip_members.data_at(entry, head, limit)
+            return bytes(zip_members.whole(entry, reader.read_at(start, entry.csize), None))
         except Fault as fault:
             raise Unreadable(f"in the archive it {fault}") from None
 

@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from datastage.archives import engine
-from datastage.archives import zip as zip_
+from datastage.archives import extract, zip_directory
 from datastage.reader import FileReader
 
 from .made import reordered
@@ -68,13 +67,13 @@ ORDERS = {
 
 @pytest.mark.parametrize("case", [*CHANGED, *BEFORE])
 def test_early_writing_comes_to_the_same(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "HELPERS_FROM_FILES", 8)
-    monkeypatch.setattr(engine, "SMALL_BYTES", 1 << 20)
-    monkeypatch.setattr(engine, "BATCH_FILES", 3)
-    monkeypatch.setattr(zip_, "_EARLY_MEMBERS", 4)
+    monkeypatch.setattr(extract, "HELPERS_FROM_FILES", 8)
+    monkeypatch.setattr(extract, "SMALL_BYTES", 1 << 20)
+    monkeypatch.setattr(extract, "BATCH_FILES", 3)
+    monkeypatch.setattr(zip_directory, "_EARLY_MEMBERS", 4)
     started = []
-    start = engine._start_helpers
-    monkeypatch.setattr(engine, "_start_helpers", lambda *args: started.append(start(*args)) or started[-1])
+    start = extract._start_helpers
+    monkeypatch.setattr(extract, "_start_helpers", lambda *args: started.append(start(*args)) or started[-1])
     entries = plain()
     entries[AT] = {**entries[AT], **CHANGED.get(case, {})}
     entries[AT:AT] = BEFORE.get(case, [])

@@ -13,8 +13,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import engine, inflate, iter_members, list_members, tar, zip_data
-from datastage.archives import zip as zip_
+from datastage.archives import extract, inflate, iter_members, list_members, tar, zip_directory, zip_members
 from datastage.errors import DatastageError
 from datastage.reader import BytesReader, FileReader
 
@@ -467,7 +466,7 @@ def test_archives_in_archives_keep_to_the_same_rules(inner, rule, tmp_path):
 
 def test_archives_in_archives_without_end_are_refused(tmp_path):
     data = zip_raw(a)
-    for _ in range(engine.MAX_NESTING + 2):
+    for _ in range(extract.MAX_NESTING + 2):
         data = zip_raw(zip_entry("in.zip", data))
     assert outcome(data, tmp_path / "x", nested=True) == "M-MANY"
 
@@ -506,9 +505,9 @@ def test_looking_into_a_hostile_archive_raises_nothing_but_our_own(case, tmp_pat
 @pytest.mark.parametrize("method", [12, 14])
 def test_what_holds_a_thousand_times_more_than_declared_is_not_kept_in_memory(method, mode, tmp_path, monkeypatch):
     kept = []
-    joined = zip_data._joined
+    joined = zip_members._joined
     monkeypatch.setattr(
-        zip_data,
+        zip_members,
         "_joined",
         lambda entry, parts: joined(entry, (kept.append(len(part)) or part for part in parts)),
     )
@@ -522,15 +521,15 @@ def test_what_holds_a_thousand_times_more_than_declared_is_not_kept_in_memory(me
         )
     data = zip_raw(both_lie(zip_entry("z", b"", method, mode, payload=payload), usize=100))
     assert outcome(data, tmp_path / "x") == "C-SIZE"
-    assert sum(kept) <= 2 * zip_data.PIECE_BYTES
+    assert sum(kept) <= 2 * zip_members.PIECE_BYTES
 
 
 def test_wide_windows_are_undone_one_at_a_time():
-    directory = zip_.find_directory(
+    directory = zip_directory.find_directory(
         BytesReader(zip_raw(both_lie(zip_entry("z", b"", 14, payload=b"0" * 99), usize=90 << 20)))
     )
-    tree = zip_.Tree()
-    assert zip_.plan(BytesReader(b""), directory, tree, None, False, None).is_wide
+    tree = zip_directory.Tree()
+    assert zip_directory.plan(BytesReader(b""), directory, tree, None, False, None).is_wide
 
 
 def test_records_that_mean_nothing_are_not_kept():
@@ -557,9 +556,9 @@ def test_a_sparse_file_of_many_pieces_is_done_in_time(tmp_path):
 @pytest.mark.parametrize("method", [0, 8])
 def test_a_macs_sizes_that_began_anew_are_said_as_they_are(method, tmp_path, monkeypatch):
     wrap = 1 << 16
-    monkeypatch.setattr(zip_, "WRAP", wrap)
-    monkeypatch.setattr(zip_data, "WRAP", wrap)
-    monkeypatch.setattr(zip_data, "WHOLE_BYTES", 50)
+    monkeypatch.setattr(zip_directory, "WRAP", wrap)
+    monkeypatch.setattr(zip_members, "WRAP", wrap)
+    monkeypatch.setattr(zip_members, "WHOLE_BYTES", 50)
     contents = {f"f{i}": os.urandom(n) for i, n in enumerate((300, 100_000, 500, 70_000, 9))}
     contents["zeros"] = bytes(500_000)
     entries, at = [], 0

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage.archives import engine, inflate, unpack, workers
-from datastage.archives import zip as zip_
+from datastage.archives import extract, inflate, unpack, workers, zip_directory
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import FileReader
 
@@ -26,7 +25,7 @@ FILES = {f"d{i % 7}/{i:04d}.bin": i.to_bytes(2, "little") * (i % 300) for i in r
 @pytest.fixture
 def many(tmp_path, monkeypatch):
     """A zip of small files, and a threshold below it."""
-    monkeypatch.setattr(engine, "HELPERS_FROM_FILES", 100)
+    monkeypatch.setattr(extract, "HELPERS_FROM_FILES", 100)
     path = tmp_path / "many.zip"
     path.write_bytes(zip_of(FILES))
     return path
@@ -46,9 +45,9 @@ def test_helpers_write_what_one_process_writes(many, tmp_path, monkeypatch):
 
 
 def test_threads_write_what_one_process_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "THREADS_FROM_BYTES", 0)
-    monkeypatch.setattr(engine, "SMALL_BYTES", 1)
-    monkeypatch.setattr(engine, "BATCH_BYTES", 2000)
+    monkeypatch.setattr(extract, "THREADS_FROM_BYTES", 0)
+    monkeypatch.setattr(extract, "SMALL_BYTES", 1)
+    monkeypatch.setattr(extract, "BATCH_BYTES", 2000)
     unpacked(zip_of(FILES), tmp_path / "to", workers=4)
     assert files_of(tmp_path / "to") == FILES
 
@@ -106,7 +105,7 @@ def test_no_batch_is_given_twice_or_forgotten():
 @pytest.fixture
 def early(many, monkeypatch):
     """Members are given to the helpers a hundred at a time while the rest is judged; the list tells how many."""
-    monkeypatch.setattr(zip_, "_EARLY_MEMBERS", 100)
+    monkeypatch.setattr(zip_directory, "_EARLY_MEMBERS", 100)
     given = []
     add = workers.Writers.add
     monkeypatch.setattr(
@@ -180,9 +179,9 @@ SCRIPT = """\
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from datastage.archives import engine, unpack
+from datastage.archives import extract, unpack
 from datastage.reader import FileReader
-engine.HELPERS_FROM_FILES = 100
+extract.HELPERS_FROM_FILES = 100
 class Told:
     def phase(self, name, total): print("started", flush=True)
     def advance(self, n): pass

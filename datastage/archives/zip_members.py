@@ -42,7 +42,7 @@ def least_packed(n_bytes: int) -> int:
     return n_bytes // 1032
 
 
-class Entry:
+class ZipEntry:
     """One entry of the central directory, its zip64 and time fields read."""
 
     __slots__ = (
@@ -139,12 +139,12 @@ def _time(dos: int, extra: bytes) -> int | None:
     return found
 
 
-def data_at(entry: Entry, head: Any, limit: int) -> int:
+def data_at(entry: ZipEntry, head: Any, limit: int) -> int:
     """Judge the header before a member's data against the directory; return where the data begins.
 
     Parameters
     ----------
-    entry : Entry
+    entry : ZipEntry
         What the directory says.
     head : bytes-like
         The archive's bytes from the member's offset, up to 30 and the name's length.
@@ -170,7 +170,7 @@ def data_at(entry: Entry, head: Any, limit: int) -> int:
     return start
 
 
-def _compare(entry: Entry, head: Any) -> None:
+def _compare(entry: ZipEntry, head: Any) -> None:
     _, _, flags, method, _, _, crc, csize, usize, n_name, _ = LOCAL.unpack_from(head)
     if n_name != len(entry.raw_name):
         raise Fault("Z-LOCAL", "has another name before its data than in the directory", _name(entry))
@@ -183,14 +183,14 @@ def _compare(entry: Entry, head: Any) -> None:
             raise Fault("Z-LOCAL", "has a size or checksum before its data that is not the directory's", _name(entry))
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: ZipEntry) -> str:
     try:
         return entry.raw_name.decode("utf-8")
     except UnicodeDecodeError:
         return entry.raw_name.decode("latin-1")
 
 
-def check_method(entry: Entry, password: bytes | None) -> None:
+def check_method(entry: ZipEntry, password: bytes | None) -> None:
     """Refuse what cannot be undone here."""
     if entry.encrypted:
         if entry.flags & 0x40:
@@ -203,7 +203,7 @@ def check_method(entry: Entry, password: bytes | None) -> None:
         raise Fault("Z-METHOD", f"is compressed by method {entry.method}, which is not known here", _name(entry))
 
 
-def whole(entry: Entry, data: Any, password: bytes | None) -> Any:
+def whole(entry: ZipEntry, data: Any, password: bytes | None) -> Any:
     """Return the checked content of one member whose packed bytes are `data`."""
     chosen = inflate.chosen()
     if entry.encrypted:
@@ -229,7 +229,7 @@ def whole(entry: Entry, data: Any, password: bytes | None) -> Any:
 _WRONG = "has a wrong checksum"
 
 
-def _joined(entry: Entry, parts: Iterator[Any]) -> bytes:
+def _joined(entry: ZipEntry, parts: Iterator[Any]) -> bytes:
     """Join what a member holds. It may hold a thousand times what it declares: no more than that is kept."""
     out = bytearray()
     for part in parts:
@@ -239,7 +239,7 @@ def _joined(entry: Entry, parts: Iterator[Any]) -> bytes:
     return bytes(out)
 
 
-def pieces(entry: Entry, read_at: ReadAt, start: int, password: bytes | None) -> Iterator[Any]:
+def pieces(entry: ZipEntry, read_at: ReadAt, start: int, password: bytes | None) -> Iterator[Any]:
     """Give the checked content of one member in pieces; a fault may come at the end."""
     chosen = inflate.chosen()
     crc = size = 0
@@ -262,7 +262,7 @@ def pieces(entry: Entry, read_at: ReadAt, start: int, password: bytes | None) ->
         raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", _WRONG, _name(entry))
 
 
-def _packed(entry: Entry, read_at: ReadAt, start: int) -> Iterator[bytes]:
+def _packed(entry: ZipEntry, read_at: ReadAt, start: int) -> Iterator[bytes]:
     end = start + entry.csize
     while start < end:
         piece = read_at(start, min(PIECE_BYTES, end - start))
@@ -272,7 +272,7 @@ def _packed(entry: Entry, read_at: ReadAt, start: int) -> Iterator[bytes]:
         start += len(piece)
 
 
-def _pieces_by(entry: Entry, packed: Iterator[Any]) -> Iterator[Any]:
+def _pieces_by(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[Any]:
     method = entry.method
     if method == STORED:
         return packed
@@ -289,7 +289,7 @@ def _pieces_by(entry: Entry, packed: Iterator[Any]) -> Iterator[Any]:
     return streams.decoded("zst", packed)
 
 
-def _inflated(entry: Entry, packed: Iterator[Any]) -> Iterator[bytes]:
+def _inflated(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[bytes]:
     chosen = inflate.chosen()
     stream = chosen.stream(-15)
     try:
@@ -311,7 +311,7 @@ def _inflated(entry: Entry, packed: Iterator[Any]) -> Iterator[bytes]:
 
 
 def _with_object(
-    entry: Entry, packed: Iterator[Any], stream: Any, errors: tuple[type[Exception], ...]
+    entry: ZipEntry, packed: Iterator[Any], stream: Any, errors: tuple[type[Exception], ...]
 ) -> Iterator[bytes]:
     try:
         for piece in packed:
@@ -330,7 +330,7 @@ def _with_object(
         raise Fault("C-STREAM", "is cut short: its stream does not end", _name(entry))
 
 
-def _lzma(entry: Entry, packed: Iterator[Any]) -> Iterator[bytes]:
+def _lzma(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[bytes]:
     """Undo method 14: two bytes of version, the properties, then a raw stream (APPNOTE 5.8.8)."""
     import lzma
 
@@ -395,11 +395,11 @@ def _crc_table() -> list[int]:
     return _table
 
 
-def _decrypted(entry: Entry, data: Any, password: bytes | None) -> bytes:
+def _decrypted(entry: ZipEntry, data: Any, password: bytes | None) -> bytes:
     return b"".join(_decrypted_pieces(entry, iter((bytes(data),)), password))
 
 
-def _decrypted_pieces(entry: Entry, packed: Iterator[Any], password: bytes | None) -> Iterator[bytes]:
+def _decrypted_pieces(entry: ZipEntry, packed: Iterator[Any], password: bytes | None) -> Iterator[bytes]:
     assert password is not None
     if entry.csize < 12:
         raise Fault("Z-LOCKED", "is said to be locked and is not", _name(entry))
@@ -461,7 +461,7 @@ def write_batch(
         advance(_write_block(block, start, folder, directory, batch, password))
         return
     for at, path, offset, limit in batch:
-        entry = Entry(directory, at)
+        entry = ZipEntry(directory, at)
         entry.offset = offset
         head = read_at(offset, min(limit - offset, LOCAL_BYTES + len(entry.raw_name)))
         data_start = data_at(entry, head, limit)
@@ -476,7 +476,7 @@ def write_batch(
             _write_long(read_at, folder, entry, path, data_start, password, advance)
 
 
-def _whole_of(entry: Entry, data: Any, path: str, password: bytes | None) -> Any:
+def _whole_of(entry: ZipEntry, data: Any, path: str, password: bytes | None) -> Any:
     if len(data) != entry.csize:
         raise Fault("C-STREAM", "is cut short", path)
     return whole(entry, data, password)
@@ -534,7 +534,7 @@ def _write_block(
                 put(path, data, mode or None, _time(dos, extra))
                 done += usize
                 continue
-        entry = Entry(directory, at)
+        entry = ZipEntry(directory, at)
         entry.offset = offset
         begin = offset - start
         data_start = data_at(entry, view[begin : limit - start], limit)
@@ -561,7 +561,7 @@ def _reader_of(block: bytes, start: int) -> ReadAt:
 def _write_long(
     read_at: ReadAt,
     folder: Folder,
-    entry: Entry,
+    entry: ZipEntry,
     path: str,
     start: int,
     password: bytes | None,

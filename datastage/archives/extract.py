@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_data
-from datastage.archives import zip as zip_
+from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_directory, zip_members
 from datastage.archives.faults import Fault, error_of
 from datastage.archives.member import Files, Unpacked, UnpackedFile
 from datastage.archives.safety import MAX_DEPTH, Tree, clean
@@ -220,7 +219,7 @@ def _run(form: str, job: Job) -> None:
 
 
 def _unpack_zip(job: Job) -> None:
-    directory = zip_.find_directory(job.reader)
+    directory = zip_directory.find_directory(job.reader)
     free = job.tree.free_bytes
     slow = ahead.is_slow(job.reader)
     with ExitStack() as stack:
@@ -229,26 +228,26 @@ def _unpack_zip(job: Job) -> None:
             try:
                 _write_zip(job, directory, helpers, slow)
                 return
-            except zip_.Disordered:
+            except zip_directory.Disordered:
                 write.empty(job.root)
                 job.tree = Tree(free)
     _write_zip(job, directory, (), slow)
 
 
-def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.Helper], slow: bool) -> None:
+def _write_zip(job: Job, directory: zip_directory.Directory, helpers: Sequence[workers.Helper], slow: bool) -> None:
     reader = job.reader
     with ExitStack() as stack:
         writers = stack.enter_context(workers.Writers(helpers, in_order=slow))
         # Helpers write what has been judged, while the rest is.
         early = (lambda rows: writers.add(_batches(rows))) if helpers else None
-        plan = zip_.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password, early)
+        plan = zip_directory.plan(reader, directory, job.tree, job.pick, job.keep_junk, job.password, early)
         job.left_out, job.encoding, job.matched = plan.left_out, plan.encoding, plan.matched
         job.files, job.folders = plan.files, plan.folders
         job.reporter.phase(f"unpacking {reader.name}", job.tree.n_bytes)
         if plan.is_wide:
             job.n_workers = 1
         data = directory.data
-        locked = [at for at in plan.links if zip_data.Entry(data, at[0]).method not in zip_data.OWN_METHODS]
+        locked = [at for at in plan.links if zip_members.ZipEntry(data, at[0]).method not in zip_members.OWN_METHODS]
         if plan.needs_tool or locked:
             from datastage.archives import tools
 
@@ -270,7 +269,7 @@ def _write_zip(job: Job, directory: zip_.Directory, helpers: Sequence[workers.He
             if place in locked:
                 target = tools.read_zip_link(job, place, data)
             else:
-                target = zip_.read_link(reader, place, data, job.password)
+                target = zip_directory.read_link(reader, place, data, job.password)
             links.append((job.tree.admit(place[1], "link", 0, target), target))
         _make_links(job, folder, links)
 
@@ -283,7 +282,7 @@ def _correct_sizes(job: Job, paths: set[str]) -> None:
             job.files.sizes[nth] = size
 
 
-def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> list[workers.Helper]:
+def _start_helpers(job: Job, directory: zip_directory.Directory, stack: ExitStack) -> list[workers.Helper]:
     helpers: list[workers.Helper] = []
     n = len(directory.ats)
     local = job.reader.local_path
@@ -305,7 +304,7 @@ def _start_helpers(job: Job, directory: zip_.Directory, stack: ExitStack) -> lis
 
 def _write_batches(
     job: Job,
-    directory: zip_.Directory,
+    directory: zip_directory.Directory,
     batches: Sequence[workers.Work],
     folder: Folder,
     writers: workers.Writers,
@@ -315,7 +314,7 @@ def _write_batches(
     read_at, advance = job.reader.read_at, job.reporter.advance
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
-        return lambda batch: zip_data.write_batch(read_at, into, directory.data, batch, job.password, advance)
+        return lambda batch: zip_members.write_batch(read_at, into, directory.data, batch, job.password, advance)
 
     threads = []
     if not has_helpers and job.tree.n_bytes > THREADS_FROM_BYTES and job.tree.n_bytes > SMALL_BYTES * len(job.files):
@@ -326,7 +325,7 @@ def _write_batches(
 
 def _write_as_it_comes(
     job: Job,
-    directory: zip_.Directory,
+    directory: zip_directory.Directory,
     batches: Sequence[workers.Work],
     folder: Folder,
     writers: workers.Writers,
@@ -343,7 +342,7 @@ def _write_as_it_comes(
         def write_one(batch: workers.Batch) -> None:
             span = window.span(batch[0][2], batch[-1][3])
             try:
-                zip_data.write_batch(span.read_at, into, directory.data, batch, job.password, advance)
+                zip_members.write_batch(span.read_at, into, directory.data, batch, job.password, advance)
             except BaseException:
                 window.close()  # nobody else may wait for a block that will not come
                 raise
@@ -356,7 +355,7 @@ def _write_as_it_comes(
     writers.finish(batches, writer(folder), advance, threads)
 
 
-def _batches(rows: zip_.Rows) -> Iterator[workers.Work]:
+def _batches(rows: zip_directory.Rows) -> Iterator[workers.Work]:
     """Cut the plan into batches: what is read in one go, or one large member."""
     first = start = 0
     for nth, (offset, limit) in enumerate(zip(rows.offsets, rows.limits)):

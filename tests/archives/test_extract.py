@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import engine, iter_members, list_members, unpack
+from datastage.archives import extract, iter_members, list_members, unpack
 from datastage.errors import (
     DamagedArchiveError,
     NoSpaceError,
@@ -292,7 +292,7 @@ def test_progress_counts_every_byte(tmp_path):
 
 
 def test_cores_are_those_this_process_may_use():
-    assert 1 <= engine.usable_cores() <= (os.cpu_count() or 1)
+    assert 1 <= extract.usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_a_locked_zip_says_so(tmp_path):

@@ -1,11 +1,11 @@
 """Read zip archives: find the central directory, judge it, and plan what will be written.
 
 Here: end records, zip64, archives behind a prefix, a Mac's counts and offsets that begin anew past 65,535 and 4 GB, the
-encoding of names, overlaps. Not here: data (`zip_data`), whether a name is safe (`safety`), writing (`unpack`).
+encoding of names, overlaps. Not here: data (`zip_members`), whether a name is safe (`safety`), writing (`unpack`).
 Reference: APPNOTE 6.3.10.
 
 The rules: Z-END (no end record, or one that does not fit), Z-AMBIGUOUS (two readings), Z-OVERLAP, Z-FOLDER, and those
-of `zip_data`.
+of `zip_members`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from datastage.archives import names, zip_data
+from datastage.archives import names, zip_members
 from datastage.archives.faults import Fault
 from datastage.archives.member import Files, Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
-from datastage.archives.zip_data import ENTRY_BYTES, LOCAL_BYTES, WRAP, Entry, find_extra
+from datastage.archives.zip_members import ENTRY_BYTES, LOCAL_BYTES, WRAP, ZipEntry, find_extra
 from datastage.reader import Reader
 
 _END = struct.Struct("<4sHHHHLLH")  # APPNOTE 4.3.16
@@ -170,7 +170,7 @@ def _reading(reader: Reader, end_at: int, record: bytes, size: int) -> tuple[Dir
 
 def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
     for at in directory.ats:
-        entry = Entry(directory.data, at)
+        entry = ZipEntry(directory.data, at)
         start = entry.offset + directory.shift + LOCAL_BYTES + len(entry.raw_name)
         yield start, start + entry.csize
 
@@ -355,7 +355,7 @@ def plan(  # noqa: C901
     admit = tree.admit
     add_name, add_size, add_crc = files.paths.append, files.sizes.append, files.crcs.append
     unwrapped = _unwrapped(reader, directory)
-    quick = zip_data.QUICK.unpack_from
+    quick = zip_members.QUICK.unpack_from
     keep, add_offset, add_path, end = ats.append, offsets.append, paths.append, directory.start
     given = _Given(early, data, ats, offsets, paths)
     for at in given.between(directory.ats):
@@ -383,7 +383,7 @@ def plan(  # noqa: C901
                 add_size(usize)
                 add_crc(crc)
                 continue
-        entry = Entry(data, at)
+        entry = ZipEntry(data, at)
         name = decode(entry.raw_name, entry.extra, entry.flags, entry.system)
         offset = entry.offset + shift if unwrapped is None else unwrapped[at]
         if offset + LOCAL_BYTES + len(entry.raw_name) + entry.csize > directory.start:
@@ -417,15 +417,15 @@ def plan(  # noqa: C901
         if kind == "link":
             if entry.usize > MAX_TARGET_BYTES:
                 raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
-            if entry.method in zip_data.OWN_METHODS:
-                zip_data.check_method(entry, password)
+            if entry.method in zip_members.OWN_METHODS:
+                zip_members.check_method(entry, password)
             link_ats[at] = name
             paths.append("")
             continue
         path = admit(name, "file", entry.usize)
-        is_wide = is_wide or (entry.method in (zip_data.LZMA, zip_data.ZSTD) and entry.usize > _WIDE_BYTES)
-        if entry.method in zip_data.OWN_METHODS and not (entry.encrypted and entry.flags & 0x40):
-            zip_data.check_method(entry, password)
+        is_wide = is_wide or (entry.method in (zip_members.LZMA, zip_members.ZSTD) and entry.usize > _WIDE_BYTES)
+        if entry.method in zip_members.OWN_METHODS and not (entry.encrypted and entry.flags & 0x40):
+            zip_members.check_method(entry, password)
             paths.append(path)
         else:
             tool_ats[at] = path
@@ -445,7 +445,7 @@ def plan(  # noqa: C901
         limits.append(directory.start)
     rows = Rows(ats[n_given:], paths[n_given:], offsets[n_given:], limits[n_given:])
     _refuse_overlaps(data, rows)
-    long = zip_data.least_packed(WRAP)
+    long = zip_members.least_packed(WRAP)
     may_be_longer = [
         paths[nth]
         for nth, size in enumerate(map(int.__sub__, limits, offsets))
@@ -521,7 +521,7 @@ def _unwrapped(reader: Reader, directory: Directory) -> dict[int, int] | None:
     found = {}
     base = last = 0
     for at in directory.ats:
-        offset = Entry(directory.data, at).offset
+        offset = ZipEntry(directory.data, at).offset
         base += WRAP if offset < last else 0
         last = offset
         found[at] = base + offset
@@ -529,7 +529,7 @@ def _unwrapped(reader: Reader, directory: Directory) -> dict[int, int] | None:
         return found
     least = 0
     for at in directory.ats:
-        entry = Entry(directory.data, at)
+        entry = ZipEntry(directory.data, at)
         offset = entry.offset + least // WRAP * WRAP
         offset += WRAP if offset < least else 0
         size = LOCAL_BYTES + len(entry.raw_name)
@@ -543,7 +543,7 @@ def _unwrapped(reader: Reader, directory: Directory) -> dict[int, int] | None:
     return found
 
 
-def _kind(entry: Entry, name: str) -> Kind:
+def _kind(entry: ZipEntry, name: str) -> Kind:
     # The name that counts may be another than the raw one: old .NET wrote "folder\\", and a Unicode path may differ.
     return "folder" if entry.is_folder or name.endswith("/") else "link" if entry.is_link else "file"
 
@@ -561,7 +561,7 @@ def _refuse_overlaps(data: bytes, rows: Rows) -> None:
     for at, offset, limit in zip(rows.ats, rows.offsets, rows.limits):
         entry_size, n_name = sizes(data, at)
         if entry_size == 0xFFFFFFFF:
-            entry_size = Entry(data, at).csize
+            entry_size = ZipEntry(data, at).csize
         if offset + LOCAL_BYTES + n_name + entry_size > limit:
             name = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name].decode("utf-8", "replace")
             raise Fault("Z-OVERLAP", "shares bytes with another member", name)
@@ -570,28 +570,28 @@ def _refuse_overlaps(data: bytes, rows: Rows) -> None:
 def read_link(reader: Reader, place: tuple[int, str, int, int], data: bytes, password: bytes | None) -> str:
     """Return the target of a link: the content of the member."""
     at, _, offset, limit = place
-    entry = Entry(data, at)
+    entry = ZipEntry(data, at)
     entry.offset = offset
     head = reader.read_at(offset, min(limit - offset, LOCAL_BYTES + len(entry.raw_name)))
-    start = zip_data.data_at(entry, head, limit)
+    start = zip_members.data_at(entry, head, limit)
     if entry.csize > 1 << 20:
         raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", place[1])
-    target = bytes(zip_data.whole(entry, reader.read_at(start, entry.csize), password))
+    target = bytes(zip_members.whole(entry, reader.read_at(start, entry.csize), password))
     return target.decode("utf-8", "surrogateescape")
 
 
-def listing(reader: Reader) -> Iterator[tuple[Member, Entry, int, int]]:
+def listing(reader: Reader) -> Iterator[tuple[Member, ZipEntry, int, int]]:
     """Give every member with its entry, offset and limit, in the directory's order; only the structure is judged."""
     directory = find_directory(reader)
     decode = Names(directory)
     places = directory.ats
     unwrapped = _unwrapped(reader, directory)
     offsets = [
-        Entry(directory.data, at).offset + directory.shift if unwrapped is None else unwrapped[at] for at in places
+        ZipEntry(directory.data, at).offset + directory.shift if unwrapped is None else unwrapped[at] for at in places
     ]
     limits = dict(zip(sorted(set(offsets)), [*sorted(set(offsets))[1:], directory.start]))
     for at, offset in zip(places, offsets):
-        entry = Entry(directory.data, at)
+        entry = ZipEntry(directory.data, at)
         entry.offset = offset
         name = decode.of(entry.raw_name, entry.extra, entry.flags, entry.system)
         member = Member(
