@@ -359,7 +359,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         subprocess.run([openssl, *words], cwd=folder, check=True, capture_output=True)
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=tests")
+    usage = ["-addext", "keyUsage=critical,keyCertSign"]  # which Python 3.13 asks of an authority
+    run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=tests", *usage)
     run("req", *key, "-keyout", "key.pem", "-out", "request.pem", "-subj", "/CN=localhost")
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "names"]

@@ -417,8 +417,41 @@ def test_a_token_of_the_users_goes_to_its_host_alone_and_only_when_it_is_asked_f
         reader_of(tls_server.serve("private", BODY, status=401).replace("127.0.0.1", "localhost"), quick)
     assert tls_server.seen[-1].headers.get("authorization") == "Bearer hunter2"
     assert "hunter2" not in str(caught.value)
-    # A redirect to another host leaves it behind.
-    tls_server.serve("moved", location=server.serve("elsewhere", BODY, status=401))
-    with pytest.raises(UnavailableError):
-        reader_of(tls_server.url("moved").replace("127.0.0.1", "localhost"), quick, has_hash=True)
-    assert not any("hunter2" in str(seen.headers) for seen in server.seen)
+
+
+@pytest.mark.parametrize("leads_to", ["https of another host", "http of the same host"])
+def test_a_token_of_the_users_stays_behind_at_a_redirect(
+    leads_to, tls_server, server, certificates, quick, monkeypatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
+    monkeypatch.setenv("HF_TOKEN", "hunter2")
+    monkeypatch.setattr("datastage.sources.http._TOKENS", {"localhost": "HF_TOKEN"})
+    if leads_to == "https of another host":
+        tls_server.serve("elsewhere", BODY)
+        target = f"https://127.0.0.1:{tls_server.port}/elsewhere"
+    else:
+        target = server.serve("elsewhere", BODY).replace("127.0.0.1", "localhost")
+    asked = []
+
+    def refuse_once(number):
+        asked.append(number)
+        if len(asked) == 2:  # the first request was refused; with the token the server knows where the file is
+            tls_server.pages["moved"].status, tls_server.pages["moved"].location = 302, target
+
+    url = tls_server.serve("moved", b"", status=401, hook=refuse_once).replace("127.0.0.1", "localhost")
+    with reader_of(url, quick, has_hash=True) as reader:
+        assert reader.size == len(BODY)
+    assert tls_server.requests("moved")[-1].headers["authorization"] == "Bearer hunter2"
+    arrived = (tls_server if leads_to == "https of another host" else server).requests("elsewhere")
+    assert arrived
+    assert not any("authorization" in seen.headers for seen in arrived)
+
+
+def test_the_default_entry_of_a_netrc_is_for_the_host_that_was_named(server, other_server, quick, tmp_path):
+    (tmp_path / ".netrc").write_text(f"default login me password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    other_server.serve("x", BODY)
+    url = server.serve("x", location=other_server.url("x").replace("127.0.0.1", "localhost"))
+    reader_of(url, quick).close()
+    assert "authorization" in server.seen[0].headers
+    assert not any("authorization" in seen.headers for seen in other_server.seen)

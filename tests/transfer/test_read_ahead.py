@@ -29,10 +29,10 @@ def test_it_is_a_reader(tmp_path):
         assert (near.name, near.size, near.ranges, near.local_path) == ("x.zip", len(BODY), True, None)
 
 
-def test_reads_from_many_threads_get_their_bytes(server, tmp_path, quick):
+def test_reads_from_many_threads_get_their_bytes(server, tmp_path, patient):
     url = server.serve("x", BODY, rate=8_000_000)
     wrong = []
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
 
         def read(seed):
             chance = random.Random(seed)
@@ -52,64 +52,66 @@ def test_reads_from_many_threads_get_their_bytes(server, tmp_path, quick):
     assert server.n_sent["x"] < 1.1 * len(BODY)  # a little more where the last blocks were halved
 
 
-def test_what_is_asked_for_comes_first(server, tmp_path, quick):
+def test_what_is_asked_for_comes_first(server, tmp_path, patient):
     url = server.serve("x", BODY, rate=2_000_000)
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick, connections=1) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient, connections=1) as near:
         assert near.read_at(len(BODY) - 1000, 1000) == BODY[-1000:]
         assert server.n_sent["x"] < len(BODY) / 2
 
 
-def test_a_stream_gives_bytes_before_the_last_has_come(server, tmp_path, quick):
+def test_a_stream_gives_bytes_before_the_last_has_come(server, tmp_path, patient):
     url = server.serve("x", BODY, rate=4_000_000)
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
         first = next(near.stream())
         assert BODY.startswith(first)
         assert server.n_sent["x"] < len(BODY)
 
 
 @pytest.mark.parametrize("faults", [{"ranges": False}, {"ranges": False, "length": False}, {"deny_ranges": 5}])
-def test_it_works_without_ranges(faults, server, tmp_path, quick):
+def test_it_works_without_ranges(faults, server, tmp_path, patient):
     url = server.serve("x", BODY, **faults)
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
         same = b"".join(near.stream()) == BODY
         assert same
         near.finish()
     assert left(tmp_path) == ["x"]
 
 
-def test_a_wrong_digest_is_said_at_the_end_and_nothing_is_kept(server, tmp_path, quick):
+def test_a_wrong_digest_is_said_at_the_end_and_nothing_is_kept(server, tmp_path, patient):
     url = server.serve("x", BODY, flip=1_000_000)
     expect = {"md5": hashlib.md5(BODY).hexdigest()}
     with pytest.raises(ChecksumError):
-        with ahead(http.open_url(url, limits=quick), tmp_path / "x", expect=expect, limits=quick) as near:
+        with ahead(http.open_url(url, limits=patient), tmp_path / "x", expect=expect, limits=patient) as near:
             near.read_at(0, len(BODY))
             near.finish()
     assert left(tmp_path) == []
 
 
-def test_a_file_that_changes_midway_ends_in_an_error(server, tmp_path, quick):
+def test_a_file_that_changes_midway_ends_in_an_error(server, tmp_path, patient):
     url = server.serve("x", BODY, change_after=4, rate=8_000_000)
     with pytest.raises(IntegrityError, match="changed"):
-        with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+        with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
             for _ in near.stream():
                 pass
             near.finish()
     assert left(tmp_path) == []
 
 
-def test_a_slow_place_is_left_from_within_a_read(server, tmp_path, quick):
+def test_a_slow_place_is_left_from_within_a_read(server, tmp_path, patient):
     url = server.serve("x", BODY, rate=30_000)
-    limits = replace(quick, slow_after_s=0.4)
+    limits = replace(patient, slow_after_s=0.4)
     with pytest.raises(TooSlow):
-        with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=limits, slow_below_bytes_s=100_000) as near:
+        with ahead(
+            http.open_url(url, limits=patient), tmp_path / "x", limits=limits, slow_below_bytes_s=100_000
+        ) as near:
             near.read_at(0, len(BODY))
 
 
-def test_what_came_before_a_close_is_gone_on_with(server, tmp_path, quick):
+def test_what_came_before_a_close_is_gone_on_with(server, tmp_path, patient):
     url = server.serve("x", BODY)
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
         near.read_at(0, len(BODY) // 2)
-    with ahead(http.open_url(url, limits=quick), tmp_path / "x", limits=quick) as near:
+    with ahead(http.open_url(url, limits=patient), tmp_path / "x", limits=patient) as near:
         assert near.finish().n_received <= len(BODY) // 2 + (256 << 10)
     assert (tmp_path / "x").stat().st_size == len(BODY)
 
