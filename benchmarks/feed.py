@@ -183,7 +183,6 @@ def cifar(chosen, scratch: Path) -> None:
         next(iter(ours(dtype=dtype)))
         first.append(f"{dtype} {1000 * (time.perf_counter() - began):.0f} ms")
     loaders = {f"datastage, {dtype}": ours(dtype=dtype) for dtype in ("float32", "uint8")}
-    loaders["datastage, float32, reuse"] = ours(reuse=True)
     contenders = {name: (lambda loader=loader: through(loader, None)) for name, loader in loaders.items()}
     tv = torchvision()
     if tv:

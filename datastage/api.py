@@ -157,7 +157,6 @@ def loaders(  # noqa: PLR0913
     memory_format: str = "contiguous",
     limit: int | None = None,
     seed: int = 0,
-    reuse: bool = False,
     unreadable: Literal["skip", "raise"] = "skip",
     cache: PathLike | None = None,
     progress: Progress = "auto",
@@ -194,8 +193,6 @@ def loaders(  # noqa: PLR0913
         Only so many samples of each part: for trying things out.
     seed : int
         Order and augmentation follow from it and the epoch alone.
-    reuse : bool
-        Whether batches may lie in memory that the next one overwrites: faster, and only for loops that keep none.
     unreadable : {"skip", "raise"}
         Whether pictures that cannot be read are left out, listed and counted, or are an error.
     cache : path, optional
@@ -222,34 +219,34 @@ def loaders(  # noqa: PLR0913
 
     here = runtime.current()
     reporter = _reporter(progress, here)
-    options: dict[str, Any] = dict(
-        batch_size=_plain(batch_size),
-        val=_plain(val),
-        test=_plain(test),
+    options = batches.LoaderOptions(
+        batch_size=batch_size,
+        val=val,
+        test=test,
+        augment=None if augment == "auto" else augment,
         transform=transform,
         shuffle=shuffle,
         drop_last=drop_last,
         device=device,
-        dtype=_plain(dtype),
-        memory_format=_plain(memory_format),
-        limit=_plain(limit),
-        seed=_plain(seed),
-        reuse=reuse,
+        dtype=dtype,
+        memory_format=memory_format,
+        limit=limit,
+        seed=seed,
+        size=size,
+        unreadable=unreadable,
         reporter=reporter,
     )
-    chosen = None if augment == "auto" else augment
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         if not data:
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
         _check_photos_only("arrays", size=size, cache=cache, unreadable=unreadable)
         splits: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}
-        return batches.from_arrays(splits, augment=chosen, **options)
+        return batches.from_arrays(splits, options)
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
         )
-    pictures: dict[str, Any] = dict(augment=chosen, size=_plain(size), unreadable=unreadable, **options)
     staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
     if staged is not None:
         place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
@@ -259,7 +256,7 @@ def loaders(  # noqa: PLR0913
         is_archive = archive.path.is_file() and contents.is_archive(archive.path)
         reader = _image_archive(archive.path) if is_archive else None
         if reader is not None:
-            return batches.from_archive(reader, cache=_pixels(cache, archive.path, here), **pictures)
+            return batches.from_archive(reader, options, cache=_pixels(cache, archive.path, here))
         staged = _staged(Request(parse(archive.path)), here, reporter, say_next=False) if is_archive else archive
     if staged is None:
         staged = _staged(Request(parse(data)), here, reporter, say_next=False)
@@ -269,31 +266,16 @@ def loaders(  # noqa: PLR0913
             staged.path.name if entry is None else entry.name, size=size, cache=cache, unreadable=unreadable
         )
     if entry is not None:
-        own: dict[str, Any] = dict(entry.augment or {})
-        auto = batches.Augment(**own) if own else None
-        return batches.from_arrays(
-            {split: staged.arrays(split) for split in staged.splits},
-            augment=auto if augment == "auto" else augment,
-            mean=entry.mean,
-            std=entry.std,
-            classes=entry.classes,
-            **options,
-        )
+        if augment == "auto" and entry.augment:
+            own: dict[str, Any] = dict(entry.augment)
+            options = replace(options, augment=batches.Augment(**own))
+        arrays = {split: staged.arrays(split) for split in staged.splits}
+        return batches.from_arrays(arrays, options, mean=entry.mean, std=entry.std, classes=entry.classes)
     if staged.path.is_file():
         arrays = {split: staged.arrays(split) for split in staged.splits}
-        return batches.from_arrays(arrays, augment=chosen, classes=staged.classes, **options)
+        return batches.from_arrays(arrays, options, classes=staged.classes)
     keep = _pixels(cache, staged.path, here) if size is not None or cache is not None else None
-    return batches.from_folder(staged.path, cache=keep, **pictures)
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy's and torch's numbers as Python's, and torch's dtypes and memory formats by their names."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    name = str(value).removeprefix("torch.")
-    if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "memory_format"):
-        return name.removesuffix("_format")
-    return value
+    return batches.from_folder(staged.path, options, cache=keep)
 
 
 def _check_photos_only(what: str, **options: Any) -> None:

@@ -10,12 +10,14 @@ from datastage.batches.feed import feed
 from datastage.batches.frames import as_jax, as_numpy, as_tf
 from datastage.batches.joined import from_arrays
 from datastage.batches.loader import Loader, Loaders
+from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
 from datastage.batches.stats import Stats
 
 __all__ = [
     "Augment",
     "Loader",
+    "LoaderOptions",
     "Loaders",
     "Row",
     "Stats",

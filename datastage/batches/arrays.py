@@ -14,13 +14,12 @@ from datastage.batches.deliver import deliver
 from datastage.batches.finish import (
     CpuFinish,
     Finishers,
-    Recipe,
     TorchFinish,
-    fill_of,
     generator_on,
     transformed,
 )
 from datastage.batches.host import HostStore
+from datastage.batches.options import LoaderOptions
 from datastage.batches.resident import ResidentStore
 from datastage.errors import SpecError
 
@@ -172,7 +171,7 @@ class ArraySource:
         what = "uint8" if self.images.ndim == 4 else "rows"
         return f"{self.images.nbytes / 1e6:,.0f} MB of {what} {self.held}"
 
-    def open(self, choice: Choice, recipe: Recipe) -> Any:
+    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device."""
         self.held = "in memory"
         if self.images.ndim == 2:
@@ -193,10 +192,10 @@ class OnHost:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: ArraySource, choice: Choice, recipe: LoaderOptions) -> None:
         shape = source.images.shape[1:]
         self._labels, self._choice, self._recipe = source.labels, choice, recipe
-        self._store = HostStore(source.images, recipe.augment, fill_of(recipe, shape[0]))
+        self._store = HostStore(source.images, recipe.augment, recipe.fill(shape[0]))
         self._finishers = Finishers(recipe, shape, choice, source.n)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -221,11 +220,11 @@ class OnDevice:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: ArraySource, choice: Choice, recipe: LoaderOptions) -> None:
         import torch
 
         shape = source.images.shape[1:]
-        self._store = ResidentStore(source.images, recipe.augment, fill_of(recipe, shape[0]), choice.device)
+        self._store = ResidentStore(source.images, recipe.augment, recipe.fill(shape[0]), choice.device)
         self._labels = torch.from_numpy(source.labels).to(choice.device)
         self._finish = TorchFinish(recipe, shape, choice)
 
@@ -247,7 +246,7 @@ class Rows:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: ArraySource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: ArraySource, choice: Choice, recipe: LoaderOptions) -> None:
         import numpy as np
 
         self._rows, self._labels = source.images, source.labels

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 NAMES = re.compile(r"auto|(cpu|mps)(:0)?|(cuda|xla)(:[0-9]+)?")
-DTYPES = ("float32", "bfloat16", "float16", "uint8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +57,13 @@ def import_torch() -> Any:
     return torch
 
 
-def check(device: object, dtype: str) -> None:
-    """Check the words for device and dtype, without touching any device.
-
-    Raises
-    ------
-    SpecError
-        If one of them is unknown.
-    """
+def check_name(device: object) -> None:
+    """Check the word for a device, without touching any; raises `SpecError`."""
     name = str(device)
     if not NAMES.fullmatch(name):
         raise SpecError(
             f"device={name!r} is not a device that batches can go to.",
             "There are 'auto', 'cpu', 'cuda', 'mps' and 'xla'; 'cuda:1' and 'xla:1' are the second of theirs.",
-        )
-    if dtype not in DTYPES:
-        raise SpecError(
-            f"dtype={dtype!r} is not one of {', '.join(map(repr, DTYPES))}.",
-            "Next: leave dtype out for float32, which every device takes.",
         )
 
 
@@ -230,7 +218,7 @@ class Chooser:
     """
 
     def __init__(self, wanted: object, dtype: str, reporter: Reporter = SILENT) -> None:
-        check(wanted, dtype)
+        check_name(wanted)
         self.wanted, self.dtype, self._reporter = wanted, dtype, reporter
         self.made: Choice | None = None
 

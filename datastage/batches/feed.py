@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.augment import Draws
 from datastage.batches.deliver import beside, mapped, sent, tensors_of
 from datastage.batches.devices import Chooser, import_torch
-from datastage.batches.finish import Recipe
 from datastage.batches.loader import Loader
 from datastage.batches.machine import cores, shm_bytes
+from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 
@@ -112,10 +112,10 @@ def feed(
         raise SpecError("The dataset is empty.")
     # What an order of the user's own does to it is not ours to say.
     shuffle = training and source.n is not None
-    recipe = Recipe(_needed(batch_size), dtype=dtype)
-    chooser = Chooser(device, dtype, reporter)
+    recipe = LoaderOptions(batch_size=_needed(batch_size), dtype=dtype, device=device, seed=seed)
+    chooser = Chooser(recipe.device, recipe.dtype, reporter)
     return Loader(
-        source, recipe, chooser, name="feed", shuffle=shuffle, drop_last=drop_last, seed=seed, training=training
+        source, recipe, chooser, name="feed", shuffle=shuffle, drop_last=drop_last, seed=recipe.seed, training=training
     )
 
 
@@ -318,7 +318,7 @@ class DatasetSource:
             return f"batches made in this process ({self.plan.why})"
         return f"{self.plan.workers} worker processes, {self.plan.prefetch} batches ahead each ({self.plan.why})"
 
-    def open(self, choice: Choice, recipe: Recipe) -> Any:
+    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device."""
         return FromDataset(self, choice, recipe)
 
@@ -332,7 +332,7 @@ class FromDataset:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: DatasetSource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: DatasetSource, choice: Choice, recipe: LoaderOptions) -> None:
         self._source, self._choice, self._recipe = source, choice, recipe
         self._seeded = Seeded(source.dataset)
         self._tickets = Tickets()
@@ -498,7 +498,7 @@ class LoaderSource:
         """Say how batches are made."""
         return f"batches of your DataLoader, {self.loader.num_workers} worker processes"
 
-    def open(self, choice: Choice, recipe: Recipe) -> Any:
+    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device."""
         return FromLoader(self, choice, recipe)
 
@@ -512,7 +512,7 @@ class FromLoader:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: LoaderSource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: LoaderSource, choice: Choice, recipe: LoaderOptions) -> None:
         self._source, self._choice, self._recipe = source, choice, recipe
 
     def stream(self, epoch: int) -> Iterator[Any]:

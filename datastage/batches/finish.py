@@ -1,18 +1,17 @@
 """The last step of a batch: the user's transform, normalising, dtype and memory format.
 
-Here: `Recipe`, everything a loader was asked for that shapes a batch; `CpuFinish` in numpy, `TorchFinish` on a device.
+Here: `CpuFinish` in numpy, `TorchFinish` on a device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.augment import Augment
 from datastage.batches.host import Normalise, turn
 from datastage.batches.onbatch import jittered
+from datastage.batches.options import LoaderOptions
 from datastage.batches.pool import Pool
 from datastage.errors import SpecError
 
@@ -21,79 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from datastage.batches.devices import Choice
-
-MEMORY_FORMATS = ("contiguous", "channels_last")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How batches are made.
-
-    Attributes
-    ----------
-    batch_size : int
-        Samples a batch, on each rank.
-    augment : Augment or None
-        What is done to each image.
-    transform : callable or None
-        ``transform(batch, generator)``, given the uint8 (B, C, H, W) batch on the device and a `torch.Generator` there.
-        What it returns is normalised if it is uint8, and only cast if it is float.
-    mean, std : sequence of float, or None
-        For intensities from 0 to 1, a channel each. None: intensities from 0 to 1.
-    dtype : str
-        ``"float32"``, ``"bfloat16"``, ``"float16"``; or ``"uint8"``, which is not normalised.
-    memory_format : str
-        ``"contiguous"`` or ``"channels_last"``. The shape is (B, C, H, W) either way.
-    reuse : bool
-        Whether the memory of a batch may be overwritten when the next is asked for. Done where `CpuFinish` makes them.
-    """
-
-    batch_size: int
-    augment: Augment | None = None
-    transform: Callable[[Any, Any], Any] | None = None
-    mean: Any = None
-    std: Any = None
-    dtype: str = "float32"
-    memory_format: str = "contiguous"
-    reuse: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise SpecError(f"batch_size={self.batch_size!r}: a whole number from 1 up is needed, such as 256.")
-        if self.memory_format not in MEMORY_FORMATS:
-            raise SpecError(f"memory_format={self.memory_format!r}: there are 'contiguous' and 'channels_last'.")
-        if self.augment is not None and not isinstance(self.augment, Augment):
-            raise SpecError(
-                f"augment={self.augment!r}: 'auto', None or an Augment is needed.",
-                "For example augment=datastage.Augment(crop=4, flip=True).",
-            )
-        if self.transform is not None and not callable(self.transform):
-            raise SpecError(f"transform={self.transform!r} cannot be called; transform(batch, generator) is needed.")
-
-
-def check_channels(recipe: Recipe, channels: int) -> None:
-    """Check that mean and std have a value for each channel, or one for all.
-
-    Raises
-    ------
-    SpecError
-        If they have another number of values, or a std that is not above 0.
-    """
-    import numpy as np
-
-    for name, values in (("mean", recipe.mean), ("std", recipe.std)):
-        if values is not None and np.size(values) not in (1, channels):
-            raise SpecError(f"{name} has {np.size(values)} values, and the images have {channels} channels.")
-    if recipe.std is not None and not (np.asarray(recipe.std) > 0).all():
-        raise SpecError(f"std={recipe.std!r}: values above 0 are needed.")
-
-
-def fill_of(recipe: Recipe, channels: int) -> NDArray[np.uint8]:
-    """Return what cutout fills with: the mean, so that it is about 0 once normalised; 0 where no mean is known."""
-    import numpy as np
-
-    mean = np.zeros(channels) if recipe.mean is None else np.broadcast_to(np.asarray(recipe.mean, np.float64), channels)
-    return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
 
 
 class Finishers:
@@ -107,7 +33,7 @@ class Finishers:
         Samples there are: no batch is larger.
     """
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice, n: int) -> None:
+    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], choice: Choice, n: int) -> None:
         self._recipe, self._shape, self._choice, self._most = recipe, shape, choice, min(recipe.batch_size, n)
         self._idle: list[Any] = []
 
@@ -140,7 +66,7 @@ class CpuFinish:
 
     JITTER_BYTES = 1 << 20
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...], most: int) -> None:
+    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], most: int) -> None:
         import numpy as np
         import torch
 
@@ -152,9 +78,9 @@ class CpuFinish:
         narrow = recipe.dtype in ("float16", "bfloat16")
         # What is made in float32 only to be narrowed is scratch, and one is enough of it.
         wide = np.uint8 if self._raw else np.float32
-        self._pool = Pool(whole, wide, keep=1 if narrow else 2, always=recipe.reuse or narrow)
+        self._pool = Pool(whole, wide, keep=1 if narrow else 2, always=narrow)
         # numpy has no bfloat16, but integers of as many bits.
-        self._narrowed = Pool(whole, np.int16, always=recipe.reuse) if narrow else None
+        self._narrowed = Pool(whole, np.int16) if narrow else None
         self._normalise = Normalise(recipe.mean, recipe.std, shape, last=self._last)
         self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
         self._lent: Any = None
@@ -206,7 +132,7 @@ class TorchFinish:
         What was asked for; (C, H, W) of an image; the device.
     """
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...], choice: Choice) -> None:
+    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], choice: Choice) -> None:
         import torch
 
         self._recipe, self._choice, self._device = recipe, choice, choice.device

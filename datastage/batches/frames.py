@@ -101,11 +101,10 @@ def as_jax(loader: Loader, sharding: Any = None) -> Frames:
 
     def convert(array: NDArray[Any]) -> Any:
         # On a CPU JAX may take the memory as its own without a copy. It then holds on to it, and a loader gives memory
-        # that is held to nobody else; but one that was told to reuse it does.
+        # that is held to nobody else.
         import numpy as np
 
-        own = np.array(array) if loader.reuses else np.ascontiguousarray(array)
-        return jax.device_put(own, sharding)
+        return jax.device_put(np.ascontiguousarray(array), sharding)
 
     return Frames(loader, convert)
 

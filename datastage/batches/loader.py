@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from datastage.batches import ranks
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
 from datastage.batches.deliver import tensors_of
 from datastage.batches.devices import Chooser, import_torch
-from datastage.batches.finish import Recipe
+from datastage.batches.options import LoaderOptions
 from datastage.batches.stats import Stats
 from datastage.errors import SpecError
 
@@ -47,7 +47,7 @@ class Source(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...
 
-    def open(self, choice: Choice, recipe: Recipe) -> Any:
+    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device: an `Engine`, or a `Stream` if `n` is None."""
 
     def where(self, choice: Choice) -> str:
@@ -90,7 +90,7 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        recipe: Recipe,
+        recipe: LoaderOptions,
         chooser: Chooser,
         *,
         name: str,
@@ -100,8 +100,6 @@ class Loader:
         training: bool,
         classes: tuple[str, ...] = (),
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise SpecError(f"seed={seed!r}: a whole number from 0 up is needed.")
         self.name, self.classes = name, classes
         self._source, self._recipe, self._chooser = source, recipe, chooser
         self._shuffle, self._drop_last, self._seed, self._training = shuffle, drop_last, seed, training
@@ -131,11 +129,6 @@ class Loader:
     def training(self) -> bool:
         """Whether this is the training split."""
         return self._training
-
-    @property
-    def reuses(self) -> bool:
-        """Whether a batch's memory may be overwritten when the next is asked for."""
-        return self._recipe.reuse
 
     def stay_on_cpu(self) -> None:
         """Settle on the CPU, for libraries that move batches themselves.
@@ -394,30 +387,22 @@ class Loaders:
         return loader_card(self)
 
 
-def build(
-    splits: dict[str, Source],
-    recipe: Recipe,
-    chooser: Chooser,
-    *,
-    shuffle: bool,
-    drop_last: bool,
-    seed: int,
-    classes: tuple[str, ...],
-) -> Loaders:
+def build(splits: dict[str, Source], options: LoaderOptions, classes: Sequence[str] = ()) -> Loaders:
     """Make the loaders: train as asked, val and test plain."""
-    plain = replace(recipe, augment=None, transform=None)
-    made = {
-        name: Loader(
+    chooser = Chooser(options.device, options.dtype, options.reporter)
+    names = tuple(classes or options.classes)
+    made = {}
+    for name, source in splits.items():
+        own = options if name == "train" else options.plain
+        made[name] = Loader(
             source,
-            recipe if name == "train" else plain,
+            own,
             chooser,
             name=name,
-            shuffle=shuffle and name == "train",
-            drop_last=drop_last and name == "train",
-            seed=seed,
+            shuffle=own.shuffle,
+            drop_last=own.drop_last,
+            seed=own.seed,
             training=name == "train",
-            classes=classes,
+            classes=names,
         )
-        for name, source in splits.items()
-    }
-    return Loaders(made["train"], made.get("val"), made.get("test"), classes)
+    return Loaders(made["train"], made.get("val"), made.get("test"), names)

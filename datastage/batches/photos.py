@@ -16,22 +16,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage.batches import folder, members
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
-from datastage.batches.augment import SUBSET, Augment, Draws, random
+from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.crops import Cropper, Crops, Wholes
 from datastage.batches.decode import Unreadable, size_of
 from datastage.batches.deliver import deliver
-from datastage.batches.devices import Choice, Chooser, free_bytes
-from datastage.batches.finish import Finishers, Recipe, check_channels, fill_of
+from datastage.batches.devices import Choice, free_bytes
+from datastage.batches.finish import Finishers
 from datastage.batches.folder import Listed
 from datastage.batches.host import HostStore, cut
-from datastage.batches.joined import check_augment, check_limit, given
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
+from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.packed import BAD, Packed, Submitted, drop, mixed
 from datastage.batches.pool import Pool
 from datastage.batches.ranks import world
 from datastage.errors import SpecError, StorageError
-from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
@@ -49,29 +48,7 @@ LOOKED_AT = 500
 """How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
 
 
-def from_folder(  # noqa: PLR0913
-    path: str | os.PathLike[str],
-    *,
-    batch_size: int,
-    size: int | None = None,
-    val: float | None = None,
-    test: float | None = None,
-    unreadable: str = "skip",
-    augment: Augment | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    transform: Callable[[Any, Any], Any] | None = None,
-    shuffle: bool = True,
-    drop_last: bool = False,
-    device: Any = "auto",
-    dtype: str = "float32",
-    memory_format: str = "contiguous",
-    limit: int | None = None,
-    seed: int = 0,
-    reuse: bool = False,
-    cache: Path | None = None,
-    reporter: Reporter = SILENT,
-) -> Loaders:
+def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = None, **named: Any) -> Loaders:
     """Make loaders of a folder of class folders.
 
     The folder holds train, val (valid, validation) and test, each with a folder for each class; or class folders alone,
@@ -82,22 +59,11 @@ def from_folder(  # noqa: PLR0913
     ----------
     path : path
         The folder.
-    batch_size : int
-        Images a batch, on each rank.
-    size : int, optional
-        Height and width of what comes out: the square in the middle of each image is resized to it. Without it images
-        come as they are, and must all be of one size.
-    val, test : float or int, optional
-        A share or a number of the training images to set aside, by a hash of their names. A split that has a folder of
-        its own is that; ``0`` leaves it out.
-    unreadable : {"skip", "raise"}
-        Leave out images that cannot be read, listed and counted; or raise.
-    cache : Path, optional
-        The folder where decoded pixels are kept for the next time; it may lie on Drive or be /kaggle/working. On a
-        disk of another machine only a copy is kept: it is brought here first, and made when all is decoded. None keeps
-        them in memory.
-    augment, mean, std, transform, shuffle, drop_last, device, dtype, memory_format, limit, seed, reuse, reporter
-        As for `from_arrays`.
+    options : LoaderOptions, optional
+        How batches are made. Its ``cache`` may lie on Drive or be /kaggle/working: on a disk of another machine only a
+        copy is kept, which is brought here first, and made when all is decoded.
+    **named
+        The same by their names, as `LoaderOptions` has them.
 
     Returns
     -------
@@ -124,37 +90,11 @@ def from_folder(  # noqa: PLR0913
             raise StorageError.of(error, "listing the images", folder.UNREAD) from error
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
-    return _loaders(
-        folder.walk(root), stamp, lambda name: folder.content(f"{root}/{name}"), None, str(root),
-        batch_size=batch_size, size=size, val=val, test=test, unreadable=unreadable, augment=augment, mean=mean,
-        std=std, transform=transform, shuffle=shuffle, drop_last=drop_last, device=device, dtype=dtype,
-        memory_format=memory_format, limit=limit, seed=seed, reuse=reuse, cache=cache, reporter=reporter,
-    )  # fmt: skip
+    read = lambda name: folder.content(f"{root}/{name}")  # noqa: E731
+    return _loaders(folder.walk(root), stamp, read, None, str(root), options_of(options, named))
 
 
-def from_archive(  # noqa: PLR0913
-    reader: Reader,
-    *,
-    batch_size: int,
-    size: int | None = None,
-    val: float | None = None,
-    test: float | None = None,
-    unreadable: str = "skip",
-    augment: Augment | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    transform: Callable[[Any, Any], Any] | None = None,
-    shuffle: bool = True,
-    drop_last: bool = False,
-    device: Any = "auto",
-    dtype: str = "float32",
-    memory_format: str = "contiguous",
-    limit: int | None = None,
-    seed: int = 0,
-    reuse: bool = False,
-    cache: Path | None = None,
-    reporter: Reporter = SILENT,
-) -> Loaders:
+def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: Any) -> Loaders:
     """Make loaders of an archive of class folders, straight from its members: no small file is written.
 
     Members of a zip are read when they are first needed; any other archive is read from end to end first.
@@ -162,10 +102,8 @@ def from_archive(  # noqa: PLR0913
     Parameters
     ----------
     reader : Reader
-        The archive; it must stay open as long as the loaders are used, or until `cache` is whole.
-    batch_size, size, val, test, unreadable, augment, mean, std, transform, shuffle, drop_last, device, dtype
-        As for `from_folder`.
-    memory_format, limit, seed, reuse, cache, reporter
+        The archive; it must stay open as long as the loaders are used, or until the cache is whole.
+    options, named
         As for `from_folder`.
 
     Returns
@@ -179,56 +117,28 @@ def from_archive(  # noqa: PLR0913
         As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
     """
     listed = members.of(reader)
+    names, stamps = sorted(listed.stamps), listed.stamps
     return _loaders(
-        sorted(listed.stamps), lambda name: listed.stamps[name], listed.read, listed.stream, reader.name,
-        batch_size=batch_size, size=size, val=val, test=test, unreadable=unreadable, augment=augment, mean=mean,
-        std=std, transform=transform, shuffle=shuffle, drop_last=drop_last, device=device, dtype=dtype,
-        memory_format=memory_format, limit=limit, seed=seed, reuse=reuse, cache=cache, reporter=reporter,
-    )  # fmt: skip
+        names, lambda name: stamps[name], listed.read, listed.stream, reader.name, options_of(options, named)
+    )
 
 
-def _loaders(  # noqa: PLR0913
+def _loaders(
     names: Iterable[str],
     stamp: Callable[[str], str],
     read: Callable[[str], bytes] | None,
     stream: Callable[[], Iterable[tuple[str, bytes]]] | None,
     where: str,
-    *,
-    batch_size: int,
-    size: int | None,
-    val: float | None,
-    test: float | None,
-    unreadable: str,
-    augment: Augment | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    transform: Callable[[Any, Any], Any] | None,
-    shuffle: bool,
-    drop_last: bool,
-    device: Any,
-    dtype: str,
-    memory_format: str,
-    limit: int | None,
-    seed: int,
-    reuse: bool,
-    cache: Path | None,
-    reporter: Reporter,
+    options: LoaderOptions,
 ) -> Loaders:
-    mean, std = given("mean", mean), given("std", std)
-    recipe = Recipe(batch_size, augment, transform, mean, std, dtype, memory_format, reuse)
-    chooser = Chooser(device, dtype, reporter)
-    check_limit(limit)
-    check_channels(recipe, 3)
-    if unreadable not in ("skip", "raise"):
-        raise SpecError(f"unreadable={unreadable!r}: there are 'skip' and 'raise'.")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 4096):
-        raise SpecError(f"size={size!r}: a whole number of pixels from 1 to 4096 is needed, such as 224.")
-    listed, said = folder.split(folder.arrange(names, where), val=val, test=test)
+    size, cache, augment, reporter = options.size, options.cache, options.augment, options.reporter
+    options.check_shape((3, size or 4096, size or 4096))
+    listed, said = folder.split(folder.arrange(names, where), val=options.val, test=options.test)
     if said:
         reporter.note(said)
     if listed.left_out:
         reporter.note(f"{listed.left_out:,} images that lie in no class folder", "Left out")
-    listed = _limited(listed, limit)
+    listed = _limited(listed, options.limit)
     # In one order whatever the splits are, so that another val= or test= finds the same packed file.
     wanted = sorted(name for pairs in listed.splits.values() for name, _ in pairs)
     number = {name: i for i, name in enumerate(wanted)}
@@ -239,7 +149,7 @@ def _loaders(  # noqa: PLR0913
     else:
         assert stream is not None
         shape = _one_size(islice(stream(), LOOKED_AT))
-    check_augment(augment, (3, *shape))
+    options.check_shape((3, *shape))
     kept = shape
     if augment is not None and augment.scale is not None:
         kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if size else shape
@@ -254,7 +164,7 @@ def _loaders(  # noqa: PLR0913
         folder=near,
         kept=None if near == cache else cache,
         workers=cores(),
-        unreadable=unreadable,
+        unreadable=options.unreadable,
         free_bytes=memory_free_bytes() if near is None else disk_free_bytes(near),
         reporter=reporter,
     )
@@ -264,7 +174,7 @@ def _loaders(  # noqa: PLR0913
         split: PackedSource.of(packed, [(number[name], label) for name, label in pairs], shape)
         for split, pairs in listed.splits.items()
     }
-    return build(sources, recipe, chooser, shuffle=shuffle, drop_last=drop_last, seed=seed, classes=listed.classes)
+    return build(sources, options, listed.classes)
 
 
 def _limited(listed: Listed, limit: int | None) -> Listed:
@@ -337,7 +247,7 @@ class PackedSource:
         state = "decoded" if self.packed.whole else f"decoded by {self.packed.decoder} as they are needed"
         return f"{len(self.packed.state):,} photos {state}, {self.packed.rows.nbytes / 1e6:,.0f} MB {place}"
 
-    def open(self, choice: Choice, recipe: Recipe) -> Any:
+    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device."""
         return FromPacked(self, choice, recipe)
 
@@ -361,7 +271,7 @@ class FromPacked:
         What to feed, where to, and how.
     """
 
-    def __init__(self, source: PackedSource, choice: Choice, recipe: Recipe) -> None:
+    def __init__(self, source: PackedSource, choice: Choice, recipe: LoaderOptions) -> None:
         import numpy as np
 
         shape = (3, *source.size)
@@ -374,7 +284,7 @@ class FromPacked:
             last = choice.kind != "cpu" or recipe.transform is not None or recipe.memory_format == "channels_last"
             self._crop = Cropper(source.size, cores(), last=last)
             out = (*source.size, 3) if last else shape
-        self._augment, self._fill = recipe.augment, fill_of(recipe, 3)
+        self._augment, self._fill = recipe.augment, recipe.fill(3)
         self._memory = Pool((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT)
         self._finishers = Finishers(recipe, shape, choice, source.n)
         self._resident: OnDevice | None = None

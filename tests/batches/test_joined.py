@@ -5,7 +5,7 @@ import torch
 from datastage.batches import Augment, from_arrays
 from datastage.batches.arrays import ArraySource
 from datastage.batches.devices import Choice
-from datastage.batches.finish import Recipe
+from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
 
 
@@ -63,15 +63,6 @@ def test_a_batch_that_is_held_keeps_its_content(dtype):
     (train,) = loaders_of(40, dtype=dtype)
     held = [(x, x.clone()) for x, _ in train]
     assert all((x == copy).all() for x, copy in held)
-
-
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "uint8"])
-def test_reuse_gives_the_memory_of_two_batches_in_turn_although_it_is_held(dtype, memory_format):
-    (train,) = loaders_of(40, reuse=True, dtype=dtype, memory_format=memory_format)
-    held = [x.untyped_storage().data_ptr() for x, _ in train]
-    assert held == [held[0], held[1]] * 5
-    assert held[0] != held[1]
 
 
 def test_resuming_in_the_middle_of_an_epoch_gives_the_same_batches_as_going_on():
@@ -241,7 +232,7 @@ def test_images_are_said_to_be_where_they_were_put_whatever_is_free_later(monkey
     source = ArraySource(images.transpose(0, 3, 1, 2).copy(), labels)
     gpu = Choice(torch.device("cpu"), "cuda", "a CPU that stands in for one")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, free))
-    source.open(gpu, Recipe(4))
+    source.open(gpu, LoaderOptions(batch_size=4))
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (then, then))
     assert source.where(gpu) == f"0 MB of uint8 {held}"
 

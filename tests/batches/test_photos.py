@@ -251,12 +251,12 @@ def test_random_resized_crops_come_out_at_the_size_asked_for_and_differ_by_epoch
 
 def test_photos_that_move_to_a_device_are_those_of_the_split(tmp_path):
     from datastage.batches.devices import Chooser
-    from datastage.batches.finish import Recipe
+    from datastage.batches.options import LoaderOptions
 
     photo_folder(tmp_path, 30)
     for split in from_folder(tmp_path, batch_size=4, test=0.3, shuffle=False, dtype="uint8", device="cpu"):
         pixels, labels = all_of(split)
-        engine = split.source.open(Chooser("cpu", "uint8")(), Recipe(4, dtype="uint8"))._on_device()
+        engine = split.source.open(Chooser("cpu", "uint8")(), LoaderOptions(batch_size=4, dtype="uint8"))._on_device()
         assert (engine._store.images.numpy() == pixels).all()
         assert (engine._labels.numpy() == labels).all()
 

@@ -1,0 +1,189 @@
+"""The options of a loader, written down once: checked when given, then passed on as one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.augment import Augment
+from datastage.errors import SpecError
+from datastage.progress import SILENT, Reporter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DTYPES = ("float32", "bfloat16", "float16", "uint8")
+MEMORY_FORMATS = ("contiguous", "channels_last")
+UNREADABLE = ("skip", "raise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """What shapes the batches of a dataset, all its splits together. Checked when it is made.
+
+    Attributes
+    ----------
+    batch_size : int
+        Samples a batch, on each rank.
+    val, test : float or int, optional
+        A share or a number of the training samples to set aside, always the same ones. Where the data has a split of
+        that name, it is used and nothing is set aside; ``0`` leaves it out.
+    augment : Augment, optional
+        What is done to training images. None is nothing.
+    transform : callable, optional
+        ``transform(batch, generator)``, given the uint8 (B, C, H, W) training batch on the device after `augment`, and
+        a `torch.Generator` there. What it returns is normalised if it is uint8, and only cast if it is float.
+    mean, std : sequence of float, optional
+        A value a channel, for intensities from 0 to 1 (for rows: as the rows are). None leaves intensities from 0 to 1.
+    shuffle, drop_last : bool
+        For training; the other splits are neither shuffled nor cut.
+    device : str or torch.device
+        ``"auto"`` picks when the first batch is asked for.
+    dtype : {"float32", "bfloat16", "float16", "uint8"}
+        Of the images. uint8 is not normalised.
+    memory_format : {"contiguous", "channels_last"}
+        Of the images. The shape is (B, C, H, W) either way.
+    limit : int, optional
+        Use at most so many samples of each split, spread over it.
+    seed : int
+        What order and augmentation follow from, with the epoch.
+    classes : sequence of str
+        Names of the classes, where the data does not tell them.
+    size : int, optional
+        Height and width, in pixels, that photos are brought to: the square in the middle of each is resized. Without it
+        photos come as they are, and must all be of one size.
+    unreadable : {"skip", "raise"}
+        Leave out photos that cannot be read, listed and counted; or raise.
+    cache : Path, optional
+        The folder where decoded photos are kept for the next time. None keeps them in memory.
+    reporter : Reporter
+        Who is told what was chosen and left out.
+
+    Raises
+    ------
+    SpecError
+        If a value is not one of those above.
+    """
+
+    batch_size: int
+    val: float | None = None
+    test: float | None = None
+    augment: Augment | None = None
+    transform: Callable[..., Any] | None = None
+    mean: Any = None
+    std: Any = None
+    shuffle: bool = True
+    drop_last: bool = False
+    device: Any = "auto"
+    dtype: str = "float32"
+    memory_format: str = "contiguous"
+    limit: int | None = None
+    seed: int = 0
+    classes: Sequence[str] = ()
+    size: int | None = None
+    unreadable: str = "skip"
+    cache: Path | None = None
+    reporter: Reporter = SILENT
+
+    def __post_init__(self) -> None:
+        from datastage.batches.devices import check_name
+
+        for name in ("batch_size", "val", "test", "dtype", "memory_format", "limit", "seed", "size", "device"):
+            object.__setattr__(self, name, _as_python(getattr(self, name)))
+        if not _is_whole(self.batch_size, 1):
+            raise SpecError(f"batch_size={self.batch_size!r}: a whole number from 1 up is needed, such as 256.")
+        if not _is_whole(self.seed, 0):
+            raise SpecError(f"seed={self.seed!r}: a whole number from 0 up is needed.")
+        if self.limit is not None and not _is_whole(self.limit, 1):
+            raise SpecError(f"limit={self.limit!r}: a whole number of samples from 1 up is needed.")
+        if self.size is not None and not (_is_whole(self.size, 1) and self.size <= 4096):
+            raise SpecError(f"size={self.size!r}: a whole number of pixels from 1 to 4096 is needed, such as 224.")
+        if self.memory_format not in MEMORY_FORMATS:
+            raise SpecError(f"memory_format={self.memory_format!r}: there are 'contiguous' and 'channels_last'.")
+        if self.unreadable not in UNREADABLE:
+            raise SpecError(f"unreadable={self.unreadable!r}: there are 'skip' and 'raise'.")
+        if self.augment is not None and not isinstance(self.augment, Augment):
+            raise SpecError(
+                f"augment={self.augment!r}: 'auto', None or an Augment is needed.",
+                "For example augment=datastage.Augment(crop=4, flip=True).",
+            )
+        if self.transform is not None and not callable(self.transform):
+            raise SpecError(f"transform={self.transform!r} cannot be called; transform(batch, generator) is needed.")
+        check_name(self.device)
+        if self.dtype not in DTYPES:
+            raise SpecError(
+                f"dtype={self.dtype!r} is not one of {', '.join(map(repr, DTYPES))}.",
+                "Next: leave dtype out for float32, which every device takes.",
+            )
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _constants(name, getattr(self, name)))
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+
+    @property
+    def plain(self) -> LoaderOptions:
+        """The same without what is for training alone."""
+        return replace(self, augment=None, transform=None, shuffle=False, drop_last=False)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Check that samples of this shape, (C, H, W) or (D,), can be made so; raises `SpecError`."""
+        import numpy as np
+
+        augment, channels = self.augment, shape[0]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) not in (1, channels):
+                raise SpecError(f"{name} has {len(values)} values, and the images have {channels} channels.")
+        if self.std is not None and not (np.asarray(self.std) > 0).all():
+            raise SpecError(f"std={self.std!r}: values above 0 are needed.")
+        if len(shape) == 1 and self.dtype == "uint8":
+            raise SpecError("dtype='uint8' is for images; these are rows of numbers.", "Next: leave dtype out.")
+        if augment is None or augment == Augment():
+            return
+        if len(shape) == 1:
+            raise SpecError(f"{augment} is for images; these are rows of numbers.", "Next: augment=None.")
+        if augment.crop >= min(shape[1:]):
+            raise SpecError(f"Augment(crop={augment.crop}) is too much for images of {shape[1]} x {shape[2]} pixels.")
+        if augment.jitters and channels not in (1, 3):
+            raise SpecError(f"Colour jitter is for images of 1 or 3 channels; these have {channels}.")
+
+    def fill(self, channels: int) -> NDArray[np.uint8]:
+        """Return what cutout fills with: the mean, so that it is about 0 once normalised; 0 where no mean is known."""
+        import numpy as np
+
+        mean = np.zeros(channels) if self.mean is None else np.broadcast_to(np.asarray(self.mean), channels)
+        return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
+
+
+def options_of(options: LoaderOptions | None, named: dict[str, Any]) -> LoaderOptions:
+    """Return the options, given as one value or by their names."""
+    return LoaderOptions(**named) if options is None else replace(options, **named)
+
+
+def _as_python(value: Any) -> Any:
+    """Return numpy's and torch's numbers as Python's, and torch's dtypes and memory formats by their names."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if type(value).__module__ == "torch" and type(value).__name__ in ("dtype", "memory_format"):
+        return str(value).removeprefix("torch.").removesuffix("_format")
+    return value
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _constants(name: str, values: Any) -> list[float] | None:
+    """Return constants as numbers, or None if there are none: entries without constants have empty ones."""
+    if values is None:
+        return None
+    import numpy as np
+
+    try:
+        numbers = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError, RuntimeError):
+        numbers = np.full(1, np.nan)
+    if numbers.ndim != 1 or not np.isfinite(numbers).all():
+        raise SpecError(f"{name}={values!r}: a number for each channel, or one for all, is needed.")
+    return numbers.tolist() or None
