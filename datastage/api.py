@@ -23,7 +23,7 @@ from datastage.place import Slot, Staged
 from datastage.progress import Reporter
 from datastage.reader import FileReader
 from datastage.request import Request
-from datastage.spec import parse
+from datastage.sources import parse
 
 if TYPE_CHECKING:
     from datastage.batches import Augment, Loader, Loaders, Row

@@ -19,7 +19,8 @@ from typing import Any, NoReturn
 import datastage
 from datastage import api, datasets, runtime, show
 from datastage.errors import DatastageError, SpecError, on_screen
-from datastage.spec import parse, without_secrets
+from datastage.sources import parse
+from datastage.spec import without_secrets
 
 INTERRUPTED = 130
 

@@ -5,12 +5,11 @@ Here: the request and its checks. Not here: what is done about it (`staging`, `c
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datastage import place
+from datastage import place, sources
 from datastage.errors import SpecError
 from datastage.spec import Spec
 
@@ -80,18 +79,5 @@ class Request:
         return place.request_key({**self._source(cwd), **options, "copy": copy})
 
     def _source(self, cwd: Path) -> dict[str, Any]:
-        value = self.spec.value
-        if self.spec.scheme == "file":
-            value = os.path.abspath(os.path.expanduser(value))
-        elif self.spec.scheme == "relative":
-            value = str(cwd / value)
-        elif self.spec.scheme == "http":
-            value = _without_userinfo(value)
+        value = sources.key_of(self.spec, cwd)
         return {"scheme": self.spec.scheme, "value": value, "parts": self.spec.parts}
-
-
-def _without_userinfo(url: str) -> str:
-    # A password must not be guessable from the key that lies in the receipt.
-    scheme, slashes, rest = url.partition("//")
-    authority, slash, path = rest.partition("/")
-    return scheme + slashes + authority.rpartition("@")[2] + slash + path

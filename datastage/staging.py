@@ -35,8 +35,8 @@ from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, stat_identity
 from datastage.request import Request
 from datastage.runtime import Runtime
-from datastage.sources import Found, find, http, person
-from datastage.spec import Spec, parse
+from datastage.sources import Found, find, http, parse, person
+from datastage.spec import Spec
 
 # A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
 SLOW_BYTES_S = 100_000
@@ -269,7 +269,7 @@ class _Stager:
         """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
         return (
             self.here.platform == "kaggle"
-            and self.request.spec.scheme == "http"
+            and sources.address_of(self.request.spec) is not None
             and isinstance(self.failures[0], UnavailableError)
             and person.is_offline(self.attempts)
         )
@@ -278,7 +278,7 @@ class _Stager:
         entry = self.entry
         if entry is None:
             spec = self.request.spec
-            url = str(spec) if spec.scheme == "http" else None
+            url = sources.address_of(spec)
             return person.Need(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
         addresses = [download.urls[0] for download in entry.downloads if download.urls]
@@ -452,11 +452,8 @@ class _Stager:
 
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
         limits = IMPATIENT if another_is_left else None
-        if spec.scheme == "http":
-            has_hash = self.request.expect is not None
-            found = http.open(spec, self.here, self.reporter, has_hash=has_hash, limits=limits)
-        else:
-            found = sources.open_spec(spec, self.here, reporter=self.reporter)
+        has_hash = self.request.expect is not None
+        found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
         self.reporter.note(found.seen, "Found")
         slow_below = SLOW_BYTES_S if another_is_left else None
         keep = self._keep if self.request.save_to is not None else None

@@ -9,7 +9,7 @@ import pytest
 import datastage
 from datastage.errors import SpecError
 from datastage.request import Request
-from datastage.spec import parse
+from datastage.sources import parse
 
 
 @pytest.mark.parametrize("option", ["unpack", "strip"])

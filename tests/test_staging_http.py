@@ -24,7 +24,7 @@ from datastage.errors import (
     UnavailableError,
 )
 from datastage.request import Request
-from datastage.spec import parse
+from datastage.sources import parse
 from tests.servers import server as server
 from tests.stand_ins.runtimes import Kaggle
 

@@ -36,7 +36,6 @@ _NAMED = (
     "datastage/batches/frames.py",
     "datastage/batches/kept.py",
     "datastage/show/cell.py",
-    "datastage/sources/share.py",
 )
 _WORD = re.compile("[A-Za-z_]{3,}")
 _STRING = re.compile(r"""('''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")""")

@@ -1,81 +1,154 @@
-"""Where data may lie: one module a kind of place, and the choice of the one that a spec names.
+"""Where data may lie: one module a kind of place, and the table of them.
 
-Here: `open_spec`, which turns a spec into what it names. Not here: how a place is reached (each module), the order in
-which places are tried (`staging`).
+Here: `SOURCES`, `parse`, which turns a text into a spec, and `open_spec`, which reaches what a spec names. Not here:
+how a place is reached (each module), the order in which places are tried (`staging`). To add one: CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import os
+from pathlib import Path
 
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive, http, kaggle, local, share
-from datastage.sources.found import Fetch, Found
-from datastage.spec import Spec
+from datastage.sources import drive, github, http, kaggle, local, share
+from datastage.sources.found import Context, Fetch, Found, Source
+from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
+from datastage.transfer import Limits
 
-__all__ = ["Fetch", "Found", "drive", "http", "kaggle", "local", "open_spec", "share"]
+__all__ = [
+    "SOURCES",
+    "Context",
+    "Fetch",
+    "Found",
+    "Source",
+    "address_of",
+    "drive",
+    "http",
+    "kaggle",
+    "key_of",
+    "local",
+    "open_spec",
+    "parse",
+    "share",
+]
 
-_OPEN: dict[str, Callable[[Spec, Runtime, Reporter], Found]] = {
-    "file": local.open,
-    "relative": local.open,
-    "drive": drive.open,
-    "share": share.open,
-    "kaggle": kaggle.open,
-    "http": http.open,
-}
-# What comes with a later release, in words, and what to do today.
-_LATER = {
-    "github": "Fetching from a GitHub repository",
-    "hf": "Fetching from the Hugging Face Hub",
-    "s3": "Fetching from an S3 bucket",
-    "gs": "Fetching from a Google Cloud bucket",
-    "upload": "Asking for an upload",
-}
-_TODAY = {
-    "github": "On GitHub, open the file, right-click Raw, and copy the address: an https:// address works today.",
-    "hf": "On the page of the dataset, under Files, copy the address of the download arrow: https:// works today.",
-    "s3": "An https:// address of the file works today; or copy it here with: aws s3 cp ADDRESS .",
-    "gs": "An https:// address of the file works today; or copy it here with: gsutil cp ADDRESS .",
-    "upload": "Upload it with the notebook's own button (folder icon > upload), then name it with ./ in front.",
-}
+# Of the rows that know a server, the first one that recognises its page has it.
+SOURCES: tuple[Source, ...] = (
+    Source("drive", drive.open_drive, drive.parse_drive, words=("drive",), example="drive:"),
+    Source(
+        "share",
+        share.open_drive_link,
+        hosts=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
+        parse_page=share.parse_link,
+    ),
+    Source(
+        "kaggle",
+        kaggle.open_kaggle,
+        kaggle.parse_kaggle,
+        words=("kaggle",),
+        example="kaggle:",
+        hosts=("kaggle.com",),
+        parse_page=kaggle.parse_page,
+    ),
+    Source("github", hosts=("github.com",), parse_page=github.parse_page),
+    Source(
+        "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
+    ),
+    Source("file", local.open_path, local.parse_file, words=("file",), example="./", key=local.key),
+    Source("relative", local.open_path, key=local.key),
+)
 
 
-def open_spec(spec: Spec, runtime: Runtime, *, reporter: Reporter = SILENT) -> Found:
-    """Reach what `spec` names.
+def parse(text: str | os.PathLike[str]) -> Spec:
+    """Tell what kind of place `text` names.
 
     Parameters
     ----------
-    spec : Spec
-        What the user wrote, or a fallback. Not the name of a dataset: that is many places (`staging`).
-    runtime : Runtime
-        Where we are.
-    reporter : Reporter
-        Told of what takes long.
+    text : str or path
+        A spec as in the README's table. A path object always names exactly that file or folder.
 
     Returns
     -------
-    Found
-        A folder, a reader, or a fetch.
+    Spec
+        With ``str(spec)`` equal to `text`, secrets apart.
+
+    Raises
+    ------
+    SpecError
+        If the text is none of them; says what is wrong and what is near.
+
+    Examples
+    --------
+    >>> parse("kaggle:zalando-research/fashionmnist").parts
+    ('dataset', 'zalando-research', 'fashionmnist')
+    """
+    if isinstance(text, os.PathLike):
+        return local.of_path(text)
+    text = checked(text)
+    if local.is_path(text):
+        return Spec(text, "file", text)
+    written, rest = split_scheme(text)
+    if not written:
+        return local.parse_bare(text)
+    word = written.lower()
+    parsers = {word: source.parse for source in SOURCES if source.parse for word in source.words}
+    if written != word and word in parsers:
+        raise SpecError(f"{text!r}: the word before the colon is written in small letters.", f"Next: {word}:{rest}")
+    parser = parsers.get(word)
+    if parser is None:
+        near = difflib.get_close_matches(word, parsers, 1, 0.6)
+        examples = ", ".join(source.example for source in SOURCES if source.example)
+        hint = f"Next: begin with {examples}, or name a dataset such as cifar10."
+        if near:
+            hint = f"Did you mean {without_secrets(f'{near[0]}:{rest}')}"
+        raise SpecError(f"{without_secrets(text)!r}: there is no place called {word + ':'!r}.", hint)
+    spec = parser(text, word, rest)
+    return (_of_a_page(text) or spec) if spec.scheme == "http" else spec
+
+
+def _of_a_page(text: str) -> Spec | None:
+    """Return what the web page at an address leads to, if a source knows its server."""
+    url = split_address(text)
+    for source in SOURCES:
+        if source.parse_page and any(f".{url.hostname}".endswith(f".{host}") for host in source.hosts):
+            spec = source.parse_page(text, url)
+            if spec is not None:
+                return spec
+    return None
+
+
+def _source(spec: Spec) -> Source:
+    source = next((source for source in SOURCES if source.scheme == spec.scheme), None)
+    if source is None:
+        raise SpecError(f"{spec} is the name of a dataset, not a place.", "Next: give a place, such as ./data.zip.")
+    return source
+
+
+def open_spec(
+    spec: Spec, runtime: Runtime, *, reporter: Reporter = SILENT, has_hash: bool = False, limits: Limits | None = None
+) -> Found:
+    """Reach what `spec` names; it must not be the name of a dataset, which is many places (`staging`).
 
     Raises
     ------
     UnavailableError
         If it is not there, or a person has to do something first.
-    SpecError
-        If the spec names a kind of place that this release does not reach.
     DatastageError
         Whatever else each place may run into.
     """
-    reach = _OPEN.get(spec.scheme)
-    if reach is None:
-        raise _not_yet(spec)
-    return reach(spec, runtime, reporter)
+    reach = _source(spec).open
+    assert reach is not None, f"no spec may be of the scheme {spec.scheme!r}"
+    return reach(spec, Context(runtime, reporter, has_hash, limits))
 
 
-def _not_yet(spec: Spec) -> SpecError:
-    what = _LATER.get(spec.scheme)
-    if what is None:
-        return SpecError(f"{spec} is the name of a dataset, not a place.", "Next: give a place, such as ./data.zip.")
-    return SpecError(f"{spec}: {what} ({spec.scheme}:) comes with a later release of datastage.", _TODAY[spec.scheme])
+def key_of(spec: Spec, cwd: Path) -> str:
+    """Return what of a spec's value tells two requests apart, no secret in it."""
+    return spec.value if spec.scheme == "name" else _source(spec).key(spec, cwd)
+
+
+def address_of(spec: Spec) -> str | None:
+    """Return what a browser opens to download the file that a spec names, secrets removed; None if it cannot."""
+    return None if spec.scheme == "name" else _source(spec).address(spec)

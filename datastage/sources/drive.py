@@ -28,8 +28,8 @@ from datastage.errors import DatastageError, NotDataError, SpecError, StorageErr
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
-from datastage.sources.found import Found, line_to_run
-from datastage.spec import Spec, parse
+from datastage.sources.found import Context, Found, line_to_run
+from datastage.spec import Spec
 from datastage.timely import in_time
 
 T = TypeVar("T")
@@ -66,7 +66,23 @@ _POINTS = (("content", "drive"), ("content", "gdrive"))
 _OTHER_SPELLING = {"MyDrive": "My Drive", "Shareddrives": "Shared drives"}
 
 
-def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+def parse_drive(text: str, word: str, rest: str) -> Spec:
+    """Tell the path in Drive that ``drive:PATH`` names."""
+    if rest.startswith("//"):
+        near = rest.strip("/")
+        raise SpecError(f"{text!r}: a path in Drive follows the colon without slashes.", f"Next: drive:{near}")
+    path = rest.strip("/")
+    if not path:
+        raise SpecError("drive: names no file.", "Next: drive:datasets.zip for a file in My Drive.")
+    if rest.startswith("/"):
+        shorter = re.sub(r"^/content/(drive|gdrive)/", "", rest).lstrip("/")
+        raise SpecError(f"{text!r}: a path in Drive begins at My Drive, without a slash.", f"Next: drive:{shorter}")
+    if ".." in re.split(r"[/\\]", path):
+        raise SpecError(f"{text!r}: a path in Drive cannot go up with '..'.", "Next: write the path from My Drive.")
+    return Spec(text, "drive", path)
+
+
+def open_drive(spec: Spec, context: Context) -> Found:
     """Find the file or folder in Google Drive that `spec` names; connect Drive first if that can be done here.
 
     Raises
@@ -83,6 +99,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
             f"{spec} is the whole of it: that would copy all your files, one by one.",
             "Next: name the file or folder in it, such as drive:datasets.zip.",
         )
+    runtime = context.runtime
     mounts = drive_mounts(runtime.system_root)
     dead = [mount for mount in mounts if not mount.alive]
     alive = sorted((mount for mount in mounts if mount.alive), key=lambda mount: not mount.is_sure)
@@ -100,7 +117,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     is_certain = runtime.platform != "colab" or any(mount.is_sure for mount in alive)
     if alive and is_certain and not dead:
         raise _not_there(spec, alive, runtime)
-    point = _connect(spec, runtime, reporter, dead[0] if dead else None)
+    point = _connect(spec, runtime, context.reporter, dead[0] if dead else None)
     try:
         found = _find(spec, point, runtime)
     except _BrokenError as error:
@@ -147,7 +164,8 @@ def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
         folder = runtime.system_root.joinpath(*point)
         if folder in path.parents:
             inside = "/".join(path.relative_to(folder).parts)
-            spec = parse(f"drive:{inside.removeprefix('MyDrive/').removeprefix('My Drive/')}")
+            inside = inside.removeprefix("MyDrive/").removeprefix("My Drive/")
+            spec = Spec(f"drive:{inside}", "drive", inside)
             if not runtime.in_kernel:
                 return _from_a_bang_line(spec)
             return UnavailableError(

@@ -1,17 +1,17 @@
-"""What a source gives: `Found`, and `Fetch` for the libraries that write files themselves.
-
-Here: the two types, which every source returns. Not here: any source, nor the choice of one (`datastage.sources`).
-"""
+"""What a source is (`Source`), what it is told (`Context`), and what it gives (`Found`)."""
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datastage.progress import Reporter
+from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader
 from datastage.runtime import Runtime
+from datastage.spec import Spec
+from datastage.transfer import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,73 @@ class Found:
     seen: str
     identity: str = ""
     in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a source is told besides the spec.
+
+    Attributes
+    ----------
+    runtime : Runtime
+        Where we are.
+    reporter : Reporter
+        Told of what takes long.
+    has_hash : bool
+        Whether the user gave a digest of the file.
+    limits : Limits or None
+        How patient to be with a server; None for the usual.
+    """
+
+    runtime: Runtime
+    reporter: Reporter = SILENT
+    has_hash: bool = False
+    limits: Limits | None = None
+
+
+def _value(spec: Spec, cwd: Path) -> str:
+    return spec.value
+
+
+def _no_address(spec: Spec) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind of place: a row of `datastage.sources.SOURCES`.
+
+    Attributes
+    ----------
+    scheme : str
+        `Spec.scheme` of its specs.
+    open : callable or None
+        ``open(spec, context)`` reaches what the spec names. None where every spec becomes one of another row.
+    parse : callable or None
+        ``parse(text, word, rest)`` gives the `Spec` of ``word:rest``. None where nobody writes such a text.
+    words : tuple of str
+        The words before the colon.
+    example : str
+        How its specs begin, for a message: ``"drive:"``. Empty leaves it out.
+    hosts : tuple of str
+        Servers whose web pages lead to it. A page of a server below one of them (www.) counts too.
+    parse_page : callable or None
+        ``parse_page(text, url)`` gives the `Spec` of a page of these hosts, or None to leave it to the next row.
+    key : callable
+        ``key(spec, cwd)`` gives what of the value tells two requests apart. No secret may be in it.
+    address : callable
+        ``address(spec)`` gives what a browser opens to download the file, secrets removed; None if it cannot.
+    """
+
+    scheme: str
+    open: Callable[[Spec, Context], Found] | None = None
+    parse: Callable[[str, str, str], Spec] | None = None
+    words: tuple[str, ...] = ()
+    example: str = ""
+    hosts: tuple[str, ...] = ()
+    parse_page: Callable[[str, urllib.parse.SplitResult], Spec | None] | None = None
+    key: Callable[[Spec, Path], str] = _value
+    address: Callable[[Spec], str | None] = _no_address
 
 
 def line_to_run(spec: str, runtime: Runtime) -> str:

@@ -35,11 +35,10 @@ from datastage import runtime as runtime_module
 from datastage._version import __version__
 from datastage.archives import not_data
 from datastage.errors import IntegrityError, NotDataError, UnavailableError
-from datastage.progress import SILENT, Reporter, human_bytes
-from datastage.runtime import Runtime
-from datastage.sources.found import Fetch, Found
+from datastage.progress import Reporter, human_bytes
+from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.wire import Https, NotHttp, Response, has_news
-from datastage.spec import Spec, without_secrets
+from datastage.spec import Spec, last_part, split_address, without_secrets
 from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 CONNECT_S = 10.0
@@ -68,40 +67,23 @@ _GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
 _GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
 
 
-def open(
-    spec: Spec,
-    runtime: Runtime,
-    reporter: Reporter = SILENT,
-    *,
-    has_hash: bool = False,
-    limits: Limits | None = None,
-) -> Found:
-    """Reach the file that an http or https `spec` names.
+def parse_http(text: str, word: str, rest: str) -> Spec:
+    """Tell the address and the name of its file."""
+    name = last_part(urllib.parse.unquote(split_address(text).path))
+    return Spec(text, "http", text, name=name)
 
-    Parameters
-    ----------
-    spec : Spec
-        Of the scheme ``http``.
-    runtime : Runtime
-        Where we are; of no matter here.
-    reporter : Reporter
-        Unused: one request takes no time.
-    has_hash, limits
-        As for `open_url`.
 
-    Returns
-    -------
-    Found
-        With an `HttpReader`; with a `Fetch` where the server does not say how long the file is.
+def key(spec: Spec, cwd: Path) -> str:
+    """Return the address without user name and password: a password must not be guessable from the receipt's key."""
+    scheme, slashes, rest = spec.value.partition("//")
+    authority, slash, path = rest.partition("/")
+    return scheme + slashes + authority.rpartition("@")[2] + slash + path
 
-    Raises
-    ------
-    UnavailableError
-        If the host is out of reach or the server says no; the text says which.
-    NotDataError
-        If a web page, a sign-in page or an error document came instead of the file.
-    """
-    reader = open_url(spec.value, has_hash=has_hash, limits=limits)
+
+def open_http(spec: Spec, context: Context) -> Found:
+    """Reach the file at an address, after one request; a `Fetch` where the server does not say how long it is."""
+    limits = context.limits
+    reader = open_url(spec.value, has_hash=context.has_hash, limits=limits)
     if reader.size is None:
         # What is unpacked as it comes has to know where the file ends; this one is fetched whole first.
         content = Fetch(partial(_fetched, reader, limits))

@@ -12,6 +12,8 @@ The layouts (all occur, some side by side): ``datasets/OWNER/SLUG``, ``competiti
 from __future__ import annotations
 
 import os
+import re
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datastage.errors import SpecError, UnavailableError
-from datastage.progress import SILENT, Reporter
 from datastage.reader import stat_identity
-from datastage.sources.found import Found
+from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ _PREFIXES: dict[str, tuple[Kind, int]] = {  # folder: what is in it, folders bet
     "models": ("model", 1),
     "m": ("model", 1),
 }
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MOST = 500  # entries of one folder that are looked at: inputs are few, the files in one may be a million
 
 
@@ -139,7 +141,36 @@ def listed(attached: Sequence[Input]) -> str:
     return f"your {len(names):,} {'input' if len(names) == 1 else 'inputs'} ({shown})"
 
 
-def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+def parse_kaggle(text: str, word: str, rest: str) -> Spec:
+    """Tell what ``kaggle:`` names: ("dataset", owner, slug), ("competition", slug), or ("any", slug)."""
+    rest = rest.strip("/")
+    pieces = rest.removeprefix("datasets/").split("/")
+    if not rest or not all(_SLUG.fullmatch(piece) for piece in pieces):
+        raise SpecError(
+            f"{text!r} is not the name of a Kaggle dataset.",
+            "The address of the page holds it: kaggle.com/datasets/OWNER/NAME is kaggle:OWNER/NAME.",
+            "Next: kaggle:OWNER/NAME, or kaggle:competitions/NAME.",
+        )
+    if pieces[0] in ("competitions", "c") and len(pieces) == 2:
+        return Spec(text, "kaggle", rest, ("competition", pieces[1]), pieces[1])
+    if len(pieces) == 1:
+        return Spec(text, "kaggle", rest, ("any", pieces[0]), pieces[0])
+    if len(pieces) == 2:
+        return Spec(text, "kaggle", rest, ("dataset", pieces[0], pieces[1]), pieces[1])
+    raise SpecError(f"{text!r} has too many parts.", f"Next: kaggle:{pieces[0]}/{pieces[1]}")
+
+
+def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
+    """Tell the dataset or competition whose page this is."""
+    pieces = [piece for piece in url.path.split("/") if piece]
+    if len(pieces) >= 3 and pieces[0] == "datasets":
+        return parse_kaggle(text, "kaggle", "/".join(pieces[1:3]))
+    if len(pieces) >= 2 and pieces[0] in ("competitions", "c"):
+        return parse_kaggle(text, "kaggle", f"competitions/{pieces[1]}")
+    return None
+
+
+def open_kaggle(spec: Spec, context: Context) -> Found:
     """Find an attached input by its slug; it is used where it lies.
 
     Raises
@@ -149,6 +180,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     SpecError
         If several inputs have that name.
     """
+    runtime = context.runtime
     if runtime.input_root is None:
         raise _elsewhere(spec)
     attached = inputs(runtime.input_root)

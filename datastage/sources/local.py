@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +20,11 @@ from itertools import islice
 from pathlib import Path
 
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
-from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
 from datastage.sources import drive, kaggle
-from datastage.sources.found import Found
+from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
 # Entries of a folder that are looked at for near names, and of two folders that are compared.
@@ -33,7 +34,48 @@ _PIECE = 1 << 20
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".ipynb_checkpoints"})
 
 
-def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+def is_path(text: str) -> bool:
+    r"""Tell whether `text` is a path by its beginning: ``/x``, ``~/x``, ``./x``, ``../x``, ``C:\x``."""
+    return bool(re.match(r"[A-Za-z]:[\\/]|[/~]|\.\.?([\\/]|$)", text))
+
+
+def of_path(path: os.PathLike[str]) -> Spec:
+    """Return the spec of a path object: exactly that file or folder."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise SpecError(f"A path of bytes cannot be staged: {text!r}.", "Next: give the path as text.")
+    return Spec(text, "file", text)
+
+
+def parse_file(text: str, word: str, rest: str) -> Spec:
+    """Tell the path in ``file:///PATH``."""
+    if not rest.startswith("///") and not rest.startswith("//localhost/"):
+        raise SpecError(f"{text!r}: a file's address has three slashes.", f"Next: file:///{rest.lstrip('/')}")
+    path = urllib.parse.unquote(rest.removeprefix("//localhost").removeprefix("//"))
+    return Spec(text, "file", path[1:] if re.match(r"/[A-Za-z]:[\\/]", path) else path)
+
+
+def parse_bare(text: str) -> Spec:
+    """Tell a relative path, which has a slash or a dot, from the name of a dataset."""
+    if "/" in text or "\\" in text or "." in text:
+        if text.lower().startswith(("www.", "drive.google.com", "github.com", "kaggle.com")):
+            raise SpecError(f"{text!r} looks like an address without its beginning.", f"Next: write https://{text}")
+        return Spec(text, "relative", text)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise SpecError(
+            f"{text!r} is neither the name of a dataset nor a path.",
+            f"A file of that name is written './{text}'.",
+            "Next: datastage catalog lists the names.",
+        )
+    return Spec(text, "name", text)
+
+
+def key(spec: Spec, cwd: Path) -> str:
+    """Return the whole path, which tells the same text in two working directories apart."""
+    return str(cwd / spec.value) if spec.scheme == "relative" else os.path.abspath(os.path.expanduser(spec.value))
+
+
+def open_path(spec: Spec, context: Context) -> Found:
     """Find the file or folder that a path names.
 
     Raises
@@ -47,6 +89,7 @@ def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
     StorageError
         If it may not be read.
     """
+    runtime = context.runtime
     if spec.scheme == "relative":
         return _relative(spec, runtime)
     if re.match(r"[A-Za-z]:[\\/]", spec.value) and sys.platform != "win32":

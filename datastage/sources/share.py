@@ -17,17 +17,25 @@ import os
 import re
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datastage import archives
-from datastage.errors import DatastageError, MissingDependencyError, NotDataError, StorageError, UnavailableError
-from datastage.progress import SILENT, Reporter
-from datastage.runtime import Runtime, is_offline
-from datastage.sources.found import Fetch, Found
-from datastage.spec import Spec
+from datastage.errors import (
+    DatastageError,
+    MissingDependencyError,
+    NotDataError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+)
+from datastage.progress import Reporter
+from datastage.runtime import is_offline
+from datastage.sources.found import Context, Fetch, Found
+from datastage.spec import Spec, without_secrets
 from datastage.timely import begun
 
 HOST = "drive.google.com"
@@ -40,7 +48,23 @@ _PAGE_BYTES = 64 * 1024
 _LEAVE_S = 1.0
 
 
-def open(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Found:
+def parse_link(text: str, url: urllib.parse.SplitResult) -> Spec:
+    """Tell the file's or folder's id in a shared link; the parts are which of both, and the resource key or ""."""
+    query = dict(urllib.parse.parse_qsl(url.query))
+    key = query.get("resourcekey", "")
+    folder = re.search(r"/folders/([A-Za-z0-9_-]{10,})", url.path)
+    found = folder or re.search(r"/d/([A-Za-z0-9_-]{10,})", url.path)
+    file_id = found.group(1) if found else query.get("id", "")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{10,}", file_id):
+        raise SpecError(
+            f"{without_secrets(text)!r} is a Google address without a file in it.",
+            "In Drive, right-click the file > Share > Copy link.",
+            "Next: https://drive.google.com/file/d/ID/view",
+        )
+    return Spec(text, "share", file_id, ("folder" if folder else "file", key))
+
+
+def open_drive_link(spec: Spec, context: Context) -> Found:
     """Prepare the download of the file that a shared link leads to. Nothing is fetched yet.
 
     Raises

@@ -18,8 +18,7 @@ import pytest
 from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
 from datastage.progress import Silent
 from datastage.reader import Reader
-from datastage.sources import drive, open_spec
-from datastage.spec import parse
+from datastage.sources import drive, open_spec, parse
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
 
@@ -404,7 +403,7 @@ def test_a_missing_path_in_a_connected_drive_is_just_missing(mounted):
 @pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
 def test_a_bang_line_on_a_real_machine_is_told_the_same(colab):
     code = (
-        "from datastage import runtime; from datastage.sources import open_spec; from datastage.spec import parse\n"
+        "from datastage import runtime; from datastage.sources import open_spec; from datastage.sources import parse\n"
         "try: open_spec(parse('drive:Colab Notebooks/datasets.zip'), runtime.current())\n"
         "except FileNotFoundError as error: print(error)"
     )

@@ -12,10 +12,10 @@ import traceback
 
 import pytest
 
-from datastage import runtime, spec
+from datastage import runtime
 from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
 from datastage.reader import Reader, as_file
-from datastage.sources import http
+from datastage.sources import http, open_spec, parse
 from datastage.transfer import Limits, fetch
 from tests.servers import Server
 
@@ -64,7 +64,7 @@ def test_one_stream_is_asked_for_once(server, quick, tmp_path):
 
 def test_opening_a_spec_says_what_was_seen(server):
     url = server.serve("data.zip", BODY).replace("://", f"://me:{SECRET}@") + f"?token={SECRET}"
-    found = http.open(spec.parse(url), runtime.current())
+    found = open_spec(parse(url), runtime.current())
     assert found.seen == "data.zip, 500 kB, at 127.0.0.1"
     assert SECRET not in f"{found.place}{found.seen}{found.identity}"
     assert found.identity == found.content.identity

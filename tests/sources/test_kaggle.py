@@ -6,8 +6,7 @@ import pytest
 
 from datastage.errors import SpecError, UnavailableError
 from datastage.runtime import detect
-from datastage.sources import kaggle, open_spec
-from datastage.spec import parse
+from datastage.sources import kaggle, open_spec, parse
 from tests import layouts
 
 

@@ -12,8 +12,7 @@ import pytest
 from datastage import runtime
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.reader import Reader, stat_identity
-from datastage.sources import open_spec
-from datastage.spec import parse
+from datastage.sources import open_spec, parse
 from tests.stand_ins.runtimes import Colab, Kaggle, Layout
 
 KERNEL = SimpleNamespace(kernel=SimpleNamespace())
@@ -275,14 +274,3 @@ def test_a_missing_relative_path_says_where_was_looked_and_what_is_near(machine,
     lines = str(caught.value).splitlines()
     assert "  /stick   (DATASTAGE_PATH)" in lines
     assert lines[-1] == "Next: is it this one?  datasets/iris.zip"
-
-
-# --- kinds of place that come later
-
-
-@pytest.mark.parametrize(
-    "text", ["github:ann/course/data.csv", "hf:datasets/ann/birds", "s3://bucket/a", "gs://bucket/a", "upload:a.zip"]
-)
-def test_a_place_that_comes_later_says_so_by_name(machine, text):
-    with pytest.raises(SpecError, match=rf"\({parse(text).scheme}:\) comes with a later release"):
-        look(text, machine.runtime())

@@ -11,8 +11,7 @@ import pytest
 from datastage import runtime
 from datastage.errors import MissingDependencyError, NotDataError, UnavailableError
 from datastage.progress import Silent
-from datastage.sources import open_spec, share
-from datastage.spec import parse
+from datastage.sources import open_spec, parse, share
 from tests.stand_ins import google_drive
 from tests.stand_ins.google_drive import DriveServer, Shared
 from tests.stand_ins.runtimes import Layout
