@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from datastage.batches.ahead import ahead
+from datastage.batches.prefetch import prefetch
 from datastage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def deliver(
         return _through_xla(raw, finish, seeds, choice, batch_size, stop)
     if choice.kind == "cuda":
         return _on_cuda(raw, finish, seeds, choice, stop)
-    return _plainly(raw if stop is None else ahead(raw, stop), finish, seeds, choice)
+    return _plainly(raw if stop is None else prefetch(raw, stop), finish, seeds, choice)
 
 
 def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[tuple[Any, Any]]:
@@ -106,7 +106,7 @@ def beside(
         Whether a thread asks for the next item and makes it while one is used; else that is done when it is asked for,
         in the caller's thread.
     stop : threading.Event, optional
-        As for `ahead`.
+        As for `prefetch`.
     """
     import torch
 
@@ -117,7 +117,7 @@ def beside(
             return make(item), side.record_event()
 
     pairs = map(one, items)
-    for batch, done in ahead(pairs, stop) if threaded else pairs:
+    for batch, done in prefetch(pairs, stop) if threaded else pairs:
         _hand_over(batch, done, torch.cuda.current_stream(device))
         yield batch
         del batch  # what the training let go of is not kept alive here

@@ -149,6 +149,18 @@ def test_a_photo_that_changed_is_decoded_anew(tmp_path):
     assert (all_of(from_folder(photos, **options).train)[0][0] == 7).all()
 
 
+def test_a_photo_that_was_replaced_by_one_of_the_same_length_is_decoded_anew(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos", suffix=".bmp"), tmp_path / "cache"
+    options = {"batch_size": 12, "size": 20, "test": 0, "cache": cache, "shuffle": False, "dtype": "uint8"}
+    all_of(from_folder(photos, device="cpu", **options).train)
+    file = photos / "class0" / "0.bmp"
+    before = file.stat()
+    Image.fromarray(np.full((20, 20, 3), 7, np.uint8)).save(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    assert file.stat().st_size == before.st_size
+    assert (all_of(from_folder(photos, device="cpu", **options).train)[0][0] == 7).all()
+
+
 @pytest.mark.parametrize("harm", ["flip a byte", "cut", "no receipt", "another receipt"])
 def test_a_packed_file_that_is_not_as_it_was_is_made_anew(tmp_path, harm):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
@@ -302,20 +314,23 @@ def test_photos_just_decoded_come_as_those_decoded_before(tmp_path, augment):
     assert (first[1] == then[1]).all()
 
 
-def test_crops_keep_their_labels_where_a_photo_among_them_cannot_be_read(tmp_path):
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+@pytest.mark.parametrize("augment", [None, Augment(flip=True), Augment(crop=2), Augment(scale=(0.3, 1.0), flip=True)])
+def test_images_keep_their_labels_where_a_photo_among_them_cannot_be_read(tmp_path, augment, seed):
     for i in range(12):
-        file = tmp_path / f"class{i}" / "a.png"
+        file = tmp_path / f"class{i:02}" / "a.png"
         file.parent.mkdir()
         Image.fromarray(np.full((40, 40, 3), 20 * i, np.uint8)).save(file)
-    (tmp_path / "class05" / "b.png").parent.mkdir()
     (tmp_path / "class05" / "b.png").write_bytes(b"no image")
-    augment = Augment(scale=(0.3, 1.0), flip=True)
-    (train,) = from_folder(tmp_path, batch_size=5, size=16, test=0, augment=augment, dtype="uint8", device="cpu")
-    classes = train.classes
+    order = {"shuffle": False} if seed is None else {"seed": seed}  # in order it lies amid the second batch
+    (train,) = from_folder(
+        tmp_path, batch_size=5, size=16, test=0, augment=augment, dtype="uint8", device="cpu", **order
+    )
     for _ in range(2):
         x, y = all_of(train)
-        assert sorted(classes[label] for label in y) == sorted(name for name in classes if name != "class05")
-        assert [f"class{pixels[0, 0, 0] // 20}" for pixels in x] == [classes[label] for label in y]
+        assert sorted(y.tolist()) == list(range(12))
+        middle = x[:, 0, 8, 8]
+        assert [pixel // 20 for pixel in middle.tolist()] == y.tolist()
 
 
 LAYOUTS = {
@@ -448,6 +463,16 @@ def test_several_processes_of_a_machine_decode_once(tmp_path):
     assert len(read) == 12
     assert (one.rows == two.rows).all()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_a_limit_takes_photos_of_every_class_of_a_sorted_folder_and_the_same_ones_again(tmp_path):
+    photo_folder(tmp_path, 60)
+    taken = []
+    for _ in range(2):
+        (train,) = from_folder(tmp_path, batch_size=4, test=0, limit=12, shuffle=False, device="cpu", dtype="uint8")
+        taken.append(all_of(train))
+    assert set(taken[0][1].tolist()) == {0, 1, 2}
+    assert (taken[0][0] == taken[1][0]).all()
 
 
 def test_limit_and_val_hold_for_photos(tmp_path):
