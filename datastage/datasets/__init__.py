@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from datastage.datasets import cifar, digits, iris, mnist, plain
-from datastage.datasets.entry import Arrays, Converter, Download, Entry, File, Lookalike
+from datastage.entry import Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
 
 __all__ = [

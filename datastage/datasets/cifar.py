@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.datasets import pickles
-from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
+from datastage.entry import Arrays, Download, Entry, File, Lookalike
 from datastage.errors import IntegrityError, SpecError
 
 ROW_BYTES = 3 * 32 * 32

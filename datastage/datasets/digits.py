@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datastage.datasets import rows
-from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
+from datastage.entry import Arrays, Download, Entry, File, Lookalike
 
 # Of the rows as they stand in the published text, without line ends (`rows.digest`).
 _PUBLISHED = "031d862836f3b3c3a39d9b30f3440f513cee7b59a5ec64f8b097cade50094baf"

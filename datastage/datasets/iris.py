@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datastage.datasets import rows
-from datastage.datasets.entry import Arrays, Download, Entry, File
+from datastage.entry import Arrays, Download, Entry, File
 
 SPECIES = ("setosa", "versicolor", "virginica")
 COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")

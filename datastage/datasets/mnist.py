@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from datastage.datasets import idx, rows
-from datastage.datasets.entry import Arrays, Download, Entry, File, Lookalike
+from datastage.entry import Arrays, Download, Entry, File, Lookalike
 from datastage.errors import IntegrityError, SpecError
 
 _FILES = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.errors import IntegrityError, SpecError
 
 if TYPE_CHECKING:
-    from datastage.datasets.entry import Arrays
+    from datastage.entry import Arrays
 
 _SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 _IMAGES = ("x", "images", "image", "data", "features")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 
 if TYPE_CHECKING:
-    from datastage.datasets.entry import Arrays
+    from datastage.entry import Arrays
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 _SPLITS = {

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from datastage.datasets import cifar, mnist, npz, pictures, tabular
-from datastage.datasets.entry import Arrays
+from datastage.entry import Arrays
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.errors import IntegrityError, SpecError
 
 if TYPE_CHECKING:
-    from datastage.datasets.entry import Arrays
+    from datastage.entry import Arrays
 
 _LABELS = ("label", "labels", "class", "target", "species", "y", "category")
 _NUMBERING = re.compile(r"(|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid|passengerid)", re.IGNORECASE)

@@ -1,8 +1,4 @@
-"""What a dataset of the catalog is: the facts that are published about it, and the function that reads it.
-
-Here: `Entry` and the small types it is made of. Not here: the entries themselves (one file a family), where their
-bytes are looked for (`sources.find`), and what is done with the arrays (`batches`).
-"""
+"""What a dataset of the catalog is: the facts that are published about it, and the function that reads it."""
 
 from __future__ import annotations
 
