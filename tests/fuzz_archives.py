@@ -49,7 +49,15 @@ except ImportError:
     atheris = None
 guided = atheris is not None and "--child" in sys.argv
 with atheris.instrument_imports(include=["datastage"]) if guided else contextlib.nullcontext():
-    from datastage.archives import extract, iter_members, list_members, tools, unpack, zip_directory, zip_members
+    from datastage.archives import (
+        external_tools,
+        extract,
+        iter_members,
+        list_members,
+        unpack,
+        zip_directory,
+        zip_members,
+    )
     from datastage.archives.streams import Bytes
     from datastage.errors import DatastageError
     from datastage.reader import BytesReader, FileReader
@@ -259,9 +267,9 @@ class Judge:
         with contextlib.ExitStack() as stack:
             if how == LISTING:
                 listed, _, contents = data.partition(b"\0\0\0\0")
-                stack.enter_context(mock.patch.object(tools, "_run", lambda *_: (0, listed, b"")))
-                stack.enter_context(mock.patch.object(tools, "_contents", _printed(contents)))
-                stack.enter_context(mock.patch.object(tools, "_tool_for", lambda form: "7z"))
+                stack.enter_context(mock.patch.object(external_tools, "_run", lambda *_: (0, listed, b"")))
+                stack.enter_context(mock.patch.object(external_tools, "_contents", _printed(contents)))
+                stack.enter_context(mock.patch.object(external_tools, "_tool_for", lambda form: "7z"))
                 return self._outcome(b"7z\xbc\xaf\x27\x1c", False) or self._beside()
             try:
                 data = HOW[how](data)

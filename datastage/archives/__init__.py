@@ -5,10 +5,10 @@ folder ends up.
 """
 
 from datastage.archives.extract import unpack
+from datastage.archives.formats import not_data, sniff, sniff_head
 from datastage.archives.listing import iter_members, list_members
-from datastage.archives.member import Member, Unpacked, UnpackedFile
 from datastage.archives.packing import Packed, pack
-from datastage.archives.sniff import not_data, sniff, sniff_head
+from datastage.archives.records import Member, Unpacked, UnpackedFile
 
 __all__ = [
     "Member",

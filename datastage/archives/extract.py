@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from datastage.archives import ahead, inflate, names, streams, tar, workers, write, zip_directory, zip_members
-from datastage.archives.faults import Fault, error_of
-from datastage.archives.member import Files, Unpacked, UnpackedFile
+from datastage.archives.errors import Fault, error_of
+from datastage.archives.formats import not_data, sniff
+from datastage.archives.records import Files, Unpacked, UnpackedFile
 from datastage.archives.safety import MAX_DEPTH, Tree, clean
-from datastage.archives.sniff import not_data, sniff
 from datastage.archives.write import Folder, write_all
 from datastage.errors import DatastageError, NotDataError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
@@ -208,9 +208,9 @@ def _run(form: str, job: Job) -> None:
     elif form == "tar" or form.startswith("tar."):
         _unpack_tar(job, form[4:])
     elif form in ("7z", "rar"):
-        from datastage.archives import tools
+        from datastage.archives import external_tools
 
-        tools.unpack_by_tool(form, job)
+        external_tools.unpack_by_tool(form, job)
     else:
         _unpack_single(job, form)
 
@@ -249,9 +249,9 @@ def _write_zip(job: Job, directory: zip_directory.Directory, helpers: Sequence[w
         data = directory.data
         locked = [at for at in plan.links if zip_members.ZipEntry(data, at[0]).method not in zip_members.OWN_METHODS]
         if plan.needs_tool or locked:
-            from datastage.archives import tools
+            from datastage.archives import external_tools
 
-            tools.check_zip_members(plan.needs_tool + locked, data, job.password)
+            external_tools.check_zip_members(plan.needs_tool + locked, data, job.password)
         folder = stack.enter_context(Folder(job.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
@@ -261,13 +261,13 @@ def _write_zip(job: Job, directory: zip_directory.Directory, helpers: Sequence[w
         else:
             _write_batches(job, directory, batches, folder, writers, stack, bool(helpers))
         if plan.needs_tool:
-            tools.unpack_zip_members(job, folder, plan.needs_tool, data)
+            external_tools.unpack_zip_members(job, folder, plan.needs_tool, data)
         if plan.may_be_longer:
             _correct_sizes(job, set(plan.may_be_longer))
         links = []
         for place in plan.links:
             if place in locked:
-                target = tools.read_zip_link(job, place, data)
+                target = external_tools.read_zip_link(job, place, data)
             else:
                 target = zip_directory.read_link(reader, place, data, job.password)
             links.append((job.tree.admit(place[1], "link", 0, target), target))

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from datastage.archives import inflate, zip_members
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.archives.write import Folder
 
 TYPE_CHECKING = False

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from datastage.archives import streams, tar, zip_directory, zip_members
+from datastage.archives.errors import Fault, error_of
 from datastage.archives.extract import _no_archive, single_name
-from datastage.archives.faults import Fault, error_of
-from datastage.archives.member import Kind, Member
-from datastage.archives.sniff import sniff
+from datastage.archives.formats import sniff
+from datastage.archives.records import Kind, Member
 from datastage.reader import Reader
 
 
@@ -48,9 +48,9 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
         if form == "zip":
             return [member for member, *_ in zip_directory.listing(reader)]
         if form in ("7z", "rar"):
-            from datastage.archives import tools
+            from datastage.archives import external_tools
 
-            return tools.list_by_tool(form, reader, password)
+            return external_tools.list_by_tool(form, reader, password)
         if form == "tar" or form.startswith("tar."):
             return [member for member, _ in _tar_members(reader, form[4:])]
         return [Member(single_name(reader, form), -1)]
@@ -91,9 +91,9 @@ def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tup
             for member, pieces in _tar_members(reader, form[4:]):
                 yield member, _file(pieces, reader.name) if member.kind == "file" else None
         elif form in ("7z", "rar"):
-            from datastage.archives import tools
+            from datastage.archives import external_tools
 
-            yield from tools.iter_by_tool(form, reader, password)
+            yield from external_tools.iter_by_tool(form, reader, password)
         else:
             yield Member(single_name(reader, form), -1), _file(streams.decoded(form, reader.stream(0)), reader.name)
     except Fault as fault:

@@ -32,7 +32,7 @@ from __future__ import annotations
 import os
 import re
 
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 
 MAX_MEMBERS = 20_000_000
 MAX_DEPTH = 255

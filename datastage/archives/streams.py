@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from datastage.archives import inflate
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 
 Pieces = Iterator[bytes]
 # Pieces stay within a core's cache, and a decoder with a bound on its output copies what it leaves of its input: in

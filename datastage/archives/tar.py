@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.archives.streams import Bytes
 
 BLOCK = 512

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from datastage.archives import inflate
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 
 Batch = list[tuple[int, str, int, int]]
 Work = Callable[[], Batch]  # makes its batch when somebody takes it

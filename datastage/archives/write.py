@@ -11,7 +11,7 @@ import os
 import stat
 from collections import OrderedDict
 
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 
 # Windows has no dir_fd: paths are joined there.
 BY_DESCRIPTOR = {os.open, os.mkdir, os.symlink, os.link} <= os.supports_dir_fd

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from datastage.archives import names, zip_members
-from datastage.archives.faults import Fault
-from datastage.archives.member import Files, Kind, Member, UnpackedFile
+from datastage.archives.errors import Fault
+from datastage.archives.records import Files, Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.zip_members import ENTRY_BYTES, LOCAL_BYTES, WRAP, ZipEntry, find_extra
 from datastage.reader import Reader

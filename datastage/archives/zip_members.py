@@ -13,7 +13,7 @@ import os
 import struct
 
 from datastage.archives import inflate
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.archives.write import Folder, write_all
 
 TYPE_CHECKING = False

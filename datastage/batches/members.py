@@ -45,7 +45,7 @@ def of(reader: Reader) -> Images:
     """
     from datastage import archives
     from datastage.archives import zip_directory, zip_members
-    from datastage.archives.faults import Fault, error_of
+    from datastage.archives.errors import Fault, error_of
 
     def stream() -> Iterator[tuple[str, bytes]]:
         for member, file in archives.iter_members(reader):

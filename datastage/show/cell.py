@@ -30,7 +30,7 @@ _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py")
 # What only some need, and not for staging and loaders: in a cell these are named, and say what to do instead.
 _NAMED = (
     "datastage/archives/packing.py",
-    "datastage/archives/tools.py",
+    "datastage/archives/external_tools.py",
     "datastage/batches/bench.py",
     "datastage/batches/feed.py",
     "datastage/batches/frames.py",

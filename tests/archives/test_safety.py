@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from datastage.archives.faults import Fault, error_of, shown
+from datastage.archives.errors import Fault, error_of, shown
 from datastage.archives.safety import Tree, clean
 
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from datastage.archives import streams
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 
 from .made import tar_of, tree, unpacked

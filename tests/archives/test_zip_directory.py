@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from datastage.archives import list_members, names, zip_directory, zip_members
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.archives.safety import Tree
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import BytesReader

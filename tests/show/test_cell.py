@@ -262,7 +262,8 @@ def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here)
 
 
 def test_what_a_cell_does_not_carry_says_what_to_do(notebook):
-    ask = "from datastage.archives import tools\ntry: tools.contents()\nexcept datastage.DatastageError as e: path = e"
+    ask = "from datastage.archives import external_tools as t\n"
+    ask += "try: t.contents()\nexcept datastage.DatastageError as e: path = e"
 
     done = notebook(f"{carrying('./iris.csv')}\n{ask}")
 

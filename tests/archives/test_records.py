@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datastage.archives.member import Files, UnpackedFile
+from datastage.archives.records import Files, UnpackedFile
 
 ONE = UnpackedFile("a/1", 5, 0xFFFFFFFF)
 LINK = UnpackedFile("a/l", 0, 0, "link", "1")

@@ -6,7 +6,7 @@ Here: first bytes, and the end of a zip behind a prefix. Not here: names and suf
 from __future__ import annotations
 
 from datastage.archives import streams
-from datastage.archives.faults import Fault
+from datastage.archives.errors import Fault
 from datastage.reader import BytesReader, Reader
 
 HEAD_BYTES = 1024

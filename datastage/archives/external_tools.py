@@ -23,8 +23,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.archives import ahead, inflate, names, zip_members
-from datastage.archives.faults import Fault
-from datastage.archives.member import Kind, Member, UnpackedFile
+from datastage.archives.errors import Fault
+from datastage.archives.records import Kind, Member, UnpackedFile
 from datastage.archives.safety import MAX_TARGET_BYTES, clean
 from datastage.archives.streams import Bytes
 from datastage.archives.write import Folder, write_all

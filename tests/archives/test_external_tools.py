@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import iter_members, list_members, tools
+from datastage.archives import external_tools, iter_members, list_members
 from datastage.errors import DamagedArchiveError, MissingDependencyError, PasswordError, UnsafeArchiveError
 from datastage.reader import BytesReader, FileReader
 
@@ -96,7 +96,7 @@ def test_members_of_a_7z_are_listed_and_read(pack):
 
 
 def test_without_the_tool_the_error_names_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
+    monkeypatch.setattr(external_tools.shutil, "which", lambda name: None)
     with pytest.raises(MissingDependencyError, match="7z"):
         unpacked(b"7z\xbc\xaf\x27\x1c" + bytes(60), tmp_path / "to")
     assert tree(tmp_path / "to") == {}
