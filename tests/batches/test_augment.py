@@ -1,7 +1,10 @@
+import zlib
+
 import numpy as np
 import pytest
 
-from datastage.batches.augment import Augment, draw, pixels_of
+from datastage.batches.augment import TRANSFORM, Augment, draw, pixels_of, random
+from datastage.batches.ranks import order
 from datastage.errors import SpecError
 
 SAMPLES = np.arange(40_000)
@@ -9,6 +12,26 @@ SAMPLES = np.arange(40_000)
 
 def drawn(augment, *, seed=0, epoch=0, samples=SAMPLES):
     return draw(augment, samples, size=(32, 32), seed=seed, epoch=epoch)
+
+
+def digest(array):
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def test_the_numbers_of_an_epoch_are_those_that_they_always_were():
+    """Whoever goes on from a state, or compares two runs, needs the same ones of every release."""
+    samples = order(1000, shuffle=True, seed=3, epoch=2)
+    many = Augment(crop=4, flip=True, cutout=8, brightness=0.4, contrast=0.2, saturation=0.1, hue=0.1)
+    one = draw(many, samples, size=(32, 30), seed=3, epoch=2)
+    two = draw(Augment(scale=(0.1, 1.0), flip="alternate"), samples, size=(32, 30), seed=3, epoch=3)
+    assert digest(samples) == 2784402286
+    assert [digest(a) for a in (one.shift, one.flip, one.cutout)] == [2005255116, 2378164837, 3164779280]
+    assert [digest(a) for a in (one.jitter, two.flip, two.box)] == [2858451479, 137256753, 2974861218]
+    assert digest(random(3, 2, TRANSFORM).integers(0, 2**62, 10)) == 2222048300
+
+
+def test_each_use_of_chance_has_numbers_of_its_own():
+    assert len({int(random(0, 0, stream).integers(2**62)) for stream in range(9)}) == 9
 
 
 def is_even(counts):
@@ -61,6 +84,12 @@ def test_boxes_have_the_area_and_shape_asked_for_and_lie_inside():
     assert (top + height <= 40).all()
     assert (left + width <= 30).all()
     assert abs(area.mean() - 0.375) < 0.01
+
+
+def test_wide_crops_come_as_often_as_tall_ones():
+    box = drawn(Augment(scale=(0.1, 0.2), ratio=(0.25, 4.0))).box
+    shape = np.log2(box[:, 3] / box[:, 2])
+    assert is_even(np.bincount(np.clip((shape + 2) * 2, 0, 7).astype(int), minlength=8))
 
 
 def test_a_box_that_never_fits_is_the_middle_of_the_picture():

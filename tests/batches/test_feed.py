@@ -13,6 +13,7 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -161,6 +162,27 @@ def test_a_sampler_of_the_users_is_used_as_it_is():
     assert numbers(loader) == [9] * 20
     assert len(loader) == 4
     assert loader.stats.images == 20
+
+
+def test_a_sampler_of_the_users_is_told_the_epoch():
+    def made():
+        return DistributedSampler(TEN, num_replicas=1, rank=0, shuffle=True)
+
+    loader, sampler = feed(DataLoader(TEN, 5, sampler=made()), device="cpu"), made()
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        assert numbers(loader) == list(sampler)
+
+
+def test_a_batch_sampler_of_the_users_own_kind_is_used_as_it_is():
+    class LastFirst(BatchSampler):
+        def __iter__(self):
+            return reversed(list(super().__iter__()))
+
+    theirs = DataLoader(TEN, 5)
+    # As libraries put theirs into a DataLoader that is made already.
+    object.__setattr__(theirs, "batch_sampler", LastFirst(theirs.sampler, 5, False))
+    assert numbers(feed(theirs, device="cpu")) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
 
 
 def test_a_state_from_the_middle_of_a_samplers_epoch_is_refused():

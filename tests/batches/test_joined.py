@@ -97,8 +97,9 @@ def test_validation_does_not_depend_on_the_seed():
     assert [y.tolist() for _, y in one] == [y.tolist() for _, y in two]
 
 
-def test_a_limit_takes_samples_from_all_over_the_set():
-    (train,) = loaders_of(1000, limit=100)
+def test_a_limit_takes_samples_from_all_over_a_set_sorted_by_class():
+    images, labels = digits(1000)
+    (train,) = from_arrays({"train": (images, np.sort(labels))}, batch_size=4, device="cpu", limit=100)
     assert train.n_samples == 100
     assert len({int(v) for _, y in train for v in y}) == 10
 
@@ -114,6 +115,30 @@ def test_rows_of_numbers_are_standardised():
         {"train": (rows, np.zeros(50, int))}, batch_size=50, mean=rows.mean(0), std=rows.std(0), device="cpu"
     )
     assert abs(next(iter(train))[0].mean()) < 1e-5
+
+
+@pytest.mark.parametrize("constants", [{}, {"mean": [1.0], "std": [2.0]}], ids=["as they are", "standardised"])
+def test_shuffled_rows_keep_their_labels_and_the_users_rows_stay_as_they_are(constants):
+    rows = np.arange(60, dtype=np.float32).reshape(20, 3)
+    before = rows.copy()
+    (train,) = from_arrays({"train": (rows, np.arange(20))}, batch_size=6, device="cpu", **constants)
+    mean, std = constants.get("mean", [0])[0], constants.get("std", [1])[0]
+    for _ in range(2):
+        given = [(x[:, 0] * std + mean, y) for x, y in train]
+        assert all((first == 3 * y).all() for first, y in given)
+        assert [int(i) for _, y in given for i in y] != list(range(20))
+    assert (rows == before).all()
+
+
+def test_a_transform_is_for_training_alone():
+    images, labels = digits(20)
+    made = from_arrays(
+        {"train": (images, labels), "test": (images, labels)}, batch_size=5, val=5, device="cpu", dtype="uint8",
+        transform=lambda batch, generator: batch * 0 + 7,
+    )  # fmt: skip
+    assert all((x == 7).all() for x, _ in made.train)
+    assert all(not (x == 7).all() for loader in (made.val, made.test) for x, _ in loader)
+    assert (np.concatenate([x for x, _ in made.test]) == images.transpose(0, 3, 1, 2)).all()
 
 
 def test_channels_last_has_the_same_values():

@@ -39,18 +39,43 @@ def test_of_batches_of_one_a_rank_repeats_its_last_and_only_to_keep_step(n, size
     assert all(len(set(share)) >= n // size for share in shares)
 
 
-@pytest.mark.parametrize(("n", "size"), [(1000, 3), (17, 2), (3, 4)])
+@pytest.mark.parametrize(("n", "size"), [(1000, 3), (17, 2), (3, 4), (15, 2), (11, 3)])
 def test_dropping_leaves_whole_batches_alone(n, size):
     shares = [steps(n, 4, drop_last=True, world=World(rank, size)) for rank in range(size)]
     assert {len(share) for share in shares} == {n // size // 4}
     assert all(stop - start == 4 for share in shares for start, stop in share)
+    given = [i for share in shares for start, stop in share for i in range(start, stop)]
+    assert len(set(given)) == len(given)
+    assert set(given) <= set(range(n))
+
+
+def test_each_rank_draws_other_numbers_for_transforms_and_the_same_ones_again(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from datastage.batches import from_arrays
+
+    def drawn(rank):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
+            monkeypatch.setenv(name, str(value))
+        numbers = []
+
+        def transform(batch, generator):
+            numbers.append(torch.rand(1, generator=generator).item())
+            return batch
+
+        arrays = np.zeros((32, 8, 8, 3), np.uint8), np.arange(32)
+        list(from_arrays({"train": arrays}, batch_size=4, device="cpu", transform=transform).train)
+        return numbers
+
+    zero, one, again = drawn(0), drawn(1), drawn(0)
+    assert zero == again
+    assert len({*zero, *one}) == 8
 
 
 def test_an_order_is_a_permutation_that_follows_from_seed_and_epoch():
-    one, same, other = (order(100, shuffle=True, seed=1, epoch=e) for e in (0, 0, 1))
+    one, same, *others = (order(100, shuffle=True, seed=s, epoch=e) for s, e in ((1, 0), (1, 0), (1, 1), (2, 0)))
     assert sorted(one) == list(range(100))
     assert (one == same).all()
-    assert (one != other).any()
+    assert all((one != other).any() for other in others)
 
 
 SCRIPT = textwrap.dedent(
