@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import datastage
 from datastage import api, datasets, runtime, show
 from datastage.errors import DatastageError, SpecError, on_screen
+from datastage.redact import for_a_screen
 from datastage.sources import parse
-from datastage.spec import without_secrets
 
 INTERRUPTED = 130
 
@@ -29,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are short and end with the next step."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(SpecError.exit_code, f"{without_secrets(message)}\nNext: {self.prog} --help\n")
+        self.exit(SpecError.exit_code, f"{for_a_screen(message)}\nNext: {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from datastage.redact import for_a_screen
+
 WIDTH = 88  # columns of a screen
 
 
@@ -70,8 +72,8 @@ class DatastageError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *remedy: str) -> None:
-        super().__init__(message)
-        self.remedy: tuple[str, ...] = remedy
+        super().__init__(for_a_screen(message))
+        self.remedy: tuple[str, ...] = tuple(for_a_screen(step) for step in remedy)
 
     def __str__(self) -> str:
         return "\n".join([str(self.args[0]), *(f"  {step}" for step in self.remedy)])
@@ -145,7 +147,7 @@ class UnavailableError(DatastageError, FileNotFoundError):
         super().__init__(message, *remedy)
         self.attempts: tuple[Attempt, ...] = tuple(attempts)
         self.errno = errno.ENOENT
-        self.strerror = message
+        self.strerror = str(self.args[0])
 
     def __str__(self) -> str:
         return "\n".join([str(self.args[0]), *self.remedy])
@@ -210,7 +212,7 @@ class StorageError(DatastageError, OSError):
     ) -> None:
         super().__init__(message, *remedy)
         self.errno = code
-        self.strerror = message
+        self.strerror = str(self.args[0])
         self.filename = None if filename is None else os.fspath(filename)
 
     @classmethod

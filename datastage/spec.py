@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from datastage.errors import SpecError
+from datastage.redact import hide_secrets
 
+without_secrets = hide_secrets
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_HIDDEN = "..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Spec:
     name: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return without_secrets(self.text)
+        return self.text if self.scheme in ("name", "file", "relative", "drive") else without_secrets(self.text)
 
     @property
     def stem(self) -> str:
@@ -67,31 +68,6 @@ def stem_of(file_name: str) -> str:
     """Return `file_name` without the endings of archives and of files: ``"a.tar.gz"`` gives ``"a"``."""
     stem = re.sub(r"(?i)\.(tar|t)\.?(gz|bz2|xz|zst|lz4)$|\.t[gbx]z2?$", "", file_name)
     return stem if stem != file_name else PurePath(file_name).stem
-
-
-def without_secrets(text: str) -> str:
-    """Return `text` with the user name, password and query values of an address replaced by ``...``.
-
-    Examples
-    --------
-    >>> without_secrets("http://u:p@h/x?a=1&b=2#f")
-    'http://...@h/x?a=...&b=...#f'
-    """
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?$", text, re.DOTALL)
-    if match is None:
-        return text
-    scheme, authority, path, query, fragment = (part or "" for part in match.groups())
-    if "@" in authority:
-        authority = f"{_HIDDEN}@{authority.rpartition('@')[2]}"
-    if query:
-        query = "?" + "&".join(_hide_value(pair) for pair in query[1:].split("&"))
-    return f"{scheme}{authority}{path}{query}{fragment}"
-
-
-def _hide_value(pair: str) -> str:
-    name, equals, _ = pair.partition("=")
-    # A query without "=" may itself be the token.
-    return f"{name}={_HIDDEN}" if equals else (_HIDDEN if pair else "")
 
 
 def checked(text: str | os.PathLike[str]) -> str:

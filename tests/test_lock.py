@@ -349,3 +349,33 @@ def test_a_lock_file_removed_by_another_just_now_is_made_again(tmp_path, monkeyp
     monkeypatch.setattr(os, "open", gone_at_first)
     with lock.locked(tmp_path / "lock", timeout_s=20):
         assert not errors
+
+
+def test_a_lock_file_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / ".x.lock").symlink_to("thesis.tex")
+    with pytest.raises(StorageError), lock.locked(tmp_path / ".x.lock", timeout_s=0.3):
+        pass
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_a_holder_that_is_dead_but_not_yet_buried_blocks_nobody(tmp_path, no_flock):
+    process = hold_in_another_process(tmp_path / ".x.lock")
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now, whose number still exists
+    try:
+        with lock.locked(tmp_path / ".x.lock", timeout_s=5):
+            pass
+    finally:
+        process.wait()
+
+
+def test_each_sign_of_life_in_a_made_file_is_put_on_the_disk(tmp_path, no_flock, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(lock.os, "fsync", lambda fd: (synced.append(fd), real(fd)))
+    with lock.locked(tmp_path / ".x.lock") as held:
+        before = len(synced)
+        held.beat()
+        assert len(synced) == before + 1

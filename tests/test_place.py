@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import sys
 
 import pytest
 
@@ -276,3 +277,39 @@ def test_clean_removes_the_lock_files_of_the_dead_where_there_is_no_flock(tmp_pa
     for item in place.removable(tmp_path, now=2_000_000_000):
         place.remove_staged(tmp_path, item)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_notices_a_link_that_leads_elsewhere(tmp_path):
+    slot = Slot(tmp_path, "data")
+    fill(slot)
+    (slot.partial / "link").symlink_to("a.txt")
+    receipt = place.publish(slot, {"key": "k"}, place.list_folder(slot.partial), durable=False)
+    files = place.read_files(slot.final, receipt)
+    assert place.verify_folder(slot.final, files).ok
+    (slot.final / "link").unlink()
+    (slot.final / "link").symlink_to("sub/b.txt")
+    assert place.verify_folder(slot.final, files).damaged == ("link",)
+
+
+def test_a_shared_root_that_others_could_read_is_closed(tmp_path):
+    root = tmp_path / f"staged-{os.getuid()}"
+    root.mkdir(mode=0o755)
+    place.usable_root(tmp_path / "staged", shared=True)
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+def test_clean_hides_a_dataset_before_it_removes_the_first_file_of_it(tmp_path):
+    slot, _ = published(tmp_path)
+    (item,) = place.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    seen = []
+    watching = [True]
+
+    def watch(event, arguments):
+        if watching and event in ("os.remove", "os.unlink", "os.rmdir", "shutil.rmtree"):
+            seen.append(slot.final.exists())
+
+    sys.addaudithook(watch)
+    assert place.remove_staged(tmp_path, item)
+    watching.clear()
+    assert seen
+    assert not any(seen)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import place
+from datastage import archives, place
 from datastage.errors import (
     ChecksumError,
     DamagedArchiveError,
@@ -508,3 +508,43 @@ def test_clean_never_takes_what_is_locked(here):
 def test_clean_refuses_what_is_no_time_and_no_size(here, options):
     with pytest.raises(SpecError):
         datastage.clean(**options)
+
+
+def test_a_file_that_is_copied_is_compared_with_its_hash(here, tmp_path):
+    (here / "iris.csv").write_text("1\n")
+    right = hashlib.md5(b"1\n").hexdigest()
+    assert quiet("./iris.csv", copy=True, expect=f"md5:{right}").path.read_text() == "1\n"
+    with pytest.raises(ChecksumError):
+        quiet("./iris.csv", copy=True, expect="md5:" + "0" * 32)
+    assert len(left_in(tmp_path / "root")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [("page.zip", "page2.zip", 4), ("page.zip", "no-such.zip", 3), ("no-such.zip", "page.zip", 3)],
+)
+def test_a_chain_of_mixed_failures_asks_a_person_and_one_of_wrong_bytes_alone_does_not(here, first, second, code):
+    for name in ("page.zip", "page2.zip"):
+        (here / name).write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(datastage.DatastageError) as caught:
+        quiet(f"./{first}", fallbacks=[f"./{second}"])
+    assert caught.value.exit_code == code
+
+
+def test_a_run_that_lost_its_lock_leaves_the_files_of_its_successor(here, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda fd, how: (_ for _ in ()).throw(OSError(38, "no locks here")))
+    make_zip(here / "pets.zip")
+    root = tmp_path / "root"
+    real = archives.unpack
+
+    def lose_it(*arguments, **options):
+        real(*arguments, **options)
+        (lock,) = root.rglob(".pets.locked")
+        lock.write_text('{"pid": 1, "host": "node3", "boot": "other", "token": "anothers"}')
+        raise IntegrityError("damaged")
+
+    monkeypatch.setattr(archives, "unpack", lose_it)
+    with pytest.raises(IntegrityError):
+        quiet("./pets.zip", name="pets")
+    assert list(root.rglob(".pets.partial"))

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import textwrap
-import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.errors import WIDTH
 from datastage.progress import duration, human_bytes
+from datastage.redact import printable as printable
 
 if TYPE_CHECKING:
     from datastage.place import Staged
@@ -35,22 +35,6 @@ _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
 
 # --- words for plain values
-
-
-def printable(text: str) -> str:
-    r"""Return `text` as one line that cannot steer a terminal: a file's name may hold anything.
-
-    Examples
-    --------
-    >>> printable("a\x1b[2Jb\nc")
-    'a\\x1b[2Jb\\nc'
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
-        for char in text
-    )
 
 
 def counted(n: int, noun: str) -> str:

@@ -1,0 +1,143 @@
+"""Make text fit to be shown: secrets hidden, control characters escaped."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+HIDDEN = "..."
+
+# An address, up to what cannot be part of one. Backslashes and missing slashes are how people mistype it.
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:(?:[/\\]{2,}|(?<=https:)[/\\]?|(?<=http:)[/\\]?))(?P<rest>[^\s\"'<>`]+)"
+)
+_BROKEN_LOGIN = re.compile(
+    r"(?P<scheme>https?:[/\\]*|[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2,}|(?<![\w:/\\])[/\\]{2})"
+    r"(?P<host>[^\s/?#\\@:\"']*):(?P<port>[^\s/?#@\"']*)(?:[^@\n]{0,200}@)+",
+    re.IGNORECASE,
+)
+_AUTHORITY = re.compile(r"[^/?#\\]*")
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[\w.-]+\.[A-Za-z]{2,}|localhost|\d+(?:\.\d+){3})"
+_HOST_AND_PORT = re.compile(rf"{_HOST}(?::\d*)?|[\w.-]+", re.IGNORECASE)
+_AT_A_HOST = re.compile(rf"@(?={_HOST}(?::\d+)?[/\\?#])", re.IGNORECASE)
+# "user:password@host" without a scheme before it; drive: and its like are schemes of ours, where "@" is part of a name.
+_LOGIN = re.compile(
+    r"(?:(?<=[\s\"'(=<,])|(?<=//)|(?<=\\\\)|^)(?!(?:drive|kaggle|github|hf|upload|file|doi|md5|sha256|[A-Za-z]):)"
+    r"[^\s:/@\"'()=<>]+:(?!//)[^\s\"']*@(?=[\w\[])",
+    re.MULTILINE | re.IGNORECASE,
+)
+_TOKEN_AT_A_HOST = re.compile(r"(?<![\w:])//[^\s/@]+@")
+# The name of a secret, then its value.
+_NAMED = re.compile(
+    r"(?P<name>(?<![A-Za-z])(?:[\w-]*(?:token|secret|passw(?:or)?d|passwd|passphrase|api[_-]?key|access[_-]?key"
+    r"|private[_-]?key|signature|credentials?|x-amz-[a-z-]+)|pwd|sig|key))"
+    r"(?P<sign>[\"']?(?:=|%3[Dd]|:[ \t]+(?=[^\s]{6,}(?:[\s,;.]|$)))[\"']?)(?P<value>(?!\.\.\.)[^\s\"'&,;)}\]]+)",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(?P<kind>Bearer|Basic)[ \t]+[A-Za-z0-9+/._~=\\-]{6,}", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{10,}|gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|A[KS]IA[0-9A-Z]{16}"
+    r"|AIza[\w-]{30,}|ya29\.[\w-]{10,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|KGAT_\w{10,}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)"
+)
+
+
+def hide_secrets(text: str) -> str:
+    """Return `text` with everything replaced by ``...`` that could be a secret.
+
+    User names, passwords and query values of addresses, also of mistyped ones; values that stand after a name such as
+    ``token=``; and what has the form of a known kind of token.
+
+    Examples
+    --------
+    >>> hide_secrets("see http://u:p@h/x?a=1&b=2#f, or u:p@host.example/x")
+    'see http://...@h/x?a=...&b=...#f, or ...@host.example/x'
+    """
+    if not _might_hold_one(text):
+        return text
+    text = _join_broken_logins(text)
+    text = _ADDRESS.sub(lambda match: match["scheme"] + _hidden_in_address(match["rest"]), text)
+    text = _LOGIN.sub(f"{HIDDEN}@", text)
+    text = _TOKEN_AT_A_HOST.sub(f"//{HIDDEN}@", text)
+    text = _NAMED.sub(lambda match: match["name"] + match["sign"] + HIDDEN, text)
+    text = _BEARER.sub(lambda match: f"{match['kind']} {HIDDEN}", text)
+    return _TOKEN.sub(HIDDEN, text)
+
+
+def _might_hold_one(text: str) -> bool:
+    return "@" in text or "=" in text or ":" in text or "_" in text or "-" in text or "eyJ" in text or "IA" in text
+
+
+def _join_broken_logins(text: str) -> str:
+    """Hide the login of an address whose password holds a blank, a quote or another character that ends an address."""
+
+    def hidden(match: re.Match[str]) -> str:
+        is_address = match["port"].isdigit() and re.fullmatch(_HOST, match["host"], re.IGNORECASE)
+        rest = match[0][match.end("port") - match.start() :]
+        if is_address and re.search(r"\s", rest[: rest.index("@")]):
+            return match[0]  # another word than the address holds the "@"
+        return f"{match['scheme']}{HIDDEN}@"
+
+    return _BROKEN_LOGIN.sub(hidden, text)
+
+
+def _hidden_in_address(rest: str) -> str:
+    authority = _AUTHORITY.match(rest)
+    assert authority is not None
+    end = authority.end()
+    at = rest.rfind("@", 0, end)
+    if at < 0 and "@" in rest:
+        host = authority[0]
+        # "/", "#" or "?" in a password ends the authority too early: then what stands there is no host and port.
+        login = _HOST_AND_PORT.fullmatch(host) is None or ":" in host
+        found = [match.start() for match in _AT_A_HOST.finditer(rest)]
+        at = rest.rfind("@") if login else (found[-1] if found else -1)
+    if at >= 0:
+        rest = f"{HIDDEN}{rest[at:]}"
+    path, question, query = rest.partition("?")
+    if not question:
+        return rest
+    query, hash_, fragment = query.partition("#")
+    return path + question + "&".join(_hidden_value(pair) for pair in query.split("&")) + hash_ + fragment
+
+
+def _hidden_value(pair: str) -> str:
+    name, equals, value = pair.partition("=")
+    if equals:
+        # A bracket, comma or full stop at the end belongs to the sentence around the address.
+        tail = value[len(value.rstrip(".,;:)]}")) :]
+        return f"{name}={HIDDEN}{tail}" if value else pair
+    # A query without "=" may itself be the token.
+    return HIDDEN if pair else ""
+
+
+def printable(text: str) -> str:
+    r"""Return `text` as one line that cannot steer a terminal: a file's name may hold anything.
+
+    Examples
+    --------
+    >>> printable("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def for_a_screen(text: str) -> str:
+    """Return `text`, of one or several lines, without secrets and without what could steer a terminal."""
+    return "\n".join(printable(line) for line in hide_secrets(text).split("\n"))
+
+
+def values_without_secrets(value: object) -> object:
+    """Return a value of JSON with the secrets in its texts hidden."""
+    if isinstance(value, str):
+        return hide_secrets(value)
+    if isinstance(value, dict):
+        return {key: values_without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [values_without_secrets(item) for item in value]
+    return value
