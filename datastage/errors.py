@@ -87,7 +87,7 @@ class DatastageError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython print the message alone; ``DATASTAGE_TRACEBACK=1`` brings the traceback back."""
-        from datastage.runtime import wants_traceback
+        from datastage.settings import wants_traceback
 
         if wants_traceback():
             import traceback

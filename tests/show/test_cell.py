@@ -161,18 +161,6 @@ def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here)
     assert run("carried.py", {"PYTHONPATH": ""}) == run("installed.py", {"PYTHONPATH": str(PACKAGE.parent)})
 
 
-<<<<<<< HEAD
-def test_what_a_cell_does_not_carry_says_what_to_do(notebook):
-    ask = "from datastage.archives import external_tools as t\n"
-    ask += "try: t.contents()\nexcept datastage.DatastageError as e: path = e"
-
-    done = notebook(f"{carrying('./iris.csv')}\n{ask}")
-
-    assert done.stdout.splitlines()[-1].strip() == "Next: install the wheel.", done.stderr
-
-
-=======
->>>>>>> 7080bf4 (Setup cells take only the very wheel they were made for, and carry the code that the tests run (#18, #19))
 # --- a wheel among the inputs
 
 
