@@ -4,7 +4,7 @@
 
 Prints the machine, and for each case the median and the spread of wall seconds. Files are made in the temporary folder
 and removed again. The disk is warm: this is what our own work costs. A network disk adds its own time for each file
-whose size is asked for (pictures are not), so there the bound on seconds (`Limits.seconds`) is met first.
+whose size is asked for (pictures are not), so there the bound on seconds (`SearchLimits.seconds`) is met first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from datastage import datasets
 from datastage.datasets import File
-from datastage.sources.find import Limits, Search, find
+from datastage.sources.search import SearchLimits, SearchResult, find_files
 
 
 def lay_out(folder: Path, n_files: int, suffix: str, n_folders: int) -> None:
@@ -36,7 +36,7 @@ def lay_out(folder: Path, n_files: int, suffix: str, n_folders: int) -> None:
         (folder / f"class_{number % n_folders:04}" / f"{number:06}{suffix}").write_bytes(b"x" * (number % 7 + 1))
 
 
-def timed(case: str, runs: int, work: Callable[[Path], Search], expect: bool) -> None:
+def timed(case: str, runs: int, work: Callable[[Path], SearchResult], expect: bool) -> None:
     seconds = []
     seen = ""
     for _ in range(runs):
@@ -57,11 +57,11 @@ def main() -> None:
     given = options.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, {given.runs} runs")
     top = Path(tempfile.mkdtemp(prefix="find-", dir=given.folder))
-    limits = Limits(entries=10**9, seconds=10**9)
+    limits = SearchLimits(entries=10**9, seconds=10**9)
     entry = datasets.get("cifar10")
 
-    def search(folder: Path, wanted: tuple[File, ...] = entry.files) -> Callable[[Path], Search]:
-        return lambda into: find([folder], wanted, into, lookalikes=entry.lookalikes, limits=limits)
+    def search(folder: Path, wanted: tuple[File, ...] = entry.files) -> Callable[[Path], SearchResult]:
+        return lambda into: find_files([folder], wanted, into, lookalikes=entry.lookalikes, limits=limits)
 
     try:
         n = given.files

@@ -35,7 +35,7 @@ from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, stat_identity
 from datastage.request import Request
 from datastage.runtime import Runtime
-from datastage.sources import Found, find, http, parse, person
+from datastage.sources import Found, http, manual, parse, search
 from datastage.spec import Spec
 
 # A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
@@ -217,7 +217,7 @@ class _Stager:
         self.held = held
         self.attempts: list[Attempt] = []
         self.failures: list[DatastageError] = []
-        self.near: list[find.Near] = []
+        self.near: list[search.NearMiss] = []
         self.began = time.monotonic()
 
     def run(self) -> Staged:
@@ -263,7 +263,7 @@ class _Stager:
             if real and all(isinstance(error, IntegrityError) for error in real):
                 return real[0]
         inputs = [item.slug for item in sources.kaggle.inputs(self.here.input_root)]
-        return person.ask_a_person(self._need(), self.here, self.attempts, near=self.near, inputs=inputs)
+        return manual.manual_instructions(self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs)
 
     def _kaggle_is_offline(self) -> bool:
         """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
@@ -271,18 +271,18 @@ class _Stager:
             self.here.platform == "kaggle"
             and sources.address_of(self.request.spec) is not None
             and isinstance(self.failures[0], UnavailableError)
-            and person.is_offline(self.attempts)
+            and manual.is_offline(self.attempts)
         )
 
-    def _need(self) -> person.Need:
+    def _wanted(self) -> manual.Wanted:
         entry = self.entry
         if entry is None:
             spec = self.request.spec
             url = sources.address_of(spec)
-            return person.Need(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
+            return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
         addresses = [download.urls[0] for download in entry.downloads if download.urls]
-        return person.Need(
+        return manual.Wanted(
             entry.title,
             entry.downloads[0].name if entry.downloads else entry.name,
             entry.download_bytes,
@@ -320,17 +320,21 @@ class _Stager:
         """Every silent place first; what opens a window last, and the slow ones after that."""
         entry = self.entry
         assert entry is not None
-        folders = [find.Place(folder, f"the folder {folder}") for folder in self.here.search_path if folder.is_dir()]
+        folders = [
+            search.Location(folder, f"the folder {folder}") for folder in self.here.search_path if folder.is_dir()
+        ]
         if folders:
             yield "DATASTAGE_PATH", lambda: self._search(folders)
-        packages = [find.Place(folder, f"the package {_package(folder)}") for folder in datasets.package_folders(entry)]
+        packages = [
+            search.Location(folder, f"the package {_package(folder)}") for folder in datasets.package_folders(entry)
+        ]
         if packages:
             yield "installed packages", lambda: self._search(packages)
-        inputs = [find.Place(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
+        inputs = [search.Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
         if inputs:
             yield "inputs", lambda: self._search(inputs)
         if self.request.save_to is not None and (kept := self._kept_folder() / entry.name).is_dir():
-            yield str(kept), lambda: self._search([find.Place(kept, f"what was kept in {self.request.save_to}")])
+            yield str(kept), lambda: self._search([search.Location(kept, f"what was kept in {self.request.save_to}")])
         on_drive = self._named_on_drive(entry)
         if on_drive:
             yield "Drive", lambda: self._search(on_drive)
@@ -352,7 +356,7 @@ class _Stager:
         for number in slow:
             yield self._mirror_name(number), lambda number=number: self._download(number, False)  # type: ignore[misc]
 
-    def _named_on_drive(self, entry: Entry) -> list[find.Place]:
+    def _named_on_drive(self, entry: Entry) -> list[search.Location]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
         names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
         found = []
@@ -363,7 +367,7 @@ class _Stager:
                 for name in names:
                     with contextlib.suppress(OSError):
                         if (mount.path / folder / name).is_file():
-                            found.append(find.Place(mount.path / folder / name, f"{name} in your Drive"))
+                            found.append(search.Location(mount.path / folder / name, f"{name} in your Drive"))
         return found
 
     def _mirror_name(self, number: int) -> str:
@@ -374,12 +378,12 @@ class _Stager:
 
     # --- an entry's steps
 
-    def _search(self, places: Sequence[find.Place]) -> Staged | None:
+    def _search(self, places: Sequence[search.Location]) -> Staged | None:
         """Look for the entry's files by content in `places`; stage what was found."""
         entry = self.entry
         assert entry is not None
         place.fresh_folder(self.slot.partial)
-        search = find.find(
+        result = search.find_files(
             places,
             entry.files,
             self.slot.partial,
@@ -387,25 +391,25 @@ class _Stager:
             lookalikes=entry.lookalikes,
             published=entry.downloads,
             needed=entry.needed,
-            limits=find.Limits(avoid=tuple(mount.path for mount in runtime.drive_mounts())),
+            limits=search.SearchLimits(avoid=tuple(mount.path for mount in runtime.drive_mounts())),
             reporter=self.reporter,
         )
-        if not search.complete:
-            self.near += search.near
-            for looked in search.looked:
+        if not result.complete:
+            self.near += result.near
+            for looked in result.looked:
                 failure = f"{entry.title} is not in it"
                 if looked.bound_hit:
                     failure += "; it holds more than was looked at: give the very folder as a fallback"
                 self.attempts.append(Attempt(looked.place, looked.seen, looked.seconds, failure))
             return None
-        self.reporter.note(f"{entry.title} in {search.where}", "Found")
+        self.reporter.note(f"{entry.title} in {result.where}", "Found")
         facts = {
-            "place": search.where,
-            "seen": f"{entry.title} in {search.where}",
-            "hashes": {path: f"md5:{file.md5}" for path, file in search.files.items()},
-            "published": not any(file.converted for file in search.files.values()),
+            "place": result.where,
+            "seen": f"{entry.title} in {result.where}",
+            "hashes": {path: f"md5:{file.md5}" for path, file in result.files.items()},
+            "published": not any(file.converted for file in result.files.values()),
         }
-        files = [StagedFile(path, file.size, file.crc32) for path, file in search.files.items()]
+        files = [StagedFile(path, file.size, file.crc32) for path, file in result.files.items()]
         return self._publish(Content(files, facts=facts))
 
     def _download(self, number: int, another_is_left: bool) -> Staged | None:
@@ -437,7 +441,7 @@ class _Stager:
             for path in got:
                 self._keep(path, path.name, entry.name)
         host = self._mirror_name(number)
-        staged = self._search([find.Place(path, f"{path.name} from {host}") for path in got])
+        staged = self._search([search.Location(path, f"{path.name} from {host}") for path in got])
         if staged is None:
             place.remove_tree(self.slot.fetch)
         return staged
@@ -446,7 +450,7 @@ class _Stager:
         """Look for the entry's files in what another spec names."""
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
         with contents.opened(found, self.slot, self.reporter) as content:
-            return self._search([find.Place(content, found.seen)])
+            return self._search([search.Location(content, found.seen)])
 
     # --- a spec's steps
 

@@ -1,7 +1,7 @@
 """The catalog: the datasets that datastage knows by name, and those that a user adds.
 
 Here: the table of entries, `get`, `catalog`, `register` and `load_catalog`; one file a family holds the entries.
-Not here: where their files are looked for (`sources.find`) and how they are staged (`staging`).
+Not here: where their files are looked for (`sources.search`) and how they are staged (`staging`).
 """
 
 from __future__ import annotations

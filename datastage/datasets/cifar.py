@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100, in the Python version that torchvision reads.
 
 Here: the two entries, their published sizes and digests, and how a batch becomes arrays.
-Not here: the careful reading of pickles (`pickles`), where the files are found (`sources.find`).
+Not here: the careful reading of pickles (`pickles`), where the files are found (`sources.search`).
 
 Sizes and digests of the archives and members: torchvision/datasets/cifar.py (md5), listings of the published archives
 (sizes). ``readme.html`` (88 bytes, never checked by anyone) is not part of the staged folder.

@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST: the same files by name and size, with other pictures.
 
 Here: the two entries, how their idx files become arrays, and how Kaggle's csv form becomes idx files.
-Not here: the idx format (`idx`), where the files are found (`sources.find`).
+Not here: the idx format (`idx`), where the files are found (`sources.search`).
 
 Both sets have the same eight file names and the same sizes unpacked; only a digest tells them apart. Sizes and digests
 of the archives: torchvision/datasets/mnist.py; of the unpacked files: md5sum listings, checked on the real files.

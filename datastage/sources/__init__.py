@@ -13,7 +13,8 @@ from pathlib import Path
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive, github, http, kaggle, local, share
+from datastage.sources import drive, drive_link, github, http, kaggle
+from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
 from datastage.transfer import Limits
@@ -26,13 +27,12 @@ __all__ = [
     "Source",
     "address_of",
     "drive",
+    "drive_link",
     "http",
     "kaggle",
     "key_of",
-    "local",
     "open_spec",
     "parse",
-    "share",
 ]
 
 # Of the rows that know a server, the first one that recognises its page has it.
@@ -40,9 +40,9 @@ SOURCES: tuple[Source, ...] = (
     Source("drive", drive.open_drive, drive.parse_drive, words=("drive",), example="drive:"),
     Source(
         "share",
-        share.open_drive_link,
+        drive_link.open_drive_link,
         hosts=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
-        parse_page=share.parse_link,
+        parse_page=drive_link.parse_link,
     ),
     Source(
         "kaggle",
@@ -57,8 +57,8 @@ SOURCES: tuple[Source, ...] = (
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
     ),
-    Source("file", local.open_path, local.parse_file, words=("file",), example="./", key=local.key),
-    Source("relative", local.open_path, key=local.key),
+    Source("file", paths.open_path, paths.parse_file, words=("file",), example="./", key=paths.key),
+    Source("relative", paths.open_path, key=paths.key),
 )
 
 
@@ -86,13 +86,13 @@ def parse(text: str | os.PathLike[str]) -> Spec:
     ('dataset', 'zalando-research', 'fashionmnist')
     """
     if isinstance(text, os.PathLike):
-        return local.of_path(text)
+        return paths.of_path(text)
     text = checked(text)
-    if local.is_path(text):
+    if paths.is_path(text):
         return Spec(text, "file", text)
     written, rest = split_scheme(text)
     if not written:
-        return local.parse_bare(text)
+        return paths.parse_bare(text)
     word = written.lower()
     parsers = {word: source.parse for source in SOURCES if source.parse for word in source.words}
     if written != word and word in parsers:

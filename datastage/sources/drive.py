@@ -2,7 +2,7 @@
 
 Here: the named path in My Drive, shared drives and shortcuts; connecting Drive in Colab's kernel; every way in which
 that fails, and what an error met while reading from Drive means. Not here: where Drive is mounted (`runtime`), shared
-links (`share`).
+links (`drive_link`).
 
 A Drive is never walked: the named path is opened, and only if it is not there is its one folder listed, for a few
 seconds, to say what is near. Listing a folder of 500,000 files has crashed Colab (colabtools#3133).

@@ -1,7 +1,7 @@
 """What is attached to a Kaggle notebook: every layout of /kaggle/input, and ``kaggle:`` specs.
 
 Here: the list of inputs with the names that people know them by, and finding one by its slug.
-Not here: finding files by their content (`find`), whether this is Kaggle at all (`runtime`).
+Not here: finding files by their content (`search`), whether this is Kaggle at all (`runtime`).
 
 The layouts (all occur, some side by side): ``datasets/OWNER/SLUG``, ``competitions/SLUG``, ``notebooks/OWNER/SLUG``,
 ``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``, the older ``SLUG`` for all of them, and ``d/OWNER/SLUG``,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datastage.datasets import get
-from datastage.sources.find import find
+from datastage.sources.search import find_files
 from tests import layouts
 
 
@@ -36,7 +36,7 @@ def tv():
 
 def stage(entry, folder, into):
     into.mkdir(exist_ok=True)
-    found = find([folder], entry.files, into, converters=entry.converters, lookalikes=entry.lookalikes)
+    found = find_files([folder], entry.files, into, converters=entry.converters, lookalikes=entry.lookalikes)
     assert found.complete, found
     return into
 

@@ -14,7 +14,8 @@ import pytest
 
 from datastage.errors import DatastageError, IntegrityError, StorageError, UnavailableError
 from datastage.runtime import current
-from datastage.sources import drive, local
+from datastage.sources import drive
+from datastage.sources.path import found_at
 from datastage.spec import Spec
 from datastage.transfer import copy_tree, fetch
 from tests.faulty_mount import faulty_mount
@@ -40,7 +41,7 @@ def folder(mount):
 
 def get(mount, to, limits, **options):
     path = mount.path / "data.zip"
-    with local.found_at(path, Spec(str(path), "file", str(path)), current()).content as reader:
+    with found_at(path, Spec(str(path), "file", str(path)), current()).content as reader:
         return fetch(reader, to, limits=limits, **options)
 
 

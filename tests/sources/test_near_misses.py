@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from datastage.datasets import Lookalike, get
-from datastage.sources.find import find
+from datastage.sources.search import find_files
 from tests import layouts
-from tests.sources.test_find import ENTRY, FILES, look
+from tests.sources.test_search import ENTRY, FILES, look
 
 WHOLE = layouts.tar_bytes(FILES)
 
@@ -155,6 +155,6 @@ def test_two_sets_of_one_naming_side_by_side_each_find_their_own(tmp_path):
     for name, files in (("mnist", mnist), ("fashion_mnist", fashion)):
         entry = layouts.entry_for(f"small_{name}", name, files)
         (tmp_path / name).mkdir()
-        found = find([tmp_path / "in"], entry.files, tmp_path / name)
+        found = find_files([tmp_path / "in"], entry.files, tmp_path / name)
         assert found.complete
         assert all((tmp_path / name / path).read_bytes() == data for path, data in files.items())

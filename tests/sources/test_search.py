@@ -14,7 +14,7 @@ import pytest
 from datastage.datasets import Download, File
 from datastage.errors import StorageError
 from datastage.reader import BytesReader
-from datastage.sources.find import Limits, Place, find
+from datastage.sources.search import Location, SearchLimits, find_files
 from tests import layouts
 
 FILES = layouts.small_cifar()
@@ -30,7 +30,7 @@ def look(*places: object, into: Path, entry: object = ENTRY, **options: object):
         "published": PUBLISHED,
         "needed": entry.needed,
     }
-    return find(places, entry.files, into, **{**facts, **options})
+    return find_files(places, entry.files, into, **{**facts, **options})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -62,7 +62,7 @@ def test_size_crc_and_md5_of_each_file_come_with_the_result(tmp_path):
 def test_the_place_that_had_it_is_named_as_it_was_called(tmp_path):
     folder = layouts.input_folder(tmp_path, "classic")
     layouts.WRAPPINGS["files at the root"](FILES, folder)
-    found = look(Place(folder, 'your input "cifar10"'), into=tmp_path / "out")
+    found = look(Location(folder, 'your input "cifar10"'), into=tmp_path / "out")
     assert found.where == 'your input "cifar10"'
 
 
@@ -115,7 +115,7 @@ def test_a_file_without_a_published_digest_is_told_by_name_and_size(tmp_path):
     (tmp_path / "in" / "other").write_bytes(b"12345")
     (tmp_path / "in" / "readme").write_bytes(b"abcde")
     (tmp_path / "out").mkdir()
-    assert find([tmp_path / "in"], [File("set/readme", 5)], tmp_path / "out").complete
+    assert find_files([tmp_path / "in"], [File("set/readme", 5)], tmp_path / "out").complete
     assert (tmp_path / "out" / "set" / "readme").read_bytes() == b"abcde"
 
 
@@ -124,7 +124,7 @@ def test_two_wanted_files_of_one_content_are_both_written(tmp_path):
     (tmp_path / "in" / "x").write_bytes(b"same")
     (tmp_path / "out").mkdir()
     md5 = hashlib.md5(b"same").hexdigest()
-    assert find([tmp_path / "in"], [File("a", 4, md5), File("b/c", 4, md5)], tmp_path / "out").complete
+    assert find_files([tmp_path / "in"], [File("a", 4, md5), File("b/c", 4, md5)], tmp_path / "out").complete
     assert contents(tmp_path / "out") == {"a": b"same", "b/c": b"same"}
 
 
@@ -134,7 +134,7 @@ def test_two_wanted_files_of_one_size_go_to_their_own_names(tmp_path):
     (tmp_path / "in" / "y").write_bytes(b"2222")
     (tmp_path / "out").mkdir()
     wanted = [File(name, 4, hashlib.md5(name[-4:].encode()).hexdigest()) for name in ("b-2222", "a-1111")]
-    assert find([tmp_path / "in"], wanted, tmp_path / "out").complete
+    assert find_files([tmp_path / "in"], wanted, tmp_path / "out").complete
     assert contents(tmp_path / "out") == {"a-1111": b"1111", "b-2222": b"2222"}
 
 
@@ -153,7 +153,7 @@ def test_a_folder_to_avoid_is_not_entered_through_a_link_either(tmp_path):
     layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive" / "MyDrive")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path / "drive" / "MyDrive")
-    limits = Limits(avoid=(tmp_path / "drive",))
+    limits = SearchLimits(avoid=(tmp_path / "drive",))
     assert not look(tmp_path / "in", into=tmp_path / "out", limits=limits).complete
     assert look(tmp_path / "in", into=tmp_path / "out").complete
 
@@ -162,7 +162,7 @@ def test_more_entries_than_the_bound_are_said_and_not_looked_at(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(60):
         (tmp_path / "in" / f"{number}.txt").touch()
-    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(entries=50))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(entries=50))
     assert found.bound_hit
     assert found.looked[0].seen.startswith("more than ")
 
@@ -173,14 +173,14 @@ def test_a_crowded_folder_does_not_hide_the_one_beside_it(tmp_path):
     for number in range(3000):
         (crowded / f"{number:06}.jpg").touch()
     layouts.WRAPPINGS["a doubled folder"](FILES, layouts.input_folder(tmp_path / "in", "classic", "z-right"))
-    assert look(tmp_path / "in", into=tmp_path / "out", limits=Limits(entries=2000)).complete
+    assert look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(entries=2000)).complete
 
 
 def test_time_is_a_bound_too(tmp_path):
     (tmp_path / "in").mkdir()
     for number in range(600):
         (tmp_path / "in" / str(number)).touch()
-    assert look(tmp_path / "in", into=tmp_path / "out", limits=Limits(seconds=-1)).bound_hit
+    assert look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(seconds=-1)).bound_hit
 
 
 def test_a_place_that_is_not_there_is_no_error_but_said(tmp_path):
@@ -200,7 +200,7 @@ def test_a_folder_that_may_not_be_read_does_not_stop_the_search(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path):
     layouts.WRAPPINGS["its own folder"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
     with pytest.raises(StorageError):
-        find([tmp_path / "in"], ENTRY.files, tmp_path / "absent")
+        find_files([tmp_path / "in"], ENTRY.files, tmp_path / "absent")
 
 
 def test_an_archive_given_as_a_reader_is_looked_into(tmp_path):
@@ -214,7 +214,7 @@ def test_a_single_file_given_as_a_place_is_looked_into(tmp_path):
 
 def test_an_archive_too_big_to_unpack_from_its_beginning_is_said(tmp_path):
     layouts.WRAPPINGS["tar.gz"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
-    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_bytes=1000))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(archive_bytes=1000))
     assert not found.complete
     assert found.bound_hit
 
@@ -266,14 +266,14 @@ def test_a_known_file_alone_is_nothing(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     known = File("a", 1, hashlib.md5(b"x").hexdigest(), b"x")
-    assert not find([tmp_path / "in"], [known], tmp_path / "out").complete
+    assert not find_files([tmp_path / "in"], [known], tmp_path / "out").complete
 
 
 def test_time_ends_the_reading_of_an_archive_within_one_long_member(tmp_path):
     (tmp_path / "in").mkdir()
     long = {"long": bytes(30_000_000), **FILES}
     (tmp_path / "in" / "cifar.tar.gz").write_bytes(layouts.tar_bytes(long))
-    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_seconds=0))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(archive_seconds=0))
     assert (found.complete, found.bound_hit) == (False, True)
 
 
@@ -288,19 +288,19 @@ def test_a_second_copy_of_what_is_there_is_no_decoy(tmp_path):
 def test_a_folder_named_by_the_user_is_looked_in_even_within_one_to_avoid(tmp_path):
     (tmp_path / "drive" / "data").mkdir(parents=True)
     layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "drive" / "data")
-    limits = Limits(avoid=(tmp_path / "drive",))
+    limits = SearchLimits(avoid=(tmp_path / "drive",))
     assert look(tmp_path / "drive" / "data", into=tmp_path / "out", limits=limits).complete
 
 
 def test_a_folder_that_is_too_deep_does_not_end_the_search_elsewhere(tmp_path):
     (tmp_path / "in" / "/".join("abcd")).mkdir(parents=True)
     layouts.WRAPPINGS["deep down"](FILES, tmp_path / "in" / "z")
-    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(depth=3))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(depth=3))
     assert (found.complete, found.bound_hit) == (False, True)
     assert found.looked[0].names == ()
     layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "in" / "z")
     (tmp_path / "again").mkdir()
-    assert look(tmp_path / "in", into=tmp_path / "again", limits=Limits(depth=3)).complete
+    assert look(tmp_path / "in", into=tmp_path / "again", limits=SearchLimits(depth=3)).complete
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are no text are made on Linux alone")
@@ -320,7 +320,7 @@ def test_the_rightly_named_is_read_first_among_many_of_one_size(tmp_path):
     (tmp_path / "in" / "zz-right").write_bytes(b"good")
     (tmp_path / "out").mkdir()
     wanted = [File("zz-right", 4, hashlib.md5(b"good").hexdigest())]
-    assert find([tmp_path / "in"], wanted, tmp_path / "out", limits=Limits(candidates=2)).complete
+    assert find_files([tmp_path / "in"], wanted, tmp_path / "out", limits=SearchLimits(candidates=2)).complete
 
 
 def test_more_of_one_size_than_the_bound_are_said(tmp_path):
@@ -330,20 +330,20 @@ def test_more_of_one_size_than_the_bound_are_said(tmp_path):
     layouts._write({"a.zip": layouts.zip_bytes(files)}, tmp_path / "packed")
     (tmp_path / "out").mkdir()
     for folder in ("in", "packed"):
-        assert find([tmp_path / folder], wanted, tmp_path / "out", limits=Limits(candidates=2)).bound_hit
+        assert find_files([tmp_path / folder], wanted, tmp_path / "out", limits=SearchLimits(candidates=2)).bound_hit
 
 
 def test_an_archive_that_unpacks_without_end_is_bounded(tmp_path):
     (tmp_path / "in").mkdir()
     bomb = layouts.gz_bytes(layouts.tar_bytes({"long": bytes(100_000_000)}))
     (tmp_path / "in" / "x.tar.gz.gz").write_bytes(layouts.gz_bytes(bomb))
-    found = look(tmp_path / "in", into=tmp_path / "out", limits=Limits(archive_bytes=50_000_000))
+    found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(archive_bytes=50_000_000))
     assert not found.complete
     assert not any((tmp_path / "out").iterdir())
 
 
 def test_a_big_archive_within_an_archive_is_held_on_the_disk(tmp_path, monkeypatch):
-    from datastage.sources import find as module
+    from datastage.sources import search as module
 
     monkeypatch.setattr(module, "_IN_MEMORY", 1000)
     layouts.WRAPPINGS["zip of a zip of the tar.gz"](FILES, layouts.input_folder(tmp_path / "in", "classic"))
@@ -357,11 +357,11 @@ def test_a_disk_that_takes_no_more_is_a_storage_error_and_leaves_nothing(tmp_pat
     (tmp_path / "out").mkdir()
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from tests.sources.test_find import ENTRY\n"
-        "from datastage.errors import StorageError; from datastage.sources.find import find\n"
+        "from tests.sources.test_search import ENTRY\n"
+        "from datastage.errors import StorageError; from datastage.sources.search import find_files\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try:\n"
-        "    find([Path(sys.argv[1])], ENTRY.files, Path(sys.argv[2]))\n"
+        "    find_files([Path(sys.argv[1])], ENTRY.files, Path(sys.argv[2]))\n"
         "except StorageError as error:\n"
         "    print(error.errno)\n"
     )

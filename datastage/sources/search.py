@@ -86,7 +86,7 @@ class Lookalike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A folder, a file or a reader to look in, and what to call it.
 
     Attributes
@@ -102,7 +102,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SearchLimits:
     """How far to look. Every number is for one place.
 
     Attributes
@@ -201,7 +201,7 @@ class Decoy:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearMiss:
     """What is near but cannot serve: two lines for a person.
 
     Attributes
@@ -223,7 +223,7 @@ class Near:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchResult:
     """What came of looking.
 
     Attributes
@@ -240,7 +240,7 @@ class Search:
         The places, in order.
     decoys : tuple of Decoy
         Right name and size, wrong bytes.
-    near : tuple of Near
+    near : tuple of NearMiss
         What is near; empty if the search is complete.
     bound_hit : bool
         Whether a bound ended it somewhere, so that there may be more.
@@ -252,12 +252,12 @@ class Search:
     missing: tuple[str, ...] = ()
     looked: tuple[Looked, ...] = ()
     decoys: tuple[Decoy, ...] = ()
-    near: tuple[Near, ...] = ()
+    near: tuple[NearMiss, ...] = ()
     bound_hit: bool = False
 
 
-def find(
-    places: Sequence[Place | Path | Reader],
+def find_files(
+    places: Sequence[Location | Path | Reader],
     wanted: Sequence[Wanted],
     into: Path,
     *,
@@ -265,14 +265,14 @@ def find(
     lookalikes: Sequence[Lookalike] = (),
     published: Sequence[Published] = (),
     needed: str = "",
-    limits: Limits | None = None,
+    limits: SearchLimits | None = None,
     reporter: Reporter = SILENT,
-) -> Search:
+) -> SearchResult:
     """Look for wanted files in places, in order, and write what is found.
 
     Parameters
     ----------
-    places : sequence of Place, Path or Reader
+    places : sequence of Location, Path or Reader
         Where to look. A later place is asked only for what the earlier ones did not have.
     wanted : sequence
         What to find: objects with `path`, `size` and `md5`. Without an md5, name and size must do. One that has
@@ -287,20 +287,20 @@ def find(
         What the network calls it: objects with `name` and `size`, by which a download that was cut short is recognised.
     needed : str
         The wanted files as a person would tell them from other versions.
-    limits : Limits, optional
+    limits : SearchLimits, optional
         How far to look.
     reporter : Reporter
         Told the bytes that are copied.
 
     Returns
     -------
-    Search
+    SearchResult
         What was found, where, and what was near.
 
     Raises
     ------
     StorageError
-        If a found file cannot be written. A place that cannot be read is no error: it is named in `Search.looked`.
+        If a found file cannot be written. A place that cannot be read is named in `looked`.
 
     Examples
     --------
@@ -310,15 +310,15 @@ def find(
     >>> with tempfile.TemporaryDirectory() as there, tempfile.TemporaryDirectory() as here:
     ...     _ = Path(there, "renamed.bin").write_bytes(b"pixels")
     ...     wanted = File("set/train", 6, hashlib.md5(b"pixels").hexdigest())
-    ...     found = find([Path(there)], [wanted], Path(here))
+    ...     found = find_files([Path(there)], [wanted], Path(here))
     ...     print(found.complete, Path(here, "set/train").read_bytes())
     True b'pixels'
     """
-    hunt = _Hunt(wanted, into, converters, lookalikes, published, needed, limits or Limits(), reporter)
+    hunt = _Hunt(wanted, into, converters, lookalikes, published, needed, limits or SearchLimits(), reporter)
     try:
         with _writing():
             hunt.scratch = Path(tempfile.mkdtemp(prefix=".find-", dir=into))
-        asked = [place if isinstance(place, Place) else Place(place) for place in places]
+        asked = [place if isinstance(place, Location) else Location(place) for place in places]
         for place in asked:
             if not hunt.missing:
                 break
@@ -364,7 +364,7 @@ BLOCK_BYTES = 4 << 20
 class _Listing:
     """What a walk through one place saw."""
 
-    place: Place
+    place: Location
     called: str
     sized: dict[int, list[Path]] = field(default_factory=dict)
     packed: list[tuple[int, Path]] = field(default_factory=list)
@@ -379,7 +379,7 @@ class _Listing:
     archive_deadline: float = 0.0
 
 
-def _walk(place: Place, hunt: _Hunt) -> _Listing:  # noqa: C901
+def _walk(place: Location, hunt: _Hunt) -> _Listing:  # noqa: C901
     """Go through a place breadth first, within the bounds, and sort its files by what they may be."""
     at = place.at
     listing = _Listing(place, place.called or _called(at))
@@ -505,7 +505,7 @@ class _Hunt:
         lookalikes: Sequence[Lookalike],
         published: Sequence[Published],
         needed: str,
-        limits: Limits,
+        limits: SearchLimits,
         reporter: Reporter,
     ) -> None:
         self.wanted = {item.path: item for item in wanted}
@@ -526,7 +526,7 @@ class _Hunt:
         self.listings: list[_Listing] = []
         self.had: list[str] = []
         self.decoys: list[Decoy] = []
-        self.near: list[Near] = []
+        self.near: list[NearMiss] = []
         self.refused: list[tuple[str, str, str]] = []  # place, path, what a converter said
         self.converting = False
         self._with_tables: set[tuple[int, str]] = set()
@@ -542,7 +542,7 @@ class _Hunt:
 
     # One place after the other.
 
-    def look(self, place: Place) -> None:
+    def look(self, place: Location) -> None:
         listing = _walk(place, self)
         self.listings.append(listing)
         start = time.monotonic()
@@ -868,7 +868,7 @@ class _Hunt:
     # What is near.
 
     def _is_near(self, listing: _Listing, found: str, path: str, needed: str = "") -> None:
-        near = Near(listing.called, needed or self.needed, found, _text(path))
+        near = NearMiss(listing.called, needed or self.needed, found, _text(path))
         if all((one.place, one.found) != (near.place, near.found) for one in self.near):
             self.near.append(near)
 
@@ -1001,12 +1001,12 @@ class _Hunt:
         with self._lock:
             self._debt += n_bytes
 
-    def result(self) -> Search:
+    def result(self) -> SearchResult:
         complete = not self.missing
         if not complete:
             self._name_what_is_near()
         looked = tuple(_looked(listing) for listing in self.listings)
-        return Search(
+        return SearchResult(
             complete=complete,
             where=_and(self.had),
             files={path: made for path, (_, made) in sorted(self.written.items())},

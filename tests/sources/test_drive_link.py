@@ -11,7 +11,7 @@ import pytest
 from datastage import runtime
 from datastage.errors import MissingDependencyError, NotDataError, UnavailableError
 from datastage.progress import Silent
-from datastage.sources import open_spec, parse, share
+from datastage.sources import drive_link, open_spec, parse
 from tests.stand_ins import google_drive
 from tests.stand_ins.google_drive import DriveServer, Shared
 from tests.stand_ins.runtimes import Layout
@@ -160,7 +160,7 @@ def test_a_connection_that_is_cut_is_an_error_and_no_short_file(google):
 
 
 def test_a_server_that_stalls_is_given_up(google, monkeypatch):
-    monkeypatch.setattr(share, "STALL_S", 0.3)
+    monkeypatch.setattr(drive_link, "STALL_S", 0.3)
     with pytest.raises(UnavailableError, match="sent nothing for a long time"):
         google(stall=300_000)
 

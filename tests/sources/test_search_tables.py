@@ -12,7 +12,7 @@ import pytest
 
 from datastage.datasets import get, iris, package_folders, rows
 from datastage.datasets.mnist import PixelTable
-from datastage.sources.find import find
+from datastage.sources.search import find_files
 from tests import layouts
 
 FILES = layouts.small_mnist("FashionMNIST/raw", seed=1, n_train=60, n_test=20)
@@ -36,7 +36,7 @@ ENTRY = layouts.entry_for("small_fashion", "fashion_mnist", FILES, converters=(C
 
 def look(folder, into):
     into.mkdir(exist_ok=True)
-    return find([folder], ENTRY.files, into, converters=ENTRY.converters, lookalikes=ENTRY.lookalikes, needed="x")
+    return find_files([folder], ENTRY.files, into, converters=ENTRY.converters, lookalikes=ENTRY.lookalikes, needed="x")
 
 
 def made(tmp_path):
@@ -162,7 +162,7 @@ def test_iris_is_found_in_each_form_that_goes_round(names, tmp_path, iris_forms)
     form = dict(zip(("iris.csv", "iris.data", "Iris.csv"), iris_forms, strict=True))[names[0]]
     layouts._write({names[0]: form}, tmp_path / "in")
     (tmp_path / "out").mkdir()
-    assert find([tmp_path / "in"], entry.files, tmp_path / "out", converters=entry.converters).complete
+    assert find_files([tmp_path / "in"], entry.files, tmp_path / "out", converters=entry.converters).complete
     assert (tmp_path / "out" / "iris.csv").read_bytes() == _iris()
 
 
@@ -195,7 +195,7 @@ def test_digits_are_found_in_any_order_and_packed(tmp_path):
     for name, data in {"optdigits.tes": shuffled, "digits.csv.gz": gzip.compress(shuffled)}.items():
         layouts._write({name: data}, tmp_path / name)
         (tmp_path / f"{name}-out").mkdir()
-        found = find([tmp_path / name], entry.files, tmp_path / f"{name}-out", converters=entry.converters)
+        found = find_files([tmp_path / name], entry.files, tmp_path / f"{name}-out", converters=entry.converters)
         assert found.complete
         assert (tmp_path / f"{name}-out" / "digits.csv").read_bytes() == shuffled + b"\n"
 
@@ -205,10 +205,10 @@ def test_iris_and_digits_are_found_in_scikit_learn_without_importing_it(tmp_path
         pytest.skip("scikit-learn is not installed")
     code = (
         "import sys; from pathlib import Path\n"
-        "from datastage import datasets; from datastage.sources.find import find\n"
+        "from datastage import datasets; from datastage.sources.search import find_files\n"
         "for name in ('iris', 'digits'):\n"
         "    entry = datasets.get(name); into = Path(sys.argv[1], name); into.mkdir()\n"
-        "    found = find(datasets.package_folders(entry), entry.files, into, converters=entry.converters)\n"
+        "    found = find_files(datasets.package_folders(entry), entry.files, into, converters=entry.converters)\n"
         "    print(found.complete, 'sklearn' in sys.modules, 'numpy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)

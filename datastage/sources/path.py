@@ -1,7 +1,7 @@
 r"""Files and folders on this machine: exactly the one that is named, or a bare relative path in the few usual places.
 
 Here: ``/x``, ``~/x``, ``./x``, ``C:\x``, ``file:///x`` and ``datasets/iris.zip``; what is near when it is not there.
-Not here: Drive's own specs (`drive`), finding files by content (`find`). No network, and no window.
+Not here: Drive's own specs (`drive`), finding files by content (`search`). No network, and no window.
 """
 
 from __future__ import annotations

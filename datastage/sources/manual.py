@@ -29,7 +29,7 @@ _FILE = re.compile(r"(?i).*\.(zip|tar|tgz|gz|bz2|xz|zst|lz4|7z|rar|csv|tsv|npz|n
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class Wanted:
     """What is wanted, in plain facts.
 
     Attributes
@@ -73,8 +73,8 @@ class Near(Protocol):
     def found(self) -> str: ...
 
 
-def ask_a_person(
-    need: Need,
+def manual_instructions(
+    wanted: Wanted,
     runtime: Runtime,
     attempts: Sequence[Attempt],
     *,
@@ -86,7 +86,7 @@ def ask_a_person(
 
     Parameters
     ----------
-    need : Need
+    wanted : Wanted
         What is wanted.
     runtime : Runtime
         Where we are: each place has its own clicks.
@@ -108,16 +108,16 @@ def ask_a_person(
         offline = is_offline(attempts)
     if inputs is None:
         inputs = _inputs(attempts)
-    if not need.search and not need.shows:
-        text = _unnamed(need, runtime, attempts, offline)
+    if not wanted.search and not wanted.shows:
+        text = _unnamed(wanted, runtime, attempts, offline)
     elif near:
-        text = _wrong_file(need, runtime, near[0])
+        text = _wrong_file(wanted, runtime, near[0])
     elif runtime.platform == "kaggle":
-        text = _kaggle(need, runtime, attempts, inputs, offline)
+        text = _kaggle(wanted, runtime, attempts, inputs, offline)
         if len(_lines(text)) > MAX_LINES:
-            text = _kaggle(need, runtime, attempts, inputs, offline, brief=True)
+            text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=True)
     else:
-        text = _elsewhere(need, runtime, attempts, offline)
+        text = _elsewhere(wanted, runtime, attempts, offline)
     *body, last = _lines(text)
     return UnavailableError("\n".join(body), last, attempts=attempts)
 
@@ -205,42 +205,42 @@ def _clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3].rstrip(" ,;:") + "..."
 
 
-def _size(need: Need) -> str:
-    return f" ({human_bytes(need.size)})" if need.size else ""
+def _size(wanted: Wanted) -> str:
+    return f" ({human_bytes(wanted.size)})" if wanted.size else ""
 
 
-def _download(need: Need, lead: str = "Download", tail: str = "to your own computer") -> list[str]:
+def _download(wanted: Wanted, lead: str = "Download", tail: str = "to your own computer") -> list[str]:
     """Give the step that gets the file with a browser, on a computer that has internet."""
-    if need.more:
-        what, as_is = f"these {1 + len(need.more)} files", "as they are"
+    if wanted.more:
+        what, as_is = f"these {1 + len(wanted.more)} files", "as they are"
     else:
         what, as_is = "this file", "as it is"
-    lead = f"{lead} {what}{_size(need)} {tail}, {as_is}:"
-    return _step(lead, *_address(need))
+    lead = f"{lead} {what}{_size(wanted)} {tail}, {as_is}:"
+    return _step(lead, *_address(wanted))
 
 
-def _address(need: Need) -> list[str]:
-    return [need.url or need.file_name, *need.more]
+def _address(wanted: Wanted) -> list[str]:
+    return [wanted.url or wanted.file_name, *wanted.more]
 
 
-def _line_to_run(need: Need, runtime: Runtime, where: str) -> str:
+def _line_to_run(wanted: Wanted, runtime: Runtime, where: str) -> str:
     """Return the line that takes the file from `where`: in Python, or as the command where no kernel is."""
     if runtime.in_kernel:
-        return f'Next:  path = datastage.stage("{need.spec}", fallbacks=["{where}"])'
+        return f'Next:  path = datastage.stage("{wanted.spec}", fallbacks=["{where}"])'
     bang = "!" if runtime.platform in ("colab", "kaggle") else ""
-    return f"Next:  {bang}datastage stage {need.spec} --fallback {where}"
+    return f"Next:  {bang}datastage stage {wanted.spec} --fallback {where}"
 
 
-def _brought(need: Need) -> str:
+def _brought(wanted: Wanted) -> str:
     """Return the name under which a person brings it: the file, or one folder for several."""
-    return re.sub(r"\W+", "-", need.spec) if need.more else need.file_name
+    return re.sub(r"\W+", "-", wanted.spec) if wanted.more else wanted.file_name
 
 
 # --- Kaggle
 
 
 def _kaggle(
-    need: Need,
+    wanted: Wanted,
     runtime: Runtime,
     attempts: Sequence[Attempt],
     inputs: Sequence[str],
@@ -250,26 +250,26 @@ def _kaggle(
 ) -> _Text:
     last = "Next: run this cell again. No restart is needed."
     if runtime.is_batch:
-        opening = f"{need.title} is not in this notebook yet. "
+        opening = f"{wanted.title} is not in this notebook yet. "
         opening += "The internet is off here, and nothing" if offline else f"{_why(attempts, offline)} Nothing"
         opening += " can be added while it runs by itself; you can add it in the editor."
         add = 'Open the editor. In the right-hand panel, under "Input", press "Add Input".'
         last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
     else:
-        opening = f"{need.title} is not in this notebook yet. {_why(attempts, offline)}"
+        opening = f"{wanted.title} is not in this notebook yet. {_why(attempts, offline)}"
         if offline:
             opening = opening.removesuffix(".") + "; you can add it by hand in a few minutes."
         else:
             opening += " You can add it by hand in a few minutes."
         add = 'In the right-hand panel, under "Input", press "Add Input".'
     steps = [[add]]
-    if need.search:
-        shows = f"Press + beside a result whose files are called {need.shows}" if need.shows else ""
-        search = [f"Search for:  {need.search}", *_wrap(_clip(shows, WIDTH - 4) if brief else shows, WIDTH - 4)]
+    if wanted.search:
+        shows = f"Press + beside a result whose files are called {wanted.shows}" if wanted.shows else ""
+        search = [f"Search for:  {wanted.search}", *_wrap(_clip(shows, WIDTH - 4) if brief else shows, WIDTH - 4)]
         steps = [[add, *search]] if brief else [[add], search]
     upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
-    steps.append([*_download(need, "Nothing fits? Download" if need.search else "Download"), upload])
-    closing = [_looked(need.title, inputs)]
+    steps.append([*_download(wanted, "Nothing fits? Download" if wanted.search else "Download"), upload])
+    closing = [_looked(wanted.title, inputs)]
     if offline:
         closing.append("(With a verified phone you can instead turn on Settings > Internet.)")
     return _Text(_wrap(opening, 82), steps, closing, last)
@@ -292,74 +292,74 @@ def _looked(title: str, inputs: Sequence[str]) -> str:
 # --- something else was found
 
 
-def _wrong_file(need: Need, runtime: Runtime, near: Near) -> _Text:
+def _wrong_file(wanted: Wanted, runtime: Runtime, near: Near) -> _Text:
     found = _clip(near.place[:1].upper() + near.place[1:], 40)
     opening = _wrap(f"{found} was found, but it does not hold the file that is needed.")
     opening += ["", f"   needed   {_clip(near.needed, WIDTH - 12)}", f"   found    {_clip(near.found, WIDTH - 12)}", ""]
     side = "The download page offers both side by side. " if "version" in near.found else ""
     on_kaggle = runtime.platform == "kaggle"
     opening.append(f"{side}{'Your upload does' if on_kaggle else 'What is there does'} no harm and can stay.")
-    right = "Download the right ones" if need.more else "Download the right one"
-    steps = [[f"{right}{_size(need)}:", *_address(need)]]
+    right = "Download the right ones" if wanted.more else "Download the right one"
+    steps = [[f"{right}{_size(wanted)}:", *_address(wanted)]]
     if on_kaggle:
         steps.append(['In the right-hand panel: "Input" > "Upload" > New Dataset, any title, "Create".'])
         last = "Next: when Kaggle has finished with the upload, run this cell again."
         if runtime.is_batch:
             last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
         return _Text(opening, steps, [], last)
-    bring, last = _bring(need, runtime)
+    bring, last = _bring(wanted, runtime)
     return _Text(opening, [*steps, bring], [], last)
 
 
 # --- Colab, Jupyter, a terminal, a cluster
 
 
-def _elsewhere(need: Need, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
-    opening = f"{need.title} is not on this machine yet. {_why(attempts, offline)}"
+def _elsewhere(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
+    opening = f"{wanted.title} is not on this machine yet. {_why(attempts, offline)}"
     if runtime.platform == "slurm":
-        return _cluster(need, opening)
+        return _cluster(wanted, opening)
     if runtime.platform == "colab" or runtime.in_notebook:
         opening += " You did nothing wrong, and can bring it by hand."
-        bring, last = _bring(need, runtime)
-        return _Text(_wrap(opening, 82), [_download(need), bring], [], last)
+        bring, last = _bring(wanted, runtime)
+        return _Text(_wrap(opening, 82), [_download(wanted), bring], [], last)
     opening += " You did nothing wrong, and can bring it by hand."
-    bring, last = _bring(need, runtime)
-    download = _download(need, tail="with a browser, here or elsewhere")
+    bring, last = _bring(wanted, runtime)
+    download = _download(wanted, tail="with a browser, here or elsewhere")
     return _Text(_wrap(opening, 82), [download, bring], [], last)
 
 
-def _bring(need: Need, runtime: Runtime) -> tuple[list[str], str]:
+def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
     """Return the step that puts the downloaded file where it is found, and the line to run then."""
-    name = _brought(need)
-    them = f"Put them in a folder called {name}, and that" if need.more else "Put it"
+    name = _brought(wanted)
+    them = f"Put them in a folder called {name}, and that" if wanted.more else "Put it"
     if runtime.platform == "colab" and runtime.in_kernel:
         stay = [
             f'{them} into My Drive, at drive.google.com: "New" > "File upload". It stays there.',
             '(For this session: folder icon in the left bar > upload, and "./" for "drive:" below.)',
         ]
-        if need.more:
+        if wanted.more:
             stay = _wrap(stay[0].replace("File upload", "Folder upload"), WIDTH - 4)
-        return stay, _line_to_run(need, runtime, f"drive:{name}")
+        return stay, _line_to_run(wanted, runtime, f"drive:{name}")
     if runtime.platform == "colab":
-        step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if need.more else ''}."
-        return [step], _line_to_run(need, runtime, f"./{name}")
+        step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if wanted.more else ''}."
+        return [step], _line_to_run(wanted, runtime, f"./{name}")
     if runtime.in_notebook:
-        where = f"into a new folder {name} beside this notebook" if need.more else "to the folder of this notebook"
-        them = "them" if need.more else "it"
+        where = f"into a new folder {name} beside this notebook" if wanted.more else "to the folder of this notebook"
+        them = "them" if wanted.more else "it"
         step = f"In the list of files on the left, press the upload arrow; bring {them} {where}."
-        return _step(step), _line_to_run(need, runtime, f"./{name}")
+        return _step(step), _line_to_run(wanted, runtime, f"./{name}")
     return [
-        f"Put {'them' if need.more else 'it'} into a folder of your choice, and say which, for example:",
+        f"Put {'them' if wanted.more else 'it'} into a folder of your choice, and say which, for example:",
         "export DATASTAGE_PATH=~/data",
     ], "Next: submit the job again." if runtime.platform == "slurm" else "Next: run the same line again."
 
 
-def _cluster(need: Need, opening: str) -> _Text:
+def _cluster(wanted: Wanted, opening: str) -> _Text:
     opening += " On many clusters only the login node has internet."
-    names = "FILES" if need.more else need.file_name
+    names = "FILES" if wanted.more else wanted.file_name
     steps = [
-        ["On the login node, once:", f"datastage stage {need.spec} --root ~/data"],
-        [*_download(need, "No internet there? Download"), f"then:  scp {names} CLUSTER:data/"],
+        ["On the login node, once:", f"datastage stage {wanted.spec} --root ~/data"],
+        [*_download(wanted, "No internet there? Download"), f"then:  scp {names} CLUSTER:data/"],
         ["In the script of the job, before the line that failed:", "export DATASTAGE_PATH=~/data"],
     ]
     return _Text(_wrap(opening, 82), steps, [], "Next: submit the job again.")
@@ -368,11 +368,11 @@ def _cluster(need: Need, opening: str) -> _Text:
 # --- a file or an address that no catalog knows
 
 
-def _unnamed(need: Need, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
+def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
     tried = [attempt for attempt in attempts if attempt.failure]
-    opening = [_clip(f"{need.title} could not be had.", WIDTH)]
+    opening = [_clip(f"{wanted.title} could not be had.", WIDTH)]
     if offline:
-        opening = _wrap(f"{_clip(need.title, 60)} could not be had: the internet is off here.")
+        opening = _wrap(f"{_clip(wanted.title, 60)} could not be had: the internet is off here.")
     if tried:
         count = "1 place was" if len(tried) == 1 else f"{len(tried)} places were"
         opening += [f"{count} tried:", ""]
@@ -380,8 +380,8 @@ def _unnamed(need: Need, runtime: Runtime, attempts: Sequence[Attempt], offline:
         opening += [f"   {_clip(attempt.place, WIDTH - 3)}", f"      {_clip(attempt.failure or '', WIDTH - 6)}"]
     if len(tried) > 3:
         opening.append(f"   and {len(tried) - 3} more")
-    if offline and runtime.platform == "kaggle" and need.url:
-        title = re.sub(r"[^a-z0-9]+", "-", need.file_name.split(".")[0].lower()).strip("-") or "my-data"
+    if offline and runtime.platform == "kaggle" and wanted.url:
+        title = re.sub(r"[^a-z0-9]+", "-", wanted.file_name.split(".")[0].lower()).strip("-") or "my-data"
         title = title if len(title) >= 6 else f"{title}-data"  # Kaggle takes titles of 6 characters and more
         steps = [
             ["Download it to your own computer, as it is, from the address above."],
