@@ -10,7 +10,7 @@ import os
 import re
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -236,80 +236,14 @@ def loaders(  # noqa: PLR0913
         unreadable=unreadable,
         reporter=reporter,
     )
-    if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
-        if not data:
-            raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
-        _check_photos_only("arrays", size=size, cache=cache, unreadable=unreadable)
-        splits: dict[str, Any] = dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}
-        return batches.from_arrays(splits, options)
-    if not isinstance(data, Staged | str | os.PathLike):
-        raise SpecError(
-            f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
-            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
-        )
-    staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
-    if staged is not None:
-        place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
-    if staged is None and parse(data).scheme != "name":
-        # Photos are decoded straight from their archive: no small file is ever written.
-        archive = _staged(Request(parse(data), unpack=False), here, reporter, say_next=False)
-        is_archive = archive.path.is_file() and contents.is_archive(archive.path)
-        reader = _image_archive(archive.path) if is_archive else None
-        if reader is not None:
-            return batches.from_archive(reader, options, cache=_pixels(cache, archive.path, here))
-        staged = _staged(Request(parse(archive.path)), here, reporter, say_next=False) if is_archive else archive
-    if staged is None:
-        staged = _staged(Request(parse(data)), here, reporter, say_next=False)
-    entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
-    if entry is not None or staged.path.is_file():
-        _check_photos_only(
-            staged.path.name if entry is None else entry.name, size=size, cache=cache, unreadable=unreadable
-        )
-    if entry is not None:
-        if augment == "auto" and entry.augment:
-            own: dict[str, Any] = dict(entry.augment)
-            options = replace(options, augment=batches.Augment(**own))
-        arrays = {split: staged.arrays(split) for split in staged.splits}
-        return batches.from_arrays(arrays, options, mean=entry.mean, std=entry.std, classes=entry.classes)
-    if staged.path.is_file():
-        arrays = {split: staged.arrays(split) for split in staged.splits}
-        return batches.from_arrays(arrays, options, classes=staged.classes)
-    keep = _pixels(cache, staged.path, here) if size is not None or cache is not None else None
-    return batches.from_folder(staged.path, options, cache=keep)
-
-
-def _check_photos_only(what: str, **options: Any) -> None:
-    """Refuse options of folders and archives of photos for what is no such thing."""
-    for name, value in options.items():
-        if value != {"unreadable": "skip"}.get(name):
-            raise SpecError(
-                f"{name}={value!r} is for folders and archives of photos, and {what} is none.",
-                f"Next: leave {name}= out. A transform= can resize: "
-                "lambda x, generator: torch.nn.functional.interpolate(x, 224).",
-            )
-
-
-def _image_archive(path: Path) -> FileReader | None:
-    """Return a reader of the archive at `path` if it holds pictures in class folders, else None."""
-    from datastage.batches.folder import is_image
-
-    reader = FileReader(path)
-    if archives.sniff(reader) == "zip":
-        names = (member.name for member in archives.list_members(reader) if member.kind == "file")
-        if any(is_image(name) and "/" in name.replace("\\", "/") for name in names):
-            return reader
-    reader.close()
-    return None
-
-
-def _pixels(cache: PathLike | None, path: Path, here: runtime.Runtime) -> Path:
-    """Return the folder in which the photos of `path` are kept as pixels."""
-    if cache is not None:
-        return Path(os.path.abspath(Path(cache).expanduser()))
-    # Beside what was staged, so that `clean` finds whose they are; what is used in place has its receipt in the root.
-    folder = next((f for f in (path, path.parent) if place.staged_at(f) is not None), None)
-    beside = folder.parent if folder is not None and os.access(folder.parent, os.W_OK) else None
-    return place.pixels_folder(beside or staging.root_folder(None, here), path)
+    return batches.open_data(
+        data,
+        options,
+        auto_augment=augment == "auto",
+        cache=cache,
+        here=here,
+        stage=lambda spec, **options: _staged(Request(parse(spec), **options), here, reporter, say_next=False),
+    )
 
 
 def feed(

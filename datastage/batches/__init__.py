@@ -10,6 +10,7 @@ from datastage.batches.feed import feed
 from datastage.batches.frames import as_jax, as_numpy, as_tf
 from datastage.batches.joined import from_arrays
 from datastage.batches.loader import Loader, Loaders
+from datastage.batches.open_data import open_data
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
 from datastage.batches.stats import Stats
@@ -29,4 +30,5 @@ __all__ = [
     "from_archive",
     "from_arrays",
     "from_folder",
+    "open_data",
 ]

@@ -155,10 +155,11 @@ def hidden_or_none(root):
 
 
 def test_photos_kept_beside_a_staged_folder_are_not_cleaned_while_it_is_there(here, tmp_path, server):
-    from datastage import api, runtime
+    from datastage import runtime
+    from datastage.batches.open_data import _pixels
 
     staged = datastage.extract(make_zip(here / "data.zip"), tmp_path / "elsewhere" / "data", progress=False)
-    pixels = api._pixels(None, staged.path, runtime.current())
+    pixels = _pixels(None, staged.path, runtime.current())
     pixels.mkdir()
     assert pixels.parent == tmp_path / "elsewhere"
     assert datastage.clean(root=tmp_path / "elsewhere") == ()

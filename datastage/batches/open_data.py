@@ -1,0 +1,113 @@
+"""Whatever `loaders` is given: arrays, what was staged, a spec, an archive or a folder of photos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datastage import archives, contents, datasets, place, staging
+from datastage.batches.augment import Augment
+from datastage.batches.folder import is_image
+from datastage.batches.joined import from_arrays
+from datastage.batches.loader import Loaders
+from datastage.batches.options import LoaderOptions
+from datastage.batches.photos import from_archive, from_folder
+from datastage.errors import SpecError
+from datastage.place import Staged
+from datastage.reader import FileReader
+from datastage.runtime import Runtime
+from datastage.sources import parse
+
+PathLike = str | os.PathLike[str]
+
+
+def open_data(
+    data: Any,
+    options: LoaderOptions,
+    *,
+    auto_augment: bool,
+    cache: PathLike | None,
+    here: Runtime,
+    stage: Callable[..., Staged],
+) -> Loaders:
+    """Make loaders of `data`; what must be staged first is staged by ``stage(spec, **options of a request)``.
+
+    `auto_augment` takes a catalog entry's own augmentation; `cache` is the folder for decoded photos, if one was named.
+    """
+    if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
+        if not data:
+            raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
+        _check_photos_only("arrays", options, cache)
+        return from_arrays(dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}, options)
+    if not isinstance(data, Staged | str | os.PathLike):
+        raise SpecError(
+            f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
+            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
+        )
+    staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
+    if staged is not None:
+        place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
+    elif parse(data).scheme == "name":
+        staged = stage(data)
+    else:
+        # Photos are decoded straight from their archive: no small file is ever written.
+        staged = stage(data, unpack=False)
+        if staged.path.is_file() and contents.is_archive(staged.path):
+            reader = _image_archive(staged.path)
+            if reader is not None:
+                return from_archive(reader, options, cache=_pixels(cache, staged.path, here))
+            staged = stage(staged.path)
+    return _from_staged(staged, options, auto_augment, cache, here)
+
+
+def _from_staged(
+    staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None, here: Runtime
+) -> Loaders:
+    entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
+    if entry is None and not staged.path.is_file():
+        keep = _pixels(cache, staged.path, here) if options.size is not None or cache is not None else None
+        return from_folder(staged.path, options, cache=keep)
+    _check_photos_only(staged.path.name if entry is None else entry.name, options, cache)
+    arrays = {split: staged.arrays(split) for split in staged.splits}
+    if entry is None:
+        return from_arrays(arrays, options, classes=staged.classes)
+    if auto_augment and entry.augment:
+        own: dict[str, Any] = dict(entry.augment)
+        options = replace(options, augment=Augment(**own))
+    return from_arrays(arrays, options, mean=entry.mean, std=entry.std, classes=entry.classes)
+
+
+def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None) -> None:
+    """Refuse options of folders and archives of photos for what is no such thing."""
+    given = {"size": options.size, "cache": cache, "unreadable": options.unreadable}
+    for name, value in given.items():
+        if value != {"unreadable": "skip"}.get(name):
+            raise SpecError(
+                f"{name}={value!r} is for folders and archives of photos, and {what} is none.",
+                f"Next: leave {name}= out. A transform= can resize: "
+                "lambda x, generator: torch.nn.functional.interpolate(x, 224).",
+            )
+
+
+def _image_archive(path: Path) -> FileReader | None:
+    """Return a reader of the archive at `path` if it holds pictures in class folders, else None."""
+    reader = FileReader(path)
+    if archives.sniff(reader) == "zip":
+        names = (member.name for member in archives.list_members(reader) if member.kind == "file")
+        if any(is_image(name) and "/" in name.replace("\\", "/") for name in names):
+            return reader
+    reader.close()
+    return None
+
+
+def _pixels(cache: PathLike | None, path: Path, here: Runtime) -> Path:
+    """Return the folder in which the photos of `path` are kept as pixels."""
+    if cache is not None:
+        return Path(os.path.abspath(Path(cache).expanduser()))
+    # Beside what was staged, so that `clean` finds whose they are; what is used in place has its receipt in the root.
+    folder = next((f for f in (path, path.parent) if place.staged_at(f) is not None), None)
+    beside = folder.parent if folder is not None and os.access(folder.parent, os.W_OK) else None
+    return place.pixels_folder(beside or staging.root_folder(None, here), path)
