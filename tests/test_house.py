@@ -7,7 +7,7 @@ import datastage
 
 PACKAGE = Path(datastage.__file__).parent
 # Lines of all modules of the library.
-MOST_LINES = 27_400
+MOST_LINES = 28_700  # 1,300 for readings of layouts (#20), until what they replace is gone
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

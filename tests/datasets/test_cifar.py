@@ -8,7 +8,7 @@ import pytest
 
 from datastage.datasets import cifar, get
 from datastage.errors import IntegrityError, SpecError
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 FILES = layouts.small_cifar()
 

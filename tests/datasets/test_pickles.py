@@ -9,7 +9,7 @@ import pytest
 
 from datastage.datasets import pickles
 from datastage.errors import IntegrityError
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 
 class Runs:

@@ -259,7 +259,7 @@ def test_a_folder_of_something_else_says_so(tmp_path):
 
 
 def test_a_cifar_folder_is_recognised_without_a_name(tmp_path):
-    from tests import layouts
+    from tests import kaggle_inputs as layouts
 
     layouts._write(layouts.small_cifar(), tmp_path)
     assert datasets.splits_of(tmp_path) == ("train", "test")

@@ -10,7 +10,7 @@ import pytest
 
 from datastage.datasets import get
 from datastage.sources.search import find_files
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import layouts
+import kaggle_inputs as layouts
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RUNNER = Path(__file__).with_name("notebook.py")
@@ -16,7 +16,7 @@ RUNNER = Path(__file__).with_name("notebook.py")
 STAND_IN = f"""
 import sys
 sys.path.append({str(Path(layouts.__file__).parent)!r})
-import layouts
+import kaggle_inputs as layouts
 from datastage import datasets
 datasets._entries["cifar10"] = layouts.entry_for("cifar10", "cifar10", layouts.small_cifar(), title="CIFAR-10",
     downloads=datasets.get("cifar10").downloads)

@@ -7,7 +7,7 @@ import pytest
 from datastage.errors import SpecError, UnavailableError
 from datastage.runtime import detect
 from datastage.sources import kaggle, open_spec, parse
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 
 @pytest.fixture

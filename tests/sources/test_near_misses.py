@@ -6,7 +6,7 @@ import pytest
 
 from datastage.datasets import Lookalike, get
 from datastage.sources.search import find_files
-from tests import layouts
+from tests import kaggle_inputs as layouts
 from tests.sources.test_search import ENTRY, FILES, look
 
 WHOLE = layouts.tar_bytes(FILES)

@@ -15,7 +15,7 @@ from datastage.datasets import Download, File
 from datastage.errors import StorageError
 from datastage.reader import BytesReader
 from datastage.sources.search import Location, SearchLimits, find_files
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 FILES = layouts.small_cifar()
 ENTRY = layouts.entry_for("small_cifar", "cifar10", FILES)

@@ -13,7 +13,7 @@ import pytest
 
 from datastage.datasets import File, get
 from datastage.sources.search import find_files
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 FASHION, MNIST = layouts.TESTDATA / "fashion-mnist", layouts.TESTDATA / "mnist"
 CIFAR, CSV = layouts.TESTDATA / "cifar10" / "cifar-10-standin.tar.gz", layouts.TESTDATA / "fashion-mnist-csv"

@@ -13,7 +13,7 @@ import pytest
 from datastage.datasets import get, iris, package_folders, rows
 from datastage.datasets.mnist import PixelTable
 from datastage.sources.search import find_files
-from tests import layouts
+from tests import kaggle_inputs as layouts
 
 FILES = layouts.small_mnist("FashionMNIST/raw", seed=1, n_train=60, n_test=20)
 TRAIN, TEST = layouts.mnist_csv(FILES, "train"), layouts.mnist_csv(FILES, "t10k")

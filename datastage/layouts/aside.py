@@ -1,0 +1,132 @@
+"""Which samples are set aside to test on: drawn class by class, by a hash of each name, and so the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datastage.errors import SpecError
+from datastage.layouts.reading import Label, Reading, Split, ordered
+from datastage.layouts.words import some
+
+TEST_SHARE = 0.1
+
+
+def parted(reading: Reading, *, val: float | None = None, test: float | None = None) -> tuple[Reading, list[str]]:
+    """Apply ``val=`` and ``test=``: the reading with its parts, and lines to say of them.
+
+    A part that the data has stays as it is; ``0`` leaves it out. Without a test part and without ``test=``, 10 % is set
+    aside. Parts without labels (``predict``) are never a test part.
+
+    Raises
+    ------
+    SpecError
+        If a share is none, or would leave nothing.
+    """
+    splits = dict(reading.splits)
+    said: list[str] = []
+    for name, share in (("test", TEST_SHARE if test is None else test), ("val", val)):
+        if isinstance(share, str):
+            continue
+        if name in splits:
+            if share == 0 and share is not None:
+                del splits[name]
+        elif share and "train" in splits:
+            splits["train"], splits[name], small = set_aside(splits["train"], share, name, reading.classes)
+            if name == "test" and test is None:
+                what = "images" if reading.kind == "pictures" else "samples"
+                said.append(
+                    f"Set aside {len(splits[name]):,} {what} as test by a hash of their names: no test folder is there "
+                    "(test=0 sets none aside)"
+                )
+            if small:
+                said.append(f"Too few   to part: of {some(small)} no picture is in {name}")
+    return replace(reading, splits=ordered(splits)), said
+
+
+def how_many(value: float | None, n: int, name: str) -> int:
+    """Turn a share (0.1) or a number (5000) into a number of `n` samples.
+
+    Raises
+    ------
+    SpecError
+        If it is neither, or leaves nothing.
+    """
+    if value is None:
+        return 0
+    share = isinstance(value, float) and 0 < value < 1
+    count = max(1, round(value * n)) if share else value  # of a few samples a small share is one
+    if isinstance(value, bool) or not isinstance(count, int) or not 0 <= count < n:
+        raise SpecError(
+            f"{name}={value!r} cannot be set aside of {n:,} images.",
+            f"Next: a share such as {name}=0.1, or a number below {n:,}.",
+        )
+    return count
+
+
+def set_aside(split: Split, share: float, salt: str, classes: Sequence[str]) -> tuple[Split, Split, list[str]]:
+    """Part a split: (kept, set aside, classes that are too small to be parted).
+
+    Parameters
+    ----------
+    split : Split
+        The samples. Only the last two parts of a name count for the draw: folder and file.
+    share : float or int
+        A share of each class, or a number of samples of all.
+    salt : str
+        Makes the draws of ``"test"`` and ``"val"`` independent.
+    classes : sequence of str
+        Names of the classes; empty where labels are no classes: then the draw is over all.
+    """
+    if len(split) < 2:
+        raise SpecError(
+            f"There is only {len(split)} training image: {salt} cannot be set aside from it.",
+            f"Next: {salt}=0, which sets none aside.",
+        )
+    count = how_many(share, len(split), salt)
+    groups: dict[Label, list[tuple[float, int]]] = {}
+    names, labels = split.names, split.labels
+    for at, name in enumerate(names):
+        group = labels[at] if classes and labels is not None and isinstance(labels[at], int) else 0
+        groups.setdefault(group, []).append((place(name, salt), at))  # type: ignore[arg-type]
+    aside: set[int] = set()
+    wanted = _shared_out({group: len(members) for group, members in groups.items()}, count)
+    for group, members in groups.items():
+        members.sort()
+        aside.update(at for _, at in members[: wanted[group]])
+    small = [classes[group] for group in sorted(groups) if not wanted[group]] if classes else []  # type: ignore[index,type-var]
+    kept = [at for at in range(len(names)) if at not in aside]
+    return _picked(split, kept, split.seen), _picked(split, sorted(aside), ""), small
+
+
+def _shared_out(sizes: dict[Label, int], count: int) -> dict[Label, int]:
+    """Share a number out over classes by their sizes, to the largest remainders; one sample of each class stays."""
+    total = sum(sizes.values())
+    exact = {group: count * n / total for group, n in sizes.items()}
+    shares = {group: min(int(exact[group]), sizes[group] - 1) for group in sizes}
+    most = sorted(sizes, key=lambda group: (int(exact[group]) - exact[group], -sizes[group]))
+    while sum(shares.values()) < count:
+        open_ = [group for group in most if shares[group] < sizes[group] - 1] or [
+            g for g in most if shares[g] < sizes[g]
+        ]
+        for group in open_:
+            if sum(shares.values()) == count:
+                break
+            shares[group] += 1
+    return shares
+
+
+def _picked(split: Split, at: Sequence[int], seen: str) -> Split:
+    labels = None if split.labels is None else [split.labels[i] for i in at]
+    return Split([split.names[i] for i in at], labels, len(at), seen)
+
+
+def place(name: str, salt: str) -> float:
+    """Return where from 0 to 1 a name falls, the same everywhere."""
+    short = "/".join(name.split("/")[-2:])
+    if not short.isascii():  # macOS writes names in another form of Unicode than everybody else
+        short = unicodedata.normalize("NFC", short)
+    digest = hashlib.blake2b(f"{salt}:{short}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

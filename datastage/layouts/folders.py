@@ -1,0 +1,254 @@
+"""Class folders: the name of the folder around a picture is its class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from datastage.errors import SpecError
+from datastage.layouts import words
+from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.shape import Leaf, Shape, key
+from datastage.layouts.tree import Tree
+
+LINE = "Nothing was guessed. Say which:"
+
+
+def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Reading | None:
+    """Tell classes and labels from the folders; None if they tell fewer than two classes and none was asked for.
+
+    Raises
+    ------
+    SpecError
+        If several levels of folders could be the classes, or a part has classes that ``train`` has not.
+    """
+    train = shape.parts.get("train", [])
+    inner = [leaf for leaf in train if leaf.names]
+    n_stray = sum(len(leaf.node.pictures) for leaf in train if not leaf.names)
+    n_inner = sum(len(leaf.node.pictures) for leaf in inner)
+    if not inner:
+        return None
+    level = _level(inner, tree, classes)
+    named: dict[str, list[tuple[str, Leaf]]] = {"train": [(level(leaf.names), leaf) for leaf in inner]}
+    known = _classes({name for name, _ in named["train"]}, tree)
+    if len(set(known.values())) < 2 and not classes:
+        return None
+    if shape.masks and (not all(within for _, within in shape.masks) or _are_ids(set(known.values()))):
+        return None
+    if n_stray > n_inner:
+        raise SpecError(
+            f"In {tree.where} {n_stray:,} pictures lie in no class folder, and {n_inner:,} in "
+            f"{words.some(sorted(set(known.values())))}.",
+            f"{LINE} labels=lambda name: name.split('/')[-2] takes each picture's folder for its class; or pass the "
+            "folder that is meant.",
+        )
+    left_out = list(shape.left_out)
+    if n_stray:
+        left_out.append(f"{n_stray:,} pictures that lie in no class folder")
+    unlabelled: list[Leaf] = list(shape.parts.get("predict", []))
+    for part in ("val", "test"):
+        leaves = shape.parts.get(part, [])
+        flat = [leaf for leaf in leaves if not leaf.names]
+        deep = [leaf for leaf in leaves if leaf.names]
+        own = {key(level(leaf.names)) for leaf in deep}
+        if len(own) == 1 and not own & known.keys():
+            flat, deep = leaves, []  # test/unknown: people put one folder around pictures without labels
+        if flat and not deep:
+            unlabelled += flat
+        elif flat:
+            left_out.append(f"{sum(len(leaf.node.pictures) for leaf in flat):,} pictures of {part} in no class folder")
+        if deep:
+            named[part] = [(level(leaf.names), leaf) for leaf in deep]
+    order = _ordered(list(dict.fromkeys(known.values())), classes, tree, left_out)
+    number = {name: at for at, name in enumerate(order)}
+    splits: dict[str, Split] = {}
+    for part, pairs in named.items():
+        splits[part] = _split(part, pairs, known, number, tree, unlabelled)
+    if unlabelled:
+        splits["predict"] = plain_split(unlabelled)
+    return Reading(
+        "class folders", "classification", "pictures", tuple(order), ordered(splits), "folders",
+        left_out=(*left_out, *_masks(shape)), said=tuple(_empty(shape, order, tree)),
+    )  # fmt: skip
+
+
+def plain_split(leaves: Sequence[Leaf]) -> Split:
+    """Return pictures without labels as a part."""
+    names = sorted(
+        f"{leaf.node.path}/{name}" if leaf.node.path else name for leaf in leaves for name in leaf.node.pictures
+    )
+    tops = sorted({leaf.node.path for leaf in leaves} - {""})
+    return Split(names, None, len(names), words.some(tops) if tops else "")
+
+
+def _split(
+    part: str, pairs: list[tuple[str, Leaf]], known: dict[str, str], number: dict[str, int], tree: Tree,
+    unlabelled: list[Leaf],
+) -> Split:  # fmt: skip
+    found: list[tuple[str, int]] = []
+    strange: set[str] = set()
+    for name, leaf in pairs:
+        cls = known.get(key(name))
+        if cls is None and key(name) in ("unknown", "unlabeled", "unlabelled"):
+            unlabelled.append(leaf)
+        elif cls is None:
+            strange.add(name)
+        elif cls in number:
+            base = f"{leaf.node.path}/" if leaf.node.path else ""
+            label = number[cls]
+            found += [(base + picture, label) for picture in leaf.node.pictures]
+    if strange:
+        raise SpecError(
+            f"{part} in {tree.where} has a class that train has not: {min(strange)}.",
+            f"Train has {', '.join(list(number)[:8])}{', ...' if len(number) > 8 else ''}.",
+            f"Next: {part}=0 leaves that part out." if part == "test" else "Next: look whether a folder is misspelt.",
+        )
+    found.sort()
+    seen = words.some(sorted({leaf.part for _, leaf in pairs if leaf.part}))
+    return Split([name for name, _ in found], [label for _, label in found], len(found), seen)
+
+
+def _classes(names: set[str], tree: Tree) -> dict[str, str]:
+    """Return the classes by their key; one that is written in two ways in one part is an error."""
+    known: dict[str, str] = {}
+    for name in sorted(names):
+        plain = words.nfc(name)
+        other = known.setdefault(key(name), plain)
+        if other != plain:
+            raise SpecError(
+                f"{tree.where} has the class folders {other} and {plain}, which differ in small and capital letters "
+                "alone.",
+                f"{LINE} rename one, or labels=lambda name: name.split('/')[-2].lower(), if they are one class.",
+            )
+    return known
+
+
+def _ordered(found: list[str], asked: Sequence[str] | None, tree: Tree, left_out: list[str]) -> list[str]:
+    """Return the classes in their order: that of their names, or as asked."""
+    if not asked:
+        return words.by_value(found)
+    missing = [name for name in asked if words.nfc(name) not in found]
+    if missing:
+        raise SpecError(
+            f"There is no class {missing[0]!r} in {tree.where}.",
+            f"It has {words.some(sorted(found), 12)}. Next: one of them in classes=.",
+        )
+    chosen = [words.nfc(name) for name in asked]
+    rest = sorted(set(found) - set(chosen))
+    if rest:
+        left_out.append(f"the classes that classes= does not name: {words.some(rest)}")
+    return chosen
+
+
+def _are_ids(names: set[str]) -> bool:
+    """Whether folders are called by numbers, as those of patients are."""
+    return all(sum(letter.isdigit() for letter in name) >= 3 for name in names)
+
+
+def _masks(shape: Shape) -> list[str]:
+    n = sum(len(node.pictures) for node, _ in shape.masks)
+    if not n:
+        return []
+    return [f"{n:,} masks, in {words.some(sorted({node.name for node, _ in shape.masks}))}"]
+
+
+def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
+    """Say which folders beside the class folders hold no picture that can be read."""
+    keys = {key(name) for name in classes}
+    parents = {
+        leaf.node.path.rpartition("/")[0]
+        for leaf in shape.parts.get("train", [])
+        if leaf.names and key(leaf.node.name) in keys
+    }
+    said = []
+    for parent in sorted(parents):
+        folder = tree.folders.get(parent)
+        for name in folder.folders if folder else ():
+            path = tree.path_of(parent, name)
+            below = [one for at, one in tree.folders.items() if at == path or at.startswith(path + "/")]
+            plain = words.is_neutral(name) or words.is_mask(name) or words.is_aside(name) or words.split_of(name)
+            if plain or key(name) in keys or any(one.pictures for one in below):
+                continue
+            n = sum(len(one.others) for one in below)
+            said.append(f"No class  {name}: {f'no picture among its {n:,} files' if n else 'the folder is empty'}")
+    return said
+
+
+def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) -> Callable[[tuple[str, ...]], str]:
+    """Return which of the names above a picture is its class, as a function of them.
+
+    Raises
+    ------
+    SpecError
+        If two levels could be: each folder holds several folders of pictures.
+    """
+    counts: Counter[tuple[str, ...]] = Counter()
+    for leaf in leaves:
+        counts[leaf.names] += len(leaf.node.pictures)
+    paths = list(counts)
+    if all(len(names) == 1 for names in paths):
+        return lambda names: names[0]
+    if classes:
+        wanted = {key(name) for name in classes}
+        for at in (0, -1):
+            if wanted <= {key(names[at]) for names in paths}:
+                return partial(_at, at)
+    tops = {names[0] for names in paths}
+    if 2 * len({names[0] for names in paths if len(names) == 1}) >= len(tops):
+        return lambda names: names[0]  # pictures lie right in the upper folders: what lies deeper belongs to them
+    trimmed = {names: names for names in paths}
+    while (
+        all(len(short) > 1 for short in trimmed.values()) and len({key(short[-1]) for short in trimmed.values()}) == 1
+    ):
+        trimmed = {names: short[:-1] for names, short in trimmed.items()}  # CLASS/frames/1.jpg
+    if all(len(short) == 1 for short in trimmed.values()):
+        return lambda names: names[0]
+    shorts = list(trimmed.values())
+    if all(len(names) == 2 for names in shorts):
+        if all(len(upper) == 1 and upper.isalpha() and key(lower).startswith(key(upper)) for upper, lower in shorts):
+            return lambda names: names[1]  # a/abbey, b/bakery
+        if len(tops) == len(shorts) == len({key(lower) for _, lower in shorts}):
+            return lambda names: names[0]  # one folder in each: both levels part the pictures alike
+    raise _two_levels(leaves, counts, tree)
+
+
+def _at(at: int, names: tuple[str, ...]) -> str:
+    return names[at]
+
+
+def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: Tree) -> SpecError:
+    upper: Counter[str] = Counter()
+    lower: Counter[str] = Counter()
+    for names, n in counts.items():
+        upper[names[0]] += n
+        lower[names[-1]] += n
+
+    def told(found: Counter[str]) -> str:
+        return f"{len(found):,} classes: {words.some([f'{name} {found[name]:,}' for name in sorted(found)])}"
+
+    depths = {leaf.node.path.count("/") + 1 - _index(leaf) for leaf in leaves}
+    deep = next(iter(depths)) if len(depths) == 1 else 0
+    above = f'labels=r"([^/]+){"/[^/]+" * deep}$"' if deep else 'labels=lambda name: name.split("/")[0]'
+    hint = ""
+    if len(lower) < len(counts):
+        hint = "The same names lie under each, which speaks for the deeper folders."
+    elif all(name.isdigit() for name in upper):
+        hint = "The upper ones are numbers, which speaks for the deeper folders."
+    return SpecError(
+        f"The pictures in {tree.where} lie in folders below folders, so two readings fit:",
+        f"the upper folders, {told(upper)};",
+        f"the deeper folders, {told(lower)}.",
+        *([hint] if hint else []),
+        f"{LINE} the upper: datastage.loaders(path, {above}, batch_size=64)",
+        'the deeper: labels=r"([^/]+)/[^/]+$"; both joined: labels=r"([^/]+/[^/]+)/[^/]+$"',
+    )
+
+
+def _index(leaf: Leaf) -> int:
+    """Return at which part of a leaf's path its topmost name stands."""
+    parts = leaf.node.path.split("/")
+    at = len(parts)
+    for name in reversed(leaf.names):
+        at = next(i for i in range(at - 1, -1, -1) if parts[i] == name)
+    return at

@@ -1,0 +1,155 @@
+"""What given data is: the task, the parts, the classes, each sample's label, and what was left out.
+
+Here: the frozen values `Reading` and `Split`, and the lines that say them. Not here: how they come about (one file a
+layout), which parts are set aside (`aside`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from datastage.layouts.words import some
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Label = int | float | Sequence[float]
+Arrays = Callable[[str], "tuple[NDArray[Any], NDArray[Any]]"]
+UNEVEN = 10
+"""Classes are called uneven where the largest has so many times the samples of the smallest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of the data: its samples, in order, and the label of each.
+
+    Attributes
+    ----------
+    names : sequence of str
+        Posix paths of the pictures, relative to the data (or in the archive). Empty where the samples are rows of
+        arrays: then `Reading.arrays` gives them.
+    labels : sequence of int, float or sequence of float; or None
+        For each sample a place in `Reading.classes`, a number, or a row of numbers; None where there are no labels.
+    n : int
+        How many samples there are; -1 where only reading the arrays tells.
+    seen : str
+        What it is called in the data, ``"seg_train"``; empty where it is all of it.
+    """
+
+    names: Sequence[str] = ()
+    labels: Sequence[Label] | None = None
+    n: int = -1
+    seen: str = ""
+
+    def __len__(self) -> int:
+        return len(self.names) if self.names else max(0, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What `datastage.loaders` takes given data for.
+
+    Attributes
+    ----------
+    layout : str
+        How the files lie: ``"class folders"``, ``"a table beside pictures"``.
+    task : str
+        ``"classification"``, ``"regression"``, ``"multi-label"``, or ``"none"`` where no sample has a label.
+    kind : str
+        ``"pictures"`` where samples are picture files, ``"arrays"`` where `arrays` gives them.
+    classes : tuple of str
+        Their names, in the order of the labels; empty where labels are numbers without names.
+    splits : mapping of str to Split
+        ``"train"``, ``"val"``, ``"test"``; and ``"predict"`` for the samples without labels.
+    rule : str
+        Where the labels come from: ``"folders"``, ``'column "label" of train.csv'``.
+    pictures : str
+        How a table's rows find their pictures: ``'column "image_id", in train_images: 12 of 12 are there'``.
+    left_out : tuple of str
+        What was left out and why, a line each.
+    said : tuple of str
+        What else a person should know: ``"Uneven    from 4 (rare) to 900 (common) samples a class"``.
+    arrays : callable or None
+        Gives images (uint8 NHWC, or float32 rows) and labels of a part. ``predict`` gives ids in place of labels.
+    """
+
+    layout: str
+    task: str = "classification"
+    kind: str = "pictures"
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    rule: str = ""
+    pictures: str = ""
+    left_out: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    arrays: Arrays | None = None
+
+    def counts(self, split: str = "train") -> dict[str, int]:
+        """Return how many samples of a part each class has, in the order of the classes."""
+        part = self.splits.get(split)
+        if part is None or part.labels is None or not self.classes or self.task == "multi-label":
+            return {}
+        found = Counter(part.labels)
+        return {name: found[number] for number, name in enumerate(self.classes)}
+
+    def lines(self) -> list[str]:
+        """Say what was taken, as a person reads it: a label, blanks, and what it is."""
+        said = [self._classes_line()]
+        if self.pictures:
+            said.append(f"Pictures  {self.pictures}")
+        parts = {split: part for split, part in self.splits.items() if split != "predict"}
+        if len(parts) > 1 or any(part.seen for part in parts.values()):
+            seen = [part.seen for part in parts.values() if part.seen]
+            named = ", ".join(f"{split} {len(part):,}" for split, part in parts.items())
+            folders = f": the folder{'s' if len(seen) > 1 else ''} {' and '.join(seen)}" if seen else ""
+            said.append(f"Parts     {named}{folders if self.kind == 'pictures' else ''}")
+        predict = self.splits.get("predict")
+        if predict is not None:
+            what = "pictures" if self.kind == "pictures" else "rows"
+            where = f" ({predict.seen})" if predict.seen else ""
+            said.append(f"Left out  {len(predict):,} {what} without labels{where}: they are .predict")
+        said += [f"Left out  {line}" for line in self.left_out]
+        counts = self.counts()
+        if counts and max(counts.values()) >= UNEVEN * max(1, min(counts.values())):
+            least, most = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
+            said.append(f"Uneven    from {counts[least]:,} ({least}) to {counts[most]:,} ({most}) samples a class")
+        return [line for line in [*said, *self.said] if line]
+
+    def _classes_line(self) -> str:
+        counts = self.counts()
+        if self.task == "regression":
+            return f"Labels    {self.rule}: numbers, as they are (regression)"
+        if self.task == "multi-label":
+            return f"Labels    {self.rule}: several a sample, of {len(self.classes)}: {some(list(self.classes))}"
+        names = list(self.classes)
+        told = some([f"{name} {counts[name]:,}" for name in names] if counts else names)
+        if self.rule.startswith("folders"):
+            return f"Classes   {len(names)}, from {self.rule}: {told}"
+        if not self.rule:
+            return f"Classes   {len(names)}: {told}" if names else ""
+        return f"Labels    {self.rule}, {len(names)} classes: {told}" if names else f"Labels    {self.rule}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the rule, the classes and the counts, small enough for a receipt or a line of JSON."""
+        return {
+            "layout": self.layout,
+            "task": self.task,
+            "rule": self.rule,
+            "classes": list(self.classes),
+            "splits": {split: len(part) for split, part in self.splits.items()},
+            "counts": {split: self.counts(split) for split in self.splits if self.counts(split)},
+            "pictures": self.pictures,
+            "left_out": list(self.left_out),
+            "said": list(self.said),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def ordered(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Return the parts in their order."""
+    return {split: splits[split] for split in ("train", "val", "test", "predict") if split in splits}

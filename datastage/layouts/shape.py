@@ -1,0 +1,324 @@
+"""Which folders of pictures are parts, which are wrappings, which hold masks, and what is left: the classes, perhaps.
+
+A folder's kind follows from its name and from what lies beside it: ``train`` beside ``test`` is a part, ``train``
+beside ``bus`` and ``car`` is a class. Nothing here knows labels that lie in tables or names of files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from datastage.errors import SpecError
+from datastage.layouts import words
+from datastage.layouts.tree import Tree
+
+PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
+
+
+@dataclass(slots=True)
+class Node:
+    """A folder that holds pictures, itself or below; `bare` are the folders in it that hold none."""
+
+    path: str
+    pictures: list[str]
+    kids: list[Node] = field(default_factory=list)
+    bare: list[str] = field(default_factory=list)
+    total: int = 0
+    kind: str = OTHER
+    part: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+    def leaves(self) -> Iterator[Node]:
+        """Give the folders at and below it that hold pictures."""
+        if self.pictures:
+            yield self
+        for kid in self.kids:
+            yield from kid.leaves()
+
+
+class Leaf(NamedTuple):
+    """A folder with pictures right in it, the names above it that may be a class, and the name of its part."""
+
+    node: Node
+    names: tuple[str, ...]
+    part: str = ""
+
+
+@dataclass(slots=True)
+class Shape:
+    """The folders of pictures, by part.
+
+    Attributes
+    ----------
+    root : Node
+        All of them.
+    parts : dict of str to list of Leaf
+        ``train`` holds those of no part where no folder is called so.
+    masks : list of (Node, bool)
+        Folders of masks, and whether they lie in what may be a class folder.
+    left_out : list of str
+        What was left out, a line each.
+    """
+
+    root: Node
+    parts: dict[str, list[Leaf]]
+    masks: list[tuple[Node, bool]]
+    left_out: list[str]
+    has_parts: bool = False
+
+    def named(self, *parts: str) -> list[str]:
+        """Return what the folders of these parts, or of all, are called in the data."""
+        wanted = parts or tuple(self.parts)
+        return sorted({leaf.part for part in wanted for leaf in self.parts.get(part, ()) if leaf.part})
+
+    @property
+    def n_pictures(self) -> int:
+        """Pictures in all parts together."""
+        return sum(len(leaf.node.pictures) for leaves in self.parts.values() for leaf in leaves)
+
+
+def grow(tree: Tree) -> Node:
+    """Return the folders that hold pictures, as a tree of their own."""
+    nodes = {path: Node(path, folder.pictures, total=len(folder.pictures)) for path, folder in tree.folders.items()}
+    for path in sorted(nodes, key=lambda path: -(path.count("/") + 1 if path else 0)):
+        if not path:
+            continue
+        node, parent = nodes[path], nodes.get(path.rpartition("/")[0])
+        if parent is None:
+            continue
+        if node.total:
+            parent.kids.append(node)
+            parent.total += node.total
+        else:
+            parent.bare.append(node.name)
+    for node in nodes.values():
+        node.kids.sort(key=lambda kid: kid.path)
+    return nodes[""]
+
+
+def key(name: str) -> str:
+    """Return a name of a folder or class as it is compared: one form of Unicode, small letters, no blanks around."""
+    return words.nfc(name).strip().casefold()
+
+
+def unwrapped(node: Node) -> Node:
+    """Go down while a folder holds nothing but one folder."""
+    while len(node.kids) == 1 and not node.pictures:
+        node = node.kids[0]
+    return node
+
+
+def mark(
+    root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
+) -> None:
+    """Say of each folder what kind it is.
+
+    Parameters
+    ----------
+    root : Node
+        The folders.
+    asked : mapping of str to str
+        Folders that the user named as parts: ``{"test": "holdout"}``.
+    classes : frozenset of str
+        Names that the user wants as classes, whatever they say otherwise.
+    test : 0 or None
+        0 where no test part is wanted: then a lone folder ``test`` is one, which is left out.
+    """
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        todo += node.kids
+        _mark_kids(node.kids, {key(name): part for part, name in asked.items()}, classes, test)
+
+
+def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[str], test: object) -> None:
+    free = []
+    for kid in kids:
+        if key(kid.name) in asked or key(kid.path) in asked:
+            kid.kind, kid.part = PART, asked.get(key(kid.name)) or asked[key(kid.path)]
+        elif kid.name not in classes:
+            free.append(kid)
+    plain = [kid for kid in free if not words.is_neutral(kid.name) and not words.is_mask(kid.name)]
+    split = {kid.path: words.split_of(kid.name) for kid in plain}
+    parts = [kid for kid in plain if split[kid.path]]
+    others = [kid for kid in plain if not split[kid.path] and not _is_aside(kid, kids)]
+    others += [kid for kid in kids if kid.name in classes]
+    if parts and _are_parts(parts, others, {split[kid.path] for kid in parts} | set(asked.values()), test):
+        for kid in parts:
+            kid.kind, kid.part = PART, split[kid.path]
+    else:
+        others, parts = [*others, *parts], []
+    neutral = [kid for kid in free if words.is_neutral(kid.name)]
+    for kid in neutral:
+        kid.kind = NEUTRAL
+    for kid in free:
+        if not words.is_mask(kid.name) or kid.kind == PART:
+            continue
+        beside = bool(neutral) or bool(parts) or any(_goes_with(kid.name, other.name) for other in others)
+        if beside or (others and words.is_mask(kid.name, never_a_class=True)):
+            kid.kind = MASK
+        elif len(kids) == 1:
+            kid.kind = NEUTRAL
+    for kid in free:
+        if kid.kind == OTHER and _is_aside(kid, kids):
+            kid.kind = ASIDE
+
+
+def _is_aside(kid: Node, kids: list[Node]) -> bool:
+    """Whether a folder holds a few pictures about the data, such as one icon a class, and is no class."""
+    return len(kids) > 1 and words.is_aside(kid.name) and 5 * kid.total < max(other.total for other in kids)
+
+
+def _goes_with(mask: str, pictures: str) -> bool:
+    mine, theirs = words.words_of(mask), words.words_of(pictures)
+    return len(mine) > len(theirs) and (mine[: len(theirs)] == theirs or mine[-len(theirs) :] == theirs)
+
+
+def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], test: object) -> bool:
+    """Whether folders with a part's name are parts, and not classes among the other classes."""
+    if not others or len(found - {"predict"}) > 1 or found == {"predict"}:
+        return True
+    if "train" in found:
+        # A class of vehicles is called train: then pictures lie right in it, as in those beside it.
+        folders = [unwrapped(part) for part in parts]
+        flat = all(len(folder.pictures) * 2 > folder.total for folder in folders)
+        return not (flat and all(other.pictures for other in others))
+    beside = {key(other.name) for other in others}
+    for part in parts:
+        inside = {key(leaf.name) for leaf in part.leaves()}
+        if inside <= beside:
+            return True
+        for other in others:
+            if inside <= {key(leaf.name) for leaf in other.leaves()}:
+                return True
+            if any(words.split_of(kid.name) == "train" for kid in unwrapped(other).kids):
+                return True
+    if test == 0 and test is not None and found == {"test"}:
+        return True
+    names = ", ".join(sorted(kid.name for kid in [*parts, *others])[:6])
+    lone = parts[0]
+    raise SpecError(
+        f"The folder {lone.path} ({lone.total:,} pictures) may be a class or the part to test on: it lies beside "
+        f"{', '.join(sorted(kid.name for kid in others)[:4])}.",
+        "Nothing was guessed. Say which:",
+        f'Next: datastage.loaders(path, test="{lone.name}", batch_size=64), if it is a part (test=0 leaves it out);',
+        f"or classes={names.split(', ')!r}, if it is a class.",
+    )
+
+
+def shape_of(
+    tree: Tree, root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
+) -> Shape:
+    """Sort the folders of pictures into parts.
+
+    Raises
+    ------
+    SpecError
+        If the parts lie below several folders, so that nobody can tell what is meant.
+    """
+    mark(root, asked, classes, test=test)
+    found: list[tuple[Node, list[Node]]] = []
+    stack: list[tuple[Node, list[Node]]] = [(root, [])]
+    while stack:
+        node, chain = stack.pop()
+        if node.pictures:
+            found.append((node, chain))
+        stack += [(kid, [*chain, kid]) for kid in node.kids]
+    shape = Shape(root, {}, [], [])
+    rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
+    aside: Counter[str] = Counter()
+    for node, chain in found:
+        kinds = {above.kind for above in chain}
+        if MASK in kinds:
+            within = chain[: next(i for i, above in enumerate(chain) if above.kind == MASK)]
+            shape.masks.append((node, any(above.kind == OTHER for above in within) and within[-1].kind == OTHER))
+        elif ASIDE in kinds:
+            top = next(above for above in chain if above.kind == ASIDE)
+            aside[top.path] += len(node.pictures)
+        else:
+            at = next((i for i, above in enumerate(chain) if above.kind == PART), None)
+            part = None if at is None else _part_of(chain)
+            before = tuple(above.name for above in chain[: at or 0] if above.kind == OTHER)
+            after = tuple(above.name for above in chain[0 if at is None else at + 1 :] if above.kind == OTHER)
+            if at is not None and after and key(after[0]) == key(chain[at].name):
+                after = after[1:]
+            rest.append((Leaf(node, after, chain[at].name if at is not None else ""), before, part))
+    shape.left_out += [f"{n:,} pictures in {name}, which lies beside the data" for name, n in sorted(aside.items())]
+    shape.has_parts = any(part is not None for _, _, part in rest)
+    _check_prefixes(rest, tree)
+    for leaf, _, part in sorted(rest, key=lambda one: one[0].node.path):
+        shape.parts.setdefault(part or "", []).append(leaf)
+    _settle(shape, tree)
+    shape.parts = {part: _common_off(leaves) for part, leaves in shape.parts.items()}
+    return shape
+
+
+def _part_of(chain: Sequence[Node]) -> str | None:
+    parts = [node.part for node in chain if node.kind == PART]
+    return "predict" if "predict" in parts else parts[0]
+
+
+def _check_prefixes(rest: list[tuple[Leaf, tuple[str, ...], str | None]], tree: Tree) -> None:
+    """Refuse parts that lie below several things: ``bottle/train``, ``cable/train``."""
+    above = {tuple(dict.fromkeys(map(key, before))): before for _, before, part in rest if part is not None}
+    longest = max(above, key=len, default=())
+    strange = [before for short, before in above.items() if longest[: len(short)] != short]
+    if strange:
+        first, second = above[longest], strange[0]
+        inside = sorted({name for leaf, before, part in rest if part is not None for name in leaf.names[:1]})
+        within = f", with {words.some(inside)} in them" if inside else ""
+        raise SpecError(
+            f"In {tree.where} the parts ({', '.join(sorted({part or '' for _, _, part in rest} - {''}))}) lie below "
+            f"several folders: {'/'.join(first)}, {'/'.join(second)}{within}. Which of the "
+            "names are the classes, only you know.",
+            "Nothing was guessed. Next: one of them: "
+            f"datastage.loaders(path / {'/'.join(first)!r}, batch_size=64); "
+            'or labels=lambda name: name.split("/")[0], a function of each picture\'s path.',
+        )
+
+
+def _settle(shape: Shape, tree: Tree) -> None:
+    """Decide what the pictures of no part are: the part to learn from, or beside the parts."""
+    free = shape.parts.pop("", [])
+    if not free:
+        if "train" not in shape.parts and ("test" in shape.parts or "val" in shape.parts):
+            tops = shape.named()
+            raise SpecError(
+                f"{tree.where} has {', '.join(tops)}, but no folder train.",
+                "Next: name the folder of the training images train; it holds a folder for each class.",
+            )
+        return
+    if "train" not in shape.parts:
+        shape.parts["train"] = free
+        return
+    n = sum(len(leaf.node.pictures) for leaf in free)
+    most = sum(len(leaf.node.pictures) for part, leaves in shape.parts.items() for leaf in leaves)
+    where = sorted({leaf.node.path.partition("/")[0] for leaf in free})
+    if n > most:
+        raise SpecError(
+            f"In {tree.where} {n:,} pictures lie beside the parts, in {words.some(where) or 'no folder'}, and "
+            f"{most:,} in {', '.join(shape.named())}: which are meant?",
+            "Nothing was guessed. Next: pass the folder that is meant, such as datastage.loaders(path / "
+            f"{(shape.named('train') or [''])[0]!r}, batch_size=64).",
+        )
+    shape.left_out.append(
+        f"{n:,} pictures beside the parts{': ' + words.some([w for w in where if w]) if any(where) else ''}"
+    )
+
+
+def _common_off(leaves: list[Leaf]) -> list[Leaf]:
+    """Take off the names above all classes, as most archives have a folder around everything."""
+    while True:
+        inner = [leaf for leaf in leaves if leaf.names]
+        n = sum(len(leaf.node.pictures) for leaf in leaves)
+        deeper = sum(len(leaf.node.pictures) for leaf in inner if len(leaf.names) > 1)
+        if len({leaf.names[0] for leaf in inner}) != 1 or 2 * deeper <= n:
+            return leaves
+        leaves = [leaf._replace(names=leaf.names[1:] if len(leaf.names) > 1 else ()) for leaf in leaves]

@@ -1,0 +1,186 @@
+"""What the names of folders, files and columns say: a split, a task, or nothing at all about what is shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+PICTURES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+HEIC = frozenset((".heic", ".heif", ".avif"))
+"""Pictures that Pillow reads where another package helps it."""
+SOUNDS = frozenset((".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".aif", ".aiff", ".opus", ".wma"))
+FILMS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
+TABLES = frozenset((".csv", ".tsv", ".tab"))
+
+SPLITS = {
+    "train": "train", "training": "train", "trainset": "train", "trainval": "train",
+    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "eval": "val",
+    "evaluation": "val", "valset": "val", "validset": "val", "devset": "val",
+    "test": "test", "testing": "test", "tests": "test", "testset": "test",
+    "pred": "predict", "predict": "predict", "prediction": "predict", "unlabeled": "predict",
+    "unlabelled": "predict", "unsup": "predict",
+}  # fmt: skip
+UNKNOWN = frozenset(("unknown", "unlabeled", "unlabelled", "all", "images", "pred", "none", "0", "unclassified"))
+"""Names of the one folder that people put around pictures whose classes are not known."""
+_NOISE = frozenset(
+    ("set", "dataset", "data", "images", "image", "imgs", "img", "pictures", "pics", "photos", "photo", "files")
+    + ("folder", "split", "jpg", "jpeg", "png", "tif", "tiff", "bmp", "samples", "resized", "crops", "cropped", "full")
+    + ("raw", "frames", "input", "inputs", "list", "labels", "label", "df", "meta", "metadata", "csv")
+)
+"""Words beside a split's word that take nothing from it."""
+NEUTRAL = frozenset(
+    ("images", "image", "imgs", "img", "pictures", "pics", "photos", "jpg", "jpeg", "jpegs", "jpgs", "png", "pngs")
+    + (
+        "tif",
+        "tiff",
+        "bmp",
+        "data",
+        "dataset",
+        "datasets",
+        "files",
+        "jpegimages",
+        "pngimages",
+        "allimages",
+        "imagefiles",
+    )
+    + ("leftimg8bit", "imagedata", "imgdata")
+)
+"""Names of folders that say what the files are, and not what they show."""
+MASKS = frozenset(
+    ("masks", "annotation", "annotations", "annots", "labels", "groundtruth", "gt", "gtfine", "gtcoarse", "trimaps")
+    + ("segmentations", "segmentationclass", "segmentationobject", "xmls", "bboxes", "maskimages", "labelids")
+)
+"""Names of folders that hold what is drawn about pictures; never classes."""
+_MASK_WORDS = MASKS | frozenset(
+    ("mask", "label", "trimap", "segmentation", "seg", "segs", "bbox", "boxes", "contours", "instances", "semantic")
+    + ("depth", "depths", "labelmaps", "polygons", "gts", "heatmaps", "matte", "mattes", "alpha", "xml", "target")
+    + ("targets", "edges", "normals", "flow")
+)
+"""Words that do so where a folder of pictures lies beside."""
+ASIDE = frozenset(("meta", "metadata", "papers", "docs", "models", "logs", "src", "readme"))
+"""Names of folders that lie beside the data."""
+_JUNK_FOLDERS = frozenset(
+    ("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "@eadir", "#recycle")
+    + ("#snapshot", "network trash folder", "temporary items", "thumbs", "found.000", "found.001", "desktop folder")
+    + ("aptrash", "theft_protection", "@recycle", "lost.dir", "@tmp", "trash")
+)
+_JUNK_FILES = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "folder.htt", "albumart.jpg"))
+
+_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+
+
+@lru_cache(1 << 16)
+def words_of(name: str) -> tuple[str, ...]:
+    """Part a name into its words, in small letters: at blanks, signs, digits, and where capitals begin.
+
+    Examples
+    --------
+    >>> words_of("seg_train"), words_of("PublicTest"), words_of("train2017"), words_of("latest")
+    (('seg', 'train'), ('public', 'test'), ('train', '2017'), ('latest',))
+    """
+    return tuple(word.lower() for word in _WORD.findall(_BEGINS.sub(" ", name)))
+
+
+@lru_cache(1 << 16)
+def split_of(name: str) -> str | None:
+    """Return the split that a folder or file of this name holds: ``train``, ``val``, ``test``, ``predict``; else None.
+
+    A split's word is a whole word at the start or the end of the name.
+
+    Examples
+    --------
+    >>> split_of("boneage-training-dataset"), split_of("test_stg1"), split_of("contest"), split_of("PublicTest")
+    ('train', 'test', None, 'val')
+    """
+    words = [word for word in words_of(name) if not word.isdigit()]
+    if words[:2] == ["public", "test"]:
+        return "val"
+    while len(words) > 1 and words[-1] in _NOISE:
+        words.pop()
+    while len(words) > 1 and words[0] in _NOISE:
+        del words[0]
+    if not words or is_mask(name):
+        return None
+    return SPLITS.get(words[-1]) or SPLITS.get(words[0])
+
+
+def is_domain(name: str) -> bool:
+    """Whether a folder is a split of one of several domains: ``trainA``, ``testB``."""
+    return re.fullmatch(r"(?i:train|test|val)[_-]?[A-D]", name) is not None
+
+
+@lru_cache(1 << 16)
+def is_mask(name: str, *, never_a_class: bool = False) -> bool:
+    """Whether a folder of this name holds masks, boxes or labels: ``masks``, ``train_labels``, ``gtFine``.
+
+    Parameters
+    ----------
+    name : str
+        The folder's name.
+    never_a_class : bool
+        Only the names that no class has, such as ``masks``, and not ``no_mask``.
+    """
+    words = [word for word in words_of(name) if not word.isdigit()]
+    if "".join(words) in MASKS or never_a_class or not words:
+        return "".join(words) in MASKS
+    return words[-1] in _MASK_WORDS or words[0] in (
+        "mask",
+        "masks",
+        "gt",
+        "segmentation",
+        "annotation",
+        "annotations",
+        "ground",
+    )
+
+
+@lru_cache(1 << 16)
+def is_neutral(name: str) -> bool:
+    """Whether a folder's name says what the files are, not what they show: ``images``, ``NAME_part_1``."""
+    letters = [word for word in words_of(name) if not word.isdigit()]
+    if letters and "".join(letters) in NEUTRAL:
+        return True
+    return re.search(r"(?i)(^|[_\- .])(part|batch|chunk|shard|disk|disc|volume|vol)[_\- .]?\d+$", name) is not None
+
+
+def is_aside(name: str) -> bool:
+    """Whether a folder of this name lies beside the data: ``papers``, ``models``, ``Meta``."""
+    return "".join(words_of(name)) in ASIDE
+
+
+def is_junk_folder(name: str) -> bool:
+    """Whether a folder is hidden, or what systems and tools add: ``.ipynb_checkpoints``, ``__MACOSX``, ``@eaDir``."""
+    return name[:1] in "._" or name.lower() in _JUNK_FOLDERS or name.lower().startswith((".trash", "found.0"))
+
+
+def is_junk_file(name: str) -> bool:
+    """Whether a file is hidden, or what systems add: ``._1.jpg``, ``.DS_Store``, ``_DS_Store``, ``Thumbs.db``."""
+    return name[:1] == "." or name.lower() in _JUNK_FILES or name == "_DS_Store"
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file's name, in small letters; by hand, since pathlib takes ten times as long."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def nfc(name: str) -> str:
+    """Return a name in the one form of Unicode: macOS writes another than everybody else."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def by_value(words: object) -> list[str]:
+    """Sort names of classes: numbers by value, so that 2 comes before 10; other words in their order."""
+    names = sorted(set(words))  # type: ignore[call-overload]
+    if all(re.fullmatch(r"-?\d{1,18}", name) for name in names):
+        names.sort(key=int)
+    return names
+
+
+def some(items: list[str], n: int = 4) -> str:
+    """Name a few of many: ``a, b, c, ... z``."""
+    return ", ".join(items) if len(items) <= n + 1 else f"{', '.join(items[: n - 1])}, ... {items[-1]}"

@@ -1,0 +1,236 @@
+"""Replicas of our own: class folders in the many forms in which they reach people."""
+
+import pytest
+
+from datastage import layouts
+from datastage.errors import SpecError
+from datastage.layouts.tree import of_names
+
+
+def reading(*names, where="here", **options):
+    return layouts.read(of_names(expanded(names), where), **options)
+
+
+def expanded(names):
+    """``cats/*3.jpg`` is three pictures: 0.jpg, 1.jpg, 2.jpg."""
+    for name in names:
+        head, star, tail = name.partition("*")
+        if not star:
+            yield name
+            continue
+        count, suffix = int(tail[0]), tail[1:]
+        yield from (f"{head}{i}{suffix}" for i in range(count))
+
+
+def sizes(found):
+    return {split: len(part) for split, part in found.splits.items()}
+
+
+SERVED = {
+    "plain": (["cats/*3.jpg", "dogs/*2.jpg"], ["cats", "dogs"], {"train": 5}),
+    "in a folder around all": (["birds/wren/*3.png", "birds/robin/*2.png"], ["robin", "wren"], {"train": 5}),
+    "a readme beside": (["set/oak/*3.jpg", "set/elm/*3.jpg", "set/README.md"], ["elm", "oak"], {"train": 6}),
+    "parts": (
+        ["train/a/*3.jpg", "train/b/*3.jpg", "test/a/*1.jpg", "test/b/*1.jpg"],
+        ["a", "b"],
+        {"train": 6, "test": 2},
+    ),
+    "doubled parts": (
+        [
+            "boats_train/boats_train/kayak/*3.jpg",
+            "boats_train/boats_train/ferry/*2.jpg",
+            "boats_test/boats_test/ferry/*1.jpg",
+        ],
+        ["ferry", "kayak"],
+        {"train": 5, "test": 1},
+    ),
+    "spelt in another way": (
+        ["Training/x1/*2.jpg", "Training/y1/*2.jpg", "Validation/x1/*1.jpg", "Testing Set/y1/*1.jpg"],
+        ["x1", "y1"],
+        {"train": 4, "val": 1, "test": 1},
+    ),
+    "numbers by value": (["2/*2.png", "10/*2.png", "1/*2.png"], ["1", "2", "10"], {"train": 6}),
+    "junk of a notebook": (
+        ["a/*2.jpg", "b/*2.jpg", ".ipynb_checkpoints/0-checkpoint.jpg", "a/.ipynb_checkpoints/0.jpg"],
+        ["a", "b"],
+        {"train": 4},
+    ),
+    "junk of a Mac": (["z/a/*2.jpg", "z/b/*2.jpg", "__MACOSX/z/a/._0.jpg", "z/a/._1.jpg"], ["a", "b"], {"train": 4}),
+    "junk of a network disk": (
+        ["a/*2.jpg", "b/*2.jpg", "@eaDir/0.jpg", "$RECYCLE.BIN/1.jpg"],
+        ["a", "b"],
+        {"train": 4},
+    ),
+    "images in each class": (["owl/images/*3.jpg", "jay/images/*3.jpg"], ["jay", "owl"], {"train": 6}),
+    "frames in each class": (["run/frames/*3.jpg", "jump/frames/*3.jpg"], ["jump", "run"], {"train": 6}),
+    "masks in each class": (
+        ["lung/images/*3.png", "lung/masks/*3.png", "liver/images/*2.png", "liver/masks/*2.png"],
+        ["liver", "lung"],
+        {"train": 5},
+    ),
+    "classes that are called mask": (["mask/*2.jpg", "no_mask/*2.jpg"], ["mask", "no_mask"], {"train": 4}),
+    "a class that is called train": (
+        ["bus/*3.jpg", "train/*3.jpg", "tram/*3.jpg"],
+        ["bus", "train", "tram"],
+        {"train": 9},
+    ),
+    "a class that is called paper": (["paper/*3.jpg", "glass/*3.jpg"], ["glass", "paper"], {"train": 6}),
+    "words that only contain a part's": (
+        ["latest/*2.jpg", "contest/*2.jpg", "trainer/*2.jpg"],
+        ["contest", "latest", "trainer"],
+        {"train": 6},
+    ),
+    "by first letter": (["c/cave/*2.jpg", "c/creek/*2.jpg", "d/dune/*2.jpg"], ["cave", "creek", "dune"], {"train": 6}),
+    "a test part without labels": (
+        ["train/a/*3.jpg", "train/b/*3.jpg", "test/*4.jpg"],
+        ["a", "b"],
+        {"train": 6, "predict": 4},
+    ),
+    "a folder around pictures without labels": (
+        ["train/a/*3.jpg", "train/b/*3.jpg", "test/unknown/*4.jpg"],
+        ["a", "b"],
+        {"train": 6, "predict": 4},
+    ),
+    "pictures to predict": (
+        ["tr_train/a/*3.jpg", "tr_train/b/*3.jpg", "tr_pred/*2.jpg"],
+        ["a", "b"],
+        {"train": 6, "predict": 2},
+    ),
+    "a copy within": (
+        ["cells/sick/*3.png", "cells/well/*3.png", "cells/cells/sick/*3.png", "cells/cells/well/*3.png"],
+        ["sick", "well"],
+        {"train": 6},
+    ),
+    "a copy further down": (
+        ["Leaves/oak/*3.png", "Leaves/ash/*3.png", "leaves/Leaves/oak/*3.png", "leaves/Leaves/ash/*3.png"],
+        ["ash", "oak"],
+        {"train": 6},
+    ),
+    "parts twice": (
+        [
+            "ct/train/a/*3.png",
+            "ct/train/b/*3.png",
+            "ct/test/a/*1.png",
+            "ct/ct/train/a/*3.png",
+            "ct/ct/train/b/*3.png",
+            "ct/ct/test/a/*1.png",
+        ],
+        ["a", "b"],
+        {"train": 6, "test": 1},
+    ),
+    "test named after the set": (
+        ["rings/rings/gold/*3.png", "rings/rings/iron/*3.png", "rings-test-set/rings-test-set/gold/*1.png"],
+        ["gold", "iron"],
+        {"train": 6, "test": 1},
+    ),
+    "test beside the classes": (
+        ["a/*3.png", "b/*3.png", "test/a/*1.png", "test/b/*1.png"],
+        ["a", "b"],
+        {"train": 6, "test": 2},
+    ),
+    "icons beside the parts": (
+        ["Train/a/*5.png", "Train/b/*5.png", "Test/a/*1.png", "Meta/*2.png"],
+        ["a", "b"],
+        {"train": 10, "test": 1},
+    ),
+    "in other letters": (
+        ["train/Cats/*2.png", "train/Dogs/*2.png", "test/cats/*1.png"],
+        ["Cats", "Dogs"],
+        {"train": 4, "test": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_class_folders_are_read(kind):
+    names, classes, splits = SERVED[kind]
+    found = reading(*names)
+    assert list(found.classes) == classes
+    assert sizes(found) == splits
+    for part in found.splits.values():
+        for name, label in zip(part.names, part.labels or (), strict=bool(part.labels)):
+            assert found.classes[label].casefold() in name.casefold().split("/")
+
+
+REFUSED = {
+    "two levels": (
+        ["north/oak/*2.jpg", "north/elm/*2.jpg", "south/oak/*2.jpg", "south/elm/*2.jpg"],
+        ["north", "oak", "labels="],
+    ),
+    "kinds and classes": (
+        ["fruit/kiwi/*2.jpg", "fruit/lime/*2.jpg", "nuts/cashew/*2.jpg", "nuts/pecan/*2.jpg"],
+        ["fruit", "pecan", "labels="],
+    ),
+    "sites with images": (
+        ["siteA/images/on/*2.jpg", "siteA/images/off/*2.jpg", "siteB/images/on/*3.jpg", "siteB/images/off/*3.jpg"],
+        ["siteA", "off"],
+    ),
+    "parts below things": (
+        ["nut/train/good/*2.png", "nut/test/bad/*2.png", "bolt/train/good/*2.png", "bolt/test/bad/*1.png"],
+        ["nut", "bolt", "good"],
+    ),
+    "a lone test": (["a/*3.png", "b/*3.png", "test/*2.png"], ["test", "classes=", "test="]),
+    "in two spellings": (["Cats/*2.png", "cats/*2.png"], ["Cats", "cats"]),
+    "a copy in part": (["v/a/*4.png", "v/b/*4.png", "v/v/a/*4.png", "v/v/b/*3.png"], ["copy", "v/v"]),
+    "a class that train has not": (
+        ["train/a/*2.png", "train/b/*2.png", "test/a/*1.png", "test/c/*1.png"],
+        ["c", "test"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_nobody_can_tell_is_asked(kind):
+    names, mentioned = REFUSED[kind]
+    with pytest.raises(SpecError) as error:
+        reading(*names)
+    for word in mentioned:
+        assert word in str(error.value)
+
+
+def test_a_lone_test_folder_is_left_out_where_no_test_is_wanted():
+    found = reading("a/*3.png", "b/*3.png", "test/*2.png", test=0)
+    assert sizes(found) == {"train": 6, "predict": 2}
+
+
+def test_a_part_can_be_named():
+    found = reading("a/*3.png", "b/*3.png", "holdout/a/*1.png", "holdout/b/*1.png", test="holdout")
+    assert sizes(found) == {"train": 6, "test": 2}
+
+
+def test_an_empty_class_folder_is_said(tmp_path):
+    from PIL import Image
+
+    for name in ("ant/1.png", "cat/1.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    (tmp_path / "bird").mkdir()
+    assert "bird" in str(layouts.read(tmp_path))
+
+
+def test_a_link_to_another_part_is_a_part_and_a_circle_is_none(tmp_path):
+    for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "test").symlink_to(tmp_path / "val")
+    (tmp_path / "train" / "a" / "again").symlink_to(tmp_path)
+    assert sizes(layouts.read(tmp_path)) == {"train": 2, "val": 2, "test": 2}
+
+
+def test_what_is_set_aside_is_drawn_class_by_class():
+    found = reading("a/*9.png", "b/*9.png", "c/*2.png")
+    whole, said = layouts.parted(found, test=0.25)
+    counts = whole.counts("test")
+    assert counts["a"] == counts["b"] == 2
+    assert sum(counts.values()) == 5
+    assert not set(whole.splits["train"].names) & set(whole.splits["test"].names)
+    again, _ = layouts.parted(found, test=0.25)
+    assert again.splits["test"].names == whole.splits["test"].names
+    other, _ = layouts.parted(found, val=0.25, test=0)
+    assert other.splits["val"].names != whole.splits["test"].names
+
+
+def test_a_class_too_small_to_be_parted_is_said():
+    whole, said = layouts.parted(reading("a/*9.png", "b/*9.png", "rare/*1.png"))
+    assert whole.counts("train")["rare"] == 1
+    assert any("rare" in line for line in said)
