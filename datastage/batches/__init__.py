@@ -1,34 +1,47 @@
 """Arrays, image files or any torch Dataset -> batches on the device.
 
-Here: `from_arrays`, `from_folder`, `from_archive`, `feed`, and the public `Loader`, `Loaders`, `Augment`. Each can be
-used alone: nothing here knows where data comes from. torch and numpy are imported when a loader is made, not before.
+Here: `from_arrays`, `from_folder`, `from_archive`, `open_data`, `feed`, and the public `Loader`, `Loaders`, `Augment`.
+Not here: where data comes from. Each name is imported when it is first used: arrays of digits need no photos.
 """
 
-from datastage.batches.augment import Augment
-from datastage.batches.bench import Row, bench
-from datastage.batches.feed import feed
-from datastage.batches.frames import as_jax, as_numpy, as_tf
-from datastage.batches.joined import from_arrays
-from datastage.batches.loader import Loader, Loaders
-from datastage.batches.open_data import open_data
-from datastage.batches.options import LoaderOptions
-from datastage.batches.photos import from_archive, from_folder
-from datastage.batches.stats import Stats
+from __future__ import annotations
 
-__all__ = [
-    "Augment",
-    "Loader",
-    "LoaderOptions",
-    "Loaders",
-    "Row",
-    "Stats",
-    "as_jax",
-    "as_numpy",
-    "as_tf",
-    "bench",
-    "feed",
-    "from_archive",
-    "from_arrays",
-    "from_folder",
-    "open_data",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datastage.batches.any_dataset import feed
+    from datastage.batches.arrays import from_arrays
+    from datastage.batches.augment import Augment
+    from datastage.batches.bench import Row, bench
+    from datastage.batches.frameworks import as_jax, as_numpy, as_tf
+    from datastage.batches.loader import Loader, Loaders, Stats
+    from datastage.batches.open_data import open_data
+    from datastage.batches.options import LoaderOptions
+    from datastage.batches.photos import from_archive, from_folder
+
+_HOME = {
+    "Augment": "augment",
+    "Loader": "loader",
+    "LoaderOptions": "options",
+    "Loaders": "loader",
+    "Row": "bench",
+    "Stats": "loader",
+    "as_jax": "frameworks",
+    "as_numpy": "frameworks",
+    "as_tf": "frameworks",
+    "feed": "any_dataset",
+    "from_archive": "photos",
+    "from_arrays": "arrays",
+    "from_folder": "photos",
+    "open_data": "open_data",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -5,22 +5,23 @@ Here: `check_arrays`, `split_off`, `ArraySource`. Not here: the loop over an epo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import SUBSET, Draws, random
-from datastage.batches.deliver import deliver
-from datastage.batches.finish import (
+from datastage.batches.cpu_augment import HostStore
+from datastage.batches.gpu_augment import ResidentStore
+from datastage.batches.loader import Loaders, Source, build
+from datastage.batches.normalize import (
     CpuFinish,
     Finishers,
     TorchFinish,
     generator_on,
     transformed,
 )
-from datastage.batches.host import HostStore
-from datastage.batches.options import LoaderOptions
-from datastage.batches.resident import ResidentStore
+from datastage.batches.options import LoaderOptions, options_of
+from datastage.batches.to_device import deliver
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -34,6 +35,53 @@ if TYPE_CHECKING:
 
 SHARE_OF_DEVICE = 0.5
 """A dataset is held on the device if it takes at most this share of what is free: the model needs the rest."""
+
+
+def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, **named: Any) -> Loaders:
+    """Make loaders of arrays.
+
+    Parameters
+    ----------
+    splits : mapping of str to (images, labels)
+        ``"train"``, and ``"val"`` and ``"test"`` where there are such. Images are uint8 of shape (N, H, W, C) or
+        (N, H, W), or rows of numbers (N, D); labels are whole numbers (N,).
+    options : LoaderOptions, optional
+        How batches are made.
+    **named
+        The same by their names, as `LoaderOptions` has them.
+
+    Returns
+    -------
+    Loaders
+        Unpacks into the splits that there are.
+
+    Raises
+    ------
+    SpecError
+        If an argument or an array does not fit.
+    """
+    options = options_of(options, named)
+    unknown = set(splits) - {"train", "val", "test"}
+    if unknown or "train" not in splits:
+        raise SpecError(
+            f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}."
+        )
+    arrays = {name: check_arrays(name, *pair) for name, pair in splits.items()}
+    for name, share in (("test", options.test), ("val", options.val)):
+        if name in arrays and share == 0 and share is not None:
+            del arrays[name]
+        elif name not in arrays and share:
+            images, labels = arrays["train"]
+            count = how_many(share, len(labels), name)
+            arrays["train"], arrays[name] = split_off(images, labels, count)
+    sources: dict[str, Source] = {}
+    shape = arrays["train"][0].shape[1:]
+    for name, (images, labels) in arrays.items():
+        if images.shape[1:] != shape:
+            raise SpecError(f"{name}: images of shape {images.shape[1:]}, and those of train have {shape}.")
+        sources[name] = ArraySource(*limited(images, labels, options.limit))
+    options.check_shape(shape)
+    return build(sources, options)
 
 
 def check_arrays(name: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -17,19 +17,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from datastage.batches import folder, members
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Draws, random
+from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Cropper, Crops, Wholes
 from datastage.batches.decode import Unreadable, size_of
-from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice, free_bytes
-from datastage.batches.finish import Finishers
 from datastage.batches.folder import Listed
-from datastage.batches.host import HostStore, cut
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
+from datastage.batches.normalize import Finishers, Pool
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.packed import BAD, Packed, Submitted, drop, mixed
-from datastage.batches.pool import Pool
 from datastage.batches.ranks import world
+from datastage.batches.to_device import deliver
 from datastage.errors import SpecError, StorageError
 from datastage.reader import Reader
 

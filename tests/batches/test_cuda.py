@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, deliver, feed, from_arrays, from_folder
+from datastage.batches import Augment, feed, from_arrays, from_folder, to_device
 from datastage.batches.devices import Choice
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
@@ -177,9 +177,9 @@ def no_gpu(monkeypatch):
     choice = Choice(torch.device("cpu"), "cuda", "a stand-in")
     monkeypatch.setattr("datastage.batches.devices.choose", lambda wanted, local_rank: choice)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (0, 0))
-    deliver._side_stream.cache_clear()
+    to_device._side_stream.cache_clear()
     yield asked
-    deliver._side_stream.cache_clear()
+    to_device._side_stream.cache_clear()
 
 
 def test_one_stream_beside_the_trainings_serves_every_loader_and_epoch(no_gpu):
@@ -197,7 +197,7 @@ def test_every_tensor_of_a_batch_is_pinned_and_its_memory_kept_while_the_trainin
 
 def test_what_is_on_a_device_is_not_pinned(no_gpu):
     tensor = torch.zeros(2, device="meta")
-    assert deliver.sent(tensor, torch.device("cpu")) is tensor
+    assert to_device.sent(tensor, torch.device("cpu")) is tensor
     assert "pin" not in no_gpu
 
 

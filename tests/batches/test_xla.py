@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from datastage.batches import Augment, from_arrays, from_folder
-from datastage.batches.deliver import deliver
 from datastage.batches.devices import Choice
+from datastage.batches.to_device import deliver
 from datastage.errors import SpecError
 
 STAND_INS = str(Path(__file__).parents[1] / "stand_ins")

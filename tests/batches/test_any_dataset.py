@@ -24,8 +24,8 @@ from torch.utils.data import (
 )
 
 from datastage.batches import feed
+from datastage.batches.any_dataset import plan
 from datastage.batches.devices import Choice
-from datastage.batches.feed import plan
 from datastage.errors import SpecError
 
 
@@ -71,7 +71,7 @@ def test_transforms_draw_the_same_numbers_however_many_workers_there_are():
 
 @pytest.mark.parametrize("quick_s", [0.0, 1000.0], ids=["workers", "no workers"])
 def test_the_users_own_generators_are_left_as_they_were(quick_s, monkeypatch):
-    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", quick_s)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "QUICK_S", quick_s)
     torch.manual_seed(1)
     before = torch.rand(1)
     torch.manual_seed(1)
@@ -109,7 +109,7 @@ def test_what_this_process_makes_for_a_device_is_what_it_makes_for_the_cpu(elsew
 
 def test_batches_are_made_by_the_thread_that_asks_for_them(elsewhere, monkeypatch):
     # However slow the machine is now: no workers.
-    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", 1000.0)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "QUICK_S", 1000.0)
     threads = set()
 
     class Watched(Noisy):
@@ -364,7 +364,7 @@ class Records(Dataset):
 
 @pytest.fixture
 def always_workers(monkeypatch):
-    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", 0.0)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "QUICK_S", 0.0)
 
 
 def test_no_worker_gets_a_dataset_whose_file_was_opened_here(tmp_path, always_workers):
@@ -378,7 +378,7 @@ def test_no_worker_gets_a_dataset_whose_file_was_opened_here(tmp_path, always_wo
 
 @pytest.mark.parametrize("quick_s", [0.0, 1000.0], ids=["workers", "no workers"])
 def test_each_sample_is_asked_for_once(tmp_path, quick_s, monkeypatch):
-    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "QUICK_S", quick_s)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "QUICK_S", quick_s)
     records = Records(tmp_path / "records")
     assert sorted(numbers(feed(records, batch_size=8, device="cpu"))) == list(range(200))
     assert records.asked.value == 200
@@ -421,7 +421,7 @@ def with_a_lock(samples):
     ids=["fails", "stands still", "cannot be sent"],
 )
 def test_what_a_worker_cannot_make_is_made_here(thing, monkeypatch):
-    module = sys.modules["datastage.batches.feed"]
+    module = sys.modules["datastage.batches.any_dataset"]
     monkeypatch.setattr(module, "TRIAL_S", 1.0 if isinstance(thing, Still) else 60.0)
     monkeypatch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.5)
     loader = feed(thing, batch_size=8, device="cpu")
@@ -432,7 +432,7 @@ def test_what_a_worker_cannot_make_is_made_here(thing, monkeypatch):
 
 
 def test_a_batch_too_large_for_shm_is_made_here(monkeypatch):
-    monkeypatch.setattr(sys.modules["datastage.batches.feed"], "shm_bytes", lambda: 100)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "shm_bytes", lambda: 100)
     loader = feed(Noisy(pause=0.002), batch_size=8, device="cpu")
     assert sorted(numbers(loader)) == list(range(40))
     assert "too small" in loader.explain()

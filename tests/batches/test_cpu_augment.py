@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from datastage.batches.augment import Augment, Draws, draw
-from datastage.batches.host import HostStore, Normalise
+from datastage.batches.cpu_augment import HostStore, Normalise
 
 
 def pictures(n=40, channels=3, height=32, width=32):

@@ -296,7 +296,7 @@ def test_jitter_is_done_by_the_numbers_of_the_epoch():
     import torch
 
     from datastage.batches.augment import draw
-    from datastage.batches.onbatch import jittered
+    from datastage.batches.batch_ops import jittered
 
     augment = Augment(brightness=0.5, saturation=0.5)
     images, labels = digits(10)

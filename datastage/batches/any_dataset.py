@@ -17,11 +17,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Draws
-from datastage.batches.deliver import beside, mapped, sent, tensors_of
 from datastage.batches.devices import Chooser, import_torch
 from datastage.batches.loader import Loader
 from datastage.batches.machine import cores, shm_bytes
 from datastage.batches.options import LoaderOptions
+from datastage.batches.to_device import beside, mapped, sent, tensors_of
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 

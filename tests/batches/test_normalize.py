@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datastage.batches import Augment, from_arrays
-from datastage.batches.pool import Pool
+from datastage.batches.normalize import Pool
 
 
 def test_memory_that_somebody_holds_is_not_given_out_again():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment, Draws
-from datastage.batches.onbatch import resized
+from datastage.batches.batch_ops import resized
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.deliver import filled
+from datastage.batches.to_device import filled
 from datastage.errors import MissingDependencyError, SpecError
 
 if TYPE_CHECKING:

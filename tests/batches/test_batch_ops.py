@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from datastage.batches.augment import Augment, draw
+from datastage.batches.batch_ops import jittered, resized
+from datastage.batches.cpu_augment import HostStore
 from datastage.batches.crops import Cropper
-from datastage.batches.host import HostStore
-from datastage.batches.onbatch import jittered, resized
-from datastage.batches.resident import ResidentStore
+from datastage.batches.gpu_augment import ResidentStore
 
 
 def smooth(n=6, height=40, width=30):
