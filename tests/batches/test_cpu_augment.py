@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from datastage.batches.augment import Augment, Draws, draw
-from datastage.batches.cpu_augment import HostStore, Normalise
+from datastage.batches.cpu_augment import HostStore
+from datastage.batches.normalize import Normalise
 
 
 def pictures(n=40, channels=3, height=32, width=32):
