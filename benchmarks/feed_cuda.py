@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from small_resnet import small_resnet
 
 from datastage.batches import Augment, bench, from_arrays
-from datastage.batches.bench import Samples
+from datastage.batches.benchmark import Samples
 from datastage.batches.machine import cores
 
 BATCH, N = 512, 50_000

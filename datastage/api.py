@@ -216,6 +216,7 @@ def loaders(  # noqa: PLR0913
         If torch or numpy is not installed.
     """
     from datastage import batches
+    from datastage.batches.open_data import open_data
 
     here = runtime.current()
     reporter = _reporter(progress, here)
@@ -236,7 +237,7 @@ def loaders(  # noqa: PLR0913
         unreadable=unreadable,
         reporter=reporter,
     )
-    return batches.open_data(
+    return open_data(
         data,
         options,
         auto_augment=augment == "auto",

@@ -1,6 +1,6 @@
 """Arrays, image files or any torch Dataset -> batches on the device.
 
-Here: `from_arrays`, `from_folder`, `from_archive`, `open_data`, `feed`, and the public `Loader`, `Loaders`, `Augment`.
+Here: `from_arrays`, `from_folder`, `from_archive`, `feed`, and the public `Loader`, `Loaders`, `Augment`.
 Not here: where data comes from. Each name is imported when it is first used: arrays of digits need no photos.
 """
 
@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from datastage.batches.any_dataset import feed
     from datastage.batches.arrays import from_arrays
     from datastage.batches.augment import Augment
-    from datastage.batches.bench import Row, bench
+    from datastage.batches.benchmark import Row, bench
     from datastage.batches.frameworks import as_jax, as_numpy, as_tf
     from datastage.batches.loader import Loader, Loaders, Stats
-    from datastage.batches.open_data import open_data
     from datastage.batches.options import LoaderOptions
     from datastage.batches.photos import from_archive, from_folder
 
@@ -25,16 +24,16 @@ _HOME = {
     "Loader": "loader",
     "LoaderOptions": "options",
     "Loaders": "loader",
-    "Row": "bench",
+    "Row": "benchmark",
     "Stats": "loader",
     "as_jax": "frameworks",
     "as_numpy": "frameworks",
     "as_tf": "frameworks",
+    "bench": "benchmark",
     "feed": "any_dataset",
     "from_archive": "photos",
     "from_arrays": "arrays",
     "from_folder": "photos",
-    "open_data": "open_data",
 }
 __all__ = list(_HOME)
 

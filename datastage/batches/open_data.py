@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from datastage import archives, contents, datasets, place, staging
+from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.folder import is_image
-from datastage.batches.joined import from_arrays
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
