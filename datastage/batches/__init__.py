@@ -35,7 +35,22 @@ _HOME = {
     "from_arrays": "arrays",
     "from_folder": "photos",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "Augment",
+    "Loader",
+    "LoaderOptions",
+    "Loaders",
+    "Row",
+    "Stats",
+    "as_jax",
+    "as_numpy",
+    "as_tf",
+    "bench",
+    "feed",
+    "from_archive",
+    "from_arrays",
+    "from_folder",
+]
 
 
 def __getattr__(name: str) -> Any:
