@@ -1,60 +1,73 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Each sets up what it needs in .venv.
+# `make` alone says what there is. Each target sets up what it needs, in an environment of its own beside this file.
 PYTHON ?= python3
 # The address of an index with CPU builds of torch, if you have one: make test TORCH_INDEX=https://...
 TORCH_INDEX ?=
 DATA ?= digits-on-drive
-BIN := .venv/bin
+# Another Python has an environment of its own: make test PYTHON=python3.13
+VENV := .venv$(if $(filter-out python3 python,$(PYTHON)),-$(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])"))
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Without it torch's threads and the test workers fight over the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint format torture bench fuzz wheel pyz clean ready
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format coverage mutants torture bench fuzz wheel pyz clean ready
 
-demo: ready
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+demo: ready  ## train a small network on data from a pretend Drive, and save a picture
 	@$(BIN)/python examples/demo.py $(DATA)
 
-test: ready
+test: ready  ## the tests, in a few minutes on two cores
+	@$(BIN)/python -VV
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
 
-lint: ready
+lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: ready
+format: ready  ## lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The long forms: hundreds of kills, every write failing in turn.
-torture: ready
+coverage: ready  ## lines and branches that the tests run
+	$(BIN)/python -m coverage run -m pytest -m "not slow" tests
+	$(BIN)/python -m coverage report --skip-covered --sort cover
+
+mutants: ready  ## put 200 mistakes into the modules behind the promises, one at a time, and print those unnoticed
+	$(BIN)/python tools/mutants.py
+
+torture: ready  ## the long tests: hundreds of kills, every write failing in turn
 	$(BIN)/python -m pytest -m slow --timeout 3000 tests
 
-bench: ready
+bench: ready  ## the figures of docs/PERFORMANCE.md, each beside its peers
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
-fuzz: ready
+fuzz: ready  ## odd archives for SECONDS seconds
 	@# Guided by coverage where atheris installs; it has no wheel for some Pythons, and is done without there.
 	-@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) install -q atheris || echo "without atheris"
 	$(BIN)/python tests/fuzz_archives.py --seconds $(or $(SECONDS),300)
 
-wheel: ready
+wheel: ready  ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --outdir dist .
 
-pyz: ready
+pyz: ready  ## datastage.pyz, the whole tool in one file
 	$(BIN)/python tools/make_pyz.py datastage.pyz
 
-ready: .venv/ready
+clean:  ## take away what was built
+	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
-.venv/ready: requirements-dev.txt setup.cfg pyproject.toml Makefile
-	$(PYTHON) -m venv .venv
+ready: $(VENV)/ready
+
+$(VENV)/ready: requirements-dev.txt setup.cfg pyproject.toml Makefile
+	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
 	@# Tests compare our reading with torchvision's where it can be had; its own requirements are met already.
 	-$(PIP) install -q --no-deps torchvision==0.28.0
 	@# What reads photos quickly on Colab and Kaggle, and JAX: the tests say what they leave out where one has no wheel.
 	-for name in opencv-python-headless simplejpeg jax; do $(PIP) install -q $$name; done
 	$(PIP) install -q --no-deps --no-build-isolation -e . || $(PIP) install -q --no-deps -e .
-	@touch .venv/ready
-
-clean:
-	rm -rf .venv build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@touch $(VENV)/ready
