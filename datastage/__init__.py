@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         zip_folder,
     )
     from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
-    from datastage.datasets import Entry
+    from datastage.entry import ArchiveEntry, Download, Entry, File
     from datastage.errors import (
         Attempt,
         ChecksumError,
@@ -53,12 +53,15 @@ if TYPE_CHECKING:
     from datastage.place import Staged
 
 __all__ = [
+    "ArchiveEntry",
     "Attempt",
     "Augment",
     "ChecksumError",
     "DamagedArchiveError",
     "DatastageError",
+    "Download",
     "Entry",
+    "File",
     "IntegrityError",
     "Loader",
     "Loaders",
@@ -110,7 +113,7 @@ _HOME = {
         "datastage.api",
     ),
     **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
-    "Entry": "datastage.datasets",
+    **dict.fromkeys(("ArchiveEntry", "Download", "Entry", "File"), "datastage.entry"),
     "Staged": "datastage.place",
 }
 

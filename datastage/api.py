@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datastage import archives, contents, datasets, keeping, place, runtime, show, sources, staging
 from datastage.archives import Member
-from datastage.datasets import Entry
+from datastage.datasets import ArchiveEntry, Entry
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.place import Slot, Staged
 from datastage.progress import Reporter
@@ -596,7 +596,7 @@ def _bytes(text: str | int) -> int:
     return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
-def catalog() -> tuple[Entry, ...]:
+def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     """Return the datasets that have a name.
 
     Examples
@@ -607,19 +607,51 @@ def catalog() -> tuple[Entry, ...]:
     return datasets.catalog()
 
 
-def register(entry: Entry) -> None:
-    """Give a dataset of your own a name, so that ``stage(entry.name)`` finds it.
+def register(
+    entry: Entry | ArchiveEntry | str,
+    spec: PathLike | None = None,
+    *,
+    fallbacks: Sequence[PathLike] = (),
+    expect: str | None = None,
+    title: str | None = None,
+    licence: str = "none stated",
+    citation: str = "",
+) -> None:
+    """Give a dataset of your own a name, so that ``stage(name)`` and ``loaders(name, ...)`` find it.
 
     Parameters
     ----------
-    entry : Entry
-        Its files with sizes and hashes, where they can be had, and how they are read.
+    entry : str, Entry or ArchiveEntry
+        The name, with `spec`; or all that is known of a dataset.
+    spec : str or path, optional
+        Where its archive lies: an address, ``"drive:birds.zip"``, a path.
+    fallbacks : sequence of str or path
+        Further places of the same archive, tried in order.
+    expect : str, optional
+        ``"md5:..."`` or ``"sha256:..."`` of the archive; every place must give these bytes.
+    title : str, optional
+        Its proper name; else the name itself.
+    licence, citation : str
+        As its authors give them.
 
     Raises
     ------
     SpecError
-        If the name is taken, or is no name.
+        If the name is taken or is no name, or the spec names nothing.
+
+    Examples
+    --------
+    >>> register("my_birds", "https://example.org/birds.zip", expect="md5:" + 32 * "0")
+    >>> [entry.places for entry in catalog() if entry.name == "my_birds"]
+    [('https://example.org/birds.zip',)]
     """
+    if isinstance(entry, str):
+        if spec is None:
+            raise SpecError(f"register({entry!r}) names no place.", f'Next: register({entry!r}, "https://...").')
+        more = [fallbacks] if isinstance(fallbacks, str) else fallbacks
+        places = tuple(os.fspath(place) for place in (spec, *more))
+        Request(parse(places[0]), tuple(map(parse, places[1:])), expect=expect)  # refuses what is wrong, now
+        entry = ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
     datasets.register(entry)
 
 

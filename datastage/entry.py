@@ -188,6 +188,46 @@ class Entry:
         return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """A dataset of the catalog that is one archive, known by the archive's digest alone; its layout is read.
+
+    Attributes
+    ----------
+    name : str
+        The word that users write: ``"birds"``.
+    title : str
+        Its proper name.
+    places : tuple of str
+        Specs of the archive, such as addresses or ``"drive:birds.zip"``, in the order in which to try them.
+    expect : str or None
+        ``"md5:..."`` or ``"sha256:..."`` of the archive; None where nobody published one.
+    size : int or None
+        Bytes of the archive, where they are known.
+    licence, citation, homepage : str
+        As published; the licence may be ``"none stated"``.
+    """
+
+    name: str
+    title: str
+    places: tuple[str, ...]
+    expect: str | None = None
+    size: int | None = None
+    licence: str = "none stated"
+    citation: str = ""
+    homepage: str = ""
+
+    @property
+    def download_bytes(self) -> int | None:
+        """Bytes of the archive; None where they are not known."""
+        return self.size
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the archive; 0 where they are not known."""
+        return self.size or 0
+
+
 def listed(names: Sequence[str]) -> str:
     """Name files as a person would: all if they are few, else the first and the last."""
     return ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]} ... {names[-1]}"

@@ -19,7 +19,7 @@ from typing import Any
 
 from datastage import contents, datasets, keeping, place, runtime, sources, transfer
 from datastage.contents import Content, Taker
-from datastage.datasets import Entry
+from datastage.datasets import ArchiveEntry, Entry
 from datastage.errors import (
     Attempt,
     ChecksumError,
@@ -56,7 +56,12 @@ def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> St
     reporter : Reporter
         Told of every phase.
     """
-    entry = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
+    named = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
+    if isinstance(named, ArchiveEntry):
+        first, *rest = map(parse, named.places)
+        name = request.name or named.name
+        request = replace(request, spec=first, fallbacks=(*rest, *request.fallbacks), expect=named.expect, name=name)
+    entry = named if isinstance(named, Entry) else None
     root = root_folder(request.root, here)
     key = request.key(here.cwd)
     slot = _slot(root, request, entry, key)

@@ -66,7 +66,7 @@ def open_data(
 def _from_staged(
     staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None, here: Runtime
 ) -> Loaders:
-    entry = datasets.get(staged.receipt["entry"]) if staged.receipt.get("entry") else None
+    entry = datasets.with_files(staged.receipt.get("entry"))
     if entry is None and not staged.path.is_file():
         keep = _pixels(cache, staged.path, here) if options.size is not None or cache is not None else None
         return from_folder(staged.path, options, cache=keep)

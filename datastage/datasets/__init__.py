@@ -10,11 +10,13 @@ import difflib
 import re
 from pathlib import Path
 
-from datastage.datasets import cifar, digits, iris, mnist, plain
-from datastage.entry import Arrays, Converter, Download, Entry, File, Lookalike
+from datastage.datasets import cifar, mnist, plain, tables
+from datastage.entry import ArchiveEntry, Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
 
 __all__ = [
+    "ArchiveEntry",
+    "ENTRIES",
     "Arrays",
     "Converter",
     "Download",
@@ -29,15 +31,24 @@ __all__ = [
     "read",
     "register",
     "splits_of",
+    "with_files",
 ]
 
-_BUILT_IN: tuple[Entry, ...] = (*cifar.ENTRIES, *mnist.ENTRIES, *digits.ENTRIES, *iris.ENTRIES)
-_entries: dict[str, Entry] = {entry.name: entry for entry in _BUILT_IN}
+ENTRIES: tuple[Entry | ArchiveEntry, ...] = (
+    cifar.CIFAR10,
+    cifar.CIFAR100,
+    mnist.MNIST,
+    mnist.FASHION_MNIST,
+    tables.DIGITS,
+    tables.IRIS,
+)
+"""The catalog: a new dataset is a file of its own and a row here (CONTRIBUTING.md, "Add a dataset")."""
+_entries: dict[str, Entry | ArchiveEntry] = {entry.name: entry for entry in ENTRIES}
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def get(name: str) -> Entry:
+def get(name: str) -> Entry | ArchiveEntry:
     """Return the entry of this name.
 
     Raises
@@ -70,21 +81,20 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def catalog() -> tuple[Entry, ...]:
+def with_files(name: str | None) -> Entry | None:
+    """Return the entry of this name whose files are known one by one; None if it is none, or one archive."""
+    found = _entries.get(name or "")
+    return found if isinstance(found, Entry) else None
+
+
+def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     """Return every entry, those of datastage first, then those that were registered."""
     return tuple(_entries.values())
 
 
-def register(entry: Entry) -> None:
-    """Add an entry to the catalog of this process.
-
-    Raises
-    ------
-    SpecError
-        If its name is taken by another entry, is no word (letters, digits, ``_`` and ``-``), or a path in it would
-        leave the staged folder. Registering the same entry again does nothing.
-    """
-    if not isinstance(entry, Entry):
+def register(entry: Entry | ArchiveEntry) -> None:
+    """Add an entry to the catalog of this process; see `datastage.register`."""
+    if not isinstance(entry, Entry | ArchiveEntry):
         raise SpecError(f"register() takes an Entry, not {type(entry).__name__}.", "Next: register(Entry(...)).")
     if not _NAME.fullmatch(entry.name):
         raise SpecError(
@@ -98,18 +108,31 @@ def register(entry: Entry) -> None:
             f"The name {entry.name!r} is taken by {known.title}, which is not replaced.",
             f"Next: give yours another name, such as my_{entry.name}.",
         )
+    if isinstance(entry, Entry):
+        _check_files(entry)
+    elif not entry.places:
+        raise SpecError(f"The entry {entry.name!r} has no places.", "Next: name at least one address of the archive.")
+    _entries[entry.name] = entry
+
+
+def _check_files(entry: Entry) -> None:
     if not entry.files:
         raise SpecError(f"The entry {entry.name!r} has no files.", "Next: name at least one File.")
     for file in entry.files:
+        if not isinstance(file, File):
+            raise SpecError(
+                f"The entry {entry.name!r} names {file!r} where a File is needed.",
+                "Next: File(path, size, md5); or, for one archive, "
+                'register("birds", "https://...", expect="sha256:...").',
+            )
         if file.path.startswith("/") or "\\" in file.path or {"", ".", ".."} & set(file.path.split("/")):
             raise SpecError(
                 f"The entry {entry.name!r} has the file {file.path!r}, which would not lie in its folder.",
                 "Next: a relative path with forward slashes.",
             )
-    _entries[entry.name] = entry
 
 
-def load_catalog(path: Path) -> tuple[Entry, ...]:
+def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
     """Run a course's own file and register the entries that it makes.
 
     Every `Entry` among the file's top-level names, in a list or tuple there, or registered by the file itself counts.
@@ -145,10 +168,10 @@ def load_catalog(path: Path) -> tuple[Entry, ...]:
         ) from error
     for value in values.values():
         for entry in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(entry, Entry) and entry not in _BUILT_IN:
+            if isinstance(entry, Entry | ArchiveEntry) and entry not in ENTRIES:
                 register(entry)
     added = tuple(entry for name, entry in _entries.items() if name not in before)
-    ours = tuple(entry for value in values.values() if isinstance(value, Entry) for entry in (value,))
+    ours = tuple(entry for value in values.values() if isinstance(value, Entry | ArchiveEntry) for entry in (value,))
     if not added and not ours:
         raise SpecError(
             f"The catalog {path} holds no entry.", 'Next: my_set = datastage.Entry(name="my_set", ...) in it.'
@@ -198,16 +221,16 @@ def splits_of(path: Path, name: str | None = None) -> tuple[str, ...]:
     name : str, optional
         The name of its entry.
     """
-    if name in _entries:
-        return tuple(_entries[name].splits)
+    if (entry := with_files(name)) is not None:
+        return tuple(entry.splits)
     found = plain.recognise(path)
     return found.splits if found else ()
 
 
 def classes_of(path: Path, name: str | None = None) -> tuple[str, ...]:
     """Return the names of the classes of staged data, in the order of the labels; empty if it names none."""
-    if name in _entries:
-        return _entries[name].classes
+    if (entry := with_files(name)) is not None:
+        return entry.classes
     found = plain.recognise(path)
     return found.classes() if found else ()
 
@@ -238,8 +261,8 @@ def read(path: Path, split: str, name: str | None = None) -> Arrays:
     IntegrityError
         If a file is damaged.
     """
-    if name in _entries:
-        return _entries[name].read(path, split)
+    if (entry := with_files(name)) is not None:
+        return entry.read(path, split)
     found = plain.recognise(path)
     if found is None:
         raise SpecError(

@@ -21,40 +21,11 @@ ROW_BYTES = 3 * 32 * 32
 
 
 def read_cifar(path: Path, split: str, *, batches: dict[str, tuple[str, ...]], labels: bytes, n_classes: int) -> Arrays:
-    """Read a split of a staged CIFAR folder.
+    """Read a split of a staged CIFAR folder: images (N, 32, 32, 3) of uint8, RGB, and labels from 0.
 
-    Parameters
-    ----------
-    path : Path
-        The staged folder, in which ``cifar-10-batches-py`` or ``cifar-100-python`` lies.
-    split : str
-        ``"train"`` or ``"test"``.
-    batches : dict of str to tuple of str
-        For each split the files that hold it, in order.
-    labels : bytes
-        The key of the labels: ``b"labels"``, or ``b"fine_labels"`` for the 100 classes.
-    n_classes : int
-        How many classes there are.
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (N, 32, 32, 3)
-        RGB, intensities 0 to 255. In memory the planes lie one after the other, as in the file: a view, since turning
-        150 MB round takes longer than reading them, and whoever feeds them wants planes.
-    labels : ndarray of int64, shape (N,)
-        Class numbers from 0, in the order of the published names.
-
-    Raises
-    ------
-    SpecError
-        If there is no such split.
-    IntegrityError
-        If a file is not a batch of CIFAR, or its pickle asks for anything but data.
-
-    References
-    ----------
-    .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, and the notes on the "Python
-       version" at https://www.cs.toronto.edu/~kriz/cifar.html: a row is the red, then the green, then the blue plane.
+    `batches` names the files of each split, `labels` the key of the labels. In memory the planes lie one after the
+    other, as in the file: a view, since turning 150 MB round takes longer than reading them. A row is the red, then the
+    green, then the blue plane (https://www.cs.toronto.edu/~kriz/cifar.html, "Python version").
     """
     import numpy as np
 
@@ -67,13 +38,7 @@ def read_cifar(path: Path, split: str, *, batches: dict[str, tuple[str, ...]], l
 
 
 def read_batch(data: bytes, labels: bytes, n_classes: int, name: str = "the file") -> tuple[bytes, list[int]]:
-    """Read one batch: its pixels as they lie in the file, 3,072 bytes an image, and its labels.
-
-    Raises
-    ------
-    IntegrityError
-        If `data` is not a batch of CIFAR.
-    """
+    """Read one batch: its pixels as they lie in the file, 3,072 bytes an image, and its labels; or `IntegrityError`."""
     batch: Any = pickles.load(data, name)
     if not isinstance(batch, dict):
         raise IntegrityError(f"{name} is a pickle, but not a batch of CIFAR.", _AGAIN)
@@ -292,5 +257,3 @@ CIFAR100 = Entry(
     search_words="cifar-100 python",
     shows="train, test, meta",
 )
-
-ENTRIES = (CIFAR10, CIFAR100)

@@ -40,22 +40,9 @@ def is_idx(head: bytes) -> bool:
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """Read an idx file.
+    """Read an idx file that is not compressed: an array of the file's own type and shape, which may be written to.
 
-    Parameters
-    ----------
-    path : Path
-        The file, not compressed.
-
-    Returns
-    -------
-    ndarray
-        Of the file's own type and shape, in this machine's byte order. A copy that may be written to.
-
-    Raises
-    ------
-    IntegrityError
-        If it is not an idx file, or has more or fewer values than its header says.
+    A file of more or fewer values than its header says is an `IntegrityError`.
     """
     import numpy as np
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from datastage.datasets import idx, rows
+from datastage.datasets import idx, tables
 from datastage.entry import Arrays, Download, Entry, File, Lookalike
 from datastage.errors import IntegrityError, SpecError
 
@@ -26,30 +26,9 @@ _FILES = {
 
 
 def read_mnist(path: Path, split: str, *, folder: str) -> Arrays:
-    """Read a split of a staged MNIST or Fashion-MNIST.
+    """Read a split of a staged MNIST: images (N, 28, 28, 1) of uint8, 0 the background, and labels 0 to 9.
 
-    Parameters
-    ----------
-    path : Path
-        The staged folder.
-    split : str
-        ``"train"`` or ``"test"``.
-    folder : str
-        Where the four files lie in it: ``"MNIST/raw"``.
-
-    Returns
-    -------
-    images : ndarray of uint8, shape (N, 28, 28, 1)
-        Grey, 0 is the background and 255 full ink.
-    labels : ndarray of int64, shape (N,)
-        0 to 9.
-
-    Raises
-    ------
-    SpecError
-        If there is no such split.
-    IntegrityError
-        If a file is damaged, or images and labels do not belong together.
+    `folder` is where the four files lie in the staged one: ``"MNIST/raw"``.
     """
     import numpy as np
 
@@ -70,7 +49,7 @@ class PixelTable:
 
     A row is the label and 784 pixels, 0 to 255; the header, if there is one, is ``label,pixel1,...,pixel784`` or
     ``label,1x1,1x2,...,28x28``. The images keep the table's own order. That they are the published ones is told by a
-    digest over rows of 785 bytes (label, then pixels), whatever their order (`rows.digest`).
+    digest over rows of 785 bytes (label, then pixels), whatever their order (`tables.digest`).
 
     Attributes
     ----------
@@ -118,7 +97,7 @@ class PixelTable:
                 out.write(idx.header((0, 28, 28)))
                 for table in _pixel_rows(stream):
                     images = [table[at : at + 785] for at in range(0, len(table), 785)]
-                    total += int(rows.digest(images), 16)
+                    total += int(tables.digest(images), 16)
                     label_bytes += table[::785]
                     out.write(b"".join([image[1:] for image in images]))
                 out.seek(0)
@@ -265,7 +244,7 @@ _GZ_FASHION = {
     "t10k-images-idx3-ubyte": (4422102, "bef4ecab320f06d8554ea6380940ec79"),
     "t10k-labels-idx1-ubyte": (5148, "bb300cfdad3c16e7a12a480ee83cd310"),
 }
-# Of the rows of the published idx files: label, then 784 pixels (`rows.digest`).
+# Of the rows of the published idx files: label, then 784 pixels (`tables.digest`).
 _ROWS_MNIST = {
     "train": "9d8eeba6bf9c8b67238f298efb7b4969b9a114a57d5a1965da59bfa8dde274b6",
     "test": "b95ed1a0c48880c2c7e38b95f5accd69208dd0debd35518bac49cdbcd676aab9",
@@ -358,5 +337,3 @@ FASHION_MNIST = Entry(
     search_words="fashion mnist",
     shows="train-images-idx3-ubyte, ... or .csv",
 )
-
-ENTRIES = (MNIST, FASHION_MNIST)

@@ -38,24 +38,10 @@ class PickledArray:
 
 
 def load(data: bytes, name: str = "the file") -> Any:
-    r"""Read a pickle that holds dictionaries, lists, texts, numbers and arrays of bytes.
+    r"""Read a pickle, of Python 2 or 3, that holds dictionaries, lists, texts, numbers and arrays of bytes.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole pickle, of Python 2 or 3.
-    name : str
-        What to call it in an error.
-
-    Returns
-    -------
-    object
-        Texts of Python 2 come as bytes, arrays as `PickledArray`.
-
-    Raises
-    ------
-    IntegrityError
-        If the pickle asks for anything else (it may be hostile: nothing of it was run), or is damaged.
+    Texts of Python 2 come as bytes, arrays as `PickledArray`. Whatever else it asks for is an `IntegrityError`: it may
+    be hostile, and nothing of it was run.
 
     Examples
     --------

@@ -43,7 +43,7 @@ def recognise(path: Path) -> Plain | None:
     """
     if path.is_file():
         return _file(path)
-    for entry in (*cifar.ENTRIES, *mnist.ENTRIES):
+    for entry in (cifar.CIFAR10, cifar.CIFAR100, mnist.MNIST, mnist.FASHION_MNIST):
         if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
             return Plain(tuple(entry.splits), partial(tuple, entry.classes), partial(entry.read, path))
     splits = pictures.splits_of(path)

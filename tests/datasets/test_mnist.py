@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from datastage.datasets import get, idx, mnist, rows
+from datastage.datasets import get, idx, mnist, tables
 from datastage.errors import IntegrityError, SpecError
 from tests import kaggle_inputs as layouts
 
@@ -67,9 +67,9 @@ def test_an_idx_file_of_other_numbers_is_read_in_this_machines_order(tmp_path):
 def test_the_digest_ignores_the_order_of_rows_and_nothing_else():
     table = [layouts.pixels(20, n) for n in range(50)]
     shuffled = random.Random(1).sample(table, 50)
-    assert rows.digest(table) == rows.digest(shuffled)
-    assert rows.digest(table) != rows.digest(table[:-1])
-    assert rows.digest(table) != rows.digest([*table[:-1], table[0]])
+    assert tables.digest(table) == tables.digest(shuffled)
+    assert tables.digest(table) != tables.digest(table[:-1])
+    assert tables.digest(table) != tables.digest([*table[:-1], table[0]])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datastage import datasets
-from datastage.datasets import digits, get, iris, package_folders
+from datastage.datasets import get, package_folders, tables
 from datastage.errors import IntegrityError, SpecError
 
 
@@ -19,8 +19,8 @@ def _sklearn(name: str) -> bytes:
 
 @pytest.fixture
 def staged_iris(tmp_path):
-    rows = iris._rows(_sklearn("iris.csv"))
-    (tmp_path / "iris.csv").write_bytes(iris._HEADER + b"".join(row + b"\n" for row in rows))
+    rows = tables.flowers(_sklearn("iris.csv"))
+    (tmp_path / "iris.csv").write_bytes(tables._HEADER + b"".join(row + b"\n" for row in rows))
     return tmp_path
 
 
@@ -97,7 +97,7 @@ def test_the_rest_of_optdigits_is_called_by_its_name(tmp_path):
     import io
 
     line = b",".join([b"0"] * 64 + [b"7"]) + b"\n"
-    said = digits.DigitsTable().convert(io.BytesIO(line * 3823), tmp_path)
+    said = tables.DIGITS.converters[0].convert(io.BytesIO(line * 3823), tmp_path)
     assert said == "optdigits.tra, the 3,823 digits that scikit-learn leaves out"
 
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from datastage.datasets import get, iris, package_folders, rows
+from datastage.datasets import get, package_folders, tables
 from datastage.datasets.mnist import PixelTable
 from datastage.sources.search import find_files
 from tests import kaggle_inputs as layouts
@@ -20,7 +20,7 @@ TRAIN, TEST = layouts.mnist_csv(FILES, "train"), layouts.mnist_csv(FILES, "t10k"
 
 
 def digest(table: bytes) -> str:
-    return rows.digest(bytes(map(int, line.split(b","))) for line in table.split(b"\n")[1:] if line)
+    return tables.digest(bytes(map(int, line.split(b","))) for line in table.split(b"\n")[1:] if line)
 
 
 OTHER = layouts.small_mnist("MNIST/raw", seed=2, n_train=60, n_test=20)
@@ -170,7 +170,7 @@ def _iris() -> bytes:
     folders = package_folders(get("iris"))
     if not folders:
         pytest.skip("scikit-learn is not installed")
-    return iris._HEADER + b"".join(row + b"\n" for row in iris._rows((folders[0] / "iris.csv").read_bytes()))
+    return tables._HEADER + b"".join(row + b"\n" for row in tables.flowers((folders[0] / "iris.csv").read_bytes()))
 
 
 @pytest.fixture
