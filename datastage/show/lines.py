@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datastage.place import Staged
     from datastage.runtime import Runtime
 
-_LABEL = 10
+LABEL_WIDTH = 10
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 _PARTS = frozenset(("train", "val", "valid", "validation", "test"))
 _OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
@@ -175,7 +175,7 @@ def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: st
     if inside is not None and not receipt.get("entry") and not receipt.get("single"):
         text = str(inside)
         if inside.names:
-            text += f": {shortened(inside.names, WIDTH - _LABEL - len(text) - 2)}"
+            text += f": {shortened(inside.names, WIDTH - LABEL_WIDTH - len(text) - 2)}"
         lines += _labelled("Inside", text)
     if encoding := receipt.get("encoding"):
         lines += _labelled("Names", f"were read as {encoding}; look whether they are right")
@@ -185,7 +185,7 @@ def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: st
         if len(lines[-1]) + 3 + len(outer) <= WIDTH:
             lines[-1] += f"   {outer}"
         else:
-            lines.append(" " * _LABEL + outer)
+            lines.append(" " * LABEL_WIDTH + outer)
     return lines
 
 
@@ -302,20 +302,20 @@ def _how(receipt: Mapping[str, Any]) -> str:
 
 
 def _labelled(label: str, text: str) -> list[str]:
-    body = textwrap.wrap(text, WIDTH - _LABEL, break_long_words=False, break_on_hyphens=False) or [""]
+    body = textwrap.wrap(text, WIDTH - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
-    return [f"{label:<{_LABEL}}{body[0]}", *(" " * _LABEL + line for line in body[1:])]
+    return [f"{label:<{LABEL_WIDTH}}{body[0]}", *(" " * LABEL_WIDTH + line for line in body[1:])]
 
 
 def labelled(label: str, text: str) -> str:
     """Set a label before a line, in the column that all labels share."""
-    return f"{label:<{_LABEL}}{text}" if label else text
+    return f"{label:<{LABEL_WIDTH}}{text}" if label else text
 
 
 def split_label(line: str) -> tuple[str, str]:
     """Take a labelled line apart: ``"Copied    and unpacked"`` gives ``("Copied", "and unpacked")``."""
-    return line[:_LABEL].strip(), line[_LABEL:]
+    return line[:LABEL_WIDTH].strip(), line[LABEL_WIDTH:]
 
 
 def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:

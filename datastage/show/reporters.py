@@ -1,7 +1,5 @@
 """Bars and lines while work is done: for a notebook, a terminal, a log, or not at all.
 
-Here: what a running phase looks like and how often it is drawn. Not here: the words for what was staged (`lines`).
-
 A bar vanishes when its phase ends; notes stay as lines and stand alone in a log. In a notebook lines go to standard
 output, where a cell's output is read; elsewhere to standard error, since a command's standard output is its result.
 """
@@ -12,14 +10,16 @@ import contextlib
 import html
 import shutil
 import sys
+import textwrap
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
+from datastage.errors import WIDTH
 from datastage.progress import SILENT, Reporter, duration, human_bytes
-from datastage.show.lines import labelled, printable
+from datastage.show.lines import LABEL_WIDTH, labelled, printable
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -31,24 +31,12 @@ _RATE_AFTER_S = 1.0
 
 
 def pick(progress: bool | Literal["auto"], runtime: Runtime, *, command: bool = False) -> Reporter:
-    """Choose the reporter that suits where we are.
+    """Choose the reporter that suits where we are; one that shows something must be closed when the work has ended.
 
-    Parameters
-    ----------
-    progress : bool or "auto"
-        False says nothing. ``"auto"`` is silent in all but the first of several processes that work together; True
-        speaks in each of them.
-    runtime : Runtime
-        Where we are.
-    command : bool
-        Whether the `datastage` command asks, whose standard output is its result, in a notebook too.
-
-    Returns
-    -------
-    Reporter
-        Silent, or a `Shown`, which must be closed when the work has ended.
+    ``"auto"`` is silent in all but the first of several processes that work together; True speaks in each of them.
+    With `command`, standard output is left to the command's result, in a notebook too.
     """
-    if progress is False or (progress == "auto" and getattr(runtime, "rank", 0) != 0):
+    if progress is False or (progress == "auto" and runtime.rank != 0):
         return SILENT
     in_notebook = runtime.in_notebook and not command
     stream = sys.stdout if in_notebook else sys.stderr
@@ -91,18 +79,8 @@ class Surface(Protocol):
 class Shown:
     """A reporter that shows work: a bar where there is a surface for one, else a line every half minute.
 
-    Every method may be called from any thread and does no more than write a line.
-
-    Parameters
-    ----------
-    stream : text stream or None
-        Where lines go. None, as under ``pythonw``, shows nothing.
-    surface : Surface or None
-        Where the bar is drawn; None in a log.
-    clock : callable
-        Seconds that only grow.
-    log_every_s : float
-        How often a log is told that the work goes on.
+    Every method may be called from any thread and does no more than write a line. Without a stream, as under
+    ``pythonw``, nothing is shown.
     """
 
     def __init__(
@@ -148,11 +126,10 @@ class Shown:
                     self._draw()
 
     def note(self, text: str, label: str = "") -> None:
-        """Write a line that stays. The phase has said what it had to say: its bar is taken away."""
+        """Write lines that stay, at once. The phase has said what it had to say: its bar is taken away."""
         with self._lock:
             self._clear()
-            for line in labelled(label, text).split("\n"):
-                self._write(printable(line))
+            self._write("\n".join(printable(line) for line in labelled(label, text).split("\n")))
 
     def close(self) -> None:
         """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""
@@ -175,14 +152,15 @@ class Shown:
             with contextlib.suppress(Exception):
                 self._surface.clear()
 
-    def _write(self, line: str) -> None:
+    def _write(self, text: str) -> None:
         stream = self._stream
         if stream is None:
             return
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        line = line.encode(encoding, "backslashreplace").decode(encoding)
+        if stream.isatty():
+            text = _fitting(text, shutil.get_terminal_size().columns)
         with contextlib.suppress(OSError, ValueError):
-            stream.write(f"{line}\n")
+            # One write for a block of lines: a saved notebook makes an output of each.
+            stream.write(_writable(f"{text}\n", stream))
             stream.flush()
 
     # --- a log
@@ -203,7 +181,7 @@ class Shown:
 
 
 class TerminalLine:
-    """One line at the bottom of a terminal, written over and over.
+    """One line at the bottom of a terminal, written over and over: the numbers, and a bar in the room that is left.
 
     Plain text and a carriage return: it needs no library, and is what Colab's ``!`` lines and every terminal show.
     """
@@ -218,7 +196,11 @@ class TerminalLine:
         line = f"{name}: {text}"
         if len(line) > columns:
             line = text  # the numbers say more than the name
-        line = line[:columns]
+        room = min(columns - len(line) - 2, 40)
+        if total_bytes and 0 <= done_bytes <= total_bytes and room >= 10:
+            full = room * done_bytes // total_bytes
+            line += f"  {'█' * full}{'░' * (room - full)}"
+        line = _writable(line[:columns], self._stream)[:columns]
         self._stream.write(f"\r{line.ljust(self._width)}")
         self._stream.flush()
         self._width = len(line)
@@ -229,6 +211,30 @@ class TerminalLine:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
             self._width = 0
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    """Return the text with what the stream's encoding lacks written another way."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeError:
+        text = text.replace("█", "#").replace("░", ".")
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def _fitting(text: str, columns: int) -> str:
+    """Wrap lines at words where the terminal is narrower than they are, each under its own text."""
+    if columns >= WIDTH:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (LABEL_WIDTH if line[:1].isalpha() and line[LABEL_WIDTH - 2 : LABEL_WIDTH].isspace() else 0)
+        lines += textwrap.wrap(
+            line, max(columns, 30), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [line]
+    return "\n".join(lines)
 
 
 class NotebookArea:
@@ -275,6 +281,7 @@ class NotebookArea:
         bar, handle = self._bar, self._handle
         self._bar = self._handle = None
         if bar is not None:
+            bar.n = bar.total or bar.n  # else tqdm takes the end for a failure, paints the bar red and leaves it
             bar.close()
         if handle is not None:
             handle.update(_Nothing())

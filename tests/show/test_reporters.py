@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 def runtime(**facts):
     return SimpleNamespace(
-        **{"in_notebook": False, "in_kernel": False, "is_batch": False, "platform": "terminal", **facts}
+        **{"rank": 0, "in_notebook": False, "in_kernel": False, "is_batch": False, "platform": "terminal", **facts}
     )
 
 
@@ -170,7 +170,61 @@ def test_a_narrow_terminal_keeps_the_numbers(monkeypatch):
 
     TerminalLine(terminal).draw("copying a-very-long-name.tar.gz", "62 %, 744 MB of 1.2 GB", 1, 2)
 
-    assert seen_on(terminal) == ["62 %, 744 MB of 1.2 GB"]
+    assert seen_on(terminal) == ["62 %, 744 MB of 1.2 GB  " + "█" * 7 + "░" * 8]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_bar_fits_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+
+    TerminalLine(terminal).draw("copying a.zip", "62 %, 744 MB of 1.2 GB", 744, 1200)
+
+    (line,) = seen_on(terminal)
+    assert len(line) < columns
+    assert ("█" in line) is (columns > 40)
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_a_bar_of_ascii(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+
+    TerminalLine(stream).draw("copying a.zip", "50 %", 1, 2)
+    stream.flush()
+
+    assert b"####" in stream.buffer.getvalue()
+
+
+def test_lines_are_wrapped_at_words_where_the_terminal_is_narrower(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    terminal = Terminal()
+
+    Shown(terminal, None).note("and unpacked in 44 s (27 MB/s); every file was checked against its sum", "Copied")
+
+    assert seen_on(terminal)[:-1] == [
+        "Copied    and unpacked in 44 s (27 MB/s); every",
+        "          file was checked against its sum",
+    ]
+
+
+def test_a_block_of_lines_is_written_at_once():
+    written = []
+    stream = io.StringIO()
+    stream.write = written.append
+
+    Shown(stream, None).note("one\ntwo\nthree")
+
+    assert written == ["one\ntwo\nthree\n"]
+
+
+def test_a_bar_that_ends_early_is_not_left_red(kernel):
+    seen = "bar = shown._surface._bar; shown.close(); print(bar.container.children[1].bar_style, bar.container.comm)"
+    code = BAR.format(before="sys.modules.pop('tqdm.auto', None)").partition("shown.note")[0] + seen
+    screen = Screen()
+
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+
+    assert screen.printed.strip() == "None"
 
 
 def test_false_is_silent():
