@@ -252,7 +252,7 @@ def main() -> None:
     if args.fresh:
         places += fresh_disks(Path("/var/tmp"))
     versions = []
-    for package in ("isal", "deflate", "zlib-ng", "zstandard", "lz4"):
+    for package in ("isal", "deflate", "zstandard", "lz4"):
         try:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:

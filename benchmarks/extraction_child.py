@@ -21,7 +21,7 @@ def datastage_(archive: str, to: str) -> Callable[[], object]:
 
 
 def plain(archive: str, to: str) -> Callable[[], object]:
-    for module in ("isal", "deflate", "zlib_ng"):
+    for module in ("isal", "deflate"):
         sys.modules[module] = None  # type: ignore[assignment]
     return datastage_(archive, to)
 
@@ -117,13 +117,11 @@ def inflate_(archive: str, to: str) -> Callable[[], object]:
     rows = list(zip_directory.listing(reader))
 
     def part(nth: int) -> None:
-        for _, entry, offset, limit in rows[nth::2]:
-            head = reader.read_at(offset, min(limit - offset, 30 + len(entry.raw_name)))
-            start = zip_members.data_at(entry, head, limit)
+        for _, entry, limit in rows[nth::2]:
             if entry.usize < zip_members.WHOLE_BYTES:
-                zip_members.whole(entry, reader.read_at(start, entry.csize), None)
+                zip_members.read_whole(entry, reader.read_at, limit, None)
             else:
-                for _ in zip_members.pieces(entry, reader.read_at, start, None):
+                for _ in zip_members.content_of(entry, reader.read_at, limit, None):
                     pass
 
     def both() -> None:

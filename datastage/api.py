@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datastage import archives, contents, datasets, keeping, place, runtime, show, sources, staging
+from datastage import archives, datasets, extracting, keeping, place, runtime, show, sources, staging
 from datastage.archives import Member
 from datastage.datasets import ArchiveEntry, Entry
-from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
-from datastage.place import Slot, Staged
+from datastage.errors import SpecError, StorageError
+from datastage.place import Staged
 from datastage.progress import Reporter
-from datastage.reader import FileReader
 from datastage.request import Request
 from datastage.sources import parse
 
@@ -347,56 +346,16 @@ def extract(
     """
     here = runtime.current()
     reporter = _reporter(progress, here)
-    target = Path(os.path.abspath(Path(to).expanduser()))
-    _check_empty(target)
-    with _ended(reporter), _open_archive(archive) as reader:
-        slot = Slot(place.usable_root(target.parent), target.name)
-        with staging.waited_for(slot.lock, reporter) as held:
-            _check_empty(target)  # another process may have been quicker
-            try:
-                place.fresh_folder(slot.partial)
-                unpacked = archives.unpack(
-                    reader,
-                    slot.partial,
-                    members=(members,) if isinstance(members, str) else members,
-                    strip=strip,
-                    password=password,
-                    nested=nested,
-                    free_bytes=runtime.free_bytes(slot.root),
-                    reporter=reporter,
-                )
-                files = contents.unpacked_files(unpacked)
-                receipt = {
-                    "key": place.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
-                    "name": target.name,
-                    "spec": str(archive),
-                    "place": str(archive),
-                    "seen": reader.name,
-                    "format": unpacked.format,
-                    "n_files": unpacked.n_files,
-                    "n_bytes": unpacked.n_bytes,
-                    "left_out": dict(unpacked.left_out),
-                    "stripped": unpacked.stripped,
-                    "encoding": unpacked.encoding,
-                    "folder": str(target),
-                }
-                if target.is_dir():
-                    target.rmdir()
-                durable = staging.outlives_machine(slot.root, here)
-                written = place.publish(slot, receipt, files, durable=durable, check=held.check)
-            except BaseException:
-                if held.is_ours():
-                    place.remove_tree(slot.partial)
-                raise
-    return Staged(target, written)
-
-
-def _check_empty(target: Path) -> None:
-    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-        raise StorageError(
-            f"{target} is there already, and is not touched.",
-            "Next: name a folder that does not exist yet.",
-            filename=target,
+    with _ended(reporter):
+        return extracting.extract(
+            Path(archive).expanduser(),
+            Path(os.path.abspath(Path(to).expanduser())),
+            here,
+            members=(members,) if isinstance(members, str) else members,
+            strip=strip,
+            password=password,
+            nested=nested,
+            reporter=reporter,
         )
 
 
@@ -420,29 +379,8 @@ def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
     SpecError, UnavailableError, IntegrityError
         As for `extract`.
     """
-    with _open_archive(archive) as reader:
+    with extracting.open_archive(Path(archive).expanduser()) as reader:
         return archives.list_members(reader, password=password)
-
-
-@contextlib.contextmanager
-def _open_archive(archive: PathLike) -> Iterator[FileReader]:
-    path = Path(archive).expanduser()
-    if path.is_dir():
-        raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
-    try:
-        reader = FileReader(path)
-    except FileNotFoundError:
-        raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
-    except OSError as error:
-        raise StorageError.of(error, f"opening {path.name}") from error
-    with reader:
-        if archives.sniff(reader) is None:
-            what = archives.not_data(reader.read_at(0, 1024), path.name)
-            raise IntegrityError(
-                f"{path.name} is {what or 'not an archive of a kind that is known'}.",
-                "Next: get the file again, and look at its size.",
-            )
-        yield reader
 
 
 def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:

@@ -164,12 +164,7 @@ class Taker:
             self.keep(reader.local_path, reader.name)
         if kind is not None:
             content = self._unpacked(reader, facts, self.reporter)
-            if isinstance(reader, FileReader) and reader.has_changed():
-                # A tar has no checksums of its data: half of it may be of the file as it was.
-                raise IntegrityError(
-                    f"{reader.name} changed while it was being unpacked.",
-                    "Next: wait until whatever writes it has finished, and run the same line again.",
-                )
+            refuse_if_changed(reader)
             return content
         if found.in_place and not self.request.copy:
             return Content(path=reader.local_path, single=reader.name, facts=facts)
@@ -236,6 +231,15 @@ class Taker:
             "encoding": unpacked.encoding,
         }
         return Content(files, facts=facts)
+
+
+def refuse_if_changed(reader: Reader) -> None:
+    """Raise if a file was written to while it was unpacked: half of it may be of the file as it was."""
+    if isinstance(reader, FileReader) and reader.has_changed():  # a tar has no checksums of its data
+        raise IntegrityError(
+            f"{reader.name} changed while it was being unpacked.",
+            "Next: wait until whatever writes it has finished, and run the same line again.",
+        )
 
 
 def is_archive(path: Path) -> bool:

@@ -51,15 +51,16 @@ guided = atheris is not None and "--child" in sys.argv
 with atheris.instrument_imports(include=["datastage"]) if guided else contextlib.nullcontext():
     from datastage.archives import (
         external_tools,
-        extract,
         iter_members,
         list_members,
         unpack,
-        zip_directory,
+        zip_extract,
         zip_members,
+        zip_plan,
     )
     from datastage.archives.streams import Bytes
     from datastage.errors import DatastageError
+    from datastage.file_names import junk_kind
     from datastage.reader import BytesReader, FileReader
 
 from archives.made import tar_of, tree, zip_link, zip_of  # noqa: E402
@@ -285,16 +286,16 @@ class Judge:
         with contextlib.ExitStack() as stack:
             if len(data) % 2 and not by_helpers:  # large members are written in pieces, and by threads
                 stack.enter_context(mock.patch.object(zip_members, "WHOLE_BYTES", 64))
-                stack.enter_context(mock.patch.object(extract, "THREADS_FROM_BYTES", 0))
-                stack.enter_context(mock.patch.object(extract, "SMALL_BYTES", 1))
+                stack.enter_context(mock.patch.object(zip_extract, "THREADS_FROM_BYTES", 0))
+                stack.enter_context(mock.patch.object(zip_extract, "SMALL_BYTES", 1))
             if by_helpers:
                 path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "fuzzed")
                 Path(path).write_bytes(data)
                 reader = stack.enter_context(FileReader(path))
-                stack.enter_context(mock.patch.object(extract, "HELPERS_FROM_FILES", 1))
-                stack.enter_context(mock.patch.object(zip_directory, "_EARLY_MEMBERS", 1 + len(data) % 5))
+                stack.enter_context(mock.patch.object(zip_extract, "HELPERS_FROM_FILES", 1))
+                stack.enter_context(mock.patch.object(zip_plan, "_EARLY_MEMBERS", 1 + len(data) % 5))
             try:
-                done = unpack(reader, Path(self.root), free_bytes=FREE_BYTES, workers=2, nested=nested, keep_junk=True)
+                done = unpack(reader, Path(self.root), free_bytes=FREE_BYTES, nested=nested)
             except DatastageError as error:
                 str(error)
                 return f"left {os.listdir(self.root)} after: {error}" if os.listdir(self.root) else None
@@ -366,11 +367,15 @@ def _otherwise(data: bytes, form: str, root: str) -> str | None:
         if form == "zip":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 for info in archive.infolist():
+                    if junk_kind(info.filename):
+                        continue
                     if not info.is_dir() and not (info.create_system in (3, 19) and info.external_attr >> 28 == 0xA):
                         theirs[info.filename] = archive.read(info)
         elif form.startswith("tar"):
             with tarfile.open(fileobj=io.BytesIO(data), ignore_zeros=True, errorlevel=2) as archive:
                 for info in archive:
+                    if junk_kind(info.name):
+                        continue
                     if info.isreg() and info.size <= FREE_BYTES:
                         theirs[info.name] = archive.extractfile(info).read()
                     elif info.islnk():

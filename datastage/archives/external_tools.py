@@ -22,16 +22,16 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from datastage.archives import ahead, inflate, names, zip_members
+from datastage.archives import inflate, zip_entry
 from datastage.archives.errors import Fault
 from datastage.archives.records import Kind, Member, UnpackedFile
-from datastage.archives.safety import MAX_TARGET_BYTES, clean
+from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
 from datastage.archives.write import Folder, write_all
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
-    from datastage.archives.extract import Job
+    from datastage.archives.extract import Result, Task
 
 PIECE_BYTES = 1 << 20
 _KEYS = ("Path", "Size", "Attributes", "CRC", "Encrypted")
@@ -51,7 +51,7 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
             os.symlink(os.path.abspath(local), path)
         else:
             with open(path, "wb") as file:
-                for piece in ahead.stream(reader):
+                for piece in reader.stream(0):
                     file.write(piece)
         yield path
 
@@ -220,39 +220,37 @@ def _checked(stream: Bytes, each: _Listed, left: list[int]) -> Iterator[memoryvi
         raise Fault("Z-LOCKED" if each.encrypted else "C-CRC", "has a wrong checksum", each.name)
 
 
-def unpack_by_tool(form: str, job: Job) -> None:
+def unpack_by_tool(form: str, task: Task) -> Result:
     """Unpack a 7z or rar archive."""
-    with _local(job.reader, job.root, form) as path:
-        listed = _listed(path, job.password, form)
-        if job.password is None and any(each.encrypted for each in listed):
+    from datastage.archives.extract import Result, is_wanted, make_links
+
+    result = Result(Tree(task.free_bytes))
+    with _local(task.reader, task.root, form) as path:
+        listed = _listed(path, task.password, form)
+        if task.password is None and any(each.encrypted for each in listed):
             raise Fault("Z-LOCKED", "needs a password, and none was given")
         # Everything is judged before the tool prints the first byte.
         wanted: list[str | None] = []
         total = 0
         for each in listed:
-            trash = None if job.keep_junk else names.junk(each.name)
-            if trash or (job.pick is not None and not job.pick(clean(each.name))):
-                clean(each.name)
-                if trash and each.kind != "folder":
-                    job.left_out[trash] = job.left_out.get(trash, 0) + 1
+            if not is_wanted(task, result, each.kind, each.name):
                 wanted.append(None)
                 continue
-            job.matched = True
             if each.kind == "link":
                 if each.size > MAX_TARGET_BYTES:
                     raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
                 wanted.append(each.name)
                 continue
-            wanted.append(job.tree.admit(each.name, each.kind, each.size))
+            wanted.append(result.tree.admit(each.name, each.kind, each.size))
             total += each.size
-        job.reporter.phase(f"unpacking {job.reader.name}", total)
+        task.reporter.phase(f"unpacking {task.reader.name}", total)
         links: list[tuple[str, str]] = []
-        with Folder(job.root) as folder, _contents(path, job.password, form) as stream:
+        with Folder(task.root) as folder, _contents(path, task.password, form) as stream:
             for each, place in zip(listed, wanted):
                 if each.kind == "folder":
                     if place:
                         folder.make_folder(place)
-                        job.folders.append((place, each.mtime_ns))
+                        result.folders.append((place, each.mtime_ns))
                     continue
                 pieces = _checked(stream, each, [each.size])
                 if place is None:
@@ -260,17 +258,16 @@ def unpack_by_tool(form: str, job: Job) -> None:
                         pass
                 elif each.kind == "link":
                     target = b"".join(pieces).decode("utf-8", "surrogateescape")
-                    links.append((job.tree.admit(place, "link", 0, target), target))
+                    links.append((result.tree.admit(place, "link", 0, target), target))
                 else:
-                    _write(job, folder, place, each.mode, each.mtime_ns, pieces)
-            from datastage.archives.extract import _make_links
-
-            _make_links(job, folder, links)
+                    result.files.append(_write(task, folder, place, each.mode, each.mtime_ns, pieces))
+            make_links(result, folder, links)
+    return result
 
 
 def _write(
-    job: Job, folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterator[memoryview]
-) -> None:
+    task: Task, folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterator[memoryview]
+) -> UnpackedFile:
     crc32 = inflate.chosen().crc32
     crc = size = 0
     fd = folder.create(path, mode)
@@ -279,12 +276,12 @@ def _write(
             write_all(fd, piece)
             crc = crc32(piece, crc)
             size += len(piece)
-            job.reporter.advance(len(piece))
+            task.reporter.advance(len(piece))
         if mtime_ns is not None:
             folder.set_time(fd, path, mtime_ns)
     finally:
         os.close(fd)
-    job.files.append(UnpackedFile(path, size, crc))
+    return UnpackedFile(path, size, crc)
 
 
 # --- zip members that only a tool can undo ---
@@ -293,7 +290,7 @@ def _write(
 def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes, password: bytes | None) -> None:
     """Refuse methods that no tool is asked for, before anything is written."""
     for at, path, _, _ in places:
-        entry = zip_members.ZipEntry(directory, at)
+        entry = zip_entry.ZipEntry(directory, at)
         method = _true_method(entry)
         if entry.flags & 0x40:
             raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", path)
@@ -301,18 +298,18 @@ def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes,
             raise Fault("Z-METHOD", f"is compressed by method {method}, which is not known here", path)
         if entry.encrypted and password is None:
             raise Fault("Z-LOCKED", "needs a password, and none was given", path)
-        if entry.csize >= zip_members.WRAP - (1 << 20) or entry.usize >= zip_members.WRAP - 1:
+        if entry.csize >= zip_entry.WRAP - (1 << 20) or entry.usize >= zip_entry.WRAP - 1:
             raise Fault("Z-METHOD", f"is over 4 GB and compressed by method {method}", path)
     _tool_for("7z")
 
 
-_BY_TOOL = {zip_members.DEFLATE64, zip_members.XZ, zip_members.PPMD, *zip_members.OWN_METHODS}
+_BY_TOOL = {zip_entry.DEFLATE64, zip_entry.XZ, zip_entry.PPMD, *zip_entry.OWN_METHODS}
 
 
-def _true_method(entry: zip_members.ZipEntry) -> int:
+def _true_method(entry: zip_entry.ZipEntry) -> int:
     method: int = entry.method
-    if method == zip_members.AES:
-        field = zip_members.find_extra(entry.extra, 0x9901)
+    if method == zip_entry.AES:
+        field = zip_entry.find_extra(entry.extra, 0x9901)
         if field and len(field) >= 7:
             return field[5] | field[6] << 8
     return method
@@ -322,22 +319,20 @@ Place = tuple[int, str, int, int]
 
 
 def _undone(
-    job: Job, places: list[Place], directory: bytes
-) -> Generator[tuple[zip_members.ZipEntry, str, Iterator[memoryview]], None, None]:
+    task: Task, places: list[Place], directory: bytes
+) -> Generator[tuple[zip_entry.ZipEntry, str, Iterator[memoryview]], None, None]:
     """Give these members' contents: they are copied, under plain names, into a small zip for the tool."""
-    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=job.root) as place:
+    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=task.root) as place:
         path = os.path.join(place, "members.zip")
         entries = []
         with open(path, "wb") as file:
             index = b""
             for nth, (at, _, offset, limit) in enumerate(places):
-                entry = zip_members.ZipEntry(directory, at)
-                entry.offset = offset
+                entry = zip_entry.ZipEntry(directory, at, offset)
                 entries.append(entry)
-                head = job.reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
-                start = zip_members.data_at(entry, head, limit)
+                start = zip_entry.begin(entry, task.reader.read_at, limit)
                 name = b"%08d" % nth
-                field = zip_members.find_extra(entry.extra, 0x9901)
+                field = zip_entry.find_extra(entry.extra, 0x9901)
                 extra = b"" if field is None else b"\x01\x99" + len(field).to_bytes(2, "little") + field
                 # The check byte of a locked member is of its time where the sizes stand behind the data.
                 time_date = bytes(directory[at + 12 : at + 16])
@@ -355,7 +350,7 @@ def _undone(
                 file.write(b"PK\3\4" + common + name + extra)
                 end = start + entry.csize
                 while start < end:
-                    piece = job.reader.read_at(start, min(PIECE_BYTES, end - start))
+                    piece = task.reader.read_at(start, min(PIECE_BYTES, end - start))
                     if not piece:
                         raise Fault("C-STREAM", "is cut short", places[nth][1])
                     file.write(piece)
@@ -366,37 +361,37 @@ def _undone(
             n = min(len(places), 0xFFFF)
             file.write(index + b"PK\5\6" + bytes(4) + n.to_bytes(2, "little") * 2)
             file.write(len(index).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2))
-        with _contents(path, job.password, "zip") as stream:
+        with _contents(path, task.password, "zip") as stream:
             for entry, (_, target, _, _) in zip(entries, places):
                 yield entry, target, _exactly(stream, entry, target)
 
 
-def unpack_zip_members(job: Job, folder: Folder, places: list[Place], directory: bytes) -> None:
-    """Write these members."""
-    by_path = {each: nth for nth, each in enumerate(job.files.paths)}
-    with closing(_undone(job, places, directory)) as undone:
+def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[Place], directory: bytes) -> None:
+    """Write these members, which are among the result's files already."""
+    by_path = {path: nth for nth, path in enumerate(result.files.paths)}
+    with closing(_undone(task, places, directory)) as undone:
         for entry, target, pieces in undone:
-            _write(job, folder, target, entry.mode, entry.mtime_ns, pieces)
-            written = job.files.pop()
+            written = _write(task, folder, target, entry.mode, entry.mtime_ns, pieces)
             _check(entry, written.crc32, target)
-            job.files[by_path[target]] = written
+            nth = by_path[target]
+            result.files.sizes[nth], result.files.crcs[nth] = written.size, written.crc32
 
 
-def read_zip_link(job: Job, place: Place, directory: bytes) -> str:
+def read_zip_link(task: Task, place: Place, directory: bytes) -> str:
     """Return the target of a link."""
-    with closing(_undone(job, [place], directory)) as undone:
+    with closing(_undone(task, [place], directory)) as undone:
         ((entry, data),) = [(entry, b"".join(pieces)) for entry, _, pieces in undone]
     _check(entry, inflate.chosen().crc32(data), place[1])
     return data.decode("utf-8", "surrogateescape")
 
 
-def _check(entry: zip_members.ZipEntry, crc32: int, path: str) -> None:
+def _check(entry: zip_entry.ZipEntry, crc32: int, path: str) -> None:
     # AE-2 keeps no checksum; the tool has checked its stronger one.
-    if crc32 != entry.crc and not (entry.method == zip_members.AES and not entry.crc):
+    if crc32 != entry.crc and not (entry.method == zip_entry.AES and not entry.crc):
         raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", path)
 
 
-def _exactly(stream: Bytes, entry: zip_members.ZipEntry, path: str) -> Iterator[memoryview]:
+def _exactly(stream: Bytes, entry: zip_entry.ZipEntry, path: str) -> Iterator[memoryview]:
     left = entry.usize
     for piece in stream.pieces(left):
         left -= len(piece)

@@ -1,6 +1,6 @@
 """What a helper process does: batches in on standard input, files written, answers out; it ends when its input ends.
 
-Started by `workers`. Nothing heavy is imported here: an interpreter that takes long to start is of no help.
+Nothing heavy is imported here: an interpreter that takes long to start is of no help.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from datastage.archives import inflate, zip_members
+from datastage.archives import inflate, zip_entry, zip_members
 from datastage.archives.errors import Fault
 from datastage.archives.write import Folder
 
@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from datastage.archives.zip_entry import Row
 
 _NEAR_BYTES = 4 << 20
 
@@ -78,7 +80,7 @@ class _Entries:
         self._read_at, self._start, self._size = read_at, start, size
         self._all: bytes | None = None
 
-    def of(self, batch: list[tuple[int, str, int, int]]) -> tuple[bytes, list[tuple[int, str, int, int]]]:
+    def of(self, batch: list[Row]) -> tuple[bytes, list[Row]]:
         """Return some of the directory, and the batch with its places counted from there."""
         first = min(row[0] for row in batch)
         last = max(row[0] for row in batch)
@@ -86,7 +88,7 @@ class _Entries:
             if self._all is None:
                 self._all = self._read_at(self._start, self._size)
             return self._all, batch
-        head = self._read_at(self._start + last, zip_members.ENTRY_BYTES)
-        end = last + zip_members.ENTRY_BYTES + sum(int.from_bytes(head[at : at + 2], "little") for at in (28, 30, 32))
+        head = self._read_at(self._start + last, zip_entry.ENTRY_BYTES)
+        end = last + zip_entry.ENTRY_BYTES + sum(int.from_bytes(head[at : at + 2], "little") for at in (28, 30, 32))
         data = self._read_at(self._start + first, end - first)
         return data, [(at - first, path, offset, limit) for at, path, offset, limit in batch]

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from datastage.archives import streams, tar, zip_directory, zip_members
 from datastage.archives.errors import Fault, error_of
-from datastage.archives.extract import _no_archive, single_name
+from datastage.archives.extract import no_archive, single_name
 from datastage.archives.formats import sniff
 from datastage.archives.records import Kind, Member
 from datastage.reader import Reader
@@ -44,7 +44,7 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
     try:
         form = format or sniff(reader)
         if form is None:
-            raise _no_archive(reader)
+            raise no_archive(reader)
         if form == "zip":
             return [member for member, *_ in zip_directory.listing(reader)]
         if form in ("7z", "rar"):
@@ -84,7 +84,7 @@ def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tup
     try:
         form = sniff(reader)
         if form is None:
-            raise _no_archive(reader)
+            raise no_archive(reader)
         if form == "zip":
             yield from _zip_members(reader, password)
         elif form == "tar" or form.startswith("tar."):
@@ -134,21 +134,11 @@ def _filled(member: tar.TarMember) -> Iterator[memoryview]:
 
 def _zip_members(reader: Reader, password: str | None) -> Iterator[tuple[Member, BinaryIO | None]]:
     secret = password.encode("utf-8") if password is not None else None
-    for member, entry, offset, limit in zip_directory.listing(reader):
+    for member, entry, limit in zip_directory.listing(reader):
         if member.kind != "file":
             yield member, None
             continue
-        yield member, _file(_zip_pieces(reader, entry, offset, limit, secret), reader.name)
-
-
-def _zip_pieces(
-    reader: Reader, entry: zip_members.ZipEntry, offset: int, limit: int, secret: bytes | None
-) -> Iterator[memoryview]:
-    zip_members.check_method(entry, secret)
-    head = reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
-    start = zip_members.data_at(entry, head, limit)
-    for piece in zip_members.pieces(entry, reader.read_at, start, secret):
-        yield memoryview(piece)
+        yield member, _file(zip_members.content_of(entry, reader.read_at, limit, secret), reader.name)
 
 
 class _PiecesFile(io.RawIOBase):

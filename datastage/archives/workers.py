@@ -4,8 +4,6 @@ Creating a small file is mostly Python's own work, which threads of one interpre
 interpreter costs some 40 ms, and never a fork, since a notebook has gigabytes in memory and threads of its own.
 Helpers are started with ``-I -S -c``, get the folder or zip of our package as an argument, work on standard input, and
 end when it ends, so that none outlives its parent, however that ends.
-
-Here: who writes which batch, and starting and ending helpers. Not here: what a batch is (`zip_members`).
 """
 
 from __future__ import annotations
@@ -18,12 +16,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastage.archives import inflate
 from datastage.archives.errors import Fault
+from datastage.archives.zip_entry import Row
 
-Batch = list[tuple[int, str, int, int]]
+if TYPE_CHECKING:
+    from datastage.archives.zip_entry import ReadAt
+
+Batch = list[Row]
 Work = Callable[[], Batch]  # makes its batch when somebody takes it
 # More writers than this fight over the file system's locks.
 MAX_WRITERS = 8
@@ -51,7 +53,7 @@ class Shares:
         self._first = 0  # of those that nobody has taken, while more may come
         self._stretches: list[list[int]] | None = None
         self._changed = threading.Condition()
-        self._stopped = False
+        self.stopped = False
 
     def add(self, batches: Iterable[Work]) -> None:
         """Take in work."""
@@ -71,9 +73,9 @@ class Shares:
     def take(self, writer: int) -> Batch | None:
         """Return the next batch for a writer, waiting for one; None when there is no more."""
         with self._changed:
-            while self._stretches is None and self._first == len(self._work) and not self._stopped:
+            while self._stretches is None and self._first == len(self._work) and not self.stopped:
                 self._changed.wait()
-            if self._stopped:
+            if self.stopped:
                 return None
             nth = self._next(writer)
         return None if nth is None else self._work[nth]()
@@ -95,7 +97,7 @@ class Shares:
     def stop(self) -> None:
         """Give out no more."""
         with self._changed:
-            self._stopped = True
+            self.stopped = True
             self._changed.notify_all()
 
 
@@ -184,10 +186,15 @@ def helpers_can_run() -> bool:
     return bool(sys.executable) and os.path.exists(_package_root())
 
 
+class Stopped(Exception):
+    """Another writer has failed: what was being read is not wanted any more."""
+
+
 class Writers:
     """Write batches: helpers from when they are given, and from `finish` this thread and further threads too.
 
-    A context: after an error in it all have stopped, and the helpers are gone.
+    A context: after an error in it the helpers are gone, and no thread writes any more. One that still waits for bytes
+    of a slow link is not waited for; it ends when they come.
 
     Parameters
     ----------
@@ -199,10 +206,13 @@ class Writers:
 
     def __init__(self, helpers: Sequence[Helper] = (), in_order: bool = False) -> None:
         self._helpers = helpers
+        self.has_helpers = bool(helpers)
         self._shares = Shares(in_order)
-        self._failed: list[BaseException] = []
+        self._failed: BaseException | None = None
         self._threads: list[threading.Thread] = []
-        self._counting = threading.Lock()
+        self._reading: set[threading.Thread] = set()
+        self._reading_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._advance: Callable[[int], None] | None = None
         self._n_bytes = 0  # written before anybody asked
         for helper in helpers:
@@ -216,12 +226,31 @@ class Writers:
             self._shares.stop()
             for helper in self._helpers:
                 helper.close()
-        for thread in self._threads:
-            thread.join()
+        self._wait()
 
     def add(self, batches: Iterable[Work]) -> None:
         """Have the helpers write these; what goes wrong is raised by `finish`."""
         self._shares.add(batches)
+
+    def reading(self, read_at: ReadAt) -> ReadAt:
+        """Return `read_at` for these writers: once one of them has failed, it raises `Stopped`."""
+
+        def read(offset: int, n: int) -> bytes:
+            thread = threading.current_thread()
+            with self._reading_lock:
+                stopped = self._shares.stopped
+                self._reading.add(thread)
+            try:
+                data = b"" if stopped else read_at(offset, n)
+            finally:
+                with self._reading_lock:  # whoever waits for us has seen us here, or waits until we write no more
+                    stopped = self._shares.stopped
+                    self._reading.discard(thread)
+            if stopped:
+                raise Stopped
+            return data
+
+        return read
 
     def finish(
         self,
@@ -246,32 +275,49 @@ class Writers:
         Raises
         ------
         Exception
-            The first that any of them met. All have stopped then.
+            The first that any of them met. None writes any more then.
         """
         self._shares.add(batches)
         self._shares.deal(1 + len(self._helpers) + len(threads))
-        with self._counting:
+        with self._lock:
             self._advance = advance
             if self._n_bytes:
                 advance(self._n_bytes)
         for work in threads:
             self._start(partial(self._by_thread, 1 + len(self._threads), work))
-        self._by_thread(0, write)
-        for thread in self._threads:
-            thread.join()
-        if self._failed:
-            raise self._failed[0]
+        try:
+            self._by_thread(0, write)
+        except Exception as error:  # not an interrupt, which is not to wait for anybody
+            self._fail(error)
+        self._wait()
+        if self._failed is not None:
+            raise self._failed
 
     def _start(self, work: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
                 work()
             except BaseException as error:  # raised again in the calling thread
-                self._failed.append(error)
-                self._shares.stop()
+                self._fail(error)
 
         self._threads.append(threading.Thread(target=guarded, name="datastage-write", daemon=True))
         self._threads[-1].start()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self._failed is None and not isinstance(error, Stopped):
+                self._failed = error
+        self._shares.stop()
+
+    def _wait(self) -> None:
+        """Wait until no thread writes any more."""
+        for thread in self._threads:
+            while thread.is_alive() and not self._is_left_reading(thread):
+                thread.join(0.05)
+
+    def _is_left_reading(self, thread: threading.Thread) -> bool:
+        with self._reading_lock:
+            return self._shares.stopped and thread in self._reading
 
     def _by_helper(self, writer: int, helper: Helper) -> None:
         waiting = 0
@@ -284,7 +330,7 @@ class Writers:
                 return
             n_bytes = helper.receive()
             waiting -= 1
-            with self._counting:
+            with self._lock:
                 if self._advance is None:
                     self._n_bytes += n_bytes
                 else:

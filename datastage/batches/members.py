@@ -58,26 +58,23 @@ def of(reader: Reader) -> Images:
         return Images(stamps, None, stream)
     try:
         entries = {
-            member.name: (entry, offset, limit)
-            for member, entry, offset, limit in zip_directory.listing(reader)
+            member.name: (entry, limit)
+            for member, entry, limit in zip_directory.listing(reader)
             if member.kind == "file" and is_image(member.name)
         }
     except Fault as fault:
         raise error_of(fault, reader.name) from None
-    if any(entry.encrypted for entry, _, _ in entries.values()):
+    if any(entry.encrypted for entry, _ in entries.values()):
         raise PasswordError(
             f"{reader.name} is locked.",
             "Next: loaders(datastage.stage(..., password=...), ...), which unpacks it first.",
         )
 
     def read(name: str) -> bytes:
-        entry, offset, limit = entries[name]
+        entry, limit = entries[name]
         try:
-            zip_members.check_method(entry, None)
-            head = reader.read_at(offset, min(limit - offset, zip_members.LOCAL_BYTES + len(entry.raw_name)))
-            start = zip_members.data_at(entry, head, limit)
-            return bytes(zip_members.whole(entry, reader.read_at(start, entry.csize), None))
+            return zip_members.read_whole(entry, reader.read_at, limit, None)
         except Fault as fault:
             raise Unreadable(f"in the archive it {fault}") from None
 
-    return Images({name: f"{entry.usize}-{entry.crc}" for name, (entry, _, _) in entries.items()}, read, stream)
+    return Images({name: f"{entry.usize}-{entry.crc}" for name, (entry, _) in entries.items()}, read, stream)

@@ -120,6 +120,8 @@ class Link:
         while piece := self.data[offset : offset + 65536]:
             with self._lock:
                 self.reads.append((offset, len(piece)))
+            if offset <= self.breaks_at < offset + len(piece):
+                raise OSError(5, "Input/output error")
             yield piece
             offset += len(piece)
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from datastage.archives import extract, zip_directory
+from datastage.archives import zip_extract, zip_plan
 from datastage.reader import FileReader
 
 from .made import reordered
@@ -66,14 +66,14 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("case", [*CHANGED, *BEFORE])
-def test_early_writing_comes_to_the_same(case, tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "HELPERS_FROM_FILES", 8)
-    monkeypatch.setattr(extract, "SMALL_BYTES", 1 << 20)
-    monkeypatch.setattr(extract, "BATCH_FILES", 3)
-    monkeypatch.setattr(zip_directory, "_EARLY_MEMBERS", 4)
+def test_early_writing_comes_to_the_same(case, tmp_path, monkeypatch, cores):
+    monkeypatch.setattr(zip_extract, "HELPERS_FROM_FILES", 8)
+    monkeypatch.setattr(zip_extract, "SMALL_BYTES", 1 << 20)
+    monkeypatch.setattr(zip_extract, "BATCH_FILES", 3)
+    monkeypatch.setattr(zip_plan, "_EARLY_MEMBERS", 4)
     started = []
-    start = extract._start_helpers
-    monkeypatch.setattr(extract, "_start_helpers", lambda *args: started.append(start(*args)) or started[-1])
+    start = zip_extract._start_helpers
+    monkeypatch.setattr(zip_extract, "_start_helpers", lambda *args: started.append(start(*args)) or started[-1])
     entries = plain()
     entries[AT] = {**entries[AT], **CHANGED.get(case, {})}
     entries[AT:AT] = BEFORE.get(case, [])
@@ -81,9 +81,11 @@ def test_early_writing_comes_to_the_same(case, tmp_path, monkeypatch):
         data = reordered(zip_raw(*entries), ORDERS[order])
         (tmp_path / "archive").write_bytes(data)
         with FileReader(tmp_path / "archive") as reader:
-            found = outcome(data, tmp_path / order / "a", reader=reader, workers=3, free_bytes=16 << 20)
+            cores(3)
+            found = outcome(data, tmp_path / order / "a", reader=reader, free_bytes=16 << 20)
         assert len(started.pop()) == 2
-        alone = outcome(data, tmp_path / order / "b", workers=1, free_bytes=16 << 20)
+        cores(1)
+        alone = outcome(data, tmp_path / order / "b", free_bytes=16 << 20)
         # Which of two faults is met first may differ, and whether there is one may not.
         assert found == alone or (isinstance(found, str) and isinstance(alone, str))
         assert sorted(os.listdir(tmp_path / order)) == ["a", "b"]

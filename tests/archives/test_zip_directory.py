@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import list_members, names, zip_directory, zip_members
+from datastage.archives import list_members, names, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
 from datastage.archives.safety import Tree
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
@@ -108,19 +108,19 @@ class Mac:
 @pytest.mark.parametrize("n_large", [5 << 30, (9 << 30) + 17])
 def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
     reader = Mac(n_large)
-    plan = zip_directory.plan(reader, zip_directory.find_directory(reader), Tree(), None, False, None)
+    directory = zip_directory.find_directory(reader)
+    plan = zip_plan.plan(reader, directory, Tree(), None, None)
     found = {}
     for at, offset, limit in zip(plan.rows.ats, plan.rows.offsets, plan.rows.limits):
-        entry = zip_members.ZipEntry(plan.directory.data, at)
-        entry.offset = offset
-        zip_members.data_at(entry, reader.read_at(offset, 33), limit)
+        entry = zip_entry.ZipEntry(directory.data, at, offset)
+        zip_entry.begin(entry, reader.read_at, limit)
         found[entry.raw_name] = entry.csize
     assert found == {b"one": 3, b"big": n_large, b"two": 3}
 
 
 def test_a_macs_size_that_began_anew_is_taken_for_what_it_is(monkeypatch, tmp_path):
     # As past 4 GB, at a size that a test can afford: sizes begin anew at 8 MiB.
-    monkeypatch.setattr(zip_members, "WRAP", 8 << 20)
+    monkeypatch.setattr(zip_entry, "WRAP", 8 << 20)
     monkeypatch.setattr(zip_members, "WHOLE_BYTES", 8 << 10)
     body = bytes(range(256)) * (40 << 10) + b"end"  # 10 MiB and a little
     out = io.BytesIO()
@@ -196,10 +196,10 @@ def test_a_zip_stored_in_a_zip_is_no_second_reading(tmp_path):
 
 def test_an_odd_name_does_not_make_the_plan_slow():
     # A pattern that went back and forth would take ages here.
-    assert zip_directory._is_plain(b"a" * 40_000 + b"!") is None
-    assert zip_directory._is_plain(b"a/" * 20_000 + b"!") is None
+    assert zip_plan._is_plain(b"a" * 40_000 + b"!") is None
+    assert zip_plan._is_plain(b"a/" * 20_000 + b"!") is None
 
 
 def test_a_directory_that_is_not_whole_is_refused():
     with pytest.raises(Fault):
-        zip_directory._places(b"PK\1\2" + bytes(50))
+        zip_directory._entry_places(b"PK\1\2" + bytes(50))

@@ -1,0 +1,151 @@
+"""Unpack a zip: the directory is judged, helpers and threads write, and links are made last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from datastage.archives import inflate, workers, write, zip_directory, zip_entry, zip_members, zip_plan
+from datastage.archives.errors import Fault
+from datastage.archives.extract import Result, Task, make_links
+from datastage.archives.safety import MAX_TARGET_BYTES, Tree
+from datastage.archives.write import Folder
+from datastage.archives.zip_entry import Row, ZipEntry
+
+# Below this mean size creating files costs more than inflating, and interpreters help where threads do not.
+SMALL_BYTES = 32 << 10
+# What a helper must save before it pays for its start.
+HELPERS_FROM_FILES = 6_000
+THREADS_FROM_BYTES = 16 << 20
+BATCH_BYTES = 1 << 20
+BATCH_FILES = 256
+
+
+def extract_zip(task: Task) -> Result:
+    """Unpack a zip into the task's folder."""
+    if not task.reader.ranges:
+        raise ValueError("a zip is read from its end: it needs a reader with ranges, such as transfer.ahead")
+    directory = zip_directory.find_directory(task.reader)
+    with ExitStack() as stack:
+        helpers = _start_helpers(task, directory, stack)
+        if helpers:
+            try:
+                return _write_all(task, directory, helpers)
+            except zip_plan.Disordered:
+                write.empty(task.root)
+    return _write_all(task, directory, ())
+
+
+def _start_helpers(task: Task, directory: zip_directory.Directory, stack: ExitStack) -> list[workers.Helper]:
+    helpers: list[workers.Helper] = []
+    n = len(directory.ats)
+    local = task.reader.local_path
+    if task.n_cores < 2 or n < HELPERS_FROM_FILES or local is None or directory.start > n * SMALL_BYTES:
+        return helpers
+    if not workers.helpers_can_run():
+        return helpers
+    modules = inflate.chosen().modules
+    setup = (os.path.abspath(local), task.root, directory.start, len(directory.data), modules, task.password)
+    for _ in range(min(task.n_cores, workers.MAX_WRITERS) - 1):
+        try:
+            helpers.append(workers.Helper(setup))
+        except OSError:  # no more processes to be had: fewer do it
+            break
+        stack.callback(helpers[-1].close)
+    return helpers
+
+
+def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence[workers.Helper]) -> Result:
+    reader = task.reader
+    tree = Tree(task.free_bytes)
+    with ExitStack() as stack:
+        # What is fetched while it is read comes in the order of the archive.
+        writers = stack.enter_context(workers.Writers(helpers, in_order=reader.local_path is None))
+        # Helpers write what has been judged, while the rest is.
+        early = (lambda rows: writers.add(_batches(rows))) if helpers else None
+        plan = zip_plan.plan(reader, directory, tree, task.pick, task.password, early)
+        result = Result(tree, plan.files, plan.folders, plan.left_out, plan.encoding, plan.matched)
+        task.reporter.phase(f"unpacking {reader.name}", tree.n_bytes)
+        locked = _check_odd_members(task, directory.data, plan)
+        folder = stack.enter_context(Folder(task.root))
+        for path, _ in plan.folders:
+            folder.make_folder(path)
+        _write_members(task, directory.data, plan, folder, writers, stack)
+        if plan.needs_tool:
+            from datastage.archives import external_tools
+
+            external_tools.unpack_zip_members(task, result, folder, plan.needs_tool, directory.data)
+        if plan.may_be_longer:
+            _correct_sizes(task.root, result, set(plan.may_be_longer))
+        links = []
+        for row in plan.links:
+            target = _read_link(task, row, directory.data, row in locked)
+            links.append((tree.admit(row[1], "link", 0, target), target))
+        make_links(result, folder, links)
+        return result
+
+
+def _check_odd_members(task: Task, data: bytes, plan: zip_plan.Plan) -> list[Row]:
+    """Refuse what no tool undoes, before anything is written; return the links that a tool must read."""
+    locked = [row for row in plan.links if ZipEntry(data, row[0]).method not in zip_entry.OWN_METHODS]
+    if plan.needs_tool or locked:
+        from datastage.archives import external_tools
+
+        external_tools.check_zip_members(plan.needs_tool + locked, data, task.password)
+    return locked
+
+
+def _write_members(
+    task: Task, data: bytes, plan: zip_plan.Plan, folder: Folder, writers: workers.Writers, stack: ExitStack
+) -> None:
+    read_at, advance = writers.reading(task.reader.read_at), task.reporter.advance
+
+    def writer(into: Folder) -> Callable[[workers.Batch], None]:
+        return lambda batch: zip_members.write_batch(read_at, into, data, batch, task.password, advance)
+
+    batches = list(_batches(plan.rows))
+    n_threads = 1 if plan.is_wide else min(task.n_cores, workers.MAX_WRITERS, len(batches))
+    n_bytes = sum(plan.files.sizes)
+    if writers.has_helpers or n_bytes <= THREADS_FROM_BYTES or n_bytes <= SMALL_BYTES * len(plan.files):
+        n_threads = 1
+    threads = [writer(stack.enter_context(Folder(task.root))) for _ in range(n_threads - 1)]
+    writers.finish(batches, writer(folder), advance, threads)
+
+
+def _batches(rows: zip_plan.Rows) -> Iterator[workers.Work]:
+    """Cut the plan into batches: what is read in one go, or one large member."""
+    first = start = 0
+    for nth, (offset, limit) in enumerate(zip(rows.offsets, rows.limits)):
+        if nth > first and (limit - start > BATCH_BYTES or nth - first >= BATCH_FILES):
+            yield partial(rows.part, first, nth)
+            first = nth
+        if nth == first:
+            start = offset
+    if first < len(rows.offsets):
+        yield partial(rows.part, first, len(rows.offsets))
+
+
+def _correct_sizes(root: str, result: Result, paths: set[str]) -> None:
+    """Note how large the files of a Mac's archive have come to be."""
+    for nth, path in enumerate(result.files.paths):
+        if path in paths:
+            size = os.stat(os.path.join(root, *path.split("/"))).st_size
+            result.tree.take_room(size - result.files.sizes[nth], path)
+            result.files.sizes[nth] = size
+
+
+def _read_link(task: Task, row: Row, data: bytes, by_tool: bool) -> str:
+    """Return the target of a link: the content of the member."""
+    if by_tool:
+        from datastage.archives import external_tools
+
+        return external_tools.read_zip_link(task, row, data)
+    at, path, offset, limit = row
+    entry = ZipEntry(data, at, offset)
+    start = zip_entry.begin(entry, task.reader.read_at, limit)
+    if entry.csize > 1 << 20:
+        raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", path)
+    target = zip_members.whole(entry, task.reader.read_at(start, entry.csize), task.password)
+    return bytes(target).decode("utf-8", "surrogateescape")
