@@ -7,7 +7,6 @@ Here: what is done with content once it is reached, and what the receipt says of
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -32,10 +31,6 @@ DATA_SUFFIXES = frozenset(
 )
 ARCHIVE_SUFFIXES = frozenset(
     {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar"}
-)
-# What reading from a mount fails with and writing to a disk of ours hardly does.
-_OF_A_MOUNT = frozenset(
-    {errno.EIO, errno.ENOENT, errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 )
 
 
@@ -90,7 +85,7 @@ class Taker:
                 taken = self._folder(content, found) if isinstance(content, Path) else self._file(content, found)
             except StorageError as error:
                 path = content if isinstance(content, Path) else content.local_path
-                if path is not None and error.errno in _OF_A_MOUNT and drive.is_on_drive(path, self.here):
+                if path is not None and error.errno in transfer.MOUNT_READ and drive.is_on_drive(path, self.here):
                     raise drive.explain_os_error(error, path, self.here) from error
                 raise
         taken.facts.update(place=found.place, seen=found.seen)
@@ -148,10 +143,10 @@ class Taker:
                     if self.request.digests:
                         arriving.finish()  # were the bytes wrong already? Then that is what is said
                     raise
-            arriving.finish()
+            done = arriving.finish()
             if self.keep is not None:
                 self.keep(target, reader.name)
-            return content or self._moved(target, reader.name, facts)
+            return content or self._moved(target, reader.name, facts, done)
 
     def _near(self, reader: Reader, found: Found, facts: dict[str, Any]) -> Content:
         """Take a file that is on a disk of this machine."""
@@ -172,14 +167,16 @@ class Taker:
             return self._moved(reader.local_path, reader.name, facts)
         self.reporter.phase(f"copying {reader.name}", reader.size)
         target = self.slot.partial / place.safe_file_name(reader.name)
-        transfer.fetch(reader, target, expect=self.request.digests, reporter=self.reporter)
-        return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
+        done = transfer.fetch(reader, target, expect=self.request.digests, reporter=self.reporter)
+        return Content([StagedFile(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
 
-    def _moved(self, path: Path, name: str, facts: dict[str, Any]) -> Content:
+    def _moved(self, path: Path, name: str, facts: dict[str, Any], done: transfer.Transferred | None = None) -> Content:
         """Keep a file that was fetched to our own disk as it is."""
         target = self.slot.partial / place.safe_file_name(name)
         os.replace(path, target)
-        return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
+        if done is None:  # a library wrote it
+            return Content(place.list_folder(self.slot.partial), single=target.name, facts=facts)
+        return Content([StagedFile(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
 
     def _format(self, reader: Reader) -> str | None:
         """Return the archive format to unpack, or None if the file is kept as it is; look at what came."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from datastage.timely import in_time
+from datastage.timeouts import call_with_timeout
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def _look_at_mount(path: Path, *, is_listed: bool) -> DriveMount | None:
 def within(seconds: float, work: Callable[[], T], otherwise: T) -> T:
     """Return what `work` returns, or `otherwise` if it takes too long or fails. For a disk that may never answer."""
     try:
-        return in_time(work, seconds)
+        return call_with_timeout(work, seconds)
     except Exception:
         return otherwise
 

@@ -14,6 +14,9 @@ class Reporter(Protocol):
     def advance(self, n_bytes: int) -> None:
         """Count bytes done in the current phase."""
 
+    def resume(self, n_bytes: int) -> None:
+        """Count bytes of the current phase that an earlier run left: they are done, and say nothing of the speed."""
+
     def note(self, text: str, label: str = "") -> None:
         """Say one line that the user should keep: ``note("datasets.zip, 1.2 GB, in My Drive", "Found")``.
 
@@ -28,6 +31,9 @@ class Silent:
         """Say nothing."""
 
     def advance(self, n_bytes: int) -> None:
+        """Say nothing."""
+
+    def resume(self, n_bytes: int) -> None:
         """Say nothing."""
 
     def note(self, text: str, label: str = "") -> None:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from typing import Any
 
-from datastage.timely import in_time
+from datastage.timeouts import call_with_timeout
 
 # An address that does not answer holds the next one up no longer than this.
 _NEXT_ADDRESS_S = 0.25
@@ -32,7 +32,7 @@ def addresses(host: str, port: int, timeout_s: float) -> list[tuple[Any, ...]]:
             raise socket.gaierror(socket.EAI_NONAME, "the name is not one of a host") from None
 
     try:
-        found = in_time(ask, timeout_s)
+        found = call_with_timeout(ask, timeout_s)
     except TimeoutError:
         raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s") from None
     # Families in turn, each in the order of the name service: where one leads nowhere, the other is tried second.

@@ -1,13 +1,8 @@
-"""What a reader is: bytes at offsets from a source; and files and bytes in memory as readers.
-
-Here: the protocol, `FileReader`, `BytesReader`, and a reader as an ordinary file object (`as_file`).
-Not here: HTTP (`sources.http`), retries and parallel reading (`transfer`).
-"""
+"""What a reader is: bytes at offsets from a source; and files and bytes in memory as readers."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 import threading
@@ -173,40 +168,3 @@ class BytesReader:
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
-
-
-class ReaderFile(io.RawIOBase):
-    """A reader with ranges as a seekable file object, for libraries that want one. Not for several threads."""
-
-    def __init__(self, reader: Reader) -> None:
-        super().__init__()
-        if reader.size is None or not reader.ranges:
-            raise ValueError("a reader without a size or without ranges cannot be a seekable file")
-        self._reader = reader
-        self._size = reader.size
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._reader.read_at(self._at, len(buffer))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def as_file(reader: Reader) -> io.BufferedReader:
-    """Return `reader` as a buffered, seekable file object. Closing it leaves the reader open."""
-    return io.BufferedReader(ReaderFile(reader), BLOCK_BYTES)

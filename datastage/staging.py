@@ -38,8 +38,6 @@ from datastage.runtime import Runtime
 from datastage.sources import Found, http, manual, parse, search
 from datastage.spec import Spec
 
-# A place that stays under this while another is left is left for that one: the publisher of CIFAR-10 gives 60 kB/s.
-SLOW_BYTES_S = 100_000
 # Nor is it waited for long, where another is left: a mirror that answers "busy" may do so all day.
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
@@ -123,6 +121,10 @@ class _Told:
     def advance(self, n_bytes: int) -> None:
         self._held.advance(n_bytes)
         self._reporter.advance(n_bytes)
+
+    def resume(self, n_bytes: int) -> None:
+        self._held.advance(n_bytes)
+        self._reporter.resume(n_bytes)
 
 
 def outlives_machine(folder: Path, here: Runtime) -> bool:
@@ -436,7 +438,7 @@ class _Stager:
                         path,
                         expect={"md5": download.md5} if download.md5 else {},
                         reporter=self.reporter,
-                        slow_below_bytes_s=SLOW_BYTES_S if another_is_left else None,
+                        slow_below_bytes_s=transfer.SLOW_BYTES_S if another_is_left else None,
                         limits=limits,
                     )
                 finally:
@@ -464,7 +466,7 @@ class _Stager:
         has_hash = self.request.expect is not None
         found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
         self.reporter.note(found.seen, "Found")
-        slow_below = SLOW_BYTES_S if another_is_left else None
+        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
         keep = self._keep if self.request.save_to is not None else None
         taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits, keep)
         return self._publish(taker.take(found))

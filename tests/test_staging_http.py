@@ -165,7 +165,7 @@ def test_a_fallback_takes_over_when_the_first_address_gives_a_web_page(web):
 
 
 def test_a_slow_address_is_left_for_the_next(web, monkeypatch):
-    monkeypatch.setattr(staging, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(staging.transfer, "SLOW_BYTES_S", 50_000_000)
     monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
     slow = web.serve("slow.zip", zip_bytes({"x.bin": os.urandom(3_000_000)}), rate=200_000)
     staged = quiet(slow, fallbacks=[web.serve("fast.zip", zip_bytes())])
@@ -201,7 +201,7 @@ def test_a_mirror_that_fails_is_passed_over(web, monkeypatch, fault):
 
 
 def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
-    monkeypatch.setattr(staging, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(staging.transfer, "SLOW_BYTES_S", 50_000_000)
     monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
     files = {**FILES, "big.bin": os.urandom(2_000_000)}
     body = zip_bytes(files)

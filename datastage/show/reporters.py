@@ -47,8 +47,8 @@ def pick(progress: bool | Literal["auto"], runtime: Runtime, *, command: bool = 
     return Shown(stream, None)
 
 
-def phase_text(done_bytes: int, total_bytes: int | None, seconds: float) -> str:
-    """Return what a bar says.
+def phase_text(done_bytes: int, total_bytes: int | None, seconds: float, resumed_bytes: int = 0) -> str:
+    """Return what a bar says. Bytes that an earlier run left are done, and say nothing of the speed.
 
     Examples
     --------
@@ -56,16 +56,19 @@ def phase_text(done_bytes: int, total_bytes: int | None, seconds: float) -> str:
     '62 %, 744 MB of 1.2 GB, 31 MB/s, 15 s left'
     >>> phase_text(744_000_000, None, 24.0)
     '744 MB, 31 MB/s'
+    >>> phase_text(100_000_000, 200_000_000, 2.0, 48_000_000)
+    '50 %, 100 MB of 200 MB, 26 MB/s, 4 s left'
     """
     # More than was announced: the size was of the archive, or a guess. Then no share is better than a false one.
     total = total_bytes if total_bytes and done_bytes <= total_bytes else None
     parts = [f"{human_bytes(done_bytes)} of {human_bytes(total)}" if total else human_bytes(done_bytes)]
     if total:
         parts.insert(0, f"{100 * done_bytes // total} %")
-    if seconds >= _RATE_AFTER_S and done_bytes:
-        parts.append(f"{human_bytes(done_bytes / seconds)}/s")
+    fetched = done_bytes - resumed_bytes
+    if seconds >= _RATE_AFTER_S and fetched > 0:
+        parts.append(f"{human_bytes(fetched / seconds)}/s")
         if total and done_bytes < total:
-            parts.append(f"{duration((total - done_bytes) * seconds / done_bytes)} left")
+            parts.append(f"{duration((total - done_bytes) * seconds / fetched)} left")
     return ", ".join(parts)
 
 
@@ -98,7 +101,7 @@ class Shown:
         self._lock = threading.Lock()
         self._name = ""
         self._total: int | None = None
-        self._done = 0
+        self._done = self._resumed = 0
         self._began = 0.0
         self._drawn = 0.0
         self._ended = threading.Event()
@@ -107,7 +110,7 @@ class Shown:
     def phase(self, name: str, total_bytes: int | None) -> None:
         """Begin a phase: a new bar takes the place of the last one."""
         with self._lock:
-            self._name, self._total, self._done = name, total_bytes, 0
+            self._name, self._total, self._done, self._resumed = name, total_bytes, 0, 0
             self._began = self._clock()
             self._drawn = self._began
             if self._surface is None:
@@ -124,6 +127,12 @@ class Shown:
                 if now - self._drawn >= DRAW_EVERY_S:
                     self._drawn = now
                     self._draw()
+
+    def resume(self, n_bytes: int) -> None:
+        """Count bytes that an earlier run left."""
+        with self._lock:
+            self._done += n_bytes
+            self._resumed += n_bytes
 
     def note(self, text: str, label: str = "") -> None:
         """Write lines that stay, at once. The phase has said what it had to say: its bar is taken away."""
@@ -142,7 +151,7 @@ class Shown:
 
     def _draw(self) -> None:
         assert self._surface is not None
-        text = phase_text(self._done, self._total, self._clock() - self._began)
+        text = phase_text(self._done, self._total, self._clock() - self._began, self._resumed)
         # Showing progress must never end the work: a pipe may be closed, a front end gone.
         with contextlib.suppress(Exception):
             self._surface.draw(printable(self._name), text, self._done, self._total)
@@ -176,7 +185,7 @@ class Shown:
         while not self._ended.wait(self._log_every_s):
             with self._lock:
                 if self._name:
-                    text = phase_text(self._done, self._total, self._clock() - self._began)
+                    text = phase_text(self._done, self._total, self._clock() - self._began, self._resumed)
                     self._write(f"{printable(self._name)}: {text}")
 
 

@@ -24,13 +24,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from datastage import transfer
 from datastage.errors import DatastageError, NotDataError, SpecError, StorageError, UnavailableError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
 from datastage.sources.found import Context, Found, line_to_run
 from datastage.spec import Spec
-from datastage.timely import in_time
+from datastage.timeouts import call_with_timeout
 
 T = TypeVar("T")
 
@@ -42,10 +43,6 @@ _MOUNT_AGAIN_MS = 600_000
 _LIST_S = 5.0
 _LIST_NAMES = 2000
 _LOG_BYTES = 256 * 1024
-# What a mount answers whose client has died or is dying: 107 mostly; the others were seen elsewhere on FUSE.
-_BROKEN = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
-# What a mount says that may be gone at the next try.
-_PASSING = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
 _DOCUMENTS = {
     ".gdoc": ("a Google document", ".docx"),
     ".gsheet": ("a Google sheet", ".csv"),
@@ -213,7 +210,7 @@ def _find(spec: Spec, mount: Path, runtime: Runtime) -> Found | None:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                if error.errno in _BROKEN:
+                if error.errno in transfer.DEAD_MOUNT:
                     raise _BrokenError(error.errno, error.strerror) from error
                 raise explain_os_error(error, path, runtime) from error
             return _found(spec, path, parts, status, runtime)
@@ -268,12 +265,12 @@ def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T
     """Return what `work` returns; what a mount gets over by itself is tried again after each wait, in vain or not."""
     for wait in wait_s:
         try:
-            return in_time(work)
+            return call_with_timeout(work)
         except OSError as error:
-            if error.errno not in _PASSING:
+            if error.errno not in transfer.PASSING_MOUNT:
                 raise
         time.sleep(wait)
-    return in_time(work)
+    return call_with_timeout(work)
 
 
 def _names(folder: Path) -> tuple[list[str], bool]:
@@ -289,7 +286,7 @@ def _names(folder: Path) -> tuple[list[str], bool]:
         return True
 
     try:
-        whole = in_time(look, _LIST_S)
+        whole = call_with_timeout(look, _LIST_S)
     except OSError:
         whole = False
     return sorted(names[:_LIST_NAMES]), whole
@@ -357,7 +354,7 @@ def _deepest(mount: Path, parts: tuple[str, ...]) -> tuple[Path, int]:
     for known in range(len(parts) - 1, 0, -1):
         for folder in _spellings(mount, parts[:known]):
             try:
-                if in_time(folder.is_dir, _LIST_S):
+                if call_with_timeout(folder.is_dir, _LIST_S):
                     return folder, known
             except OSError:
                 continue
@@ -637,9 +634,9 @@ def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageE
             "Does it happen again? At drive.google.com, right-click it, Make a copy; use the copy.",
             "Next: run the same line again.",
         )
-    elif error.errno in _BROKEN and runtime.platform == "colab":
+    elif error.errno in transfer.DEAD_MOUNT and runtime.platform == "colab":
         made = broken(spec, error.errno or errno.ENOTCONN)
-    elif error.errno in _BROKEN:
+    elif error.errno in transfer.DEAD_MOUNT:
         made = UnavailableError(
             f"Google Drive stopped answering while {path.name} was read ({os.strerror(error.errno or 0)}).",
             "Next: start Google Drive on this machine again, then run the same line.",

@@ -36,7 +36,7 @@ from datastage.progress import Reporter
 from datastage.runtime import is_offline
 from datastage.sources.found import Context, Fetch, Found
 from datastage.spec import Spec, without_secrets
-from datastage.timely import begun
+from datastage.timeouts import start
 
 HOST = "drive.google.com"
 # A server that sends nothing for this long has hung up without saying so.
@@ -163,7 +163,7 @@ class _Watch:
 
 def _watched(work: Callable[[], Any], folder: Path, watch: _Watch, stall_s: float, cancel: threading.Event) -> Any:
     """Run `work` in a thread, so that a server that stalls, or the user, can end it."""
-    thread, outcome = begun(work, "datastage-gdown")
+    thread, outcome = start(work, "datastage-gdown")
     last, seen_at = 0, time.monotonic()
     try:
         while thread.is_alive():

@@ -291,11 +291,7 @@ class HttpReader:
     def _wait(self, fault: Interrupted, failures: int) -> None:
         """Wait after so many failures in a row, or raise what it was when patience ends."""
         wait = self._limits.wait_s(failures, fault.wait_s)
-        if (
-            fault.kind in ("changed", "no ranges")
-            or failures >= self._limits.patience(fault.kind)
-            or wait > self._limits.longest_retry_after_s
-        ):
+        if self._limits.gives_up(fault, failures, wait):
             raise fault.error from fault
         time.sleep(wait)
 

@@ -1,18 +1,30 @@
 """Bring the bytes of a reader to this machine: in parallel, retried, hashed, resumed; or ahead of who unpacks them.
 
-Here: `fetch` (a file), `ahead` (a reader that is fetched while it is read), `copy_tree` (a folder).
+Here: `fetch` (a file), `ahead` (a reader that is fetched while it is read), `copy_tree` (a folder), and when a failed
+read is tried again.
 Not here: what the bytes are (`archives`), where they come from (`sources`), where they end up (`staging`).
 """
 
-from datastage.transfer.faults import Interrupted, Limits, TooSlow, patiently
-from datastage.transfer.read_ahead import Ahead, ahead
-from datastage.transfer.tree import Copied, CopiedFile, copy_tree
-from datastage.transfer.whole import Transferred, fetch
+from datastage.transfer.partial import Transferred, fetch
+from datastage.transfer.prefetch import Ahead as ahead
+from datastage.transfer.retry import (
+    DEAD_MOUNT,
+    MOUNT_READ,
+    PASSING_MOUNT,
+    SLOW_BYTES_S,
+    Interrupted,
+    Limits,
+    TooSlow,
+    patiently,
+)
+from datastage.transfer.tree_copy import Copied, copy_tree
 
 __all__ = [
-    "Ahead",
+    "DEAD_MOUNT",
+    "MOUNT_READ",
+    "PASSING_MOUNT",
+    "SLOW_BYTES_S",
     "Copied",
-    "CopiedFile",
     "Interrupted",
     "Limits",
     "TooSlow",

@@ -14,7 +14,7 @@ import pytest
 
 from datastage import runtime
 from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
-from datastage.reader import Reader, as_file
+from datastage.reader import Reader
 from datastage.sources import http, open_spec, parse
 from datastage.transfer import Limits, fetch
 from tests.servers import Server
@@ -44,9 +44,6 @@ def test_it_is_a_reader_of_the_right_bytes(server, quick):
         assert reader.read_at(len(BODY) - 10, 100) == BODY[-10:]
         assert reader.read_at(len(BODY) + 5, 100) == b""
         assert b"".join(reader.stream(100)) == BODY[100:]
-        file = as_file(reader)
-        file.seek(-7, 2)
-        assert file.read() == BODY[-7:]
 
 
 def test_the_head_is_fetched_once_for_a_small_file(server, quick):

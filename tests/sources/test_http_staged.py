@@ -112,7 +112,7 @@ def test_an_archive_without_a_length_that_is_cut_short_is_damaged_and_not_publis
 
 @pytest.mark.parametrize("fault", ["a sign-in page from now on", "a sign-in page from now on, and no state"])
 def test_a_page_that_stays_is_named_and_nothing_is_published(fault, raw_server, tmp_path, monkeypatch):
-    monkeypatch.setattr("datastage.transfer.faults.Limits.wait_s", lambda *words: 0.01)
+    monkeypatch.setattr("datastage.transfer.retry.Limits.wait_s", lambda *words: 0.01)
     with pytest.raises(NotDataError, match="sign-in page"):
         quiet(raw_server(BODY, raw.NAMED[fault][0]).url())
     assert shown(tmp_path / "root") == []

@@ -14,7 +14,7 @@ import pytest
 
 from datastage.sources import http
 from datastage.transfer import fetch
-from datastage.transfer.blocks import block_bytes
+from datastage.transfer.block_map import block_bytes
 
 BODY = random.Random(11).randbytes(6_000_000)
 CONNECTIONS = 4

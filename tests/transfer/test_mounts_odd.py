@@ -46,7 +46,7 @@ def get(mount, to, limits, **options):
 
 
 def test_an_opening_that_never_comes_is_left_in_time(mount, tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(drive.in_time, "__defaults__", (0.3,))
+    monkeypatch.setattr(drive.call_with_timeout, "__defaults__", (0.3,))
     mount.faults(first_open=3.0)
     began = time.monotonic()
     with pytest.raises(StorageError, match="data.zip did not answer in time"):

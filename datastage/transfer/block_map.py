@@ -1,6 +1,4 @@
-"""Which bytes of a file are there, and the note beside a partial file that says so after a crash.
-
-Here: blocks, and the block map on disk. Not here: who fetches them (`crew`).
+"""Which bytes of a file are there: blocks, and the map beside a partial file that says so after a crash.
 
 The map is a text file that only grows: a first line of JSON (what is being fetched), then ``start length crc32`` for
 every run of bytes that lies in the partial file. A line is written after its bytes, with one call, so a kill leaves at

@@ -11,7 +11,7 @@ from datastage import runtime
 from datastage.errors import StorageError
 from datastage.progress import Silent
 from datastage.transfer import copy_tree
-from datastage.transfer import tree as tree_module
+from datastage.transfer.retry import Limits
 
 
 @pytest.fixture
@@ -43,7 +43,6 @@ def test_every_file_and_folder_is_there_with_its_checksum(source, to):
         ("cats/2.png", 4, zlib.crc32(b"two!")),
         ("read me.txt", 5, zlib.crc32(b"hello")),
     ]
-    assert copied.n_bytes == 12
 
 
 def test_times_and_the_right_to_run_are_kept(source, to):
@@ -62,10 +61,10 @@ def test_junk_is_left_out_and_counted(source, to):
     copied = copy_tree(source, to)
     assert len(copied.files) == 3
     assert dict(copied.left_out) == {
-        "macOS files (.DS_Store)": 2,
-        "macOS files (._*)": 1,
-        "macOS files (__MACOSX)": 1,
-        "Windows files (Thumbs.db)": 1,
+        ".DS_Store": 2,
+        "._*": 1,
+        "__MACOSX": 1,
+        "Thumbs.db": 1,
         "Google documents, which are no files": 1,
     }
 
@@ -118,7 +117,7 @@ def test_an_empty_folder_gives_no_files(tmp_path, to):
 
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path, to):
     with pytest.raises(StorageError):
-        copy_tree(tmp_path / "nothing", to, limits=tree_module.Limits(tries=1))
+        copy_tree(tmp_path / "nothing", to, limits=Limits(tries=1))
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="left out: root may read everything")
@@ -136,7 +135,7 @@ def test_many_files_of_a_slow_place_bring_the_advice_to_zip_them(source, to, mon
             notes.append(f"{label:<10}{text}" if label else text)
 
     monkeypatch.setattr(runtime, "is_network_disk", lambda path: True)
-    monkeypatch.setattr(tree_module, "MANY", 3)
+    monkeypatch.setattr("datastage.transfer.tree_copy.MANY", 3)
     copy_tree(source, to, reporter=Notes())
     assert len(notes) == 1
     assert "3 files" in notes[0]

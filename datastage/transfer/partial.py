@@ -1,16 +1,11 @@
-"""Fetch one file whole, or raise; resume what an earlier run left.
-
-Here: the partial file and its map, what makes them valid, starting anew where bytes changed, the check of the digests.
-Not here: how blocks are read in parallel (`crew`).
-"""
+"""Fetch one file whole, or raise; go on with what an earlier run left."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,33 +13,22 @@ from datastage import runtime
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import Reader, stat_identity
-from datastage.transfer.blocks import Block, BlockMap, plan, sound_runs
-from datastage.transfer.crew import Crew, Piece, changed, pieces_of
-from datastage.transfer.faults import Interrupted, Limits
-from datastage.transfer.local import copy_file
+from datastage.transfer.block_map import Block, BlockMap, plan, sound_runs
+from datastage.transfer.download import ParallelDownload
+from datastage.transfer.file_copy import copy_file
+from datastage.transfer.pieces import changed
+from datastage.transfer.retry import Interrupted, Limits
 
 _RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """What a transfer brought.
-
-    Attributes
-    ----------
-    n_bytes : int
-        Size of the file.
-    digests : mapping of str to str
-        Algorithm to hexadecimal digest of the whole.
-    seconds : float
-        Wall time.
-    n_received : int
-        Bytes that came over the link: fewer than `n_bytes` after a resume, more after faults.
-    """
+    """What a transfer brought: the size, CRC-32 and digests of the whole, and the bytes that came over the link."""
 
     n_bytes: int
+    crc32: int
     digests: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
     n_received: int = 0
 
 
@@ -69,18 +53,10 @@ def fetch(
     expect : mapping of str to str, optional
         Digests that the bytes must have: ``{"md5": "c58f..."}``. Without any, the sha256 of what comes over a link is
         computed.
-    reporter : Reporter
-        Told of the bytes as they come; the phase is the caller's.
     connections : int, optional
         Exactly so many, instead of as many as help.
     slow_below_bytes_s : float, optional
         Raise `TooSlow` when fewer bytes a second come, because another place is left to try.
-    limits : Limits, optional
-        Where waits end.
-
-    Returns
-    -------
-    Transferred
 
     Raises
     ------
@@ -95,33 +71,37 @@ def fetch(
         they are read from fails for good.
     """
     limits = limits or Limits()
-    expect = {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
+    expect = lower_case(expect)
     if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
-        began = time.monotonic()
-        n_bytes, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
+        n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
         _check(reader.name, digests, expect, to)
-        return Transferred(n_bytes, digests, time.monotonic() - began, n_bytes)
-    attempt = Attempt(reader, to, expect, reporter, limits)
+        return Transferred(n_bytes, crc, digests, n_bytes)
+    partial = PartialFile(reader, to, expect, reporter, limits)
     for restart in range(_RESTARTS + 1):
         try:
-            return attempt.run(connections, slow_below_bytes_s)
+            return partial.fetch(connections, slow_below_bytes_s)
         except Interrupted as fault:
-            attempt.discard()
+            partial.discard()
             if restart == _RESTARTS:
                 raise fault.error from fault
-            attempt.begin_anew(fault)
+            partial.begin_anew(fault)
         except ChecksumError:
-            attempt.discard()
-            if not attempt.was_resumed or restart == _RESTARTS:
+            partial.discard()
+            if not partial.was_resumed or restart == _RESTARTS:
                 raise
         except IntegrityError:
-            attempt.discard()
+            partial.discard()
             raise
     raise AssertionError("unreachable")
 
 
-class Attempt:
-    """A partial file, and the crew that fills it."""
+def lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the digests that are expected, names and digits in small letters."""
+    return {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
+
+
+class PartialFile:
+    """The unfinished file beside `to`, with its map; what is there may be gone on with by a later run."""
 
     def __init__(self, reader: Reader, to: Path, expect: Mapping[str, str], reporter: Reporter, limits: Limits) -> None:
         self.reader = reader
@@ -130,6 +110,7 @@ class Attempt:
         self.limits = limits
         self.reporter = reporter
         self.was_resumed = False
+        self.in_one_stream = not reader.ranges
         self.part = to.with_name(to.name + ".part")
         self.map = self._new_map()
 
@@ -137,60 +118,53 @@ class Attempt:
         header = {"identity": self.reader.identity, "size": self.reader.size, "expect": dict(self.expect)}
         return BlockMap(self.part.with_name(self.part.name + ".map"), header)
 
-    def run(self, connections: int | None, slow_below_bytes_s: float | None) -> Transferred:
+    def fetch(self, connections: int | None, slow_below_bytes_s: float | None) -> Transferred:
         """Fetch what is lacking, check it, and put the file in its place."""
-        began = time.monotonic()
-        crew = self.crew(connections, slow_below_bytes_s)
+        download = self.download(connections, slow_below_bytes_s)
         try:
-            crew.run()
+            download.run()
         except BaseException as error:
-            crew.close()
+            download.close()
             # What fills the disk must not stay on it.
             self.leave(keep=not isinstance(error, NoSpaceError))
             raise
-        crew.close()
-        return self.finish(crew, began)
+        download.close()
+        return self.finish(download)
 
-    def leave(self, *, keep: bool) -> None:
-        """Leave what has come for the next run, if it can be gone on with then."""
-        self.map.close(remove=False)
-        if not keep or not self._may_resume():
-            self.discard()
+    def download(
+        self, connections: int | None, slow_below_bytes_s: float | None, *, keep_first: int = 0
+    ) -> ParallelDownload:
+        """Lay out the partial file, and return the download of what it lacks.
 
-    def crew(
-        self,
-        connections: int | None,
-        slow_below_bytes_s: float | None,
-        *,
-        whole: bool = True,
-        keep_first: int = 0,
-    ) -> Crew:
-        """Lay out the partial file, and return the crew for what it lacks.
-
-        `keep_first` bytes of a file that comes in one stream are there, and must come again the same.
+        The first `keep_first` bytes of a file that comes in one stream are there, and must come again the same.
         """
         try:
             blocks = [Block(0, self.reader.size, keep_first)] if keep_first else self._lay_out()
-            return Crew(
+            download = ParallelDownload(
                 self.reader,
                 self.part,
                 blocks,
+                in_one_stream=self.in_one_stream,
                 limits=self.limits,
                 reporter=self.reporter,
-                algorithms=(list(self.expect) or ["sha256"]) if whole else [],
-                note_map=self.map,
+                algorithms=list(self.expect) or ["sha256"],
+                block_map=self.map,
                 connections=connections,
                 slow_below_bytes_s=slow_below_bytes_s,
-                whole=whole,
             )
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
             raise StorageError.of(error, "writing the files") from error
+        if self.was_resumed:
+            self.reporter.resume(download.n_before)
+            size = human_bytes(self.reader.size or 0)
+            self.reporter.note(f"at {human_bytes(download.n_before)} of {size}", "Went on")
+        return download
 
-    def finish(self, crew: Crew, began: float) -> Transferred:
+    def finish(self, download: ParallelDownload) -> Transferred:
         """Check the digests, and put the file in its place."""
-        digests = crew.result()
+        digests = download.finish(0.0)
         self.map.close(remove=False)
         if self.reader.local_path is not None:
             with contextlib.suppress(OSError):
@@ -206,7 +180,7 @@ class Attempt:
         except OSError as error:
             raise StorageError.of(error, "writing the files") from error
         self.map.close(remove=True)
-        return Transferred(n_bytes, digests, time.monotonic() - began, crew.n_received)
+        return Transferred(n_bytes, download.crc32, digests, download.n_received)
 
     def _check_end(self, source: Path) -> None:
         """Refuse a file that goes on behind the size that it says, as a mount gives what is no file behind it."""
@@ -224,7 +198,8 @@ class Attempt:
             )
 
     def _may_resume(self) -> bool:
-        return self.reader.ranges and self.reader.size is not None and bool(self.reader.identity or self.expect)
+        is_known = bool(self.reader.identity or self.expect)
+        return not self.in_one_stream and self.reader.size is not None and is_known
 
     def _lay_out(self) -> list[Block]:
         size = self.reader.size
@@ -243,7 +218,7 @@ class Attempt:
         with open(self.part, "r+b" if self.was_resumed else "wb") as file:
             if size is not None:
                 file.truncate(size)
-        if not self.reader.ranges or size is None:
+        if self.in_one_stream or size is None:
             return [Block(0, size)] if size != 0 else []
         if self._may_resume():
             self.map.begin(runs)
@@ -261,58 +236,25 @@ class Attempt:
     def begin_anew(self, fault: Interrupted) -> None:
         """Get ready to fetch a file that changed, or of which only the whole can be had."""
         renew = getattr(self.reader, "renew", None)
-        if fault.kind == "no ranges":
-            self.reader = InOneStream(self.reader)
+        if fault.kind == "no ranges" and not self.in_one_stream:
+            self.in_one_stream = True
         elif renew is not None:
             renew()
+            self.in_one_stream = self.in_one_stream or not self.reader.ranges
         else:
             raise fault.error from fault
         self.map = self._new_map()
+
+    def leave(self, *, keep: bool) -> None:
+        """Leave what has come for the next run, if it can be gone on with then."""
+        self.map.close(remove=False)
+        if not keep or not self._may_resume():
+            self.discard()
 
     def discard(self) -> None:
         """Remove what came so far."""
         self.map.close(remove=True)
         self.part.unlink(missing_ok=True)
-
-
-class InOneStream:
-    """A reader whose ranges turned out not to be what was asked for: only the whole can be had."""
-
-    ranges = False
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-        self.name, self.size, self.identity = reader.name, reader.size, reader.identity
-        self.local_path = reader.local_path
-
-    def renew(self) -> None:
-        """Look at the place again."""
-        renew = getattr(self._reader, "renew", None)
-        if renew is not None:
-            renew()
-        self.size, self.identity = self._reader.size, self._reader.identity
-
-    def interrupt(self) -> None:
-        """Break off all reads under way."""
-        interrupt = getattr(self._reader, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
-
-    def pieces(self, offset: int, n: int | None) -> Iterator[Piece]:
-        """Give the whole, in pieces as they come."""
-        return pieces_of(self._reader)(0, None)
-
-    def read_at(self, offset: int, n: int) -> bytes:
-        """Refuse: there are no ranges."""
-        raise ValueError("only the whole can be had")
-
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give all bytes."""
-        return self._reader.stream(offset)
-
-    def close(self) -> None:
-        """Close the reader."""
-        self._reader.close()
 
 
 def _check(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path) -> None:

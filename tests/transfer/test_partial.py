@@ -8,6 +8,7 @@ import os
 import random
 import threading
 import time
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -21,10 +22,11 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
+from datastage.progress import human_bytes
 from datastage.reader import BytesReader, FileReader
 from datastage.sources import http
 from datastage.transfer import Limits, TooSlow, fetch
-from datastage.transfer import whole as whole_module
+from datastage.transfer import partial as partial_module
 
 BODY = random.Random(7).randbytes(3_000_001)
 HTML = b"<!DOCTYPE html><html><title>Please sign in</title>" + b" " * 3000
@@ -162,6 +164,47 @@ def test_each_byte_crosses_the_link_once(server, tmp_path, quick):
     assert server.n_sent["data.bin"] < 1.1 * len(BODY)  # a little more where the last blocks were halved
 
 
+def test_an_answer_without_ranges_is_read_on_as_it_comes(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, ranges=False, rate_each=2_000_000)
+    done = get(url, tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin")
+    assert len(server.requests("data.bin")) == 1
+    assert done.crc32 == zlib.crc32(BODY)
+
+
+def test_a_later_answer_without_ranges_or_state_is_taken_whole(server, tmp_path, quick):
+    other = BODY[:100_000] + bytes(len(BODY) - 100_000)
+    faults = {"ranges": False, "etag": None, "modified": None, "cut_every": 500_000, "cuts": 1}
+    url = server.serve("data.bin", BODY, change_after=1, changed=other, **faults)
+    done = get(url, tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin", other)
+    assert done.digests == {"sha256": hashlib.sha256(other).hexdigest()}
+    assert done.crc32 == zlib.crc32(other)
+
+
+def test_what_has_come_of_a_file_is_told_when_it_is_gone_on_with(server, tmp_path, quick):
+    url = server.serve("data.bin", BODY, rate=1_500_000)
+    with pytest.raises(TooSlow):
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.8), slow_below_bytes_s=1e9)
+    told, notes = {"resumed": 0, "came": 0}, []
+
+    class Tells(partial_module.SILENT.__class__):
+        def resume(self, n_bytes):
+            told["resumed"] += n_bytes
+
+        def advance(self, n_bytes):
+            told["came"] += n_bytes
+
+        def note(self, text, label=""):
+            notes.append(f"{label} {text}")
+
+    server.pages["data.bin"].rate = None
+    done = get(url, tmp_path / "data.bin", quick, reporter=Tells())
+    assert told["resumed"] > 0
+    assert told == {"resumed": len(BODY) - done.n_received, "came": done.n_received}
+    assert notes == [f"Went on at {human_bytes(told['resumed'])} of 3 MB"]
+
+
 def test_connections_are_kept(server, tmp_path, quick):
     url = server.serve("data.bin", BODY)
     get(url, tmp_path / "data.bin", quick, connections=3)
@@ -208,7 +251,7 @@ def test_a_slow_place_that_was_left_is_returned_to_with_what_had_come(server, tm
 def test_the_last_place_says_how_long_it_will_take(server, tmp_path, quick):
     notes = []
 
-    class Notes(whole_module.SILENT.__class__):
+    class Notes(partial_module.SILENT.__class__):
         def note(self, text, label=""):
             notes.append(f"{label:<10}{text}" if label else text)
 
@@ -283,7 +326,7 @@ def test_a_map_of_another_state_of_the_file_is_not_believed(server, tmp_path, qu
 def test_the_reporter_is_told_of_each_byte_once(server, tmp_path, quick):
     told = []
 
-    class Counts(whole_module.SILENT.__class__):
+    class Counts(partial_module.SILENT.__class__):
         def advance(self, n_bytes):
             told.append(n_bytes)
 
@@ -294,8 +337,8 @@ def test_the_reporter_is_told_of_each_byte_once(server, tmp_path, quick):
 
 def test_a_disk_without_room_is_said_before_the_first_byte(server, tmp_path, quick, monkeypatch):
     url = server.serve("data.bin", BODY)
-    usage = whole_module.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(whole_module.shutil, "disk_usage", lambda path: usage)
+    usage = partial_module.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(partial_module.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(NoSpaceError, match="needs 3 MB, and .* has 1 kB free"):
         get(url, tmp_path / "data.bin", quick)
     assert left(tmp_path) == []
@@ -319,7 +362,7 @@ def test_a_disk_that_fills_up_meanwhile_is_no_space_and_is_left_as_it_was(server
 
 
 def test_an_interrupt_keeps_what_came(server, tmp_path, quick):
-    class Interrupts(whole_module.SILENT.__class__):
+    class Interrupts(partial_module.SILENT.__class__):
         def advance(self, n_bytes):
             if sum(seen.sent for seen in server.requests("data.bin")) > 1_000_000:
                 raise KeyboardInterrupt

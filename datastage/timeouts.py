@@ -1,6 +1,6 @@
-"""Wait for what may never answer, and no longer than so: a mount whose server has gone, a name service.
+"""Call what may never answer, with a time limit: a mount whose server has gone, a name service.
 
-No signal ends such a call, so it is made in a thread of its own, which is left behind.
+No signal ends such a call, so it runs in a thread of its own, which is left behind.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def begun(work: Callable[[], T], name: str) -> tuple[threading.Thread, Callable[[], T]]:
+def start(work: Callable[[], T], name: str) -> tuple[threading.Thread, Callable[[], T]]:
     """Start `work` in a thread: (the thread, what gives its result or raises its error once it has ended)."""
     results: list[T] = []
     errors: list[BaseException] = []
@@ -35,9 +35,9 @@ def begun(work: Callable[[], T], name: str) -> tuple[threading.Thread, Callable[
     return thread, outcome
 
 
-def in_time(work: Callable[[], T], seconds: float = 60.0) -> T:
+def call_with_timeout(work: Callable[[], T], seconds: float = 60.0) -> T:
     """Return what `work` returns or raises; `TimeoutError` if that takes longer."""
-    thread, outcome = begun(work, "datastage-look")
+    thread, outcome = start(work, "datastage-look")
     thread.join(seconds)
     if thread.is_alive():
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datastage.transfer.blocks import Block, BlockMap, block_bytes, plan, sound_runs
+from datastage.transfer.block_map import Block, BlockMap, block_bytes, plan, sound_runs
 
 
 @given(st.integers(1, 50_000_000), st.lists(st.tuples(st.integers(0, 50_000_000), st.integers(-1, 9_000_000))))

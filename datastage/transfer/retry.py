@@ -1,8 +1,4 @@
-"""What may go wrong while bytes are fetched, and how long one is patient with it.
-
-Here: the limits of a transfer, one read that broke off (`Interrupted`), the waits between tries, what an errno of a
-mount means. Not here: who reads (`crew`), what HTTP answers mean (`sources.http`).
-"""
+"""When a failed read is tried again: limits, waits, what an errno of a mount means, and when a place counts as slow."""
 
 from __future__ import annotations
 
@@ -19,7 +15,43 @@ from datastage.errors import DatastageError, StorageError, UnavailableError
 from datastage.progress import human_bytes, human_seconds
 
 T = TypeVar("T")
-Kind = Literal["broken", "busy", "no ranges", "changed"]
+Kind = Literal["broken", "busy", "no ranges", "changed", "final"]
+
+# A place that gives less is left while another remains: the publisher of CIFAR-10 gives 60 kB/s.
+SLOW_BYTES_S = 100_000
+
+# What a mount says that may come back, and what would help. 2: DriveFS says so of files that exist, just before 107
+# (colabtools#5970).
+_MOUNT_ERRORS: dict[int, tuple[str, str]] = {
+    errno.EIO: (
+        "gave an input/output error",
+        "A file read often or shared with many may be over its quota: a copy of your own avoids that.",
+    ),
+    errno.ENOTCONN: (
+        "has lost its connection: the mount is dead",
+        "Mount it again (in Colab: drive.mount('/content/drive', force_remount=True)).",
+    ),
+    errno.ETIMEDOUT: ("did not answer in time", ""),
+    errno.ESTALE: ("has forgotten the open file (stale handle)", "Somebody may have replaced the file meanwhile."),
+    errno.ECONNABORTED: ("broke the connection off", ""),
+    errno.ECONNRESET: ("broke the connection off", ""),
+    errno.EAGAIN: ("was busy", ""),
+    errno.ENOENT: (
+        "no longer shows the file",
+        "Look whether the file is still there, and whether its disk is mounted.",
+    ),
+    errno.EREMOTEIO: ("gave a remote input/output error", ""),
+    errno.EHOSTDOWN: ("is down", ""),
+    errno.EHOSTUNREACH: ("cannot be reached", ""),
+    errno.ENODEV: ("is gone", ""),
+    errno.ENXIO: ("is gone", ""),
+}
+# What a mount answers whose client has died or is dying: ENOTCONN mostly; the others were seen elsewhere on FUSE.
+DEAD_MOUNT = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
+# What a mount says once that may be gone at the next try.
+PASSING_MOUNT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
+# What reading from a mount fails with, and writing to a disk of ours hardly does.
+MOUNT_READ = DEAD_MOUNT | {errno.EIO, errno.ENOENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +88,25 @@ class Limits:
     slow_after_s: float = 10.0
 
     def wait_s(self, failures: int, asked_s: float | None = None) -> float:
-        """Return how long to wait after so many failures in a row, and no less than the server asked for.
+        """Return the wait after so many failures in a row, and no less than the server asked for.
 
-        What the server asks for is believed three times; then it is joined by the waits of our own.
+        The server's wait is believed three times; after that our own wait is the least.
         """
         wait = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(failures - 1, 20)) * random.uniform(0.5, 1.0)
         if asked_s is None:
             return wait
         return max(asked_s * random.uniform(1.0, 1.1), wait if failures > 3 else 0.0)
 
-    def patience(self, kind: Kind) -> int:
-        """Return how many tries in a row may bring nothing."""
-        return 2 * self.tries if kind == "busy" else self.tries
+    def gives_up(self, fault: Interrupted, failures: int, wait_s: float, *, tries: int | None = None) -> bool:
+        """Tell whether a fault ends the transfer after so many failures in a row and with this wait ahead."""
+        if fault.kind in ("changed", "no ranges", "final"):
+            return True
+        most = 2 * self.tries if fault.kind == "busy" else (tries or self.tries)
+        return failures >= most or wait_s > self.longest_retry_after_s
 
 
 class Interrupted(Exception):
-    """One read that did not come through, and may when it is asked for again. It never leaves for a user: `error` does.
+    """One read that broke off and may succeed when it is repeated. Users never see it: they see `error`.
 
     Parameters
     ----------
@@ -79,7 +114,7 @@ class Interrupted(Exception):
         What is raised when patience ends.
     kind : str
         ``"busy"`` lowers the number of connections for good; ``"no ranges"`` means that only the whole can be had;
-        ``"changed"`` that the bytes are no longer those that were begun with.
+        ``"changed"`` that the bytes are no longer those that were begun with; ``"final"`` that no repetition helps.
     wait_s : float, optional
         The wait the server asked for.
     """
@@ -92,13 +127,7 @@ class Interrupted(Exception):
 
 
 class TooSlow(UnavailableError):
-    """The place gives bytes, but so slowly that another is tried first. What has come is kept.
-
-    Attributes
-    ----------
-    rate_bytes_s : float
-        What it gave.
-    """
+    """The place gives `rate_bytes_s` only, so another is tried first. What has come is kept."""
 
     def __init__(self, name: str, rate_bytes_s: float, left_bytes: int | None) -> None:
         text = f"{name} comes at {human_bytes(rate_bytes_s)}/s only"
@@ -109,7 +138,7 @@ class TooSlow(UnavailableError):
 
 
 def patiently(read: Callable[[], T], limits: Limits, *, tries: int | None = None) -> T:
-    """Call `read` until it comes through, waiting between the tries; raise its own error when patience ends.
+    """Call `read` until it succeeds, and wait between the tries; raise its own error when patience ends.
 
     `tries` replaces the limit for all but a busy server.
     """
@@ -120,47 +149,21 @@ def patiently(read: Callable[[], T], limits: Limits, *, tries: int | None = None
         except Interrupted as fault:
             failures += 1
             wait = limits.wait_s(failures, fault.wait_s)
-            most = limits.patience(fault.kind) if tries is None or fault.kind == "busy" else tries
-            if fault.kind in ("changed", "no ranges") or failures >= most or wait > limits.longest_retry_after_s:
+            if limits.gives_up(fault, failures, wait, tries=tries):
                 raise fault.error from fault
             time.sleep(wait)
 
 
-# What a mount that may come back says. 2: DriveFS says so of files that exist, just before 107 (colabtools#5970).
-_PASSING = {
-    errno.EIO: "gave an input/output error",
-    errno.ENOTCONN: "has lost its connection: the mount is dead",
-    errno.ETIMEDOUT: "did not answer in time",
-    errno.ESTALE: "has forgotten the open file (stale handle)",
-    errno.ECONNABORTED: "broke the connection off",
-    errno.ECONNRESET: "broke the connection off",
-    errno.EAGAIN: "was busy",
-    errno.ENOENT: "no longer shows the file",
-    errno.EREMOTEIO: "gave a remote input/output error",
-    errno.EHOSTDOWN: "is down",
-    errno.EHOSTUNREACH: "cannot be reached",
-    errno.ENODEV: "is gone",
-    errno.ENXIO: "is gone",
-}
-_CURES = {
-    errno.EIO: "A file read often or shared with many may be over its quota: a copy of your own avoids that.",
-    errno.ENOTCONN: "Mount it again (in Colab: drive.mount('/content/drive', force_remount=True)).",
-    errno.ESTALE: "Somebody may have replaced the file meanwhile.",
-    errno.ENOENT: "Look whether the file is still there, and whether its disk is mounted.",
-}
-
-
 def of_file(error: OSError, path: Path, at: int | None = None) -> Interrupted | StorageError:
-    """Make of an `OSError` met while reading `path` a fault to be patient with, or an error of ours."""
+    """Turn an `OSError` met while reading `path` into a fault to be patient with, or into an error of ours."""
     code = error.errno or errno.EIO
-    said = _PASSING.get(code)
-    if said is None:
+    if code not in _MOUNT_ERRORS:
         return StorageError.of(error, f"reading {path}", "Look whether you may read the file, then run it again.")
+    what, cure = _MOUNT_ERRORS[code]
     where = "" if at is None else f" at byte {at:,}"
-    symbol = f"errno {code}, {os.strerror(code)}"
     ours = StorageError(
-        f"While reading {path}, its place {said}{where} ({symbol}).",
-        *([_CURES[code]] if code in _CURES else []),
+        f"While reading {path}, its place {what}{where} (errno {code}, {os.strerror(code)}).",
+        *([cure] if cure else []),
         "Next: run the same line again; what has been read is kept.",
         code=code,
         filename=path,

@@ -1,0 +1,119 @@
+"""Write a file at many places, read it back, and hash it in order meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.transfer.pieces import PIECE_BYTES, Piece
+
+
+class SharedFile:
+    """Keeps the file open until no thread uses it: the system could reuse the descriptor's number for another file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, n: int, at: int) -> bytes:
+        """Return `n` bytes from `at`, fewer at the end."""
+        return read_fd(self.fd, n, at)
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
+
+
+def read_fd(fd: int, n: int, at: int) -> bytes:
+    """Return `n` bytes from `at`, fewer at the end of the file."""
+    pieces = []
+    while n > 0 and (piece := os.pread(fd, n, at)):
+        pieces.append(piece)
+        at += len(piece)
+        n -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def write_fd(fd: int, piece: Piece, at: int) -> None:
+    """Write all of `piece` at `at`."""
+    try:
+        while len(piece):
+            n = os.pwrite(fd, piece, at)
+            at += n
+            piece = memoryview(piece)[n:]
+    except OSError as error:
+        raise StorageError.of(error, "writing the files") from error
+
+
+class Hashing:
+    """A thread that reads back what was written, in order, and hashes it.
+
+    Parameters
+    ----------
+    wait_beyond : callable
+        ``wait_beyond(at)`` waits until bytes behind `at` are there and returns their end; None when no more will come.
+    fail : callable
+        Is given the error that ends the hashing.
+    """
+
+    def __init__(
+        self,
+        file: SharedFile,
+        algorithms: Sequence[str],
+        wait_beyond: Callable[[int], int | None],
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self._file = file
+        self._algorithms = algorithms
+        self._wait_beyond = wait_beyond
+        self._fail = fail
+        self._must_begin_anew = False
+        self.crc32 = 0
+        self._hashes: dict[str, Any] = {}
+        self.thread = threading.Thread(target=self._run, name="datastage-hash", daemon=True)
+
+    def begin_anew(self) -> None:
+        """Forget what was hashed: other bytes take its place."""
+        self._must_begin_anew = True
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of the whole, once the thread has ended."""
+        return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
+
+    def _run(self) -> None:
+        try:
+            while not self._hash():
+                pass
+        except OSError as error:
+            ours = isinstance(error, DatastageError)
+            self._fail(error if ours else StorageError.of(error, "reading back what was written"))
+        except BaseException as error:
+            self._fail(error)
+
+    def _hash(self) -> bool:
+        """Hash from the beginning; return whether all was hashed, and not other bytes came."""
+        self._must_begin_anew = False
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._algorithms}
+        self.crc32 = at = 0
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while (end := self._wait_beyond(at)) is not None:
+            while at < end and not self._must_begin_anew:
+                n = os.preadv(self._file.fd, [buffer[: min(PIECE_BYTES, end - at)]], at)
+                if n == 0:
+                    raise IntegrityError(f"{self._file.path} became shorter while it was written.")
+                self.crc32 = zlib.crc32(buffer[:n], self.crc32)
+                for hash_ in self._hashes.values():
+                    hash_.update(buffer[:n])
+                at += n
+            if self._must_begin_anew:
+                return False
+        return not self._must_begin_anew
