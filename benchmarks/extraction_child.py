@@ -134,7 +134,7 @@ def inflate_(archive: str, to: str) -> Callable[[], object]:
 
 
 def decompress(archive: str, to: str) -> Callable[[], object]:
-    from datastage.archives import inflate, sniff, streams
+    from datastage.archives import formats, inflate, sniff
     from datastage.reader import FileReader
 
     inflate.prepare(None)
@@ -142,7 +142,7 @@ def decompress(archive: str, to: str) -> Callable[[], object]:
     form = (sniff(reader) or "tar.").partition(".")[2]
 
     def run() -> None:
-        for _ in streams.decoded(form, reader.stream(0)):
+        for _ in formats.find(form)[0].decode(reader.stream(0)):
             pass
 
     return run

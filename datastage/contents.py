@@ -22,15 +22,11 @@ from datastage.reader import FileReader, Reader
 from datastage.request import Request
 from datastage.runtime import Runtime
 from datastage.sources import Fetch, Found, drive
-from datastage.spec import stem_of
 
 # Data that happens to be a zip: unpacking would destroy it.
 DATA_SUFFIXES = frozenset(
     {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
     | {".apk", ".epub", ".kmz"}
-)
-ARCHIVE_SUFFIXES = frozenset(
-    {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar"}
 )
 
 
@@ -192,7 +188,7 @@ class Taker:
         if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
             return None
         kind = archives.sniff(reader)
-        if kind is None and (self.request.unpack is True or suffix in ARCHIVE_SUFFIXES):
+        if kind is None and (self.request.unpack is True or suffix in archives.suffixes()):
             raise DamagedArchiveError(
                 f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
                 "The download may have been cut short: get the file again.",
@@ -208,7 +204,7 @@ class Taker:
         return 2 * size if on_drive else size
 
     def _unpacked(self, reader: Reader, facts: dict[str, Any], reporter: Reporter, taken_bytes: int = 0) -> Content:
-        strip = stem_of(reader.name) if self.request.strip == "auto" else self.request.strip
+        strip = archives.stem_of(reader.name) if self.request.strip == "auto" else self.request.strip
         free = runtime.free_bytes(self.slot.root)
         unpacked = archives.unpack(
             reader,
@@ -263,10 +259,7 @@ def opened(found: Found, slot: Slot, reporter: Reporter) -> Iterator[Path | Read
 
 def unpacked_files(unpacked: archives.Unpacked) -> list[StagedFile]:
     """Return the list for the receipt of what was unpacked."""
-    return [
-        StagedFile(file.path, file.size, file.crc32, file.target if file.kind == "link" else None)
-        for file in unpacked.files
-    ]
+    return [StagedFile(file.path, file.size, file.crc32, file.target) for file in unpacked.files]
 
 
 def check_digests(reader: Reader, expect: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import urllib.parse
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
@@ -35,8 +34,8 @@ class Spec:
     Examples
     --------
     >>> spec = Spec("https://me:secret@host.example/a.zip?token=abc", "http", "", name="a.zip")
-    >>> str(spec), spec.file_name, spec.stem
-    ('https://...@host.example/a.zip?token=...', 'a.zip', 'a')
+    >>> str(spec), spec.file_name
+    ('https://...@host.example/a.zip?token=...', 'a.zip')
     """
 
     text: str = field(repr=False)
@@ -49,11 +48,6 @@ class Spec:
         return self.text if self.scheme in ("name", "file", "relative", "drive") else without_secrets(self.text)
 
     @property
-    def stem(self) -> str:
-        """The name of what is meant, without its folder and without an archive's endings: ``"datasets"``."""
-        return stem_of(self.file_name) or self.scheme
-
-    @property
     def file_name(self) -> str:
         """The last part of the path, with its endings: ``"datasets.zip"``; empty for a bare host."""
         return last_part(self.value) if self.name is None else self.name
@@ -62,12 +56,6 @@ class Spec:
 def last_part(path: str) -> str:
     """Return what follows the last slash, forward or backward, of a path that may end in one."""
     return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
-
-
-def stem_of(file_name: str) -> str:
-    """Return `file_name` without the endings of archives and of files: ``"a.tar.gz"`` gives ``"a"``."""
-    stem = re.sub(r"(?i)\.(tar|t)\.?(gz|bz2|xz|zst|lz4)$|\.t[gbx]z2?$", "", file_name)
-    return stem if stem != file_name else PurePath(file_name).stem
 
 
 def checked(text: str | os.PathLike[str]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import contents, datasets, keeping, place, runtime, sources, transfer
+from datastage import archives, contents, datasets, keeping, place, runtime, sources, transfer
 from datastage.contents import Content, Taker
 from datastage.datasets import ArchiveEntry, Entry
 from datastage.errors import (
@@ -143,7 +143,7 @@ def _slot(root: Path, request: Request, entry: Entry | None, key: str) -> Slot:
         return Slot(root, place.checked_name(request.name))
     if entry is not None:
         return Slot(root, entry.name)
-    stem = place.safe_name(request.spec.stem)
+    stem = place.safe_name(archives.stem_of(request.spec.file_name) or request.spec.scheme)
     short = Slot(root, f"{stem}-{key[:4]}")
     receipt = place.read_receipt(short.final)
     if short.final.exists() and (receipt is None or receipt["key"] != key):

@@ -2,15 +2,7 @@
 
 import pytest
 
-from datastage.spec import stem_of, without_secrets
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("a.tar.gz", "a"), ("a.tgz", "a"), ("a.zip", "a"), ("iris.csv", "iris"), ("a.b.zip", "a.b"), ("folder", "folder")],
-)
-def test_the_stem_of_a_name_leaves_out_the_endings(name, stem):
-    assert stem_of(name) == stem
+from datastage.spec import without_secrets
 
 
 def test_text_that_is_no_address_is_printed_as_it_is():

@@ -5,21 +5,22 @@ folder ends up.
 """
 
 from datastage.archives.extract import unpack
-from datastage.archives.formats import not_data, sniff, sniff_head
+from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
 from datastage.archives.listing import iter_members, list_members
 from datastage.archives.packing import Packed, pack
-from datastage.archives.records import Member, Unpacked, UnpackedFile
+from datastage.archives.records import Member, Unpacked
 
 __all__ = [
     "Member",
     "Unpacked",
-    "UnpackedFile",
     "Packed",
     "pack",
+    "is_one_file",
     "iter_members",
     "list_members",
     "not_data",
     "sniff",
-    "sniff_head",
+    "stem_of",
+    "suffixes",
     "unpack",
 ]

@@ -68,7 +68,9 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
             f"{archive} will not fit: {what}{fault.text}.", "Free some room, or choose another disk with root=.", again
         )
     if fault.rule.startswith("X-"):
-        return errors.MissingDependencyError(f"{archive}: {what}{fault.text}.", *_remedies(fault.rule))
+        from datastage.archives.formats import remedy_of
+
+        return errors.MissingDependencyError(f"{archive}: {what}{fault.text}.", remedy_of(fault.rule))
     if fault.rule.startswith(_UNSAFE):
         return errors.UnsafeArchiveError(
             f"{archive} was refused: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
@@ -81,12 +83,3 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
         "It was probably cut short on its way.",
         "Next: fetch or upload it again, and compare its size with the original's.",
     )
-
-
-def _remedies(rule: str) -> tuple[str, ...]:
-    return {
-        "X-ZSTD": ('Install "zstandard" (pip install zstandard), the "zstd" command, or Python 3.14.',),
-        "X-LZ4": ('Install "lz4" (pip install lz4), or the "lz4" command.',),
-        "X-7Z": ('Install the "7z" command (apt-get install p7zip-full), or pack it again as a zip.',),
-        "X-RAR": ('Install "unrar" or "7z" (apt-get install unrar), or pack it again as a zip.',),
-    }.get(rule, ("Pack it again as a zip or tar.gz.",))

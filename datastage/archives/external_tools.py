@@ -4,10 +4,8 @@ A tool never writes a file here. It lists; every member passes the gate; then it
 to a pipe, and we cut them apart by the sizes listed, check the CRCs listed, and write them ourselves. So nothing that a
 tool might be tricked into doing with a name or a link is ever done.
 
-Rar is read by `7z`, and by `unrar` where 7z has no codec for it (Debian and Ubuntu keep it apart); `bsdtar` is the last
-resort. Passwords go through the tool's standard input, where no other process sees them.
-
-Here: running the tools and reading their lists. Not here: judging names (`safety`).
+Rar is read by `7z`, and by `unrar` where 7z has no codec for it (Debian and Ubuntu keep it apart). Passwords go through
+the tool's standard input, where no other process sees them.
 """
 
 from __future__ import annotations
@@ -18,13 +16,14 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from functools import partial
+from typing import TYPE_CHECKING
 
 from datastage.archives import inflate, zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.records import Kind, Member, UnpackedFile
+from datastage.archives.records import StreamMember
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
 from datastage.archives.write import Folder, write_all
@@ -32,9 +31,9 @@ from datastage.reader import Reader
 
 if TYPE_CHECKING:
     from datastage.archives.extract import Result, Task
+    from datastage.archives.formats import Source
 
 PIECE_BYTES = 1 << 20
-_KEYS = ("Path", "Size", "Attributes", "CRC", "Encrypted")
 _SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
 
 
@@ -82,40 +81,38 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-class _Listed:
-    """One member of a tool's list."""
-
-    __slots__ = ("crc", "encrypted", "kind", "mode", "mtime_ns", "name", "size")
-
-    def __init__(self, fields: dict[str, str], stem: str) -> None:
-        self.name = "" if fields["Path"] == stem else fields["Path"]
-        attributes = fields["Attributes"].split(" ")
-        unix = next((a for a in attributes if len(a) == 10 and a[0] in "-dlpcbs"), "")
-        self.size = int(fields["Size"] or 0)
-        self.crc = int(fields["CRC"], 16) if fields["CRC"] else None
-        self.encrypted = fields.get("Encrypted") == "+"
-        self.mode = _mode(unix) if unix else None
-        self.kind = _SPECIAL.get(unix[:1], "file")
-        if unix.startswith("l") or fields.get("Symbolic Link"):
-            self.kind = "link"
-        elif unix.startswith("d") or "D" in attributes[0] or fields.get("Folder") == "+":
-            self.kind = "folder"
-        self.mtime_ns = _time(fields.get("Modified", ""))
+def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
+    """Return a member as a tool lists it. Where the name is empty, 7z shows the stem of the archive's name."""
+    attributes = fields["Attributes"].split(" ")
+    unix = next((a for a in attributes if len(a) == 10 and a[0] in "-dlpcbs"), "")
+    kind = _SPECIAL.get(unix[:1], "file")
+    if unix.startswith("l") or fields.get("Symbolic Link"):
+        kind = "link"
+    elif unix.startswith("d") or "D" in attributes[0] or fields.get("Folder") == "+":
+        kind = "folder"
+    return StreamMember(
+        name="" if fields["Path"] == stem else fields["Path"],
+        kind=kind,
+        size=int(fields["Size"] or 0),
+        mode=_mode(unix) if unix else None,
+        mtime=_time(fields.get("Modified", "")),
+        crc=int(fields["CRC"], 16) if fields.get("CRC") else None,
+        encrypted=fields.get("Encrypted") == "+",
+    )
 
 
 def _mode(text: str) -> int:
     return sum(1 << 8 - nth for nth, c in enumerate(text[1:10]) if c not in "-ST")
 
 
-def _time(text: str) -> int | None:
+def _time(text: str) -> float | None:
     try:
-        seconds = time.mktime(time.strptime(text[:19], "%Y-%m-%d %H:%M:%S"))
-        return int(seconds) * 1_000_000_000
+        return time.mktime(time.strptime(text[:19], "%Y-%m-%d %H:%M:%S"))
     except (ValueError, OverflowError):
         return None
 
 
-def _listed(path: str, password: bytes | None, form: str) -> list[_Listed]:
+def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
     code, out, err = _run([_tool_for(form), "l", "-slt", "-ba", "-sccUTF-8", _type(path, form), "--", path], password)
     said = (out[-2000:] + err[-2000:]).lower()
     if code:
@@ -135,9 +132,8 @@ def _listed(path: str, password: bytes | None, form: str) -> list[_Listed]:
         elif fields:
             if not all(key in fields for key in ("Path", "Size", "Attributes")):
                 raise Fault("S-CUT", "has a list that cannot be read")
-            fields.setdefault("CRC", "")
             try:
-                listed.append(_Listed(fields, stem))
+                listed.append(_listed_member(fields, stem))
             except ValueError:
                 raise Fault("S-CUT", "has a list that cannot be read") from None
             fields = {}
@@ -176,112 +172,47 @@ def _contents(path: str, password: bytes | None, form: str) -> Iterator[Bytes]:
         process.wait()
 
 
-def list_by_tool(form: str, reader: Reader, password: str | None) -> list[Member]:
-    """List a 7z or rar archive."""
-    secret = password.encode() if password is not None else None
-    with _local(reader, None, form) as path:
-        return [_member(each) for each in _listed(path, secret, form)]
-
-
-def _member(each: _Listed, target: str = "") -> Member:
-    kind: Kind = each.kind if each.kind in ("folder", "link") else "file"  # type: ignore[assignment]
-    mtime = None if each.mtime_ns is None else each.mtime_ns / 1e9
-    return Member(each.name, each.size, kind, target, each.crc, mtime, each.mode, each.encrypted)
-
-
-def iter_by_tool(form: str, reader: Reader, password: str | None) -> Iterator[tuple[Member, BinaryIO | None]]:
-    """Give each member of a 7z or rar archive with its content."""
-    from datastage.archives.listing import _file
-
-    secret = password.encode() if password is not None else None
-    with _local(reader, None, form) as path:
-        listed = _listed(path, secret, form)
-        with _contents(path, secret, form) as stream:
+def members(form: str, source: Source) -> Iterator[StreamMember]:
+    """Give the members of an archive that a tool reads."""
+    with _local(source.reader, source.folder, form) as path:
+        listed = _listed(path, source.password, form)
+        if not source.wants_content:
+            yield from listed
+            return
+        if source.password is None and any(each.encrypted for each in listed):
+            raise Fault("Z-LOCKED", "needs a password, and none was given")
+        total = sum(each.size for each in listed)
+        Tree(source.free_bytes).take_room(total)
+        source.reporter.phase(f"unpacking {source.reader.name}", total)
+        with _contents(path, source.password, form) as stream:
             for each in listed:
                 if each.kind == "folder":
-                    yield _member(each), None
+                    yield each
                     continue
                 left = [each.size]
-                pieces = _checked(stream, each, left)
-                yield _member(each), _file(pieces, reader.name) if each.kind == "file" else None
+                each.pieces = partial(_checked, stream, each, left, source.reporter.advance)
+                if each.kind == "link":
+                    if each.size > MAX_TARGET_BYTES:
+                        raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
+                    each.target = b"".join(each.pieces()).decode("utf-8", "surrogateescape")
+                yield each
                 stream.skip(left[0])
 
 
-def _checked(stream: Bytes, each: _Listed, left: list[int]) -> Iterator[memoryview]:
+def _checked(
+    stream: Bytes, each: StreamMember, left: list[int], advance: Callable[[int], None]
+) -> Iterator[memoryview]:
     crc32 = inflate.chosen().crc32
     crc = 0
-    for piece in stream.pieces(each.size):
+    for piece in stream.pieces(left[0]):
         left[0] -= len(piece)
         crc = crc32(piece, crc)
+        advance(len(piece))
         yield piece
     if left[0]:
         raise Fault("Z-LOCKED" if each.encrypted else "C-STREAM", "cannot be unpacked whole", each.name)
     if each.crc is not None and crc != each.crc:
         raise Fault("Z-LOCKED" if each.encrypted else "C-CRC", "has a wrong checksum", each.name)
-
-
-def unpack_by_tool(form: str, task: Task) -> Result:
-    """Unpack a 7z or rar archive."""
-    from datastage.archives.extract import Result, is_wanted, make_links
-
-    result = Result(Tree(task.free_bytes))
-    with _local(task.reader, task.root, form) as path:
-        listed = _listed(path, task.password, form)
-        if task.password is None and any(each.encrypted for each in listed):
-            raise Fault("Z-LOCKED", "needs a password, and none was given")
-        # Everything is judged before the tool prints the first byte.
-        wanted: list[str | None] = []
-        total = 0
-        for each in listed:
-            if not is_wanted(task, result, each.kind, each.name):
-                wanted.append(None)
-                continue
-            if each.kind == "link":
-                if each.size > MAX_TARGET_BYTES:
-                    raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
-                wanted.append(each.name)
-                continue
-            wanted.append(result.tree.admit(each.name, each.kind, each.size))
-            total += each.size
-        task.reporter.phase(f"unpacking {task.reader.name}", total)
-        links: list[tuple[str, str]] = []
-        with Folder(task.root) as folder, _contents(path, task.password, form) as stream:
-            for each, place in zip(listed, wanted):
-                if each.kind == "folder":
-                    if place:
-                        folder.make_folder(place)
-                        result.folders.append((place, each.mtime_ns))
-                    continue
-                pieces = _checked(stream, each, [each.size])
-                if place is None:
-                    for _ in pieces:
-                        pass
-                elif each.kind == "link":
-                    target = b"".join(pieces).decode("utf-8", "surrogateescape")
-                    links.append((result.tree.admit(place, "link", 0, target), target))
-                else:
-                    result.files.append(_write(task, folder, place, each.mode, each.mtime_ns, pieces))
-            make_links(result, folder, links)
-    return result
-
-
-def _write(
-    task: Task, folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterator[memoryview]
-) -> UnpackedFile:
-    crc32 = inflate.chosen().crc32
-    crc = size = 0
-    fd = folder.create(path, mode)
-    try:
-        for piece in pieces:
-            write_all(fd, piece)
-            crc = crc32(piece, crc)
-            size += len(piece)
-            task.reporter.advance(len(piece))
-        if mtime_ns is not None:
-            folder.set_time(fd, path, mtime_ns)
-    finally:
-        os.close(fd)
-    return UnpackedFile(path, size, crc)
 
 
 # --- zip members that only a tool can undo ---
@@ -368,13 +299,25 @@ def _undone(
 
 def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[Place], directory: bytes) -> None:
     """Write these members, which are among the result's files already."""
+    crc32 = inflate.chosen().crc32
     by_path = {path: nth for nth, path in enumerate(result.files.paths)}
     with closing(_undone(task, places, directory)) as undone:
         for entry, target, pieces in undone:
-            written = _write(task, folder, target, entry.mode, entry.mtime_ns, pieces)
-            _check(entry, written.crc32, target)
+            crc = size = 0
+            fd = folder.create(target, entry.mode)
+            try:
+                for piece in pieces:
+                    write_all(fd, piece)
+                    crc = crc32(piece, crc)
+                    size += len(piece)
+                    task.reporter.advance(len(piece))
+                if entry.mtime_ns is not None:
+                    folder.set_time(fd, target, entry.mtime_ns)
+            finally:
+                os.close(fd)
+            _check(entry, crc, target)
             nth = by_path[target]
-            result.files.sizes[nth], result.files.crcs[nth] = written.size, written.crc32
+            result.files.sizes[nth], result.files.crcs[nth] = size, crc
 
 
 def read_zip_link(task: Task, place: Place, directory: bytes) -> str:

@@ -9,20 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datastage.archives import inflate, names, streams, tar, write
+from datastage.archives import inflate, names, write
 from datastage.archives.errors import Fault, error_of
-from datastage.archives.formats import not_data, sniff
-from datastage.archives.records import Files, Unpacked, UnpackedFile
-from datastage.archives.safety import MAX_DEPTH, Tree, clean
-from datastage.archives.write import Folder, write_all
-from datastage.errors import DatastageError, NotDataError, SpecError, StorageError
-from datastage.file_names import junk_kind
+from datastage.archives.formats import sniff, stem_of, suffixes
+from datastage.archives.listing import no_archive
+from datastage.archives.records import Files, Unpacked
+from datastage.archives.safety import MAX_DEPTH, Tree
+from datastage.archives.write import Folder
+from datastage.errors import DatastageError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader, Reader
+from datastage.reader import FileReader, FileRecord, Reader
 
 # Archives in archives in archives.
 MAX_NESTING = 8
-PIPELINE_FROM_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,181 +167,15 @@ def _emptied_after_errors(root: str, name: str) -> Iterator[None]:
         raise
 
 
-def no_archive(reader: Reader) -> DatastageError:
-    """Return the error for bytes that are no archive: what they are instead, or what is known."""
-    head = reader.read_at(0, 1024) if reader.ranges else next(iter(reader.stream(0)), b"")[:1024]
-    what = not_data(head, "")
-    if what is not None:
-        return NotDataError(
-            f"{reader.name} is {what}, not an archive.", "Fetch it again from its source, and look at it there first."
-        )
-    return NotDataError(
-        f"{reader.name} is no archive of a kind known here, or its end is missing.",
-        "Known are zip, tar (plain, gz, bz2, xz, zst, lz4), gz, bz2, xz, zst, lz4, 7z and rar.",
-        "If it should be one of these, it was probably cut short on its way: fetch or upload it again.",
-    )
-
-
 def _extract(form: str, task: Task) -> Result:
     inflate.prepare(task.reader.size)
     if form == "zip":
         from datastage.archives.zip_extract import extract_zip
 
         return extract_zip(task)
-    if form in ("7z", "rar"):
-        from datastage.archives import external_tools
+    from datastage.archives.stream_extract import extract_stream
 
-        return external_tools.unpack_by_tool(form, task)
-    if form == "tar" or form.startswith("tar."):
-        return _extract_tar(task, form[4:])
-    name = single_name(task.reader, form)
-    if name.lower().endswith(".tar"):
-        return _extract_tar(task, form)  # an empty one, or none: its reader says which
-    return _extract_single(task, form, name)
-
-
-# --- what is read from front to back ---
-
-
-def _extract_tar(task: Task, compression: str) -> Result:
-    result = Result(Tree(task.free_bytes))
-    links: list[tuple[str, str]] = []
-    with _decompressed(task, compression) as pieces, Folder(task.root) as folder:
-        for member in tar.members(streams.Bytes(pieces), needs_end=not compression):
-            if is_wanted(task, result, member.kind, member.name):
-                _write_member(result, folder, member, links)
-        make_links(result, folder, links)
-    return result
-
-
-def _extract_single(task: Task, compression: str, name: str) -> Result:
-    result = Result(Tree(task.free_bytes))
-    if task.pick is not None and not task.pick(name):
-        return result
-    result.matched = True
-    path = result.tree.admit(name)
-    crc32 = inflate.chosen().crc32
-    crc = size = 0
-    with _decompressed(task, compression) as pieces, Folder(task.root) as folder:
-        fd = folder.create(path)
-        try:
-            for piece in pieces:
-                result.tree.take_room(len(piece), path)
-                write_all(fd, piece)
-                crc = crc32(piece, crc)
-                size += len(piece)
-        finally:
-            os.close(fd)
-    result.files.append(UnpackedFile(path, size, crc))
-    return result
-
-
-@contextmanager
-def _decompressed(task: Task, compression: str) -> Iterator[streams.Pieces]:
-    """Give the decompressed bytes of the whole archive."""
-    reader = task.reader
-    task.reporter.phase(f"unpacking {reader.name}", reader.size)
-
-    def counted() -> streams.Pieces:
-        for piece in reader.stream(0):
-            task.reporter.advance(len(piece))
-            yield piece
-
-    pieces: streams.Pieces = streams.decoded(compression, counted())
-    # A second thread brings nothing where there is nothing to undo, and costs more than it brings for a small archive.
-    if compression and task.n_cores > 1 and (reader.size is None or reader.size > PIPELINE_FROM_BYTES):
-        pieces = streams.Ahead(pieces)
-    try:
-        yield pieces
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
-
-
-def is_wanted(task: Task, result: Result, kind: str, name: str) -> bool:
-    """Tell whether a member is to be written; the names of others must be clean too, and junk is counted."""
-    if kind == "label":
-        return False
-    trash = junk_kind(name)
-    if trash or (task.pick is not None and not task.pick(clean(name) if name else "")):
-        clean(name)
-        if trash and kind != "folder":
-            result.leave_out(trash)
-        return False
-    result.matched = True
-    return True
-
-
-def _write_member(result: Result, folder: Folder, member: tar.TarMember, links: list[tuple[str, str]]) -> None:
-    mtime_ns = None if member.mtime is None else int(member.mtime * 1_000_000_000)
-    path = result.tree.admit(member.name, member.kind, member.size, member.target)
-    if member.kind == "folder":
-        if path:
-            folder.make_folder(path)
-            result.folders.append((path, mtime_ns))
-        return
-    if member.kind == "link":
-        links.append((path, member.target))
-        return
-    if member.kind == "hardlink":
-        return  # made when all files are there
-    crc32 = inflate.chosen().crc32
-    fd = folder.create(path, member.mode)
-    try:
-        crc = 0
-        if member.sparse is not None:
-            crc = _write_sparse(fd, member)
-        else:
-            for piece in member.pieces():
-                write_all(fd, piece)
-                crc = crc32(piece, crc)
-        if mtime_ns is not None:
-            folder.set_time(fd, path, mtime_ns)
-    finally:
-        os.close(fd)
-    result.files.append(UnpackedFile(path, member.size, crc))
-
-
-def _write_sparse(fd: int, member: tar.TarMember) -> int:
-    """Write a file with holes, and return the CRC-32 of the whole."""
-    crc32 = inflate.chosen().crc32
-    os.ftruncate(fd, member.size)
-    pieces, now = member.pieces(), memoryview(b"")
-    crc = at = 0
-    for offset, n in [*(member.sparse or ()), (member.size, 0)]:
-        while at < offset:
-            n_zeros = min(offset - at, len(_ZEROS))
-            crc = crc32(_ZEROS[:n_zeros], crc)
-            at += n_zeros
-        os.lseek(fd, offset, os.SEEK_SET)
-        while n:
-            now = now or next(pieces)
-            part, now = now[:n], now[n:]
-            write_all(fd, part)
-            crc = crc32(part, crc)
-            n -= len(part)
-            at += len(part)
-    return crc
-
-
-_ZEROS = memoryview(bytes(1 << 20))
-
-
-def single_name(reader: Reader, compression: str) -> str:
-    """Return the name that one compressed file gets: the archive's without its suffix. The name stored in gzip is not
-    used: it is what the file was called once, on another machine.
-    """
-    name = reader.name.replace("\\", "/").rpartition("/")[2]
-    lower = name.lower()
-    for suffix in (f".{compression}", ".gzip", ".bzip2", ".zstd"):
-        if lower.endswith(suffix) and name[: -len(suffix)] not in ("", ".", ".."):
-            return name[: -len(suffix)]
-    if name in ("", ".", ".."):
-        return "data"
-    if lower.endswith((".tgz", ".tbz2", ".tbz", ".txz", ".tzst")):
-        return name.rpartition(".")[0] + ".tar"
-    return name
+    return extract_stream(form, task)
 
 
 # --- what comes last ---
@@ -356,7 +189,7 @@ def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> 
         result.files.append(by_path[target]._replace(path=path))
     for path, target in links:
         folder.link(path, target)
-        result.files.append(UnpackedFile(path, 0, 0, "link", target))
+        result.files.append(FileRecord(path, 0, 0, target))
 
 
 def _tops(result: Result) -> set[str]:
@@ -404,17 +237,13 @@ def _set_folder_times(root: str, result: Result) -> None:
 
 # --- archives in archives ---
 
-ARCHIVE_SUFFIXES = (
-    ".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar",
-)  # fmt: skip
-
 
 def _unpack_nested(task: Task, result: Result, level: int) -> None:
     """Unpack the archives among the files, each into a folder in its place."""
     files = Files()
     for file in result.files:
         inner = None
-        if file.kind == "file" and file.path.lower().endswith(ARCHIVE_SUFFIXES):
+        if file.target is None and file.path.lower().endswith(suffixes()):
             inner = _unpack_one(task, result, file.path, level)
         if inner is None:
             files.append(file)
@@ -454,11 +283,9 @@ def _unpack_one(task: Task, result: Result, path: str, level: int) -> tuple[str,
 
 def folder_of(path: str, tree: Tree) -> str:
     """Return the folder for a nested archive: its path without the suffix, or with it where that is taken."""
-    suffix = next((s for s in ARCHIVE_SUFFIXES if path.lower().endswith(s)), "")
-    stem = path[: len(path) - len(suffix)]
-    if stem.lower().endswith(".tar"):
-        stem = stem[:-4]
-    if stem and not stem.endswith("/") and stem not in tree.kinds:
+    above, slash, name = path.rpartition("/")
+    stem = above + slash + stem_of(name)
+    if stem != path and stem not in tree.kinds:
         return stem
     stem = path + ".unpacked"
     while stem in tree.kinds:

@@ -1,27 +1,211 @@
-"""Tell what bytes are, by content: which archive, or what is surely not data.
+"""Which formats there are, in one table; and what bytes are, told by content.
 
-Here: first bytes, and the end of a zip behind a prefix. Not here: names and suffixes, which never decide.
+A new format is one new file with a reader, and one row of `FORMATS`: see CONTRIBUTING.md, "Add an archive format".
 """
 
 from __future__ import annotations
 
-from datastage.archives import streams
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePath
+
+from datastage.archives import streams, tar
 from datastage.archives.errors import Fault
-from datastage.reader import BytesReader, Reader
+from datastage.archives.records import StreamMember
+from datastage.archives.streams import Pieces
+from datastage.progress import SILENT, Reporter
+from datastage.reader import Reader
 
 HEAD_BYTES = 1024
-_MAGIC = (
-    (b"PK\3\4", "zip"),
-    (b"PK\5\6", "zip"),
-    (b"PK00PK\3\4", "zip"),
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"Rar!\x1a\x07", "rar"),
-    (b"\x1f\x8b", "gz"),
-    (b"BZh", "bz2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zst"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An archive, as the reader of its format is given it.
+
+    `pieces` are its bytes from front to back, decompressed. `proves_its_end` is True where a compression around it
+    shows that no byte is missing. A reader that only lists (`wants_content` False) need not get at contents. What must
+    lie in a file for a while lies in `folder`. With `in_thread` a compression is undone in a thread of its own.
+    """
+
+    reader: Reader
+    pieces: Pieces
+    proves_its_end: bool = False
+    password: bytes | None = None
+    wants_content: bool = True
+    folder: str | None = None
+    free_bytes: int | None = None
+    reporter: Reporter = SILENT
+    in_thread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+        What users, receipts and errors call it.
+    suffixes : tuple of str
+        How its files' names end, the usual one first, in lower case.
+    magic : tuple of bytes
+        The first bytes of its files: one of these.
+    members : callable, optional
+        The reader of an archive: gives a `StreamMember` for each member, in order.
+    decode : callable, optional
+        For a compression instead: from the pieces of a file to the pieces of what it holds.
+    tar_suffixes : tuple of str
+        For a compression: short forms of ``.tar`` and its own suffix.
+    matches : callable, optional
+        Tells it by the first 1 KiB where no fixed bytes do.
+    needs_file : bool
+        Whether the reader jumps about in the file. Other archives are also read under every compression.
+    remedy : str
+        What to do where its reader raises `Fault` by the rule ``X-`` and its name: nothing here can read it.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    magic: tuple[bytes, ...] = ()
+    members: Callable[[Source], Iterator[StreamMember]] | None = None
+    decode: Callable[[Pieces], Pieces] | None = None
+    tar_suffixes: tuple[str, ...] = ()
+    matches: Callable[[bytes], bool] | None = None
+    needs_file: bool = False
+    remedy: str = ""
+
+    def fits(self, head: bytes) -> bool:
+        """Return whether a file that begins so is of this format."""
+        return head.startswith(self.magic) if self.magic else self.matches is not None and self.matches(head)
+
+
+def _tar_members(source: Source) -> Iterator[StreamMember]:
+    return tar.members(streams.Bytes(source.pieces), needs_end=not source.proves_its_end)
+
+
+def _zip_members(source: Source) -> Iterator[StreamMember]:
+    from datastage.archives import zip_directory, zip_members
+
+    read_at, password = source.reader.read_at, source.password
+    for each, entry, limit in zip_directory.listing(source.reader):
+        yield StreamMember(
+            each.name, each.kind, each.size, "", each.mode, each.mtime, each.crc, each.encrypted, None,
+            partial(zip_members.content_of, entry, read_at, limit, password),
+        )  # fmt: skip
+
+
+def _by_tool(form: str, source: Source) -> Iterator[StreamMember]:
+    from datastage.archives import external_tools
+
+    return external_tools.members(form, source)
+
+
+FORMATS = (
+    Format("zip", (".zip",), (b"PK\3\4", b"PK\5\6", b"PK00PK\3\4", b"PK\7\x08PK\3\4"), _zip_members, needs_file=True),
+    Format("tar", (".tar",), members=_tar_members, matches=tar.is_header),
+    Format("gz", (".gz", ".gzip"), (b"\x1f\x8b",), decode=streams.gz, tar_suffixes=(".tgz",)),
+    Format("bz2", (".bz2", ".bzip2"), (b"BZh",), decode=streams.bz2_, tar_suffixes=(".tbz2", ".tbz")),
+    Format("xz", (".xz",), (b"\xfd7zXZ\0",), decode=streams.xz, tar_suffixes=(".txz",)),
+    Format(
+        "zst", (".zst", ".zstd"), (b"\x28\xb5\x2f\xfd",), decode=streams.zst, tar_suffixes=(".tzst",),
+        remedy='Install "zstandard" (pip install zstandard), or use Python 3.14.',
+    ),
+    Format(
+        "lz4", (".lz4",), (b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"), decode=streams.lz4, tar_suffixes=(".tlz4",),
+        remedy='Install "lz4" (pip install lz4).',
+    ),
+    Format(
+        "7z", (".7z",), (b"7z\xbc\xaf\x27\x1c",), partial(_by_tool, "7z"), needs_file=True,
+        remedy='Install the "7z" command (apt-get install p7zip-full), or pack it again as a zip.',
+    ),
+    Format(
+        "rar", (".rar",), (b"Rar!\x1a\x07",), partial(_by_tool, "rar"), needs_file=True,
+        remedy='Install "unrar" or "7z" (apt-get install unrar), or pack it again as a zip.',
+    ),
+)  # fmt: skip
+
+
+def find(name: str) -> tuple[Format, Format | None]:
+    """Return the rows of a format as `sniff` names it: the archive and the compression around it.
+
+    One compressed file that is no archive has its compression first.
+    """
+    rows = {row.name: row for row in FORMATS}
+    inner, _, outer = name.partition(".")
+    return rows[inner], rows[outer] if outer else None
+
+
+def members(form: str, source: Source) -> Generator[StreamMember, None, None]:
+    """Give the members of an archive, or the one that a compressed file holds; `source.pieces` are the file's bytes."""
+    row, compression = find(form)
+    if row.decode is not None:
+        name = without_suffix(source.reader.name.replace("\\", "/").rpartition("/")[2], row)
+        if name.lower().endswith(".tar"):
+            row, compression = find("tar")[0], row  # an empty one, or none: its reader says which
+    pieces = source.pieces
+    decode = (compression or row).decode
+    if decode is not None:
+        pieces = streams.Ahead(decode(pieces)) if source.in_thread else decode(pieces)
+    try:
+        if row.members is not None:
+            yield from row.members(replace(source, pieces=pieces, proves_its_end=decode is not None))
+        else:
+            yield StreamMember(name, size=-1, pieces=lambda: map(memoryview, pieces))
+    finally:
+        streams.close(pieces)
+
+
+def suffixes() -> tuple[str, ...]:
+    """Return how names of archives and compressed files end."""
+    return tuple(suffix for row in FORMATS for suffix in (*row.suffixes, *row.tar_suffixes))
+
+
+def is_one_file(form: str) -> bool:
+    """Return whether a format that `sniff` named is one compressed file, and no archive."""
+    return find(form)[0].decode is not None
+
+
+def known() -> str:
+    """Return the formats in words."""
+    packed = [row.name for row in FORMATS if row.decode]
+    words = [
+        row.name if row.needs_file or row.decode else f"{row.name} (plain, {', '.join(packed)})" for row in FORMATS
+    ]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def remedy_of(rule: str) -> str:
+    """Return what helps where a reader says by this rule that nothing here can read its format."""
+    found = [row.remedy for row in FORMATS if rule == f"X-{row.name.upper()}"]
+    return found[0] if found else "Pack it again as a zip or tar.gz."
+
+
+def without_suffix(name: str, row: Format) -> str:
+    """Return the name of what one compressed file holds; a short form gets its ``.tar`` back."""
+    lower = name.lower()
+    for suffix in row.suffixes:
+        if lower.endswith(suffix) and name[: -len(suffix)] not in ("", ".", ".."):
+            return name[: -len(suffix)]
+    if name in ("", ".", ".."):
+        return "data"
+    return name.rpartition(".")[0] + ".tar" if lower.endswith(row.tar_suffixes or "\n") else name
+
+
+def stem_of(file_name: str) -> str:
+    """Return `file_name` without the endings of archives and of files: ``"a.tar.gz"`` gives ``"a"``."""
+    lower = file_name.lower()
+    for row in FORMATS:
+        if row.decode is None:
+            continue
+        for suffix in (*row.tar_suffixes, *(archive + own for archive in _STREAMED for own in row.suffixes)):
+            if lower.endswith(suffix):
+                return file_name[: -len(suffix)]
+    return PurePath(file_name).stem
+
+
+_STREAMED = tuple(suffix for row in FORMATS if row.members and not row.needs_file for suffix in row.suffixes)
 
 
 def sniff(reader: Reader) -> str | None:
@@ -35,8 +219,8 @@ def sniff(reader: Reader) -> str | None:
     Returns
     -------
     str or None
-        ``"zip"``, ``"tar"``, ``"tar.gz"``, ``"tar.bz2"``, ``"tar.xz"``, ``"tar.zst"``, ``"tar.lz4"``, ``"gz"``,
-        ``"bz2"``, ``"xz"``, ``"zst"``, ``"lz4"``, ``"7z"``, ``"rar"``; None for what is no archive known here.
+        The name of a row of `FORMATS`; ``"tar.gz"`` and the like where an archive is compressed; None for what is no
+        archive known here.
 
     Examples
     --------
@@ -45,15 +229,10 @@ def sniff(reader: Reader) -> str | None:
     'zip'
     """
     head = _head(reader)
-    for magic, form in _MAGIC:
-        if head.startswith(magic):
-            if form in streams.DECODERS:
-                return f"tar.{form}" if _holds_tar(reader, form) else form
-            return form
-    if _skippable(head):
-        return "tar.zst" if _holds_tar(reader, "zst") else "zst"
-    if is_tar_header(head[:512]):
-        return "tar"
+    for row in FORMATS:
+        if row.fits(head):
+            inner = _archive_in(reader, row) if row.decode else None
+            return f"{inner}.{row.name}" if inner else row.name
     if reader.ranges and reader.size:
         # A zip behind a prefix (a self-extracting head), or whose beginning is noise.
         tail_at = max(0, reader.size - 65_557)
@@ -68,64 +247,54 @@ def sniff(reader: Reader) -> str | None:
     return None
 
 
-def sniff_head(head: bytes) -> str | None:
-    """Return the format by the first bytes alone. A compressed tar needs some 8 KiB of them to show."""
-    return sniff(BytesReader(head))
-
-
-def is_tar_header(block: bytes) -> bool:
-    """Return whether 512 bytes are a tar header with a right checksum, or the first block of an empty tar."""
-    if len(block) < 512:
-        return False
-    if block.count(0) == 512:
-        return True
-    field = block[148:156].split(b"\0", 1)[0].strip(b" ")
-    if not field.isdigit() or field.translate(None, b"01234567"):
-        return False
-    unsigned = 256 + sum(block[:148]) + sum(block[156:])
-    return int(field, 8) in (unsigned, unsigned - 256 * sum(c > 127 for c in block[:148] + block[156:]))
-
-
-def _skippable(head: bytes) -> bool:
-    return len(head) >= 8 and 0x50 <= head[0] <= 0x5F and head[1:4] == b"\x2a\x4d\x18"
-
-
 def _head(reader: Reader) -> bytes:
-    if reader.ranges:
-        return reader.read_at(0, HEAD_BYTES)
-    head = b""
-    for piece in reader.stream(0):
-        head += piece
-        if len(head) >= HEAD_BYTES:
-            break
-    return head[:HEAD_BYTES]
+    """Return the first bytes that tell something: zstd and lz4 files may both begin with frames to skip."""
+    at = 0
+    while True:
+        if reader.ranges:
+            head = reader.read_at(at, HEAD_BYTES)
+        else:
+            stream = streams.Bytes(reader.stream(0))
+            stream.skip(at)
+            head = stream.read(HEAD_BYTES)
+        n = streams.skippable_bytes(head)
+        if not n:
+            # Nothing but frames to skip is an empty file of zstd.
+            return head if head or not at else b"\x28\xb5\x2f\xfd"
+        at += n
 
 
-def _holds_tar(reader: Reader, compression: str) -> bool:
-    def pieces() -> streams.Pieces:
+def _archive_in(reader: Reader, compression: Format) -> str | None:
+    """Return which archive is inside a compressed file; None for a plain file, and where it cannot be told."""
+
+    def pieces() -> Pieces:
         if not reader.ranges:
             yield from reader.stream(0)
             return
-        at, n = 0, 16 << 10  # most blocks of a tar's first member come out of little; bzip2 wants its whole block
+        at, n = 0, 16 << 10  # a tar's first member mostly comes out of little; bzip2 wants its whole block
         while piece := reader.read_at(at, n):
             yield piece
             at += len(piece)
             n = min(n * 4, 1 << 20)
 
     head = b""
-    decoder = streams.decoded(compression, pieces())
+    assert compression.decode is not None
+    decoder = compression.decode(pieces())
     try:
         for piece in decoder:
-            head += piece[:512]
-            if len(head) >= 512:
+            head += piece[:HEAD_BYTES]
+            if len(head) >= HEAD_BYTES:
                 break
     except Fault:
         pass
     finally:
-        close = getattr(decoder, "close", None)
-        if close:
-            close()
-    return is_tar_header(head[:512]) and (head.count(0) < 512)
+        streams.close(decoder)
+    if not head.strip(b"\0"):
+        return None  # zeros may be an empty tar, and may be data
+    for row in FORMATS:
+        if row.members and not row.needs_file and row.fits(head):
+            return row.name
+    return None
 
 
 def not_data(head: bytes, name: str = "") -> str | None:

@@ -1,19 +1,16 @@
-"""Look into an archive without writing: its members, or each with its content in one pass.
-
-Here: `list_members` and `iter_members`. Not here: whether members are safe, which only writing needs.
-"""
+"""Look into an archive without writing: its members, or each with its content in one pass."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import BinaryIO
 
-from datastage.archives import streams, tar, zip_directory, zip_members
+from datastage.archives import formats
 from datastage.archives.errors import Fault, error_of
-from datastage.archives.extract import no_archive, single_name
-from datastage.archives.formats import sniff
-from datastage.archives.records import Kind, Member
+from datastage.archives.records import Member, StreamMember
+from datastage.errors import DatastageError, NotDataError
 from datastage.reader import Reader
 
 
@@ -42,18 +39,8 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
         If its structure is broken.
     """
     try:
-        form = format or sniff(reader)
-        if form is None:
-            raise no_archive(reader)
-        if form == "zip":
-            return [member for member, *_ in zip_directory.listing(reader)]
-        if form in ("7z", "rar"):
-            from datastage.archives import external_tools
-
-            return external_tools.list_by_tool(form, reader, password)
-        if form == "tar" or form.startswith("tar."):
-            return [member for member, _ in _tar_members(reader, form[4:])]
-        return [Member(single_name(reader, form), -1)]
+        with closing(_members(reader, password, wants_content=False, form=format)) as members:
+            return [member.facts() for member in members]
     except Fault as fault:
         raise error_of(fault, reader.name) from None
 
@@ -82,67 +69,43 @@ def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tup
         As `list_members`, and `DamagedArchiveError` from reading.
     """
     try:
-        form = sniff(reader)
-        if form is None:
-            raise no_archive(reader)
-        if form == "zip":
-            yield from _zip_members(reader, password)
-        elif form == "tar" or form.startswith("tar."):
-            for member, pieces in _tar_members(reader, form[4:]):
-                yield member, _file(pieces, reader.name) if member.kind == "file" else None
-        elif form in ("7z", "rar"):
-            from datastage.archives import external_tools
-
-            yield from external_tools.iter_by_tool(form, reader, password)
-        else:
-            yield Member(single_name(reader, form), -1), _file(streams.decoded(form, reader.stream(0)), reader.name)
+        with closing(_members(reader, password)) as members:
+            for member in members:
+                facts = member.facts()
+                pieces = member.pieces() if member.sparse is None else member.content()
+                yield facts, _file(pieces, reader.name) if facts.kind == "file" else None
     except Fault as fault:
         raise error_of(fault, reader.name) from None
 
 
-def _tar_members(reader: Reader, compression: str) -> Iterator[tuple[Member, Iterator[memoryview]]]:
-    stream = streams.Bytes(streams.decoded(compression, reader.stream(0)))
-    for member in tar.members(stream, needs_end=not compression):
-        if member.kind == "label":
-            continue
-        kind: Kind = member.kind if member.kind in ("folder", "link", "hardlink") else "file"  # type: ignore[assignment]
-        facts = Member(member.name, member.size, kind, member.target, None, member.mtime, member.mode)
-        yield facts, _filled(member)
+def no_archive(reader: Reader) -> DatastageError:
+    """Return the error for bytes that are no archive."""
+    head = reader.read_at(0, 1024) if reader.ranges else next(iter(reader.stream(0)), b"")[:1024]
+    what = formats.not_data(head, "")
+    if what is not None:
+        return NotDataError(
+            f"{reader.name} is {what}, not an archive.", "Fetch it again from its source, and look at it there first."
+        )
+    return NotDataError(
+        f"{reader.name} is no archive of a kind known here, or its end is missing.",
+        f"Known are {formats.known()}.",
+        "If it should be one of these, it was probably cut short on its way: fetch or upload it again.",
+    )
 
 
-def _filled(member: tar.TarMember) -> Iterator[memoryview]:
-    """Give the content of a tar member, holes filled."""
-    if member.sparse is None:
-        yield from member.pieces()
-        return
-    pieces = member.pieces()
-    now = memoryview(b"")
-    at = 0
-    for offset, n in [*member.sparse, (member.size, 0)]:
-        while at < offset:
-            hole = min(offset - at, 1 << 20)
-            yield memoryview(bytes(hole))
-            at += hole
-        while n:
-            if not now:
-                now = next(pieces)
-            part, now = now[:n], now[n:]
-            yield part
-            n -= len(part)
-            at += len(part)
-
-
-def _zip_members(reader: Reader, password: str | None) -> Iterator[tuple[Member, BinaryIO | None]]:
+def _members(
+    reader: Reader, password: str | None, *, wants_content: bool = True, form: str | None = None
+) -> Generator[StreamMember, None, None]:
+    form = form or formats.sniff(reader)
+    if form is None:
+        raise no_archive(reader)
     secret = password.encode("utf-8") if password is not None else None
-    for member, entry, limit in zip_directory.listing(reader):
-        if member.kind != "file":
-            yield member, None
-            continue
-        yield member, _file(zip_members.content_of(entry, reader.read_at, limit, secret), reader.name)
+    source = formats.Source(reader, iter(reader.stream(0)), password=secret, wants_content=wants_content)
+    yield from formats.members(form, source)
 
 
 class _PiecesFile(io.RawIOBase):
-    def __init__(self, pieces: Iterator[bytes | memoryview], archive: str) -> None:
+    def __init__(self, pieces: Iterator[memoryview], archive: str) -> None:
         super().__init__()
         self._pieces = pieces
         self._archive = archive
@@ -166,5 +129,5 @@ class _PiecesFile(io.RawIOBase):
         return n
 
 
-def _file(pieces: Iterator[bytes] | Iterator[memoryview], archive: str) -> BinaryIO:
+def _file(pieces: Iterator[memoryview], archive: str) -> BinaryIO:
     return io.BufferedReader(_PiecesFile(pieces, archive), 1 << 18)

@@ -19,8 +19,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from datastage.archives.names import junk
+from datastage.archives.formats import suffixes
 from datastage.errors import IntegrityError, StorageError
+from datastage.file_names import junk_kind as junk
 from datastage.progress import SILENT, Reporter
 
 READERS = 32
@@ -30,8 +31,8 @@ PIECE_BYTES = 1 << 20
 ABANDONED_S = 3600.0
 # Deflating these again costs time and gains nothing.
 _PACKED = frozenset(
-    [".jpg", ".jpeg", ".png", ".gif", ".webp", ".mp3", ".mp4", ".ogg", ".flac", ".avi", ".mkv", ".mov", ".zip"]
-    + [".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar", ".npz", ".parquet", ".pt", ".pth", ".pdf"]
+    [".jpg", ".jpeg", ".png", ".gif", ".webp", ".mp3", ".mp4", ".ogg", ".flac", ".avi", ".mkv", ".mov"]
+    + [*suffixes(), ".npz", ".parquet", ".pt", ".pth", ".pdf"]
 )
 
 

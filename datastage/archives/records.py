@@ -1,14 +1,13 @@
-"""The facts about archives that callers see: a member, a file that was unpacked, and the result of unpacking.
-
-Not here: how they come about.
-"""
+"""Facts about archives: a member as it is listed, a member as it is read, the files that were written."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, overload
+from typing import Literal, overload
+
+from datastage.reader import FileRecord
 
 Kind = Literal["file", "folder", "link", "hardlink"]
 
@@ -47,73 +46,86 @@ class Member:
     encrypted: bool = False
 
 
-class UnpackedFile(NamedTuple):
-    """One file or link that was written."""
-
-    path: str
-    size: int
-    crc32: int
-    kind: str = "file"
-    target: str = ""
+def _no_pieces() -> Iterator[memoryview]:
+    return iter(())
 
 
-class Files(Sequence[UnpackedFile]):
-    """The files and links written, in little memory: there may be millions, and their paths are long enough.
+@dataclass(slots=True)
+class StreamMember:
+    """A member of an archive that is read from front to back.
 
-    Attributes
-    ----------
-    paths : list of str
-        Their paths.
-    sizes, crcs : arrays of int
-        Their sizes and CRC-32.
+    `kind` is what `safety.Tree.admit` takes. `pieces` gives the content as stored, and may be left half-way; `sparse`
+    says where the pieces belong in a file with holes. `crc` is what the archive says; who reads to the end compares it.
     """
 
-    __slots__ = ("_links", "crcs", "paths", "sizes")
+    name: str
+    kind: str = "file"
+    size: int = 0
+    target: str = ""
+    mode: int | None = None
+    mtime: float | None = None
+    crc: int | None = None
+    encrypted: bool = False
+    sparse: list[tuple[int, int]] | None = None
+    pieces: Callable[[], Iterator[memoryview]] = _no_pieces
 
-    def __init__(self, files: Iterable[UnpackedFile] = ()) -> None:
+    def facts(self) -> Member:
+        """Return what a list says of it."""
+        kind: Kind = self.kind if self.kind in ("folder", "link", "hardlink") else "file"  # type: ignore[assignment]
+        size = 0 if kind in ("folder", "link") else self.size
+        return Member(self.name, size, kind, self.target, self.crc, self.mtime, self.mode, self.encrypted)
+
+    def content(self) -> Iterator[memoryview]:
+        """Give the content with its holes filled."""
+        at, pieces, now = 0, self.pieces(), memoryview(b"")
+        for offset, n in [*(self.sparse or [(0, self.size)]), (self.size, 0)]:
+            while at < offset:
+                hole = memoryview(bytes(min(offset - at, 1 << 20)))
+                yield hole
+                at += len(hole)
+            while n:
+                now = now or next(pieces)
+                part, now = now[:n], now[n:]
+                yield part
+                n -= len(part)
+                at += len(part)
+
+
+class Files(Sequence[FileRecord]):
+    """The files and links written, in columns: a tuple for each of millions would take more than all else."""
+
+    __slots__ = ("_targets", "crcs", "paths", "sizes")
+
+    def __init__(self, files: Iterable[FileRecord] = ()) -> None:
         self.paths: list[str] = []
         self.sizes = array("Q")
         self.crcs = array("I")
-        self._links: dict[int, tuple[str, str]] = {}  # kind and target of the few that are no plain files
+        self._targets: dict[int, str] = {}  # of the few that are links
         for file in files:
             self.append(file)
 
-    def append(self, file: UnpackedFile) -> None:
+    def append(self, file: FileRecord) -> None:
         """Take in one more."""
-        if file.kind != "file":
-            self._links[len(self.paths)] = (file.kind, file.target)
+        if file.target is not None:
+            self._targets[len(self.paths)] = file.target
         self.paths.append(file.path)
         self.sizes.append(file.size)
         self.crcs.append(file.crc32)
-
-    def pop(self) -> UnpackedFile:
-        """Take the last one out."""
-        file = self[-1]
-        self._links.pop(len(self.paths) - 1, None)
-        for column in (self.paths, self.sizes, self.crcs):
-            column.pop()
-        return file
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @overload
-    def __getitem__(self, nth: int) -> UnpackedFile: ...
+    def __getitem__(self, nth: int) -> FileRecord: ...
 
     @overload
-    def __getitem__(self, nth: slice) -> list[UnpackedFile]: ...
+    def __getitem__(self, nth: slice) -> list[FileRecord]: ...
 
-    def __getitem__(self, nth: int | slice) -> UnpackedFile | list[UnpackedFile]:
+    def __getitem__(self, nth: int | slice) -> FileRecord | list[FileRecord]:
         if isinstance(nth, slice):
             return [self[each] for each in range(*nth.indices(len(self)))]
-        kind, target = self._links.get(nth % len(self) if self.paths else 0, ("file", ""))
-        return UnpackedFile(self.paths[nth], self.sizes[nth], self.crcs[nth], kind, target)
-
-    def __setitem__(self, nth: int, file: UnpackedFile) -> None:
-        self._links.pop(nth, None)
-        if file.kind != "file":
-            self._links[nth] = (file.kind, file.target)
-        self.paths[nth], self.sizes[nth], self.crcs[nth] = file.path, file.size, file.crc32
+        nth = range(len(self))[nth]
+        return FileRecord(self.paths[nth], self.sizes[nth], self.crcs[nth], self._targets.get(nth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +136,9 @@ class Unpacked:
     ----------
     format : str
         As `sniff` names it.
-    files : sequence of UnpackedFile
-        Every file and link with its path relative to the folder (``/`` between parts), size and CRC-32. A hard link is
-        listed as the file that it is. Names that are not UTF-8 hold surrogates: write them with ``surrogateescape``.
+    files : sequence of FileRecord
+        Every file and link. A hard link is listed as the file that it is. Names that are not UTF-8 hold surrogates:
+        write them with ``surrogateescape``.
     n_files, n_bytes : int
         How many files and links, and bytes in files.
     left_out : mapping of str to int
@@ -138,7 +150,7 @@ class Unpacked:
     """
 
     format: str
-    files: Sequence[UnpackedFile]
+    files: Sequence[FileRecord]
     n_files: int
     n_bytes: int
     left_out: Mapping[str, int] = field(default_factory=dict)

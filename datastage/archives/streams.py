@@ -1,11 +1,8 @@
 """Compressed streams: from pieces of gz, bz2, xz, zst or lz4 to pieces of what they hold, checked to the last byte.
 
-Every decoder is a generator over pieces of bytes. Each reads to the end of what it is given: several streams one behind
-another are one, zeros behind gzip are padding, and anything else behind the end is refused (C-TRAIL), since a damaged
-second stream looks the same. Checksums are checked by the libraries.
-
-Here: the decoders, running one in a thread of its own, and pieces as something to read from.
-Not here: what the bytes mean (`tar`, `single`).
+Each decoder reads to the end of what it is given. Several streams one behind another are one, and zeros behind gzip are
+padding. Anything else behind the end is refused (C-TRAIL), since a damaged second stream looks the same. The libraries
+check the checksums.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ from __future__ import annotations
 import bz2
 import lzma
 import queue
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,26 +28,19 @@ XZ_MEMORY_BYTES = 100 << 20
 ZSTD_WINDOW_BYTES = 1 << 27
 
 
-def decoded(compression: str, pieces: Pieces) -> Pieces:
-    """Return the pieces of what `pieces` hold.
-
-    Parameters
-    ----------
-    compression : "", "gz", "bz2", "xz", "zst" or "lz4"
-        What to undo; nothing for "".
-    pieces : iterator of bytes
-        The compressed bytes, in pieces of any size.
-    """
-    return DECODERS[compression](pieces)
+def close(pieces: Pieces) -> None:
+    """End a decoder that may have been left half-way."""
+    end = getattr(pieces, "close", None)
+    if end is not None:
+        end()
 
 
-def _gz(pieces: Pieces) -> Pieces:
+def gz(pieces: Pieces) -> Pieces:
+    """Decode gzip, by the fastest library that is installed."""
     chosen = inflate.chosen()
     pieces = _small(pieces)
-    for piece in pieces:
-        if piece:
-            break
-    else:
+    piece = next(filter(None, pieces), b"")
+    if not piece:
         raise Fault("C-STREAM", "holds no bytes")
     while True:
         stream = chosen.stream(31)
@@ -64,22 +53,27 @@ def _gz(pieces: Pieces) -> Pieces:
             if out:
                 yield out
             if stream.eof:
-                piece = stream.unused_data
                 break
             rest = stream.unconsumed_tail
-            if not rest and (not out or len(out) < PIECE_BYTES):
+            if not rest and len(out) < PIECE_BYTES:
                 # zlib may hold output back; asking with nothing gives it, until a piece comes short
                 rest = next(pieces, b"")
                 if not rest:
                     raise Fault("C-STREAM", "is cut short: the gzip stream does not end")
-        while not piece:
-            more = next(pieces, None)
-            if more is None:
-                return
-            piece = more
-        if piece[0] == 0:
-            _only_zeros(piece, pieces)
+        piece = stream.unused_data or next(filter(None, pieces), b"")
+        if not piece:
             return
+        if piece[0] == 0:
+            while piece:
+                if piece.count(0) != len(piece):
+                    raise Fault("C-TRAIL", _BEHIND)
+                piece = next(filter(None, pieces), b"")
+            return
+        if not b"\x1f\x8b".startswith(piece[:2]):
+            raise Fault("C-TRAIL", _BEHIND)
+
+
+_BEHIND = "has other bytes behind its end"
 
 
 def _small(pieces: Pieces) -> Pieces:
@@ -88,91 +82,70 @@ def _small(pieces: Pieces) -> Pieces:
             yield piece[at : at + FEED_BYTES]
 
 
-def _only_zeros(piece: bytes, pieces: Pieces) -> int:
-    n = 0
-    while True:
-        if piece.count(0) != len(piece):
-            raise Fault("C-TRAIL", "has other bytes behind its end")
-        n += len(piece)
-        more = next(pieces, None)
-        if more is None:
-            return n
-        piece = more
-
-
-def _with_object(  # noqa: C901
-    pieces: Pieces, make: Callable[[], Any], errors: tuple[type[BaseException], ...], padding: int
+def _with_object(
+    pieces: Pieces, make: Callable[[], Any], errors: tuple[type[BaseException], ...], magic: bytes, padding: int = 0
 ) -> Pieces:
     """Decode streams one behind another with objects like bz2's. `padding`: zeros behind come by so many."""
-    piece = b""
-    seen = False
-    while True:
-        while not piece:
-            more = next(pieces, None)
-            if more is None:
-                if not seen:
-                    raise Fault("C-STREAM", "holds no bytes")
-                return
-            piece = more
-        if seen and padding and piece[0] == 0:
-            head = len(piece) - len(piece.lstrip(b"\0"))
-            n, piece = head, piece[head:]
-            while not piece:
-                more = next(pieces, None)
-                if more is None:
-                    break
-                head = len(more) - len(more.lstrip(b"\0"))
-                n, piece = n + head, more[head:]
-            if n % padding:
-                raise Fault("C-TRAIL", "has bytes behind its end that are no padding")
-            if not piece:
-                return
-        seen = True
+    pieces = filter(None, pieces)
+    piece = next(pieces, b"")
+    if not piece:
+        raise Fault("C-STREAM", "holds no bytes")
+    while piece:
         stream = make()
-        while True:
+        while not stream.eof:
             try:
                 out = stream.decompress(piece, PIECE_BYTES)
             except errors as error:
                 raise _broken(error) from None
             if out:
                 yield out
-            if stream.eof:
-                piece = stream.unused_data
-                break
             piece = b""
-            if stream.needs_input:
+            if stream.needs_input and not stream.eof:
                 piece = next(pieces, b"")
                 if not piece:
                     raise Fault("C-STREAM", "is cut short: the stream does not end")
+        piece = stream.unused_data or next(pieces, b"")
+        n_zeros = 0
+        while padding and piece[:1] == b"\0":
+            n_zeros += len(piece) - len(piece.lstrip(b"\0"))
+            piece = piece.lstrip(b"\0") or next(pieces, b"")
+        if padding and n_zeros % padding:
+            raise Fault("C-TRAIL", "has bytes behind its end that are no padding")
+        may_skip = magic == _ZSTD_MAGIC and 0x50 <= (piece or b"\0")[0] <= 0x5F
+        if not magic.startswith(piece[: len(magic)]) and not may_skip:
+            raise Fault("C-TRAIL", _BEHIND)
 
 
-def _bz2(pieces: Pieces) -> Pieces:
-    return _with_object(pieces, bz2.BZ2Decompressor, (OSError, ValueError, EOFError), 0)
+def bz2_(pieces: Pieces) -> Pieces:
+    """Decode bzip2."""
+    return _with_object(pieces, bz2.BZ2Decompressor, (OSError, ValueError, EOFError), b"BZh")
 
 
-def _xz(pieces: Pieces) -> Pieces:
+def xz(pieces: Pieces) -> Pieces:
+    """Decode xz."""
+
     def make() -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
 
-    return _with_object(pieces, make, (lzma.LZMAError, EOFError), 4)
+    return _with_object(pieces, make, (lzma.LZMAError, EOFError), b"\xfd7zXZ\0", 4)
 
 
-def _zst(pieces: Pieces) -> Pieces:
+def zst(pieces: Pieces) -> Pieces:
+    """Decode zstd."""
     try:
         from compression import zstd  # Python 3.14
     except ImportError:
-        pass
-    else:
-        options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_BYTES.bit_length() - 1}
-        yield from _with_object(
-            pieces, lambda: zstd.ZstdDecompressor(options=options), (zstd.ZstdError, EOFError, ValueError), 0
-        )
-        return
+        return _zst_by_parts(pieces)
+    options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_BYTES.bit_length() - 1}
+    errors = (zstd.ZstdError, EOFError, ValueError)
+    return _with_object(pieces, lambda: zstd.ZstdDecompressor(options=options), errors, _ZSTD_MAGIC)
+
+
+def _zst_by_parts(pieces: Pieces) -> Pieces:
     try:
         import zstandard
     except ImportError:
-        yield from _tool(["zstd", "-dcq", "-T1", "--memory=128MB"], pieces, "X-ZSTD", "is compressed by zstd")
-        return
+        raise Fault("X-ZST", "is compressed by zstd, and nothing here can read that") from None
     context = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frame = None
     try:
@@ -182,14 +155,19 @@ def _zst(pieces: Pieces) -> Pieces:
                 yield out
             if frame.eof != is_last or frame.unused_data:
                 raise Fault("C-STREAM", "has a zstd frame that does not end where its blocks do")
-            if is_last:
-                frame = None
+            frame = None if is_last else frame
     except zstandard.ZstdError as error:
         raise _broken(error) from None
 
 
-_ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_BLOCKS = 4  # of 128 KiB at most
+
+
+def skippable_bytes(head: bytes) -> int:
+    """Return how long the frame is that zstd and lz4 pass over, where `head` begins with one; 0 where it does not."""
+    is_one = len(head) >= 8 and head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
+    return 8 + int.from_bytes(head[4:8], "little") if is_one else 0
 
 
 def _zst_parts(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:
@@ -198,106 +176,87 @@ def _zst_parts(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:
     A block makes 128 KiB at most: the library, which gives all that its input makes, is held to a bound by this.
     """
     held = Bytes(pieces)
+
+    def read(n: int) -> bytes:
+        if len(data := held.read(n)) < n:
+            raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
+        return data
+
     if not (magic := held.read(4)):
         raise Fault("C-STREAM", "holds no bytes")
-    cut_short = Fault("C-STREAM", "is cut short: the zstd frame does not end")
     while magic:
-        number = int.from_bytes(magic, "little")
-        if number & ~15 == 0x184D2A50:  # a frame to skip
-            length = held.read(4)
-            if len(length) < 4 or held.skip(n := int.from_bytes(length, "little")) < n:
-                raise cut_short
-        elif number != _ZSTD_MAGIC:
-            raise Fault("C-TRAIL", "has other bytes behind its end")
+        if skippable_bytes(magic + bytes(4)):
+            n = int.from_bytes(read(4), "little")
+            if held.skip(n) < n:
+                raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
+        elif magic != _ZSTD_MAGIC:
+            raise Fault("C-TRAIL", _BEHIND)
         else:
-            flags = held.read(1)
-            if not flags:
-                raise cut_short
+            flags = read(1)
             single, sizes = flags[0] >> 5 & 1, flags[0] >> 6
             n_head = (not single) + (0, 1, 2, 4)[flags[0] & 3] + (single if not sizes else 1 << sizes)
-            part, n_blocks, is_last = [magic, flags, held.read(n_head)], 0, 0
+            part, n_blocks, is_last = [magic, flags, read(n_head)], 0, 0
             while not is_last:
-                head = held.read(3)
+                head = read(3)
                 number = int.from_bytes(head, "little")
                 is_last, kind, size = number & 1, number >> 1 & 3, number >> 3
-                data = held.read(size if kind != 1 else 1)
-                if len(head) < 3 or len(data) < (size if kind != 1 else 1):
-                    raise cut_short
-                part += [head, data]
+                part += [head, read(size if kind != 1 else 1)]
                 n_blocks += 1
                 if is_last and flags[0] & 4:
-                    part.append(held.read(4))
-                    if len(part[-1]) < 4:
-                        raise cut_short
+                    part.append(read(4))
                 if is_last or n_blocks == _ZSTD_BLOCKS:
                     yield b"".join(part), bool(is_last)
                     part, n_blocks = [], 0
         magic = held.read(4)
 
 
-def _lz4(pieces: Pieces) -> Pieces:
+_LZ4_MAGIC, _LZ4_LEGACY = b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"
+_LZ4_LEGACY_BYTES = 8 << 20  # what each block of the old form holds, but for the last
+
+
+def lz4(pieces: Pieces) -> Pieces:
+    """Decode lz4: frames of today, of the first form ("legacy"), and frames to skip, in any order."""
     try:
+        import lz4.block
         import lz4.frame
     except ImportError:
-        return _tool(["lz4", "-dcq"], pieces, "X-LZ4", "is compressed by lz4")
-    return _with_object(pieces, lz4.frame.LZ4FrameDecompressor, (RuntimeError, EOFError, ValueError), 0)
-
-
-def _tool(command: list[str], pieces: Pieces, rule: str, what: str) -> Pieces:
-    """Decode through a command-line tool: bytes in on one thread, out on this one."""
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
-    except OSError:
-        raise Fault(rule, f"{what}, and nothing here can read that") from None
-    failed: list[BaseException] = []
-
-    def feed() -> None:
-        assert process.stdin is not None
-        try:
-            for piece in pieces:
-                process.stdin.write(piece)
-        except BrokenPipeError:
-            pass
-        except BaseException as error:  # told to the reading side, below
-            failed.append(error)
-        finally:
-            try:
-                process.stdin.close()
-            except OSError:
-                pass
-
-    feeder = threading.Thread(target=feed, name="datastage-feed", daemon=True)
-    feeder.start()
-    assert process.stdout is not None
-    try:
-        while piece := process.stdout.read(PIECE_BYTES):
-            yield piece
-        feeder.join()
-        code = process.wait()
-        if failed:
-            raise failed[0]
-        if code:
-            raise Fault("C-STREAM", f"is not a whole stream, says {command[0]}")
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
-
-
-def _plain(pieces: Pieces) -> Pieces:
-    return pieces
-
-
-DECODERS: dict[str, Callable[[Pieces], Pieces]] = {
-    "": _plain,
-    "gz": _gz,
-    "bz2": _bz2,
-    "xz": _xz,
-    "zst": _zst,
-    "lz4": _lz4,
-}
+        raise Fault("X-LZ4", "is compressed by lz4, and nothing here can read that") from None
+    held = Bytes(pieces)
+    errors = (RuntimeError, EOFError, ValueError, lz4.block.LZ4BlockError)
+    cut_short = Fault("C-STREAM", "is cut short: the lz4 frame does not end")
+    if not (magic := held.read(4)):
+        raise Fault("C-STREAM", "holds no bytes")
+    while magic:
+        if skippable_bytes(magic + bytes(4)):
+            n = int.from_bytes(held.read(4), "little")
+            if held.skip(n) < n:
+                raise cut_short
+            magic = held.read(4)
+        elif magic == _LZ4_LEGACY:
+            while (magic := held.read(4)) and (size := int.from_bytes(magic, "little")) <= 2 * _LZ4_LEGACY_BYTES:
+                block = held.read(size)
+                if len(magic) < 4 or len(block) < size:
+                    raise cut_short
+                try:
+                    yield lz4.block.decompress(block, uncompressed_size=_LZ4_LEGACY_BYTES)
+                except errors as error:
+                    raise _broken(error) from None
+        elif magic == _LZ4_MAGIC:
+            frame, piece = lz4.frame.LZ4FrameDecompressor(), magic
+            while not frame.eof:
+                try:
+                    out = frame.decompress(piece, PIECE_BYTES)
+                except errors as error:
+                    raise _broken(error) from None
+                if out:
+                    yield out
+                piece = b""
+                if frame.needs_input and not frame.eof and not (piece := held.some()):
+                    raise cut_short
+            held.put_back(frame.unused_data or b"")
+            magic = held.read(4)
+        else:
+            raise Fault("C-TRAIL", _BEHIND)
 
 
 def _broken(error: BaseException) -> Fault:
@@ -308,15 +267,7 @@ def _broken(error: BaseException) -> Fault:
 
 
 class Ahead:
-    """Run a generator in a thread of its own, a few pieces ahead. Close it, also after an error.
-
-    Parameters
-    ----------
-    pieces : iterator of bytes
-        What to run.
-    n_pieces : int
-        How many pieces may lie ready: the bound on memory.
-    """
+    """Run a decoder in a thread of its own, at most `n_pieces` ahead. Close it, also after an error."""
 
     def __init__(self, pieces: Pieces, n_pieces: int = 16) -> None:
         self._pieces = pieces
@@ -334,9 +285,7 @@ class Ahead:
         except BaseException as error:  # raised again where the pieces are read
             last = error
         finally:
-            close = getattr(self._pieces, "close", None)
-            if close is not None:
-                close()
+            close(self._pieces)
         self._put(last)
 
     def _put(self, item: bytes | BaseException | None) -> bool:
@@ -374,18 +323,16 @@ class Ahead:
 
 
 class Bytes:
-    """Pieces as something to read from, without copying more than need be."""
+    """Pieces as something to read from."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = pieces
         self._now = memoryview(b"")
-        self.offset = 0
 
     def read(self, n: int) -> bytes:
         """Return exactly `n` bytes, fewer only at the end."""
         if n <= len(self._now):
             out, self._now = self._now[:n], self._now[n:]
-            self.offset += n
             return bytes(out)
         return b"".join(self.pieces(n))
 
@@ -400,8 +347,15 @@ class Bytes:
                 continue
             out, self._now = self._now[:n], self._now[n:]
             n -= len(out)
-            self.offset += len(out)
             yield out
+
+    def some(self) -> bytes:
+        """Return what comes next, as much as there is at once; nothing at the end."""
+        return next((bytes(piece) for piece in self.pieces(PIECE_BYTES)), b"")
+
+    def put_back(self, data: bytes) -> None:
+        """Give `data` again before what follows."""
+        self._now = memoryview(data + bytes(self._now))
 
     def skip(self, n: int) -> int:
         """Pass over `n` bytes; return how many there were."""

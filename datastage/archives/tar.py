@@ -5,18 +5,16 @@ and the GNU tar manual, "Basic Tar Format" and "Storing Sparse Files".
 
 The rules: T-EMPTY (no bytes), T-HEADER (a wrong checksum, noise), T-CUT (an end amid something; also the end of an
 uncompressed tar that has no end block), T-SIZE, T-PAX, T-ORPHAN (a header for a member that does not come), T-SPARSE,
-T-KIND (the rest of a file from another volume), T-END (bytes behind the end that are no further archive).
-
-Here: headers and what they say. Not here: decompression (`streams`), whether a name is safe (`safety`).
+T-KIND (the rest of a file from another volume).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from datastage.archives.errors import Fault
+from datastage.archives.records import StreamMember
 from datastage.archives.streams import Bytes
 
 BLOCK = 512
@@ -30,75 +28,45 @@ _KEYS = frozenset(
     (b"path", b"linkpath", b"size", b"mtime", b"GNU.sparse.name", b"GNU.sparse.size", b"GNU.sparse.map")
     + (b"GNU.sparse.major", b"GNU.sparse.realsize", b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 )
-_KINDS = {b"1": "hardlink", b"2": "link", b"3": "character device", b"4": "block device", b"5": "folder", b"6": "FIFO"}
+_KINDS = {
+    b"1": "hardlink", b"2": "link", b"3": "character device", b"4": "block device", b"5": "folder", b"6": "FIFO",
+    b"D": "folder",
+}  # fmt: skip
 
 
-@dataclass(slots=True)
-class TarMember:
-    """One member: what its headers say. `pieces` gives the data as stored, and may be left half-way."""
-
-    name: str
-    kind: str
-    size: int
-    target: str
-    mode: int | None
-    mtime: float | None
-    stored: int
-    pieces: Callable[[], Iterator[memoryview]]
-    sparse: list[tuple[int, int]] | None = None
-
-
-def members(stream: Bytes, needs_end: bool) -> Iterator[TarMember]:
+def members(stream: Bytes, needs_end: bool) -> Iterator[StreamMember]:
     """Give the members one by one; what of a member's data was not read is passed over.
 
-    Parameters
-    ----------
-    stream : Bytes
-        The bytes of the tar, decompressed.
-    needs_end : bool
-        Whether an end without an end block is an error: it is where nothing else shows that the bytes are all here.
-
-    Raises
-    ------
-    Fault
-        If the archive breaks a rule.
+    With `needs_end`, an end without an end block is an error: it is where nothing else shows that all bytes are here.
     """
     if not (block := stream.read(BLOCK)):
         raise Fault("T-EMPTY", "holds no bytes")
     pax_global: dict[str, bytes] = {}
     ended = False
-    while True:
-        member = None
+    while block:
         if block.count(0) == len(block):
-            if not block:
-                break
             ended = True
+        elif ended and not is_header(block):
+            break  # what other tools left behind the end; every one of them stops there
+        elif len(block) < BLOCK:
+            raise Fault("T-CUT", "ends amid a header")
         else:
-            if len(block) < BLOCK:
-                raise Fault("T-CUT" if not ended else "T-END", "ends amid a header" if not ended else _BEHIND)
-            try:
-                member = _member(stream, block, pax_global)
-            except Fault as fault:
-                if ended and fault.rule == "T-HEADER":
-                    raise Fault("T-END", _BEHIND) from None
-                raise
             ended = False
-        if member is not None:
-            left = [member.stored]
-            member.pieces = _reader(stream, left, member.name)
-            yield member
-            if stream.skip(left[0]) != left[0]:
-                raise Fault("T-CUT", "is cut short", member.name)
-            padding = -member.stored % BLOCK
-            if stream.skip(padding) != padding and needs_end:
-                raise Fault("T-CUT", "is cut short", member.name)
+            member, stored = _member(stream, block, pax_global)
+            left = [stored]
+            if member is not None:
+                member.pieces = _reader(stream, left, member.name)
+                yield member
+            padding = -stored % BLOCK
+            if stream.skip(left[0]) != left[0] or (stream.skip(padding) != padding and needs_end):
+                raise Fault("T-CUT", "is cut short", member.name if member else "")
         block = stream.read(BLOCK)
     if needs_end and not ended:
         raise Fault("T-CUT", "stops without the blocks that end a tar")
+    stream.skip(1 << 62)  # its compression shows only at its end that it is whole
 
 
 _MANY = f"is a sparse file of over {MAX_PIECES:,} pieces"
-_BEHIND = "has bytes behind its end that are no further archive"
 
 
 def _reader(stream: Bytes, left: list[int], name: str) -> Callable[[], Iterator[memoryview]]:
@@ -115,99 +83,102 @@ def _reader(stream: Bytes, left: list[int], name: str) -> Callable[[], Iterator[
     return pieces
 
 
-def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> TarMember | None:
-    """Read one member's headers, the first being `block`. None for a header that says nothing of a member."""
+def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> tuple[StreamMember | None, int]:
+    """Read the headers of one member, the first being `block`. Return it, if it is a file of ours, and its length."""
     pax: dict[str, bytes] = {}
-    sparse_pairs: list[tuple[str, bytes]] = []
-    long_name = long_target = None
-    pending = False
-    n_bytes = 0
-    while True:
-        _check(block)
-        kind = block[156:157]
-        if kind in b"xXgLK":
-            size = _number(block[124:136], "T-SIZE")
-            limit = MAX_LONG_NAME if kind in b"LK" else MAX_PAX
-            n_bytes += size
-            if not 0 <= size <= limit or n_bytes > 2 * MAX_PAX:
-                raise Fault("T-SIZE", f"has headers of {max(size, n_bytes):,} bytes for one member")
-            data = stream.read(size)
-            padding = stream.read(-size % BLOCK)
-            if len(data) < size or len(padding) < -size % BLOCK:
-                raise Fault("T-ORPHAN" if kind in b"LK" else "T-CUT", "ends amid a header")
-            if kind == b"L":
-                long_name = data.split(b"\0", 1)[0]
-            elif kind == b"K":
-                long_target = data.split(b"\0", 1)[0]
-            elif kind == b"g":
-                _pax(data, pax_global, [])
-            else:
-                _pax(data, pax, sparse_pairs)
-            pending = pending or kind != b"g"
-            block = stream.read(BLOCK)
-            if block.count(0) == len(block):
-                if not pending:
-                    return None  # a global header alone, as of an empty git archive
-                raise Fault("T-ORPHAN", "ends with the header of a member that does not come")
-            if len(block) < BLOCK:
-                raise Fault("T-CUT", "ends amid a header")
-            continue
-        break
+    pairs: list[tuple[str, bytes]] = []
+    block, long_name, long_target = _headers(stream, block, pax_global, pax, pairs)
+    if not block:
+        return None, 0
     fields = {key: value for key, value in {**pax_global, **pax}.items() if value}
-    member = _plain_member(block, fields, long_name, long_target)
-    if member is None or member.kind != "file":
-        return member
-    return _sparse(stream, block, fields, sparse_pairs, member)
-
-
-def _plain_member(
-    block: bytes, pax: dict[str, bytes], long_name: bytes | None, long_target: bytes | None
-) -> TarMember | None:
-    kind_byte = block[156:157]
-    if kind_byte == b"M":
-        raise Fault("T-KIND", "is the rest of a file that began on another volume", _text(_cut(block[0:100])))
-    size = _number(block[124:136], "T-SIZE")
-    if "size" in pax:
-        value = pax["size"]
-        if not value.isdigit() or len(value) > 19:
-            raise Fault("T-SIZE", "has a size that is no number", _text(_cut(block[0:100])))
-        size = int(value)
-    if size < 0 or size >= 1 << 62:
-        raise Fault("T-SIZE", "has a size that cannot be", _text(_cut(block[0:100])))
     name = _cut(block[0:100])
-    if block[257:263] == b"ustar\0":
-        prefix = _cut(block[345:500])
-        if prefix:
-            name = prefix + b"/" + name
-    name = long_name or name
-    name = pax.get("path") or name
-    target = pax.get("linkpath") or long_target or _cut(block[157:257])
-    kind = _KINDS.get(kind_byte, "file")
-    if kind_byte == b"V":
-        return TarMember("", "label", 0, "", None, None, size, _no_pieces)
-    stored = size
-    if kind_byte == b"D":
-        kind = "folder"
-    elif kind != "file":
-        stored = 0  # some tars note a size for folders and links, and store nothing
-    elif name.endswith(b"/"):
-        if size:
+    if block[257:263] == b"ustar\0" and (prefix := _cut(block[345:500])):
+        name = prefix + b"/" + name
+    name = fields.get("path") or long_name or name
+    stored = _size(block, fields)
+    kind = block[156:157]
+    if kind == b"M":
+        raise Fault("T-KIND", "is the rest of a file that began on another volume", _text(name))
+    if kind in b"VA":
+        return None, stored  # the label of a volume; the access list of Solaris for the file that follows
+    word = _KINDS.get(kind, "file")
+    if word == "file" and name.endswith(b"/"):
+        if stored and kind != b"\0":
             raise Fault("D-KIND", "is a file with the name of a folder", _text(name))
-        kind = "folder"
-    return TarMember(
+        word, stored = "folder", 0  # as tars wrote folders before there were kinds, with any size and no data
+    elif word != "file" and kind != b"D":
+        stored = 0  # some tars note a size for folders and links, and store nothing
+    target = fields.get("linkpath") or long_target or _cut(block[157:257])
+    member = StreamMember(
         name=_text(name),
-        kind=kind,
-        size=size if kind == "file" else 0,
-        target=_text(target) if kind in ("link", "hardlink") else "",
+        kind=word,
+        size=stored if word == "file" else 0,
+        target=_text(target) if word in ("link", "hardlink") else "",
         mode=_or_none(block[100:108]),
-        mtime=_time(pax.get("mtime"), block[136:148]),
-        stored=stored,
-        pieces=_no_pieces,
+        mtime=_time(fields.get("mtime"), block[136:148]),
     )
+    if word == "file":
+        stored -= _read_sparse(stream, block, fields, pairs, member)
+    return member, stored
 
 
-def _no_pieces() -> Iterator[memoryview]:
-    return iter(())
+def _headers(
+    stream: Bytes, block: bytes, pax_global: dict[str, bytes], pax: dict[str, bytes], pairs: list[tuple[str, bytes]]
+) -> tuple[bytes, bytes, bytes]:
+    """Read what stands before a member's own header. Return that header, the long name and the long target."""
+    long_name = long_target = b""
+    n_bytes = 0
+    pending = False
+    while True:
+        if not is_header(block):
+            raise Fault("T-HEADER", "has a block that should be a header and is none")
+        kind = block[156:157]
+        if kind not in b"xXgLK":
+            return block, long_name, long_target
+        size = _number(block[124:136], "T-SIZE")
+        n_bytes += size
+        if not 0 <= size <= (MAX_LONG_NAME if kind in b"LK" else MAX_PAX) or n_bytes > 2 * MAX_PAX:
+            raise Fault("T-SIZE", f"has headers of {max(size, n_bytes):,} bytes for one member")
+        data = stream.read(size)
+        if len(data) < size or stream.skip(-size % BLOCK) < -size % BLOCK:
+            raise Fault("T-ORPHAN" if kind in b"LK" else "T-CUT", "ends amid a header")
+        if kind == b"L":
+            long_name = _cut(data)
+        elif kind == b"K":
+            long_target = _cut(data)
+        else:
+            _read_pax(data, pax_global if kind == b"g" else pax, [] if kind == b"g" else pairs)
+        pending = pending or kind != b"g"
+        block = stream.read(BLOCK)
+        if block.count(0) == len(block):
+            if not pending:
+                return b"", b"", b""  # a global header alone, as of an empty git archive
+            raise Fault("T-ORPHAN", "ends with the header of a member that does not come")
+        if len(block) < BLOCK:
+            raise Fault("T-CUT", "ends amid a header")
+
+
+def _size(block: bytes, pax: dict[str, bytes]) -> int:
+    size, text = _number(block[124:136], "T-SIZE"), pax.get("size", b"0")
+    if not text.isdigit() or len(text) > 19:
+        raise Fault("T-SIZE", "has a size that is no number", _text(_cut(block[0:100])))
+    size = int(text) if "size" in pax else size
+    if not 0 <= size < 1 << 62:
+        raise Fault("T-SIZE", "has a size that cannot be", _text(_cut(block[0:100])))
+    return size
+
+
+def is_header(block: bytes) -> bool:
+    """Return whether a file or a block begins with a tar header whose checksum is right, or with a block of zeros."""
+    block = block[:BLOCK]
+    if len(block) < BLOCK:
+        return False
+    if block.count(0) == BLOCK:
+        return True
+    found = _octal(block[148:156])
+    unsigned = 256 + sum(block[:148]) + sum(block[156:])
+    # Some old tars added the bytes as signed numbers.
+    return found == unsigned or found == unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
 
 
 def _cut(field: bytes) -> bytes:
@@ -216,17 +187,6 @@ def _cut(field: bytes) -> bytes:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
-
-
-def _check(block: bytes) -> None:
-    stored = _octal(block[148:156])
-    unsigned = 256 + sum(block[:148]) + sum(block[156:])
-    if stored == unsigned:
-        return
-    # Some old tars added the bytes as signed numbers.
-    signed = unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-    if stored is None or stored != signed:
-        raise Fault("T-HEADER", "has a block that should be a header and is none")
 
 
 def _octal(field: bytes) -> int | None:
@@ -272,7 +232,7 @@ def _time(pax: bytes | None, field: bytes) -> float | None:
     return value
 
 
-def _pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) -> None:
+def _read_pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) -> None:
     at = n_unknown = 0
     while at < len(data):
         match = _record.match(data, at)
@@ -299,17 +259,17 @@ def _pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) ->
             raise Fault("T-SPARSE", _MANY)
 
 
-def _sparse(
-    stream: Bytes, block: bytes, pax: dict[str, bytes], pairs: list[tuple[str, bytes]], member: TarMember
-) -> TarMember:
-    """Fill in the map of a sparse file, in whichever form it is; other files come back as they are."""
+def _read_sparse(
+    stream: Bytes, block: bytes, pax: dict[str, bytes], pairs: list[tuple[str, bytes]], member: StreamMember
+) -> int:
+    """Fill in the map of a sparse file, in whichever form it is. Return how many bytes of the data the map took."""
     pieces: list[tuple[int, int]]
+    stored, used = member.size, 0
     if block[156:157] == b"S":
         pieces, size = _old_gnu_map(stream, block)
     elif pax.get("GNU.sparse.major") == b"1":
         size = _decimal(pax.get("GNU.sparse.realsize"))
-        pieces, used = _map_in_data(stream, member.stored)
-        member.stored -= used
+        pieces, used = _map_in_data(stream, stored)
     elif "GNU.sparse.map" in pax:
         size = _decimal(pax.get("GNU.sparse.size"))
         if pax["GNU.sparse.map"].count(b",") > 2 * MAX_PIECES:
@@ -323,7 +283,7 @@ def _sparse(
                 raise Fault("T-SPARSE", "has a map of a sparse file that is malformed", member.name)
         pieces = _paired([_decimal(text) for _, text in pairs])
     else:
-        return member
+        return 0
     if "GNU.sparse.name" in pax:
         member.name = _text(pax["GNU.sparse.name"])
     end = total = 0
@@ -332,11 +292,10 @@ def _sparse(
             raise Fault("T-SPARSE", "has a map that overlaps, goes backwards or exceeds the file", member.name)
         end = offset + n
         total += n
-    if total != member.stored:
+    if total != stored - used:
         raise Fault("T-SPARSE", "has a map that does not fit its data", member.name)
-    member.sparse = pieces
-    member.size = size
-    return member
+    member.sparse, member.size = pieces, size
+    return used
 
 
 def _decimal(text: bytes | None) -> int:

@@ -121,7 +121,7 @@ def _decoded(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[Any]:
         return _decompressed(entry, *_lzma(entry, packed))
     from datastage.archives import streams
 
-    return streams.decoded("zst", packed)
+    return streams.zst(packed)
 
 
 def _not_inflated(entry: ZipEntry, error: Exception) -> Fault:

@@ -14,12 +14,12 @@ from typing import Any
 
 from datastage.archives import zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.records import Files, UnpackedFile
+from datastage.archives.records import Files
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
 from datastage.file_names import junk_kind
-from datastage.reader import Reader
+from datastage.reader import FileRecord, Reader
 
 _SIZES = struct.Struct("<20xL4xH")  # of an entry: the packed size, and the length of the name
 _EARLY_MEMBERS = 2048
@@ -236,7 +236,7 @@ class _Judge:
             self.links[at] = name
             return ""
         path = self.tree.admit(name, "file", entry.usize)
-        self.files.append(UnpackedFile(path, entry.usize, entry.crc))
+        self.files.append(FileRecord(path, entry.usize, entry.crc))
         if not is_ours or (entry.encrypted and entry.flags & 0x40):
             self.needs_tool[at] = path
             return ""

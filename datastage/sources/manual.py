@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from datastage import archives
 from datastage.errors import WIDTH, Attempt, UnavailableError
 from datastage.progress import human_bytes
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 MAX_LINES = 14
 # "birds.zip" among the places is a file, and "zenodo.org" a server.
 _SERVER = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?")
-_FILE = re.compile(r"(?i).*\.(zip|tar|tgz|gz|bz2|xz|zst|lz4|7z|rar|csv|tsv|npz|npy|pt|parquet|json)")
+_FILES = (*archives.suffixes(), ".csv", ".tsv", ".npz", ".npy", ".pt", ".parquet", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def is_offline(attempts: Iterable[Attempt]) -> bool:
 
 def _host(place: str) -> tuple[str, int] | None:
     """Return the server that a place names: ``"data.example.org"`` of a dataset's, or that of an address."""
-    if _SERVER.fullmatch(place) and not _FILE.fullmatch(place):
+    if _SERVER.fullmatch(place) and not place.lower().endswith(_FILES):
         place = f"https://{place}"
     url = urllib.parse.urlsplit(place)
     if url.scheme not in ("http", "https") or not url.hostname:

@@ -336,9 +336,7 @@ def find_files(
 
 # --- what a place holds ----------------------------------------------------------------------------------------------
 
-_ARCHIVES = frozenset(
-    (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".zst", ".tzst", ".lz4", ".7z", ".rar")
-)
+_ARCHIVES = frozenset(archives.suffixes())
 # Never an archive nor a wanted file, unless one with that suffix is wanted: their sizes are not asked for, and that is
 # what makes a folder of a million pictures cheap.
 _MEDIA = frozenset(
@@ -677,9 +675,9 @@ class _Hunt:
         try:
             if form is None:
                 self._not_an_archive(reader, listing, shown)
-            elif form in _SINGLE:
+            elif archives.is_one_file(form):
                 self._compressed(reader, form, listing, shown, depth)
-            elif form.startswith("tar.") and size > self.limits.archive_bytes:
+            elif "." in form and size > self.limits.archive_bytes:
                 listing.bound_hit = True
             else:
                 self._members(_Timed(reader, listing), listing, shown, depth)
@@ -1031,7 +1029,6 @@ class _Hunt:
 
 
 _ANYBODYS = frozenset(("train", "test", "data", "images", "labels", "files"))
-_SINGLE = ("gz", "bz2", "xz", "zst", "lz4")
 
 
 class _HashedFile:

@@ -124,7 +124,7 @@ def outcome(data: bytes, to: Path, name: str = "x", *, reader: Reader | None = N
         return str(getattr(error, "rule", type(error).__name__))
     assert os.listdir(to) == ["to"]
     there = {path: value for path, value in tree(root).items() if value is not None}
-    said = {each.path: f"-> {each.target}" if each.kind == "link" else each[1:3] for each in done.files}
+    said = {each.path: f"-> {each.target}" if each.target is not None else each[1:3] for each in done.files}
     assert said == {
         path: value if isinstance(value, str) else (len(value), zlib.crc32(value)) for path, value in there.items()
     }

@@ -7,7 +7,7 @@ import lzma
 
 import pytest
 
-from datastage.archives import not_data, sniff, sniff_head
+from datastage.archives import not_data, sniff, stem_of
 from datastage.reader import BytesReader
 
 from .made import Link, tar_of, zip_of
@@ -43,7 +43,7 @@ def test_formats_are_told_by_content(data, form):
 
 def test_a_stream_is_told_by_its_first_bytes():
     assert sniff(Link(gzip.compress(TAR), ranges=False)) == "tar.gz"
-    assert sniff_head(TAR[:8192]) == "tar"
+    assert sniff(Link(TAR[:8192], ranges=False)) == "tar"
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,11 @@ def test_sniffing_reads_little():
     link = Link(gzip.compress(TAR + bytes(io.DEFAULT_BUFFER_SIZE)) + bytes(5_000_000))
     sniff(link)
     assert sum(n for _, n in link.reads) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a.tar.gz", "a"), ("a.tgz", "a"), ("a.zip", "a"), ("iris.csv", "iris"), ("a.b.zip", "a.b"), ("folder", "folder")],
+)
+def test_the_stem_of_a_name_leaves_out_the_endings(name, stem):
+    assert stem_of(name) == stem

@@ -534,7 +534,7 @@ def test_wide_windows_are_undone_one_at_a_time():
 
 def test_records_that_mean_nothing_are_not_kept():
     kept: dict[str, bytes] = {}
-    tar._pax(b"".join(b"9 k%04d=\n" % i for i in range(5000)) + b"10 path=x\n", kept, [])
+    tar._read_pax(b"".join(b"9 k%04d=\n" % i for i in range(5000)) + b"10 path=x\n", kept, [])
     assert kept == {"path": b"x"}
 
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from datastage.archives import streams
+from datastage.archives import formats, streams
 from datastage.archives.errors import Fault
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 
@@ -23,7 +23,7 @@ PACKERS = [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
 def test_several_streams_and_empty_ones_are_one(kind, pack):
     data = pack(TEXT[:300_000]) + pack(b"") + pack(TEXT[300_000:])
-    assert b"".join(streams.decoded(kind, iter([data]))) == TEXT
+    assert b"".join(formats.find(kind)[0].decode(iter([data]))) == TEXT
 
 
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
@@ -39,7 +39,7 @@ def test_damage_in_a_stream_is_never_passed(kind, pack, where, tmp_path):
 @pytest.mark.parametrize(("kind", "pack"), PACKERS)
 def test_bytes_behind_the_end_are_refused(kind, pack):
     with pytest.raises(Fault) as caught:
-        list(streams.decoded(kind, iter([pack(b"x" * 1000), b"garbage"])))
+        list(formats.find(kind)[0].decode(iter([pack(b"x" * 1000), b"garbage"])))
     assert caught.value.rule.startswith("C-")
 
 
@@ -66,7 +66,7 @@ def test_a_decoder_ahead_can_be_left_half_way():
 def test_pieces_of_any_size_give_the_same(size):
     data = lzma.compress(TEXT[:50_000])
     parts = (data[at : at + size] for at in range(0, len(data), size))
-    assert b"".join(streams.decoded("xz", parts)) == TEXT[:50_000]
+    assert b"".join(streams.xz(parts)) == TEXT[:50_000]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("zstandard") is None, reason="needs zstandard")
@@ -91,24 +91,24 @@ class TestZstd:
         wanted = TEXT[:400_000] + bytes(3_000_000) + TEXT[-150_000:] + TEXT[:200_000]
         for size in (1, 1000, 1 << 20):
             parts = (data[at : at + size] for at in range(0, len(data), size))
-            assert b"".join(streams.decoded("zst", parts)) == wanted
+            assert b"".join(streams.zst(parts)) == wanted
 
     def test_a_few_bytes_that_make_very_many_come_in_small_pieces(self):
-        pieces = streams.decoded("zst", iter([self.packed(bytes(200_000_000))]))
+        pieces = streams.zst(iter([self.packed(bytes(200_000_000))]))
         assert max(map(len, pieces)) <= 1 << 20
 
     @pytest.mark.parametrize("where", [3, 4, 5, 6, 9, 1000, -5, -4, -1])
     def test_a_frame_cut_short_is_refused(self, where):
         data = self.packed(TEXT[:500_000], write_checksum=True)
         with pytest.raises(Fault):
-            list(streams.decoded("zst", iter([data[:where]])))
+            list(streams.zst(iter([data[:where]])))
 
     @pytest.mark.parametrize(
         "behind", [b"\0", b"\0" * 512, b"garbage", b"\x28\xb5\x2f", b"\x50\x2a\x4d\x18\x09\0\0\0x"]
     )
     def test_other_bytes_behind_the_end_are_refused(self, behind):
         with pytest.raises(Fault) as caught:
-            list(streams.decoded("zst", iter([self.packed(b"x" * 1000) + behind])))
+            list(streams.zst(iter([self.packed(b"x" * 1000) + behind])))
         assert caught.value.rule.startswith("C-")
 
     def test_every_changed_bit_is_seen_or_changes_nothing(self):
@@ -117,6 +117,6 @@ class TestZstd:
             bad = bytearray(data)
             bad[bit // 8] ^= 1 << bit % 8
             try:
-                assert b"".join(streams.decoded("zst", iter([bytes(bad)]))) == b"0123456789" * 30
+                assert b"".join(streams.zst(iter([bytes(bad)]))) == b"0123456789" * 30
             except Fault:
                 pass
