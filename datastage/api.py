@@ -26,6 +26,7 @@ from datastage.sources import parse
 
 if TYPE_CHECKING:
     from datastage.batches import Augment, Loader, Loaders, Row
+    from datastage.show.doctor import Report
 
 Progress = bool | Literal["auto"] | Reporter
 PathLike = str | os.PathLike[str]
@@ -532,6 +533,28 @@ def _bytes(text: str | int) -> int:
     if match is None:
         raise SpecError(f"{text!r} is not a size.", "Next: for example 20GB or 500MB.")
     return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
+
+
+def doctor() -> Report:
+    """Look at this machine: what it offers for staging and feeding, and what is in the way.
+
+    The runtime, the accelerator (torch is tried on it in a process of its own), memory, disks, Google Drive, the
+    internet (only hosts of the catalog are asked), inputs, libraries, settings. Nothing is changed.
+
+    Returns
+    -------
+    Report
+        It prints as lines; ``.troubles`` holds what is in the way, each with its ``.remedy``; ``.to_dict()`` gives
+        plain values for a report, without secrets and names of users.
+
+    Examples
+    --------
+    >>> doctor().findings[0].name  # doctest: +SKIP
+    'Place'
+    """
+    from datastage.show.doctor import examine
+
+    return examine(runtime.current())
 
 
 def catalog() -> tuple[Entry | ArchiveEntry, ...]:

@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--size", type=int, metavar="PIXELS", help="height and width that photos are brought to")
     bench.add_argument("--device", default="auto", help="a device as torch names it, such as cpu or cuda")
 
+    verb("doctor", "Look at this machine and say what is in the way.", "datastage doctor")
     cat = verb("catalog", "List the datasets that have a name.", "datastage catalog")
     cat.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
@@ -326,6 +327,12 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    report = api.doctor()
+    _print_json(report.to_dict()) if options.json else print(report)
+    return 0
+
+
 def _catalog(options: argparse.Namespace) -> int:
     if options.catalog is not None:
         datasets.load_catalog(options.catalog)
@@ -358,5 +365,6 @@ _VERBS = {
     "clean": _clean,
     "bench": _bench,
     "catalog": _catalog,
+    "doctor": _doctor,
     "cell": _cell,
 }

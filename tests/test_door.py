@@ -43,8 +43,8 @@ def test_make_alone_says_what_there_is():
 def test_a_page_names_files_that_are_there(page):
     named = set(re.findall(r"`((?:datastage|tests|docs|tools|benchmarks|examples)/[\w./-]+)`", text_of(page)))
 
-    examples = {"datastage/sources/shelf.py", "tests/sources/test_shelf.py"}
-    assert [name for name in sorted(named - examples) if not (ROOT / name).exists()] == []
+    made_up = re.compile(r"shelf|garden|crate")  # what the page's own examples add
+    assert [name for name in sorted(named) if not made_up.search(name) and not (ROOT / name).exists()] == []
 
 
 def test_the_version_to_cite_is_the_version_of_the_package():

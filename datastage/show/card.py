@@ -60,7 +60,7 @@ def staged_card(receipt: Mapping[str, Any], path: Path) -> str:
             rows[-1] = (rows[-1][0], f"{rows[-1][1]} {text}")
     if licence := receipt.get("licence"):
         rows.append(("Licence", str(licence)))
-    return _card(str(receipt.get("spec") or receipt.get("name") or path), rows)
+    return card(str(receipt.get("spec") or receipt.get("name") or path), rows)
 
 
 def loader_card(loaders: Iterable[Loader]) -> str:
@@ -81,10 +81,11 @@ def loader_card(loaders: Iterable[Loader]) -> str:
         name, _, rest = loader.explain().partition(": ")
         measured = str(loader.stats) if loader.stats.batches else "nothing measured yet"
         rows += [(name, rest), ("", measured)]
-    return _card("Loaders" if len(rows) > 2 else "Loader", rows)
+    return card("Loaders" if len(rows) > 2 else "Loader", rows)
 
 
-def _card(title: str, rows: Sequence[tuple[str, str]]) -> str:
+def card(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """Return a card: a title over rows of a label and a text."""
     body = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{_LABEL}">{_escaped(label)}</th>'
         f'<td style="{_TEXT}">{_escaped(text)}</td></tr>'
