@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.arrays import ArraySource
 from datastage.batches.machine import cores
-from datastage.batches.packed import BAD
-from datastage.batches.photos import PackedSource
+from datastage.batches.photos import PhotoSource
+from datastage.batches.pixel_cache import BAD
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loaders
@@ -75,8 +75,8 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     source = train.source
     rows = []
     samples: Any = None
-    if isinstance(source, PackedSource):
-        if not source.packed.whole:
+    if isinstance(source, PhotoSource):
+        if not source.cache.whole:
             rows.append(_timed("this feed, first epoch: photos are decoded", lambda: train, seconds, epochs=1))
         samples = Photos(source, train.augment)
     elif isinstance(source, ArraySource) and source.images.ndim == 4:
@@ -158,7 +158,7 @@ class Samples:
 class Photos:
     """Photos as a plain torch dataset: each decoded by Pillow, its middle resized, and mirrored on its own."""
 
-    source: PackedSource
+    source: PhotoSource
     augment: Any
 
     def __len__(self) -> int:
@@ -169,12 +169,13 @@ class Photos:
         import torch
         from PIL import Image
 
+        cache = self.source.cache
         height, width = self.source.size
         label = int(self.source.labels[i])
         at = int(self.source.at[i])
-        if self.source.packed.state[at] == BAD:
+        if cache.state[at] == BAD:
             return torch.zeros((3, height, width)), label
-        image = Image.open(io.BytesIO(self.source.packed.bytes_of(at))).convert("RGB")
+        image = Image.open(io.BytesIO(cache.images.read(cache.names[at]))).convert("RGB")
         least = min(image.size)
         left, top = (image.width - least) // 2, (image.height - least) // 2
         box = (left, top, left + least, top + least)

@@ -1,21 +1,18 @@
-"""Random-resized crops of packed photos, on the CPU: one image a call, several threads, into one batch.
+"""Random-resized crops of photos that are pixels already, on the CPU: one image a call, several threads, one batch.
 
-Here: `Cropper`, the batch it is at work on, `Wholes` for photos that are not cut, and two ways of resizing, OpenCV's
-and torch's. Not here: drawing the boxes (`augment`), the same of whole batches (`onbatch`). OpenCV's does not smooth
-where it shrinks, which from a packed file at most 1.15 times as large as the result does not show; torch's does, at
-half the speed.
+OpenCV's resizing does not smooth where it shrinks, which from photos kept at most 1.15 times as large as the result
+does not show; torch's does, at half the speed.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from datastage.batches.augment import pixels_of
-from datastage.batches.decode import has_opencv
+from datastage.batches.decode import by_torch, has_opencv
+from datastage.batches.prefetch import Threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,76 +22,38 @@ if TYPE_CHECKING:
 
 
 class Crops:
-    """A batch while its images are cut, each by whichever thread has its photo at hand.
+    """A batch while its images are made, each by whichever thread has its photo at hand.
 
-    Attributes
-    ----------
-    images : ndarray of uint8, shape (B, 3, *size)
-        What comes out, whole once `cut` was called for each position. Its memory is laid out as was asked for.
+    `images`, uint8 (B, 3, H, W), is whole once `cut` was called for each position. Without `cuts` photos are taken as
+    they are, channels first.
     """
 
     def __init__(
         self,
-        out: NDArray[np.uint8],
-        shape: tuple[int, int],
-        boxes: NDArray[np.float32] | None,
+        images: NDArray[np.uint8],
         flip: NDArray[np.bool_] | None,
-        write: Write,
-        last: bool,
+        cuts: list[list[int]] | None = None,
+        write: Write | None = None,
+        targets: NDArray[np.uint8] | None = None,
     ) -> None:
-        import numpy as np
-
-        n = len(out)
-        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (n, 1)) if boxes is None else boxes
-        self._cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
-        self._mirrored = [False] * n if flip is None else flip.tolist()
-        self._out, self._write = out, write
-        self.images = out.transpose(0, 3, 1, 2) if last else out
-
-    def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
-        """Cut image `i` out of its photo (H, W, 3), resize and mirror it."""
-        top, left, h, w = self._cuts[i]
-        self._write(photo[top : top + h, left : left + w], self._out[i], self._mirrored[i])
-
-
-class Wholes:
-    """A batch of photos as they are, while they are being decoded; `images` and `cut` as of `Crops`.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (B, 3, H, W)
-        Where it is made.
-    flip : ndarray of bool, shape (B,), or None
-        What is mirrored.
-    """
-
-    def __init__(self, images: NDArray[np.uint8], flip: NDArray[np.bool_] | None) -> None:
-        self.images = images
+        self.images, self._cuts, self._write, self._targets = images, cuts, write, targets
         self._mirrored = [False] * len(images) if flip is None else flip.tolist()
 
     def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
-        """Copy image `i` from its photo (3, H, W), and mirror it."""
-        self.images[i] = photo[:, :, ::-1] if self._mirrored[i] else photo
+        """Make image `i` of its photo: (H, W, 3) to be cut, or (3, H, W) as it is."""
+        if self._cuts is None or self._write is None or self._targets is None:
+            self.images[i] = photo[:, :, ::-1] if self._mirrored[i] else photo
+            return
+        top, left, h, w = self._cuts[i]
+        self._write(photo[top : top + h, left : left + w], self._targets[i], self._mirrored[i])
 
 
 class Cropper:
-    """Crops resized to one size.
+    """Crops resized to one `size` (height and width), by `threads`; channels lie `last` in memory, else first."""
 
-    Parameters
-    ----------
-    size : (int, int)
-        Height and width of what comes out.
-    workers : int
-        Threads.
-    last : bool
-        Whether channels lie last in memory; else first.
-    """
-
-    def __init__(self, size: tuple[int, int], workers: int, *, last: bool) -> None:
-        self._workers, self._last = max(1, workers), last
+    def __init__(self, size: tuple[int, int], threads: Threads, *, last: bool) -> None:
+        self._threads, self._last = threads, last
         self._write = _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
 
     def begin(
         self,
@@ -103,39 +62,30 @@ class Cropper:
         boxes: NDArray[np.float32] | None,
         flip: NDArray[np.bool_] | None,
     ) -> Crops:
-        """Begin a batch.
+        """Begin a batch in `out`, uint8 (B, *size, 3) or (B, 3, *size), of photos of `shape`.
 
-        Parameters
-        ----------
-        out : ndarray of uint8, shape (B, *size, 3), or (B, 3, *size)
-            Where it is made, as `last` says.
-        shape : (int, int)
-            Height and width of the photos.
-        boxes : ndarray of float32, shape (B, 4), or None
-            What is cut out, as `augment.pixels_of` reads it; None is all of it.
-        flip : ndarray of bool, shape (B,), or None
-            What is mirrored.
+        `boxes`, float32 (B, 4), are what is cut out, as `augment.pixels_of` reads it; None is all of it.
         """
-        return Crops(out, shape, boxes, flip, self._write, self._last)
+        import numpy as np
+
+        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(out), 1)) if boxes is None else boxes
+        cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
+        return Crops(out.transpose(0, 3, 1, 2) if self._last else out, flip, cuts, self._write, out)
 
     def finish(self, crops: Crops, rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
         """Cut every image of a batch out of the photos `rows` (N, H, W, 3), whose numbers are `at`."""
         numbers = at.tolist()
-        share = -(-len(at) // self._workers) or 1
+        share = -(-len(at) // self._threads.n) or 1
 
         def work(start: int) -> None:
             for i, number in enumerate(numbers[start : start + share], start):
                 crops.cut(i, rows[number])
 
-        if self._workers == 1:
+        if self._threads.n == 1:
             work(0)
         else:
-            list(self._threads().map(work, range(0, len(at), share)))
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None or self._process != os.getpid():  # a forked child has the pool, but not its threads
-            self._pool, self._process = ThreadPoolExecutor(self._workers, "datastage-crop"), os.getpid()
-        return self._pool
+            for done in [self._threads.submit(work, start) for start in range(0, len(at), share)]:
+                done.result()
 
 
 def _by_cv2(size: tuple[int, int], last: bool) -> Write:
@@ -158,14 +108,9 @@ def _by_cv2(size: tuple[int, int], last: bool) -> Write:
 
 
 def _by_torch(size: tuple[int, int], last: bool) -> Write:
-    import numpy as np
-    import torch
-
     def write(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
-        # A copy with an axis of its own: see decode._by_torch. What lies between rows makes torch four times as slow.
-        photos = torch.from_numpy(np.array(source[None], order="C")).permute(0, 3, 1, 2)
-        out = torch.nn.functional.interpolate(photos, size, mode="bilinear", antialias=True)[0].numpy()
-        planes = out[:, :, ::-1] if mirror else out
-        target[:] = planes.transpose(1, 2, 0) if last else planes  # by numpy: torch would start threads for each image
+        pixels = by_torch(source, *size)
+        pixels = pixels[:, ::-1] if mirror else pixels
+        target[:] = pixels if last else pixels.transpose(2, 0, 1)  # by numpy: torch would start threads for each image
 
     return write

@@ -1,8 +1,7 @@
-"""One image file's bytes to RGB pixels, with the quickest library that is here and can.
+"""One image file's bytes to RGB pixels, with the quickest library that is here and can, brought to one size.
 
-Here: the table of JPEG decoders, what a JPEG says of itself, `decode`, `square`. Not here: files, archives, the cache
-(`packed`). What comes out is what Pillow's ``convert("RGB")`` gives, as in torchvision's ImageFolder, but that photos
-are turned the way up their camera noted, and that 16 bits a pixel are scaled to 8 instead of cut off.
+What comes out is what Pillow's ``convert("RGB")`` gives, as in torchvision's ImageFolder, but that photos are turned
+the way up their camera noted, and that wider types than 8 bits are scaled to 8 instead of cut off.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import functools
 import importlib.util
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage.errors import MissingDependencyError
@@ -19,26 +19,66 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MOST_PIXELS = 178_956_970
+"""What Pillow refuses to decode is refused whatever decodes: a small file may hold gigabytes of pixels."""
+FACTORS = (1, 2, 4, 8)
+"""Scaled decoding: how many times smaller, each pixel the mean of those it stands for, at a part of the work."""
+PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 class Unreadable(Exception):
     """These bytes are not a whole image; says why."""
 
 
-class Jpeg(NamedTuple):
-    """What the markers of a JPEG say.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How pictures are brought to one size.
 
     Attributes
     ----------
-    height, width : int
-        Of the pixels as stored.
-    channels : int
-        1 grey, 3 colour, 4 for printing (CMYK).
-    orientation : int
-        EXIF's, 1 to 8; 1 where none is given.
-    whole : bool
-        Whether an end mark follows the pixels.
+    shape : (int, int)
+        Height and width.
+    how : {"crop", "pad", "stretch"}
+        Cut the middle out, fill up with black, or change what is wide against what is high.
+    odd : bool
+        Whether pictures of another size are the exception, which is said.
+    """
+
+    shape: tuple[int, int]
+    how: str = "crop"
+    odd: bool = False
+
+    def factor(self, height: int, width: int) -> int:
+        """Return by how much a picture of this size may be decoded smaller: still no smaller than it is needed."""
+        ratios = height // self.shape[0], width // self.shape[1]
+        most = max(ratios) if self.how == "pad" else min(ratios)
+        return max(k for k in FACTORS if k == 1 or k <= most)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return (H, W, 3) at this size, smoothed where it shrinks."""
+        height, width = pixels.shape[:2]
+        h, w = self.shape
+        if (height, width) == (h, w) or self.how == "stretch":
+            return resize(pixels, h, w)
+        if self.how == "crop":
+            high, wide = min(height, max(1, round(width * h / w))), min(width, max(1, round(height * w / h)))
+            top, left = (height - high) // 2, (width - wide) // 2
+            return resize(pixels[top : top + high, left : left + wide], h, w)
+        import numpy as np
+
+        scale = min(h / height, w / width)
+        high, wide = min(h, max(1, round(height * scale))), min(w, max(1, round(width * scale)))
+        out = np.zeros((h, w, 3), np.uint8)
+        top, left = (h - high) // 2, (w - wide) // 2
+        out[top : top + high, left : left + wide] = resize(pixels, high, wide)
+        return out
+
+
+class Jpeg(NamedTuple):
+    """What the markers of a JPEG say: size as stored, channels (1 grey, 3 colour, 4 CMYK), EXIF's orientation (1 to 8),
+    and whether an end mark follows the pixels.
     """
 
     height: int
@@ -49,12 +89,7 @@ class Jpeg(NamedTuple):
 
 
 def read_markers(data: bytes) -> Jpeg | None:
-    """Read the markers of a JPEG; None if they lead nowhere.
-
-    References
-    ----------
-    ITU-T T.81, Annex B; the orientation tag 0x0112 of EXIF 2.3.
-    """
+    """Read the markers of a JPEG (ITU-T T.81, Annex B, and EXIF 2.3's tag 0x0112); None if they lead nowhere."""
     at, orientation = 2, 1
     height = width = channels = 0
     while at + 4 <= len(data):
@@ -93,17 +128,17 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _simplejpeg(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
+def _simplejpeg(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8]:
     import simplejpeg
 
     # Left to itself it would choose 5/8 and the like too, which take longer than the whole photo (700 against 870 a
     # second).
-    least = (0, 0) if factor == 1 else (-(-facts.height // factor), -(-facts.width // factor))
+    least = (0, 0) if factor == 1 else (-(-height // factor), -(-width // factor))
     pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1])
     return pixels
 
 
-def _cv2(data: bytes, facts: Jpeg | None, factor: int) -> NDArray[np.uint8]:
+def _cv2(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8]:
     import cv2
     import numpy as np
 
@@ -116,28 +151,7 @@ def _cv2(data: bytes, facts: Jpeg | None, factor: int) -> NDArray[np.uint8]:
     return rgb
 
 
-def _torchcodec(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
-    if factor > 1 or facts.orientation != 1:
-        return _pillow(data, facts, factor)  # torchcodec has no scaled decoding, and turns photos itself
-    from torchcodec.decoders import decode_jpeg
-
-    pixels: NDArray[np.uint8] = decode_jpeg(data).permute(1, 2, 0).numpy()
-    return pixels
-
-
-def _torchvision(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
-    if factor > 1:
-        return _pillow(data, facts, factor)
-    import numpy as np
-    import torch
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    pixels = decode_jpeg(torch.from_numpy(np.frombuffer(data, np.uint8).copy()), ImageReadMode.RGB)
-    array: NDArray[np.uint8] = pixels.permute(1, 2, 0).numpy()
-    return array
-
-
-def _pillow(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
+def _pillow(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uint8]:
     import numpy as np
 
     image = _open(data)
@@ -147,26 +161,17 @@ def _pillow(data: bytes, facts: Jpeg, factor: int) -> NDArray[np.uint8]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-FACTORS = (1, 2, 4, 8)
-"""Scaled decoding: how many times smaller, each pixel the mean of those it stands for, at a part of the work."""
-JPEG_DECODERS: dict[str, Callable[[bytes, Jpeg, int], NDArray[np.uint8]]] = {
+JPEG_DECODERS: dict[str, Callable[[bytes, int, int, int], NDArray[np.uint8]]] = {
     "simplejpeg": _simplejpeg,
     "cv2": _cv2,
-    "torchcodec": _torchcodec,
-    "torchvision": _torchvision,
     "PIL": _pillow,
 }
-"""Quickest first, each given the bytes, what they say of themselves, and one of `FACTORS` (benchmarks/feed.py)."""
-
-
-def present() -> tuple[str, ...]:
-    """Return the JPEG decoders that work here, quickest first."""
-    return tuple(name for name in JPEG_DECODERS if _works(name))
+"""Quickest first, each given the bytes, height and width, and one of `FACTORS` (benchmarks/feed.py)."""
 
 
 def best() -> str:
-    """Return the quickest JPEG decoder that works here, without importing slower ones."""
-    return next((name for name in JPEG_DECODERS if _works(name)), "PIL")
+    """Return the quickest JPEG decoder that is here."""
+    return next((name for name in JPEG_DECODERS if importlib.util.find_spec(name) is not None), "PIL")
 
 
 @functools.cache
@@ -175,35 +180,21 @@ def has_opencv() -> bool:
     return importlib.util.find_spec("cv2") is not None
 
 
-def _works(name: str) -> bool:
-    if importlib.util.find_spec(name) is None:
-        return False
-    try:
-        # Where these were built for another torch than the one here, importing fails, or their operators are missing;
-        # torchcodec decodes photos from 0.16 on.
-        if name == "torchcodec":
-            from torchcodec.decoders import decode_jpeg
-        elif name == "torchvision":
-            import torch
-            from torchvision.io import decode_jpeg  # noqa: F401
-
-            return bool(torch.ops.image.decode_jpeg)
-    except Exception:
-        return False
-    return True
-
-
-def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8]:
-    """Decode the bytes of an image file.
+def decode(
+    data: bytes, fit: Fit | None = None, decoder: str = "PIL", remarks: list[str] | None = None
+) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file, whose name does not matter: formats are told by content.
 
     Parameters
     ----------
     data : bytes
-        The whole file. Its name does not matter: formats are told by content.
-    side : int
-        The least height and width needed: a much larger JPEG may come out smaller than it is. 0 is its full size.
+        The whole file.
+    fit : Fit, optional
+        What it is brought to afterwards: a much larger JPEG may come out smaller than it is.
     decoder : str
-        One of `present`; other formats, and JPEGs that it cannot read, go to Pillow.
+        One of `JPEG_DECODERS`; other formats, and JPEGs that it cannot read, go to Pillow.
+    remarks : list of str, optional
+        Told what a person should know of the picture: that a wider type came out all black.
 
     Returns
     -------
@@ -213,43 +204,50 @@ def decode(data: bytes, side: int = 0, decoder: str = "PIL") -> NDArray[np.uint8
     Raises
     ------
     Unreadable
-        If the bytes are cut short, or no image.
+        If the bytes are cut short, hold too many pixels, or are no image.
     MissingDependencyError
         If Pillow is needed and not installed.
     """
-    if data[:3] == b"\xff\xd8\xff":
-        facts = read_markers(data)
-        if facts is None:
-            return _decode_any(data)  # stray bytes between the markers, which Pillow steps over
-        if not facts.whole:
-            # OpenCV and others fill what is missing with grey and say nothing.
-            raise Unreadable("the file is cut short")
-        least = min(facts.height, facts.width)
-        factor = max(k for k in FACTORS if k == 1 or (side and least >= k * side))
-        if decoder != "PIL" and facts.channels in (1, 3):
-            try:
-                return _turned(JPEG_DECODERS[decoder](data, facts, factor), facts.orientation)
-            except Exception:
-                pass  # Pillow reads more kinds, and says what is wrong where it cannot
-        if facts.channels != 4 and facts.channels:
-            try:
-                return _turned(_pillow(data, facts, factor), facts.orientation)
-            except MissingDependencyError:
-                raise
-            except Exception as error:
-                raise Unreadable(str(error) or type(error).__name__) from error
-    elif decoder in ("cv2", "simplejpeg") and _is_plain_png(data) and has_opencv():
+    if data[:3] == b"\xff\xd8\xff" and (facts := read_markers(data)) is not None:
+        return _jpeg(data, facts, fit, decoder)  # else stray bytes between the markers, which Pillow steps over
+    if data[:8] == PNG_BEGIN:
+        _check_pixels(int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"))
+    if decoder != "PIL" and _is_plain_png(data) and has_opencv():
         try:
-            return _cv2(data, None, 1)
+            return _cv2(data, 0, 0, 1)
         except Exception:
             pass
-    return _decode_any(data)
+    return _decode_any(data, remarks)
+
+
+def _jpeg(data: bytes, facts: Jpeg, fit: Fit | None, decoder: str) -> NDArray[np.uint8]:
+    if not facts.whole:
+        # OpenCV and others fill what is missing with grey and say nothing.
+        raise Unreadable("the file is cut short")
+    _check_pixels(facts.height, facts.width)
+    size = (facts.width, facts.height) if facts.orientation >= 5 else (facts.height, facts.width)
+    factor = 1 if fit is None else fit.factor(*size)
+    if facts.channels not in (1, 3):
+        return _decode_any(data, None)
+    for name in dict.fromkeys((decoder, "PIL")):  # Pillow reads more kinds, and says what is wrong where it cannot
+        try:
+            return _turned(JPEG_DECODERS[name](data, facts.height, facts.width, factor), facts.orientation)
+        except MissingDependencyError:
+            raise
+        except Exception as error:
+            why = str(error) or type(error).__name__
+    raise Unreadable(why)
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise Unreadable(f"{width} x {height} are more pixels than the {MOST_PIXELS:,} that are decoded")
 
 
 def _is_plain_png(data: bytes) -> bool:
     """Whether this is a whole PNG of 8 bits, grey or RGB: what every library reads alike."""
     return (
-        data[:8] == b"\x89PNG\r\n\x1a\n"
+        data[:8] == PNG_BEGIN
         and data[24:25] == b"\x08"
         and data[25:26] in (b"\0", b"\2")
         and data.endswith(PNG_END)
@@ -265,29 +263,114 @@ def _open(data: bytes) -> Any:
         raise MissingDependencyError(
             "Reading images needs Pillow, and it is not installed here.", "Next: pip install pillow"
         ) from error
-    return Image.open(io.BytesIO(data))
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and not _reads_heif():
+        raise Unreadable("Pillow reads HEIC with a further package: pip install pillow-heif")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"it has more pixels than the {MOST_PIXELS:,} that are decoded") from error
+    _check_pixels(image.height, image.width)
+    return image
 
 
-def _decode_any(data: bytes) -> NDArray[np.uint8]:
+@functools.cache
+def _reads_heif() -> bool:
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found]
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _upright(image: Any) -> Any:
+    """Turn an image the way up that its camera noted; what is broken there is ignored, as torchvision does."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _decode_any(data: bytes, remarks: list[str] | None) -> NDArray[np.uint8]:
     import numpy as np
 
     try:
-        with _open(data) as image:
-            from PIL import ImageOps
-
+        try:
+            image = _open(data)
+        except OSError:
+            wide = _by_opencv(data)  # RGB of 32-bit floats, and whatever else science writes that Pillow does not read
+            if wide is None:
+                raise
+            return _narrowed(wide, 0, remarks)
+        with image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16") or upright.mode == "I":
-                # 16 bits a pixel: convert() would make white of everything above 255.
-                grey = (np.asarray(upright).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
+            upright = _upright(image)
+            if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+                return _narrowed(np.asarray(upright), _bits(image), remarks)
             if upright.mode == "P" and "transparency" in upright.info:
                 upright = upright.convert("RGBA")  # the colours are the same, and Pillow does not warn
             return np.asarray(upright.convert("RGB"))
-    except MissingDependencyError:
+    except (MissingDependencyError, Unreadable):
         raise
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, DecompressionBombError and more
         raise Unreadable(str(error).split(" <_io.")[0] or type(error).__name__) from error
+
+
+def _by_opencv(data: bytes) -> NDArray[Any] | None:
+    if not has_opencv():
+        return None
+    import cv2
+    import numpy as np
+
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if found is not None and found.ndim == 3 and found.shape[2] in (3, 4):
+            return np.asarray(found[:, :, 2::-1])
+        if found is not None and found.ndim == 2:
+            return np.asarray(found)
+    return None
+
+
+def _bits(image: Any) -> int:
+    """Return how many bits a value has that Pillow holds in more; 0 if that is not known."""
+    if image.format == "TIFF":
+        return int(image.tag_v2.get(258, (0,))[0])
+    return 16 if image.format in ("PNG", "PPM") else 0
+
+
+def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArray[np.uint8]:
+    """Scale values of a wider type to 8 bits: the whole range of whole numbers, floats from 0 to 1 or from 0 to 255.
+
+    Raises
+    ------
+    Unreadable
+        If nobody can know what black and white are: negative values, floats above 255.
+    """
+    import numpy as np
+
+    values = np.nan_to_num(wide, nan=0.0) if wide.dtype.kind == "f" else wide
+    least, most = values.min(), values.max()
+    if least < 0:
+        raise Unreadable(f"its values go from {least:g} to {most:g}, and no 0 to 255 is in them")
+    if wide.dtype.kind == "f":
+        if most > 255:
+            raise Unreadable(f"its values go from {least:g} to {most:g}: floats from 0 to 1, or to 255, are needed")
+        pixels = np.rint(values * 255 if most <= 1 else values).astype(np.uint8)
+    elif wide.dtype == np.uint8:
+        pixels = values
+    else:
+        # Whole numbers of 32 bits are hardly ever used to their end: labels of 8 bits, counts of 16.
+        bits = bits if 8 <= bits <= 16 else 16
+        while most >> bits:
+            bits = min(bits + 8, 32)
+        pixels = values if wide.dtype.itemsize == 4 and most < 256 else values >> (bits - 8)
+        pixels = pixels.astype(np.uint8)
+    if remarks is not None and wide.dtype != np.uint8 and (pixels.max() < 16 or pixels.min() > 239) and least != most:
+        tone = "black" if pixels.max() < 16 else "white"
+        remarks.append(f"of a wider type than 8 bits came out almost {tone}, their values ending at {most:g}")
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -297,7 +380,10 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     try:
         with _open(data) as image:
             width, height = image.size
-            turned = image.format != "GIF" and image.getexif().get(0x0112, 1) >= 5
+            try:
+                turned = image.format != "GIF" and image.getexif().get(0x0112, 1) >= 5
+            except Exception:
+                turned = False
             return (width, height) if turned else (height, width)
     except MissingDependencyError:
         raise
@@ -316,22 +402,6 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def square(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Cut the square from the middle and resize it to `side`, smoothed where it shrinks.
-
-    Returns
-    -------
-    ndarray of uint8, shape (side, side, 3)
-    """
-    height, width = pixels.shape[:2]
-    least = min(height, width)
-    top, left = (height - least) // 2, (width - least) // 2
-    middle = pixels[top : top + least, left : left + least]
-    if least != side:
-        middle = resize(middle, side, side)
-    return middle
-
-
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resize (H, W, 3) bilinearly, smoothed where it shrinks by more than half again.
 
@@ -340,9 +410,12 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     """
     import numpy as np
 
-    shrink = min(pixels.shape[0] / height, pixels.shape[1] / width)
-    if not has_opencv() or 1.5 < shrink < 2:
-        return _by_torch(pixels, height, width)
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    shrinks = pixels.shape[0] / height, pixels.shape[1] / width
+    shrink, most = min(shrinks), max(shrinks)
+    if not has_opencv() or 1.5 < most < 2 or most > 1.5 * max(shrink, 1):
+        return by_torch(pixels, height, width)
     import cv2
 
     # OpenCV takes rows with bytes between them, as those of a part are, but not what was turned.
@@ -369,7 +442,8 @@ def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _by_torch(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def by_torch(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize (H, W, 3) by torch, smoothed where it shrinks."""
     import numpy as np
     import torch
 

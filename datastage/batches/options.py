@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "uint8")
 MEMORY_FORMATS = ("contiguous", "channels_last")
 UNREADABLE = ("skip", "raise")
+FITS = ("crop", "pad", "stretch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,11 @@ class LoaderOptions:
         What order and augmentation follow from, with the epoch.
     classes : sequence of str
         Names of the classes, where the data does not tell them.
-    size : int, optional
-        Height and width, in pixels, that photos are brought to: the square in the middle of each is resized. Without it
-        photos come as they are, and must all be of one size.
+    size : int or (int, int), optional
+        Height and width, in pixels, that photos are brought to. Without it photos of one size come as they are, and
+        others are brought to 224, or less where most are smaller.
+    fit : {"crop", "pad", "stretch"}
+        How they are brought to it: the middle is cut out, the rest is filled with black, or they are stretched.
     unreadable : {"skip", "raise"}
         Leave out photos that cannot be read, listed and counted; or raise.
     cache : Path, optional
@@ -83,7 +86,8 @@ class LoaderOptions:
     limit: int | None = None
     seed: int = 0
     classes: Sequence[str] = ()
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
+    fit: str = "crop"
     unreadable: str = "skip"
     cache: Path | None = None
     reporter: Reporter = SILENT
@@ -99,8 +103,16 @@ class LoaderOptions:
             raise SpecError(f"seed={self.seed!r}: a whole number from 0 up is needed.")
         if self.limit is not None and not _is_whole(self.limit, 1):
             raise SpecError(f"limit={self.limit!r}: a whole number of samples from 1 up is needed.")
-        if self.size is not None and not (_is_whole(self.size, 1) and self.size <= 4096):
-            raise SpecError(f"size={self.size!r}: a whole number of pixels from 1 to 4096 is needed, such as 224.")
+        if self.size is not None:
+            sides = self.size if isinstance(self.size, tuple | list) else (self.size, self.size)
+            if len(sides) != 2 or not all(_is_whole(side, 1) and side <= 4096 for side in sides):
+                raise SpecError(
+                    f"size={self.size!r}: a whole number of pixels from 1 to 4096 is needed, such as 224, or two: "
+                    "(height, width)."
+                )
+            object.__setattr__(self, "size", self.size if isinstance(self.size, int) else tuple(self.size))
+        if self.fit not in FITS:
+            raise SpecError(f"fit={self.fit!r}: there are {', '.join(map(repr, FITS))}.")
         if self.memory_format not in MEMORY_FORMATS:
             raise SpecError(f"memory_format={self.memory_format!r}: there are 'contiguous' and 'channels_last'.")
         if self.unreadable not in UNREADABLE:
@@ -121,6 +133,11 @@ class LoaderOptions:
         for name in ("mean", "std"):
             object.__setattr__(self, name, _constants(name, getattr(self, name)))
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Height and width that were asked for."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
     def plain(self) -> LoaderOptions:

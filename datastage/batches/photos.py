@@ -1,35 +1,33 @@
-"""From image files to loaders: a folder of class folders, or an archive of such.
-
-Here: `from_folder`, `from_archive`, and `PackedSource`, a split of a packed file. Not here: the packed file (`packed`).
-"""
+"""From image files to loaders: a folder of class folders, a zip of such, or samples that a layout has read."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage.batches import folder, members
+from datastage.batches import folder
 from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
-from datastage.batches.crops import Cropper, Crops, Wholes
-from datastage.batches.decode import Unreadable, size_of
+from datastage.batches.crops import Cropper, Crops
+from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice, free_bytes
-from datastage.batches.folder import Listed
+from datastage.batches.image_files import FolderImages, Images, ZipImages
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
 from datastage.batches.normalize import Finishers, Pool
 from datastage.batches.options import LoaderOptions, options_of
-from datastage.batches.packed import BAD, Packed, Submitted, drop, mixed
+from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
+from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.to_device import deliver
-from datastage.errors import SpecError, StorageError
+from datastage.errors import SpecError
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 
     Steps = list[tuple[int, int]]
     Batches = Iterator[tuple[Any, Any]]
+    Samples = tuple[Sequence[str], Sequence[Any]]
 
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
@@ -45,6 +44,8 @@ KEPT = 4
 """Batches whose memory is kept for the next ones: the consumer's two, the one that waits, and the one being made."""
 LOOKED_AT = 500
 """How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
+SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
+"""The sizes that photos of mixed sizes are brought to: the first that half of them have."""
 
 
 def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = None, **named: Any) -> Loaders:
@@ -72,7 +73,7 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
     Raises
     ------
     SpecError
-        If an argument does not fit, there are no class folders, or sizes differ and no `size` is given.
+        If an argument does not fit, or there are no class folders.
     StorageError
         If the folder cannot be read; `NoSpaceError` if the pixels fit neither memory nor disk.
     IntegrityError
@@ -81,27 +82,16 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
     root = Path(path)
     if not root.is_dir():
         raise SpecError(f"There is no folder {root}.")
-
-    def stamp(name: str) -> str:
-        try:
-            stat = os.stat(f"{root}/{name}")
-        except OSError as error:
-            raise StorageError.of(error, "listing the images", folder.UNREAD) from error
-        return f"{stat.st_size}-{stat.st_mtime_ns}"
-
-    read = lambda name: folder.content(f"{root}/{name}")  # noqa: E731
-    return _loaders(folder.walk(root), stamp, read, None, str(root), options_of(options, named))
+    return _of_class_folders(FolderImages(str(root)), folder.walk(root), str(root), options_of(options, named))
 
 
 def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of an archive of class folders, straight from its members: no small file is written.
-
-    Members of a zip are read when they are first needed; any other archive is read from end to end first.
+    """Make loaders of a zip of class folders, straight from its members: no small file is written.
 
     Parameters
     ----------
     reader : Reader
-        The archive; it must stay open as long as the loaders are used, or until the cache is whole.
+        The zip; it must stay open as long as the loaders are used, or until the cache is whole.
     options, named
         As for `from_folder`.
 
@@ -115,116 +105,114 @@ def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: 
     DatastageError
         As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
     """
-    listed = members.of(reader)
-    names, stamps = sorted(listed.stamps), listed.stamps
-    return _loaders(
-        names, lambda name: stamps[name], listed.read, listed.stream, reader.name, options_of(options, named)
-    )
+    images = ZipImages(reader)
+    return _of_class_folders(images, images.names, reader.name, options_of(options, named))
 
 
-def _loaders(
-    names: Iterable[str],
-    stamp: Callable[[str], str],
-    read: Callable[[str], bytes] | None,
-    stream: Callable[[], Iterable[tuple[str, bytes]]] | None,
-    where: str,
-    options: LoaderOptions,
-) -> Loaders:
-    size, cache, augment, reporter = options.size, options.cache, options.augment, options.reporter
-    options.check_shape((3, size or 4096, size or 4096))
+def _of_class_folders(images: Images, names: Sequence[str], where: str, options: LoaderOptions) -> Loaders:
     listed, said = folder.split(folder.arrange(names, where), val=options.val, test=options.test)
     if said:
-        reporter.note(said)
+        options.reporter.note(said)
     if listed.left_out:
-        reporter.note(f"{listed.left_out:,} images that lie in no class folder", "Left out")
-    listed = _limited(listed, options.limit)
-    # In one order whatever the splits are, so that another val= or test= finds the same packed file.
-    wanted = sorted(name for pairs in listed.splits.values() for name, _ in pairs)
+        options.reporter.note(f"{listed.left_out:,} images that lie in no class folder", "Left out")
+    splits: dict[str, Samples] = {
+        split: ([name for name, _ in pairs], [label for _, label in pairs]) for split, pairs in listed.splits.items()
+    }
+    return photo_loaders(images, splits, options, listed.classes)
+
+
+def photo_loaders(
+    images: Images, splits: Mapping[str, Samples], options: LoaderOptions, classes: Sequence[str] = ()
+) -> Loaders:
+    """Make loaders of image files, given the names and labels of each split."""
+    options.check_shape((3, *(options.shape or (4096, 4096))))
+    splits = {split: _limited(*samples, options.limit) for split, samples in splits.items()}
+    # In one order whatever the splits are, so that another val= or test= finds the same pixels.
+    wanted = sorted({name for names, _ in splits.values() for name in names})
     number = {name: i for i, name in enumerate(wanted)}
-    if size:
-        shape = (size, size)
-    elif read is not None:
-        shape = _one_size(_read_some(wanted, read))
-    else:
-        assert stream is not None
-        shape = _one_size(islice(stream(), LOOKED_AT))
+    shape, resized = (options.shape, True) if options.shape else _size(images, wanted, options)
     options.check_shape((3, *shape))
     kept = shape
-    if augment is not None and augment.scale is not None:
-        kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if size else shape
-    near = None if cache is None else near_folder(cache)
-    packed = Packed(
+    crops = options.augment is not None and options.augment.scale is not None
+    if crops and resized:
+        kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN))
+    near = None if options.cache is None else near_folder(options.cache)
+    cache = PixelCache(
+        images,
         wanted,
-        [stamp(name) for name in wanted],
-        lambda i: read(wanted[i]) if read is not None else b"",
-        shape=kept,
-        resized=size is not None,
-        last=kept != shape or (augment is not None and augment.scale is not None),
+        Fit(kept, options.fit, odd=not resized),
+        last=crops,
         folder=near,
-        kept=None if near == cache else cache,
-        workers=cores(),
+        kept=None if near == options.cache else options.cache,
+        threads=Threads(cores(), "datastage-decode"),
         unreadable=options.unreadable,
-        free_bytes=memory_free_bytes() if near is None else disk_free_bytes(near),
-        reporter=reporter,
+        free_bytes=_free_bytes,
+        reporter=options.reporter,
     )
-    if stream is not None and read is None and not packed.whole:
-        packed.fill(lambda: ((number[name], data) for name, data in stream() if name in number))
     sources: dict[str, Source] = {
-        split: PackedSource.of(packed, [(number[name], label) for name, label in pairs], shape)
-        for split, pairs in listed.splits.items()
+        split: PhotoSource.of(cache, [number[name] for name in names], labels, shape)
+        for split, (names, labels) in splits.items()
     }
-    return build(sources, options, listed.classes)
+    return build(sources, options, classes)
 
 
-def _limited(listed: Listed, limit: int | None) -> Listed:
-    """Keep at most `limit` images of each split, spread over it."""
-    splits = {}
-    for name, pairs in listed.splits.items():
-        keep = list(range(len(pairs)))
-        if limit is not None and limit < len(pairs):
-            keep = sorted(random(0, 0, SUBSET).permutation(len(pairs))[:limit].tolist())
-        splits[name] = [pairs[i] for i in keep]
-    return Listed(listed.classes, splits, listed.left_out)
+def _free_bytes(folder: Path | None) -> int | None:
+    return memory_free_bytes() if folder is None else disk_free_bytes(folder)
 
 
-def _read_some(names: Sequence[str], read: Callable[[str], bytes]) -> Iterator[tuple[str, bytes]]:
-    """Give names and files of images, spread over all."""
+def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> Samples:
+    """Keep at most `limit` images of a split, spread over it."""
+    if limit is None or limit >= len(names):
+        return names, labels
+    keep = sorted(random(0, 0, SUBSET).permutation(len(names))[:limit].tolist())
+    return [names[i] for i in keep], [labels[i] for i in keep]
+
+
+def _size(images: Images, names: Sequence[str], options: LoaderOptions) -> tuple[tuple[int, int], bool]:
+    """Return the size that photos come in, and whether they are brought to it; said where they differ."""
+    known = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:
         try:
-            yield name, read(name)
+            size = size_of(images.read(name))
         except (Unreadable, OSError):
             continue  # said when it is decoded
-
-
-def _one_size(images: Iterable[tuple[str, bytes]]) -> tuple[int, int]:
-    """Return the size of the images, or raise `SpecError` if some looked at differ."""
-    known = sorted({size for _, data in images if (size := size_of(data)) is not None})
+        if size is not None:
+            known.append(size)
     if not known:
         raise SpecError("None of the images can be read.", "Next: open one of them by hand, to see what it is.")
-    if len(known) > 1:
-        raise mixed(known)
-    return known[0]
+    if len(set(known)) == 1:
+        return known[0], False
+    shorter = sorted(map(min, known))
+    middle = shorter[(len(shorter) - 1) // 2]
+    side = next((s for s in SIDES if s <= middle), middle)
+    heights, widths = zip(*known)
+    options.reporter.note(
+        f"{side} x {side}: photos go from {min(widths)} x {min(heights)} to {max(widths)} x {max(heights)} pixels, and "
+        "the middle of each is resized (size= says another)",
+        "Size",
+    )
+    return (side, side), True
 
 
 @dataclass(frozen=True)
-class PackedSource:
-    """A split of a packed file.
+class PhotoSource:
+    """A split of photos that are kept as pixels.
 
     Attributes
     ----------
-    packed : Packed
+    cache : PixelCache
         All the images.
     at : ndarray of int64
         Which of them are this split's.
-    labels : ndarray of int64
+    labels : ndarray of int64 or float32, shape (N,) or (N, K)
         Their labels.
     size : (int, int)
-        Height and width of what comes out; where the packed images are larger, boxes of them are resized.
+        Height and width of what comes out; where the images are kept larger, boxes of them are resized.
     """
 
-    packed: Packed
+    cache: PixelCache
     at: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     size: tuple[int, int]
 
     @property
@@ -233,22 +221,23 @@ class PackedSource:
         return len(self.labels)
 
     @classmethod
-    def of(cls, packed: Packed, pairs: list[tuple[int, int]], size: tuple[int, int]) -> PackedSource:
-        """Return the split of these (image, label)."""
+    def of(cls, cache: PixelCache, at: list[int], labels: Sequence[Any], size: tuple[int, int]) -> PhotoSource:
+        """Return the split of these images, with these labels."""
         import numpy as np
 
-        at, labels = np.array(pairs, np.int64).reshape(-1, 2).T.copy()
-        return cls(packed, at, labels, size)
+        values = np.asarray(labels)
+        kind = np.float32 if values.dtype.kind == "f" else np.int64
+        return cls(cache, np.array(at, np.int64), values.astype(kind), size)
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""
-        place = "in memory" if self.packed.path is None else f"in {self.packed.path}"
-        state = "decoded" if self.packed.whole else f"decoded by {self.packed.decoder} as they are needed"
-        return f"{len(self.packed.state):,} photos {state}, {self.packed.rows.nbytes / 1e6:,.0f} MB {place}"
+        place = "in memory" if self.cache.path is None else f"in {self.cache.path}"
+        state = "decoded" if self.cache.whole else f"decoded by {self.cache.decoder} as they are needed"
+        return f"{len(self.cache.state):,} photos {state}, {self.cache.rows.nbytes / 1e6:,.0f} MB {place}"
 
     def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
         """Return the engine for this device."""
-        return FromPacked(self, choice, recipe)
+        return FromPhotos(self, choice, recipe)
 
 
 class _Begun(NamedTuple):
@@ -256,32 +245,26 @@ class _Begun(NamedTuple):
 
     submitted: Submitted
     at: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     draws: Draws
     images: NDArray[np.uint8] | None
 
 
-class FromPacked:
-    """Batches of packed photos, decoded on first use.
+class FromPhotos:
+    """Batches of photos, decoded on first use."""
 
-    Parameters
-    ----------
-    source, choice, recipe
-        What to feed, where to, and how.
-    """
-
-    def __init__(self, source: PackedSource, choice: Choice, recipe: LoaderOptions) -> None:
+    def __init__(self, source: PhotoSource, choice: Choice, recipe: LoaderOptions) -> None:
         import numpy as np
 
         shape = (3, *source.size)
         self._source, self._choice, self._recipe = source, choice, recipe
-        packed = source.packed
+        cache = source.cache
         self._crop: Cropper | None = None
         out = shape
-        if packed.last:
+        if cache.last:
             # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
             last = choice.kind != "cpu" or recipe.transform is not None or recipe.memory_format == "channels_last"
-            self._crop = Cropper(source.size, cores(), last=last)
+            self._crop = Cropper(source.size, cache.threads, last=last)
             out = (*source.size, 3) if last else shape
         self._augment, self._fill = recipe.augment, recipe.fill(3)
         self._memory = Pool((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT)
@@ -290,13 +273,13 @@ class FromPacked:
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         """Give the batches of an epoch; the first decodes what it needs, and in the end what is left."""
-        packed = self._source.packed
-        packed.check()
+        cache = self._source.cache
+        cache.check()
         if world().size > 1 or self._choice.kind == "xla":
-            packed.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
+            cache.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
         if self._crop is None:
             # Not before: the rows may be another process's now.
-            self._store = HostStore(packed.rows, self._augment, self._fill)
+            self._store = HostStore(cache.rows, self._augment, self._fill)
         if self._fits():
             return self._on_device().epoch(samples, draws, steps, seeds)
         return self._delivered(samples, draws, steps, seeds)
@@ -310,7 +293,7 @@ class FromPacked:
     def _raw(
         self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event
     ) -> Iterator[tuple[Any, Any, Any]]:
-        packed, waiting = self._source.packed, deque[_Begun]()
+        cache, waiting = self._source.cache, deque[_Begun]()
         try:
             to_do = iter(steps)
             while True:
@@ -319,37 +302,36 @@ class FromPacked:
                     waiting.append(self._begun(samples[start:stop], draws.part(start, stop)))
                 if not waiting:
                     break
-                if not packed.collect(waiting[0].submitted, enough):
+                if not cache.collect(waiting[0].submitted, enough):
                     return
                 yield self._ended(waiting.popleft())
-            if packed.is_most(self._source.at):  # not where a test before the training would decode all of that
-                packed.complete(enough)  # the other splits' photos too, so that the packed file is whole and kept
+            if cache.is_most(self._source.at):  # not where a test before the training would decode all of that
+                cache.complete(enough)  # the other splits' photos too, so that the file of pixels is whole and kept
             else:
-                packed.publish()
+                cache.publish()
         finally:
             for begun in waiting:
                 drop(begun.submitted)
 
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
-        source, packed = self._source, self._source.packed
+        source, cache = self._source, self._source.cache
         at, labels = source.at[samples], source.labels[samples]
         # Where some are to be decoded still, the thread that has a photo at hand makes its image too, unless that takes
         # a batch as a whole.
-        if packed.whole or (self._crop is None and draws.shift is not None):
-            return _Begun(packed.submit(at), at, labels, draws, None)
-        crops: Crops | Wholes
+        if cache.whole or (self._crop is None and draws.shift is not None):
+            return _Begun(cache.submit(at), at, labels, draws, None)
         if self._crop is None:
-            crops = Wholes(self._memory.take()[: len(at)], draws.flip)
+            crops = Crops(self._memory.take()[: len(at)], draws.flip)
         else:
             crops = self._crops(self._crop, draws, len(at))
-        return _Begun(packed.submit(at, crops.cut), at, labels, draws, crops.images)
+        return _Begun(cache.submit(at, crops.cut), at, labels, draws, crops.images)
 
     def _crops(self, crop: Cropper, draws: Draws, n: int) -> Crops:
-        return crop.begin(self._memory.take()[:n], self._source.packed.rows.shape[1:3], draws.box, draws.flip)
+        return crop.begin(self._memory.take()[:n], self._source.cache.rows.shape[1:3], draws.box, draws.flip)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        packed, at, labels, draws, images = self._source.packed, begun.at, begun.labels, begun.draws, begun.images
-        fine = packed.state[at] != BAD
+        cache, at, labels, draws, images = self._source.cache, begun.at, begun.labels, begun.draws, begun.images
+        fine = cache.state[at] != BAD
         if not fine.all():
             at, labels, draws = at[fine], labels[fine], draws.where(fine)
             images = None if images is None else images[fine]
@@ -358,7 +340,7 @@ class FromPacked:
                 room = self._memory.take()[: len(at)].reshape(-1)
                 return self._store.batch(at, draws, room), labels, draws.jitter
             crops = self._crops(self._crop, draws, len(at))
-            self._crop.finish(crops, packed.rows, at)
+            self._crop.finish(crops, cache.rows, at)
             images = crops.images
         if draws.cutout is not None and self._augment is not None:
             cut(images, draws.cutout, self._augment.cutout, self._fill)
@@ -366,16 +348,16 @@ class FromPacked:
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""
-        packed, source = self._source.packed, self._source
-        if self._crop is not None or self._choice.kind != "cuda" or (packed.state[source.at] != 1).any():
+        cache, source = self._source.cache, self._source
+        if self._crop is not None or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
             return False
-        return self._resident is not None or len(source.at) * packed.rows[0].nbytes <= SHARE_OF_DEVICE * free_bytes(
+        return self._resident is not None or len(source.at) * cache.rows[0].nbytes <= SHARE_OF_DEVICE * free_bytes(
             self._choice
         )
 
     def _on_device(self) -> OnDevice:
         if self._resident is None:
-            picked: Any = _Picked(self._source.packed.rows, self._source.at)
+            picked: Any = _Picked(self._source.cache.rows, self._source.at)
             self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._recipe)
         return self._resident
 

@@ -1,7 +1,5 @@
 """One file of uint8 pixels on a disk: found by its receipt, made beside its name, and given it when it is whole.
 
-Here: `PixelFile`. Not here: what is decoded into it and when (`packed`), its copy on Drive (`kept`).
-
 Several loaders and processes may make the same file at once: each has a partial of its own, and whoever comes second
 finds the first one's and lets go of its own. Rows are written by pwrite and not through the mapping, whose pages are
 given back from time to time.
@@ -25,33 +23,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SCHEMA = 1
+SCHEMA = 2
 PROBES = 64
 REMEDY = "Next: free some room there, or choose another folder with cache=, and run the same line again."
 
 
 class PixelFile:
-    """Rows of pixels that outlive the process.
+    """Rows of pixels that outlive the process: a file named `path`, of the pixels that `key` tells.
 
-    Parameters
-    ----------
-    path : Path
-        Its name once it is whole; the receipt lies beside it.
-    key : str
-        What the pixels are of.
-    shape : tuple of int
-        Of all rows together.
-
-    Attributes
-    ----------
-    rows : ndarray of uint8, shape `shape`
-        The pixels, mapped; there once `open` found them or `create` was called.
+    Its receipt lies beside it. `rows` are mapped, and there once `open` found them or `create` was called.
     """
 
     def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
         self.path, self._key, self._shape = path, key, shape
         self.rows: NDArray[np.uint8]
-        self._fd = -1
+        self._out: Any = None
         self._map: mmap.mmap | None = None
         self._let_go: Any = None
 
@@ -95,13 +81,9 @@ class PixelFile:
         self.rows = np.frombuffer(mapped, np.uint8).reshape(self._shape)
 
     @property
-    def _partial(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{self._own}")
-
-    @property
     def is_ours(self) -> bool:
         """Whether it is being made by this process, or by who forked us, and neither published nor discarded."""
-        return self._fd >= 0
+        return self._out is not None
 
     def make_folder(self) -> None:
         """Make the folder that it lies in; raises `StorageError`."""
@@ -111,40 +93,30 @@ class PixelFile:
             raise StorageError.of(error, "making the folder of the packed file", REMEDY) from error
 
     def create(self) -> None:
-        """Make an empty file, for `write` and `publish`.
-
-        Raises
-        ------
-        StorageError
-            If the disk will not take it.
-        """
+        """Make an empty file, for `write` and `publish`; raises `StorageError`."""
         # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
         self._own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
-        partial = self._partial
+        self._partial = self.path.with_name(f".{self.path.name}.{self._own}")
         self.make_folder()
         try:
-            _remove_abandoned(partial.parent)
-            self._fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            _remove_abandoned(self.path.parent)
+            fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            # Closed when nobody uses it any more, and not at the exit: threads may be writing still.
+            self._out = os.fdopen(fd, "r+b", buffering=0)
             # Also at the end of the process, where somebody still holds this.
-            self._let_go = weakref.finalize(self, _remove, self._fd, partial, os.getpid())
-            os.ftruncate(self._fd, self._n_bytes)
-            self._attach(mmap.mmap(self._fd, 0, access=mmap.ACCESS_WRITE))
+            self._let_go = weakref.finalize(self, _remove, self._partial, os.getpid())
+            self._out.truncate(self._n_bytes)
+            self._attach(mmap.mmap(fd, 0, access=mmap.ACCESS_WRITE))
         except OSError as error:
             self.discard()
             raise StorageError.of(error, "making the packed file", REMEDY) from error
 
     def write(self, index: int, row: NDArray[np.uint8]) -> None:
-        """Write one row.
-
-        Raises
-        ------
-        StorageError
-            If the disk will not take it, or is full.
-        """
-        left, at = row.data.cast("B"), index * row.nbytes
+        """Write one row; raises `StorageError` if the disk will not take it, or is full."""
+        left, at, out = row.data.cast("B"), index * row.nbytes, self._out
         try:
-            while left:  # a disk that fills up writes less than it was given
-                n = os.pwrite(self._fd, left, at)
+            while out is not None and left:  # a disk that fills up writes less than it was given
+                n = os.pwrite(out.fileno(), left, at)
                 left, at = left[n:], at + n
         except OSError as error:
             raise StorageError.of(error, "writing the packed file", REMEDY) from error
@@ -156,6 +128,8 @@ class PixelFile:
 
     def publish(self, unreadable: list[int]) -> None:
         """Bring what `create` made to the disk and give it its name, unless another is there by now.
+
+        Files of the same images as they were before they changed go: nobody asks for them again.
 
         Raises
         ------
@@ -173,12 +147,15 @@ class PixelFile:
             "unreadable": unreadable,
         }
         try:
-            os.fsync(self._fd)
+            os.fsync(self._out.fileno())
             if self._found() is None:
                 # The receipt comes last: without one a packed file is not looked at.
                 os.replace(self._partial, self.path)
                 beside.write_text(json.dumps(facts), "utf-8")
                 os.replace(beside, receipt)
+                for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
+                    if other.stem != self.path.stem:
+                        other.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError.of(error, "finishing the packed file", REMEDY) from error
         finally:
@@ -189,7 +166,7 @@ class PixelFile:
         """Let go of what `create` made; its rows stay as long as they are used."""
         if self._let_go is not None:
             self._let_go()
-            self._fd = -1
+            self._out = None
 
 
 def _probe(pixels: Any) -> str:
@@ -202,8 +179,7 @@ def _probe(pixels: Any) -> str:
     return digest.hexdigest()
 
 
-def _remove(fd: int, partial: Path, process: int) -> None:
-    os.close(fd)
+def _remove(partial: Path, process: int) -> None:
     if process == os.getpid():  # else it is that of who forked us
         partial.unlink(missing_ok=True)
 

@@ -78,10 +78,13 @@ class Threads:
     """
 
     def __init__(self, n: int, name: str) -> None:
-        self._n, self._name = max(1, n), name
+        self.n, self._name = max(1, n), name
         self._process = 0
         self._lock = threading.Lock()
         _POOLS.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Threads, (self.n, self._name)
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have a thread call the function, and return its future."""
@@ -100,11 +103,11 @@ class Threads:
             self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
             self._threads = [
                 threading.Thread(target=_work, args=(self._queue,), name=f"{self._name}-{i}", daemon=True)
-                for i in range(self._n)
+                for i in range(self.n)
             ]
             for thread in self._threads:
                 thread.start()
-            weakref.finalize(self, _end, self._queue, self._n).atexit = False
+            weakref.finalize(self, _end, self._queue, self.n).atexit = False
             self._process = os.getpid()
 
     def leave(self, limit_s: float) -> None:
@@ -115,7 +118,7 @@ class Threads:
         with contextlib.suppress(queue.Empty):
             while (task := self._queue.get_nowait()) is not None:
                 task[0].cancel()
-        _end(self._queue, self._n)
+        _end(self._queue, self.n)
         until = time.monotonic() + limit_s
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -123,14 +126,16 @@ class Threads:
 
 def _work(tasks: queue.SimpleQueue[Any]) -> None:
     while (task := tasks.get()) is not None:
-        future, function, args = task
-        if not future.set_running_or_notify_cancel():
-            continue
+        _do(*task)
+        del task  # what was done is not kept alive until the next piece comes
+
+
+def _do(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if future.set_running_or_notify_cancel():
         try:
             future.set_result(function(*args))
         except BaseException as error:
             future.set_exception(error)
-        del task, future, function, args  # what was done is not kept alive until the next piece comes
 
 
 def _end(tasks: queue.SimpleQueue[Any], n: int) -> None:

@@ -11,6 +11,7 @@ from datastage.batches.batch_ops import jittered, resized
 from datastage.batches.cpu_augment import HostStore
 from datastage.batches.crops import Cropper
 from datastage.batches.gpu_augment import ResidentStore
+from datastage.batches.prefetch import Threads
 
 
 def smooth(n=6, height=40, width=30):
@@ -29,7 +30,7 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
     images = smooth()
     draws = draw(Augment(scale=(0.3, 1.0), flip=True), np.arange(6), size=(40, 30), seed=0, epoch=0)
     ours = resized(torch.from_numpy(images), torch.from_numpy(draws.box), torch.from_numpy(draws.flip), (40, 30))
-    cropper = Cropper((40, 30), 2, last=True)
+    cropper = Cropper((40, 30), Threads(2, "crop"), last=True)
     theirs = np.empty((6, 40, 30, 3), np.uint8)
     cropper.finish(
         cropper.begin(theirs, images.shape[2:], draws.box, draws.flip),
@@ -41,7 +42,7 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_crops_too(readers):
     photos = smooth().transpose(0, 2, 3, 1).copy()
-    cropper = Cropper((40, 30), 2, last=True)
+    cropper = Cropper((40, 30), Threads(2, "crop"), last=True)
 
     def cropped():
         out = np.zeros((6, 40, 30, 3), np.uint8)

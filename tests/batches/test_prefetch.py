@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,17 @@ def test_threads_end_with_what_they_belong_to():
     while any(thread.name.startswith("passing") for thread in threading.enumerate()) and time.monotonic() < until:
         time.sleep(0.01)
     assert not any(thread.name.startswith("passing") for thread in threading.enumerate())
+
+
+def test_pieces_that_were_cancelled_are_not_kept_alive():
+    pool, busy, owner = Threads(1, "held"), threading.Event(), type("Owner", (), {"work": lambda self: None})()
+    gone = weakref.ref(owner)
+    first = pool.submit(busy.wait, 20)
+    assert pool.submit(owner.work).cancel()
+    del owner
+    busy.set()
+    first.result(20)
+    until = time.monotonic() + 20
+    while gone() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert gone() is None

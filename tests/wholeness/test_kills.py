@@ -106,14 +106,17 @@ def fetching(tmp_path, here, runs, seed, server, monkeypatch):
 
 PACK = """
 import pathlib, sys
-from datastage.batches.packed import Packed
-import datastage.batches.decode as decode
+from datastage.batches.decode import Fit, best
+from datastage.batches.image_files import FolderImages
+from datastage.batches.pixel_cache import PixelCache
+class Stamped(FolderImages):
+    def stamp(self, name):
+        return sys.argv[3]
 folder = pathlib.Path(sys.argv[1])
 names = sorted(path.name for path in folder.iterdir())
-decode.best()
+best()
 print("go", flush=True)
-packed = Packed(names, [name + sys.argv[3] for name in names], lambda i: (folder / names[i]).read_bytes(),
-                shape=(32, 32), resized=True, last=True, folder=pathlib.Path(sys.argv[2]), workers=2, unreadable="skip")
+packed = PixelCache(Stamped(str(folder)), names, Fit((32, 32)), last=True, folder=pathlib.Path(sys.argv[2]))
 packed.complete_once()
 print(int(packed.rows.sum()), packed.path.name, flush=True)
 packed.wait_until_published()
@@ -124,7 +127,13 @@ def packing(tmp_path, here, runs, seed):
     """Kill the making of packed photos; what is taken for whole must hold every picture."""
     np = pytest.importorskip("numpy")
     image = pytest.importorskip("PIL.Image")
-    from datastage.batches.packed import Packed
+    from datastage.batches.decode import Fit
+    from datastage.batches.image_files import FolderImages
+    from datastage.batches.pixel_cache import PixelCache
+
+    class Stamped(FolderImages):
+        def stamp(self, name):
+            return str(number)
 
     photos, cache = here / "photos", tmp_path / "cache"
     photos.mkdir()
@@ -146,10 +155,7 @@ def packing(tmp_path, here, runs, seed):
         end(process)
         for receipt in cache.glob("*.json"):
             partial += int(np.fromfile(receipt.with_suffix(".u8"), np.uint8).sum()) != int(right)
-        packed = Packed(
-            names, [name + str(number) for name in names], lambda i: (photos / names[i]).read_bytes(),
-            shape=(32, 32), resized=True, last=True, folder=cache, workers=2, unreadable="skip",
-        )  # fmt: skip
+        packed = PixelCache(Stamped(str(photos)), names, Fit((32, 32)), last=True, folder=cache)
         packed.complete_once()
         wrong += int(packed.rows.sum()) != int(right)
         packed.wait_until_published()

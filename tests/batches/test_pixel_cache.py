@@ -10,7 +10,10 @@ import pytest
 from test_photos import all_of, photo_folder, wait_for_the_disk
 
 from datastage.batches import Augment, from_folder
-from datastage.batches.packed import Packed
+from datastage.batches.decode import Fit
+from datastage.batches.image_files import FolderImages
+from datastage.batches.pixel_cache import PixelCache
+from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, StorageError
 
 pytest.importorskip("PIL")
@@ -135,13 +138,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
 
 def test_a_disk_that_is_full_when_the_receipt_is_written_keeps_no_part_of_it(tmp_path, monkeypatch):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
-    plain = Path.write_text
+    plain = os.replace
 
-    def write_text(path, text, *words):
-        plain(path, text[:10])
-        raise OSError(28, "No space left on device", str(path))
+    def replace(source, target):
+        if str(target).endswith(".json"):
+            raise OSError(28, "No space left on device", str(target))
+        plain(source, target)
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(os, "replace", replace)
     (train,) = from_folder(photos, cache=cache, **OPTIONS)
     all_of(train)
     with pytest.raises(StorageError, match="full") as caught:
@@ -152,11 +156,8 @@ def test_a_disk_that_is_full_when_the_receipt_is_written_keeps_no_part_of_it(tmp
 
 def made(folder, cache, **options):
     names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.png"))
-    every = {
-        "shape": (16, 16), "resized": True, "last": False, "folder": cache, "workers": 2, "unreadable": "skip",
-        **options,
-    }  # fmt: skip
-    return Packed(names, ["1"] * len(names), lambda i: (folder / names[i]).read_bytes(), **every)
+    every = {"last": False, "folder": cache, "threads": Threads(2, "datastage-decode"), **options}
+    return PixelCache(FolderImages(str(folder)), names, Fit((16, 16)), **every)
 
 
 def test_leaving_while_the_rest_is_decoded_submits_no_more_of_it(tmp_path, monkeypatch):
@@ -175,7 +176,7 @@ def test_ranks_do_not_wait_for_the_copy_on_drive(tmp_path, monkeypatch):
     import threading
 
     go = threading.Event()
-    monkeypatch.setattr("datastage.batches.packed.keep", lambda *words: go.wait(60))
+    monkeypatch.setattr("datastage.batches.pixel_cache.keep", lambda *words: go.wait(60))
     packed = made(photo_folder(tmp_path / "photos"), tmp_path / "cache", kept=tmp_path / "drive")
     packed.complete_once()
     assert packed.whole
@@ -187,11 +188,11 @@ def test_ranks_do_not_wait_for_the_copy_on_drive(tmp_path, monkeypatch):
 def test_copies_that_an_earlier_session_broke_off_are_removed_from_drive(tmp_path):
     drive = tmp_path / "drive"
     drive.mkdir()
-    old, new = drive / ".packed-1.u8.a.1.partial", drive / ".packed-2.u8.b.1.partial"
+    packed = made(photo_folder(tmp_path / "photos"), tmp_path / "cache", kept=drive)
+    old, new = (drive / f".{packed.path.name}.{digit * 16}.partial" for digit in "01")
     for file in (old, new):
         file.write_bytes(b"part")
     os.utime(old, (time.time() - 4000,) * 2)
-    packed = made(photo_folder(tmp_path / "photos"), tmp_path / "cache", kept=drive)
     packed.complete()
     wait_for_the_disk()
     assert not old.exists()
@@ -228,7 +229,7 @@ def test_other_splits_of_the_same_photos_use_the_same_packed_file(tmp_path, monk
     options = {**OPTIONS, "test": 0.2, "cache": cache}
     made = from_folder(photos, **options)
     all_of(made.train), all_of(made.test)
-    monkeypatch.setattr("datastage.batches.packed.decode", lambda *args: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("datastage.batches.pixel_cache.decode", lambda *args: pytest.fail("a photo was decoded"))
     again = from_folder(photos, **{**options, "test": 0.3, "val": 0.1})
     assert sum(len(all_of(split)[1]) for split in again) == 40
     by_label = {}
@@ -238,24 +239,6 @@ def test_other_splits_of_the_same_photos_use_the_same_packed_file(tmp_path, monk
     for split in again:
         assert all(image.tobytes() in by_label[int(label)] for image, label in zip(*all_of(split)))
     assert len(list(cache.iterdir())) == 2
-
-
-def test_decoding_from_a_tar_is_done_by_one_of_several_processes(tmp_path):
-    photos = photo_folder(tmp_path / "photos")
-    right = made(photos, None)
-    right.complete()
-    one, two = made(photos, tmp_path / "cache"), made(photos, tmp_path / "cache")
-    read = []
-
-    def stream():
-        for i, file in enumerate(sorted(photos.rglob("*.png"))):
-            read.append(file)
-            yield i, file.read_bytes()
-
-    one.fill(stream)
-    two.fill(stream)
-    assert len(read) == 12
-    assert (two.rows == right.rows).all()
 
 
 def test_an_augmented_first_epoch_has_no_image_that_was_not_made(tmp_path):

@@ -1,0 +1,457 @@
+"""Photos decoded once and kept as uint8 pixels, in memory or in a file that later sessions read."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.decode import Fit, Unreadable, best, decode, planes
+from datastage.batches.image_files import UNREAD, Images
+from datastage.batches.pixel_file import SCHEMA, PixelFile
+from datastage.batches.prefetch import Threads
+from datastage.errors import IntegrityError, NoSpaceError, StorageError
+from datastage.lock import Held, locked
+from datastage.own_files import atomic_file
+from datastage.progress import SILENT, Reporter, duration, human_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TO_DO, FINE, BAD = 0, 1, 2
+SHOWN = 5
+TOGETHER = 8
+"""Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
+and who leaves a loop waits for what was begun."""
+KEEP_S = 600.0
+"""How long an exit waits for pixels that are on their way to a disk, which may be Drive."""
+
+PUBLISHING: dict[Path, threading.Event] = {}
+"""Files of pixels on their way to the disk: who wants one of them waits for it."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PUBLISHING.clear)  # the threads that write them do not come along
+
+Use = Callable[[int, "NDArray[np.uint8]"], None]
+Submitted = list[tuple[list[int], "Future[list[tuple[str, str]]]"]]
+"""Which images, and of each what is wrong with it and what is to be said of it, once that is known."""
+
+
+class PixelCache:
+    """Images of one size, decoded when they are first asked for.
+
+    Parameters
+    ----------
+    images : Images
+        Where their files are read; called from several threads.
+    names : sequence of str
+        Which of them.
+    fit : Fit
+        The size they are brought to, and how.
+    last : bool
+        Whether channels come last, as what resizes crops wants them; else first, as what only cuts does.
+    folder : Path or None
+        Where the pixels lie, or will; None holds them in memory.
+    kept : Path or None
+        Another folder, on a slow disk, that they are brought from if they are there, and copied to once they are whole.
+    threads : Threads
+        What decodes.
+    unreadable : {"skip", "raise"}
+        What to do about images that cannot be read.
+    free_bytes : callable
+        Gives the room on that disk, or in memory for None; None is not looked at.
+    reporter : Reporter
+        Told of what is left out, and of the work.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        names: Sequence[str],
+        fit: Fit,
+        *,
+        last: bool,
+        folder: Path | None,
+        kept: Path | None = None,
+        threads: Threads | None = None,
+        unreadable: str = "skip",
+        free_bytes: Callable[[Path | None], int | None] = lambda folder: None,
+        reporter: Reporter = SILENT,
+    ) -> None:
+        self.images, self.names, self.fit, self.last = images, names, fit, last
+        self.threads = threads or Threads(os.cpu_count() or 1, "datastage-decode")
+        self._folder, self._kept, self._free_bytes = folder, kept, free_bytes
+        self._unreadable, self._reporter = unreadable, reporter
+        self.decoder = best()
+        self._open()
+
+    def _open(self) -> None:
+        import numpy as np
+
+        self._after_fork()
+        self._published = threading.Event()
+        self._error: StorageError | None = None
+        self._trouble: dict[int, str] = {}
+        self._remarks: dict[str, list[int]] = {}
+        self._listed, self._began, self._resized = False, 0.0, 0
+        self.state = np.zeros(len(self.names), np.uint8)
+        every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
+        needed = int(np.prod(every))
+        self._file: PixelFile | None = None
+        if self._folder is not None and self._in_file(self._folder, every, needed):
+            return
+        self._check_room(needed, self._folder)
+        if self._file is not None:
+            try:
+                self._file.create()
+                return
+            except StorageError as error:
+                free = self._free_bytes(None)
+                if free is not None and needed > free:
+                    raise
+                self._file = None
+                self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
+        self._memory = np.empty(every, np.uint8)
+
+    def _in_file(self, folder: Path, every: tuple[int, ...], needed: int) -> bool:
+        """Choose the file, and say whether it is there and whole, maybe brought from where it is kept."""
+        # Of the same photos at the same size there is one file: one of photos that have changed since goes.
+        same = hashlib.blake2b(json.dumps([SCHEMA, self.last, self.fit.how, *self.fit.shape]).encode(), digest_size=4)
+        key = hashlib.blake2b(digest_size=8)
+        for name in self.names:
+            same.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+            key.update(f"{self.images.stamp(name)}\0".encode())
+        path = Path(os.path.abspath(folder)) / f"packed-{same.hexdigest()}-{key.hexdigest()}.u8"
+        self._file = PixelFile(path, f"{same.hexdigest()}-{key.hexdigest()}", every)
+        if (publishing := PUBLISHING.get(path)) is not None:
+            publishing.wait()
+        free = self._free_bytes(folder)
+        fits = free is None or needed <= free
+        return self._found() or (self._kept is not None and fits and self._brought(self._kept))
+
+    def _check_room(self, needed: int, folder: Path | None) -> None:
+        free = self._free_bytes(folder)
+        if free is None or needed <= free:
+            return
+        shape = self.fit.shape
+        where = "of memory" if folder is None else f"in {folder}"
+        raise NoSpaceError(
+            f"{len(self.names):,} images of {shape[1]} x {shape[0]} pixels take {human_bytes(needed)} packed, and "
+            f"{human_bytes(free)} {where} are free.",
+            "A smaller size= takes less: half the size, a quarter of the room. limit= takes fewer images.",
+            f"Next: for example size={max(32, int(min(shape) * (free / needed) ** 0.5) // 16 * 16)}.",
+        )
+
+    def _after_fork(self) -> None:
+        """Begin with a lock that nobody holds: neither that nor threads come along into a forked process."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._publisher: threading.Thread | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it was made from: another process looks for the file again, or decodes anew."""
+        names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_free_bytes")
+        return {name: getattr(self, name) for name in (*names, "_unreadable", "_reporter")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    @property
+    def path(self) -> Path | None:
+        """The file of pixels; None where they are held in memory."""
+        return None if self._file is None else self._file.path
+
+    @property
+    def rows(self) -> NDArray[np.uint8]:
+        """All images, (N, H, W, 3) or (N, 3, H, W). Another array once a file that another process made is used."""
+        return self._memory if self._file is None else self._file.rows
+
+    @property
+    def whole(self) -> bool:
+        """Whether every image was decoded, or found unreadable."""
+        return bool((self.state != TO_DO).all())
+
+    def _found(self) -> bool:
+        """Use the file that is there, if it is whole."""
+        import numpy as np
+
+        unreadable = None if self._file is None else self._file.open()
+        if unreadable is None:
+            return False
+        state = np.full_like(self.state, FINE)
+        state[unreadable] = BAD
+        self.state = state
+        self._say_what_came_of_it()
+        return True
+
+    def _brought(self, kept: Path) -> bool:
+        """Bring the file from where it is kept, once on this machine."""
+        assert self._file is not None
+        path = self._file.path
+        with self._alone():
+            return self._found() or (bring(path.name, kept, path.parent, self._reporter) and self._found())
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Held]:
+        """Keep other processes from making the same file."""
+        assert self._file is not None
+        self._file.make_folder()
+        with locked(self._file.path.with_name(f".{self._file.path.name}.lock")) as held:
+            yield held
+
+    # --- decoding
+
+    def submit(self, at: NDArray[np.int64], use: Use | None = None) -> Submitted:
+        """Have threads decode those of the images `at` that were not yet; `collect` waits for them.
+
+        While one lot is being collected the next may be submitted, so that no thread stands idle. `use` is given a
+        position in `at` and that image's row, by the thread that has it at hand, for every one that could be read, now
+        or before.
+        """
+        import numpy as np
+
+        if self._process != os.getpid():
+            self._after_fork()
+        with self._lock:
+            numbers, states = at.tolist(), self.state[at]
+            if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
+                raise self._unreadable_error(numbers[bad[0]], "an earlier run found it so")
+            to_do = np.flatnonzero((states == TO_DO) | (states == FINE) if use else states == TO_DO).tolist()
+            if (states == TO_DO).any() and not self._began:
+                self._began = time.monotonic()
+                self._reporter.phase("decoding the photos", self.rows.nbytes)
+            submitted = []
+            together = max(1, min(TOGETHER, len(to_do) // (2 * self.threads.n)))
+            for start in range(0, len(to_do), together):
+                part = [(i, numbers[i]) for i in to_do[start : start + together]]
+                submitted.append(([index for _, index in part], self.threads.submit(self._decode_all, part, use)))
+            return submitted
+
+    def collect(self, submitted: Submitted, stop: threading.Event | None = None) -> bool:
+        """Wait until all that was submitted is done; return whether it is, and `stop` was not set meanwhile.
+
+        Raises
+        ------
+        IntegrityError
+            If an image cannot be read, and unreadable ones are not to be skipped.
+        StorageError
+            If the disk is full, or cannot be read.
+        """
+        try:
+            for part, future in submitted:
+                if stop is not None and stop.is_set():
+                    return False
+                for index, (trouble, remark) in zip(part, future.result()):
+                    self._note(index, trouble, remark)
+        finally:
+            drop(submitted)
+        if submitted and self._file is not None:
+            self._file.give_back()
+        return True
+
+    def _decode_all(self, part: list[tuple[int, int]], use: Use | None) -> list[tuple[str, str]]:
+        """Decode some images into their rows; return of each what is wrong with it, and what is to be said of it."""
+        said = []
+        for i, index in part:
+            remarks: list[str] = []
+            try:
+                if self.state[index] == FINE:
+                    row = self.rows[index]
+                else:
+                    row = self._store(index, self.images.read(self.names[index]), remarks)
+                if use is not None:
+                    use(i, row)
+                said.append(("", remarks[0] if remarks else ""))
+            except Unreadable as error:
+                said.append((str(error), ""))
+            except StorageError:
+                raise
+            except OSError as error:
+                raise StorageError.of(error, "reading the images", UNREAD) from error
+        return said
+
+    def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
+        """Decode `data` into the row of image `index`, and return it; raises `Unreadable`."""
+        import numpy as np
+
+        if not data:
+            raise Unreadable("the file is empty")
+        pixels = decode(data, self.fit, self.decoder, remarks)
+        if self.fit.odd and pixels.shape[:2] != self.fit.shape:
+            self._resized += 1
+        pixels = self.fit.apply(pixels)
+        row = np.ascontiguousarray(pixels) if self.last else planes(pixels)
+        if self._file is None:
+            self._memory[index] = row
+        else:
+            self._file.write(index, row)
+        return row
+
+    def _note(self, index: int, trouble: str, remark: str) -> None:
+        if trouble and self._unreadable == "raise":
+            raise self._unreadable_error(index, trouble)
+        if trouble:
+            self._trouble[index] = trouble
+        if remark:
+            self._remarks.setdefault(remark, []).append(index)
+        if self.state[index] == TO_DO:
+            self._reporter.advance(self.rows[0].nbytes)
+        self.state[index] = BAD if trouble else FINE
+
+    def _unreadable_error(self, index: int, trouble: str) -> IntegrityError:
+        return IntegrityError(
+            f"{self.names[index]} cannot be read as an image: {trouble}.",
+            "unreadable='skip' leaves such images out, and lists and counts them.",
+        )
+
+    def is_most(self, at: NDArray[np.int64]) -> bool:
+        """Whether `at` are the larger part of the images."""
+        return 2 * len(at) >= len(self.state)
+
+    def complete(self, stop: threading.Event | None = None, held: Held | None = None) -> None:
+        """Decode what is left unless `stop` is set, and make the file final. Does nothing the second time."""
+        import numpy as np
+
+        left = np.flatnonzero(self.state == TO_DO)
+        for start in range(0, len(left), 256):
+            if not self.collect(self.submit(left[start : start + 256]), stop):
+                return
+            if held is not None:
+                held.advance(256 * self.rows[0].nbytes)
+        self.publish()
+
+    def complete_once(self) -> None:
+        """As `complete`, by one of several processes of this machine that want it; the others wait for its file."""
+        if self._file is None or self.whole:
+            self.complete()
+            return
+        with self._alone() as held:
+            if not self._found():
+                self.complete(held=held)
+                self.wait_until_published()
+
+    # --- making it final
+
+    def publish(self) -> None:
+        """Have a thread write a whole cache to the disk: the training need not wait for a slow one, or for Drive."""
+        if self._process != os.getpid():
+            self._after_fork()
+        with self._lock:
+            if not self.whole:
+                return
+            if (self.state == BAD).all():
+                trouble = next(iter(self._trouble.values()), "an earlier run found it so")
+                raise IntegrityError(
+                    f"None of the {len(self.names):,} images can be read: {trouble}.",
+                    f"Next: look at the first of them by hand, {self.names[0]}.",
+                )
+            self._say_what_came_of_it()
+            if self._file is None or not self._file.is_ours or self._publisher is not None:
+                return
+            PUBLISHING[self._file.path] = self._published
+            self._publisher = threading.Thread(
+                target=self._publish, args=(self._file,), name="datastage-keep", daemon=True
+            )
+            self._publisher.start()
+            atexit.register(self._publisher.join, KEEP_S)
+
+    def _publish(self, file: PixelFile) -> None:
+        try:
+            file.publish((self.state == BAD).nonzero()[0].tolist())
+        except StorageError as error:
+            # What did not reach the disk may be lost to the mapping too, so no further batch is made of it.
+            self._error = error
+            return
+        finally:
+            PUBLISHING.pop(file.path, None)
+            self._published.set()
+        if self._kept is not None:
+            keep(file.path.name, file.path.parent, self._kept, self._reporter)
+
+    def check(self) -> None:
+        """Raise `StorageError` if the file could not be written after the last epoch."""
+        if self._error is not None:
+            raise self._error
+
+    def wait_until_published(self) -> None:
+        """Wait until a whole cache has its name, but not for its copy on Drive; raises as `check` does."""
+        if self._publisher is not None:
+            self._published.wait()
+        self.check()
+
+    def _say_what_came_of_it(self) -> None:
+        """Say once what was decoded, what was left out and why, and which pictures came out odd."""
+        if self._listed:
+            return
+        self._listed = True
+        if self._began:
+            taken = duration(time.monotonic() - self._began)
+            self._reporter.note(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
+            close = getattr(self._reporter, "close", None)
+            if close is not None:
+                close()
+        bad = (self.state == BAD).nonzero()[0].tolist()
+        if bad:
+            what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
+            self._reporter.note(f"{what}: {self._listing(bad, self._trouble)}", "Left out")
+        if self._resized:
+            h, w = self.fit.shape
+            self._reporter.note(f"{self._resized:,} photos of another size were brought to {w} x {h}", "Size")
+        for remark, which in self._remarks.items():
+            self._reporter.note(f"{len(which):,} images {remark}: {self._listing(which, {})}", "Note")
+
+    def _listing(self, which: list[int], reasons: dict[int, str]) -> str:
+        shown = [f"{self.names[i]} ({reasons[i]})" if i in reasons else self.names[i] for i in which[:SHOWN]]
+        text = "".join(c if c.isprintable() else "?" for c in ", ".join(shown))
+        return text + (f" and {len(which) - SHOWN:,} more" if len(which) > SHOWN else "")
+
+
+def drop(submitted: Submitted) -> None:
+    """Cancel what was not begun and wait for the rest: nobody writes to the file once this has returned."""
+    wait([future for _, future in submitted if not future.cancel()])
+
+
+# --- kept on a disk of another machine: copied from end to end, since there each photo would be a trip over the network
+
+
+def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
+    """Copy the file `name` and its receipt to the folder `to`; return whether they were there and could be."""
+    if not ((source / name).is_file() and (source / name).with_suffix(".json").is_file()):
+        return False
+    reporter.phase(f"bringing the pixels from {source}", (source / name).stat().st_size)
+    try:
+        _copy(name, source, to, reporter)
+    except OSError as error:
+        reporter.note(
+            f"the pixels kept in {source} could not be brought ({error}), so photos are decoded again", "Note"
+        )
+        return False
+    return True
+
+
+def keep(name: str, source: Path, to: Path, reporter: Reporter) -> None:
+    """Copy the file `name` and its receipt from `source` to `to`; that this fails is said, and no error."""
+    try:
+        _copy(name, source, to, SILENT)  # beside the training, whose own progress is on the screen
+        reporter.note(f"the photos as pixels in {to}, for the next session", "Kept")
+    except OSError as error:
+        reporter.note(f"the pixels could not be kept in {to}: {error}", "Note")
+
+
+def _copy(name: str, source: Path, to: Path, reporter: Reporter) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    # The receipt comes last: without one a file of pixels is not looked at.
+    for part in (source / name, (source / name).with_suffix(".json")):
+        with open(part, "rb") as read, atomic_file(to / part.name) as write:
+            while block := read.read(1 << 20):
+                write.write(block)
+                reporter.advance(len(block))
