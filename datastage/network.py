@@ -40,10 +40,10 @@ def is_offline(
 
 
 def _answers(address: tuple[str, int], timeout_s: float) -> bool:
-    from datastage import reach
+    from datastage import net
 
     try:
-        reach.connect(address, timeout_s).close()
+        net.connect(address, timeout_s).close()
     except ConnectionRefusedError:
         return True
     except (OSError, UnicodeError):
@@ -55,11 +55,12 @@ def _proxy_for(host: str, port: int) -> tuple[str, int] | None:
     import urllib.parse
     import urllib.request
 
-    proxy = urllib.request.getproxies().get("http" if port == 80 else "https")
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get("http" if port == 80 else "https") or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass(host):
         return None
     try:
         url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        return (url.hostname, url.port or (443 if url.scheme == "https" else 80)) if url.hostname else None
+        return (url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme, 1080)) if url.hostname else None
     except ValueError:
         return None

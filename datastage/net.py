@@ -1,8 +1,6 @@
-"""Reach a host by the first of its addresses that answers (RFC 8305), and within a limit, its name service included.
+"""Connect to a host by the first of its addresses that answers (RFC 8305), with a limit, its name service included.
 
 Where one family of addresses leads nowhere, as IPv6 does on some campus networks, the other is tried a moment later.
-
-Here: addresses and connections. Not here: whether a host out of reach means "offline" (`runtime`), HTTP (`sources`).
 """
 
 from __future__ import annotations

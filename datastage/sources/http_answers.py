@@ -1,0 +1,260 @@
+"""What an answer of HTTP means: its part of the file, the file's name, how it is packed, and every refusal in words."""
+
+from __future__ import annotations
+
+import contextlib
+import email.message
+import email.utils
+import http.client
+import re
+import socket
+import ssl
+import time
+import urllib.parse
+
+from datastage.errors import UnavailableError
+from datastage.sources.http_connection import Address, NotHttp, SocksRefused, proxy_of
+from datastage.transfer import Interrupted
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
+BUSY = frozenset({429, 503, 509})
+AGAIN = "Next: run the same line again; what has come is kept."
+# What some servers call an encoding, and is none: the bytes are as they are.
+_NO_ENCODINGS = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8", "utf8", "aws-chunked"})
+# Named so, the bytes are the gzip itself: a server that says "Content-Encoding: gzip" of them means their type.
+_GZIP_NAMES = re.compile(r"(?i)\.(gz|tgz|gzip|svgz|z)$")
+_GZIP_TYPES = frozenset({"application/gzip", "application/x-gzip", "application/x-tgz", "application/x-compressed-tar"})
+
+# --- headers
+
+
+def encoding_of(response: http.client.HTTPResponse) -> str:
+    """Return how the body is packed, empty if it is as it is."""
+    kinds = (kind.strip() for kind in (response.getheader("Content-Encoding") or "").lower().split(","))
+    return ", ".join(kind for kind in kinds if kind not in _NO_ENCODINGS)
+
+
+def decoding_of(response: http.client.HTTPResponse, name: str, host: str) -> str:
+    """Return how the body has to be unpacked: ``""``, ``"gzip"`` or ``"deflate"``."""
+    encoding = encoding_of(response)
+    if encoding in ("gzip", "x-gzip"):
+        kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+        return "" if _GZIP_NAMES.search(name) or kind in _GZIP_TYPES else "gzip"
+    if encoding in ("", "deflate"):
+        return encoding
+    raise UnavailableError(
+        f"{host} sends {name} compressed with {encoding}, though it was asked not to.",
+        "Next: download it with a browser, then stage the file.",
+    )
+
+
+def content_range(headers: email.message.Message) -> tuple[int | None, int | None, int | None]:
+    """Return start, end (the last byte, counted in) and total of a Content-Range; None for what it does not say."""
+    match = re.fullmatch(
+        r"(?ai)\s*bytes[\s=]+(?:(\d{1,18})\s*-\s*(\d{1,18})|\*)\s*/\s*(\d{1,18}|\*)\s*",
+        headers.get("Content-Range", ""),
+    )
+    if match is None:
+        return None, None, None
+    start, end, total = (None if text in (None, "*") else int(text) for text in match.groups())
+    return start, end, total
+
+
+def retry_after(text: str | None, now: str | None = None) -> float | None:
+    """Return the seconds that a Retry-After asks for: a number, or a date, by the server's own clock if it tells."""
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        until = email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    began = time.time()
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        began = email.utils.parsedate_to_datetime(now or "").timestamp()
+    return max(0.0, until - began)
+
+
+def file_name(headers: email.message.Message, *addresses: Address) -> str:
+    """Return the file's name: what the server calls it, else the end of an address; safe to print and to write."""
+    for name in (_disposition(headers.get("Content-Disposition", "")), *map(_last_part, addresses)):
+        name = re.split(r"[/\\]", name)[-1]
+        name = "".join(c for c in name if c.isprintable()).strip(" .")
+        if name:
+            return name.encode()[-200:].decode(errors="ignore").lstrip(" .")
+    return addresses[0].host
+
+
+def _last_part(address: Address) -> str:
+    return urllib.parse.unquote(address.target.partition("?")[0].rstrip("/").rpartition("/")[2])
+
+
+def _disposition(text: str) -> str:
+    extended = re.search(r"(?i)filename\*\s*=\s*([\w-]*)'[^']*'([^;\s]+)", text)
+    if extended:
+        charset = extended.group(1).lower()
+        return urllib.parse.unquote(extended.group(2), "latin-1" if charset == "iso-8859-1" else "utf-8", "replace")
+    plain = re.search(r'(?i)filename\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]+))', text)
+    if not plain:
+        return ""
+    name = re.sub(r"\\(.)", r"\1", plain.group(1)) if plain.group(1) is not None else plain.group(2).strip()
+    with contextlib.suppress(UnicodeError):
+        return name.encode("latin-1").decode("utf-8")  # raw UTF-8 in a header arrives as latin-1
+    return name
+
+
+# --- refusals in words: what happened, and the steps
+
+
+def _passing(text: str, *steps: str) -> Interrupted:
+    return Interrupted(UnavailableError(text, *(steps or (AGAIN,))))
+
+
+def unresolved(host: str, why: str, *, is_proxy: bool = False) -> UnavailableError:
+    """Return the error for a host whose name is not known here."""
+    if is_proxy:
+        return UnavailableError(
+            f"Could not resolve the name of the proxy: {host} ({why}).", "Next: look at http_proxy and https_proxy."
+        )
+    return UnavailableError(
+        f"Could not resolve host, or reach it: {host} ({why}).",
+        "Next: switch the internet on, or look at the spelling, then run the same line again.",
+    )
+
+
+_NOT_HTTP: dict[type[Exception], str] = {
+    http.client.LineTooLong: "a line of it is too long",
+    http.client.BadStatusLine: "it does not begin as one",
+    http.client.UnknownProtocol: "it is of another version",
+    http.client.HTTPException: "it has too many headers",
+    http.client.InvalidURL: "the address has letters that cannot be sent",
+}
+
+
+def broken(error: Exception, address: Address, name: str, limit_s: float) -> Interrupted | UnavailableError:
+    """Say what an error met on the way means: one to be patient with, or not."""
+    proxy = proxy_of(address)
+    # What a connection meets, it meets at the proxy, where there is one.
+    host = f"The proxy {proxy.host}:{proxy.port}" if proxy else address.host
+    if isinstance(error, OSError):
+        special = _broken_on_the_way(error, address, host, proxy)
+        if special is not None:
+            return special
+    if isinstance(error, ssl.SSLEOFError | http.client.RemoteDisconnected | ssl.SSLZeroReturnError):
+        return _passing(f"{host} closed the connection too early for {name}.")
+    if isinstance(error, ssl.SSLError):
+        said = (error.reason or str(error)).replace("_", " ").lower()
+        return _passing(f"No secure connection with {address.host}: {said}.")
+    if isinstance(error, TimeoutError):
+        return _passing(f"{host} did not answer within {limit_s:.0f} s for {name}.")
+    if isinstance(error, http.client.IncompleteRead):
+        return _passing(f"{host} broke off in the middle of {name}.")
+    if isinstance(error, OSError):
+        return _passing(f"{host} broke the connection off ({error.strerror or type(error).__name__}) for {name}.")
+    why = str(error) if isinstance(error, NotHttp) else _NOT_HTTP.get(type(error), type(error).__name__)
+    return _passing(
+        f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
+        "Something on the way, such as a proxy, may have written it.",
+        "Next: open the address in a browser; if it downloads there, upload the file instead.",
+    )
+
+
+def _broken_on_the_way(
+    error: OSError, address: Address, host: str, proxy: Address | None
+) -> Interrupted | UnavailableError | None:
+    """Say what an error met before any answer means; None if it is not one of these."""
+    if isinstance(error, socket.gaierror):
+        why = error.strerror or "the name is not known"
+        return Interrupted(unresolved(proxy.host if proxy else address.host, why, is_proxy=proxy is not None))
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return UnavailableError(
+            f"The certificate of {address.host} could not be verified: {error.verify_message}.",
+            "A wrong clock on this machine, or a network that looks into traffic, does this too.",
+            "Next: if your institution has a certificate authority of its own, name its file in SSL_CERT_FILE.",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return _passing(
+            f"{host} refused the connection.",
+            "Next: look at http_proxy, https_proxy and all_proxy." if proxy else AGAIN,
+        )
+    if isinstance(error, SocksRefused):
+        return _passing(f"{host} would not connect to {address.host}: {error}.", "Next: look at all_proxy.")
+    if tunnel := re.match(r"Tunnel connection failed: (\d+)", str(error)):
+        return refused_by_proxy(int(tunnel[1]), address)
+    return None
+
+
+def refused_by_proxy(status: int, address: Address) -> Interrupted | UnavailableError:
+    """Say what a proxy means that does not connect."""
+    proxy = proxy_of(address)
+    named = f"The proxy {proxy.host}:{proxy.port}" if proxy else "The proxy"
+    if status == 407:
+        return UnavailableError(
+            f"{named} asks for a user name and a password before {address.host} (407).",
+            "Next: put them into the address of the proxy: https_proxy=http://NAME:PASSWORD@HOST:PORT",
+        )
+    error = UnavailableError(
+        f"{named} would not connect to {address.host} ({_status(status)}).",
+        "Next: look at https_proxy; or name the host in no_proxy, if it can be reached without.",
+    )
+    return Interrupted(error) if status in PASSING else error
+
+
+def _status(status: int) -> str:
+    return f"{status} {http.client.responses.get(status, '')}".strip()
+
+
+_IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."
+_REFUSALS: dict[int, tuple[str, ...]] = {
+    401: (
+        "{host} asks for a user name and a password for {name} (401).",
+        "{netrc}",
+        "Next: run the same line again.",
+    ),
+    403: (
+        "{host} does not let you have {name} (403).",
+        "The link may have expired, or ask you to sign in.",
+        _IN_A_BROWSER,
+    ),
+    404: ("{host} has no such file: {name} (404).", "Next: open the address in a browser, and copy it anew."),
+    410: ("{host} has no such file: {name} (410).", "Next: open the address in a browser, and copy it anew."),
+    511: (
+        "The network you are in wants you to sign in before it lets {host} be reached (511).",
+        "Next: open any page in a browser, sign in, then run the same line again.",
+    ),
+}
+_NETRC = "Put them into the file .netrc in your home folder: machine HOST login NAME password SECRET."
+
+
+def refused(
+    status: int, address: Address, name: str, headers: email.message.Message | None = None, netrc_trouble: str = ""
+) -> UnavailableError:
+    """Say what a status means that brings no bytes."""
+    host = address.host
+    if status == 407:
+        error = refused_by_proxy(407, address)
+        assert isinstance(error, UnavailableError)
+        return error
+    if status in _REFUSALS:
+        text, *steps = (line.format(host=host, name=name, netrc=netrc_trouble or _NETRC) for line in _REFUSALS[status])
+        return UnavailableError(text, *steps)
+    if status in BUSY:
+        return UnavailableError(
+            f"{host} is too busy to give {name} ({_status(status)}).",
+            "Next: run the same line again later; what has come is kept.",
+        )
+    if status == 202 and headers is not None and "x-amzn-waf-action" in headers:
+        return UnavailableError(
+            f"{host} asks whether a person is there before it gives {name} (202): a program cannot answer that.",
+            *(_FIGSHARE if host.endswith("figshare.com") else ()),
+            _IN_A_BROWSER,
+        )
+    said = http.client.responses.get(status, "an unknown answer")
+    return UnavailableError(f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later.")
+
+
+_FIGSHARE = (
+    "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address.",
+)

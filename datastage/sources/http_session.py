@@ -1,0 +1,149 @@
+"""Ask an address for bytes: redirects, passwords and tokens, and which answers are none."""
+
+from __future__ import annotations
+
+import contextlib
+import email.message
+import http.client
+import urllib.parse
+from collections.abc import Mapping
+
+from datastage import runtime
+from datastage.errors import MissingDependencyError, UnavailableError
+from datastage.sources import http_answers as answers
+from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address
+from datastage.spec import without_secrets
+from datastage.transfer import Interrupted, Limits
+
+_MOST_REDIRECTS = 10
+# Hosts that hide what is private behind a token, and the name under which people keep it: as an environment variable,
+# or among the secrets of Colab and Kaggle. GitHub answers 404 without one.
+TOKENS = {
+    "huggingface.co": "HF_TOKEN",
+    "github.com": "GITHUB_TOKEN",
+    "api.github.com": "GITHUB_TOKEN",
+    "raw.githubusercontent.com": "GITHUB_TOKEN",
+    "codeload.github.com": "GITHUB_TOKEN",
+}
+_IN_A_BROWSER = "Next: open the address in a browser, and copy the address where it ends."
+
+
+class HttpSession:
+    """One address that is asked again and again. `final` is where its redirects led last, `name` the file's name."""
+
+    def __init__(self, url: str, limits: Limits, *, has_hash: bool, headers: Mapping[str, str] | None = None) -> None:
+        self.origin = parse_address(url)
+        self.final = self.origin
+        self.name = ""
+        self.connections = Connections(limits.stall_s)
+        self._limits = limits
+        self._has_hash = has_hash
+        self._headers = dict(headers or {})
+        self._token: tuple[str, str] | None = None  # the host that was asked with a token, and the token
+        self._netrc = Netrc()
+        self._shown = without_secrets(url)
+
+    def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Exchange:
+        """Send a GET, follow redirects, and return the answer if it is one with bytes."""
+        exchange = self._follow(headers)
+        response, address = exchange.response, exchange.address
+        status = response.status
+        if status in (200, 206) or (status == 416 and (not is_first or "Range" in headers)):
+            if status == 416 and is_first and answers.content_range(response.headers)[2] != 0:
+                self.connections.forget(exchange)
+                return self.ask({}, is_first=True)
+            return exchange
+        wait = answers.retry_after(response.getheader("Retry-After"), response.getheader("Date"))
+        self.connections.forget(exchange)
+        if status in (401, 403, 404) and self._token is None and address.host in TOKENS:
+            # Asked for only now: a notebook's secrets open a question to the user.
+            self._token = (address.host, runtime.secret(TOKENS[address.host]) or "")
+            if self._token[1]:
+                return self.ask(headers, is_first=is_first)
+        # A signed address that a redirect led to expires: the next try begins at the first one.
+        self.final = self.origin
+        error = answers.refused(status, address, self._called, response.headers, self._netrc.trouble)
+        if status in answers.PASSING:
+            raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
+        if not is_first:
+            raise Interrupted(error)
+        raise error
+
+    def _follow(self, headers: dict[str, str]) -> Exchange:
+        """Send a GET, and follow redirects to the answer."""
+        address = self.final
+        seen: set[Address] = set()
+        while True:
+            if address in seen or len(seen) >= _MOST_REDIRECTS:
+                raise UnavailableError(
+                    f"{self.origin.host} sends the request in a circle: {len(seen)} redirects without an end.",
+                    _IN_A_BROWSER,
+                )
+            seen.add(address)
+            try:
+                exchange = self._exchange(address, headers)
+            except Interrupted:
+                # One of many that a redirect may lead to: the next try begins at the first address.
+                self.final = self.origin
+                raise
+            if exchange.response.status not in answers.REDIRECTS:
+                return exchange
+            location = exchange.response.getheader("Location", "")
+            self.connections.forget(exchange)
+            address = self._redirected(address, location)
+
+    def _redirected(self, address: Address, location: str) -> Address:
+        if not location:
+            raise UnavailableError(f"{address.host} redirects without saying where to.", _IN_A_BROWSER)
+        with contextlib.suppress(UnicodeError):
+            location = location.encode("latin-1").decode("utf-8")  # raw UTF-8 in a header arrives as latin-1
+        try:
+            target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
+            scheme = urllib.parse.urlsplit(target).scheme
+        except ValueError:
+            target, scheme = without_secrets(location), ""
+        if scheme not in ("http", "https"):
+            raise UnavailableError(
+                f"{address.host} redirects to {without_secrets(target)}, which is no web address.", _IN_A_BROWSER
+            )
+        new = parse_address(target)
+        if address.scheme == "https" and new.scheme == "http" and not self._has_hash:
+            raise UnavailableError(
+                f"{address.host} redirects from https to http, where anybody on the way may change the bytes.",
+                "With a digest that proves them it is allowed: expect='sha256:...'.",
+                "Next: ask for the address that begins with https.",
+            )
+        if new.origin != self.origin.origin:
+            return new
+        # Credentials go to the host they were given for, and to no other.
+        return Address(*new.origin, new.target, self.origin.user, self.origin.password)
+
+    def _exchange(self, address: Address, headers: dict[str, str]) -> Exchange:
+        try:
+            return self.connections.get(address, {**self._authorization(address), **headers})
+        except (UnavailableError, MissingDependencyError):
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            fault = self.broken(error, address)
+            # A server that gives each client only so many connections says it in this way too.
+            is_lost = isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError)
+            if is_lost and isinstance(fault, Interrupted) and self.connections.others_flow():
+                fault = Interrupted(fault.error, "busy")
+            raise fault from error
+
+    def _authorization(self, address: Address) -> dict[str, str]:
+        own = self._headers if address.origin == self.origin.origin else {}
+        if self._token is not None and self._token[1] and address.scheme == "https" and address.host == self._token[0]:
+            return {**own, "Authorization": f"Bearer {self._token[1]}"}
+        user, password = address.user, address.password
+        if not user and not password and "Authorization" not in own:
+            user, password = self._netrc.of(address.host, self.origin.host)
+        return {**own, **(basic("Authorization", user, password) if user or password else {})}
+
+    @property
+    def _called(self) -> str:
+        return self.name or answers.file_name(email.message.Message(), self.origin)
+
+    def broken(self, error: Exception, address: Address) -> Interrupted | UnavailableError:
+        """Say what an error met on the way means."""
+        return answers.broken(error, address, self.name or self._shown, self._limits.stall_s)
