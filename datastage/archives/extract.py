@@ -35,6 +35,7 @@ class Task:
     reporter: Reporter
     n_cores: int
     free_bytes: int
+    encoding: str | None = None
     above: int = 0
 
 
@@ -63,6 +64,7 @@ def unpack(
     password: str | None = None,
     nested: bool = False,
     free_bytes: int | None = None,
+    encoding: str | None = None,
     reporter: Reporter = SILENT,
 ) -> Unpacked:
     """Unpack an archive into an empty folder: all of it, checked, or nothing.
@@ -83,6 +85,8 @@ def unpack(
         Unpack archives in the archive too, each into a folder in its place.
     free_bytes : int, optional
         The room there is; asked of the disk if not given.
+    encoding : str, optional
+        The encoding of names that are not marked as UTF-8, such as ``"cp850"``. It is guessed if not given.
     reporter : Reporter
         Told of the phase and the bytes.
 
@@ -115,6 +119,7 @@ def unpack(
             pick=names.chooser(members),
             password=password.encode("utf-8") if password is not None else None,
             reporter=reporter,
+            encoding=encoding,
             n_cores=usable_cores(),
             free_bytes=shutil.disk_usage(root).free if free_bytes is None else free_bytes,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePath
 
-from datastage.archives import streams, tar
+from datastage.archives import names, streams, tar
 from datastage.archives.errors import Fault
 from datastage.archives.records import StreamMember
 from datastage.archives.streams import Pieces
@@ -26,13 +26,15 @@ class Source:
 
     `pieces` are its bytes from front to back, decompressed. `proves_its_end` is True where a compression around it
     shows that no byte is missing. A reader that only lists (`wants_content` False) need not get at contents. What must
-    lie in a file for a while lies in `folder`. With `in_thread` a compression is undone in a thread of its own.
+    lie in a file for a while lies in `folder`. `encoding` is that of names which are not UTF-8, where the caller knows
+    it. With `in_thread` a compression is undone in a thread of its own.
     """
 
     reader: Reader
     pieces: Pieces
     proves_its_end: bool = False
     password: bytes | None = None
+    encoding: str | None = None
     wants_content: bool = True
     folder: str | None = None
     free_bytes: int | None = None
@@ -82,14 +84,16 @@ class Format:
 
 
 def _tar_members(source: Source) -> Iterator[StreamMember]:
-    return tar.members(streams.Bytes(source.pieces), needs_end=not source.proves_its_end)
+    return tar.members(
+        streams.Bytes(source.pieces), needs_end=not source.proves_its_end, encoding=names.codec_of(source.encoding)
+    )
 
 
 def _zip_members(source: Source) -> Iterator[StreamMember]:
     from datastage.archives import zip_directory, zip_members
 
     read_at, password = source.reader.read_at, source.password
-    for each, entry, limit in zip_directory.listing(source.reader):
+    for each, entry, limit in zip_directory.listing(source.reader, source.encoding):
         yield StreamMember(
             each.name, each.kind, each.size, "", each.mode, each.mtime, each.crc, each.encrypted, None,
             partial(zip_members.content_of, entry, read_at, limit, password),

@@ -14,7 +14,9 @@ from datastage.errors import DatastageError, NotDataError
 from datastage.reader import Reader
 
 
-def list_members(reader: Reader, *, password: str | None = None, format: str | None = None) -> list[Member]:
+def list_members(
+    reader: Reader, *, password: str | None = None, encoding: str | None = None, format: str | None = None
+) -> list[Member]:
     """List the members of an archive, in its order; nothing but the structure is judged.
 
     Parameters
@@ -23,6 +25,8 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
         The archive.
     password : str, optional
         For archives whose list is locked too (7z, rar).
+    encoding : str, optional
+        The encoding of names that are not marked as UTF-8. It is guessed if not given.
     format : str, optional
         As `sniff` names it, where the caller has asked already.
 
@@ -39,13 +43,15 @@ def list_members(reader: Reader, *, password: str | None = None, format: str | N
         If its structure is broken.
     """
     try:
-        with closing(_members(reader, password, wants_content=False, form=format)) as members:
+        with closing(_members(reader, password, encoding, wants_content=False, form=format)) as members:
             return [member.facts() for member in members]
     except Fault as fault:
         raise error_of(fault, reader.name) from None
 
 
-def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tuple[Member, BinaryIO | None]]:
+def iter_members(
+    reader: Reader, *, password: str | None = None, encoding: str | None = None
+) -> Iterator[tuple[Member, BinaryIO | None]]:
     """Give each member with its content, in one pass and in the archive's order.
 
     Parameters
@@ -54,6 +60,8 @@ def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tup
         The archive.
     password : str, optional
         For locked archives.
+    encoding : str, optional
+        As for `list_members`.
 
     Yields
     ------
@@ -69,7 +77,7 @@ def iter_members(reader: Reader, *, password: str | None = None) -> Iterator[tup
         As `list_members`, and `DamagedArchiveError` from reading.
     """
     try:
-        with closing(_members(reader, password)) as members:
+        with closing(_members(reader, password, encoding)) as members:
             for member in members:
                 facts = member.facts()
                 pieces = member.pieces() if member.sparse is None else member.content()
@@ -94,13 +102,20 @@ def no_archive(reader: Reader) -> DatastageError:
 
 
 def _members(
-    reader: Reader, password: str | None, *, wants_content: bool = True, form: str | None = None
+    reader: Reader,
+    password: str | None,
+    encoding: str | None = None,
+    *,
+    wants_content: bool = True,
+    form: str | None = None,
 ) -> Generator[StreamMember, None, None]:
     form = form or formats.sniff(reader)
     if form is None:
         raise no_archive(reader)
     secret = password.encode("utf-8") if password is not None else None
-    source = formats.Source(reader, iter(reader.stream(0)), password=secret, wants_content=wants_content)
+    source = formats.Source(
+        reader, iter(reader.stream(0)), password=secret, encoding=encoding, wants_content=wants_content
+    )
     yield from formats.members(form, source)
 
 

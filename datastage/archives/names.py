@@ -1,45 +1,14 @@
-"""Names: which encoding they are in, what is junk, what a pattern picks, which top folder may go.
-
-Here: pure functions of names. Not here: whether a name is safe (`safety`).
-"""
+"""Names in archives: the encoding they are in, what a pattern picks, which top folder may go."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-# In the order in which they win a tie.
-CANDIDATES = ("cp437", "gbk", "cp932", "cp949", "big5", "cp866")
-PUBLIC = {"cp932": "shift_jis", "cp949": "euc_kr"}
-_SPLIT_WORDS = frozenset(
-    [
-        "train",
-        "training",
-        "val",
-        "valid",
-        "validation",
-        "dev",
-        "test",
-        "testing",
-        "trainval",
-        "images",
-        "labels",
-        "annotations",
-    ]
-)
-
-
-def junk(path: str) -> str | None:
-    """Return the kind of junk that a path is, such as ``"__MACOSX"``; None for what is data."""
-    if path.startswith("__MACOSX/") or path == "__MACOSX" or "/__MACOSX/" in path:
-        return "__MACOSX"
-    leaf = path[path.rfind("/") + 1 :]
-    if leaf in (".DS_Store", "Thumbs.db", "desktop.ini"):
-        return leaf
-    if leaf.startswith("._") and len(leaf) > 2:
-        return "._*"
-    return None
+from datastage.file_names import PART_WORDS, SPLIT_WORDS
 
 
 def chooser(patterns: Sequence[str] | None) -> Callable[[str], bool] | None:
@@ -59,144 +28,128 @@ def chooser(patterns: Sequence[str] | None) -> Callable[[str], bool] | None:
 def top_to_strip(tops: Iterable[str], strip: bool | str) -> str | None:
     """Return the top folder to take off, if there is just one and it may go.
 
-    Parameters
-    ----------
-    tops : iterable of str
-        The names at the top, of which the sole one must be a folder.
-    strip : bool or str
-        True for any folder; a name for a folder that bears it, and none that names a split, such as ``train``.
+    `strip` is True for any folder. A name stands for a folder that bears it, but for one that names a split.
     """
     found = list(tops)
     if not strip or len(found) != 1:
         return None
     top = found[0]
-    if isinstance(strip, str) and (top != strip or top.lower() in _SPLIT_WORDS):
-        return None
-    return top
+    is_part = top.lower() in SPLIT_WORDS or top.lower() in PART_WORDS
+    return None if isinstance(strip, str) and (top != strip or is_part) else top
 
 
-def guess_encoding(names: Sequence[bytes]) -> str:
-    """Guess the encoding of the names of one archive, all by the same hand, none marked.
+# The letters of each language beyond ASCII, commonest first where that matters, and the encodings that its machines
+# used, in the order in which they win a tie. The order of languages breaks ties too.
+_WESTERN = ("cp437", "cp850", "cp1252")
+_CENTRAL = ("cp852", "cp1250", "iso8859_2")
+_RUSSIAN = ("cp866", "cp1251", "koi8_r")
+_LATIN = {
+    "áéíóúñü¿¡ºª": _WESTERN, "ãõçáéíóúâêôàüºª": _WESTERN, "éèêëàâçîïôûùüœæÿ": _WESTERN, "äöüßé": _WESTERN,
+    "àèéìòù": _WESTERN, "åäöé": _WESTERN, "æøåéö": _WESTERN, "ëïéèóöü": _WESTERN, "áðéíóúýþæö": _WESTERN,
+    "àçèéíïóòúü·": _WESTERN, "äöõüšž": ("cp1252",), "çğıöşüâîûi̇": ("cp857", "cp1254"),
+    "ąćęłńóśźż": _CENTRAL, "áčďéěíňóřšťúůýžäľĺôŕ": _CENTRAL, "áéíóöőúüű": _CENTRAL, "čćđšž": _CENTRAL,
+    "ăâîşţșț": _CENTRAL,
+}  # fmt: skip
+_OTHER = {
+    "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё": _RUSSIAN,
+    "αοιετσνηυρπκμλςωάίόέήύώδγχθφβξζψϊϋΐΰ": ("cp737", "cp1253"),
+}
+# Of East Asian encodings: a language's commonest characters, and the lead bytes of those in common use.
+_EASTERN: tuple[tuple[str, int, int, str], ...] = (
+    ("gbk", 0xB0, 0xD7, "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工"
+     "数据训练测试验集图片像样本标签猫狗文件新建夹类学习资料名称照结果"),
+    ("shift_jis", 0x88, 0x97, "のにはをたがでてとしれさいるなんスデータトンル日本語年人一画像学習猫犬写真新規"),
+    ("euc_jp", 0xB0, 0xCF, "のにはをたがでてとしれさいるなんスデータトンル日本語年人一画像学習猫犬写真新規"),
+    ("euc_kr", 0xB0, 0xC8, "이다는에의가을를한하고지사기로도리인자데터학습시험개양제대일전정세트폴더파그림원강아새"),
+    ("big5", 0xA4, 0xC6, "的一是在不了有和人這中大為上個國我以要他時來用們生到作地於出就分對成會可主發年動同工"
+     "數據訓練測試驗集圖片像樣本標籤貓狗檔案新增資料夾類學習名稱照結果"),
+)  # fmt: skip
 
-    UTF-8 if all are; else the candidate under which they read most like text: letters and syllables that are in use,
-    against box drawings, rare ideographs and half of a pair. cp437, which the format names, if nothing reads better.
 
-    Parameters
-    ----------
-    names : sequence of bytes
-        The names that are not ASCII.
+# Behind those in common use stand the other characters of a standard.
+_LAST_LEAD = {"gb18030": 0xF7, "cp932": 0xEA, "euc_jp": 0xF4, "cp949": 0xC8, "big5": 0xF9}
+_LEAST_SCORE = 0.4
+_CODECS = {"shift_jis": "cp932", "euc_kr": "cp949", "gbk": "gb18030"}
+
+
+def codec_of(encoding: str | None) -> str | None:
+    """Return Python's codec for an encoding: the widest of its family."""
+    return encoding and _CODECS.get(encoding.lower().replace("-", "_"), encoding)
+
+
+def guess_encoding(names: Sequence[bytes]) -> str | None:
+    """Guess the encoding of the names of one archive that are not ASCII; None if nothing fits them all.
+
+    It is UTF-8 if all are. Else it is the encoding under which all names are words: of the letters of one language as
+    far as can be, of one script each, and without capitals behind small letters.
     """
-    joined = b"\n".join(names)
-    try:
-        joined.decode("utf-8")
-        return "utf-8"
-    except UnicodeDecodeError:
-        pass
-    best, best_score = "cp437", 0.0
-    for encoding in CANDIDATES:
+    text = b"\n".join(names)
+    best, best_score = None, _LEAST_SCORE
+    for encoding, score in _candidates():
         try:
-            text = joined.decode(encoding)
+            found = score(text.decode(codec_of(encoding) or encoding))
         except UnicodeDecodeError:
             continue
-        score = _SCORES[encoding](text)
-        if score > best_score + 1e-9:
-            best, best_score = encoding, score
-    return PUBLIC.get(best, best)
+        if found > best_score + 1e-9:
+            best, best_score = encoding, found
+    return best
 
 
-def _beyond_ascii(text: str) -> list[str]:
-    return [c for c in text if ord(c) > 127]
+def _candidates() -> Iterator[tuple[str, Callable[[str], float]]]:
+    yield "utf-8", lambda text: 9.0
+    for table in (_LATIN, _OTHER):
+        for encoding in dict.fromkeys(encoding for encodings in table.values() for encoding in encodings):
+            yield encoding, partial(_alphabetic, [letters for letters, of in table.items() if encoding in of])
+    for encoding, first, last, common in _EASTERN:
+        yield encoding, partial(_eastern, _CODECS.get(encoding, encoding), first, last, common)
 
 
-def _western(text: str) -> float:
-    """Score accented letters amid plain ones: few to a word."""
-    odd = _beyond_ascii(text)
-    good = sum(c in "äöüÄÖÜßéèêëàâáåçÇñÑîïìíôòóûùúÿÉæÆÅø" for c in odd)
-    plain = sum(c.isascii() and c.isalpha() for c in text)
-    share = good / len(odd)
-    # Where most letters are accented, it is another script.
-    dense = len(odd) / max(1, plain + len(odd))
-    return share * (1.0 if dense < 0.4 else 0.35) - (1 - share)
+def _alphabetic(alphabets: Sequence[str], text: str) -> float:
+    """Score words of letters: 1 if all beyond ASCII belong to one language and stand where such letters do."""
+    odd = [c for c in text if c > "\x7f"]
+    small = [c.lower() for c in odd]
+    score, others = 0.0, "".join(alphabets)
+    for letters in alphabets:
+        # In a script of its own the commonest letters must be the most: that tells it from another's bytes.
+        weights = {c: 1.0 if letters[0] < "\u0370" else 1.0 - 0.5 * nth / len(letters) for nth, c in enumerate(letters)}
+        total: float = sum(weights.get(c, 0.1 if c in others else -0.2 if c.isalpha() else -0.7) for c in small)
+        score = max(score, total / len(odd))
+    words = re.findall(r"[^\W\d_]+", text)
+    if alphabets[0][0] < "\u0370" and not any(c.isascii() for word in words if not word.isascii() for c in word):
+        score -= 0.2  # words of accented letters alone are mostly another script
+    n_wrong = 0
+    for word in words:
+        n_wrong += len({_script(c) for c in word}) > 1
+        # A capital from another encoding stands behind small letters, or before them amid a word.
+        n_wrong += sum(max(a, b) > "\x7f" and a.islower() and b.isupper() for a, b in zip(word, word[1:]))
+        n_wrong += sum(a > "\x7f" and a.isupper() and b.islower() for a, b in zip(word[1:], word[2:]))
+    return score - 1.5 * n_wrong / len(odd)
 
 
-def _cyrillic(text: str) -> float:
-    odd = _beyond_ascii(text)
-    good = sum("\u0410" <= c <= "\u044f" or c in "Ёё" for c in odd)
-    small = sum("\u0430" <= c <= "\u044f" for c in odd)
-    return 0.9 * good / len(odd) - (1 - good / len(odd)) - (0.3 if small < good / 2 else 0)
+def _script(c: str) -> str:
+    return "LATIN" if c < "\u0250" else unicodedata.name(c, "?").partition(" ")[0]
 
 
-def _chinese_simple(text: str) -> float:
-    odd = _beyond_ascii(text)
-    good = 0.0
+def _eastern(codec: str, first: int, last: int, common: str, text: str) -> float:
+    """Score characters of East Asia: those in common use for, others and lone ones amid Latin letters against."""
+    odd = [c for c in text if c > "\x7f"]
+    total = 0.0
     for c in odd:
-        pair = c.encode("gbk", "replace")
-        if len(pair) == 2 and 0xB0 <= pair[0] <= 0xD7 and pair[1] >= 0xA1:
-            good += 1  # level 1 of GB 2312: the 3,755 ideographs in common use
-        elif len(pair) == 2 and 0xD8 <= pair[0] <= 0xF7 and pair[1] >= 0xA1:
-            good += 0.2
-        elif "\u3000" <= c <= "\u301f" or "\uff00" <= c <= "\uff5e":
-            good += 0.6
-        elif "\u3040" <= c <= "\u30ff":
-            good += 0.3
+        pair = c.encode(codec, "replace")
+        if c in common or "\u3040" <= c <= "\u30ff" and codec in ("cp932", "euc_jp"):
+            total += 1.0
+        elif "\u3000" <= c <= "\u303f" or "\uff01" <= c <= "\uff5e" or c in "·—“”‘’…":
+            total += 0.5
+        elif len(pair) == 2 and first <= pair[0] <= last and (codec in ("cp932", "big5") or pair[1] >= 0xA1):
+            total += 0.72
+        elif len(pair) == 2 and last < pair[0] <= _LAST_LEAD[codec] and (codec == "cp932" or pair[1] >= 0xA1):
+            total += 0.2
         else:
-            good -= 0.5
-    return 0.86 * good / len(odd)
+            total -= 0.6
+    n_lone = sum(pair[0] > 0x7F > pair[1] for pair in (m.encode(codec) for m in _lone(text)) if len(pair) == 2)
+    return 0.9 * total / len(odd) - 1.5 * n_lone / len(odd)
 
 
-def _chinese_full(text: str) -> float:
-    odd = _beyond_ascii(text)
-    good = 0.0
-    for c in odd:
-        pair = c.encode("big5", "replace")
-        if len(pair) == 2 and 0xA4 <= pair[0] <= 0xC6:
-            good += 1  # level 1 of Big5: the 5,401 in common use
-        elif "\u3000" <= c <= "\u301f" or "\uff00" <= c <= "\uff5e":
-            good += 0.6
-        else:
-            good -= 0.3
-    return 0.84 * good / len(odd)
-
-
-def _japanese(text: str) -> float:
-    odd = _beyond_ascii(text)
-    kana = sum("\u3041" <= c <= "\u30fe" for c in odd)
-    half_kana = sum("\uff61" <= c <= "\uff9f" for c in odd)
-    good = 0.0
-    for c in odd:
-        pair = c.encode("cp932", "replace")
-        if "\u3041" <= c <= "\u30fe":
-            good += 1
-        elif "\uff61" <= c <= "\uff9f":
-            good -= 0.4  # what any other double-byte encoding turns into
-        elif len(pair) == 2 and 0x88 <= pair[0] <= 0x97:
-            good += 0.9  # level 1 of JIS X 0208
-        elif "\u3000" <= c <= "\u301f" or "\uff00" <= c <= "\uff5e":
-            good += 0.6
-        else:
-            good -= 0.3
-    score = 0.8 * good / len(odd)
-    return score + (0.25 if kana >= len(odd) / 5 and not half_kana else 0)
-
-
-def _korean(text: str) -> float:
-    odd = _beyond_ascii(text)
-    good = 0.0
-    for c in odd:
-        pair = c.encode("cp949", "replace")
-        if len(pair) == 2 and 0xB0 <= pair[0] <= 0xC8 and pair[1] >= 0xA1:
-            good += 1  # the 2,350 syllables of KS X 1001
-        else:
-            good -= 0.4
-    # GBK's commonest ideographs lie where these syllables do: names that are syllables to the last are Korean.
-    return 0.97 * good / len(odd) if good == len(odd) else 0.7 * good / len(odd)
-
-
-_SCORES: dict[str, Callable[[str], float]] = {
-    "cp437": _western,
-    "gbk": _chinese_simple,
-    "cp932": _japanese,
-    "cp949": _korean,
-    "big5": _chinese_full,
-    "cp866": _cyrillic,
-}
+def _lone(text: str) -> list[str]:
+    """Return the characters that stand alone beside Latin letters: mostly an accented letter and the next one."""
+    return re.findall(r"(?<=[A-Za-z])[^\x00-\x7f](?![^\x00-\x7f])|(?<![^\x00-\x7f])[^\x00-\x7f](?=[A-Za-z])", text)

@@ -45,7 +45,7 @@ def _members(form: str, task: Task) -> Generator[StreamMember, None, None]:
 
     in_thread = task.n_cores > 1 and (reader.size is None or reader.size > PIPELINE_FROM_BYTES)
     source = formats.Source(
-        reader, counted(), password=task.password, folder=task.root, free_bytes=task.free_bytes,
+        reader, counted(), password=task.password, encoding=task.encoding, folder=task.root, free_bytes=task.free_bytes,
         reporter=task.reporter, in_thread=in_thread,
     )  # fmt: skip
     return formats.members(form, source)

@@ -34,10 +34,11 @@ _KINDS = {
 }  # fmt: skip
 
 
-def members(stream: Bytes, needs_end: bool) -> Iterator[StreamMember]:
+def members(stream: Bytes, needs_end: bool, encoding: str | None = None) -> Iterator[StreamMember]:
     """Give the members one by one; what of a member's data was not read is passed over.
 
     With `needs_end`, an end without an end block is an error: it is where nothing else shows that all bytes are here.
+    Names that are not UTF-8 are read in `encoding`, or stand as they are.
     """
     if not (block := stream.read(BLOCK)):
         raise Fault("T-EMPTY", "holds no bytes")
@@ -55,6 +56,8 @@ def members(stream: Bytes, needs_end: bool) -> Iterator[StreamMember]:
             member, stored = _member(stream, block, pax_global)
             left = [stored]
             if member is not None:
+                if encoding is not None:
+                    member.name, member.target = _in(encoding, member.name), _in(encoding, member.target)
                 member.pieces = _reader(stream, left, member.name)
                 yield member
             padding = -stored % BLOCK
@@ -187,6 +190,10 @@ def _cut(field: bytes) -> bytes:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
+
+
+def _in(encoding: str, text: str) -> str:
+    return text if text.isprintable() else text.encode("utf-8", "surrogateescape").decode(encoding, "surrogateescape")
 
 
 def _octal(field: bytes) -> int | None:

@@ -9,7 +9,7 @@ import bisect
 import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from datastage.archives import names, zip_entry
@@ -48,6 +48,8 @@ class Directory:
         Whether offsets may have begun anew past 4 GB.
     ats : array of int
         Where each entry begins in `data`.
+    encoding : str or None
+        The encoding of names that are not marked as UTF-8, where the caller knows it.
     """
 
     data: bytes
@@ -55,6 +57,7 @@ class Directory:
     shift: int
     wraps: bool
     ats: Any
+    encoding: str | None = None
 
     def unwrapped_offsets(self, reader: Reader) -> dict[int, int] | None:
         """Return the true offset of each entry where offsets began anew past 4 GB; None where they did not."""
@@ -207,6 +210,7 @@ class Names:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
+        self._codec = names.codec_of(directory.encoding)
         self.guess: str | None = None
 
     def of(self, entry: ZipEntry) -> str:
@@ -224,10 +228,11 @@ class Names:
         elif entry.flags & 0x800:
             name = raw.decode("utf-8", "surrogateescape")
         else:
-            if self.guess is None:
+            if self._codec is None:
                 self.guess = self._guess()
+                self._codec = names.codec_of(self.guess) or "utf-8"
             try:
-                name = raw.decode(_CODECS.get(self.guess, self.guess))
+                name = raw.decode(self._codec)
             except UnicodeDecodeError:
                 name = raw.decode("utf-8", "surrogateescape")
         # Windows tools that break the standard write backslashes. After decoding: in Shift-JIS and GBK the byte is also
@@ -236,7 +241,7 @@ class Names:
             name = name.replace("\\", "/")
         return name
 
-    def _guess(self) -> str:
+    def _guess(self) -> str | None:
         unmarked = []
         n_bytes = 0
         data = self._directory.data
@@ -251,18 +256,15 @@ class Names:
         return names.guess_encoding(unmarked)
 
 
-_CODECS = {"shift_jis": "cp932", "euc_kr": "cp949"}
-
-
 def kind_of(entry: ZipEntry, name: str) -> Kind:
     """Return what a member is, by its entry and by the name that counts."""
     # That may be another than the raw one: old .NET wrote "folder\\", and a Unicode path may differ.
     return "folder" if entry.is_folder or name.endswith("/") else "link" if entry.is_link else "file"
 
 
-def listing(reader: Reader) -> Iterator[tuple[Member, ZipEntry, int]]:
+def listing(reader: Reader, encoding: str | None = None) -> Iterator[tuple[Member, ZipEntry, int]]:
     """Give every member with its entry and limit, in the directory's order; only the structure is judged."""
-    directory = find_directory(reader)
+    directory = replace(find_directory(reader), encoding=encoding)
     namer = Names(directory)
     unwrapped = directory.unwrapped_offsets(reader)
     entries = [ZipEntry(directory.data, at) for at in directory.ats]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from datastage.archives import inflate, workers, write, zip_directory, zip_entry, zip_members, zip_plan
@@ -27,7 +28,7 @@ def extract_zip(task: Task) -> Result:
     """Unpack a zip into the task's folder."""
     if not task.reader.ranges:
         raise ValueError("a zip is read from its end: it needs a reader with ranges, such as transfer.ahead")
-    directory = zip_directory.find_directory(task.reader)
+    directory = replace(zip_directory.find_directory(task.reader), encoding=task.encoding)
     with ExitStack() as stack:
         helpers = _start_helpers(task, directory, stack)
         if helpers:

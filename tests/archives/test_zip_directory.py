@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import list_members, names, zip_directory, zip_entry, zip_members, zip_plan
+from datastage.archives import list_members, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
 from datastage.archives.safety import Tree
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
@@ -136,25 +136,6 @@ def test_a_macs_size_that_began_anew_is_taken_for_what_it_is(monkeypatch, tmp_pa
     data += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 1, 1, len(data) - start, start, 0)
     unpacked(data, tmp_path / "to")
     assert (tmp_path / "to/big").read_bytes() == body
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding", "guess"),
-    [
-        ("数据集/训练/猫.jpg", "gbk", "gbk"),
-        ("中文/数据.txt", "gbk", "gbk"),
-        ("データ/学習/ねこ.jpg", "shift_jis", "shift_jis"),
-        ("表/ソ.txt", "shift_jis", "shift_jis"),
-        ("데이터/훈련/고양이.jpg", "euc_kr", "euc_kr"),
-        ("資料集/訓練/貓咪照片.jpg", "big5", "big5"),
-        ("Données/élève_ü.jpg", "cp437", "cp437"),
-        ("über ça.txt", "cp437", "cp437"),
-        ("Данные/обучение/кошка.jpg", "cp866", "cp866"),
-        ("数据集/猫.jpg", "utf-8", "utf-8"),
-    ],
-)
-def test_the_encoding_of_names_is_told_by_what_reads_as_text(text, encoding, guess):
-    assert names.guess_encoding([text.encode(encoding)]) == guess
 
 
 def test_the_guess_is_named_in_the_result(tmp_path):
