@@ -64,6 +64,10 @@ def test_an_odd_name_that_stays_inside_is_kept(name, path):
         ("a/l", "../..", "L-OUT"),
         ("a/l", "b/../../..", "L-OUT"),
         ("l", "a/../b", "L-OUT"),
+        # Enough room upwards, and still not kept: what went down may be a link by then.
+        ("a/b/c/l", "../../s/../x", "L-OUT"),
+        ("d/l", "x/../y", "L-OUT"),
+        ("a/b/l", "./c/./../d", "L-OUT"),
         ("l", "", "L-TARGET"),
         ("l", "a\0b", "L-TARGET"),
         ("l", "x/" * 3000, "L-TARGET"),

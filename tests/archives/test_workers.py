@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 import datastage
+from datastage import transfer
 from datastage.archives import inflate, unpack, workers, zip_extract, zip_plan
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import FileReader
 
-from .made import reordered, tree, unpacked, zip_of
+from .made import Link, reordered, tree, unpacked, zip_of
 
 FILES = {f"d{i % 7}/{i:04d}.bin": i.to_bytes(2, "little") * (i % 300) for i in range(900)}
 
@@ -175,6 +177,91 @@ def test_a_bad_name_behind_what_was_given_early_leaves_nothing(many, tmp_path, e
         unpacked(many, tmp_path / "to")
     assert sum(early) > 500
     assert tree(tmp_path / "to") == {}
+
+
+# --- errors of one writer beside others ---
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """Two processes that take all the time they get."""
+    loops = [subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+def test_a_damaged_member_is_the_error_that_is_raised_over_a_slow_link_too(busy, cores, monkeypatch, tmp_path):
+    cores(3)
+    monkeypatch.setattr(zip_extract, "THREADS_FROM_BYTES", 0)
+    data = bytearray(zip_of({f"{i:02d}": os.urandom(120_000) for i in range(60)}, method=zipfile.ZIP_STORED))
+    data[len(data) // 2] ^= 1
+    for turn in range(10):
+        link = Link(bytes(data), delay_s=0.005)
+        to = tmp_path / str(turn)
+        to.mkdir()
+        with transfer.ahead(link, tmp_path / f"{turn}.fetch") as arriving, pytest.raises(DamagedArchiveError):
+            unpack(arriving, to)
+        assert tree(to) == {}
+
+
+def in_turn(n: int) -> list:
+    return [lambda nth=nth: [(nth, "", 0, 0)] for nth in range(n)]
+
+
+def test_the_first_real_error_wins_over_what_follows_from_it():
+    failed = threading.Event()
+    with pytest.raises(ValueError, match="the real one"), workers.Writers() as writers:
+
+        def waits(batch) -> None:
+            read_at(0, 1)
+
+        def slow_read(offset: int, n: int) -> bytes:
+            failed.wait(10)
+            raise OSError("closed by then")
+
+        def fails(batch) -> None:
+            try:
+                raise ValueError("the real one")
+            finally:
+                threading.Timer(0.2, failed.set).start()
+
+        read_at = writers.reading(slow_read)
+        writers.finish(in_turn(2), waits, lambda n: None, [fails])
+
+
+@pytest.mark.parametrize("in_caller", [True, False])
+def test_after_an_error_nobody_waits_for_a_slow_link_and_nothing_more_is_written(in_caller):
+    begun, come, ended = threading.Event(), threading.Event(), threading.Event()
+    written = []
+
+    def slow_read(offset: int, n: int) -> bytes:
+        begun.set()
+        come.wait(30)
+        return b"late"
+
+    def reads(batch) -> None:
+        try:
+            written.append(read_at(0, 4))
+        finally:
+            ended.set()
+
+    def fails(batch) -> None:
+        begun.wait(10)
+        raise (KeyboardInterrupt if in_caller else ValueError)("stop")
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt if in_caller else ValueError, match="stop"), workers.Writers() as writers:
+        read_at = writers.reading(slow_read)
+        if in_caller:
+            writers.finish(in_turn(2), fails, lambda n: None, [reads])
+        else:
+            writers.finish(in_turn(3), lambda batch: begun.wait(10), lambda n: None, [reads, fails])
+    assert time.monotonic() - began < 5
+    come.set()
+    assert ended.wait(10)
+    assert written == []
 
 
 SCRIPT = """\

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from datastage.archives import zip_plan
+
+from .made import tree, unpacked, zip_of
+
+JUNK = {
+    "__MACOSX/x": "__MACOSX",
+    "d/__MACOSX/x": "__MACOSX",
+    "__macosx/d/x": "__MACOSX",
+    ".DS_Store": ".DS_Store",
+    "d/.ds_store": ".DS_Store",
+    "Thumbs.db": "Thumbs.db",
+    "d/THUMBS.DB": "Thumbs.db",
+    "desktop.ini": "desktop.ini",
+    "d/Desktop.ini": "desktop.ini",
+    "d/._x": "._*",
+}
+DATA = ["xThumbs.db", "desktop.ini2", "desktop.ini/x", "my__MACOSX/x", "__MACOSXs/x", "._", "DS_Store", "d/x.db"]
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_junk_is_left_out_and_counted_by_its_kind(name, tmp_path):
+    result = unpacked(zip_of({name: b"junk", "kept": b"1"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"kept": b"1"}
+    assert result.left_out == {JUNK[name]: 1}
+
+
+def test_what_is_only_like_junk_is_data(tmp_path):
+    result = unpacked(zip_of({name: b"1" for name in DATA}), tmp_path / "to")
+    assert sorted(file.path for file in result.files) == sorted(DATA)
+    assert result.left_out == {}
+
+
+def test_an_odd_name_does_not_make_the_plan_slow():
+    # A pattern that went back and forth would take ages here.
+    assert zip_plan._is_plain(b"a" * 40_000 + b"!") is None
+    assert zip_plan._is_plain(b"a/" * 20_000 + b"!") is None
