@@ -222,6 +222,7 @@ class Taker:
             "left_out": left_out,
             "stripped": unpacked.stripped,
             "encoding": unpacked.encoding,
+            "n_replaced": unpacked.n_replaced,
         }
         return Content(files, facts=facts)
 

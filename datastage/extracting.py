@@ -59,6 +59,7 @@ def extract(
                     "left_out": dict(unpacked.left_out),
                     "stripped": unpacked.stripped,
                     "encoding": unpacked.encoding,
+                    "n_replaced": unpacked.n_replaced,
                     "folder": str(target),
                 }
                 if target.is_dir():

@@ -49,6 +49,7 @@ class Result:
     left_out: dict[str, int] = field(default_factory=dict)
     encoding: str | None = None
     matched: bool = False
+    n_replaced: int = 0
 
     def leave_out(self, kind: str, n: int = 1) -> None:
         """Count what is left out."""
@@ -145,6 +146,7 @@ def unpack(
             left_out=result.left_out,
             stripped=top,
             encoding=result.encoding,
+            n_replaced=result.n_replaced,
         )
 
 
@@ -188,11 +190,16 @@ def _extract(form: str, task: Task) -> Result:
 
 def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> None:
     """Make all links, once every file is written: nothing is ever written through one."""
+    if result.tree.twice:
+        n_files, n_bytes = result.files.drop_earlier(result.tree.twice)
+        result.n_replaced += n_files
+        result.tree.n_bytes -= n_bytes
     by_path = dict(zip(result.files.paths, result.files)) if result.tree.hard_links else {}
     for path, target in result.tree.finish():
         folder.hard_link(path, target)
         result.files.append(by_path[target]._replace(path=path))
-    for path, target in links:
+    result.n_replaced += len(links) - len(dict(links))
+    for path, target in dict(links).items():
         folder.link(path, target)
         result.files.append(FileRecord(path, 0, 0, target))
 
@@ -258,6 +265,7 @@ def _unpack_nested(task: Task, result: Result, level: int) -> None:
         result.tree.n_bytes += found.tree.n_bytes - file.size
         for each in found.files:
             files.append(each._replace(path=f"{prefix}/{each.path}"))
+        result.n_replaced += found.n_replaced
         for kind, n in found.left_out.items():
             result.leave_out(kind, n)
     result.files = files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal, overload
 
@@ -112,6 +112,14 @@ class Files(Sequence[FileRecord]):
         self.sizes.append(file.size)
         self.crcs.append(file.crc32)
 
+    def drop_earlier(self, paths: Set[str]) -> tuple[int, int]:
+        """Take out all but the last record of each of these paths; return how many files and bytes that are."""
+        last = {path: nth for nth, path in enumerate(self.paths) if path in paths}
+        kept = [nth for nth, path in enumerate(self.paths) if last.get(path, nth) == nth]
+        n_files, n_bytes = len(self), sum(self.sizes)
+        self.__init__([self[nth] for nth in kept])  # type: ignore[misc]
+        return n_files - len(self), n_bytes - sum(self.sizes)
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -147,6 +155,8 @@ class Unpacked:
         The one top folder that was taken off.
     encoding : str or None
         The encoding guessed for names, where one was guessed.
+    n_replaced : int
+        Files and links left out for a later one of the same path.
     """
 
     format: str
@@ -156,3 +166,4 @@ class Unpacked:
     left_out: Mapping[str, int] = field(default_factory=dict)
     stripped: str | None = None
     encoding: str | None = None
+    n_replaced: int = 0

@@ -6,13 +6,13 @@ The rules, each an error that names the member and the rule:
 N-ABS, N-DRIVE        a name that begins with a slash or backslash, or with ``C:\`` or ``C:/``
 N-UP                  a part ``..``, between slashes or backslashes, wherever it leads
 N-NUL, N-EMPTY        a NUL; no name, or the folder itself for a file
-N-LONG                a part over 255 bytes, a name over 4,096 bytes, over 255 folders deep
+N-LONG                a part over 255 bytes, a name over 4,096 bytes, below more than 255 folders
 L-OUT                 a link whose target is absolute, climbs above the folder, or climbs after it went down
 L-TARGET              a link with an empty target, a NUL in it, or one over 4,095 bytes
 L-THROUGH             a member below a link
 L-MISSING, L-LINK     a hard link to nothing, to itself, to a folder; to a link
 S-SPECIAL             a device, FIFO or socket
-D-SAME, D-KIND        two members on one path; one path for a file and a folder or link
+D-KIND, D-SAME        one path for a file and a folder or link; two paths that are one on this disk
 T-ROOM                more bytes than there is room for
 M-MANY                over 20 million members
 ====================  ==========================================================================================
@@ -22,9 +22,9 @@ target is "up some steps, then down": the steps up begin in a real folder (L-THR
 a name it never goes up again, so it stays inside whatever the names on its way turn out to be, in any order and on file
 systems that do not tell case apart. Setuid, setgid and sticky bits and owners are dropped where modes are read.
 
-The formats add rules of their own (checksums, sizes, overlaps, headers that disagree): see `zip` and `tar`.
+Where two files or two links have one path, the later one counts, as with every other tool.
 
-Here: names, kinds, links and room. Not here: how a name is decoded (`names`), writing (`write`).
+The formats add rules of their own (checksums, sizes, overlaps, headers that disagree): see `zip_entry` and `tar`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ MAX_DEPTH = 255
 MAX_PART_BYTES = 255
 MAX_PATH_BYTES = 4096
 MAX_TARGET_BYTES = 4095
+# What a folder takes on most disks, of the room there is.
+FOLDER_BYTES = 4096
 
 # A last part that needs no further look: no dot first, nothing odd, under 255 bytes in any UTF-8.
 _plain = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,62}").fullmatch
@@ -64,7 +66,7 @@ def clean(name: str) -> str:
     if ".." in name and ".." in _separator.split(name):
         raise Fault("N-UP", 'has a part ".." in its name', name)
     parts = [part for part in name.split("/") if part and part != "."]
-    if len(parts) > MAX_DEPTH:
+    if len(parts) > MAX_DEPTH + 1:
         raise Fault("N-LONG", f"lies more than {MAX_DEPTH} folders deep", name)
     path = "/".join(parts)
     if len(path) * 4 > MAX_PART_BYTES:  # no shorter name can break these
@@ -92,7 +94,9 @@ class Tree:
         self.kinds: dict[str, str] = {"": "folder"}
         self.links: dict[str, str] = {}
         self.hard_links: dict[str, str] = {}
+        self.twice: set[str] = set()
         self.n_bytes = 0
+        self.n_folder_bytes = 0
         self.free_bytes = free_bytes if free_bytes is not None else 1 << 63
         self._parent = ""  # the folder of the last file: most files lie beside the one before
 
@@ -135,7 +139,7 @@ class Tree:
             if not path or kind == "folder":
                 return path
         if path in kinds:
-            self._refuse_same(path, kind, name)
+            self._admit_again(path, kind, name)
         kinds[path] = kind
         if len(kinds) > MAX_MEMBERS:
             raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members")
@@ -143,7 +147,7 @@ class Tree:
             self.links[path] = self._target(path, target, name)
             return path
         self.n_bytes += size
-        if size < 0 or self.n_bytes > self.free_bytes:
+        if size < 0 or self.n_bytes + self.n_folder_bytes > self.free_bytes:
             self.take_room(0 if size >= 0 else size, name)
         if kind == "hardlink":
             self._admit_hard_link(path, target, name)
@@ -154,10 +158,10 @@ class Tree:
         if n_bytes < 0:
             raise Fault("T-SIZE", "declares a size below zero", name)
         self.n_bytes += n_bytes
-        if self.n_bytes > self.free_bytes:
+        if self.n_bytes + self.n_folder_bytes > self.free_bytes:
             from datastage.progress import human_bytes
 
-            needed, free = human_bytes(self.n_bytes), human_bytes(self.free_bytes)
+            needed, free = human_bytes(self.n_bytes + self.n_folder_bytes), human_bytes(self.free_bytes)
             raise Fault("T-ROOM", f"brings it to {needed}, and {free} are free", name)
 
     def finish(self) -> list[tuple[str, str]]:
@@ -183,6 +187,8 @@ class Tree:
             if kind == "folder" and name:
                 return path
             raise Fault("N-EMPTY", "has no name, or is the folder itself", name)
+        if kind == "folder" and path.count("/") >= MAX_DEPTH:
+            raise Fault("N-LONG", f"lies more than {MAX_DEPTH} folders deep", name)
         parent = path if kind == "folder" else path.rpartition("/")[0]
         if self.kinds.get(parent) != "folder":
             self._add_folder(parent, name)
@@ -195,13 +201,18 @@ class Tree:
             if there is not None:
                 raise Fault("D-KIND", f'needs "{folder}" to be a folder, and it is a file', name)
             self.kinds[folder] = "folder"
+            self.n_folder_bytes += FOLDER_BYTES
             folder = folder.rpartition("/")[0]
+        if len(self.kinds) > MAX_MEMBERS:
+            raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members, folders included")
+        if self.n_bytes + self.n_folder_bytes > self.free_bytes:
+            self.take_room(0, name)
 
-    def _refuse_same(self, path: str, kind: str, name: str) -> None:
-        there = self.kinds[path]
-        if there == kind:
-            raise Fault("D-SAME", f"is there twice: two members on one path, both a {kind}", name)
-        raise Fault("D-KIND", f"is there twice, as a {there} and as a {kind}", name)
+    def _admit_again(self, path: str, kind: str, name: str) -> None:
+        """Note a path that is there already: the later member counts, and who writes takes the earlier one away."""
+        if self.kinds[path] != kind:
+            raise Fault("D-KIND", f"is there twice, as a {self.kinds[path]} and as a {kind}", name)
+        self.twice.add(path)
 
     def _target(self, path: str, target: str, name: str) -> str:
         if not target:

@@ -76,7 +76,24 @@ def _write_member(
     elif member.kind == "link":
         links.append((path, member.target))
     elif member.kind == "file":
+        if path in result.tree.twice:
+            _take_away(result, folder, path)
         _write_file(result, folder, path, member)
+
+
+def _take_away(result: Result, folder: Folder, path: str) -> None:
+    """Remove a file that a later one replaces. Hard links to it are made first: they keep its content."""
+    tree = result.tree
+    for link, target in list(tree.hard_links.items()):
+        while target in tree.hard_links and target != link:
+            target = tree.hard_links[target]
+        if target == path:
+            folder.hard_link(link, path)
+            record = next(file for file in reversed(result.files) if file.path == path)
+            result.files.append(record._replace(path=link))
+            del tree.hard_links[link]
+            tree.kinds[link] = "file"
+    folder.remove(path)
 
 
 def _mtime_ns(member: StreamMember) -> int | None:

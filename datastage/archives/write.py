@@ -141,6 +141,14 @@ class Folder:
         except FileExistsError:
             raise Fault("D-SAME", "is there twice", path) from None
 
+    def remove(self, path: str) -> None:
+        """Remove a file that was written here."""
+        parent, _, leaf = path.rpartition("/")
+        if BY_DESCRIPTOR:
+            os.unlink(leaf, dir_fd=self._enter(parent))
+        else:
+            os.unlink(self._join(path))
+
     def hard_link(self, path: str, target: str) -> None:
         """Give the file `target` the further name `path`; a copy where the disk knows no hard links."""
         parent, _, leaf = path.rpartition("/")

@@ -102,6 +102,8 @@ def find_directory(reader: Reader) -> Directory:
             raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
     if found is None:
         raise why
+    if found.start and not found.ats:
+        raise Fault("Z-END", f"has an end record that names no member, and {found.start:,} bytes before it")
     return found
 
 

@@ -180,6 +180,30 @@ def unwrapped_offsets(read_at: ReadAt, directory: bytes, ats: Any, end: int) -> 
     return found
 
 
+# --- what the directory does not account for ---
+
+# Behind a member's data may stand its sizes and checksum, with a mark and in 64 bits.
+DESCRIPTOR_BYTES = 24
+HIDDEN_BYTES = 1 << 20  # how far what lies before or between members is looked at
+
+
+def refuse_hidden(data: bytes) -> None:
+    """Raise if bytes that the directory does not account for hold a member: its end record hides it.
+
+    A mark alone may be chance, as in the program of an archive that unpacks itself: the header must make sense.
+    """
+    for mark, header in ((b"PK\3\4", LOCAL), (b"PK\1\2", ENTRY)):
+        at = data.find(mark)
+        while 0 <= at <= len(data) - header.size:
+            fields = header.unpack_from(data, at)
+            method, n_name = (fields[3], fields[9]) if header is LOCAL else (fields[5], fields[11])
+            name = data[at + header.size : at + header.size + n_name]
+            if method <= AES and 0 < len(name) == n_name and name.isascii() and b"\0" not in name:
+                text = f"holds {name.decode('ascii')!r}, which its directory does not list: its end is damaged"
+                raise Fault("Z-END", text)
+            at = data.find(mark, at + 1)
+
+
 # --- the header before the data ---
 
 

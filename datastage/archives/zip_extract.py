@@ -81,7 +81,7 @@ def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence
         if plan.may_be_longer:
             _correct_sizes(task.root, result, set(plan.may_be_longer))
         links = []
-        for row in plan.links:
+        for row in sorted(plan.links):  # in the directory's order: of two of one path the later one counts
             target = _read_link(task, row, directory.data, row in locked)
             links.append((tree.admit(row[1], "link", 0, target), target))
         make_links(result, folder, links)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zlib
 
-from datastage.archives import inflate
+from datastage.archives import inflate, zip_entry
 from datastage.archives.errors import Fault
 from datastage.archives.write import Folder, write_all
 from datastage.archives.zip_entry import BZIP2, DEFLATED, LZMA, STORED, ZipEntry, begin, check_method, mtime_ns
@@ -249,6 +249,9 @@ def write_batch(
     for at, path, offset, limit in batch:
         entry = ZipEntry(directory, at, offset)
         data_start = begin(entry, read_at, limit)
+        end = data_start + entry.csize
+        if limit - end > zip_entry.DESCRIPTOR_BYTES:
+            zip_entry.refuse_hidden(bytes(read_at(end, min(limit - end, zip_entry.HIDDEN_BYTES))))
         if entry.is_folder or not path:
             continue
         check_method(entry, password)
@@ -270,6 +273,7 @@ def _write_plain(
     chosen = inflate.chosen()
     inflated, crc32, errors = chosen.whole, chosen.crc32, chosen.errors
     quick, view, put = _QUICK.unpack_from, memoryview(block), folder.write_file
+    most_behind = zip_entry.DESCRIPTOR_BYTES
     done = 0
     in_doubt = []
     for row in batch:
@@ -291,7 +295,7 @@ def _write_plain(
             continue
         begin = name_end + (block[begin + 28] | block[begin + 29] << 8)
         end = begin + csize
-        if end + start > limit:
+        if not 0 <= limit - start - end <= most_behind:
             in_doubt.append(row)
             continue
         data: Any = view[begin:end]

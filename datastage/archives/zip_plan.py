@@ -121,7 +121,10 @@ def plan(
         judge.judge(directory.ats[first : first + _EARLY_MEMBERS])
         if early is not None:
             judge.give(early)
-    return judge.plan()
+    found = judge.plan()
+    if judge.offsets and (first := min(judge.offsets)):
+        zip_entry.refuse_hidden(reader.read_at(0, min(first, zip_entry.HIDDEN_BYTES)))
+    return found
 
 
 # Letters, digits and the like, no part that begins with a dot, nothing that may be junk. Possessive: an odd name must
@@ -255,8 +258,23 @@ class _Judge:
         early(rows)
         self.n_given = end
 
+    def _drop_earlier(self) -> None:
+        """Have all but the last of the files of one path only looked at."""
+        if self.n_given:
+            raise Disordered  # one of them may be written by now
+        seen = set()
+        for nth in range(len(self.ats) - 1, -1, -1):
+            path = self.paths[nth] or self.needs_tool.get(self.ats[nth], "")
+            if path in seen:
+                self.paths[nth] = ""
+                self.needs_tool.pop(self.ats[nth], None)
+            elif path in self.tree.twice:
+                seen.add(path)
+
     def plan(self) -> Plan:
         """Return the plan, once all members have been judged."""
+        if self.tree.twice:
+            self._drop_earlier()
         ats, paths, offsets, n = self.ats, self.paths, self.offsets, self.n_given
         if n and min(offsets[n:]) < offsets[n]:
             raise Disordered

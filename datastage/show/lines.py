@@ -172,6 +172,8 @@ def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: st
     lines = _labelled("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
     if left_out := receipt.get("left_out"):
         lines += _labelled("Left out", left_out_text(left_out))
+    if n_replaced := receipt.get("n_replaced"):
+        lines += _labelled("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts")
     if inside is not None and not receipt.get("entry") and not receipt.get("single"):
         text = str(inside)
         if inside.names:

@@ -101,7 +101,6 @@ REFUSED = {
     "drive by Unicode path": changed(a, extra=unicode_path(b"a.txt", b"C:\\x")),
     "backslashed up by Unicode path": changed(a, extra=unicode_path(b"a.txt", b"d\\..\\..\\x")),
     "NUL by Unicode path": changed(a, extra=unicode_path(b"a.txt", b"x\0y")),
-    "another's name by Unicode path": changed(a, extra=unicode_path(b"a.txt", b"b.txt")),
     "folder by Unicode path": changed(a, extra=unicode_path(b"a.txt", b"d/")),
     "link up by Unicode path": zip_entry("l", b"b.txt", mode=LINK, extra=unicode_path(b"l", b"../l")),
     "UNC": zip_entry("//server/share/x", A),
@@ -109,8 +108,6 @@ REFUSED = {
     "up from Windows": zip_entry("d\\..\\..\\x", A, system=0),
     "drive from Windows": zip_entry("c:\\x", A, system=0),
     "up behind a half letter": zip_entry(b"\x83\\..\\..\\x", A, system=0),
-    "dotted twice": zip_entry("./b.txt", A),
-    "slashed twice": zip_entry(".//./b.txt", A),
     "name of 65,535 bytes": zip_entry("x/" * 32767 + "y", A),
     # contents that lie
     "deflate of nothing": zip_entry("a.txt", A, 8, payload=b""),
@@ -244,6 +241,19 @@ ODD = {
     "zeros behind": (zip_raw(a, b, tail=bytes(512)), BOTH),
     "an archive stored last": (zip_raw(a, zip_entry("in.zip", zip_raw(b))), {"a.txt": A, "in.zip": zip_raw(b)}),
     "setuid": (zip_raw(changed(a, mode=0o104755), b), BOTH),
+    "twice": (zip_raw(b, a, changed(b, data=b"later")), {"a.txt": A, "b.txt": b"later"}),
+    "twice, dotted": (
+        zip_raw(b, zip_entry("./b.txt", b"later"), a, zip_entry(".//./b.txt", A)),
+        {"a.txt": A, "b.txt": A},
+    ),
+    "another's name by Unicode path": (
+        zip_raw(zip_entry("b.txt", B), changed(a, extra=unicode_path(b"a.txt", b"b.txt"))),
+        {"b.txt": A},
+    ),
+    "a link twice": (
+        zip_raw(a, b, zip_entry("l", b"a.txt", mode=LINK), zip_entry("l", b"b.txt", 8, LINK)),
+        {**BOTH, "l": "-> b.txt"},
+    ),
     "time in the year 2107 and none": (
         zip_raw(both_lie(a, date=0xFFFF, time=0xFFFF), both_lie(b, date=0, time=0)),
         BOTH,
@@ -312,15 +322,12 @@ TAR_REFUSED = {
     "pax size too small": pax_raw(("size", "0")) + x,
     "pax path up": pax_raw(("path", "d/../../x")) + x,
     "pax path with NUL": pax_raw(("path", "x\0y")) + x,
-    "global path for two": pax_raw(("path", "same"), kind=b"g") + x + tar_raw(b"y.txt", B),
     "global path up": pax_raw(("path", "/etc/x"), kind=b"g") + x,
     "pax target up": pax_raw(("linkpath", "../x")) + tar_raw(b"l", kind=b"2", target=b"x.txt"),
     "pax target up, hard": x + pax_raw(("linkpath", "../x")) + tar_raw(b"l", kind=b"1", target=b"x.txt"),
     "long name up": tar_raw(b"n", b"../x\0", b"L") + x,
     "long names, the last one up": tar_raw(b"n", b"ok\0", b"L") * 3 + tar_raw(b"n", b"../x\0", b"L") + x,
     "prefix up": tar_raw(b"x", A, prefix=b".."),
-    "twice": x + x,
-    "twice, dotted": x + tar_raw(b"././x.txt", B),
     "hard link to itself": tar_raw(b"h", kind=b"1", target=b"h"),
     "hard links in a ring": tar_raw(b"h", kind=b"1", target=b"i") + tar_raw(b"i", kind=b"1", target=b"h"),
     "hard link to a link": x + tar_raw(b"l", kind=b"2", target=b"x.txt") + tar_raw(b"h", kind=b"1", target=b"l"),
@@ -368,6 +375,20 @@ HOLES = bytearray(900)
 HOLES[5:8], HOLES[800:804] = b"abc", b"defg"
 LONG = "n" * 200
 TAR_ODD = {
+    "twice": (x + tar_raw(b"y", B) + tar_raw(b"././x.txt", B), {"x.txt": B, "y": B}),
+    "a global path for two": (pax_raw(("path", "same"), kind=b"g") + x + tar_raw(b"y.txt", B), {"same": B}),
+    "a link twice": (
+        x + tar_raw(b"l", kind=b"2", target=b"gone") + tar_raw(b"l", kind=b"2", target=b"x.txt"),
+        {"x.txt": A, "l": "-> x.txt"},
+    ),
+    "twice, and hard links to the first": (
+        x
+        + tar_raw(b"h", kind=b"1", target=b"x.txt")
+        + tar_raw(b"i", kind=b"1", target=b"h")
+        + tar_raw(b"x.txt", B)
+        + tar_raw(b"j", kind=b"1", target=b"x.txt"),
+        {"x.txt": B, "h": A, "i": A, "j": B},
+    ),
     "size of base 256": (tar_raw(b"x.txt", A, size=base256(len(A))), {"x.txt": A}),
     "size by pax": (pax_raw(("size", str(len(A)))) + tar_raw(b"x.txt", A, size=0), {"x.txt": A}),
     "path by pax before long name": (tar_raw(b"n", b"y\0", b"L") + pax_raw(("path", "z")) + x, {"z": A}),

@@ -89,21 +89,56 @@ def test_a_link_that_stays_inside_is_kept(path, target):
 @pytest.mark.parametrize(
     ("first", "second", "rule"),
     [
-        (("x",), ("x",), "D-SAME"),
-        (("x",), ("./x",), "D-SAME"),
         (("x",), ("x/y",), "D-KIND"),
         (("x/y",), ("x",), "D-KIND"),
         (("x", "folder"), ("x",), "D-KIND"),
         (("x",), ("x", "folder"), "D-KIND"),
         (("x", "link", 0, "y"), ("x/z",), "L-THROUGH"),
         (("x/z",), ("x", "link", 0, "y"), "D-KIND"),
-        (("x", "link", 0, "y"), ("x", "link", 0, "y"), "D-SAME"),
+        (("x",), ("x", "link", 0, "y"), "D-KIND"),
+        (("x", "link", 0, "y"), ("x",), "D-KIND"),
     ],
 )
 def test_two_members_cannot_share_a_path(first, second, rule):
     tree = Tree()
     tree.admit(*first)
     assert rule_of(lambda: tree.admit(*second)) == rule
+
+
+@pytest.mark.parametrize("first", ["x", "./x"])
+def test_of_two_files_of_one_path_the_second_is_admitted_and_noted(first):
+    tree = Tree()
+    assert tree.admit(first) == tree.admit("x") == "x"
+    assert tree.admit("y") == "y"
+    assert tree.twice == {"x"}
+
+
+def test_of_two_links_of_one_path_the_second_counts_and_is_judged():
+    tree = Tree()
+    tree.admit("x", "link", 0, "y")
+    tree.admit("x", "link", 0, "z")
+    assert (tree.links, tree.twice) == ({"x": "z"}, {"x"})
+    assert rule_of(lambda: tree.admit("x", "link", 0, "../z")) == "L-OUT"
+
+
+def test_a_file_may_lie_below_255_folders_and_not_below_more():
+    folders = "d/" * 255
+    assert Tree().admit(folders + "f") == folders + "f"
+    assert Tree().admit(folders, "folder") == folders.rstrip("/")
+    assert rule_of(lambda: Tree().admit("d/" + folders + "f")) == "N-LONG"
+    assert rule_of(lambda: Tree().admit("d/" + folders, "folder")) == "N-LONG"
+
+
+@pytest.mark.parametrize("admit", [lambda tree, n: tree.admit(f"{n}/f"), lambda tree, n: tree.admit(f"{n}", "folder")])
+def test_folders_take_room_and_count_as_members(admit, monkeypatch):
+    tree = Tree(free_bytes=100 * 4096)
+    for n in range(100):
+        admit(tree, n)
+    assert tree.n_bytes == 0
+    assert rule_of(lambda: admit(tree, 100)) == "T-ROOM"
+    monkeypatch.setattr("datastage.archives.safety.MAX_MEMBERS", 50)
+    many = Tree()
+    assert rule_of(lambda: [admit(many, n) for n in range(60)]) == "M-MANY"
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "character device", "socket"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -262,6 +264,15 @@ def test_after_an_error_nobody_waits_for_a_slow_link_and_nothing_more_is_written
     come.set()
     assert ended.wait(10)
     assert written == []
+
+
+def test_of_files_of_one_name_among_those_given_early_the_later_counts(many, tmp_path, early):
+    out = io.BytesIO(many.read_bytes())
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("d1/0001.bin", b"later")
+    many.write_bytes(out.getvalue())
+    assert unpacked(many, tmp_path / "to").n_replaced == 1
+    assert files_of(tmp_path / "to") == {**FILES, "d1/0001.bin": b"later"}
 
 
 SCRIPT = """\

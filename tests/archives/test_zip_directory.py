@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zipfile
 import zlib
 
 import pytest
 
-from datastage.archives import list_members, zip_directory, zip_entry, zip_members, zip_plan
+from datastage.archives import list_members, unpack, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
 from datastage.archives.safety import Tree
-from datastage.errors import DamagedArchiveError, UnsafeArchiveError
-from datastage.reader import BytesReader
+from datastage.errors import DamagedArchiveError, NotDataError, UnsafeArchiveError
+from datastage.reader import BytesReader, FileReader
 
 from .made import tree, unpacked, zip_of
+from .raw import extra, outcome, zip_raw
+from .raw import zip_entry as member
 
 FILES = {"a.txt": b"alpha " * 30, "b.txt": b"beta " * 40}
 
@@ -169,10 +172,97 @@ def test_an_end_record_that_can_be_read_in_two_ways_is_refused(tmp_path):
         unpacked(data, tmp_path / "to")
 
 
-def test_a_zip_stored_in_a_zip_is_no_second_reading(tmp_path):
-    inner = zip_of({"x": b"y"})
-    unpacked(zip_of({"in.zip": inner}, method=zipfile.ZIP_STORED), tmp_path / "to")
-    assert tree(tmp_path / "to") == {"in.zip": inner}
+# --- a zip in a zip ---
+
+INNER = zip_raw(member("x", b"y"))
+BEFORE_DATA = extra(0x5455, b"\3" + bytes(8)) + extra(0x7875, b"\1\4\xe8\3\0\0\4\xe8\3\0\0")  # as Info-ZIP has it
+NESTED = {
+    "a longer header before the data": [member("in.zip", INNER, local={"extra": BEFORE_DATA})],
+    "a small file behind it": [member("in.zip", INNER, local={"extra": BEFORE_DATA}), member("z", b"1")],
+    "in that again": [member("in.zip", zip_raw(member("in.zip", INNER, local={"extra": BEFORE_DATA})))],
+    "aligned": [member("in.zip", INNER, local={"extra": extra(0xD935, bytes(4000))})],
+    "with sizes behind": [member("in.zip", INNER, flags=8, behind=b"PK\7\x08" + bytes(12))],
+    "a hundred": [member(f"{i}.zip", zip_raw(member("x", b"%d" % i))) for i in range(100)],
+    "three thousand": [member(f"{i}.zip", bytes(9) + zip_raw()) for i in range(3000)],
+    "an empty one": [member("in.zip", zip_raw(), local={"extra": BEFORE_DATA})],
+    "one of zip64": [member("in.zip", zip_raw(member("x", b"y"), end64={}), local={"extra": BEFORE_DATA})],
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_a_zip_in_a_zip_is_no_second_reading(case, tmp_path):
+    entries = NESTED[case]
+    for nth, options in enumerate(({}, {"prefix": b"#!/bin/sh\n" * 9}, {"end64": {}}, {"end": {"comment": b"told"}})):
+        assert outcome(zip_raw(*entries, **options), tmp_path / str(nth)) == {e["name"]: e["data"] for e in entries}
+
+
+@pytest.mark.parametrize("reach", ["local", "central"])
+def test_an_end_record_that_only_seems_to_lie_in_a_member_makes_two_readings(reach, tmp_path):
+    # The member ends before it; one of the two headers says otherwise.
+    data = zip_raw(member("a", b"1", behind=INNER, **{reach: {"csize": 1 + len(INNER)}}), member("z", b"2"))
+    assert isinstance(outcome(data, tmp_path / "x"), str)
+
+
+# --- an end record that hides members ---
+
+ABC = [member(name, name.encode() * 50) for name in ("a.txt", "b.txt", "c.txt")]
+WHOLE = zip_raw(*ABC)
+EMPTY_END = zip_raw()
+HIDDEN = {
+    "noise, and an end": bytes(range(256)) * 20 + EMPTY_END,
+    "its end replaced": WHOLE[:-22] + EMPTY_END,
+    "its counts and sizes zeroed": WHOLE[:-14] + bytes(14),
+    "its counts zeroed": WHOLE[:-14] + bytes(4) + WHOLE[-10:],
+    "its directory gone": WHOLE[: WHOLE.index(b"PK\1\2")] + EMPTY_END,
+    "the last entry alone": zip_raw(*ABC, end={"count": 1, "size": 51, "at": WHOLE.rindex(b"PK\1\2")}),
+    "the last two entries": zip_raw(*ABC, end={"count": 2, "size": 102, "at": WHOLE.rindex(b"PK\1\2") - 51}),
+    "one behind another": zip_raw(member("large", bytes(200_000)), prefix=zip_raw(ABC[1])),
+    "empty, of zip64": zip_raw(*ABC, end64={"count": 0, "size": 0, "at": 0}),
+    "empty, of zip64, at its place": zip_raw(*ABC, end64={"count": 0, "size": 0, "at": len(WHOLE) - 22}),
+    "one between members": zip_raw({**ABC[0], "behind": zip_raw(ABC[1])[:-73]}, ABC[2]),
+    "one behind the last": zip_raw(*ABC[:2], gap=zip_raw(ABC[2])[:-73]),
+    "a first directory left behind": zip_raw(ABC[0], gap=zip_raw(ABC[0])[-73:-22]),
+}
+
+
+@pytest.mark.parametrize("case", HIDDEN)
+def test_bytes_that_the_directory_does_not_account_for_are_damage(case, tmp_path):
+    (tmp_path / "x.zip").write_bytes(HIDDEN[case])
+    for nth, options in enumerate(({}, {"members": ["c.txt"]})):
+        (tmp_path / str(nth)).mkdir()
+        with FileReader(tmp_path / "x.zip") as reader, pytest.raises((DamagedArchiveError, NotDataError)):
+            unpack(reader, tmp_path / str(nth), **options)
+        assert tree(tmp_path / str(nth)) == {}
+
+
+def test_an_archive_without_members_is_empty(tmp_path):
+    assert outcome(EMPTY_END, tmp_path / "plain") == {}
+    assert outcome(zip_raw(end={"comment": b"nothing yet"}), tmp_path / "comment") == {}
+    assert outcome(zip_raw(end64={}), tmp_path / "64") == {}
+
+
+@pytest.mark.parametrize("between", [bytes(3000), b"padding, as some align with" * 9, b"PK\3\4 by chance PK\1\2" * 3])
+def test_bytes_between_members_that_are_no_members_do_no_harm(between, tmp_path):
+    data = zip_raw({**ABC[0], "behind": between}, ABC[1], gap=between, prefix=b"MZ" + between)
+    assert outcome(data, tmp_path / "x") == {"a.txt": b"a.txt" * 50, "b.txt": b"b.txt" * 50}
+
+
+# --- one name twice ---
+
+
+def test_of_files_of_one_name_the_later_counts_and_the_result_says_so(tmp_path):
+    later = {f"{i}": b"%d later" % i for i in range(0, 300, 3)}
+    out = io.BytesIO(zip_of({f"{i}": b"%d" % i for i in range(300)}))
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(out, "a") as archive:
+        for name, data in later.items():
+            archive.writestr(name, data)
+    result = unpacked(out.getvalue(), tmp_path / "to")
+    wanted = {f"{i}": b"%d" % i for i in range(300)} | later
+    assert tree(tmp_path / "to") == wanted
+    assert {file.path: (file.size, file.crc32) for file in result.files} == {
+        path: (len(data), zlib.crc32(data)) for path, data in wanted.items()
+    }
+    assert (result.n_files, result.n_replaced, result.n_bytes) == (300, 100, sum(map(len, wanted.values())))
 
 
 def test_a_directory_that_is_not_whole_is_refused():

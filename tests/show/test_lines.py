@@ -210,6 +210,8 @@ def test_what_is_used_in_place_was_not_copied():
 
 
 def test_a_guess_of_the_names_language_is_said():
+    twice = receipt_lines({**DRIVE_ZIP, "n_replaced": 2}, None, path="/p")
+    assert "Twice     2 names in the archive; the later file counts" in twice
     assert any("cp932" in line for line in receipt_lines({**DRIVE_ZIP, "encoding": "cp932"}, None, path="/p"))
 
 
