@@ -92,10 +92,17 @@ class Taker:
         if found.in_place and not self.request.copy:
             return Content(path=folder, facts=facts)
         place.fresh_folder(self.slot.partial)
-        self.reporter.phase(f"copying {folder.name}", None)
-        copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
-        files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
-        left_out = dict(copied.left_out)
+        left_out: dict[str, int] = {}
+        if isinstance(found.content, Fetch):  # the files lie on our disk already
+            facts = {"identity": found.identity}
+            for path in folder.iterdir():
+                os.replace(path, self.slot.partial / path.name)
+            files = place.list_folder(self.slot.partial)
+        else:
+            self.reporter.phase(f"copying {folder.name}", None)
+            copied = transfer.copy_tree(folder, self.slot.partial, reporter=self.reporter)
+            files = [StagedFile(file.path, file.size, file.crc32, file.target) for file in copied.files]
+            left_out = dict(copied.left_out)
         files = self._without_receipts(files, left_out)
         if not files:
             raise IntegrityError(
@@ -113,12 +120,13 @@ class Taker:
         return files
 
     def _file(self, reader: Reader, found: Found) -> Content:
-        facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(self.request.digests)}
+        expect = {**found.digests, **self.request.digests}
+        facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(expect)}
         if reader.local_path is not None and not isinstance(found.content, Fetch):
             facts["source_path"] = str(reader.local_path)
         place.fresh_folder(self.slot.partial)
         if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
-            return self._near(reader, found, facts)
+            return self._near(reader, found, facts, expect)
         # Over a link, or from a slow mount: unpacked as the bytes come, and proven before it is published.
         self.slot.fetch.mkdir(exist_ok=True)
         target = self.slot.fetch / place.safe_file_name(reader.name)
@@ -126,7 +134,7 @@ class Taker:
         with transfer.ahead(
             reader,
             target,
-            expect=self.request.digests,
+            expect=expect,
             reporter=self.reporter,
             slow_below_bytes_s=self.slow_below_bytes_s,
             limits=self.limits,
@@ -136,7 +144,7 @@ class Taker:
                 try:
                     content = self._unpacked(arriving, facts, SILENT, self._taken_meanwhile(reader))
                 except IntegrityError:
-                    if self.request.digests:
+                    if expect:
                         arriving.finish()  # were the bytes wrong already? Then that is what is said
                     raise
             done = arriving.finish()
@@ -144,13 +152,13 @@ class Taker:
                 self.keep(target, reader.name)
             return content or self._moved(target, reader.name, facts, done)
 
-    def _near(self, reader: Reader, found: Found, facts: dict[str, Any]) -> Content:
+    def _near(self, reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str, str]) -> Content:
         """Take a file that is on a disk of this machine."""
         assert reader.local_path is not None
         kind = self._format(reader)
         copies = kind is None and not isinstance(found.content, Fetch) and (self.request.copy or not found.in_place)
-        if self.request.digests and not copies:  # what is copied is hashed on its way: one reading, and the one kept
-            check_digests(reader, self.request.digests)
+        if expect and not copies:  # what is copied is hashed on its way: one reading, and the one kept
+            check_digests(reader, expect)
         if self.keep is not None and isinstance(found.content, Fetch):
             self.keep(reader.local_path, reader.name)
         if kind is not None:
@@ -163,7 +171,7 @@ class Taker:
             return self._moved(reader.local_path, reader.name, facts)
         self.reporter.phase(f"copying {reader.name}", reader.size)
         target = self.slot.partial / place.safe_file_name(reader.name)
-        done = transfer.fetch(reader, target, expect=self.request.digests, reporter=self.reporter)
+        done = transfer.fetch(reader, target, expect=expect, reporter=self.reporter)
         return Content([StagedFile(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
 
     def _moved(self, path: Path, name: str, facts: dict[str, Any], done: transfer.Transferred | None = None) -> Content:

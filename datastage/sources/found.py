@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastage.progress import SILENT, Reporter
@@ -43,6 +43,8 @@ class Found:
         Changes when the content does; empty where nothing tells.
     in_place : bool
         Whether it may be used where it is, since copying would gain nothing.
+    digests : mapping of str to str
+        The digests of the file that its place publishes: ``{"md5": "c58f..."}``.
     """
 
     content: Path | Reader | Fetch
@@ -50,6 +52,7 @@ class Found:
     seen: str
     identity: str = ""
     in_place: bool = False
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
