@@ -388,7 +388,8 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     except MissingDependencyError:
         raise
     except Exception:
-        return None
+        wide = _by_opencv(data)
+        return None if wide is None else wide.shape[:2]
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -1,10 +1,12 @@
 import importlib.util
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 
-from datastage.batches.decode import JPEG_DECODERS, Fit, Unreadable, decode, read_markers, resize, size_of
+from datastage.batches.decode import JPEG_DECODERS, Fit, Unreadable, decode, has_opencv, read_markers, resize, size_of
 
 Image = pytest.importorskip("PIL.Image")
 DECODERS = [name for name in JPEG_DECODERS if importlib.util.find_spec(name)]
@@ -96,29 +98,70 @@ def saved(image, kind, **options):
     return out.getvalue()
 
 
+def by_opencv(pixels, suffix):
+    cv2 = pytest.importorskip("cv2")
+    return cv2.imencode(suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)[1].tobytes()
+
+
+def with_broken_exif(png):
+    chunk = b"eXIf" + b"no TIFF"
+    return png[:33] + struct.pack(">I", 7) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
+
+
 def odd_images():
     """Images that a class folder holds sooner or later: what, file, and the pixels that must come out."""
     colours, grey = Image.fromarray(gradient()), Image.fromarray(gradient()[..., 0])
     deep = (np.arange(60 * 90).reshape(60, 90) * 12).astype(np.uint16)
     palette = colours.quantize(32)
     cmyk = colours.convert("CMYK")
-    alpha = colours.copy()
+    alpha, grey_alpha = colours.copy(), grey.convert("LA")
     alpha.putalpha(grey)
     of = lambda image: np.asarray(image.convert("RGB"))  # noqa: E731
-    return {
-        "16 bits": (saved(Image.fromarray(deep), "PNG"), np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)),
+    high = np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)
+    floats = gradient()[..., 0].astype(np.float32)
+    holes = floats / 255
+    holes[0, 0] = np.nan
+    without = of(grey).copy()
+    without[0, 0] = 0
+    found = {
+        "16 bits": (saved(Image.fromarray(deep), "PNG"), high),
+        "16 bits tiff": (saved(Image.fromarray(deep), "TIFF"), high),
+        "16 bits tiff of a Mac": (saved(Image.fromarray(deep.astype(">u2")), "TIFF"), high),
+        "16 bits pgm": (b"P5 90 60 65535 " + deep.astype(">u2").tobytes(), high),
+        "32 bits tiff": (saved(Image.fromarray(deep.astype(np.int32)), "TIFF"), high),
+        "32 bits tiff of small numbers": (saved(Image.fromarray(np.asarray(grey).astype(np.int32)), "TIFF"), of(grey)),
+        "floats from 0 to 1": (saved(Image.fromarray(floats / 255), "TIFF"), of(grey)),
+        "floats from 0 to 255": (saved(Image.fromarray(floats), "TIFF"), of(grey)),
+        "floats with holes": (saved(Image.fromarray(holes), "TIFF"), without),
         "grey png": (saved(grey, "PNG"), of(grey)),
         "grey jpg": (saved(grey, "JPEG", quality=95), of(grey)),
         "palette": (saved(palette, "PNG"), of(palette)),
+        "palette tiff": (saved(palette, "TIFF"), of(palette)),
         "palette with transparency": (saved(palette, "PNG", transparency=3), of(palette)),
         "one bit": (saved(grey.convert("1"), "PNG"), of(grey.convert("1"))),
+        "one bit tiff": (saved(grey.convert("1"), "TIFF"), of(grey.convert("1"))),
         "alpha": (saved(alpha, "PNG"), of(colours)),
+        "alpha tiff": (saved(alpha, "TIFF"), of(colours)),
+        "grey with alpha": (saved(grey_alpha, "PNG"), of(grey)),
         "cmyk jpg": (saved(cmyk, "JPEG", quality=95), of(cmyk)),
+        "cmyk tiff": (saved(cmyk, "TIFF"), of(cmyk)),
         "gif": (saved(palette, "GIF"), of(palette)),
         "bmp": (saved(colours, "BMP"), of(colours)),
         "tiff": (saved(colours, "TIFF"), of(colours)),
+        "tiff, compressed": (saved(colours, "TIFF", compression="tiff_lzw"), of(colours)),
+        "webp": (saved(colours, "WEBP", lossless=True), of(colours)),
         "progressive jpg": (jpeg(gradient(), progressive=True), gradient()),
+        "a broken exif block": (with_broken_exif(saved(colours, "PNG")), of(colours)),
     }
+    if has_opencv():
+        wide = gradient().astype(np.uint16) << 8 | 7
+        found |= {
+            "16 bits of colours": (by_opencv(wide, ".png"), gradient()),
+            "16 bits of colours tiff": (by_opencv(wide, ".tiff"), gradient()),
+            "floats of colours": (by_opencv(gradient().astype(np.float32) / 255, ".tiff"), gradient()),
+            "doubles": (by_opencv(gradient()[..., 0].astype(np.float64) / 255, ".tiff"), of(grey)),
+        }
+    return found
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -128,3 +171,83 @@ def test_odd_images_come_out_right_whatever_their_name_and_decoder(what, decoder
     pixels = decode(data, None, decoder)
     assert pixels.shape == expected.shape
     assert abs(pixels.astype(int) - expected).mean() < 2.5
+    assert size_of(data) == expected.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("values", "tone"),
+    [
+        (np.uint16([[0, 200]]), "black"),
+        (np.uint16([[65000, 65535]]), "white"),
+        (np.float32([[0.0, 0.02]]), "black"),
+        (np.float32([[0.99, 1]]), "white"),
+        (np.int32([[0, 100_000]]), "black"),
+    ],
+)
+def test_a_wider_type_that_comes_out_black_or_white_is_said(values, tone):
+    remarks = []
+    decode(saved(Image.fromarray(np.repeat(values, 9, 0)), "TIFF"), remarks=remarks)
+    assert [f"almost {tone}" in remark for remark in remarks] == [True]
+
+
+@pytest.mark.parametrize("values", [np.uint16([[0, 40000]]), np.float32([[0, 0.9]]), np.uint8([[0, 3]])])
+def test_of_pictures_that_come_out_as_they_are_nothing_is_said(values):
+    remarks = []
+    decode(saved(Image.fromarray(np.repeat(values, 9, 0)), "TIFF"), remarks=remarks)
+    assert remarks == []
+
+
+@pytest.mark.parametrize("values", [[-3.0, 0.5], [0, 8848.0], [-1000.0, 3000.0]])
+def test_floats_of_which_nobody_knows_what_is_white_are_left_out_with_their_range(values):
+    with pytest.raises(Unreadable, match=f"from {values[0]:g} to {values[1]:g}"):
+        decode(saved(Image.fromarray(np.float32([values] * 9)), "TIFF"))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_one_limit_of_pixels_holds_for_every_decoder(monkeypatch, decoder, kind):
+    monkeypatch.setattr("datastage.batches.decode.MOST_PIXELS", 60 * 90 - 1)
+    with pytest.raises(Unreadable, match="90 x 60 are more pixels"):
+        decode(saved(Image.fromarray(gradient()), kind), None, decoder)
+
+
+def test_a_heic_photo_says_what_reads_it(monkeypatch):
+    monkeypatch.setattr("datastage.batches.decode._reads_heif", lambda: False)
+    with pytest.raises(Unreadable, match="pip install pillow-heif"):
+        decode(b"\0\0\0\x20ftypheic" + bytes(999))
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (20, 45), (60, 20), (120, 180)])
+def test_padding_keeps_all_of_a_picture_and_its_proportions(shape, readers):
+    made = Fit(shape, "pad").apply(np.full((60, 90, 3), 200, np.uint8))
+    assert made.shape == (*shape, 3)
+    rows, columns = (made[..., 0] == 200).any(1).sum(), (made[..., 0] == 200).any(0).sum()
+    assert abs(columns / rows - 1.5) < 0.08
+    assert rows == shape[0] or columns == shape[1]
+
+
+@pytest.mark.parametrize("how", ["crop", "stretch"])
+@pytest.mark.parametrize("shape", [(30, 30), (20, 45), (60, 20), (90, 60), (200, 100)])
+def test_what_is_cut_or_stretched_has_no_empty_places(how, shape, readers):
+    made = Fit(shape, how).apply(gradient() // 2 + 100)
+    assert made.shape == (*shape, 3)
+    assert made.min() >= 99
+
+
+def test_a_stretched_picture_shows_all_of_it_and_a_cut_one_its_middle(readers):
+    halves = np.zeros((40, 80, 3), np.uint8)
+    halves[:, 20:60] = 200
+    assert (Fit((20, 20), "crop").apply(halves) == 200).all()
+    stretched = Fit((20, 20), "stretch").apply(halves)
+    assert (stretched[:, :4] == 0).all()
+    assert (stretched[:, 6:14] == 200).all()
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(100, 300), (75, 112), (600, 900)])
+def test_a_photo_decoded_smaller_is_never_smaller_than_needed(how, shape):
+    fit = Fit(shape, how)
+    small = decode(jpeg(gradient(600, 900)), fit)
+    whole = fit.apply(decode(jpeg(gradient(600, 900)))).astype(int)
+    assert min(small.shape[0] / shape[0], small.shape[1] / shape[1]) >= 1 or how == "pad"
+    assert abs(fit.apply(small) - whole).mean() < (5 if how == "pad" else 2)  # its border may move by one
