@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from datastage.batches.decode import Unreadable
 from datastage.errors import PasswordError, StorageError
-from datastage.file_names import is_picture
+from datastage.layouts.tree import Tree, of_names
 from datastage.reader import Reader
 
 UNREAD = "Next: see whether it is still there and may be read, and run the same line again."
@@ -73,7 +73,7 @@ class ZipImages:
             self._entries = {
                 member.name: (entry, limit)
                 for member, entry, limit in zip_directory.listing(reader)
-                if member.kind == "file" and is_picture(member.name)
+                if member.kind == "file"
             }
         except Fault as fault:
             raise error_of(fault, reader.name) from None
@@ -86,10 +86,10 @@ class ZipImages:
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._reader.local_path,)
 
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of the pictures, in order."""
-        return sorted(self._entries)
+    def tree(self) -> Tree:
+        """Return its folders and files, for a layout to be read of; any of them can be opened."""
+        size = lambda name: self._entries[name][0].usize  # noqa: E731
+        return of_names(self._entries, self._reader.name, size, lambda name: io.BytesIO(self.read(name)))
 
     def read(self, name: str) -> bytes:
         """Return a member, checked."""

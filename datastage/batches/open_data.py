@@ -11,11 +11,11 @@ from typing import Any
 from datastage import archives, contents, datasets, place, staging
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
-from datastage.batches.folder import is_image
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
 from datastage.errors import SpecError
+from datastage.file_names import is_picture
 from datastage.place import Staged
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -68,8 +68,7 @@ def _from_staged(
 ) -> Loaders:
     entry = datasets.with_files(staged.receipt.get("entry"))
     if entry is None and not staged.path.is_file():
-        keep = _pixels(cache, staged.path, here) if options.size is not None or cache is not None else None
-        return from_folder(staged.path, options, cache=keep)
+        return from_folder(staged.path, options, cache=_pixels(cache, staged.path, here))
     _check_photos_only(staged.path.name if entry is None else entry.name, options, cache)
     arrays = {split: staged.arrays(split) for split in staged.splits}
     if entry is None:
@@ -97,7 +96,7 @@ def _image_archive(path: Path) -> FileReader | None:
     reader = FileReader(path)
     if archives.sniff(reader) == "zip":
         names = (member.name for member in archives.list_members(reader) if member.kind == "file")
-        if any(is_image(name) and "/" in name.replace("\\", "/") for name in names):
+        if any(is_picture(name) and "/" in name.replace("\\", "/") for name in names):
             return reader
     reader.close()
     return None

@@ -6,13 +6,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage.batches import folder
-from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice
+from datastage import layouts
+from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice, from_arrays
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Cropper, Crops
@@ -82,7 +82,9 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
     root = Path(path)
     if not root.is_dir():
         raise SpecError(f"There is no folder {root}.")
-    return _of_class_folders(FolderImages(str(root)), folder.walk(root), str(root), options_of(options, named))
+    options = options_of(options, named)
+    reading = layouts.read(root, classes=options.classes or None, test=options.test)
+    return from_reading(FolderImages(str(root)), reading, options)
 
 
 def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: Any) -> Loaders:
@@ -105,20 +107,24 @@ def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: 
     DatastageError
         As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
     """
-    images = ZipImages(reader)
-    return _of_class_folders(images, images.names, reader.name, options_of(options, named))
+    images, options = ZipImages(reader), options_of(options, named)
+    reading = layouts.read(images.tree(), classes=options.classes or None, test=options.test)
+    return from_reading(images, reading, options)
 
 
-def _of_class_folders(images: Images, names: Sequence[str], where: str, options: LoaderOptions) -> Loaders:
-    listed, said = folder.split(folder.arrange(names, where), val=options.val, test=options.test)
-    if said:
-        options.reporter.note(said)
-    if listed.left_out:
-        options.reporter.note(f"{listed.left_out:,} images that lie in no class folder", "Left out")
+def from_reading(images: Images, reading: layouts.Reading, options: LoaderOptions) -> Loaders:
+    """Make loaders of what a layout was read as, and say what was taken."""
+    reading, said = layouts.parted(reading, val=options.val, test=options.test)
+    for line in [*reading.lines(), *said]:
+        options.reporter.note(line[10:], line[:10].strip())
+    options = replace(options, classes=reading.classes)
+    if reading.kind == "arrays" and reading.arrays is not None:
+        return from_arrays({split: reading.arrays(split) for split in reading.splits}, options, val=None, test=None)
     splits: dict[str, Samples] = {
-        split: ([name for name, _ in pairs], [label for _, label in pairs]) for split, pairs in listed.splits.items()
+        split: (part.names, part.names if part.labels is None else part.labels)
+        for split, part in reading.splits.items()
     }
-    return photo_loaders(images, splits, options, listed.classes)
+    return photo_loaders(images, splits, options, reading.classes)
 
 
 def photo_loaders(
@@ -226,8 +232,19 @@ class PhotoSource:
         import numpy as np
 
         values = np.asarray(labels)
-        kind = np.float32 if values.dtype.kind == "f" else np.int64
-        return cls(cache, np.array(at, np.int64), values.astype(kind), size)
+        if values.dtype.kind != "U":  # names tell samples without labels apart
+            values = values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
+        return cls(cache, np.array(at, np.int64), values, size)
+
+    def sample(self, i: int) -> NDArray[np.uint8]:
+        """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet; black if it cannot be."""
+        import numpy as np
+
+        at = self.at[[i]]
+        if self.cache.state[at[0]] != FINE:
+            self.cache.collect(self.cache.submit(at))
+        row = self.cache.rows[at[0]]
+        return Fit(self.size, "stretch").apply(np.array(row if self.cache.last else row.transpose(1, 2, 0)))
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""

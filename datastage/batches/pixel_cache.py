@@ -159,10 +159,10 @@ class PixelCache:
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made from: another process looks for the file again, or decodes anew."""
         names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_free_bytes")
-        return {name: getattr(self, name) for name in (*names, "_unreadable", "_reporter")}
+        return {name: getattr(self, name) for name in (*names, "_unreadable")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state, _reporter=SILENT)
         self._open()
 
     @property

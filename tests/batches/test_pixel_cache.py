@@ -1,5 +1,6 @@
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -7,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_photos import all_of, photo_folder, wait_for_the_disk
+from PIL import Image
+from test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped
 
-from datastage.batches import Augment, from_folder
+from datastage.batches import Augment, from_archive, from_folder
 from datastage.batches.decode import Fit
 from datastage.batches.image_files import FolderImages
 from datastage.batches.pixel_cache import PixelCache
 from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, StorageError
+from datastage.reader import FileReader
 
 pytest.importorskip("PIL")
 OPTIONS = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
@@ -52,7 +55,7 @@ def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
 
 RANK = """
 import sys, numpy as np
-from datastage.batches import Augment, from_folder
+from datastage.batches import Augment, from_archive, from_folder
 photos, cache, augment = sys.argv[1], __import__("pathlib").Path(sys.argv[2]), eval(sys.argv[3])
 (train,) = from_folder(photos, batch_size=5, size=16, test=0, dtype="uint8", device="cpu", cache=cache, augment=augment)
 for epoch in range(2):
@@ -249,3 +252,83 @@ def test_an_augmented_first_epoch_has_no_image_that_was_not_made(tmp_path):
             assert (x.numpy().astype(np.int64).sum((1, 2, 3)) > 50_000).all()
             if i == 2:
                 list(val)  # decodes the rest, and makes the packed file whole, in the middle of this epoch
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_photos_that_another_process_is_sent_are_the_same_there(tmp_path, kind, cached):
+    photos = photo_folder(tmp_path / "photos")
+    options = {**OPTIONS, "cache": tmp_path / "cache" if cached else None}
+    if kind == "zip":
+        made = from_archive(FileReader(zipped(photos, tmp_path / "photos.zip")), **options)
+    else:
+        made = from_folder(photos, **options)
+    right = all_of(made.train)[0]
+    source = pickle.loads(pickle.dumps(made.train.source))
+    assert source.cache.whole == cached
+    assert all((source.sample(i).transpose(2, 0, 1) == right[i]).all() for i in range(12))
+
+
+def test_another_fit_of_the_same_photos_is_other_pixels(tmp_path):
+    photos = photo_folder(tmp_path / "photos", size=(20, 60))
+    kinds = [
+        all_of(from_folder(photos, cache=tmp_path / "cache", fit=fit, **OPTIONS).train)[0]
+        for _ in range(2)
+        for fit in ("crop", "pad", "stretch")
+    ]
+    assert all((kinds[i] == kinds[i + 3]).all() for i in range(3))
+    assert (kinds[0] != kinds[1]).any()
+    assert (kinds[0] != kinds[2]).any()
+    assert (kinds[1][:, :, 0] == 0).all()
+
+
+def test_pixels_of_photos_as_they_were_before_they_changed_are_removed(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    for time_ns in (10**18, 2 * 10**18):
+        os.utime(next(photos.rglob("*.png")), ns=(time_ns, time_ns))
+        all_of(from_folder(photos, cache=cache, **OPTIONS).train)
+    all_of(from_folder(photos, cache=cache, **{**OPTIONS, "size": 8}).train)
+    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".json", ".u8", ".u8"]
+
+
+def test_where_pixels_cannot_be_kept_they_are_kept_in_memory_and_that_is_said(tmp_path):
+    (tmp_path / "cache").write_text("no folder")
+    notes = Notes()
+    (train,) = from_folder(photo_folder(tmp_path / "photos"), cache=tmp_path / "cache" / "x", reporter=notes, **OPTIONS)
+    assert len(all_of(train)[1]) == 12
+    assert any("in memory this time" in text for text in notes.said)
+
+
+def test_the_first_epoch_shows_its_progress_and_ends_it(tmp_path):
+    class Counted(Notes):
+        phases, done, closed = [], 0, 0
+
+        def phase(self, name, total_bytes):
+            self.phases.append((name, total_bytes))
+
+        def advance(self, n_bytes):
+            self.done += n_bytes
+
+        def close(self):
+            self.closed += 1
+
+    seen = Counted()
+    (train,) = from_folder(photo_folder(tmp_path / "photos"), reporter=seen, **OPTIONS)
+    assert seen.phases == []
+    all_of(train), all_of(train)
+    assert (seen.phases, seen.done, seen.closed) == ([("decoding the photos", 12 * 16 * 16 * 3)], 12 * 16 * 16 * 3, 1)
+    assert sum(text.startswith("Decoded") for text in seen.said) == 1
+
+
+def test_no_stamp_is_asked_for_where_no_pixels_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(FolderImages, "stamp", lambda *words: pytest.fail("a stamp was asked for"))
+    (train,) = from_folder(photo_folder(tmp_path / "photos"), **OPTIONS)
+    assert len(all_of(train)[1]) == 12
+
+
+def test_pictures_that_come_out_black_are_said_by_name(tmp_path):
+    photos, notes = photo_folder(tmp_path / "photos"), Notes()
+    Image.fromarray(np.full((16, 16), 9, np.uint16) + np.arange(16, dtype=np.uint16)).save(photos / "class1" / "9.tif")
+    (train,) = from_folder(photos, reporter=notes, **OPTIONS)
+    all_of(train)
+    assert any("1 images of a wider type" in text and "class1/9.tif" in text for text in notes.said)
