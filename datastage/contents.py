@@ -16,10 +16,11 @@ from typing import Any
 
 from datastage import archives, place, runtime, transfer
 from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, StorageError
+from datastage.file_names import is_picture
 from datastage.place import Slot, StagedFile
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
-from datastage.request import Request
+from datastage.request import FOR_LOADERS, Request
 from datastage.runtime import Runtime
 from datastage.sources import Fetch, Found, drive
 
@@ -193,9 +194,11 @@ class Taker:
                 "Next: open its address in a browser, download the file there, and look at its size.",
             )
         suffix = Path(reader.name).suffix.lower()
-        if self.request.unpack is False or (self.request.unpack == "auto" and suffix in DATA_SUFFIXES):
+        if self.request.unpack is False or (self.request.unpack is not True and suffix in DATA_SUFFIXES):
             return None
         kind = archives.sniff(reader)
+        if kind == "zip" and self.request.unpack == FOR_LOADERS and _holds_pictures(reader):
+            return None
         if kind is None and (self.request.unpack is True or suffix in archives.suffixes()):
             raise DamagedArchiveError(
                 f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
@@ -233,6 +236,10 @@ class Taker:
             "n_replaced": unpacked.n_replaced,
         }
         return Content(files, facts=facts)
+
+
+def _holds_pictures(reader: Reader) -> bool:
+    return any(member.kind == "file" and is_picture(member.name) for member in archives.list_members(reader))
 
 
 def refuse_if_changed(reader: Reader) -> None:

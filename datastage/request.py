@@ -13,6 +13,8 @@ from datastage import place, sources
 from datastage.errors import SpecError
 from datastage.spec import Spec
 
+FOR_LOADERS: Literal["for loaders"] = "for loaders"
+"""As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
 
 
@@ -27,7 +29,7 @@ class Request:
     name: str | None = None
     link: Path | None = None
     members: tuple[str, ...] | None = None
-    unpack: bool | Literal["auto"] = "auto"
+    unpack: bool | Literal["auto", "for loaders"] = "auto"
     strip: bool | Literal["auto"] = "auto"
     password: str | None = field(default=None, repr=False)
     copy: bool = False
@@ -36,7 +38,7 @@ class Request:
 
     def __post_init__(self) -> None:
         for option in ("unpack", "strip"):
-            if (value := getattr(self, option)) not in (True, False, "auto"):
+            if (value := getattr(self, option)) not in (True, False, "auto", FOR_LOADERS):
                 raise SpecError(f"{option}={value!r} is no choice.", f"Next: {option}=True, False or 'auto'.")
         if self.members is not None and not self.members:
             raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import archives, contents, datasets, place, staging
+from datastage import contents, datasets, place, staging
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
 from datastage.errors import SpecError
-from datastage.file_names import is_picture
 from datastage.place import Staged
 from datastage.reader import FileReader
+from datastage.request import FOR_LOADERS
 from datastage.runtime import Runtime
 from datastage.sources import parse
 
@@ -53,13 +53,11 @@ def open_data(
     elif parse(data).scheme == "name":
         staged = stage(data)
     else:
-        # Photos are decoded straight from their archive: no small file is ever written.
-        staged = stage(data, unpack=False)
+        # Photos are decoded straight from their zip: no small file is ever written. Of any other archive only what is
+        # in it is kept, since its files can be read in one order alone.
+        staged = stage(data, unpack=FOR_LOADERS)
         if staged.path.is_file() and contents.is_archive(staged.path):
-            reader = _image_archive(staged.path)
-            if reader is not None:
-                return from_archive(reader, options, cache=_pixels(cache, staged.path, here))
-            staged = stage(staged.path)
+            return from_archive(FileReader(staged.path), options, cache=_pixels(cache, staged.path, here))
     return _from_staged(staged, options, auto_augment, cache, here)
 
 
@@ -89,17 +87,6 @@ def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None
                 f"Next: leave {name}= out. A transform= can resize: "
                 "lambda x, generator: torch.nn.functional.interpolate(x, 224).",
             )
-
-
-def _image_archive(path: Path) -> FileReader | None:
-    """Return a reader of the archive at `path` if it holds pictures in class folders, else None."""
-    reader = FileReader(path)
-    if archives.sniff(reader) == "zip":
-        names = (member.name for member in archives.list_members(reader) if member.kind == "file")
-        if any(is_picture(name) and "/" in name.replace("\\", "/") for name in names):
-            return reader
-    reader.close()
-    return None
 
 
 def _pixels(cache: PathLike | None, path: Path, here: Runtime) -> Path:

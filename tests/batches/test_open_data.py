@@ -1,0 +1,92 @@
+import contextlib
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import datastage
+from datastage.batches import from_folder
+from tests.servers import server as server
+
+Image = pytest.importorskip("PIL.Image")
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def files():
+    """The photos of two classes, by path."""
+    found = {}
+    for i in range(12):
+        png = io.BytesIO()
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 20, 3), np.uint8)).save(png, "PNG")
+        found[f"pets/{('cat', 'dog')[i % 2]}/{i:02}.png"] = png.getvalue()
+    return found
+
+
+def packed(kind, found):
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w") as archive:
+            for name, data in found.items():
+                archive.writestr(name, data)
+    else:
+        with tarfile.open(fileobj=out, mode="w:gz") as archive:
+            for name, data in found.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def under(root):
+    return [path for path in Path(root).rglob("*") if path.is_file()]
+
+
+def batches(loaders):
+    return torch.cat([x for x, _ in loaders.train])
+
+
+OPTIONS = {"batch_size": 4, "test": 0, "shuffle": False, "device": "cpu", "progress": False}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_of_an_archive_of_photos_at_an_address_one_thing_is_kept_and_asked_for_once(server, monkeypatch, kind):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    found = files()
+    address = server.serve(f"pets.{kind}", packed(kind, found))
+    made = datastage.loaders(address, **OPTIONS)
+    assert made.classes == ("cat", "dog")
+    right = batches(made)
+    root = os.environ["DATASTAGE_ROOT"]
+    assert len([path for path in under(root) if path.suffix == ".png"]) == (0 if kind == "zip" else 12)
+    assert len([path for path in under(root) if path.name.endswith(kind)]) == (1 if kind == "zip" else 0)
+    asked = len(server.seen)
+    assert (batches(datastage.loaders(address, **OPTIONS)) == right).all()
+    assert len(server.seen) == asked
+
+
+def test_a_tar_of_photos_gives_what_its_folder_gives(here):
+    found = files()
+    for name, data in found.items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(data)
+    (here / "pets.tar.gz").write_bytes(packed("tar.gz", found))
+    own = {name: value for name, value in OPTIONS.items() if name != "progress"}
+    assert (batches(datastage.loaders("./pets.tar.gz", **OPTIONS)) == batches(from_folder(here / "pets", **own))).all()
+
+
+def test_a_zip_without_pictures_is_unpacked_and_not_kept_beside(server, monkeypatch):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    rows = "".join(f"{i},{i * 2},{'ab'[i % 2]}\n" for i in range(20))
+    address = server.serve("table.zip", packed("zip", {"table.csv": b"x,y,label\n" + rows.encode()}))
+    with contextlib.suppress(
+        datastage.errors.SpecError
+    ):  # whether a folder with a table feeds is not the question here
+        datastage.loaders(address, **OPTIONS)
+    names = [path.name for path in under(os.environ["DATASTAGE_ROOT"])]
+    assert "table.csv" in names
+    assert "table.zip" not in names
