@@ -7,13 +7,13 @@ import datastage
 
 PACKAGE = Path(datastage.__file__).parent
 # Lines of all modules of the library.
-MOST_LINES = 28_700  # 1,300 for readings of layouts (#20), until what they replace is gone
+# 1,300 for readings of layouts (#20), until what they replace is gone; 400 for ranks, labels and clients (#22).
+MOST_LINES = 29_100
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
 LONG_FILES: dict[str, str] = {
     "api.py": "760 lines, of the first house",
-    "batches/any_dataset.py": "550 lines, of the first house",
     "place.py": "867 lines, of the first house",
     "runtime.py": "793 lines, of the first house",
     "sources/drive.py": "683 lines, of the first house",

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from datastage.batches.augment import Augment
     from datastage.batches.benchmark import Row, bench
     from datastage.batches.frameworks import as_jax, as_numpy, as_tf
-    from datastage.batches.loader import Loader, Loaders, Stats
+    from datastage.batches.loader import Loader, Loaders
     from datastage.batches.options import LoaderOptions
     from datastage.batches.photos import from_archive, from_folder
+    from datastage.batches.stats import Stats
 
 _HOME = {
     "Augment": "augment",
@@ -25,7 +26,7 @@ _HOME = {
     "LoaderOptions": "options",
     "Loaders": "loader",
     "Row": "benchmark",
-    "Stats": "loader",
+    "Stats": "stats",
     "as_jax": "frameworks",
     "as_numpy": "frameworks",
     "as_tf": "frameworks",

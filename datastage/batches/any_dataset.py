@@ -1,8 +1,4 @@
-"""Any torch Dataset or DataLoader, with the workers, prefetch and pinning that suit this machine.
-
-Here: `feed`, how many workers it takes (`plan`), and seeds that make a batch the same whoever makes it.
-Not here: the loop and its state (`loader`), threads and streams (`deliver`, `ahead`).
-"""
+"""Any torch Dataset or DataLoader, with the workers, prefetch and pinning that suit this machine."""
 
 from __future__ import annotations
 
@@ -11,25 +7,28 @@ import pickle
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from datastage.batches.any_loader import LoaderSource, begin, moved
 from datastage.batches.augment import Draws
 from datastage.batches.devices import Chooser, import_torch
-from datastage.batches.loader import Loader
-from datastage.batches.machine import cores, shm_bytes
+from datastage.batches.loader import Loader, repeated
 from datastage.batches.options import LoaderOptions
-from datastage.batches.to_device import beside, mapped, sent, tensors_of
+from datastage.batches.to_device import mapped, tensors_of
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
+from datastage.runtime import current
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from datastage.batches.devices import Choice
+    from datastage.batches.ranks import Step
+    from datastage.batches.to_device import Made
 
 QUICK_S = 0.005
 """A batch that takes less is made where it is used: handing it over from a worker process costs about as much."""
@@ -37,6 +36,9 @@ SHARE_OF_SHM = 0.5
 PREFETCH = 2
 TRIAL_S = 120.0
 """How long a trial's batch is waited for: a process forked beside a library's threads may stand still for ever."""
+
+Numbered = tuple[int, list[int]]
+"""A batch to make: the seed of its transforms, and the numbers of its samples."""
 
 
 def feed(
@@ -50,17 +52,19 @@ def feed(
 ) -> Loader:
     """Feed any torch Dataset or DataLoader to the device.
 
-    A Dataset is shuffled. Of a DataLoader its dataset, order, batch size, collating and last batch are kept, its
-    workers if it has some, and how they are started; one with a sampler, a generator for its order or an ``__iter__``
-    of its own is used as it is. Without workers of its own, the first two batches are made and timed by one worker
-    process, and the workers follow from that.
+    A Dataset is shuffled. Given a DataLoader, `feed` keeps its dataset, order, batch size, ``collate_fn`` and
+    ``drop_last``, and its workers if it has any. A DataLoader with its own sampler, ``generator=`` or ``__iter__`` is
+    iterated unchanged. Without workers of its own, the first two batches are made and timed by one worker process, and
+    the workers follow from that.
 
     Parameters
     ----------
     dataset : torch Dataset or DataLoader
-        What to feed. Batches may be tensors, or tuples, lists, dicts and other mappings of such.
+        What to feed. Batches may be tensors; tuples, lists, dicts, dataclasses and other mappings of such; or objects
+        with a ``to(device)`` of their own.
     batch_size : int, optional
-        Samples a batch; needed for a Dataset, and for a DataLoader its own.
+        Samples a batch; needed for a Dataset that has a length, and for a DataLoader its own. Without it, what can only
+        be iterated gives whole batches.
     device : str or torch.device
         ``"auto"`` picks when the first batch is asked for.
     dtype : {"float32", "bfloat16", "float16"}
@@ -83,7 +87,7 @@ def feed(
     torch = import_torch()
     from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 
-    if dtype == "uint8":
+    if str(dtype).removeprefix("torch.") == "uint8":
         raise SpecError(
             "dtype='uint8' is for loaders(): a dataset decides itself what it gives.", "Next: leave it out."
         )
@@ -104,19 +108,29 @@ def feed(
             source = LoaderSource(dataset)
     elif isinstance(dataset, IterableDataset):
         # Without a generator each epoch would draw a seed from the user's own.
-        source = LoaderSource(DataLoader(dataset, batch_size=_needed(batch_size), generator=torch.Generator()))
+        source = LoaderSource(DataLoader(dataset, batch_size=batch_size, generator=torch.Generator()), "your data")
+        batch_size = batch_size or 1
+    elif _is_batches(dataset):
+        if batch_size is not None:
+            raise SpecError(
+                f"A {type(dataset).__name__} makes its batches itself, and batch_size={batch_size} was asked for.",
+                "Next: leave batch_size out.",
+            )
+        source, batch_size = LoaderSource(dataset, "your data"), 1
     else:
         _check_dataset(dataset)
         source = DatasetSource(dataset, torch.utils.data.default_collate)
     if source.n == 0:
         raise SpecError("The dataset is empty.")
+    if batch_size is None:
+        raise SpecError("A Dataset needs a batch_size.", "For example feed(dataset, batch_size=256).")
     # What an order of the user's own does to it is not ours to say.
     shuffle = training and source.n is not None
-    recipe = LoaderOptions(batch_size=_needed(batch_size), dtype=dtype, device=device, seed=seed)
-    chooser = Chooser(recipe.device, recipe.dtype, reporter)
-    return Loader(
-        source, recipe, chooser, name="feed", shuffle=shuffle, drop_last=drop_last, seed=recipe.seed, training=training
+    options = LoaderOptions(
+        batch_size=batch_size, dtype=dtype, device=device, seed=seed, shuffle=shuffle, drop_last=drop_last
     )
+    chooser = Chooser(options.device, options.dtype, reporter=reporter)
+    return Loader(source, options, chooser, name="feed", training=training)
 
 
 def _is_plain(loader: Any) -> bool:
@@ -138,6 +152,12 @@ def _is_plain(loader: Any) -> bool:
     return len(sampler.data_source) == len(loader.dataset)
 
 
+def _is_batches(thing: Any) -> bool:
+    """Whether this gives whole batches and can only be iterated, again and again: WebLoader is such."""
+    many = hasattr(thing, "__iter__") and not hasattr(thing, "__next__") and not hasattr(thing, "__getitem__")
+    return many and not isinstance(thing, type | str | bytes | set | frozenset | Mapping)
+
+
 def _check_dataset(dataset: Any) -> None:
     """Check that samples can be taken from this by their numbers, or raise `SpecError`."""
     name, steps = type(dataset).__name__, ["For arrays, a folder or a name: datastage.loaders(...)."]
@@ -153,25 +173,9 @@ def _check_dataset(dataset: Any) -> None:
     raise SpecError(f"A {name} is not a torch Dataset or DataLoader.", *steps)
 
 
-def _needed(batch_size: int | None) -> int:
-    if batch_size is None:
-        raise SpecError("A Dataset needs a batch_size.", "For example feed(dataset, batch_size=256).")
-    return batch_size
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How batches are made.
-
-    Attributes
-    ----------
-    workers : int
-        Processes; 0 makes them here.
-    prefetch : int
-        Batches each of them keeps ready.
-    why : str
-        The reason, as said to the user.
-    """
+    """How batches are made: by how many worker processes (0 makes them here), how many ahead each, and why."""
 
     workers: int
     prefetch: int
@@ -179,18 +183,7 @@ class Plan:
 
 
 def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int) -> Plan:
-    """Choose workers and prefetch.
-
-    Parameters
-    ----------
-    batch_s : float
-        Seconds that one batch takes, made in one process.
-    batch_bytes : int
-        Its size.
-    cores : int
-        Cores that this process may use.
-    shm_bytes : int
-        Room in /dev/shm, through which workers hand batches over; 0 is not known.
+    """Choose workers by the seconds that a batch takes in one process, and the room for it in /dev/shm, 0 if unknown.
 
     Examples
     --------
@@ -218,79 +211,47 @@ def _fit(batch_bytes: int, shm_bytes: int) -> int:
     return int(SHARE_OF_SHM * shm_bytes // max(1, batch_bytes)) if shm_bytes else 10**9
 
 
+@dataclass(frozen=True)
 class Seeded:
-    """A dataset that makes a whole batch from ``(seed, indices)``: the same whichever process makes it, and when.
+    """A dataset that makes a whole batch from ``(seed, numbers)``: the same whichever process makes it, and when."""
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The user's.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
+    dataset: Any
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, ticket: Sequence[Any]) -> Any:
+    def __getitems__(self, numbered: Numbered) -> Any:
         """Return the samples of one batch."""
-        import random
+        from datastage.batches.as_dataloader import seeded
 
-        import numpy as np
-        import torch
-
-        seed, indices = ticket
-        # Transforms draw from the global generators; in this process those are the user's, so they are put back.
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.default_generator.manual_seed(seed)
+        seed, numbers = numbered
+        # Transforms draw from the global generators; in this process those are the user's.
+        with seeded(seed):
             if hasattr(self.dataset, "__getitems__"):
-                return list(self.dataset.__getitems__(indices))
-            return [self.dataset[i] for i in indices]
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+                return list(self.dataset.__getitems__(numbers))
+            return [self.dataset[i] for i in numbers]
 
 
+@dataclass(frozen=True)
 class Timed(Seeded):
-    """As `Seeded`, for a trial: a whole batch, how many seconds it took, and its bytes.
+    """As `Seeded`, for a trial: how many seconds a whole batch took, its bytes, and the batch."""
 
-    Parameters
-    ----------
-    dataset, collate : Dataset and callable
-        The user's.
-    """
+    collate: Callable[[Any], Any]
 
-    def __init__(self, dataset: Any, collate: Callable[[Any], Any]) -> None:
-        super().__init__(dataset)
-        self.collate = collate
-
-    def __getitems__(self, ticket: Sequence[Any]) -> tuple[float, int, Any]:
-        """Return the seconds, the bytes and the batch; None for one that /dev/shm has no room for."""
+    def __getitems__(self, numbered: Numbered) -> tuple[float, int, Any]:
+        """Return them; None for a batch that /dev/shm has no room for."""
         began = time.perf_counter()
-        batch = self.collate(super().__getitems__(ticket))
+        batch = self.collate(super().__getitems__(numbered))
         seconds = time.perf_counter() - began
         # What cannot be pickled would be lost on its way in silence, and waited for; here it is an error.
         pickle.dumps(mapped(batch, lambda tensor: None))
         n_bytes = sum(tensor.nbytes for tensor in tensors_of(batch))
-        return seconds, n_bytes, batch if _fit(n_bytes, shm_bytes()) >= 2 else None
+        return seconds, n_bytes, batch if _fit(n_bytes, current().shm_bytes) >= 2 else None
 
 
 @dataclass
 class DatasetSource:
-    """A map-style dataset.
-
-    Attributes
-    ----------
-    dataset, collate : Dataset and callable
-        The user's.
-    like : DataLoader or None
-        The user's, whose workers ours are to be like.
-    """
+    """A dataset whose samples are taken by their numbers; ours are like the workers of `like`, a DataLoader."""
 
     dataset: Any
     collate: Callable[[Any], Any]
@@ -318,55 +279,55 @@ class DatasetSource:
             return f"batches made in this process ({self.plan.why})"
         return f"{self.plan.workers} worker processes, {self.plan.prefetch} batches ahead each ({self.plan.why})"
 
-    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
+    def open(self, choice: Choice, options: LoaderOptions) -> Any:
         """Return the engine for this device."""
-        return FromDataset(self, choice, recipe)
+        return FromDataset(self, choice, options)
 
 
 class FromDataset:
-    """Batches of a map-style dataset.
+    """Batches of a dataset whose samples are taken by their numbers."""
 
-    Parameters
-    ----------
-    source, choice, recipe
-        What to feed, where to, and how.
-    """
-
-    def __init__(self, source: DatasetSource, choice: Choice, recipe: LoaderOptions) -> None:
-        self._source, self._choice, self._recipe = source, choice, recipe
+    def __init__(self, source: DatasetSource, choice: Choice, options: LoaderOptions) -> None:
+        self._source, self._choice, self._options = source, choice, options
         self._seeded = Seeded(source.dataset)
-        self._tickets = Tickets()
+        self._batches = BatchesToMake()
         self._loader: Any = None
         self._warm = False
 
-    def epoch(
-        self, samples: NDArray[np.int64], draws: Draws, steps: list[tuple[int, int]], seeds: list[int]
-    ) -> Iterator[Any]:
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
         """Give the batches of an epoch."""
-        tickets = deque((seed, samples[a:b].tolist()) for (a, b), seed in zip(steps, seeds))
-        source, to = self._source, (self._choice, self._recipe.dtype)
-        if source.plan is None:
-            yield from moved(self._tried(tickets), *to)
-        if tickets and source.plan is not None and source.plan.workers:
-            yield from moved(self._begun(list(tickets), self._workers), *to, threaded=True)
-        else:
-            yield from moved((source.collate(self._seeded.__getitems__(ticket)) for ticket in tickets), *to)
+        to_make: deque[Numbered] = deque(
+            (seed, repeated(samples[step.start : step.stop].tolist(), step.size)) for step, seed in zip(steps, seeds)
+        )
+        of = iter(steps)
+        for batch in self._moved(to_make):
+            yield batch, next(of).valid
+            del batch  # what the training let go of is not kept alive here
 
-    def _tried(self, tickets: deque[tuple[int, list[int]]]) -> Iterator[Any]:
+    def _moved(self, to_make: deque[Numbered]) -> Iterator[Any]:
+        source, to = self._source, (self._choice, self._options.dtype)
+        if source.plan is None:
+            yield from moved(self._tried(to_make), *to)
+        if to_make and source.plan is not None and source.plan.workers:
+            yield from moved(self._begun(list(to_make), self._workers), *to, threaded=True)
+        else:
+            yield from moved((source.collate(self._seeded.__getitems__(one)) for one in to_make), *to)
+
+    def _tried(self, to_make: deque[Numbered]) -> Iterator[Any]:
         """Give the first two batches, made and timed by a worker process, and choose by them who makes the others.
 
         Were they made in this process, a file that the dataset opens on first use would be open when the workers are
         forked, and they would share its position: each would read where another had sought.
         """
-        source = self._source
+        source, here = self._source, current()
         try:
-            for seconds, n_bytes, batch in self._begun(list(islice(tickets, 2)), self._trial):
+            for seconds, n_bytes, batch in self._begun(list(islice(to_make, 2)), self._trial):
                 if source.plan is None and (self._warm or batch is None):
-                    source.plan = plan(seconds, n_bytes, cores=cores(), shm_bytes=shm_bytes())
+                    source.plan = plan(seconds, n_bytes, cores=here.cores, shm_bytes=here.shm_bytes)
                 self._warm = True  # the first one's time is that of imports and caches
                 if batch is None:
                     break
-                tickets.popleft()
+                to_make.popleft()
                 yield batch
                 del batch  # what the training let go of is not kept alive here
         except Exception as error:
@@ -377,64 +338,67 @@ class FromDataset:
         if source.plan is not None:
             self._loader = None
 
-    def _begun(self, tickets: list[tuple[int, list[int]]], make: Callable[[], Any]) -> Iterator[Any]:
-        if self._loader is None or self._tickets.in_use:  # by an epoch that was left open
-            self._tickets = Tickets()
+    def _begun(self, to_make: list[Numbered], make: Callable[[], Any]) -> Iterator[Any]:
+        if self._loader is None or self._batches.in_use:  # by an epoch that was left open
+            self._batches = BatchesToMake()
             self._loader = make()
-        self._tickets.now, self._tickets.in_use = tickets, True
+        self._batches.now, self._batches.in_use = to_make, True
         # Begun here and not in the thread that may ask for the batches: a process should fork from its main thread.
-        return self._rest(iter(self._loader), self._tickets)
+        return self._rest(begin(self._loader), self._batches)
 
-    def _rest(self, batches: Iterator[Any], tickets: Tickets) -> Iterator[Any]:
+    def _rest(self, batches: Iterator[Any], to_make: BatchesToMake) -> Iterator[Any]:
         yield from batches
-        tickets.in_use = False
+        to_make.in_use = False
 
     def _trial(self) -> Any:
-        import torch
-        from torch.utils.data import DataLoader
-
         self._warm = False
-        return DataLoader(
-            Timed(self._source.dataset, self._source.collate),  # type: ignore[arg-type]
-            batch_sampler=self._tickets,  # type: ignore[arg-type]
-            collate_fn=lambda made: made,
+        return self._dataloader(
+            Timed(self._source.dataset, self._source.collate),
+            collate_fn=_as_it_is,
             num_workers=1,
-            persistent_workers=True,  # an epoch of one batch tells only how long the first one takes
-            worker_init_fn=Begin(getattr(self._source.like, "worker_init_fn", None)),
             timeout=TRIAL_S,
             multiprocessing_context="fork",
-            generator=torch.Generator(),
         )
 
     def _workers(self) -> Any:
         import multiprocessing
 
-        import torch
-        from torch.utils.data import DataLoader
-
-        like, plan = self._source.like, self._source.plan
+        like, plan, collate = self._source.like, self._source.plan, self._source.collate
         assert plan is not None
-        begin = Begin(getattr(like, "worker_init_fn", None))
         context = getattr(like, "multiprocessing_context", None)
         if context is None and sys.platform == "linux" and multiprocessing.get_start_method() != "fork":
             # From Python 3.14 on workers start fresh and get the dataset pickled, which what is defined in a notebook's
             # cell cannot be.
             try:
-                pickle.dumps((self._seeded, self._source.collate, begin))
+                pickle.dumps((self._seeded, collate, getattr(like, "worker_init_fn", None)))
             except Exception:
                 context = "fork"
-        return DataLoader(
-            self._seeded,  # type: ignore[arg-type]
-            batch_sampler=self._tickets,  # type: ignore[arg-type]
-            collate_fn=self._source.collate,
+        return self._dataloader(
+            self._seeded,
+            collate_fn=collate,
             num_workers=plan.workers,
             prefetch_factor=plan.prefetch,
-            persistent_workers=True,
-            worker_init_fn=begin,
             timeout=getattr(like, "timeout", 0),
             multiprocessing_context=context,
-            generator=getattr(like, "generator", None) or torch.Generator(),
+            generator=getattr(like, "generator", None),
         )
+
+    def _dataloader(self, dataset: Any, *, generator: Any = None, **more: Any) -> Any:
+        import torch
+        from torch.utils.data import DataLoader
+
+        return DataLoader(
+            dataset,
+            batch_sampler=self._batches,  # type: ignore[arg-type]
+            persistent_workers=True,  # an epoch of one batch tells only how long the first one takes
+            worker_init_fn=Begin(getattr(self._source.like, "worker_init_fn", None)),
+            generator=generator or torch.Generator(),
+            **more,
+        )
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
 
 
 @dataclass(frozen=True)
@@ -455,96 +419,14 @@ class Begin:
 
 
 @dataclass
-class Tickets:
+class BatchesToMake:
     """The batches of the epoch that is about to begin, as a batch sampler; workers outlive the epoch."""
 
-    now: list[tuple[int, list[int]]] = field(default_factory=list)
+    now: list[Numbered] = field(default_factory=list)
     in_use: bool = False
 
     def __len__(self) -> int:
         return len(self.now)
 
-    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+    def __iter__(self) -> Iterator[Numbered]:
         return iter(self.now)
-
-
-@dataclass
-class LoaderSource:
-    """A DataLoader whose batches are its own affair: a sampler of the user's, or a dataset that is only iterated.
-
-    Attributes
-    ----------
-    loader : DataLoader
-        The user's.
-    """
-
-    loader: Any
-    size: tuple[int, int] = (1, 1)
-
-    @property
-    def dataset(self) -> Any:
-        """The user's dataset."""
-        return self.loader.dataset
-
-    @property
-    def n(self) -> int | None:
-        """None: samples are not counted beforehand."""
-        return None
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def where(self, choice: Choice) -> str:
-        """Say how batches are made."""
-        return f"batches of your DataLoader, {self.loader.num_workers} worker processes"
-
-    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
-        """Return the engine for this device."""
-        return FromLoader(self, choice, recipe)
-
-
-class FromLoader:
-    """Batches of a DataLoader.
-
-    Parameters
-    ----------
-    source, choice, recipe
-        What to feed, where to, and how.
-    """
-
-    def __init__(self, source: LoaderSource, choice: Choice, recipe: LoaderOptions) -> None:
-        self._source, self._choice, self._recipe = source, choice, recipe
-
-    def stream(self, epoch: int) -> Iterator[Any]:
-        """Give the batches of an epoch."""
-        loader = self._source.loader
-        for sampler in (loader.sampler, loader.batch_sampler):
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
-        return moved(loader, self._choice, self._recipe.dtype)
-
-
-def moved(batches: Iterable[Any], choice: Choice, dtype: str, *, threaded: bool = False) -> Iterator[Any]:
-    """Give the batches on the device; to a CUDA device they are copied beside the training.
-
-    `threaded` batches are asked for by a thread there. Those that are made in this process are not: what makes them
-    draws from the generators that the training draws from too.
-    """
-    import torch
-
-    wanted = getattr(torch, dtype)
-
-    def arrived(tensor: Any) -> Any:
-        tensor = tensor.to(choice.device)
-        return tensor.to(wanted) if tensor.is_floating_point() else tensor
-
-    if choice.kind == "cuda":
-        batches = beside(
-            batches,
-            lambda batch: mapped(batch, lambda tensor: sent(tensor, choice.device)),
-            choice.device,
-            threaded=threaded,
-        )
-    for batch in batches:
-        yield mapped(batch, arrived)
-        del batch

@@ -8,29 +8,16 @@ from datastage.batches.augment import pixels_of
 
 
 def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
-    """Cut a box from each image and resize it, bilinearly, to the size of the whole.
+    """Cut a box, as `pixels_of` reads it, from each uint8 image (B, C, H, W); mirror it, and resize it to `size`.
 
-    Parameters
-    ----------
-    images : Tensor of uint8, shape (B, C, H, W)
-        On any device.
-    box : Tensor of float32, shape (B, 4)
-        What is cut out, as `augment.pixels_of` reads it.
-    flip : Tensor of bool, shape (B,), or None
-        What is mirrored.
-    size : (int, int)
-        Height and width of what comes out.
-
-    Returns
-    -------
-    Tensor of uint8, shape (B, C, *size)
+    Bilinear, and uint8 again, on any device.
     """
     import torch
 
     top, left, tall, wide = (pixels.long()[:, None] for pixels in pixels_of(box, *images.shape[2:]))
 
     def along(start: Any, side: Any, n: int) -> tuple[Any, Any, Any]:
-        at = (torch.arange(n, device=images.device) + 0.5)[None] * (side / n) - 0.5
+        at = (torch.arange(n, dtype=torch.float32, device=images.device) + 0.5)[None] * (side.float() / n) - 0.5
         at = torch.minimum(at.clamp(min=0), side - 1.0)
         low = at.floor().long()
         high = torch.minimum(low + 1, side - 1)
@@ -52,21 +39,10 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
 
 
 def jittered(images: Any, factors: Any) -> Any:
-    """Change brightness, contrast, saturation and hue, in this order, each image by its own numbers.
+    """Change brightness, contrast, saturation and hue of uint8 images, in this order, each by its own `Draws.jitter`.
 
     As torchvision's ColorJitter with its order fixed: contrast moves away from the image's mean grey, saturation from
-    each pixel's grey. Between the steps nothing is rounded.
-
-    Parameters
-    ----------
-    images : Tensor of uint8, shape (B, C, H, W)
-        Of 1 or 3 channels.
-    factors : Tensor of float32, shape (B, 3) or (B, 4)
-        As `Draws.jitter`; (1, 1, 1, 0) changes nothing.
-
-    Returns
-    -------
-    Tensor of uint8, shape (B, C, H, W)
+    each pixel's grey. Between the steps nothing is rounded. Factors of (1, 1, 1, 0) change nothing.
     """
     import torch
 
@@ -85,8 +61,6 @@ def jittered(images: Any, factors: Any) -> Any:
 def _turned(colours: Any, hue: Any) -> Any:
     """Turn hues by a share (B, 1, 1, 1) of their circle; value and saturation, as HSV has them, stay.
 
-    References
-    ----------
     A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978.
     """
     import torch
@@ -102,7 +76,7 @@ def _turned(colours: Any, hue: Any) -> Any:
     )
     at = along / span.clamp(min=1e-6) + 6 * hue
     # A channel is at the highest up to a sixth to either side of where it is strongest, and at the lowest from two on.
-    strongest = torch.tensor([0.0, 2.0, 4.0], device=colours.device).view(1, 3, 1, 1)
+    strongest = 2 * torch.arange(3, device=colours.device).view(1, 3, 1, 1)  # made there: a copy would be waited for
     apart = ((at - strongest + 3) % 6 - 3).abs()
     return lowest + span * (2 - apart).clamp(0, 1)
 

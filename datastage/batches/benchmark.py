@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.arrays import ArraySource
-from datastage.batches.machine import cores
 from datastage.batches.photos import PhotoSource
 from datastage.batches.pixel_cache import BAD
+from datastage.runtime import current
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loaders
@@ -85,7 +85,7 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     if samples is not None:
         from torch.utils.data import DataLoader
 
-        for workers in (0, cores()):
+        for workers in (0, current().cores):
             plain: Any = DataLoader(samples, train.batch_size, shuffle=True, num_workers=workers)
             name = f"a DataLoader, {workers} workers, sample by sample"
             rows.append(_timed(name, lambda plain=plain: plain, seconds))  # type: ignore[misc]

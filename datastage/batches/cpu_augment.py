@@ -1,8 +1,7 @@
-"""Batches cut, mirrored and normalised by the CPU, in numpy, from a dataset held whole in memory as uint8.
+"""Batches cut and mirrored by the CPU, in numpy, from images held in memory as uint8.
 
-Here: `HostStore`, which gives uint8 batches, and `Normalise`, which makes floats of them. numpy and one thread on
-purpose: torch's threads inside an operation wait for each other, and where another process holds a core the same epoch
-takes ten times as long (benchmarks/feed.py). Not here: GPUs (`resident`), photos (`photos`).
+In one thread on purpose: torch's threads inside an operation wait for each other, and where another process holds a
+core the same epoch takes ten times as long (benchmarks/feed.py).
 """
 
 from __future__ import annotations
@@ -24,16 +23,9 @@ WORD = 4
 
 
 class HostStore:
-    """Images in memory, channels first, and batches of them. The images are held once, neither padded nor mirrored.
+    """Images (N, C, H, W) of uint8 in memory, and batches of them: held once, neither padded nor mirrored nor changed.
 
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, C, H, W)
-        Held as it is, never copied or changed.
-    augment : Augment or None
-        What the numbers given to `batch` mean.
-    fill : ndarray of uint8, shape (C,)
-        What cutout sets its square to.
+    `fill`, a value a channel, is what cutout sets its square to.
     """
 
     def __init__(self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8]) -> None:
@@ -46,21 +38,9 @@ class HostStore:
     def batch(
         self, samples: NDArray[np.int64], draws: Draws, room: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """Make a batch.
+        """Return the batch of these samples, uint8 (B, C, H, W).
 
-        Parameters
-        ----------
-        samples : ndarray of int64, shape (B,)
-            Which images.
-        draws : Draws
-            What is done to each.
-        room : ndarray of uint8, shape (4 * C * H * W * B,), optional
-            Memory to work in, of any content: the batch comes to lie at its end, and nothing of its size is allocated.
-
-        Returns
-        -------
-        ndarray of uint8, shape (B, C, H, W)
-            In `room`, or new.
+        Given `room`, 4 C H W B bytes of any content, it comes to lie at its end, and nothing of its size is allocated.
         """
         import numpy as np
 
@@ -102,15 +82,6 @@ class Shifter:
     and reflection up and down (and bottom to top for what is mirrored). 2: what is mirrored is reversed byte by byte as
     a whole, eight at a time. 3: each image is copied from where its shift sideways begins, across the ends of its rows.
     4: the first or last word of each row, which now holds bytes of a neighbouring row, is put together anew.
-
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, C, H, W)
-        C-contiguous.
-    crop : int
-        Pixels of padding, 1 to `WORD`.
-    zero : bool
-        Padding is black instead of reflected.
     """
 
     def __init__(self, images: NDArray[np.uint8], crop: int, zero: bool) -> None:

@@ -1,14 +1,11 @@
-"""Which device the batches go to: chosen, tried with a small product, and said in one line.
-
-Here: `choose`, called when the first batch is asked for and not before, so that a launcher can still fork.
-Not here: moving batches (`host`, `resident`).
-"""
+"""Which device the batches go to: chosen when the first batch is asked for, tried with a small product, and said."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 import sys
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,39 +67,33 @@ def check_name(device: object) -> None:
 def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
     """Choose a device and try it with a small product.
 
-    Parameters
-    ----------
-    wanted : str or torch.device
-        ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU. A device that is named is that one or an error.
-    local_rank : int
-        This process's number on its machine; several GPUs are shared out by it.
-
-    Raises
-    ------
-    SpecError
-        If the device that was named cannot be used; the message says why.
+    ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU; a device that is named is that one, or `SpecError`
+    says why not. Without a number a GPU is torch's current one, if that was set, else this process's by its
+    `local_rank` on the machine.
     """
     torch = import_torch()
     name = str(wanted)
     kind, _, index = name.partition(":")
     if kind == "cpu":
         return Choice(torch.device("cpu"), "cpu", "as asked")
+    trouble = ""
     if kind in ("auto", "xla"):
         found = _xla(torch, int(index) if index else None, asked=kind == "xla")
         if isinstance(found, Choice):
             return found
+        trouble = found if "cannot be imported" in found else ""
         if kind == "xla":
             raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto', or a TPU runtime.")
-    trouble = ""
     if kind in ("auto", "cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        at = int(index) if index else (local_rank % count if count else 0)
+        current = torch.cuda.current_device() if count and torch.cuda.is_initialized() else 0
+        at = int(index) if index else current or local_rank % max(1, count)
         found = _cuda(torch, at, count)
         if isinstance(found, Choice):
             return found
         if kind == "cuda":
             raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
-        trouble = found
+        trouble = "; ".join(filter(None, (trouble, found)))
     if kind in ("auto", "mps"):
         found = _mps(torch)
         if isinstance(found, Choice):
@@ -116,7 +107,9 @@ def _product(torch: Any, device: Any) -> str:
     """Return why a small product on the device fails; empty if it is right."""
     try:
         a = torch.full((8, 8), 2.0, device=device)
-        right = bool((a @ a).float().cpu().eq(32.0).all())
+        # Each number by itself: a product of matrices would load cuBLAS, which deterministic algorithms may forbid, and
+        # which reads its settings only once.
+        right = bool((a * a).float().cpu().eq(4.0).all())
     except Exception as error:  # whatever a driver raises
         said = str(error).strip().splitlines() or [type(error).__name__]
         return f"a small product on it failed ({said[0]})"
@@ -125,7 +118,7 @@ def _product(torch: Any, device: Any) -> str:
 
 def _cuda(torch: Any, index: int, count: int) -> Choice | str:
     if not count:
-        return "no GPU is attached, or this PyTorch was built without CUDA"
+        return "no GPU is attached, its driver is too old, or this PyTorch was built without CUDA"
     if index >= count:
         return f"there are {count} GPUs, counted from 0"
     name = torch.cuda.get_device_name(index)
@@ -161,9 +154,12 @@ def _mps(torch: Any) -> Choice | str:
 def _xla(torch: Any, index: int | None, *, asked: bool) -> Choice | str:
     if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
         return "torch_xla is not installed"
-    import torch_xla
-    import torch_xla.runtime
-
+    try:
+        import torch_xla
+        import torch_xla.runtime
+    except Exception as error:  # it must be of torch's own version, and says so in many ways
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        return f"torch_xla is installed but cannot be imported ({said[0]})"
     # Where a TPU is absent torch_xla offers the CPU: slower than torch's own, so only for who asks for it by name.
     kind = torch_xla.runtime.device_type()
     if not asked and kind not in ("TPU", "NEURON"):
@@ -199,45 +195,51 @@ def expects_xla(wanted: object) -> bool:
         return kind == "xla"
     if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
         return False
-    import torch_xla.runtime
+    try:
+        import torch_xla.runtime
 
-    return torch_xla.runtime.device_type() in ("TPU", "NEURON")
+        return torch_xla.runtime.device_type() in ("TPU", "NEURON")
+    except Exception:  # said when a device is chosen
+        return False
+
+
+def read_by_xla() -> bool:
+    """Whether we are asked for batches by a thread of torch_xla's own loader, which moves them itself."""
+    return "_loader_worker" in threading.current_thread().name
 
 
 class Chooser:
-    """The choice of one device for several loaders: made once, when first asked for, and said once.
+    """The choice of one device for several loaders: made once, when first asked for, and said once to `reporter`."""
 
-    Parameters
-    ----------
-    wanted : str or torch.device
-        As for `choose`.
-    dtype : str
-        What is asked of it, for a word of warning.
-    reporter : Reporter
-        Who is told.
-    """
-
-    def __init__(self, wanted: object, dtype: str, reporter: Reporter = SILENT) -> None:
+    def __init__(self, wanted: object, dtype: str, *, hold: bool = True, reporter: Reporter = SILENT) -> None:
         check_name(wanted)
-        self.wanted, self.dtype, self._reporter = wanted, dtype, reporter
+        self.wanted, self.dtype, self._hold, self._reporter = wanted, dtype, hold, reporter
         self.made: Choice | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may have another device, and what draws our lines cannot be sent to it.
+        return {**self.__dict__, "made": None, "_reporter": SILENT}
 
     def __call__(self) -> Choice:
         """Return the device, chosen now if it was not yet."""
         if self.made is None:
-            self.made = choose(self.wanted, local_rank=local_rank())
-            if world().rank == 0:
-                self._reporter.note(f"{self.made.device}: {self.made.why}", "Device")
-                warning = slow(self.made, self.dtype)
-                if warning:
-                    self._reporter.note(warning, "Note")
+            made = choose(self.wanted, local_rank=local_rank())
+            self.made = replace(made, holds=self._hold)
+            self._say(f"{made.device}: {made.why}", "Device")
+            if warning := slow(made, self.dtype):
+                self._say(warning, "Note")
+        if self.made.kind == "xla" and read_by_xla():
+            return replace(self.made, device=import_torch().device("cpu"), kind="cpu")
         return self.made
+
+    def _say(self, text: str, label: str) -> None:
+        if world().rank == 0:
+            self._reporter.note(text, label)
 
     def fill(self) -> None:
         """Take it from now on that the device's memory has no room for a split, and say so."""
         self.made = replace(self(), holds=False)
-        if world().rank == 0:
-            self._reporter.note(f"{self.made.device} has no room for the images: each batch is copied to it", "Note")
+        self._say(f"{self.made.device} has no room for the images: each batch is copied to it", "Note")
 
     def settle(self, wanted: str) -> None:
         """Make "auto" this device; an error if another was chosen or asked for."""

@@ -1,16 +1,11 @@
-"""A loader's batches for people who train in JAX, Keras or TensorFlow.
-
-Here: `as_numpy`, `as_jax`, `as_tf`. Images come channels last, (B, H, W, C), as those libraries have them, and every
-batch has the same shape, since each new one would be compiled anew: training leaves out what does not fill a batch, and
-what then is missing still (the end of an evaluation, photos that cannot be read) is zeros labelled -100: ``y >= 0``.
-"""
+"""A loader's batches for people who train in JAX, Keras or TensorFlow: images channels last, as those have them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.to_device import filled
+from datastage.batches.arrays import ArraySource
 from datastage.errors import MissingDependencyError, SpecError
 
 if TYPE_CHECKING:
@@ -20,39 +15,51 @@ if TYPE_CHECKING:
 
 
 class Frames:
-    """A loader seen through another library: each ``iter()`` is an epoch of ``(x, y)``.
+    """A loader seen through another library: each ``iter()`` is an epoch of ``(x, y)``, or ``(x, y, weight)``."""
 
-    Parameters
-    ----------
-    loader : Loader
-        What makes the batches.
-    convert : callable
-        From one numpy array to the library's own.
-    """
-
-    def __init__(self, loader: Loader, convert: Any) -> None:
-        self.loader, self._convert = loader, convert
+    def __init__(self, loader: Loader, convert: Callable[[NDArray[Any]], Any], pad: bool) -> None:
+        self.loader, self.pad, self._convert = loader, pad, convert
 
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        for x, y in self.loader:
-            images = x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
-            labels = y.numpy()
-            if len(labels) < self.loader.batch_size:
-                images, labels = filled(images, labels, self.loader.batch_size)
-            yield self._convert(images), self._convert(labels)
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in arrays_of(self.loader, self.pad):
+            yield tuple(self._convert(array) for array in batch)
 
 
-def as_numpy(loader: Loader) -> Frames:
-    """Give a loader's batches as numpy arrays.
+def arrays_of(loader: Loader, pad: bool) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Give a loader's batches as arrays: without what pads them, or all of one size and with the weight of each row."""
+    import numpy as np
+
+    for x, y in loader:
+        images = x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
+        targets = y.numpy() if hasattr(y, "numpy") else np.array(y)
+        n = int(loader.valid.sum())
+        images, targets = images[:n], targets[:n]
+        if not pad:
+            if n:
+                yield images, targets
+            continue
+        if n < loader.batch_size:
+            # Samples again, since nothing that a model does may fail on them; zeros if there are none at all.
+            again = np.arange(loader.batch_size) % max(1, n)
+            images, targets = (
+                a[again] if n else np.zeros((len(again), *a.shape[1:]), a.dtype) for a in (images, targets)
+            )
+        yield images, targets, (np.arange(loader.batch_size) < n).astype(np.float32)
+
+
+def as_numpy(loader: Loader, *, pad: bool = False) -> Frames:
+    """Give a loader's batches as numpy arrays, images (B, H, W, C). Each sample comes once; the last batch is short.
 
     Parameters
     ----------
     loader : Loader
-        Of ``device="cpu"``, or one that has not chosen yet. It stays on the CPU from now on, and if it is for training
-        it leaves out what does not fill a batch.
+        Of ``device="cpu"``, or one that has not chosen yet. It stays on the CPU from now on.
+    pad : bool
+        Give ``(x, y, weight)`` of one shape throughout, for a TPU or ``jit``, which compile for each new one. `weight`
+        is float32 (B,), 0 where a row only pads the batch. Such a row repeats a sample and its label.
 
     Raises
     ------
@@ -64,19 +71,21 @@ def as_numpy(loader: Loader) -> Frames:
     --------
     >>> import numpy as np
     >>> from datastage.batches import from_arrays
-    >>> (train,) = from_arrays({"train": (np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))}, batch_size=4)
-    >>> next(iter(as_numpy(train)))[0].shape
-    (4, 32, 32, 3)
+    >>> (train,) = from_arrays({"train": (np.zeros((6, 32, 32, 3), np.uint8), np.arange(6))}, batch_size=4)
+    >>> [x.shape for x, y in as_numpy(train)]
+    [(4, 32, 32, 3), (2, 32, 32, 3)]
+    >>> [weight.tolist() for x, y, weight in as_numpy(train, pad=True)]
+    [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]
     """
-    _on_cpu(loader)
+    _on_cpu(loader, pad)
 
     def convert(array: NDArray[Any]) -> NDArray[Any]:
         return array
 
-    return Frames(loader, convert)
+    return Frames(loader, convert, pad)
 
 
-def as_jax(loader: Loader, sharding: Any = None) -> Frames:
+def as_jax(loader: Loader, sharding: Any = None, *, pad: bool = False) -> Frames:
     """Give a loader's batches as JAX arrays.
 
     Parameters
@@ -84,7 +93,10 @@ def as_jax(loader: Loader, sharding: Any = None) -> Frames:
     loader : Loader
         As for `as_numpy`.
     sharding : jax.sharding.Sharding or jax.Device, optional
-        Where they go, as for ``jax.device_put``; over several devices the batch size must divide by their number.
+        Where they go, as for ``jax.device_put``. Over several devices each batch must divide by their number: ask for
+        ``pad=True``, or for ``drop_last=True`` when the loader is made.
+    pad : bool
+        As for `as_numpy`.
 
     Raises
     ------
@@ -97,7 +109,7 @@ def as_jax(loader: Loader, sharding: Any = None) -> Frames:
         import jax
     except ImportError as error:
         raise MissingDependencyError("JAX is not installed here.", "as_numpy(loader) works without it.") from error
-    _on_cpu(loader)
+    _on_cpu(loader, pad)
 
     def convert(array: NDArray[Any]) -> Any:
         # On a CPU JAX may take the memory as its own without a copy. It then holds on to it, and a loader gives memory
@@ -106,15 +118,15 @@ def as_jax(loader: Loader, sharding: Any = None) -> Frames:
 
         return jax.device_put(np.ascontiguousarray(array), sharding)
 
-    return Frames(loader, convert)
+    return Frames(loader, convert, pad)
 
 
-def as_tf(loader: Loader) -> Any:
+def as_tf(loader: Loader, *, pad: bool = False) -> Any:
     """Give a loader's batches as a ``tf.data.Dataset``, which Keras takes.
 
     Parameters
     ----------
-    loader : Loader
+    loader, pad
         As for `as_numpy`.
 
     Raises
@@ -130,22 +142,26 @@ def as_tf(loader: Loader) -> Any:
         raise MissingDependencyError(
             "TensorFlow is not installed here.", "as_numpy(loader) works without it."
         ) from error
-    frames = as_numpy(loader)
+    frames = as_numpy(loader, pad=pad)
     state = loader.state_dict()
-    x, y = next(iter(frames))
+    first = next(iter(frames))
     loader.load_state_dict(state)
-    signature = tuple(tf.TensorSpec(a.shape, a.dtype) for a in (x, y))
+    signature = tuple(tf.TensorSpec((a.shape[0] if pad else None, *a.shape[1:]), _tf_type(tf, a)) for a in first)
     # TensorFlow may keep an array's memory without telling; a copy of each is its own.
     dataset = tf.data.Dataset.from_generator(
-        lambda: ((a.copy(), b.copy()) for a, b in frames), output_signature=signature
+        lambda: (tuple(a.copy() for a in batch) for batch in frames), output_signature=signature
     )
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(frames))).prefetch(1)
+    if pad or isinstance(loader.source, ArraySource):  # of photos a batch may be left out, if none of it can be read
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(frames)))
+    return dataset.prefetch(1)
 
 
-def _on_cpu(loader: Loader) -> None:
+def _tf_type(tf: Any, array: NDArray[Any]) -> Any:
+    return tf.string if array.dtype.kind in "US" else array.dtype
+
+
+def _on_cpu(loader: Loader, pad: bool) -> None:
     if loader.name == "feed":
         raise SpecError("A feed of your own dataset has batches of its own form; convert them where you use them.")
     loader.stay_on_cpu()
-    # Of an epoch cut so, every rank has as many batches, each of them whole. Were short ones left out here instead, one
-    # rank would have other numbers of them than the next.
-    loader._drop_last = loader._drop_last or loader.training
+    loader.keeps_empty = pad

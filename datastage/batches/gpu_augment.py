@@ -1,33 +1,28 @@
-"""Batches cut and mirrored on the accelerator, from a dataset held whole in its memory as uint8.
-
-Here: `ResidentStore`. One indexing operation a batch does order, crop, reflection and flip together.
-Not here: normalising (`finish`), whether it fits (`arrays`).
-"""
+"""Batches cut and mirrored on the accelerator, from images held whole in its memory as uint8."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment, Draws
 from datastage.batches.batch_ops import resized
+from datastage.batches.to_device import sent
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
+COPIED_AT_ONCE = 64 << 20
+
 
 class ResidentStore:
-    """Images on a device, channels first, and batches of them.
+    """Images (N, C, H, W) of uint8 on a device, and batches of them. `fill` is what cutout sets its square to.
 
-    Parameters
-    ----------
-    images : ndarray of uint8, shape (N, C, H, W)
-        Copied to the device once.
-    augment, fill
-        As for `host.HostStore`.
-    device : torch.device
-        Where the images are held.
+    Crop, reflection and flip are tables: which row of the picture, and which column, each pixel of a shift comes from.
+    A batch is one `index_select` of rows and one `gather` along them. One index with four tensors would do both, but
+    CUDA writes each of those out first: 32 bytes a pixel (aten/src/ATen/native/TensorAdvancedIndexing.cpp).
     """
 
     def __init__(
@@ -36,73 +31,104 @@ class ResidentStore:
         import numpy as np
         import torch
 
+        n, channels, height, width = images.shape
+        crop = 0 if augment is None else augment.crop
+        self._augment, self._device, self._shape, self._crop = augment, device, (channels, height, width), crop
         self.images = torch.empty(images.shape, dtype=torch.uint8, device=device)
-        block = max(1, (64 << 20) // max(1, images[0].nbytes))
-        for start in range(0, len(images), block):
+        self._rows = self.images.view(-1, width)
+        block = max(1, COPIED_AT_ONCE // max(1, images[0].nbytes))
+        for start in range(0, n, block):
             # A copy, since torch warns of arrays that it may not write to, as mapped ones are.
             part = np.array(images[start : start + block], order="C")
             self.images[start : start + block].copy_(torch.from_numpy(part))
-        self._augment, self._device = augment, device
-        self._fill = torch.from_numpy(fill.copy()).to(device).view(1, -1, 1, 1)
-        _, channels, height, width = images.shape
-        self._channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
-        self._row = torch.arange(height, device=device)
-        self._column = torch.arange(width, device=device)
+        self._zero = augment is not None and augment.pad == "zero"
+        kind = np.int32 if len(self._rows) < 2**31 else np.int64  # half the bytes, where that is enough
+        self._fill = self._there(fill.reshape(1, -1, 1, 1))
+        self._row, self._column = self._there(np.arange(height)), self._there(np.arange(width))
+        down, is_down = _table(height, crop, self._zero)
+        across, is_across = _table(width, crop, self._zero)
+        planes = np.arange(channels)[:, None] * height + down[:, None]
+        self._down = self._there(planes.reshape(len(down), -1).astype(kind))
+        self._across = self._there(np.concatenate([across, across[:, ::-1]]))
+        self._is_down = self._there(is_down)
+        self._is_across = self._there(np.concatenate([is_across, is_across[:, ::-1]]))
+        self._kind = kind
 
-    def to_device(self, array: NDArray[Any] | None) -> torch.Tensor | None:
-        """Copy the numbers of a whole epoch to the device, so that no batch waits for a copy."""
+    def _there(self, array: NDArray[Any]) -> torch.Tensor:
+        import numpy as np
         import torch
 
-        return None if array is None else torch.from_numpy(array).to(self._device)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def batch(self, samples: torch.Tensor, draws: Any) -> Any:
-        """Return the uint8 batch (len(samples), C, H, W); `samples` and `draws` hold tensors on the device."""
+        """Return the uint8 batch (len(samples), C, H, W); `samples` and `draws` are parts of what `epoch` gave."""
         import torch
 
-        augment, inside = self._augment, None
-        height, width = self.images.shape[2:]
+        augment, (channels, height, width) = self._augment, self._shape
         if draws.box is not None:
             images = resized(self.images.index_select(0, samples), draws.box, draws.flip, (height, width))
-        elif augment is None or (draws.shift is None and draws.flip is None):
+        elif draws.shift is None:
             images = self.images.index_select(0, samples)
         else:
-            rows, columns = self._row.expand(len(samples), -1), self._column.expand(len(samples), -1)
-            if draws.flip is not None:
-                columns = torch.where(draws.flip.view(-1, 1), width - 1 - columns, columns)
-            if draws.shift is not None:
-                shift = draws.shift.long() - augment.crop
-                rows, columns = rows + shift[:, :1], columns + shift[:, 1:]
-                if augment.pad == "zero":
-                    in_rows = (rows >= 0) & (rows < height)
-                    in_columns = (columns >= 0) & (columns < width)
-                    inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-                    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-                else:
-                    rows, columns = _reflect(rows, height), _reflect(columns, width)
-            images = self.images[
-                samples.view(-1, 1, 1, 1), self._channel, rows[:, None, :, None], columns[:, None, None, :]
-            ]
-        if inside is not None:
-            images = images * inside
+            down, across, first = draws.shift
+            rows = self._down.index_select(0, down) + first
+            images = self._rows.index_select(0, rows.view(-1)).view(-1, channels, height, width)
+            columns = self._across.index_select(0, across)[:, None, None, :]
+            images = images.gather(3, columns.expand_as(images))
+            if self._zero:
+                inside = self._is_down.index_select(0, down)[:, None, :, None]
+                images = images * (inside & self._is_across.index_select(0, across)[:, None, None, :])
         if draws.cutout is not None and augment is not None:
-            first = draws.cutout.long() - augment.cutout // 2
-            row = self._row - first[:, :1]
-            column = self._column - first[:, 1:]
+            first = draws.cutout - augment.cutout // 2
+            row, column = self._row - first[:, :1], self._column - first[:, 1:]
             hole = ((row >= 0) & (row < augment.cutout))[:, None, :, None]
             hole = hole & ((column >= 0) & (column < augment.cutout))[:, None, None, :]
             images = torch.where(hole, self._fill, images)
         return images
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> tuple[torch.Tensor, Draws]:
-        """Return an epoch's samples and numbers as tensors on the device."""
-        on_device = self.to_device(samples)
-        assert on_device is not None
-        tensors: Any = [self.to_device(getattr(draws, name)) for name in Draws.__slots__]
-        moved = Draws(*tensors)
-        return on_device, moved
+    def epoch(self, samples: NDArray[np.int64], draws: Draws) -> tuple[torch.Tensor, Any]:
+        """Return an epoch's samples and numbers as tensors on the device, sent without waiting for it."""
+        import numpy as np
+
+        if draws.box is None and (draws.shift is not None or draws.flip is not None):
+            shift = np.zeros((len(samples), 2), np.uint8) if draws.shift is None else draws.shift
+            flip = np.zeros(len(samples), bool) if draws.flip is None else draws.flip
+            down, across = shift.astype(np.int32).T
+            # What is mirrored after it was cut has its columns in reverse order: the second half of the table.
+            across = across + (2 * self._crop + 1) * flip
+            first = samples[:, None] * (self._shape[0] * self._shape[1])
+            places: Any = Places(*(self._sent(a) for a in (down, across, first.astype(self._kind))))
+            draws = replace(draws, shift=places, flip=None)
+        moved: Any = []
+        for field in fields(draws):
+            part = getattr(draws, field.name)
+            moved.append(part if part is None or isinstance(part, Places) else self._sent(part))
+        return self._sent(samples), Draws(*moved)
+
+    def _sent(self, array: NDArray[Any]) -> torch.Tensor:
+        import numpy as np
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return sent(tensor, self._device) if self._device.type == "cuda" else tensor.to(self._device)
 
 
-def _reflect(at: torch.Tensor, size: int) -> torch.Tensor:
-    """Mirror indices at both edges, the edge itself not repeated."""
-    at = at.abs()
-    return (size - 1) - ((size - 1) - at).abs()
+class Places(tuple[Any, ...]):
+    """Rows of both tables, and the first row of each sample's picture: cut into batches as one."""
+
+    def __new__(cls, *parts: Any) -> Places:
+        return super().__new__(cls, parts)
+
+    def __getitem__(self, part: Any) -> Any:
+        return Places(*(tensor[part] for tensor in self))
+
+
+def _table(size: int, crop: int, zero: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return for each shift which line each line of a cut comes from, and whether that lies inside of the picture."""
+    import numpy as np
+
+    at = np.arange(2 * crop + 1)[:, None] + np.arange(size) - crop
+    inside = (at >= 0) & (at < size)
+    if zero:
+        return at.clip(0, size - 1), inside
+    return size - 1 - abs(size - 1 - abs(at)), inside

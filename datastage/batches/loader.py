@@ -1,21 +1,20 @@
-"""The loop over epochs and batches, and what it remembers.
-
-Here: `Loader` (order, epochs, ranks, state, stats) and `Loaders`, the splits together.
-Not here: how a batch is made (`arrays`, `photos`, `feed`), which device (`devices`).
-"""
+"""The loop over epochs and batches, and what it remembers: order, ranks, state, and how long the training waited."""
 
 from __future__ import annotations
 
 import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
+from datastage.batches.accelerate_state import accelerate_told
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
-from datastage.batches.devices import Chooser, import_torch
+from datastage.batches.devices import Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
+from datastage.batches.ranks import Step
+from datastage.batches.stats import Stats
 from datastage.batches.to_device import tensors_of
 from datastage.errors import SpecError
 
@@ -27,56 +26,12 @@ if TYPE_CHECKING:
     from datastage.batches.devices import Choice
 
 
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """The latest epoch of a loader, so far.
-
-    Attributes
-    ----------
-    epoch : int
-        Which epoch, counted from 0; -1 before the first.
-    images, batches : int
-        What was delivered.
-    seconds : float
-        From the first batch asked for to the last one asked for or delivered.
-    waited_s : float
-        The part of it that the training loop spent waiting for batches.
-    """
-
-    epoch: int = -1
-    images: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-    waited_s: float = 0.0
-
-    @property
-    def images_per_s(self) -> float:
-        """Images delivered a second, the training's own time included."""
-        return self.images / self.seconds if self.seconds else 0.0
-
-    @property
-    def waiting(self) -> float:
-        """The share of the time spent waiting for data, 0 to 1. Above a few per cent, data is the bottleneck."""
-        return self.waited_s / self.seconds if self.seconds else 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch}: {self.images:,} images in {self.seconds:.2f} s ({self.images_per_s:,.0f}/s), "
-            f"{self.waited_s:.2f} s of it waiting for data ({self.waiting:.1%})"
-        )
-
-
-class Engine(Protocol):
-    """What holds the data, once a device is known."""
-
-    def epoch(
-        self, samples: NDArray[np.int64], draws: Draws, steps: list[tuple[int, int]], seeds: list[int]
-    ) -> Iterator[tuple[Any, Any]]:
-        """Give the batches of an epoch of `samples`, in that order, one for each of `steps`, on the device."""
-
-
 class Source(Protocol):
-    """A split: how many samples it has, the size of its images, and the engine for a device."""
+    """A split: how many samples it has, the size of its images, and the engine for a device.
+
+    The engine's ``epoch(samples, draws, steps, seeds)`` gives of each step the batch on the device, and how many of its
+    rows are samples. Where `n` is None its ``stream(epoch)`` does, in an order that is not ours.
+    """
 
     @property
     def n(self) -> int | None:
@@ -85,28 +40,18 @@ class Source(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...
 
-    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
-        """Return the engine for this device: an `Engine`, or a `Stream` if `n` is None."""
+    def open(self, choice: Choice, options: LoaderOptions) -> Any:
+        """Return the engine for this device."""
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held."""
 
 
-@dataclass(frozen=True)
-class Samples:
-    """What stands for a dataset where there is none to ask for: how many samples there are."""
-
-    n: int
-
-    def __len__(self) -> int:
-        return self.n
-
-
 class Loader:
     """Batches ``(x, y)`` on the device, epoch after epoch.
 
-    Each ``iter()`` is the next epoch. Order and augmentation follow from the seed and the epoch alone, on every device.
-    Made by `datastage.loaders` and `datastage.feed`.
+    The first batch of each ``iter()`` begins the next epoch. Order and augmentation follow from the seed and the epoch
+    alone, on every device. Made by `datastage.loaders` and `datastage.feed`.
 
     Attributes
     ----------
@@ -128,45 +73,57 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        recipe: LoaderOptions,
+        options: LoaderOptions,
         chooser: Chooser,
         *,
         name: str,
-        shuffle: bool,
-        drop_last: bool,
-        seed: int,
         training: bool,
         classes: tuple[str, ...] = (),
     ) -> None:
-        self.name, self.classes = name, classes
-        self._source, self._recipe, self._chooser = source, recipe, chooser
-        self._shuffle, self._drop_last, self._seed, self._training = shuffle, drop_last, seed, training
-        self._asked = {"shuffle": shuffle, "drop_last": drop_last}
-        self._as_many = False  # whether batches with no sample are given too, so that there are as many as len() says
-        self._engine: Any = None
-        self._next = (0, 0)  # the epoch and batch that the next iter() begins with
-        self._run = 0  # which iterator the state and the stats belong to: the latest
+        self.name, self.classes, self.training = name, classes, training
+        self.source, self._options, self._chooser = source, options, chooser
+        self._asked = {"shuffle": options.shuffle, "drop_last": options.drop_last}
+        self.keeps_empty = False
+        """Whether batches with no sample are given too, so that there are as many as ``len()`` says."""
+        self._engines: dict[str, Any] = {}
+        self._next = (0, 0)  # the epoch and batch that the next iterator begins with
+        self._run = 0  # which iterator the state belongs to: the latest
         self._stats = Stats()
+        self._given: tuple[int, int, Any] | None = None  # of the latest batch: samples, rows, device
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engines": {}}  # they hold threads, processes and memory of a device
 
     @property
     def batch_size(self) -> int:
         """Samples a batch, on each rank."""
-        return self._recipe.batch_size
+        return self._options.batch_size
 
     @property
-    def source(self) -> Source:
-        """What the batches are made of."""
-        return self._source
+    def shuffle(self) -> bool:
+        """Whether each epoch has an order of its own."""
+        return self._options.shuffle
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether what does not fill a batch is left out."""
+        return self._options.drop_last or (self.training and self._chooser.static)
 
     @property
     def augment(self) -> Augment | None:
         """What is done to each image."""
-        return self._recipe.augment
+        return self._options.augment
 
     @property
-    def training(self) -> bool:
-        """Whether this is the training split."""
-        return self._training
+    def device(self) -> Any:
+        """The device of the batches; it is chosen now if it was not yet."""
+        return self._chooser().device
+
+    def arrive(self, batch: Any) -> Any:
+        """Bring a batch of a user's own to the device, its floats cast."""
+        from datastage.batches.any_loader import arriving
+
+        return arriving(self._chooser(), self._options.dtype)(batch)
 
     def stay_on_cpu(self) -> None:
         """Settle on the CPU, for libraries that move batches themselves.
@@ -177,106 +134,169 @@ class Loader:
             If another device was chosen or asked for, or the dtype is one that numpy has not.
         """
         self._chooser.settle("cpu")
-        self._as_many = True  # they fill batches up, and some were told how many there are
-        if self._recipe.dtype == "bfloat16":
+        if self._options.dtype == "bfloat16":
             raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")
 
     @property
     def n_samples(self) -> int | None:
         """Samples in an epoch, over all ranks; None if a DataLoader of the user's decides it."""
-        return self._source.n
+        return self.source.n
 
     @property
     def dataset(self) -> Any:
-        """What `feed` was given, or what only has a length: ``len(loader.dataset)``, as tutorials count samples."""
-        return self._source.dataset if hasattr(self._source, "dataset") else Samples(self._source.n or 0)
+        """What `feed` was given, or the samples as they are: ``len(loader.dataset)``, as tutorials count them."""
+        own = getattr(self.source, "dataset", None)
+        if own is None:
+            from datastage.batches.as_dataloader import Samples
 
-    def _steps(self) -> list[tuple[int, int]]:
-        assert self._source.n is not None
-        drop = self._drop_last or (self._training and self._chooser.static)
-        return ranks.steps(self._source.n, self.batch_size, drop_last=drop, world=ranks.world())
+            own = Samples(self.source, self.classes)
+        return own
+
+    def __getattr__(self, name: str) -> Any:
+        # What other libraries ask of a DataLoader; torch's samplers are needed for it.
+        if name in ("sampler", "batch_sampler", "collate_fn") or name in _OF_A_DATALOADER:
+            from datastage.batches import as_dataloader
+
+            return _OF_A_DATALOADER[name] if name in _OF_A_DATALOADER else getattr(as_dataloader, name)(self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    @property
+    def valid(self) -> torch.Tensor:
+        """Which rows of the batch just given are samples, (B,) of bool on its device; False where a row pads it.
+
+        Evaluation on several ranks and on a TPU fills batches up, by samples that are given elsewhere.
+        """
+        torch = import_torch()
+        if self._given is None:
+            raise SpecError("No batch was given yet.", "Next: ask for loader.valid in the loop over its batches.")
+        n, rows, device = self._given
+        return torch.arange(rows, device=device) < n  # type: ignore[no-any-return]
+
+    def steps(self) -> list[Step]:
+        """Return this rank's batches, as places in the order of an epoch."""
+        assert self.source.n is not None
+        n, world, static = self.source.n, ranks.world(), self._chooser.static
+        if self.training or self.drop_last:
+            cut = ranks.steps(n, self.batch_size, drop_last=self.drop_last, world=world)
+            return [Step.of(start, stop, self.batch_size if static else 0) for start, stop in cut]
+        return ranks.even_steps(n, self.batch_size, world=world, static=static)
 
     def __len__(self) -> int:
-        return len(self._source) if isinstance(self._source, Sized) else len(self._steps())
+        return len(self.source) if isinstance(self.source, Sized) else len(self.steps())
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        epoch, first = self._next
+        # Libraries ask for an iterator only to see whether there is one, so the epoch is taken with the first batch.
+        epoch, first = self.take_epoch()
+        self._stats = Stats(epoch=epoch)
+        yield from self._batches(epoch, first, self._run, self._stats)
+
+    def take_epoch(self) -> tuple[int, int]:
+        """Begin the next epoch: return it, and the number of its first batch."""
+        epoch, first = self._at = self._next
         self._next = (epoch + 1, 0)
         self._run += 1
-        self._stats = Stats(epoch=epoch)
-        self._at = (epoch, first)
-        return self._batches(epoch, first, self._run)
+        return epoch, first
 
-    def _batches(self, epoch: int, first: int, run: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches_from(self, epoch: int, first: int) -> Iterator[Any]:
+        """Give the batches of an epoch from this one on, whatever epoch is the next."""
+        self._stand(epoch, first)
+        return iter(self)
+
+    def plan(self, epoch: int) -> list[tuple[list[int], int]]:
+        """Return of each of this rank's batches in an epoch the samples, and the seed of what chance does to them."""
+        samples = self._order(epoch)
+        return [
+            (repeated(samples[step.start : step.stop].tolist(), step.size), seed)
+            for step, seed in zip(self.steps(), self._seeds(epoch))
+        ]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return ranks.order(self.source.n or 0, shuffle=self.shuffle, seed=self._options.seed, epoch=epoch)
+
+    def _seeds(self, epoch: int) -> list[int]:
+        world = ranks.world()
+        every = random(self._options.seed, epoch, TRANSFORM).integers(0, 2**62, len(self.steps()) * world.size)
+        return every[world.rank :: world.size].tolist()  # type: ignore[no-any-return]
+
+    def _batches(self, epoch: int, first: int, run: int, stats: Stats) -> Iterator[Any]:
+        mark = self._marks_steps()
+        mark()
         asked = began = time.perf_counter()
-        steps, made = self._begin(epoch, first)
+        made = self._begin(epoch, first)
         # Where no photo of a batch can be read: the loss of none is nan. But ranks wait for each other's batches, and
         # what is in a batch of the user's dataset is not ours to judge.
-        leaves_out = not self._as_many and self.name != "feed" and ranks.world().size == 1
+        leaves_out = not self.keeps_empty and self.name != "feed" and ranks.world().size == 1
         n_batches = operator.length_hint(self)  # 0 if nobody knows: a DataLoader of what can only be iterated
-        for i, batch in enumerate(made, first):
-            n = _samples_in(batch)
-            if steps:
-                n = min(n, steps[i][1] - steps[i][0])  # padding is not counted
-            left_out = not n and leaves_out
-            now = time.perf_counter()
-            if run == self._run:
-                self._at = (epoch + 1, 0) if i + 1 == n_batches else (epoch, i + 1)
-                self._stats = replace(
-                    self._stats,
-                    images=self._stats.images + n,
-                    batches=self._stats.batches + (not left_out),
-                    seconds=now - began,
-                    waited_s=self._stats.waited_s + now - asked,
-                )
-            if left_out:
-                continue
-            yield batch
-            del batch  # what the training let go of is not kept alive here
-            asked = time.perf_counter()
-            if run == self._run:
-                self._stats = replace(self._stats, seconds=asked - began)
+        with accelerate_told(self, n_batches) as tell:
+            i = first - 1  # not by enumerate, which holds a batch until it has the next one
+            for batch, n in made:
+                i += 1
+                now = time.perf_counter()
+                if run == self._run:
+                    self._at = (epoch + 1, 0) if i + 1 == n_batches else (epoch, i + 1)
+                stats.images += n
+                stats.seconds, stats.waited_s = now - began, stats.waited_s + now - asked
+                if not n and leaves_out:
+                    continue
+                stats.batches += 1
+                self._given = _about(batch, n)
+                tell(i)
+                yield batch
+                del batch  # what the training let go of is not kept alive here
+                mark()
+                asked = time.perf_counter()
+                stats.seconds = asked - began
         if run == self._run:
             self._at = (epoch + 1, 0)
 
-    def _begin(self, epoch: int, first: int) -> tuple[list[tuple[int, int]], Iterator[Any]]:
-        """Choose the device if that was not done yet, and begin an epoch: the places of its batches, and they."""
-        n = self._source.n
-        steps = [] if n is None else self._steps()
-        if n is not None and not steps:
+    def _marks_steps(self) -> Any:
+        """Return what runs the training's step on a TPU, which would else grow until somebody asks for a value."""
+        choice = self._chooser()
+        if choice.kind != "xla" or read_by_xla():
+            return lambda: None
+        import torch_xla
+
+        return torch_xla.sync
+
+    def _begin(self, epoch: int, first: int) -> Iterator[tuple[Any, int]]:
+        """Begin an epoch: give its batches from the `first` on, and of each how many rows are samples."""
+        n = self.source.n
+        if n is None:
+            return self._opened().stream(epoch)  # type: ignore[no-any-return]
+        steps = self.steps()
+        if not steps:
             raise SpecError(
                 f"{self.name}: {n:,} images give no whole batch of {self.batch_size:,}, and what does not fill one is "
                 "dropped.",
                 f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
             )
-        self._chooser()
-        if n is None:
-            return [], self._opened().stream(epoch)
-        steps = self._steps()  # known for certain once the device is
-        samples = ranks.order(n, shuffle=self._shuffle, seed=self._seed, epoch=epoch)
-        draws = draw(
-            self._recipe.augment,
-            samples,
-            size=self._source.size,
-            seed=self._seed,
-            epoch=epoch,
-        )
-        world = ranks.world()
-        seeds = random(self._seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * world.size)[
-            world.rank :: world.size
-        ]
-        parts = samples, draws, steps[first:], seeds[first:].tolist()
-        try:
-            return steps, self._opened().epoch(*parts)
-        except import_torch().cuda.OutOfMemoryError:
-            self._engine = None  # begun anew below, where the error no longer holds what was half made
-        self._chooser.fill()
-        return steps, self._opened().epoch(*parts)
+        options, samples = self._options, self._order(epoch)
+        draws = draw(options.augment, samples, size=self.source.size, seed=options.seed, epoch=epoch)
+        return self._made(samples, draws, steps[first:], self._seeds(epoch)[first:])
+
+    def _made(
+        self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]
+    ) -> Iterator[tuple[Any, int]]:
+        """Give the batches of these steps; where a GPU has no room left for the images, from there on by copying."""
+        given = 0
+        while True:
+            try:
+                for item in self._opened().epoch(samples, draws, steps[given:], seeds[given:]):
+                    yield item
+                    del item
+                    given += 1
+                return
+            except import_torch().cuda.OutOfMemoryError:
+                if not self._chooser().holds:
+                    raise
+                self._engines.clear()  # begun anew below, where the error no longer holds what was half made
+            self._chooser.fill()
 
     def _opened(self) -> Any:
-        if self._engine is None:
-            self._engine = self._source.open(self._chooser(), self._recipe)
-        return self._engine
+        choice = self._chooser()
+        if choice.kind not in self._engines:
+            self._engines[choice.kind] = self.source.open(choice, self._options)
+        return self._engines[choice.kind]
 
     @property
     def stats(self) -> Stats:
@@ -284,45 +304,52 @@ class Loader:
         return self._stats
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next ``iter()`` is; the state is of that one from now on."""
+        """Set the epoch that the next iterator is; the state is of that one from now on.
+
+        A state from the middle of that very epoch, loaded before, stays: loops set each epoch that they begin.
+        """
         if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
             raise SpecError(f"set_epoch({epoch!r}): a whole number from 0 up is needed.")
-        self._stand(epoch, 0)
+        if self._next[0] != epoch or not self._next[1]:
+            self._stand(epoch, 0)
 
     def _stand(self, epoch: int, batch: int) -> None:
         self._next = self._at = (epoch, batch)
         self._run += 1  # an iterator in use goes on, but no longer says where we are
 
-    def state_dict(self) -> dict[str, int | None]:
+    def state_dict(self) -> dict[str, Any]:
         """Return where the latest iterator stands, as plain numbers and flags; the middle of an epoch too.
 
-        A batch counts as done once it was given out.
+        A batch counts as done once it was given out. What `feed` wraps adds its own state, if it has one.
         """
         epoch, batch = getattr(self, "_at", self._next)
-        world = ranks.world()
+        theirs = getattr(self.source, "state_dict", None)
         return {
             "epoch": epoch,
             "batch": batch,
-            "seed": self._seed,
+            "seed": self._options.seed,
             "n_samples": self.n_samples,
             "batch_size": self.batch_size,
-            "world_size": world.size,
+            "world_size": ranks.world().size,
             **self._asked,
+            **({} if theirs is None or (inner := theirs()) is None else {"inner": inner}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken: the next ``iter()`` gives the batch after it.
+        """Go on where `state_dict` was taken: the next iterator gives the batch after it.
 
         Raises
         ------
         SpecError
             If this is no state, or one of another seed, number of samples, batch size, number of processes, shuffle or
             drop_last: batches would differ.
-            If it is of the middle of an epoch whose order is not ours but that of the user's DataLoader.
+            If it is of the middle of an epoch whose order is neither ours nor that of something that has a state.
         """
-        mine = self.state_dict()
+        mine = {key: value for key, value in self.state_dict().items() if key != "inner"}
         if not isinstance(state, Mapping):
             raise SpecError(f"This is not the state of a loader, but of type {type(state).__name__}.")
+        inner = state.get("inner")
+        state = {key: value for key, value in state.items() if key != "inner"}
         # Those two were not always in it, and a state lives as long as the checkpoint that it lies in.
         if not set(mine) - set(self._asked) <= set(state) <= set(mine):
             raise SpecError(f"This is not the state of a loader: it holds {', '.join(map(str, state)) or 'nothing'}.")
@@ -339,35 +366,37 @@ class Loader:
                 f"The saved state has batch={batch} of epoch {epoch}, and an epoch has {len(self)}, counted from 0.",
                 f"Next: start the next epoch with set_epoch({epoch + 1}).",
             )
-        if self.n_samples is None and batch:
+        if self.n_samples is None and batch and inner is None:
             raise SpecError(
                 f"The saved state is of the middle of epoch {epoch}, and a DataLoader that picks its samples "
                 "itself cannot go on exactly there.",
                 f"Next: start that epoch anew with set_epoch({epoch}), and save the state between epochs.",
                 "Or feed the dataset itself, which can go on anywhere: feed(loader.dataset, batch_size=...).",
             )
+        if inner is not None:
+            self.source.load_state_dict(inner)  # type: ignore[attr-defined]
         self._stand(epoch, batch)
 
     def explain(self) -> str:
         """Say in one line what this loader does, and why."""
-        choice = self._chooser.made
+        choice, options = self._chooser.made, self._options
         where = "the device is chosen when the first batch is asked for"
         if choice is not None:
-            where = f"on {choice.device} ({choice.why}), {self._source.where(choice)}"
-        recipe = self._recipe
+            where = f"on {choice.device} ({choice.why}), {self.source.where(choice)}"
         said = [
             f"{self.name}: batches in the order that your data gives them"
             if self.n_samples is None
             else f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}; "
-            + ("shuffled" if self._shuffle else "in order"),
-            str(recipe.augment) if recipe.augment else "",
-            recipe.dtype,
-            recipe.memory_format if recipe.memory_format != "contiguous" else "",
+            + ("shuffled" if options.shuffle else "in order"),
+            str(options.augment) if options.augment else "",
+            options.dtype,
+            options.memory_format if options.memory_format != "contiguous" else "",
             where,
         ]
         world = ranks.world()
         if world.size > 1:
-            said.append(f"rank {world.rank} of {world.size}")
+            shares = "" if self.n_samples is not None else ", which your data must share out itself"
+            said.append(f"rank {world.rank} of {world.size}{shares}")
         return "; ".join(text for text in said if text)
 
     def __repr__(self) -> str:
@@ -379,6 +408,19 @@ class Loader:
         return loader_card([self])
 
 
+_OF_A_DATALOADER: dict[str, Any] = {
+    "num_workers": 0,
+    "pin_memory": False,
+    "timeout": 0,
+    "worker_init_fn": None,
+    "multiprocessing_context": None,
+    "generator": None,
+    "prefetch_factor": None,
+    "persistent_workers": False,
+}
+"""What others would make a DataLoader of their own with: batches are made in this process, and come ready."""
+
+
 def _whole(name: str, value: Any) -> int:
     """Return a number of a state, or raise `SpecError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -386,14 +428,20 @@ def _whole(name: str, value: Any) -> int:
     return value
 
 
-def _samples_in(batch: Any) -> int:
-    """Count the samples of a batch by its first tensor."""
-    return next((len(tensor) for tensor in tensors_of(batch) if tensor.ndim), 0)
+def repeated(numbers: list[int], size: int) -> list[int]:
+    """Return the numbers, from the first on again until there are `size`."""
+    return [numbers[i % len(numbers)] for i in range(max(size, len(numbers)))]
+
+
+def _about(batch: Any, n: int) -> tuple[int, int, Any]:
+    """Return how many samples a batch has, how many rows, and where it is."""
+    first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
+    return (n, n, "cpu") if first is None else (n, max(n, len(first)), first.device)
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """The loaders of a dataset's splits. Unpacks into those that there are.
+    """The loaders of a dataset's splits. Unpacks into train, val and test, as far as there are such.
 
     Attributes
     ----------
@@ -403,12 +451,15 @@ class Loaders:
         In order, as they are, to the last sample.
     classes : tuple of str
         Names of the classes, where they are known.
+    predict : Loader or None
+        A part without labels: batches of ``(x, ids)``, in order.
     """
 
     train: Loader
     val: Loader | None = None
     test: Loader | None = None
     classes: tuple[str, ...] = ()
+    predict: Loader | None = None
 
     def __iter__(self) -> Iterator[Loader]:
         return iter([loader for loader in (self.train, self.val, self.test) if loader is not None])
@@ -417,7 +468,8 @@ class Loaders:
         return sum(1 for _ in self)
 
     def __str__(self) -> str:
-        return "\n".join(loader.explain() for loader in self)
+        more = [] if self.predict is None else [self.predict]
+        return "\n".join(loader.explain() for loader in (*self, *more))
 
     def _repr_html_(self) -> str:
         from datastage.show.card import loader_card
@@ -425,22 +477,13 @@ class Loaders:
         return loader_card(self)
 
 
-def build(splits: dict[str, Source], options: LoaderOptions, classes: Sequence[str] = ()) -> Loaders:
-    """Make the loaders: train as asked, val and test plain."""
-    chooser = Chooser(options.device, options.dtype, options.reporter)
+def build(splits: Mapping[str, Source], options: LoaderOptions, classes: Sequence[str] = ()) -> Loaders:
+    """Make the loaders: train as asked, the others plain."""
+    chooser = Chooser(options.device, options.dtype, hold=options.hold, reporter=options.reporter)
     names = tuple(classes or options.classes)
     made = {}
     for name, source in splits.items():
-        own = options if name == "train" else options.plain
-        made[name] = Loader(
-            source,
-            own,
-            chooser,
-            name=name,
-            shuffle=own.shuffle,
-            drop_last=own.drop_last,
-            seed=own.seed,
-            training=name == "train",
-            classes=names,
-        )
-    return Loaders(made["train"], made.get("val"), made.get("test"), names)
+        training = name == "train"
+        own = options if training else options.plain
+        made[name] = Loader(source, own, chooser, name=name, training=training, classes=names)
+    return Loaders(made["train"], made.get("val"), made.get("test"), names, made.get("predict"))

@@ -1,10 +1,8 @@
-"""The last step of a batch: the user's transform, normalising, dtype and memory format.
-
-Here: `CpuFinish` in numpy, `TorchFinish` on a device.
-"""
+"""The last step of a batch: the user's transform, normalising, dtype and memory format; and the memory it lies in."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +10,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.batch_ops import jittered
-from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -20,21 +17,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from datastage.batches.devices import Choice
+    from datastage.batches.options import LoaderOptions
 
 
 class Pool:
-    """Arrays of one shape and dtype, handed out fresh or used again.
+    """Arrays of one shape and dtype, given out fresh, or again once nobody holds them.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of each array.
-    dtype : dtype
-        Its element type.
-    keep : int
-        How many idle arrays are kept. The others are freed when their last holder lets go.
-    always : bool
-        Give the same `keep` arrays in turn, whether held or not. Else one that is held is never given again.
+    Asking the system for new pages for each batch costs more than filling them. Of idle arrays `keep` are kept, the
+    others freed. With `always` the same arrays are given in turn, held or not.
     """
 
     def __init__(
@@ -74,14 +64,8 @@ class Pool:
 class Normalise:
     """uint8 (B, C, H, W) to normalised float32 of the same shape, in numpy.
 
-    Parameters
-    ----------
-    mean, std : sequence of float, or None
-        Per channel, for intensities from 0 to 1. None: intensities from 0 to 1.
-    shape : (int, int, int)
-        (C, H, W) of an image.
-    last : bool
-        Whether channels lie last in the memory of what comes out.
+    `mean` and `std` are a value a channel, for intensities from 0 to 1, or None. `shape` is (C, H, W); `last` tells
+    whether channels lie last in the memory of what comes out.
     """
 
     BLOCK_BYTES = 100_000
@@ -136,28 +120,23 @@ def turn(images: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
 class Finishers:
     """What finishes a loader's batches: one for each iterator at work, since memory and scratch are its own.
 
-    Parameters
-    ----------
-    recipe, shape, choice
-        What was asked for; (C, H, W) of an image; the device.
-    n : int
-        Samples there are: no batch is larger.
+    `shape` is that of a sample, (C, H, W) or (D,); no batch is larger than the `n` samples that there are.
     """
 
-    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], choice: Choice, n: int) -> None:
-        self._recipe, self._shape, self._choice, self._most = recipe, shape, choice, min(recipe.batch_size, n)
+    def __init__(self, options: LoaderOptions, shape: tuple[int, ...], choice: Choice, n: int) -> None:
+        self._options, self._shape, self._choice, self._most = options, shape, choice, min(options.batch_size, n)
         self._idle: list[Any] = []
 
     @contextmanager
     def lent(self) -> Iterator[Any]:
-        """Give one for an epoch: a function of (uint8 images, seed, jitter)."""
+        """Give one for an epoch: a function of (images or rows, seed, jitter)."""
         try:
             one = self._idle.pop()  # another thread's iterator may take the last one
         except IndexError:
-            if self._choice.kind == "cpu" and self._recipe.transform is None:
-                one = CpuFinish(self._recipe, self._shape, self._most)
+            if len(self._shape) == 3 and self._choice.kind == "cpu" and self._options.transform is None:
+                one = CpuFinish(self._options, self._shape, self._most)
             else:
-                one = TorchFinish(self._recipe, self._shape, self._choice)
+                one = TorchFinish(self._options, self._shape, self._choice)
         try:
             yield one
         finally:
@@ -165,34 +144,27 @@ class Finishers:
 
 
 class CpuFinish:
-    """Jitter, and normalise on the CPU with numpy, within the memory of the batch that comes out.
+    """Jitter, and normalise on the CPU with numpy, within the memory of the batch that comes out."""
 
-    Parameters
-    ----------
-    recipe, shape
-        What was asked for; (C, H, W) of an image.
-    most : int
-        Images of the largest batch.
-    """
-
+    transforms = False
     JITTER_BYTES = 1 << 20
 
-    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], most: int) -> None:
+    def __init__(self, options: LoaderOptions, shape: tuple[int, ...], most: int) -> None:
         import numpy as np
         import torch
 
-        self._recipe, self._dtype = recipe, getattr(torch, recipe.dtype)
-        self._last = recipe.memory_format == "channels_last"
+        self._dtype = getattr(torch, options.dtype)
+        self._last = options.memory_format == "channels_last"
         channels, height, width = shape
         whole = (most, *((height, width, channels) if self._last else (channels, height, width)))
-        self._raw = recipe.dtype == "uint8"
-        narrow = recipe.dtype in ("float16", "bfloat16")
+        self._raw = options.dtype == "uint8"
+        narrow = options.dtype in ("float16", "bfloat16")
         # What is made in float32 only to be narrowed is scratch, and one is enough of it.
         wide = np.uint8 if self._raw else np.float32
         self._pool = Pool(whole, wide, keep=1 if narrow else 2, always=narrow)
         # numpy has no bfloat16, but integers of as many bits.
         self._narrowed = Pool(whole, np.int16) if narrow else None
-        self._normalise = Normalise(recipe.mean, recipe.std, shape, last=self._last)
+        self._normalise = Normalise(options.mean, options.std, shape, last=self._last)
         self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
         self._lent: Any = None
 
@@ -235,55 +207,93 @@ class CpuFinish:
 
 
 class TorchFinish:
-    """Jitter, transform and normalise with torch, on any device.
+    """Jitter, transform and normalise with torch, on any device; rows of numbers are standardised already."""
 
-    Parameters
-    ----------
-    recipe, shape, choice
-        What was asked for; (C, H, W) of an image; the device.
-    """
-
-    def __init__(self, recipe: LoaderOptions, shape: tuple[int, ...], choice: Choice) -> None:
+    def __init__(self, options: LoaderOptions, shape: tuple[int, ...], choice: Choice) -> None:
         import torch
 
-        self._recipe, self._choice, self._device = recipe, choice, choice.device
-        self._dtype = getattr(torch, recipe.dtype)
-        self._format = torch.channels_last if recipe.memory_format == "channels_last" else torch.contiguous_format
-        normalise = Normalise(recipe.mean, recipe.std, shape)
-        self._scale = torch.from_numpy(normalise.scale).to(self._device)
-        self._shift = torch.from_numpy(normalise.shift).to(self._device)
+        self._choice, self._device, self._dtype = choice, choice.device, getattr(torch, options.dtype)
+        self.transforms = options.transform is not None
+        self._transform = None if options.transform is None else batch_transform(options.transform)
+        self._format = torch.channels_last if options.memory_format == "channels_last" else torch.contiguous_format
+        self._scale: Any = None
+        if len(shape) == 3:
+            normalise = Normalise(options.mean, options.std, shape)
+            self._scale = torch.from_numpy(normalise.scale).to(self._device)
+            self._shift = torch.from_numpy(normalise.shift).to(self._device)
 
     def __call__(self, images: Any, seed: int, jitter: Any = None) -> Any:
-        """Return the finished batch of uint8 `images` (B, C, H, W), a tensor on the device or an array on the CPU."""
+        """Return the finished batch of uint8 images or float32 rows, a tensor on the device or an array on the CPU."""
         import torch
 
         batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
         if jitter is not None:
             batch = jittered(batch, jitter)
-        if self._recipe.transform is not None:
-            batch = transformed(self._recipe.transform, batch, generator_on(self._choice, seed))
-        if batch.dtype == torch.uint8 and self._dtype != torch.uint8:
-            batch = batch.to(torch.float32, memory_format=self._format).mul_(self._scale).add_(self._shift)
-        return batch.to(self._dtype).contiguous(memory_format=self._format)
+        if self._transform is not None:
+            batch = self._transformed(batch, seed)
+        if batch.dtype == torch.uint8 and self._dtype != torch.uint8 and self._scale is not None:
+            # One kernel reads bytes and writes floats as they are to lie: a pass of each kind less for every step.
+            room = torch.empty(batch.shape, dtype=self._dtype, device=batch.device, memory_format=self._format)
+            return torch.addcmul(self._shift, batch, self._scale, out=room)
+        batch = batch.to(self._dtype)
+        return batch.contiguous(memory_format=self._format) if batch.ndim == 4 else batch
+
+    def _transformed(self, batch: Any, seed: int) -> Any:
+        """Return what the user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
+        import torch
+
+        assert self._transform is not None
+        # XLA has no generators of its own.
+        device = "cpu" if self._choice.kind == "xla" else self._device
+        made = self._transform(batch, torch.Generator(device).manual_seed(seed))
+        if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
+            return made
+        what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else f"a {_kind_of(made)}"
+        raise SpecError(
+            f"transform= was given a batch of {len(batch)} and returned {what}.",
+            "Next: let transform(batch, generator) return the batch, a tensor of as many.",
+        )
 
 
-def transformed(transform: Callable[[Any, Any], Any], batch: Any, generator: Any) -> Any:
-    """Return what the user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
+def _kind_of(made: Any) -> str:
+    return "None" if made is None else type(made).__name__
+
+
+def batch_transform(transform: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Return the user's transform as a function of (batch, generator).
+
+    torchvision's are called for each picture, under torch's own generator, which is left as it was.
+    """
+    if is_torchvisions(transform):
+        return lambda batch, generator: _each(transform, batch, generator)
+    if takes(transform) == 1:
+        return lambda batch, generator: transform(batch)
+    return transform
+
+
+def is_torchvisions(transform: Any) -> bool:
+    """Whether this is one of torchvision's transforms, which are meant for one picture."""
+    return any(kind.__module__.startswith("torchvision.transforms") for kind in type(transform).__mro__)
+
+
+def takes(function: Callable[..., Any]) -> int:
+    """Return how many arguments a transform takes: 2, or 1 where a second does not fit; 0 where not even one does."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # what is written in C may not say
+        return 2
+    for n in (2, 1):
+        try:
+            signature.bind(*range(n))
+            return n
+        except TypeError:
+            continue
+    return 0
+
+
+def _each(transform: Callable[[Any], Any], batch: Any, generator: Any) -> Any:
     import torch
 
-    made = transform(batch, generator)
-    if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
-        return made
-    what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else repr(made)[:60]
-    raise SpecError(
-        f"transform= was given a batch of {len(batch)} and returned {what}.",
-        "Next: let transform(batch, generator) return the batch, a tensor of as many.",
-    )
-
-
-def generator_on(choice: Choice, seed: int) -> Any:
-    """Return the generator that a user's transform draws from."""
-    import torch
-
-    # XLA has no generators of its own.
-    return torch.Generator("cpu" if choice.kind == "xla" else choice.device).manual_seed(seed)
+    with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []):
+        torch.manual_seed(generator.initial_seed())
+        return torch.stack([transform(picture) for picture in batch])

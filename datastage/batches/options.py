@@ -47,6 +47,8 @@ class LoaderOptions:
         Of the images. uint8 is not normalised.
     memory_format : {"contiguous", "channels_last"}
         Of the images. The shape is (B, C, H, W) either way.
+    hold : bool
+        Keep a split in a GPU's own memory where it fits; False copies each batch to it, and leaves that memory alone.
     limit : int, optional
         Use at most so many samples of each split, spread over it.
     seed : int
@@ -83,6 +85,7 @@ class LoaderOptions:
     device: Any = "auto"
     dtype: str = "float32"
     memory_format: str = "contiguous"
+    hold: bool = True
     limit: int | None = None
     seed: int = 0
     classes: Sequence[str] = ()

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage import layouts
-from datastage.batches.arrays import SHARE_OF_DEVICE, ArraySource, OnDevice, from_arrays
+from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Cropper, Crops
 from datastage.batches.decode import Fit, Unreadable, size_of
-from datastage.batches.devices import Choice, free_bytes
+from datastage.batches.devices import Choice
 from datastage.batches.image_files import FolderImages, Images, ZipImages
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Steps = list[tuple[int, int]]
+    from datastage.batches.ranks import Step
+
+    Steps = list[Step]
     Batches = Iterator[tuple[Any, Any]]
     Samples = tuple[Sequence[str], Sequence[Any]]
 
@@ -304,8 +306,8 @@ class FromPhotos:
     def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
         enough = threading.Event()
         with self._finishers.lent() as finish:
-            raw, size = self._raw(samples, draws, steps, enough), self._recipe.batch_size
-            yield from deliver(raw, finish, seeds, self._choice, batch_size=size, stop=enough)
+            raw = self._raw(samples, draws, steps, enough)
+            yield from deliver(raw, finish, seeds, self._choice, steps=steps, stop=enough)
 
     def _raw(
         self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event
@@ -315,7 +317,7 @@ class FromPhotos:
             to_do = iter(steps)
             while True:
                 # Of the next batch the threads decode photos already while the last ones of this batch are waited for.
-                for start, stop in islice(to_do, 2 - len(waiting)):
+                for start, stop, *_ in islice(to_do, 2 - len(waiting)):
                     waiting.append(self._begun(samples[start:stop], draws.part(start, stop)))
                 if not waiting:
                     break
@@ -368,9 +370,8 @@ class FromPhotos:
         cache, source = self._source.cache, self._source
         if self._crop is not None or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
             return False
-        return self._resident is not None or len(source.at) * cache.rows[0].nbytes <= SHARE_OF_DEVICE * free_bytes(
-            self._choice
-        )
+        n_bytes = len(source.at) * cache.rows[0].nbytes
+        return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._recipe)
 
     def _on_device(self) -> OnDevice:
         if self._resident is None:

@@ -1,13 +1,10 @@
-"""Which samples come when, and to which process: the order of an epoch and each rank's share of it.
-
-Here: `order`, `steps`, and `World`, who we are among how many. Not here: starting processes, talking between them.
-"""
+"""Which samples come when, and to which process: the order of an epoch and each rank's share of it."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from datastage.batches.augment import ORDER, random
 from datastage.runtime import launched
@@ -19,16 +16,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Who we are among the processes that train together.
-
-    Attributes
-    ----------
-    rank, size : int
-        This process, counted from 0, and how many there are.
-    """
+    """Who we are among the processes that train together: our rank, counted from 0, and how many there are."""
 
     rank: int = 0
     size: int = 1
+
+
+class Step(NamedTuple):
+    """One batch: which places of the epoch it holds.
+
+    Attributes
+    ----------
+    start, stop : int
+        The first place and the one after the last.
+    size : int
+        Rows that the batch is filled up to; 0 leaves it as it is.
+    valid : int
+        How many of the places are given to nobody else; the rows after them are padding.
+    """
+
+    start: int
+    stop: int
+    size: int
+    valid: int
+
+    @classmethod
+    def of(cls, start: int, stop: int, size: int = 0) -> Step:
+        """Return the batch of these places, all of them its own."""
+        return cls(start, stop, size, stop - start)
 
 
 def world() -> World:
@@ -61,27 +76,11 @@ def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tuple[int, int]]:
-    """Cut an epoch into this rank's batches.
+    """Cut a training epoch of `n` samples into this rank's batches, given as start and end in its order.
 
     Every rank has the same number of batches, since one that has more would wait for ever for the others. Every
     position is in one batch of one rank, but for what `drop_last` drops; only where ``batch_size=1``, or fewer samples
     than ranks, leave a rank one batch short, it repeats a position.
-
-    Parameters
-    ----------
-    n : int
-        Samples in the epoch, over all ranks.
-    batch_size : int
-        Samples a batch, on each rank.
-    drop_last : bool
-        Leave out what does not fill a batch.
-    world : World
-        Who we are.
-
-    Returns
-    -------
-    list of (int, int)
-        Start and end of each batch in the order of the epoch.
 
     Examples
     --------
@@ -103,3 +102,27 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
     if edges[-2] == stop:  # our share is one sample smaller than the largest and fills its batches exactly
         edges[-2] = stop - 1
     return list(zip(edges, edges[1:]))
+
+
+def even_steps(n: int, batch_size: int, *, world: World, static: bool = False) -> list[Step]:
+    """Cut an evaluation of `n` samples into this rank's batches, so that what the ranks find can be gathered.
+
+    The ranks' batches of one step are of one size, and stand one after the other in the order of the samples: gathered
+    rank by rank, all but the first `n` rows of the whole are padding. One process alone pads nothing, unless `static`
+    asks for the same size throughout.
+
+    Examples
+    --------
+    >>> [even_steps(5, 2, world=World(rank, 2)) for rank in (0, 1)][1]
+    [Step(start=2, stop=4, size=2, valid=2), Step(start=4, stop=5, size=1, valid=0)]
+    """
+    made, whole = [], batch_size * world.size
+    for first in range(0, n, whole):
+        size = batch_size if static else -(-min(whole, n - first) // world.size)
+        start = min(first + world.rank * size, n)
+        stop = min(start + size, n)
+        if start < stop:
+            made.append(Step.of(start, stop, size if static or world.size > 1 else 0))
+        else:
+            made.append(Step(n - 1, n, size, 0))  # a sample of another rank's, so that the batch has one to repeat
+    return made

@@ -1,16 +1,13 @@
-"""From host memory to the device: batches made on the CPU, copied while the one before is used, finished where they go.
-
-Here: `deliver`, and for each kind of device its way; `beside`, for whatever goes to a CUDA device; what is done to each
-tensor of a batch. Not here: making batches (`arrays`, `photos`, `feed`), what is held on the device from the start
-(`resident`).
-"""
+"""From host memory to the device: batches filled up, copied while the one before is used, finished where they go."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,13 +16,15 @@ from datastage.errors import StorageError
 
 if TYPE_CHECKING:
     from datastage.batches.devices import Choice
+    from datastage.batches.ranks import Step
 
 IGNORED = -100
-"""The label of padding: what torch's cross_entropy ignores by default."""
-UNCHANGED = (1, 1, 1, 0)
-"""The factors of colour jitter that change nothing, for padding."""
+"""The class label of padding: what torch's cross_entropy ignores by default."""
 
 Raw = tuple[Any, Any, Any]
+"""Images or rows, targets, and factors of colour jitter or None: arrays of the host."""
+Made = tuple[Any, int]
+"""A batch on the device, and how many of its rows are samples; those after them are padding."""
 Finish = Callable[[Any, int, Any], Any]
 T = TypeVar("T")
 
@@ -36,52 +35,89 @@ def deliver(
     seeds: list[int],
     choice: Choice,
     *,
-    batch_size: int,
+    steps: list[Step],
     stop: threading.Event | None = None,
-) -> Iterator[tuple[Any, Any]]:
-    """Give finished batches on the device.
+) -> Iterator[Made]:
+    """Give finished batches on the device, each filled up to its step's size.
 
-    Parameters
-    ----------
-    raw : iterable of (ndarray, ndarray, ndarray or None)
-        Images or rows, labels, and factors of colour jitter, made when they are asked for.
-    finish : callable
-        From images (on the device or as an array), a seed and those factors to what is given out.
-    seeds : list of int
-        One a batch.
-    choice : Choice
-        The device.
-    batch_size : int
-        The size that a last batch is filled up to, where shapes are static.
-    stop : threading.Event, optional
-        Given, a thread makes the next batch while one is used, and this is set when no more are wanted.
+    `finish` makes of images (on the device, or an array on the CPU), a seed and jitter factors what is given out. With
+    `stop` a thread makes the next batch while one is used, and `stop` is set when no more are wanted.
     """
+    full = map(filled, raw, steps)
     if choice.kind == "xla":
-        return _through_xla(raw, finish, seeds, choice, batch_size, stop)
+        return _through_xla(full, finish, seeds, choice, stop)
     if choice.kind == "cuda":
-        return _on_cuda(raw, finish, seeds, choice, stop)
-    return _plainly(raw if stop is None else prefetch(raw, stop), finish, seeds, choice)
+        return _on_cuda(full, finish, seeds, choice, stop)
+    return _plainly(full if stop is None else prefetch(full, stop), finish, seeds, choice)
 
 
-def _plainly(raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[tuple[Any, Any]]:
+def filled(raw: Raw, step: Step) -> tuple[Any, Any, Any, int]:
+    """Fill a batch up to its step's size with samples of its own, and say how many rows are not padding.
+
+    The class labels there are `IGNORED`. Other targets have no value that means nothing, and are those of the sample.
+    """
+    import numpy as np
+
+    images, targets, jitter = raw
+    valid = min(len(images), step.valid)
+    if len(images) >= step.size:
+        if valid == len(images):
+            return images, targets, jitter, valid
+        targets = targets.copy()
+    elif len(images):
+        again = np.arange(step.size) % len(images)
+        images, targets = images[again], targets[again]
+        jitter = None if jitter is None else jitter[again]
+    else:  # none of its photos can be read
+        images, targets, jitter = (
+            None if a is None else np.zeros((step.size, *a.shape[1:]), a.dtype) for a in (images, targets, jitter)
+        )
+    if are_classes(targets):
+        targets[valid:] = IGNORED
+    return images, targets, jitter, valid
+
+
+def are_classes(targets: Any) -> bool:
+    """Whether these are numbers of classes, and not measures, boxes or names."""
+    return bool(targets.ndim == 1 and targets.dtype.kind == "i")
+
+
+def tensor_of(array: Any) -> Any:
+    """Return an array as a tensor that shares its memory; names, which torch has not, as a list."""
     import torch
 
-    for (images, labels, jitter), seed in zip(raw, seeds):
-        factors = None if jitter is None else torch.from_numpy(jitter).to(choice.device)
-        yield finish(images, seed, factors), torch.from_numpy(labels).to(choice.device)
+    return array.tolist() if array.dtype.kind in "USO" else torch.from_numpy(array)
+
+
+def _plainly(items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[Made]:
+    for (images, targets, jitter, valid), seed in zip(items, seeds):
+        factors = None if jitter is None else tensor_of(jitter).to(choice.device)
+        yield (finish(images, seed, factors), mapped(tensor_of(targets), lambda y: y.to(choice.device))), valid
 
 
 def _on_cuda(
-    raw: Iterable[Raw], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
-) -> Iterator[tuple[Any, Any]]:
-    import torch
+    items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
+) -> Iterator[Made]:
+    # A transform of the user's runs in the thread and on the stream of the training, as for a split that is held on the
+    # GPU: it draws from the generators, and reads the tensors, that the training uses.
+    here = getattr(finish, "transforms", False)
 
-    def made(item: tuple[Raw, int]) -> tuple[Any, Any]:
-        arrays, seed = item
-        images, y, factors = (None if a is None else sent(torch.from_numpy(a), choice.device) for a in arrays)
-        return finish(images, seed, factors), y
+    def copied(item: tuple[Any, int]) -> Any:
+        (*arrays, valid), seed = item
+        images, targets, jitter = (
+            None if a is None else mapped(tensor_of(a), lambda tensor: sent(tensor, choice.device)) for a in arrays
+        )
+        return (images, targets, jitter, seed if here else None, valid) if here else (
+            (finish(images, seed, jitter), targets), valid
+        )  # fmt: skip
 
-    return beside(zip(raw, seeds), made, choice.device, threaded=True, stop=stop)
+    batches = beside(zip(items, seeds), copied, choice.device, threaded=True, stop=stop)
+    if not here:
+        yield from batches
+        return
+    for images, targets, jitter, seed, valid in batches:
+        yield (finish(images, seed, jitter), targets), valid
+        del images, targets, jitter
 
 
 def beside(
@@ -92,41 +128,29 @@ def beside(
     threaded: bool,
     stop: threading.Event | None = None,
 ) -> Iterator[Any]:
-    """Give ``make(item)`` for each of `items`, its copies and kernels beside the training's on a CUDA device.
+    """Give ``make(item)`` for each of `items`, its copies and kernels on a stream beside the training's.
 
-    Parameters
-    ----------
-    items : iterable
-        What batches are made from.
-    make : callable
-        From an item to a batch on the device; called with the device's side stream as the current one.
-    device : torch.device
-        The CUDA device.
-    threaded : bool
-        Whether a thread asks for the next item and makes it while one is used; else that is done when it is asked for,
-        in the caller's thread.
-    stop : threading.Event, optional
-        As for `prefetch`.
+    A thread asks for the next item and makes it while one is used, if it is `threaded`; else that is done when it is
+    asked for, in the caller's thread. `stop` is as for `prefetch`.
     """
     import torch
 
     side = _side_stream(device, os.getpid())
+    side.wait_stream(torch.cuda.current_stream(device))  # what the training made before may be read here
 
     def one(item: T) -> tuple[Any, Any]:
-        with torch.cuda.stream(side):
+        # A new thread's device is GPU 0, and leaving a stream of another one would make a context there.
+        with torch.cuda.device(device), torch.cuda.stream(side):
             return make(item), side.record_event()
 
     pairs = map(one, items)
     for batch, done in prefetch(pairs, stop) if threaded else pairs:
-        _hand_over(batch, done, torch.cuda.current_stream(device))
+        stream = torch.cuda.current_stream(device)
+        stream.wait_event(done)
+        for tensor in tensors_of(batch):
+            tensor.record_stream(stream)  # the allocator must not give its memory away while the training uses it
         yield batch
         del batch  # what the training let go of is not kept alive here
-
-
-def _hand_over(batch: Any, done: Any, stream: Any) -> None:
-    stream.wait_event(done)
-    for tensor in tensors_of(batch):
-        tensor.record_stream(stream)  # the allocator must not give its memory away while the training uses it
 
 
 @functools.cache
@@ -145,7 +169,13 @@ def sent(tensor: Any, device: Any) -> Any:
 
     One that is on a device already stays as it is: only the stream that made it may touch it without waiting for it.
     """
-    return tensor.pin_memory().to(device, non_blocking=True) if tensor.device.type == "cpu" else tensor
+    if tensor.device.type != "cpu":
+        return tensor
+    try:
+        tensor = tensor.pin_memory()
+    except RuntimeError:  # no more memory can be pinned; the copy then waits
+        return tensor.to(device)
+    return tensor.to(device, non_blocking=True)
 
 
 def tensors_of(batch: Any) -> Iterator[Any]:
@@ -157,16 +187,26 @@ def tensors_of(batch: Any) -> Iterator[Any]:
     elif isinstance(batch, (Mapping, list, tuple)):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
             yield from tensors_of(part)
+    elif hasattr(batch, "__dict__") and (hasattr(batch, "to") or dataclasses.is_dataclass(batch)):
+        yield from tensors_of(vars(batch))
 
 
-def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
-    """Return the batch with `function` applied to each tensor; a list becomes a tuple, so that ``x, y`` unpacks."""
+def mapped(batch: Any, function: Callable[[Any], Any], move: Callable[[Any], Any] | None = None) -> Any:
+    """Return the batch with `function` applied to each tensor; a list becomes a tuple, so that ``x, y`` unpacks.
+
+    Objects with a ``.to`` of their own, as graphs and packed sequences have it, are given to `move`.
+    """
     import torch
+
+    def part_of(part: Any) -> Any:
+        return mapped(part, function, move)
 
     if isinstance(batch, torch.Tensor):
         return function(batch)
+    if move is not None and callable(getattr(batch, "to", None)) and not isinstance(batch, type):
+        return move(batch)
     if isinstance(batch, Mapping):
-        parts = {key: mapped(part, function) for key, part in batch.items()}
+        parts = {key: part_of(part) for key, part in batch.items()}
         try:
             if not isinstance(batch, MutableMapping):
                 return type(batch)(parts)  # type: ignore[call-arg]
@@ -176,35 +216,40 @@ def mapped(batch: Any, function: Callable[[Any], Any]) -> Any:
         except TypeError:  # a type that cannot be made anew so
             return parts
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(mapped(part, function) for part in batch))
+        return type(batch)(*map(part_of, batch))
     if isinstance(batch, (list, tuple)):
-        return tuple(mapped(part, function) for part in batch)
+        return tuple(map(part_of, batch))
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        made = copy.copy(batch)
+        for field in dataclasses.fields(batch):
+            object.__setattr__(made, field.name, part_of(getattr(batch, field.name)))
+        return made
     return batch
 
 
 def _through_xla(
-    raw: Iterable[Raw],
-    finish: Finish,
-    seeds: list[int],
-    choice: Choice,
-    batch_size: int,
-    stop: threading.Event | None,
-) -> Iterator[tuple[Any, Any]]:
+    items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
+) -> Iterator[Made]:
     """Copy by torch_xla's own loader, whose threads overlap the copies with the training.
 
     It takes an error of what it loads from for the end (its reader thread only closes the queue), so errors are kept
-    here, and batches counted. Its MpDeviceLoader ends the threads of an epoch that was left only when the next begins,
-    so here is what that is made of.
+    here, and batches counted. Its own loop would run the training's step while we wait for data, and end the threads of
+    an epoch that was left only when the next begins; so batches are taken from its queue.
     """
     import torch_xla.distributed.parallel_loader as parallel
 
-    counted = _Counted(raw, len(seeds), batch_size)
+    counted = _Counted(items, len(seeds))
     given = 0
-    loader = parallel.ParallelLoader(counted, [choice.device])
+    # Its own 16 and 8 batches would be 0.9 GB of photos.
+    loader = parallel.ParallelLoader(counted, [choice.device], loader_prefetch_size=2, device_prefetch_size=2)
     try:
-        for images, labels, *jitter in loader.per_device_loader(choice.device):
-            yield finish(images, seeds[given], jitter[0] if jitter else None), labels
+        while (batch := loader.next_item(choice.device)) is not None:
+            images, *rest = batch
+            valid, names = counted.about.popleft()
+            targets = names if names is not None else rest.pop(0)
+            yield (finish(images, seeds[given], rest[0] if rest else None), targets), valid
             given += 1
+            del batch, images, targets, rest
     finally:
         if stop is not None:
             stop.set()  # else the thread that is ended now would first wait for the photos of its batch
@@ -220,41 +265,30 @@ def _through_xla(
 
 
 class _Counted:
-    """Batches as tensors of one shape, for torch_xla: counted, and an error kept instead of lost."""
+    """Batches as tensors for torch_xla: counted, and an error kept instead of lost."""
 
-    def __init__(self, raw: Iterable[Raw], n: int, batch_size: int) -> None:
-        self._raw, self._n, self._batch_size = raw, n, batch_size
+    def __init__(self, items: Iterable[Any], n: int) -> None:
+        self._items, self._n = items, n
         self.made = 0
+        self.about: deque[tuple[int, list[str] | None]] = deque()
+        """Of each batch how many rows are samples, and the targets that are no tensor."""
         self.error: BaseException | None = None
 
     def __len__(self) -> int:
         return self._n
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        import torch
+        import numpy as np
 
         try:
-            for images, labels, jitter in self._raw:
-                arrays: tuple[Any, ...] = filled(images, labels, self._batch_size)
-                if jitter is not None:
-                    arrays = (*arrays, _padded(jitter, self._batch_size, UNCHANGED[: jitter.shape[1]]))
+            for images, targets, jitter, valid in self._items:
+                y = tensor_of(np.ascontiguousarray(targets))
+                named = isinstance(y, list)
                 self.made += 1
-                yield tuple(torch.from_numpy(array) for array in arrays)
+                self.about.append((valid, y if named else None))
+                parts = (tensor_of(np.ascontiguousarray(images)), *(() if named else (y,)))
+                yield parts if jitter is None else (*parts, tensor_of(jitter))
         except GeneratorExit:
             raise
         except BaseException as error:
             self.error = error
-
-
-def filled(images: Any, labels: Any, n: int) -> tuple[Any, Any]:
-    """Fill a batch up to `n` with zeros, labelled to be ignored: another shape would be compiled anew."""
-    return _padded(images, n, 0), _padded(labels, n, IGNORED)
-
-
-def _padded(array: Any, n: int, row: Any) -> Any:
-    import numpy as np
-
-    if len(array) >= n:
-        return np.ascontiguousarray(array)
-    more = (n - len(array), *array.shape[1:])
-    return np.concatenate([array, np.broadcast_to(np.asarray(row, array.dtype), more)])

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 import random
 import sys
@@ -23,6 +24,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+from datastage import runtime
 from datastage.batches import feed
 from datastage.batches.any_dataset import plan
 from datastage.batches.devices import Choice
@@ -93,6 +95,8 @@ def test_the_users_own_generators_are_left_as_they_were_by_what_can_only_be_iter
 def elsewhere(request, monkeypatch):
     """A device of a kind that is not the CPU's, but for the device."""
     choice = Choice(torch.device("cpu"), request.param, "a stand-in")
+    if request.param == "xla":
+        monkeypatch.setitem(sys.modules, "torch_xla", types.SimpleNamespace(sync=lambda: None))
     monkeypatch.setattr("datastage.batches.devices.choose", lambda wanted, local_rank: choice)
 
 
@@ -273,7 +277,7 @@ def test_how_the_users_workers_are_started_is_kept():
     )
     loader = feed(theirs, device="cpu")
     list(loader)
-    ours = loader._engine._loader
+    ours = loader._engines["cpu"]._loader
     assert (ours.num_workers, ours.prefetch_factor, ours.timeout) == (2, 5, 70)
     assert ours.multiprocessing_context is theirs.multiprocessing_context
     assert ours.generator is generator
@@ -432,7 +436,8 @@ def test_what_a_worker_cannot_make_is_made_here(thing, monkeypatch):
 
 
 def test_a_batch_too_large_for_shm_is_made_here(monkeypatch):
-    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "shm_bytes", lambda: 100)
+    small = dataclasses.replace(runtime.current(), shm_bytes=100)
+    monkeypatch.setattr(sys.modules["datastage.batches.any_dataset"], "current", lambda: small)
     loader = feed(Noisy(pause=0.002), batch_size=8, device="cpu")
     assert sorted(numbers(loader)) == list(range(40))
     assert "too small" in loader.explain()

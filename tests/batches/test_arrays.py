@@ -222,8 +222,9 @@ def test_a_wrong_option_is_named(options, says):
         ((np.zeros((0, 8, 8, 3), np.uint8), np.zeros(0, int)), "no images"),
         ((np.zeros((5, 8, 8, 3), np.float32), np.zeros(5, int)), "uint8"),
         ((np.zeros((5, 3, 8, 8), np.uint8), np.zeros(5, int)), "channels first"),
-        ((np.zeros((5, 8, 8, 3), np.uint8), np.zeros((5, 10))), "argmax"),
-        ((np.zeros((5, 8, 8, 3), np.uint8), np.array(list("abcde"))), "numbers are needed"),
+        ((np.zeros((5, 8, 8, 3), np.uint8), np.zeros(5, "datetime64[s]")), "numbers or names are needed"),
+        ((np.zeros((5, 8, 8, 3), np.uint8), 3), "a single label"),
+        ((np.zeros((5, 20, 3), np.float32), np.zeros(5, int)), "TensorDataset"),
         ((np.zeros((5,), np.uint8), np.zeros(5, int)), "shape"),
     ],
 )
@@ -244,10 +245,10 @@ def test_a_drop_that_leaves_no_batch_is_an_error_that_names_a_size():
 
 
 def test_no_copy_is_made_of_images_whose_channels_lie_first_in_memory():
-    from datastage.batches.arrays import check_arrays
+    from datastage.batches.arrays import images_of
 
     memory = np.zeros((5, 3, 8, 8), np.uint8)
-    images, _ = check_arrays("train", memory.transpose(0, 2, 3, 1), np.zeros(5, int))
+    images = images_of("train", memory.transpose(0, 2, 3, 1))
     assert np.shares_memory(images, memory)
 
 
@@ -257,7 +258,7 @@ def test_images_are_said_to_be_where_they_were_put_whatever_is_free_later(monkey
     source = ArraySource(images.transpose(0, 3, 1, 2).copy(), labels)
     gpu = Choice(torch.device("cpu"), "cuda", "a CPU that stands in for one")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, free))
-    source.open(gpu, LoaderOptions(batch_size=4))
+    source.open(gpu, LoaderOptions(batch_size=1))
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (then, then))
     assert source.where(gpu) == f"0 MB of uint8 {held}"
 

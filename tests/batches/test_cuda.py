@@ -168,9 +168,13 @@ def no_gpu(monkeypatch):
         def wait_event(self, event):
             asked.append("wait")
 
+        def wait_stream(self, stream):
+            asked.append("wait for the training")
+
     now = object.__new__(Stream)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "device", lambda device: asked.append("device") or contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: now)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: asked.append("pin") or tensor)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: asked.append("record"))

@@ -22,50 +22,55 @@ def test_images_come_channels_last_and_as_they_are():
     assert (given == splits()["test"][0]).all()
 
 
-def test_training_leaves_out_what_does_not_fill_a_batch():
-    train, _ = from_arrays(splits(), batch_size=8)
-    frames = as_numpy(train)
-    assert [x.shape for x, _ in frames] == [(8, 8, 6, 3)] * 2
-    assert len(frames) == 2
+def test_each_sample_comes_once_and_the_last_batch_is_short():
+    for loader in from_arrays(splits(), batch_size=8):
+        frames = as_numpy(loader)
+        batches = list(frames)
+        assert [x.shape for x, _ in batches] == [(8, 8, 6, 3)] * 2 + [(6, 8, 6, 3)]
+        assert len(frames) == 3
+        assert sorted(np.concatenate([y for _, y in batches])) == list(range(22))
 
 
+def test_padded_batches_are_of_one_shape_and_say_what_each_row_counts():
+    for loader in from_arrays(splits(), batch_size=8):
+        frames = as_numpy(loader, pad=True)
+        batches = list(frames)
+        assert [x.shape for x, _, _ in batches] == [(8, 8, 6, 3)] * 3
+        assert [weight.dtype for _, _, weight in batches] == [np.float32] * 3
+        given = np.concatenate([y[weight > 0] for _, y, weight in batches])
+        assert sorted(given) == list(range(22))
+        x, y, weight = batches[-1]
+        assert weight.tolist() == [1] * 6 + [0] * 2
+        assert (x[6:] == x[:2]).all()
+        assert (y[6:] == y[:2]).all()
+
+
+@pytest.mark.parametrize("pad", [False, True])
 @pytest.mark.parametrize("size", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 4, 5])
-@pytest.mark.parametrize("n", [9, 16, 17, 23])
-def test_each_rank_gives_as_many_batches_of_one_shape_as_it_says(monkeypatch, n, batch_size, size):
-    given = {"train": set(), "test": set()}
+@pytest.mark.parametrize("n", [2, 9, 16, 17, 23])
+def test_the_ranks_give_each_sample_of_an_evaluation_once_and_no_label_to_be_ignored(
+    monkeypatch, n, batch_size, size, pad
+):
+    given, lengths = [], set()
     for rank in range(size):
         for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}.items():
             monkeypatch.setenv(name, str(value))
-        for loader in from_arrays(splits(n), batch_size=batch_size):
-            if loader.name == "train" and n // size < batch_size:
-                continue  # no rank has a whole batch, which the test below is of
-            frames = as_numpy(loader)
-            shapes = [len(y) for _, y in frames]
-            assert shapes == [batch_size] * len(frames)
-            given[loader.name].add(len(shapes))
-    assert given["train"] == {n // size // batch_size} - {0}
-    assert len(given["test"]) == 1
+        frames = as_numpy(from_arrays(splits(n), batch_size=batch_size).test, pad=pad)
+        for _, y, *weight in frames:
+            assert not pad or len(y) == batch_size
+            assert (y >= 0).all()
+            given += (y[weight[0] > 0] if pad else y).tolist()
+        lengths.add(len(frames))
+    assert sorted(given) == list(range(n))
+    assert len(lengths) == 1
 
 
-def test_training_on_less_than_a_batch_is_an_error_that_names_a_size():
-    train, _ = from_arrays(splits(), batch_size=64)
-    with pytest.raises(SpecError, match="batch_size=22"):
-        next(iter(as_numpy(train)))
-
-
-def test_a_photo_that_cannot_be_read_is_a_row_of_padding(grey_photos):
+def test_a_photo_that_cannot_be_read_is_left_out_or_weighs_nothing(grey_photos):
     (grey_photos / "class1" / "3.png").write_bytes(b"no image")
-    frames = as_numpy(from_folder(grey_photos, batch_size=4, size=8, test=0).train)
-    labels = [y for _, y in frames]
-    assert [len(y) for y in labels] == [4] * len(frames) == [4, 4]
-    assert sorted(np.concatenate(labels)) == [-100] + [0] * 4 + [1] * 3
-
-
-def test_evaluation_fills_the_last_batch_with_labels_below_0():
-    _, test = from_arrays(splits(), batch_size=8)
-    labels = [y for _, y in as_numpy(test)]
-    assert labels[-1].tolist() == [16, 17, 18, 19, 20, 21, -100, -100]
+    made = from_folder(grey_photos, batch_size=4, size=8, test=0, shuffle=False)
+    assert [y.tolist() for _, y in as_numpy(made.train)] == [[0] * 4, [1] * 3]
+    assert [weight.tolist() for *_, weight in as_numpy(made.train, pad=True)] == [[1] * 4, [1, 1, 1, 0]]
 
 
 def test_a_loader_of_another_device_is_refused():
@@ -96,9 +101,9 @@ def test_jax_gets_batches_spread_over_several_devices():
                                   dtype="uint8")
         mesh = jax.make_mesh((4,), ("batch",))
         sharding = NamedSharding(mesh, PartitionSpec("batch"))
-        held = list(as_jax(test, sharding))
+        held = list(as_jax(test, sharding, pad=True))
         assert len(held[0][0].sharding.device_set) == 4
-        assert (np.concatenate([np.asarray(x) for x, _ in held])[:22] == images).all()
+        assert (np.concatenate([np.asarray(x) for x, _, _ in held])[:22] == images).all()
         (train,) = from_arrays({"train": (images, np.arange(22))}, batch_size=2, shuffle=False)
         held = [x for x, _ in as_jax(train)]
         assert np.allclose(np.concatenate([np.asarray(x) for x in held]) * 255, images, atol=1e-3)
@@ -115,6 +120,7 @@ def test_jax_gets_batches_spread_over_several_devices():
 def test_tensorflow_gets_a_dataset_that_begins_a_new_epoch_each_time():
     train, test = from_arrays(splits(), batch_size=8)
     dataset = as_tf(test)
-    assert [x.shape.as_list() for x, _ in dataset] == [[8, 8, 6, 3]] * 3
+    assert [x.shape.as_list() for x, _ in dataset] == [[8, 8, 6, 3]] * 2 + [[6, 8, 6, 3]]
     assert np.allclose(next(iter(dataset))[0].numpy() * 255, splits()["test"][0][:8], atol=1e-3)
-    assert len(as_tf(train)) == 2
+    assert len(as_tf(train)) == 3
+    assert [weight.numpy().sum() for *_, weight in as_tf(test, pad=True)] == [8, 8, 6]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datastage.batches.ranks import World, local_rank, order, steps, world
+from datastage.batches.ranks import Step, World, even_steps, local_rank, order, steps, world
 from datastage.runtime import launched
 
 REPOSITORY = str(Path(__file__).parents[2])
@@ -69,6 +69,32 @@ def test_each_rank_draws_other_numbers_for_transforms_and_the_same_ones_again(mo
     zero, one, again = drawn(0), drawn(1), drawn(0)
     assert zero == again
     assert len({*zero, *one}) == 8
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+@pytest.mark.parametrize("n", [1, 2, 7, 8, 9, 25, 64, 65, 1000])
+def test_what_ranks_find_in_an_evaluation_is_gathered_in_order_and_cut_at_the_end(n, batch_size, size, static):
+    shares = [even_steps(n, batch_size, world=World(rank, size), static=static) for rank in range(size)]
+    assert len({len(share) for share in shares}) == 1
+    gathered = []
+    for together in zip(*shares, strict=True):
+        assert len({step.size for step in together}) == 1
+        assert not static or together[0].size == batch_size
+        for start, stop, rows, valid in together:
+            assert start < stop <= n  # each has a sample to repeat
+            own = [*range(start, start + valid)]
+            gathered += own + [None] * (rows - valid if rows else 0)
+    first_padding = gathered.index(None) if None in gathered else len(gathered)
+    assert gathered[:first_padding] == list(range(n))
+    assert set(gathered[first_padding:]) <= {None}
+    if size == 1 and not static:
+        assert shares[0] == [Step.of(start, stop) for start, stop in steps_of(n, batch_size)]
+
+
+def steps_of(n, batch_size):
+    return steps(n, batch_size, drop_last=False, world=World())
 
 
 def test_an_order_is_a_permutation_that_follows_from_seed_and_epoch():
@@ -185,7 +211,8 @@ def test_under_torchrun_each_rank_gets_its_share_with_and_without_a_process_grou
     alone, grouped = (under_torchrun(tmp_path / how, how) for how in ("alone", "grouped"))
     for epoch in range(3):
         samples = [v for rank in alone for labels, _ in rank[epoch] for v in labels]
-        assert sorted(samples) == list(range(101))
+        assert sorted(v for v in samples if v >= 0) == list(range(101))
+    assert [[len(labels) for labels, _ in rank[2]] for rank in alone] == [[8] * 6 + [3]] * 2
     assert [len(rank[0]) for rank in alone] == [7, 7]
     assert read(tmp_path / "alone", "about") == [[7, 2], [7, 2]]
     assert alone == grouped

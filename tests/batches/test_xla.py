@@ -8,6 +8,7 @@ import torch
 
 from datastage.batches import Augment, from_arrays, from_folder
 from datastage.batches.devices import Choice
+from datastage.batches.ranks import Step
 from datastage.batches.to_device import deliver
 from datastage.errors import SpecError
 
@@ -23,9 +24,13 @@ def xla(monkeypatch):
     import torch_xla.runtime
 
     torch_xla.distributed.parallel_loader.shapes.clear()
+    torch_xla.syncs.clear()
     yield torch_xla
     for name in [name for name in sys.modules if name.split(".")[0] == "torch_xla"]:
         del sys.modules[name]
+
+
+STEPS = [Step.of(start, start + 4, 4) for start in (0, 4, 8)]
 
 
 def splits(n=22):
@@ -51,7 +56,9 @@ def test_the_last_test_batch_is_filled_with_labels_to_be_ignored(xla):
     labels = [y for _, y in test]
     assert [len(y) for y in labels] == [8, 8, 8]
     assert labels[-1].tolist() == [(16 + i) % 10 for i in range(6)] + [-100, -100]
+    assert test.valid.tolist() == [True] * 6 + [False] * 2
     assert test.stats.images == 22
+    assert len(xla.distributed.parallel_loader.shapes) == 1
 
 
 def test_an_error_in_the_feed_is_raised_and_no_short_epoch(xla):
@@ -61,24 +68,24 @@ def test_an_error_in_the_feed_is_raised_and_no_short_epoch(xla):
 
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
     with pytest.raises(ZeroDivisionError, match="the feed broke"):
-        list(deliver(raw(), lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4))
+        list(deliver(raw(), lambda x, seed, jitter: x, [1, 2, 3], choice, steps=STEPS))
 
 
 def test_an_epoch_that_ends_early_without_an_error_is_one(xla):
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
     raw = iter([(np.zeros((4, 3)), np.zeros(4), None)])
     with pytest.raises(OSError, match="1 of 3 batches"):
-        list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, batch_size=4))
+        list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, steps=STEPS))
 
 
 def test_leaving_a_loop_or_ending_it_leaves_no_thread(xla):
     train, _ = from_arrays(splits(400), batch_size=8)
     for _ in train:
-        assert any(thread.name == "xla" for thread in threading.enumerate())
+        assert any("_loader_worker" in thread.name for thread in threading.enumerate())
         break
-    assert not any(thread.name == "xla" for thread in threading.enumerate())
+    assert not any("_loader_worker" in thread.name for thread in threading.enumerate())
     list(train)
-    assert not any(thread.name == "xla" for thread in threading.enumerate())
+    assert not any("_loader_worker" in thread.name for thread in threading.enumerate())
 
 
 def test_leaving_a_loop_does_not_wait_for_what_watches_the_stop(xla):
@@ -89,7 +96,7 @@ def test_leaving_a_loop_does_not_wait_for_what_watches_the_stop(xla):
         stop.wait()  # as photos wait that are being decoded
 
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
-    batches = deliver(raw(), lambda x, seed, jitter: x, [1, 2], choice, batch_size=4, stop=stop)
+    batches = deliver(raw(), lambda x, seed, jitter: x, [1, 2], choice, steps=STEPS[:2], stop=stop)
     next(batches)
     batches.close()
     assert stop.is_set()
@@ -103,7 +110,8 @@ def test_an_unreadable_photo_is_padding_under_colour_jitter_too(xla, grey_photos
     ((x, y),) = train
     assert x.shape == (8, 3, 8, 8)
     assert sorted(y.tolist()) == [-100, 0, 0, 0, 1, 1, 1, 1]
-    assert not x[y == -100].any()
+    assert train.valid.tolist() == (y >= 0).tolist() == [True] * 7 + [False]
+    assert (x[-1] == x[0]).all()  # a sample of the batch: a model's own checks pass on it
 
 
 def test_the_second_device_of_a_process_is_taken_if_asked_for(xla, monkeypatch):
@@ -145,7 +153,7 @@ def test_each_process_gets_its_share(xla, monkeypatch):
     monkeypatch.setattr(xla.runtime, "WORLD", (1, 2))
     _, test = from_arrays(splits(), batch_size=8, device="xla")
     given = [int(v) for _, y in test for v in y if v >= 0]
-    assert given == [i % 10 for i in range(11, 22)]
+    assert given == [i % 10 for i in range(22) if i // 8 == 1]
 
 
 def test_torch_xla_on_a_cpu_is_used_only_if_asked_for_by_name(xla, monkeypatch):

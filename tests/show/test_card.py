@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from datastage.batches.loader import Stats
+from datastage.batches.stats import Stats
 from datastage.show.card import loader_card, staged_card
 
 RECEIPT = {

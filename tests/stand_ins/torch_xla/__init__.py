@@ -3,6 +3,8 @@
 Tensors stay on the CPU. `runtime.KIND` is what PJRT_DEVICE would be; `runtime.WORLD` the rank and number of processes.
 """
 
+import threading
+
 import torch
 
 
@@ -12,6 +14,14 @@ class _XLAC:
     @classmethod
     def _xla_runtime_is_initialized(cls):
         return cls.started
+
+
+syncs = []
+"""The thread of each step that was run."""
+
+
+def sync():
+    syncs.append(threading.current_thread())
 
 
 def device(index=None):

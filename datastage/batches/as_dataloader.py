@@ -1,0 +1,215 @@
+"""What libraries that take a DataLoader ask of one, so that a DataLoader they make of a loader gives its very batches.
+
+They put a sampler of their own around ours and skip some of its batches, or look which kind it is. A batch is asked for
+by a `Ticket`: a list of sample numbers that also knows which batch of which epoch it stands for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import BatchSampler, Dataset, DistributedSampler, RandomSampler, Sampler, SequentialSampler
+
+from datastage.batches import ranks
+
+if TYPE_CHECKING:
+    from datastage.batches.loader import Loader
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from the global generators by this seed; afterwards they are as the user left them."""
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+class Ready:
+    """A whole batch, where others expect the samples of one."""
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+
+class Ticket(list[int]):
+    """The samples of one batch: as numbers, and as the batch that the loader makes of them."""
+
+    def __init__(self, numbers: Sequence[int], seed: int, batch: Callable[[], Any]) -> None:
+        super().__init__(numbers)
+        self.seed, self.batch = seed, batch
+
+    def __iter__(self) -> Iterator[int]:
+        # Whoever asks a user's dataset for these one by one gets what the loader would have got.
+        with seeded(self.seed):
+            yield from super().__iter__()
+
+
+class Samples(Dataset[Any]):
+    """The samples of a loader one by one, as they are: neither augmented nor normalised."""
+
+    def __init__(self, source: Any, classes: Sequence[str]) -> None:
+        self.source, self.classes = source, list(classes)
+
+    def __len__(self) -> int:
+        return int(self.source.n)
+
+    def __getitem__(self, i: int) -> tuple[Any, Any]:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of {len(self)}")
+        label = self.source.labels[i]
+        return self.source.sample(i), label.item() if label.ndim == 0 else label
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
+        """Return the samples of a batch; of a `Ticket` the batch that the loader makes of them."""
+        return [Ready(numbers.batch())] if isinstance(numbers, Ticket) else [self[i] for i in numbers]
+
+    @property
+    def targets(self) -> Any:
+        """The label of each sample."""
+        return self.source.labels
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The number of each class."""
+        return {name: i for i, name in enumerate(self.classes)}
+
+
+class Epoch:
+    """Gives a loader's batches by their numbers: the next one in turn, any other by beginning there."""
+
+    def __init__(self, loader: Loader, epoch: int) -> None:
+        self._loader, self._epoch = loader, epoch
+        self._next, self._batches = -1, iter(())
+
+    def __call__(self, i: int) -> Any:
+        """Return batch `i`."""
+        if i != self._next:
+            self._batches = self._loader.batches_from(self._epoch, i)
+        self._next = i + 1
+        return next(self._batches)
+
+
+class LoaderBatches(Sampler[list[int]]):
+    """The batches of this rank in the loader's next epoch, as tickets."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    @property
+    def sampler(self) -> Any:
+        """What gives the samples one by one."""
+        return sampler(self.loader)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples a batch, on each rank."""
+        return self.loader.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether what does not fill a batch is left out."""
+        return self.loader.drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next iterator is."""
+        self.loader.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, first = self.loader.take_epoch()
+        plan = self.loader.plan(epoch)
+        give = Epoch(self.loader, epoch)
+        for i, (numbers, seed) in enumerate(plan):
+            if i >= first:
+                yield Ticket(numbers, seed, lambda i=i: give(i))  # type: ignore[misc]
+
+
+class _Numbers:
+    """The samples of this rank in the loader's next epoch, one by one."""
+
+    loader: Loader
+
+    def __iter__(self) -> Iterator[int]:
+        for numbers, _ in self.loader.plan(self.loader.take_epoch()[0]):
+            yield from numbers
+
+    def __len__(self) -> int:
+        return sum(step.stop - step.start for step in self.loader.steps())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the next iterator is."""
+        self.loader.set_epoch(epoch)
+
+
+class _InOrder(_Numbers, SequentialSampler):
+    def __init__(self, loader: Loader) -> None:
+        SequentialSampler.__init__(self, loader.dataset)
+        self.loader = loader
+
+
+class _Shuffled(_Numbers, RandomSampler):
+    def __init__(self, loader: Loader) -> None:
+        RandomSampler.__init__(self, loader.dataset)
+        self.loader = loader
+
+
+class _Shared(_Numbers, DistributedSampler[Any]):
+    def __init__(self, loader: Loader) -> None:
+        world = ranks.world()
+        DistributedSampler.__init__(
+            self, loader.dataset, world.size, world.rank, loader.shuffle, drop_last=loader.drop_last
+        )
+        self.loader = loader
+
+
+def sampler(loader: Loader) -> Any:
+    """Return a sampler of the kind that tells others how the loader orders its samples and shares them out."""
+    if loader.n_samples is None:
+        return loader.source.loader.sampler  # type: ignore[attr-defined]
+    if ranks.world().size > 1:
+        return _Shared(loader)
+    return (_Shuffled if loader.shuffle else _InOrder)(loader)
+
+
+def batch_sampler(loader: Loader) -> Sampler[list[int]] | BatchSampler:
+    """Return the loader's batches as a batch sampler."""
+    if loader.n_samples is None:
+        theirs: BatchSampler = loader.source.loader.batch_sampler  # type: ignore[attr-defined]
+        return theirs
+    return LoaderBatches(loader)
+
+
+def collate_fn(loader: Loader) -> Callable[[list[Any]], Any]:
+    """Return what makes a batch of samples, or gives the batch that is ready."""
+    return Collate(loader)
+
+
+class Collate:
+    """The user's `collate_fn`, and what brings its batch to the device; a batch that is ready stays as it is."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._collate = getattr(loader.source, "collate", None)
+
+    def __call__(self, samples: list[Any]) -> Any:
+        """Return the batch."""
+        if len(samples) == 1 and isinstance(samples[0], Ready):
+            return samples[0].batch
+        if self._collate is None:
+            return torch.utils.data.default_collate(samples)
+        return self._loader.arrive(self._collate(samples))

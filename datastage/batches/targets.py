@@ -1,0 +1,126 @@
+"""Labels of every kind: classes by number or name, measures, and rows of several, as the arrays that batches hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.to_device import IGNORED, are_classes
+from datastage.errors import SpecError
+from datastage.progress import Reporter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHOWN = 4
+
+
+def targets_of(
+    splits: Mapping[str, Any], classes: Sequence[str], reporter: Reporter
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return each split's labels as int64 or float32, and the names of the classes.
+
+    Whole numbers are classes; where they do not begin at 0, and where they are names, they are numbered in order, which
+    the reporter is told. Floats are measures. Rows of several, (N, ...), stay what they are: several labels of each
+    sample, boxes, shares of classes.
+
+    Raises
+    ------
+    SpecError
+        If they are no such thing, differ in kind, or another split has a class that train has not.
+    """
+    found = {name: _array(name, labels) for name, labels in splits.items()}
+    first = found["train"]
+    for name, labels in found.items():
+        if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
+            raise SpecError(
+                f"{name}: labels of shape {labels.shape} and type {labels.dtype}; train has {_kind(first)}."
+            )
+    if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0):
+        return _numbered(found, classes, reporter)
+    if first.ndim == 2 and first.shape[1] > 1 and ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all():
+        reporter.note("each row holds a single 1: labels.argmax(1) gives numbers of classes", "Labels")
+    return found, tuple(classes)
+
+
+def array_of(name: str, values: Any) -> NDArray[Any]:
+    """Return what a user gave as an array; a tensor may be on a device, and be trained."""
+    import numpy as np
+
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":
+            values = values.float()
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SpecError(f"{name} is no array: {str(error).splitlines()[0]}.") from error
+
+
+def _array(name: str, labels: Any) -> NDArray[Any]:
+    import numpy as np
+
+    array = array_of(f"{name}: what is given as labels", labels)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]  # as Keras' own datasets have them
+    if not array.ndim:
+        raise SpecError(f"{name}: a single label; one for each image, shape (N,), is needed.")
+    if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
+        array = array.astype(str)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind in "iub":
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.kind == "U" and array.ndim == 1:
+        return array
+    raise SpecError(
+        f"{name}: labels of type {array.dtype} and shape {array.shape}; numbers or names are needed.",
+        "Next: np.unique(labels, return_inverse=True)[1] numbers whatever can be sorted.",
+    )
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    return f"labels of shape {labels.shape} and type {labels.dtype}"
+
+
+def _least(labels: NDArray[Any]) -> int:
+    """Return the lowest class; a sample whose label is to be ignored has none."""
+    classes = labels[labels != IGNORED]
+    return int(classes.min()) if len(classes) else 0
+
+
+def _numbered(
+    found: dict[str, NDArray[Any]], classes: Sequence[str], reporter: Reporter
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    import numpy as np
+
+    first = found["train"]
+    names = first.dtype.kind == "U"
+    known = np.unique(first if names else first[first != IGNORED])
+    if names and classes:
+        known = np.array(list(classes))
+    order = np.argsort(known)
+    numbered = {}
+    for split, labels in found.items():
+        at = np.searchsorted(known, labels, sorter=order).clip(0, len(known) - 1)
+        number = order[at]
+        strange = known[number] != labels
+        if not names:
+            strange &= labels != IGNORED
+            number[labels == IGNORED] = IGNORED
+        if strange.any():
+            raise SpecError(
+                f"{split} has the class {labels[strange][0].item()!r}, which "
+                + ("train has not." if split != "train" else "is none of classes=."),
+                "Next: look for a misspelt label, or pass labels numbered from 0.",
+            )
+        numbered[split] = number.astype(np.int64)
+    said = [str(name) for name in known]
+    if len(classes) != len(said):
+        classes = said
+    few = ", ".join(said[:SHOWN] + (["...", said[-1]] if len(said) > SHOWN + 1 else said[SHOWN:]))
+    where = "by name" if names else f"from {said[0]} to {said[-1]}, numbered from 0"
+    reporter.note(f"{len(said):,} {where}: {few}", "Classes")
+    return numbered, tuple(classes)
