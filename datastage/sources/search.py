@@ -761,7 +761,8 @@ class _Hunt:
         if form == "gz" and reader.size is not None and reader.ranges:
             # The last four bytes of a gzip are its length unpacked: most that cannot fit are told without unpacking.
             length = int.from_bytes(reader.read_at(max(0, reader.size - 4), 4), "little")
-        _, packed = next(archives.iter_members(_Timed(reader, listing)))
+        members = archives.iter_members(_Timed(reader, listing))  # closing it closes the stream, too
+        _, packed = next(members)
         stream = cast(BinaryIO, packed)
         head = stream.read(_TABLE_HEAD)
         whole = cast(BinaryIO, _Rejoined(head, stream))
