@@ -141,6 +141,12 @@ def test_folders_take_room_and_count_as_members(admit, monkeypatch):
     assert rule_of(lambda: [admit(many, n) for n in range(60)]) == "M-MANY"
 
 
+def test_files_count_as_members(monkeypatch):
+    monkeypatch.setattr("datastage.archives.safety.MAX_MEMBERS", 50)
+    tree = Tree()
+    assert rule_of(lambda: [tree.admit(f"{n}") for n in range(60)]) == "M-MANY"
+
+
 @pytest.mark.parametrize("kind", ["FIFO", "character device", "socket"])
 def test_only_files_folders_and_links_are_admitted(kind):
     assert rule_of(lambda: Tree().admit("x", kind)) == "S-SPECIAL"

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import stat
+import struct
+
 import pytest
 
 from datastage.archives import iter_members
-from datastage.errors import PasswordError
+from datastage.errors import DamagedArchiveError, PasswordError
 from datastage.reader import BytesReader
 
 from .made import tree, unpacked
+from .raw import FOLDER, extra, outcome, zip_entry, zip_raw
 
 TEXT = b"alpha beta alpha beta alpha beta\n"
 LOCKED = {
@@ -43,3 +48,61 @@ def test_another_password_opens_nothing(packer, password, tmp_path):
     with pytest.raises(PasswordError, match="password"):
         unpacked(bytes.fromhex(LOCKED[packer]), tmp_path / "to", password=password)
     assert tree(tmp_path / "to") == {}
+
+
+@pytest.mark.parametrize("method", [0, 8])
+def test_a_wrong_byte_among_many_small_members_is_found(method, tmp_path):
+    # Members that lie in one block are written another way than one alone.
+    data = zip_raw(*(zip_entry(f"{i}", b"%d" % i * 20, method) for i in range(20)))
+    at = data.index(b"PK\3\4", len(data) // 3) + 34
+    spoilt = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+    with pytest.raises(DamagedArchiveError):
+        unpacked(spoilt, tmp_path / "to")
+    assert tree(tmp_path / "to") == {}
+
+
+def test_a_checksum_that_is_another_is_found_among_many_small_members(tmp_path):
+    entries = [zip_entry(f"{i}", b"%d" % i * 20) for i in range(20)]
+    entries[7] |= {"local": {"crc": 1}, "central": {"crc": 1}}
+    assert outcome(zip_raw(*entries), tmp_path / "x") == "C-CRC"
+
+
+def test_the_time_of_the_extra_field_counts_before_that_of_dos(tmp_path):
+    field = extra(0x5455, b"\1" + struct.pack("<l", 1_234_567_891))
+    entries = [zip_entry("exact", b"1", extra=field), zip_entry("none", b"2", extra=extra(0x5455, b"\0"))]
+    unpacked(zip_raw(*entries), tmp_path / "to")
+    assert os.stat(tmp_path / "to/exact").st_mtime == 1_234_567_891
+    assert os.stat(tmp_path / "to/none").st_mtime != 1_234_567_891
+
+
+@pytest.mark.parametrize(("system", "runs"), [(3, True), (19, True), (0, False), (10, False)])
+def test_modes_are_those_of_unix_alone(system, runs, tmp_path):
+    # Alone, and among others: two ways of writing.
+    for nth, names in enumerate((["f"], ["f", "g"])):
+        entries = [zip_entry(name, b"x", mode=0o100755, system=system) for name in names]
+        unpacked(zip_raw(*entries), tmp_path / str(nth))
+        assert bool(os.stat(tmp_path / str(nth) / "f").st_mode & stat.S_IXUSR) is runs
+
+
+@pytest.mark.parametrize("system", [0, 10, 14])
+def test_a_folder_of_windows_may_be_named_without_a_slash(system, tmp_path):
+    folder = zip_entry("d", b"", mode=0, system=system)
+    data = bytearray(zip_raw(folder, zip_entry("d/f", b"1")))
+    data[data.index(b"PK\1\2") + 38] = 0x10
+    unpacked(bytes(data), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"d": None, "d/f": b"1"}
+
+
+def test_a_folder_is_a_folder_by_its_mode_too(tmp_path):
+    assert outcome(zip_raw(zip_entry("d", b"", mode=FOLDER), zip_entry("d/f", b"1")), tmp_path / "x") == {"d/f": b"1"}
+
+
+def test_strong_encryption_is_named(tmp_path):
+    with pytest.raises(PasswordError, match="strong encryption"):
+        unpacked(zip_raw(zip_entry("a", b"x" * 20, flags=0x41)), tmp_path / "to", password="right")
+
+
+def test_what_an_archive_lacks_is_told_by_its_last_end_record(tmp_path):
+    data = zip_raw(zip_entry("a", b"1" * 500))
+    with pytest.raises(DamagedArchiveError, match="part of the archive is missing"):
+        unpacked(data[:60] + data[160:], tmp_path / "cut")
