@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datastage.archives import inflate, names, write
 from datastage.archives.errors import Fault, error_of
-from datastage.archives.formats import sniff, stem_of, suffixes
+from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
 from datastage.archives.records import Files, Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree
@@ -261,10 +261,9 @@ def _unpack_nested(task: Task, result: Result, level: int) -> None:
             files.append(file)
             continue
         prefix, found = inner
-        os.unlink(os.path.join(task.root, *file.path.split("/")))
         result.tree.n_bytes += found.tree.n_bytes - file.size
         for each in found.files:
-            files.append(each._replace(path=f"{prefix}/{each.path}"))
+            files.append(each._replace(path=f"{prefix}/{each.path}" if prefix else each.path))
         result.n_replaced += found.n_replaced
         for kind, n in found.left_out.items():
             result.leave_out(kind, n)
@@ -273,34 +272,53 @@ def _unpack_nested(task: Task, result: Result, level: int) -> None:
 
 def _unpack_one(task: Task, result: Result, path: str, level: int) -> tuple[str, Result] | None:
     """Unpack one archive of an archive; return its folder and what came of it, or None if it is no archive."""
-    with FileReader(os.path.join(task.root, *path.split("/"))) as reader:
+    packed = os.path.join(task.root, *path.split("/"))
+    with FileReader(packed) as reader:
         form = sniff(reader)
         if form is None:
             return None
         if level > MAX_NESTING:
             raise Fault("M-MANY", f"holds archives in archives more than {MAX_NESTING} deep", path)
-        prefix = folder_of(path, result.tree)
-        above = task.above + prefix.count("/") + 1
+        folder = _free_folder(path, result.tree) if is_one_file(form) else folder_of(path, result.tree)
+        above = task.above + folder.count("/") + 1
         if above > MAX_DEPTH:  # each archive may be as deep: together they would be too deep to be removed again
             raise Fault("N-LONG", f"lies more than {MAX_DEPTH} folders deep", path)
-        root = os.path.join(task.root, *prefix.split("/"))
+        root = os.path.join(task.root, *folder.split("/"))
         os.mkdir(root)
-        result.tree.kinds[prefix] = "folder"  # taken: the next may have the same stem
+        result.tree.kinds[folder] = "folder"  # taken: the next may have the same stem
         free = task.free_bytes - result.tree.n_bytes
         inner = replace(task, reader=reader, root=root, pick=None, free_bytes=free, above=above)
         found = _extract(form, inner)
         _unpack_nested(inner, found, level + 1)
         _set_folder_times(root, found)
-        return prefix, found
+    os.unlink(packed)
+    return (_put_beside(task.root, result.tree, folder) if is_one_file(form) else folder), found
+
+
+def _put_beside(root: str, tree: Tree, folder: str) -> str:
+    """Put what one compressed file held beside it, as gunzip does, if its name is free; return the folder it is in."""
+    above, slash, _ = folder.rpartition("/")
+    within = os.path.join(root, *folder.split("/"))
+    if any(above + slash + name in tree.kinds for name in os.listdir(within)):
+        return folder
+    for name in os.listdir(within):
+        there = os.path.join(within, name)
+        tree.kinds[above + slash + name] = "folder" if os.path.isdir(there) else "file"
+        os.rename(there, os.path.join(root, *above.split("/"), name))
+    os.rmdir(within)
+    del tree.kinds[folder]
+    return above
 
 
 def folder_of(path: str, tree: Tree) -> str:
     """Return the folder for a nested archive: its path without the suffix, or with it where that is taken."""
     above, slash, name = path.rpartition("/")
     stem = above + slash + stem_of(name)
-    if stem != path and stem not in tree.kinds:
-        return stem
-    stem = path + ".unpacked"
-    while stem in tree.kinds:
-        stem += "_"
-    return stem
+    return stem if stem != path and stem not in tree.kinds else _free_folder(path, tree)
+
+
+def _free_folder(path: str, tree: Tree) -> str:
+    folder = path + ".unpacked"
+    while folder in tree.kinds:
+        folder += "_"
+    return folder

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import stat
 import tarfile
@@ -162,6 +163,30 @@ def test_archives_in_archives_unpack_in_their_place(tmp_path):
     files = {p: v for p, v in tree(tmp_path / "to").items() if v is not None}
     assert files == {"more/inner/x.txt": b"x", "readme": b"r", "deep/in/y": b"y"}
     assert {f.path for f in result.files} == set(files)
+
+
+def test_compressed_files_in_an_archive_unpack_beside_it_as_gunzip_has_them(tmp_path):
+    files = {
+        "gzip/train-images-idx3-ubyte.gz": gzip.compress(b"images"),
+        "gzip/labels.txt.xz": lzma.compress(b"labels"),
+        "top.gz": gzip.compress(b"top"),
+        "taken": b"mine",
+        "taken.gz": gzip.compress(b"theirs"),
+        "in.zip.gz": gzip.compress(zip_of({"y": b"y", "z.gz": gzip.compress(b"z")})),
+    }
+    result = unpacked(zip_of(files), tmp_path / "to", nested=True)
+    found = {p: v for p, v in tree(tmp_path / "to").items() if v is not None}
+    assert found == {
+        "gzip/train-images-idx3-ubyte": b"images",
+        "gzip/labels.txt": b"labels",
+        "top": b"top",
+        "taken": b"mine",
+        "taken.gz.unpacked/taken": b"theirs",
+        "in/y": b"y",
+        "in/z": b"z",
+    }
+    assert {f.path for f in result.files} == set(found)
+    assert result.n_bytes == sum(map(len, found.values()))
 
 
 def test_a_hostile_archive_within_an_archive_refuses_all(tmp_path):
