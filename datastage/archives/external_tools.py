@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datastage.archives.formats import Source
 
 PIECE_BYTES = 1 << 20
+_EMPTY_BYTES = 64  # no archive without a member is larger
 _SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
 
 
@@ -176,6 +177,8 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
     """Give the members of an archive that a tool reads."""
     with _local(source.reader, source.folder, form) as path:
         listed = _listed(path, source.password, form)
+        if not listed and (source.reader.size or 0) > _EMPTY_BYTES:
+            raise Fault("S-CUT", f"is {source.reader.size:,} bytes long, and its list names none of them")
         if not source.wants_content:
             yield from listed
             return

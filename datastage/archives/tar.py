@@ -43,16 +43,18 @@ def members(stream: Bytes, needs_end: bool, encoding: str | None = None) -> Iter
     if not (block := stream.read(BLOCK)):
         raise Fault("T-EMPTY", "holds no bytes")
     pax_global: dict[str, bytes] = {}
-    ended = False
+    ended = began = False
     while block:
         if block.count(0) == len(block):
             ended = True
         elif ended and not is_header(block):
+            if not began:
+                raise Fault("T-HEADER", "begins with the end of a tar, and bytes that are none lie behind it")
             break  # what other tools left behind the end; every one of them stops there
         elif len(block) < BLOCK:
             raise Fault("T-CUT", "ends amid a header")
         else:
-            ended = False
+            ended, began = False, True
             member, stored = _member(stream, block, pax_global)
             left = [stored]
             if member is not None:

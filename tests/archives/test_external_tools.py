@@ -219,3 +219,14 @@ def test_a_name_with_line_ends_cannot_add_to_the_list(tmp_path):
     subprocess.run(["7z", "a", tmp_path / "x.7z", "."], cwd=source, check=True, capture_output=True)
     unpacked(tmp_path / "x.7z", tmp_path / "to")
     assert sorted(files_of(tmp_path / "to").values()) == [b"22", b"4"]
+
+
+@needs_7z
+def test_a_7z_whose_header_names_none_of_its_bytes_is_damaged(pack, tmp_path):
+    data = pack().read_bytes()
+    nothing = struct.pack("<QQL", 0, 0, 0)
+    head = data[:8] + struct.pack("<L", zlib.crc32(nothing)) + nothing
+    with pytest.raises(DamagedArchiveError):
+        unpacked(head + data[32:], tmp_path / "to", name="x.7z")
+    assert tree(tmp_path / "to") == {}
+    assert unpacked(head, tmp_path / "empty", name="x.7z").n_files == 0
