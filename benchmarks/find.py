@@ -57,7 +57,7 @@ def main() -> None:
     given = options.parse_args()
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, {given.runs} runs")
     top = Path(tempfile.mkdtemp(prefix="find-", dir=given.folder))
-    limits = SearchLimits(entries=10**9, seconds=10**9)
+    limits = SearchLimits(seconds=10**9)
     entry = datasets.get("cifar10")
 
     def search(folder: Path, wanted: tuple[File, ...] = entry.files) -> Callable[[Path], SearchResult]:

@@ -225,6 +225,7 @@ class _Stager:
         self.attempts: list[Attempt] = []
         self.failures: list[DatastageError] = []
         self.near: list[search.NearMiss] = []
+        self.cut_short: list[str] = []
         self.began = time.monotonic()
 
     def run(self) -> Staged:
@@ -270,7 +271,9 @@ class _Stager:
             if real and all(isinstance(error, IntegrityError) for error in real):
                 return real[0]
         inputs = [item.slug for item in sources.kaggle.inputs(self.here.input_root)]
-        return manual.manual_instructions(self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs)
+        return manual.manual_instructions(
+            self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short
+        )
 
     def _kaggle_is_offline(self) -> bool:
         """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
@@ -405,18 +408,19 @@ class _Stager:
             self.near += result.near
             for looked in result.looked:
                 failure = f"{entry.title} is not in it"
-                if looked.bound_hit:
+                if looked.cut_short:
                     failure += "; it holds more than was looked at: give the very folder as a fallback"
+                    self.cut_short.append(looked.place)
                 self.attempts.append(Attempt(looked.place, looked.seen, looked.seconds, failure))
             return None
         self.reporter.note(f"{entry.title} in {result.where}", "Found")
         facts = {
             "place": result.where,
             "seen": f"{entry.title} in {result.where}",
-            "hashes": {path: f"md5:{file.md5}" for path, file in result.files.items()},
-            "published": not any(file.converted for file in result.files.values()),
+            "hashes": {path: f"md5:{md5}" for path, md5 in result.md5.items()},
+            "published": not result.converted,
         }
-        files = [StagedFile(path, file.size, file.crc32) for path, file in result.files.items()]
+        files = [StagedFile(*file) for file in result.files]
         return self._publish(Content(files, facts=facts))
 
     def _download(self, number: int, another_is_left: bool) -> Staged | None:

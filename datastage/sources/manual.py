@@ -13,12 +13,13 @@ import re
 import textwrap
 import urllib.parse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from datastage import archives
 from datastage.errors import WIDTH, Attempt, UnavailableError
 from datastage.progress import human_bytes
+from datastage.sources.near_misses import NearMiss
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -63,47 +64,21 @@ class Wanted:
     more: tuple[str, ...] = ()
 
 
-class Near(Protocol):
-    """Something found that resembles what is wanted, and cannot serve (`find.Near`)."""
-
-    @property
-    def place(self) -> str: ...
-    @property
-    def needed(self) -> str: ...
-    @property
-    def found(self) -> str: ...
-
-
 def manual_instructions(
     wanted: Wanted,
     runtime: Runtime,
     attempts: Sequence[Attempt],
     *,
-    near: Sequence[Near] = (),
+    near: Sequence[NearMiss] = (),
+    cut_short: Sequence[str] = (),
     inputs: Sequence[str] | None = None,
     offline: bool | None = None,
 ) -> UnavailableError:
-    """Make the error that tells a person how to put the data where it will be found.
+    """Make the error that tells a person how to put the data where it will be found; it carries `attempts`.
 
-    Parameters
-    ----------
-    wanted : Wanted
-        What is wanted.
-    runtime : Runtime
-        Where we are: each place has its own clicks.
-    attempts : sequence of Attempt
-        Every place that was tried; carried by the error.
-    near : sequence of Near
-        What was found that resembles it; the first one is named.
-    inputs : sequence of str, optional
-        The titles of the notebook's inputs on Kaggle; read from `attempts` if None.
-    offline : bool, optional
-        Whether the internet is off; if None, the hosts that were tried are asked.
-
-    Returns
-    -------
-    UnavailableError
-        With the whole text, the next step as its last line, and with `attempts`.
+    The first of the `near` misses is named, and the first place that was `cut_short`: there was no time to look at all
+    of it. `inputs` are the titles of a Kaggle notebook's inputs. Whether the internet is `offline` is asked of the
+    hosts that were tried, if it is None.
     """
     if offline is None:
         offline = is_offline(attempts)
@@ -114,13 +89,29 @@ def manual_instructions(
     elif near:
         text = _wrong_file(wanted, runtime, near[0])
     elif runtime.platform == "kaggle":
-        text = _kaggle(wanted, runtime, attempts, inputs, offline)
+        text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=bool(cut_short))
         if len(_lines(text)) > MAX_LINES:
             text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=True)
     else:
         text = _elsewhere(wanted, runtime, attempts, offline)
+    if cut_short and not near:
+        text = _with_cut_short(text, wanted, cut_short[0], runtime)
     *body, last = _lines(text)
     return UnavailableError("\n".join(body), last, attempts=attempts)
+
+
+def _with_cut_short(text: _Text, wanted: Wanted, place: str, runtime: Runtime) -> _Text:
+    """Say that there was no time to look at all of a place, and how to name the folder in it that holds the data."""
+    line = _line_to_run(wanted, runtime, "FOLDER").removeprefix("Next:").strip()
+    said = _clip(f"There was no time to look at all of {place}: it holds very many files.", WIDTH)
+    both = [said, f"Is the data in it?  {line}"]
+    option = 'fallbacks=["FOLDER"]' if runtime.in_kernel else "--fallback FOLDER"
+    one = f"Not all of {_clip(place, 36)} was looked at: {option} names it."
+    for closing in ([*both, *text.closing], both, [one]):
+        longer = replace(text, closing=closing)
+        if len(_lines(longer)) <= MAX_LINES:
+            break
+    return longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +284,7 @@ def _looked(title: str, inputs: Sequence[str]) -> str:
 # --- something else was found
 
 
-def _wrong_file(wanted: Wanted, runtime: Runtime, near: Near) -> _Text:
+def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     found = _clip(near.place[:1].upper() + near.place[1:], 40)
     opening = _wrap(f"{found} was found, but it does not hold the file that is needed.")
     opening += ["", f"   needed   {_clip(near.needed, WIDTH - 12)}", f"   found    {_clip(near.found, WIDTH - 12)}", ""]

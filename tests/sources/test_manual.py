@@ -67,8 +67,8 @@ def runtime(place):
     return SimpleNamespace(**{"in_notebook": False, "in_kernel": False, "is_batch": False, **PLACES[place]})
 
 
-def said(need, place, *, offline=True, attempts=ATTEMPTS, near=(), inputs=None):
-    return str(manual_instructions(need, runtime(place), attempts, offline=offline, near=near, inputs=inputs))
+def said(need, place, *, offline=True, attempts=ATTEMPTS, **more):
+    return str(manual_instructions(need, runtime(place), attempts, offline=offline, **more))
 
 
 def everything():
@@ -316,3 +316,15 @@ def test_every_dataset_of_the_catalog_fits_a_screen(entry, place, offline):
     assert len(lines) <= MAX_LINES
     # An address is never broken: it is there to be pressed.
     assert max(len(line) for line in lines if not line.strip().startswith("http")) <= WIDTH
+
+
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("need", [need for need in NEEDS if need.search or need.shows], ids=lambda need: need.title)
+def test_a_look_that_was_cut_short_is_said_with_the_line_that_names_the_folder(need, place, offline):
+    lines = said(need, place, offline=offline, cut_short=["the folder /data/project"]).split("\n")
+    assert any("all of the folder /data" in line and "look" in line for line in lines)
+    assert any("FOLDER" in line for line in lines)
+    assert len(lines) <= MAX_LINES
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[-1].strip().startswith("Next: ")

@@ -1,0 +1,165 @@
+"""Name what is near the wanted files but cannot serve: another version, a web page, a download that was cut short."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datastage import archives
+from datastage.entry import Download, File, Lookalike
+from datastage.progress import human_bytes
+from datastage.reader import FileReader, Reader
+from datastage.sources.walk import ARCHIVES, Listing, base_name, bears, own_words, printable
+
+
+@dataclass(frozen=True, slots=True)
+class NearMiss:
+    """What is near but cannot serve, in two lines for a person: what is `needed`, and what was `found` in `place`.
+
+    `path` is the file or folder that shows it.
+    """
+
+    place: str
+    needed: str
+    found: str
+    path: str = ""
+
+
+class NearMisses:
+    """The near misses of one search, in the order in which they were met."""
+
+    def __init__(
+        self, wanted: Sequence[File], published: Sequence[Download], lookalikes: Sequence[Lookalike], needed: str
+    ) -> None:
+        self.found: list[NearMiss] = []
+        self._wanted = wanted
+        self._order = [file.path for file in wanted]
+        self._sizes = {base_name(file.path): file.size for file in wanted}
+        self._published = published
+        self._lookalikes = lookalikes
+        self._needed = needed or f"the files  {some([base_name(path) for path in self._order])}"
+        self._words = own_words(wanted, published)
+        self._decoys: dict[str, dict[str, str]] = {}  # place: wanted path: path of the file with other contents
+        self._refused: list[tuple[str, str, str]] = []  # place, path, what a converter said
+
+    def add(self, place: str, found: str, path: str, needed: str = "") -> None:
+        """Name a near miss; the same words about the same place count once."""
+        miss = NearMiss(place, needed or self._needed, found, printable(path))
+        if all((one.place, one.found) != (miss.place, miss.found) for one in self.found):
+            self.found.append(miss)
+
+    def add_refused(self, place: str, path: str, refusal: str) -> None:
+        """Keep what a converter said of a table, to be named after what is nearer."""
+        self._refused.append((place, path, refusal))
+
+    def add_other_content(self, place: str, path: str, name: str, size: int, md5: str) -> None:
+        """Keep a file of the right size with other bytes: it may be one of another dataset, or bear a wanted name."""
+        wanted = next((one for one in self._wanted if one.size == size and base_name(one.path) == name), None)
+        if wanted is not None:
+            self._decoys.setdefault(place, {})[wanted.path] = path
+        for like in self._lookalikes:
+            if md5 in like.md5:
+                self.add(place, like.found, path, like.needed)
+
+    def add_damaged(self, listing: Listing, shown: str, size: int) -> None:
+        """Name an archive that cannot be read: cut short, if it is smaller than the published one."""
+        whole = self.published_as(shown)
+        if whole is None and len(self._published) == 1 and bears(shown, self._words):
+            whole = self._published[0]
+        if whole is not None and whole.size and size < whole.size:
+            self.add_cut_short(listing.called, shown, size, whole.size)
+        else:
+            self.add_shut(listing, "a damaged archive: it ends too early, or its own checks fail", shown)
+
+    def add_shut(self, listing: Listing, what: str, shown: str) -> None:
+        """Name an archive that cannot be opened; without a word of the dataset's own it is only the place's trouble."""
+        if bears(f"{listing.called} {shown}", self._words):
+            self.add(listing.called, what, shown)
+        else:
+            listing.is_in_trouble(f"{base_name(shown)} is {what}")
+
+    def add_cut_short(self, place: str, shown: str, size: int, whole: int) -> None:
+        """Name a file whose download was cut short."""
+        self.add(place, f"{human_bytes(size)}: the download was cut short", shown, human_bytes(whole))
+
+    def published_as(self, shown: str) -> Download | None:
+        """Return the published file that this may once have been, by its name."""
+        name = re.sub(r"[\s_]*(\(\d+\)|copy|kopie|copie)", "", base_name(shown).lower()).replace("_", "-")
+        for item in self._published:
+            if name.removesuffix(".gz") == item.name.lower().removesuffix(".gz"):
+                return item
+        return None
+
+    def add_if_no_data(self, place: str, reader: Reader, shown: str) -> bool:
+        """Name what bears the name of an archive or of a wanted file, and is a web page or was cut short."""
+        name = base_name(shown)
+        whole = self.published_as(shown)
+        if whole is None and os.path.splitext(name)[1].lower() not in ARCHIVES and name not in self._sizes:
+            return False
+        what = archives.not_data(reader.read_at(0, 1024), name) if reader.ranges else None
+        if what:
+            why = ": the site asked you to sign in" if "sign-in" in what else ""
+            self.add(place, f"{what}, not the file{why}", shown)
+        elif whole is not None and whole.size and (reader.size or 0) < whole.size:
+            self.add_cut_short(place, shown, reader.size or 0, whole.size)
+        else:
+            return False
+        return True
+
+    def look_at_head(self, listing: Listing, path: Path, shown: str) -> bool:
+        """Name a file of the location if it is no data; return whether it was named."""
+        try:
+            with FileReader(path) as reader:
+                return self.add_if_no_data(listing.called, reader, shown)
+        except OSError as error:
+            listing.is_in_trouble(error)
+            return False
+
+    def finish(self, listings: Sequence[Listing], had: Sequence[str], missing: Sequence[str]) -> tuple[NearMiss, ...]:
+        """Name what only the whole search can tell; `had` are the places that gave some of the wanted files."""
+        for listing in listings:
+            for size, path in listing.too_small:
+                # "train" and "test" are anybody's; a name with a number in it is not.
+                shown = shown_path(listing, path)
+                if not self.look_at_head(listing, path, shown) and re.search(r"\d", path.name):
+                    self.add_cut_short(listing.called, shown, size, self._sizes[path.name])
+            self._add_lookalike(listing)
+        for place, shown, refusal in self._refused:
+            self.add(place, refusal, shown)
+        for place, there in self._decoys.items():
+            if all(one.place != place for one in self.found):
+                names = [base_name(path) for path in self._order if path in there]
+                sizes = "size" if len(names) == 1 else "sizes"
+                what = f"{some(names)}, of the right {sizes} but with other contents"
+                self.add(place, what, next(iter(there.values())))
+        if had and missing and all(one.place != had[0] for one in self.found):
+            gone = some([base_name(path) for path in missing])
+            n_found = len(self._order) - len(missing)
+            self.add(had[0], f"{n_found} of {len(self._order)} files; missing: {gone}", "")
+        return tuple(self.found)
+
+    def _add_lookalike(self, listing: Listing) -> None:
+        for like in self._lookalikes:
+            at = next((path for size in like.sizes for path in listing.by_size.get(size, ())), None)
+            shown = shown_path(listing, at) if at is not None else None
+            if shown is None and like.names:
+                pattern = re.compile("|".join(fnmatch.translate(name) for name in like.names))
+                shown = next((name for name in listing.names if pattern.match(name.lower())), None)
+            if shown is not None:
+                self.add(listing.called, like.found, shown, like.needed)
+                return
+
+
+def shown_path(listing: Listing, path: Path) -> str:
+    """Return a path as it is printed: below the location."""
+    at = listing.location.at
+    return printable(path.relative_to(at).as_posix() if isinstance(at, Path) and path != at else path.name)
+
+
+def some(names: Sequence[str]) -> str:
+    """Name all of a few, else the first and the last."""
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]}"
