@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped
 
 from datastage.batches import Augment, from_archive, from_folder
 from datastage.batches.decode import Fit
@@ -18,6 +17,7 @@ from datastage.batches.pixel_cache import PixelCache
 from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, StorageError
 from datastage.reader import FileReader
+from tests.batches.test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped
 
 pytest.importorskip("PIL")
 OPTIONS = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
