@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datastage import archives, datasets, extracting, keeping, place, runtime, show, sources, staging
+from datastage import archives, datasets, extracting, place, runtime, show, staging, zipping
 from datastage.archives import Member
 from datastage.datasets import ArchiveEntry, Entry
-from datastage.errors import SpecError, StorageError
+from datastage.errors import SpecError
 from datastage.place import Staged
 from datastage.progress import Reporter
 from datastage.request import Request
@@ -415,17 +415,7 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
     here = runtime.current()
     reporter = _reporter(progress, here)
     with _ended(reporter):
-        found = sources.open_spec(parse(folder), here, reporter=reporter)
-        if not isinstance(found.content, Path):
-            raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
-        target = keeping.folder_of(parse(archive), here, reporter)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError.of(error, "making the folder for the zip") from error
-        packed = archives.pack(found.content, target, reporter=reporter)
-        reporter.note(f"{packed.n_files:,} files into {target.name}", "Packed")
-    return target
+        return zipping.zip_folder(folder, archive, here, reporter)
 
 
 def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progress = "auto") -> place.Verification:

@@ -7,13 +7,13 @@ folder ends up.
 from datastage.archives.extract import unpack
 from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
 from datastage.archives.listing import iter_members, list_members
-from datastage.archives.packing import Packed, pack
+from datastage.archives.packing import ZipResult, pack
 from datastage.archives.records import Member, Unpacked
 
 __all__ = [
     "Member",
     "Unpacked",
-    "Packed",
+    "ZipResult",
     "pack",
     "is_one_file",
     "iter_members",

@@ -1,0 +1,52 @@
+"""Pack a folder, of this machine or of Drive, into one zip: what `datastage.zip_folder` does."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from datastage import archives, keeping, sources
+from datastage.errors import NoSpaceError, SpecError, StorageError
+from datastage.progress import Reporter
+from datastage.runtime import Runtime
+from datastage.sources import drive
+from datastage.spec import Spec
+
+
+def zip_folder(
+    folder: str | os.PathLike[str], archive: str | os.PathLike[str], here: Runtime, reporter: Reporter
+) -> Path:
+    """Pack `folder` into the zip `archive`. See `datastage.zip_folder`, which this is."""
+    found = sources.open_spec(_place(folder), here, reporter=reporter)
+    if not isinstance(found.content, Path):
+        raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
+    target = keeping.folder_of(_place(archive), here, reporter)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        packed = archives.pack(found.content, target, reporter=reporter)
+    except NoSpaceError as error:
+        if not drive.is_on_drive(target.parent, here):
+            raise
+        raise NoSpaceError(
+            f"Google Drive is full: there was no room left while packing {found.content.name}.",
+            "At drive.google.com, empty the bin or delete what is no longer needed.",
+            f"Next: run the same line again, or write the zip to this machine: ./{target.name}",
+            code=error.errno or errno.ENOSPC,
+            filename=target,
+        ) from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError.of(error, "making the folder for the zip") from error
+    reporter.note(f"{packed.n_files:,} files into {target.name}", "Packed")
+    if packed.left_out:
+        parts = (f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items()))
+        reporter.note(f"{', '.join(parts)}", "Left out")
+    return target
+
+
+def _place(text: str | os.PathLike[str]) -> Spec:
+    """Return the place that `text` names. A bare name is a folder or a file here, also where it is a dataset's."""
+    is_bare = isinstance(text, str) and text.strip() and ":" not in text and not text.startswith((".", "/", "~"))
+    return sources.parse(Path(text) if is_bare else text)

@@ -1,0 +1,66 @@
+"""`datastage zip` as people call it: with bare names, from and to Drive, into a Drive that is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import datastage
+from datastage.errors import SpecError, UnavailableError
+
+
+@pytest.fixture
+def photos(here):
+    folder = here / "photos"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "1.jpg").write_bytes(os.urandom(2000))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["photos", "iris", "my photos"])
+def test_a_bare_name_is_the_folder_of_that_name_also_where_a_dataset_bears_it(photos, here, name):
+    if name != "photos":
+        photos.rename(here / name)
+    assert datastage.zip_folder(name, "packed", progress=False) == here / "packed"
+    assert [member.name for member in datastage.members("packed")] == [f"{name}/cat/1.jpg"]
+
+
+def test_what_is_not_there_and_what_cannot_be_written_to_are_said(photos, here):
+    with pytest.raises(UnavailableError, match="nothing"):
+        datastage.zip_folder("nothing", "x.zip", progress=False)
+    with pytest.raises(SpecError, match="no place"):
+        datastage.zip_folder(photos, "https://example.com/x.zip", progress=False)
+
+
+def test_what_is_left_out_is_said(photos, here, capsys):
+    (photos / ".DS_Store").write_text("x")
+    (photos / "gone").symlink_to("nowhere")
+    datastage.zip_folder("photos", "photos.zip")
+    said = capsys.readouterr()
+    assert "1 .DS_Store, 1 links that lead nowhere" in said.err + said.out
+
+
+def test_a_full_drive_is_called_a_full_drive(photos, here, tmp_path):
+    for nth in range(40):
+        (photos / "cat" / f"{nth}.jpg").write_bytes(os.urandom(40_000))
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    script = f"""
+mount -t tmpfs -o size=200k none {drive} || exit 77
+mkdir {drive}/MyDrive
+{sys.executable} -m datastage zip photos {drive}/MyDrive/photos.zip --quiet
+code=$?
+ls -A {drive}/MyDrive
+exit $code
+"""
+    environ = {**os.environ, "DATASTAGE_DRIVE": str(drive)}
+    result = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True)
+    if result.returncode in (1, 77) and "datastage" not in result.stderr:
+        pytest.skip(f"no mount namespace can be made here: {result.stderr.strip()}")
+    assert result.returncode == 5, result.stderr
+    assert "Google Drive is full" in result.stderr
+    assert "root=" not in result.stderr
+    assert result.stdout == ""
