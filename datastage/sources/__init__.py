@@ -53,7 +53,16 @@ SOURCES: tuple[Source, ...] = (
         hosts=("kaggle.com",),
         parse_page=kaggle.parse_page,
     ),
-    Source("github", hosts=("github.com",), parse_page=github.parse_page),
+    Source(
+        "github",
+        github.open_github,
+        github.parse_github,
+        words=("github",),
+        example="github:",
+        hosts=github.HOSTS,
+        parse_page=github.parse_page,
+        address=github.address,
+    ),
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
     ),

@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from datastage import runtime as runtime_module
 from datastage.archives import not_data
 from datastage.errors import NotDataError, UnavailableError
 from datastage.progress import Reporter, human_bytes
 from datastage.sources import http_answers as answers
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http_body import Chunks, body_of, unpacked
-from datastage.sources.http_connection import Exchange, proxy_of
+from datastage.sources.http_connection import Exchange
 from datastage.sources.http_session import HttpSession
 from datastage.sources.http_state import FileState, state_of
 from datastage.spec import Spec, last_part, split_address
@@ -50,13 +49,17 @@ def open_http(spec: Spec, context: Context) -> Found:
     return found_at(open_url(spec.value, has_hash=context.has_hash, limits=context.limits), str(spec), context.limits)
 
 
-def found_at(reader: HttpReader, place: str, limits: Limits | None) -> Found:
+def found_at(
+    reader: HttpReader, place: str, limits: Limits | None, *, where: str = "", digests: Mapping[str, str] | None = None
+) -> Found:
     """Return what `reader` has reached; a `Fetch` where the server does not say how long the file is."""
+    where = where or f"at {reader.host}"
     if reader.size is None:
         # What is unpacked as it comes has to know where the file ends; this one is fetched whole first.
         content = Fetch(partial(_fetched, reader, limits))
-        return Found(content, place, f"{reader.name}, at {reader.host}", reader.identity)
-    return Found(reader, place, f"{reader.name}, {human_bytes(reader.size)}, at {reader.host}", reader.identity)
+        return Found(content, place, f"{reader.name}, {where}", reader.identity, digests=digests or {})
+    seen = f"{reader.name}, {human_bytes(reader.size)}, {where}"
+    return Found(reader, place, seen, reader.identity, digests=digests or {})
 
 
 def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: Reporter) -> Path:
@@ -67,12 +70,17 @@ def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: 
 
 
 def open_url(
-    url: str, *, has_hash: bool = False, limits: Limits | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    *,
+    has_hash: bool = False,
+    limits: Limits | None = None,
+    headers: Mapping[str, str] | None = None,
+    name: str = "",
 ) -> HttpReader:
     """Return a reader for an address, after one request and a look at the first bytes.
 
     `has_hash` says whether the caller knows a digest of the bytes; only then may a redirect lead from https to http.
-    The `headers` go to the host of the address alone.
+    The `headers` go to the host of the address alone. A `name` takes the place of what the server calls the file.
 
     Raises
     ------
@@ -81,20 +89,24 @@ def open_url(
     NotDataError
         If what came is surely not the file.
     """
-    reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers)
+    reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers, name=name)
     try:
-        what = not_data(reader.head(_LOOK_BYTES), reader.name)
+        check_first_bytes(reader)
     except BaseException:
         reader.close()
         raise
+    return reader
+
+
+def check_first_bytes(reader: HttpReader) -> None:
+    """Raise `NotDataError` if what came is surely not the file."""
+    what = not_data(reader.head(_LOOK_BYTES), reader.name)
     if what is not None:
-        reader.close()
         raise NotDataError(
             f"{reader.host} gave {what} instead of {reader.name}.",
             "Open the address in a browser: it may ask to sign in, or lead to a page with the real download link.",
             "Next: copy the address of the download itself.",
         )
-    return reader
 
 
 class HttpReader:
@@ -109,6 +121,7 @@ class HttpReader:
         has_hash: bool = False,
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
+        name: str = "",
     ) -> None:
         self._limits = limits or Limits()
         self._has_hash = has_hash
@@ -118,14 +131,13 @@ class HttpReader:
         self._head = b""
         self._state = FileState("", self._origin.host)
         self._decode = ""
+        self._given_name = name
         self.name = ""
         self.size: int | None = None
         self.identity = ""
         self.ranges = False
         self.host = self._origin.host
-        proxy_of(self._origin)  # one of a kind that is not spoken is said before any wait
-        if runtime_module.is_offline(self._origin.host, port=self._origin.port):
-            raise answers.unresolved(self._origin.host, "this machine is offline, or the name is wrong")
+        self._session.check_reachable()
         # What does not answer at all is left sooner than what breaks off midway: there may be another place.
         patiently(self._probe, self._limits, tries=min(3, self._limits.tries))
 
@@ -253,7 +265,8 @@ class HttpReader:
         try:
             headers = exchange.response.headers
             self._session.final = exchange.address
-            self.name = self._session.name = answers.file_name(headers, self._origin, exchange.address)
+            name = self._given_name or answers.file_name(headers, self._origin, exchange.address)
+            self.name = self._session.name = name
             self._state = FileState(self.name, self.host, *state_of(headers), has_hash=self._has_hash)
             self._head, self.ranges = b"", False
             start, end, total = answers.content_range(headers)

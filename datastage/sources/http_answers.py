@@ -13,6 +13,7 @@ import time
 import urllib.parse
 
 from datastage.errors import UnavailableError
+from datastage.sources.endpoints import token_name
 from datastage.sources.http_connection import Address, NotHttp, SocksRefused, proxy_of
 from datastage.transfer import Interrupted
 
@@ -206,6 +207,14 @@ def _status(status: int) -> str:
     return f"{status} {http.client.responses.get(status, '')}".strip()
 
 
+class Refused(UnavailableError):
+    """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again."""
+
+    status = 0
+    body = b""
+    is_final = False
+
+
 _IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."
 _REFUSALS: dict[int, tuple[str, ...]] = {
     401: (
@@ -229,9 +238,56 @@ _NETRC = "Put them into the file .netrc in your home folder: machine HOST login 
 
 
 def refused(
-    status: int, address: Address, name: str, headers: email.message.Message | None = None, netrc_trouble: str = ""
-) -> UnavailableError:
+    status: int,
+    address: Address,
+    name: str,
+    headers: email.message.Message | None = None,
+    body: bytes = b"",
+    netrc_trouble: str = "",
+) -> Refused:
     """Say what a status means that brings no bytes."""
+    limited = _rate_limited(status, address, headers or email.message.Message(), body)
+    error = limited or _refusal(status, address, name, headers, netrc_trouble)
+    made = Refused(str(error.args[0]), *error.remedy)
+    made.status, made.body = status, body
+    # A limit of an hour is not waited for; one of a moment is.
+    made.is_final = limited is not None and "used up" in str(limited.args[0])
+    return made
+
+
+def _rate_limited(
+    status: int, address: Address, headers: email.message.Message, body: bytes
+) -> UnavailableError | None:
+    """Tell a limit on requests that lasts from a server that is busy for a moment."""
+    if status not in (403, 429):
+        return None
+    host, text = address.host, body.lower()
+    named = token_name(*address.origin)
+    token = [f"A token of your own has a limit of its own: set {named}."] if named else []
+    if headers.get("X-RateLimit-Remaining", "").strip() == "0" or b"rate limit exceeded" in text:
+        reset = headers.get("X-RateLimit-Reset", "").strip()
+        until = f" until {time.strftime('%H:%M', time.localtime(int(reset)))}" if reset.isdecimal() else ""
+        most = headers.get("X-RateLimit-Limit", "").strip()
+        many = f"only {most} requests an hour" if most.isdecimal() else "only so many requests"
+        return UnavailableError(
+            f"{host} takes {many} from one address, and they are used up{until} ({status}).",
+            "On Colab and in a school many people share one address.",
+            *token,
+            "Next: run the same line again later.",
+        )
+    if b"secondary rate limit" in text or (status == 429 and body.strip() == b"429: Too Many Requests"):
+        return UnavailableError(
+            f"{host} was asked too often in a short time from this address ({status}).",
+            "On Colab and in a school many people share one address.",
+            *token,
+            "Next: run the same line again in a few minutes.",
+        )
+    return None
+
+
+def _refusal(
+    status: int, address: Address, name: str, headers: email.message.Message | None, netrc_trouble: str
+) -> UnavailableError:
     host = address.host
     if status == 407:
         error = refused_by_proxy(407, address)

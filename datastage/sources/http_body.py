@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import ssl
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +24,17 @@ def body_of(exchange: Exchange, n: int | None, *, may_end_early: bool = False) -
     `may_end_early` takes the end of a secure connection for the end of a body without a length: a digest will tell.
     """
     return _chunks(exchange, n) if exchange.response.chunked else _plain(exchange, n, may_end_early)
+
+
+def beginning_of(exchange: Exchange, n: int = 4096) -> bytes:
+    """Return the first bytes of a refusal, as far as they come at once."""
+    body = b""
+    with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+        for piece in body_of(exchange, None):
+            body += bytes(piece)
+            if len(body) >= n:
+                break
+    return body[:n]
 
 
 def _chunks(exchange: Exchange, n: int | None) -> Chunks:

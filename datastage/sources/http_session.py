@@ -11,20 +11,13 @@ from collections.abc import Mapping
 from datastage import runtime
 from datastage.errors import MissingDependencyError, UnavailableError
 from datastage.sources import http_answers as answers
-from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address
+from datastage.sources.endpoints import token_name
+from datastage.sources.http_body import beginning_of
+from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address, proxy_of
 from datastage.spec import without_secrets
 from datastage.transfer import Interrupted, Limits
 
 _MOST_REDIRECTS = 10
-# Hosts that hide what is private behind a token, and the name under which people keep it: as an environment variable,
-# or among the secrets of Colab and Kaggle. GitHub answers 404 without one.
-TOKENS = {
-    "huggingface.co": "HF_TOKEN",
-    "github.com": "GITHUB_TOKEN",
-    "api.github.com": "GITHUB_TOKEN",
-    "raw.githubusercontent.com": "GITHUB_TOKEN",
-    "codeload.github.com": "GITHUB_TOKEN",
-}
 _IN_A_BROWSER = "Next: open the address in a browser, and copy the address where it ends."
 
 
@@ -39,12 +32,20 @@ class HttpSession:
         self._limits = limits
         self._has_hash = has_hash
         self._headers = dict(headers or {})
-        self._token: tuple[str, str] | None = None  # the host that was asked with a token, and the token
+        self._token: tuple[tuple[str, str, int], str] | None = None  # the server that asked for it, and the token
         self._netrc = Netrc()
+        self._n_refused = 0  # requests in a row that the first address refused
         self._shown = without_secrets(url)
+
+    def check_reachable(self) -> None:
+        """Raise `UnavailableError` if this machine is offline, or the proxy is of a kind that is not spoken."""
+        proxy_of(self.origin)  # said before any wait
+        if runtime.is_offline(self.origin.host, port=self.origin.port):
+            raise answers.unresolved(self.origin.host, "this machine is offline, or the name is wrong")
 
     def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Exchange:
         """Send a GET, follow redirects, and return the answer if it is one with bytes."""
+        from_the_first_address = self.final == self.origin
         exchange = self._follow(headers)
         response, address = exchange.response, exchange.address
         status = response.status
@@ -52,22 +53,27 @@ class HttpSession:
             if status == 416 and is_first and answers.content_range(response.headers)[2] != 0:
                 self.connections.forget(exchange)
                 return self.ask({}, is_first=True)
+            self._n_refused = 0
             return exchange
         wait = answers.retry_after(response.getheader("Retry-After"), response.getheader("Date"))
+        body = beginning_of(exchange)
         self.connections.forget(exchange)
-        if status in (401, 403, 404) and self._token is None and address.host in TOKENS:
+        token = token_name(*address.origin) if status in (401, 403, 404, 429) and self._token is None else None
+        if token is not None:
             # Asked for only now: a notebook's secrets open a question to the user.
-            self._token = (address.host, runtime.secret(TOKENS[address.host]) or "")
+            self._token = (address.origin, runtime.secret(token) or "")
             if self._token[1]:
                 return self.ask(headers, is_first=is_first)
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
-        error = answers.refused(status, address, self._called, response.headers, self._netrc.trouble)
-        if status in answers.PASSING:
+        error = answers.refused(status, address, self._called, response.headers, body, self._netrc.trouble)
+        if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
-        if not is_first:
-            raise Interrupted(error)
-        raise error
+        if is_first:
+            raise error
+        # Once in the middle it may pass; twice at the first address it is meant.
+        self._n_refused += from_the_first_address
+        raise Interrupted(error, "final" if self._n_refused > 1 or error.is_final else "broken")
 
     def _follow(self, headers: dict[str, str]) -> Exchange:
         """Send a GET, and follow redirects to the answer."""
@@ -133,7 +139,7 @@ class HttpSession:
 
     def _authorization(self, address: Address) -> dict[str, str]:
         own = self._headers if address.origin == self.origin.origin else {}
-        if self._token is not None and self._token[1] and address.scheme == "https" and address.host == self._token[0]:
+        if self._token is not None and self._token[1] and address.origin == self._token[0]:
             return {**own, "Authorization": f"Bearer {self._token[1]}"}
         user, password = address.user, address.password
         if not user and not password and "Authorization" not in own:

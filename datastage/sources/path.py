@@ -23,7 +23,7 @@ from datastage.errors import DatastageError, IntegrityError, SpecError, StorageE
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
-from datastage.sources import drive, kaggle
+from datastage.sources import drive, github, kaggle
 from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
@@ -91,7 +91,13 @@ def open_path(spec: Spec, context: Context) -> Found:
     """
     runtime = context.runtime
     if spec.scheme == "relative":
-        return _relative(spec, runtime)
+        try:
+            return _relative(spec, runtime)
+        except UnavailableError:
+            found = github.open_in_own_repository(spec, context)
+            if found is None:
+                raise
+            return found
     if re.match(r"[A-Za-z]:[\\/]", spec.value) and sys.platform != "win32":
         name = re.split(r"[\\/]", spec.value)[-1]
         raise UnavailableError(

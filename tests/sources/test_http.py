@@ -407,7 +407,7 @@ def test_a_token_of_the_users_goes_to_its_host_alone_and_only_when_it_is_asked_f
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
     monkeypatch.setenv("HF_TOKEN", "hunter2")
-    monkeypatch.setattr("datastage.sources.http_session.TOKENS", {"localhost": "HF_TOKEN"})
+    monkeypatch.setattr("datastage.sources.endpoints.TOKENS", {"localhost": "HF_TOKEN"})
     with reader_of(tls_server.serve("open", BODY).replace("127.0.0.1", "localhost"), quick):
         assert not any("hunter2" in str(seen.headers) for seen in tls_server.seen)
     with pytest.raises(UnavailableError) as caught:
@@ -422,7 +422,7 @@ def test_a_token_of_the_users_stays_behind_at_a_redirect(
 ):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
     monkeypatch.setenv("HF_TOKEN", "hunter2")
-    monkeypatch.setattr("datastage.sources.http_session.TOKENS", {"localhost": "HF_TOKEN"})
+    monkeypatch.setattr("datastage.sources.endpoints.TOKENS", {"localhost": "HF_TOKEN"})
     if leads_to == "https of another host":
         tls_server.serve("elsewhere", BODY)
         target = f"https://127.0.0.1:{tls_server.port}/elsewhere"

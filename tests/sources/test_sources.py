@@ -37,9 +37,9 @@ TABLE = [
     ("https://notkaggle.com/datasets/zalando-research/fashionmnist", "http"),
     ("https://host.example/a.zip", "http"),
     ("http://localhost:8000/a.zip", "http"),
-    ("https://github.com/owner/repo/blob/main/data/iris.csv", "http"),
+    ("https://github.com/owner/repo/blob/main/data/iris.csv", "github"),
     ("https://github.com/owner/repo/releases/download/v1/a.zip", "http"),
-    ("https://raw.githubusercontent.com/owner/repo/main/iris.csv", "http"),
+    ("https://raw.githubusercontent.com/owner/repo/main/iris.csv", "github"),
     ("/x/y.zip", "file"),
     ("~/x", "file"),
     ("./x", "file"),
@@ -89,7 +89,7 @@ def test_a_spec_says_the_name_of_its_file(text, name):
 
 def test_the_page_of_a_file_on_github_leads_to_the_file():
     spec = parse("https://github.com/owner/repo/blob/feature/x/data/mes%20chats.csv?raw=true#L3")
-    assert spec.value == "https://raw.githubusercontent.com/owner/repo/feature/x/data/mes%20chats.csv"
+    assert spec.parts == ("file", "owner", "repo", "feature/x/data/mes chats.csv")
 
 
 @pytest.mark.parametrize(

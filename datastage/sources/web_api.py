@@ -1,0 +1,178 @@
+"""Ask a service for a page or a list, and fetch the files that it names: one, or many into a folder."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import DatastageError, IntegrityError, NotDataError
+from datastage.progress import Reporter, human_bytes
+from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.http import HttpReader, found_at, open_url
+from datastage.sources.http_body import body_of
+from datastage.sources.http_session import HttpSession
+from datastage.transfer import Limits, TooSlow, fetch, patiently
+
+_MOST_BYTES = 32 << 20
+_FILES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer of a service: its headers, in small letters, its bytes, and the address where redirects ended."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    def json(self) -> Any:
+        """Return the answer as values; raise `NotDataError` if it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise NotDataError(
+                f"{self.url.split('/')[2]} gave something else than the list of its files.",
+                "Next: run the same line again later; or download the file in a browser, and stage it from here.",
+            ) from None
+
+
+def read_page(
+    url: str, *, limits: Limits | None = None, headers: Mapping[str, str] | None = None, most_bytes: int = _MOST_BYTES
+) -> Page:
+    """Ask a service once, with patience; raise as an `HttpReader` does."""
+    limits = limits or Limits(tries=3)
+    session = HttpSession(url, limits, has_hash=False, headers=headers)
+    session.check_reachable()
+
+    def ask() -> Page:
+        exchange = session.ask({}, is_first=True)
+        try:
+            body = b""
+            for piece in body_of(exchange, None, may_end_early=True):
+                body += bytes(piece)
+                if len(body) > most_bytes:
+                    break
+        except (OSError, ValueError) as error:
+            raise session.broken(error, exchange.address) from error
+        finally:
+            session.connections.forget(exchange)
+        address = exchange.address
+        final = f"{address.scheme}://{address.netloc}{address.target}"
+        return Page({name.lower(): value for name, value in exchange.response.headers.items()}, body, final)
+
+    try:
+        return patiently(ask, limits, tries=min(3, limits.tries))
+    finally:
+        session.connections.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a folder or a record: its path there, its address, and what its place says of it."""
+
+    path: str
+    url: str = field(repr=False)
+    size: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -> Found:
+    """Reach one file, with the digests that its place publishes; it bears the name that it has there."""
+    has_hash = context.has_hash or bool(file.digests)
+    reader = open_url(file.url, has_hash=has_hash, limits=context.limits, headers=file.headers, name=file.name)
+    return found_at(reader, place, context.limits, where=where, digests=file.digests)
+
+
+def open_files(files: Sequence[RemoteFile], place: str, context: Context, where: str, identity: str = "") -> Found:
+    """Reach many files as one folder: they are fetched, several at a time, when the content is."""
+    for file in files:
+        if not _is_safe_path(file.path):
+            raise IntegrityError(
+                f"{where} names a file that would land outside its folder.", "Next: download it in a browser."
+            )
+    known = [file.size for file in files if file.size is not None]
+    size = f", {human_bytes(sum(known))}" if len(known) == len(files) else ""
+    seen = f"{len(files):,} file{'' if len(files) == 1 else 's'}{size}, {where}"
+    return Found(Fetch(partial(_fetch_all, tuple(files), context.limits)), place, seen, identity)
+
+
+def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path, reporter: Reporter) -> Path:
+    """Fetch files into `folder`, several at a time, each whole and with its digest; return the folder."""
+    sizes = [file.size for file in files]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    reporter.phase(f"copying {len(files):,} files" if len(files) != 1 else f"copying {files[0].name}", total)
+    to = folder / "files"
+    for parent in sorted({(to / file.path).parent for file in files}):
+        parent.mkdir(parents=True, exist_ok=True)
+    todo = iter(sorted(files, key=lambda file: -(file.size or 0)))
+    lock = threading.Lock()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while not errors:
+            with lock:
+                file = next(todo, None)
+            if file is None:
+                return
+            try:
+                reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
+                has_hash = bool(file.digests)
+                with reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name) as reader:
+                    few = 1 if (reader.size or 0) < 8 << 20 else None
+                    fetch(
+                        reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few
+                    )
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [
+        threading.Thread(target=work, name="datastage-fetch", daemon=True)
+        for _ in range(min(_FILES_AT_ONCE, len(files)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.1)  # in short waits, so that an interrupt gets through
+    except BaseException as error:
+        errors.append(error)
+        raise
+    if errors:
+        raise next((error for error in errors if not isinstance(error, TooSlow)), errors[0])
+    return to
+
+
+def _is_safe_path(path: str) -> bool:
+    parts = path.split("/")
+    odd = "\\" in path or any(ord(c) < 32 for c in path) or (len(parts[0]) == 2 and parts[0][1] == ":")
+    return not odd and all(part not in ("", ".", "..") for part in parts)
+
+
+def digest_of(text: str) -> dict[str, str]:
+    """Return the digest in ``"md5:c58f..."``; empty for what is none that is known here.
+
+    Examples
+    --------
+    >>> digest_of("md5:0123456789abcdef0123456789abcdef"), digest_of("crc:1")
+    ({'md5': '0123456789abcdef0123456789abcdef'}, {})
+    """
+    name, _, digits = text.strip().lower().partition(":")
+    lengths = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
+    is_one = len(digits) == lengths.get(name) and all(c in "0123456789abcdef" for c in digits)
+    return {name: digits} if is_one else {}
+
+
+def refusal(error: DatastageError) -> int:
+    """Return the status that a server refused with; 0 for any other error."""
+    return int(getattr(error, "status", 0))
