@@ -22,7 +22,7 @@ from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
 from datastage.request import FOR_LOADERS, Request
 from datastage.runtime import Runtime
-from datastage.sources import Fetch, Found, drive
+from datastage.sources import Fetch, Found, drive, drive_errors
 
 # Data that happens to be a zip: unpacking would destroy it.
 DATA_SUFFIXES = frozenset(
@@ -83,7 +83,7 @@ class Taker:
             except StorageError as error:
                 path = content if isinstance(content, Path) else content.local_path
                 if path is not None and error.errno in transfer.MOUNT_READ and drive.is_on_drive(path, self.here):
-                    raise drive.explain_os_error(error, path, self.here) from error
+                    raise drive_errors.explain_os_error(error, path, self.here) from error
                 raise
         taken.facts.update(place=found.place, seen=found.seen)
         return taken

@@ -99,6 +99,11 @@ def parse(text: str | os.PathLike[str]) -> Spec:
     text = checked(text)
     if paths.is_path(text):
         return Spec(text, "file", text)
+    if any(ord(c) < 32 for c in text):
+        raise SpecError(
+            f"{text!r} has a line break or another character that cannot be seen.",
+            f"Next: write it without; a file that is really called so is {'./' + text!r}.",
+        )
     written, rest = split_scheme(text)
     if not written:
         return paths.parse_bare(text)

@@ -20,10 +20,11 @@ from itertools import islice
 from pathlib import Path
 
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
+from datastage.file_names import junk_kind
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
-from datastage.sources import drive, github, kaggle
+from datastage.sources import drive, drive_errors, github, kaggle
 from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
@@ -31,7 +32,6 @@ from datastage.spec import Spec
 _MOST_NAMES = 2000
 _MOST_COMPARED = 10_000
 _PIECE = 1 << 20
-_JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".ipynb_checkpoints"})
 
 
 def is_path(text: str) -> bool:
@@ -76,19 +76,7 @@ def key(spec: Spec, cwd: Path) -> str:
 
 
 def open_path(spec: Spec, context: Context) -> Found:
-    """Find the file or folder that a path names.
-
-    Raises
-    ------
-    UnavailableError
-        If it is not there: says where was looked, and what is near.
-    SpecError
-        If a relative path leads to several files with different contents.
-    IntegrityError
-        If it is an empty folder, or neither file nor folder.
-    StorageError
-        If it may not be read.
-    """
+    """Find the file or folder that a path names; a relative one in the usual places."""
     runtime = context.runtime
     if spec.scheme == "relative":
         try:
@@ -118,12 +106,7 @@ def open_path(spec: Spec, context: Context) -> Found:
 def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found:
     """Return what is at `path`; `place` is what a person calls its folder, if not by its path.
 
-    Raises
-    ------
-    FileNotFoundError
-        As it comes, if nothing is there.
-    IntegrityError, StorageError
-        As `open`.
+    If nothing is there, the `FileNotFoundError` passes as it comes.
     """
     try:
         status = drive.in_a_while(partial(os.stat, path))
@@ -164,7 +147,7 @@ def _is_fast_enough(path: Path, runtime: Runtime) -> bool:
 def _check_folder(path: Path, runtime: Runtime) -> None:
     try:
         with os.scandir(path) as entries:
-            if any(entry.name not in _JUNK and not entry.name.startswith("._") for entry in entries):
+            if any(entry.name != ".ipynb_checkpoints" and junk_kind(entry.name) is None for entry in entries):
                 return
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
@@ -180,7 +163,7 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
             filename=path,
         )
     if drive.is_on_drive(path, runtime):
-        return drive.explain_os_error(error, path, runtime)
+        return drive_errors.explain_os_error(error, path, runtime)
     if error.errno in (errno.EACCES, errno.EPERM):
         if not os.path.lexists(path):  # then it is a folder above it that may not be entered
             return StorageError(
@@ -202,6 +185,8 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
 
 
 def _expanded(text: str, runtime: Runtime) -> str:
+    if text.startswith("//") and os.sep == "/":
+        text = "/" + text.lstrip("/")  # as people paste them; to the system two slashes may be another place
     if text == "~" or text.startswith(("~/", "~\\")):
         return str(runtime.home) + text[1:]
     return os.path.expanduser(text)  # ~ann is for the system to know
@@ -271,7 +256,7 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
     if not hits and unusable:
         raise unusable[0]
     if not hits:
-        raise _not_in_any(spec, value, looked)
+        raise _not_in_any(value, looked, runtime)
     first, found = hits[0]
     different = [path for path, _ in hits[1:] if not _same_content(first, path)]
     for _, other in hits[1:]:
@@ -357,7 +342,14 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
     return UnavailableError(f"There is no {path.name or path} there.", *lines)
 
 
-def _not_in_any(spec: Spec, value: str, looked: list[_Place]) -> UnavailableError:
+def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> UnavailableError:
+    drive_path = re.fullmatch(r"(content/g?drive/.+)|(?:my )?drive/(.+)", value, re.IGNORECASE)
+    if drive_path and drive_path[1]:
+        absolute = runtime.system_root / value
+        if (not_connected := drive.not_connected(absolute, runtime)) is not None:
+            return not_connected
+        if absolute.exists():
+            return UnavailableError(f"There is no {value} here.", f"Next: is it this one?  /{value}")
     lines = ["Looked in:"]
     shown = looked if len(looked) <= 7 else looked[:6]
     lines += [f"  {place.folder}" + (f"   ({place.called})" if place.is_path else "") for place in shown]
@@ -374,6 +366,9 @@ def _not_in_any(spec: Spec, value: str, looked: list[_Place]) -> UnavailableErro
             lines += _near_lines(folder, close)
             lines.append(f"Next: is it this one?  {best if '.' in best or '/' in best else './' + best}")
             return UnavailableError(f"There is no {value} here.", *lines)
+    if drive_path and drive_path[2] and (runtime.platform == "colab" or drive_mounts(runtime.system_root)):
+        lines.append(f"Next: a file in your Google Drive is written  drive:{drive_path[2]}")
+        return UnavailableError(f"There is no {value} here.", *lines)
     lines.append("Next: put the file beside your notebook or script, or write its whole path.")
     return UnavailableError(f"There is no {value} here.", *lines)
 

@@ -18,7 +18,7 @@ import pytest
 from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
 from datastage.progress import Silent
 from datastage.reader import Reader
-from datastage.sources import drive, open_spec, parse
+from datastage.sources import drive, drive_errors, open_spec, parse
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
 
@@ -206,6 +206,28 @@ def test_a_whole_drive_is_not_copied(mounted, text):
         open_spec(parse(text), mounted.runtime())
 
 
+@pytest.mark.parametrize("text", ["drive:", "drive:MyDrive", "drive:Shared drives"])
+def test_no_file_at_all_is_answered_with_what_drive_holds(mounted, text):
+    put(mounted.cloud / "Shareddrives/Team/x.tar")
+    with pytest.raises(SpecError) as caught:
+        open_spec(parse(text), mounted.runtime())
+    shown, example = (
+        ("Shared drives holds: Team", "drive:Shareddrives/Team")
+        if "Shared" in text
+        else ("My Drive holds: Colab Notebooks, datasets.zip", "drive:Colab Notebooks")
+    )
+    assert str(caught.value).splitlines()[1:] == [
+        f"  {shown}",
+        f"  Next: name the file or folder in it, such as {example}.",
+    ]
+
+
+def test_no_file_at_all_in_a_drive_that_is_not_connected_opens_no_window(kernel):
+    with pytest.raises(SpecError, match="names no file"):
+        kernel.open("drive:")
+    assert kernel.colab.asked() == []
+
+
 def test_a_missing_file_opens_no_window(kernel, mounted):
     with pytest.raises(UnavailableError):
         kernel.open("drive:nothing.zip")
@@ -391,6 +413,42 @@ def test_a_path_in_a_drive_that_is_not_connected_leads_to_the_line_that_connects
     assert str(caught.value).splitlines()[-1] == 'Next:  path = datastage.stage("drive:a b/x.zip")'
 
 
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "//content//drive//My Drive//data//x.zip",  # colabtools#1599
+        "content/drive/MyDrive/data/x.zip",  # colabtools#630
+        "/content/drive/MyDrive/a/../data/x.zip",
+        "/content/gdrive/My Drive/data/x.zip",
+    ],
+)
+def test_a_path_in_drive_as_people_paste_it_leads_to_the_line_that_connects_it(kernel, monkeypatch, pasted):
+    spec = parse(pasted)
+    if spec.scheme == "file":  # the root of this machine is a folder of the test
+        spec = parse(("/" if pasted.startswith("//") else "") + str(kernel.colab.root) + pasted)
+    with pytest.raises(UnavailableError) as caught:
+        open_spec(spec, kernel.colab.runtime(shell=kernel.shell))
+    assert str(caught.value).startswith("Your Drive is not connected yet.")
+    assert str(caught.value).splitlines()[-1] == 'Next:  path = datastage.stage("drive:data/x.zip")'
+
+
+def test_two_slashes_at_the_beginning_are_one(tmp_path):
+    path = put(tmp_path / "x.zip")
+    assert look(f"/{path}", Layout(tmp_path / "c").runtime()) == path
+
+
+def test_a_path_in_drive_without_its_first_slash_is_offered_with_it(mounted, tmp_path):
+    text = refusal("content/drive/MyDrive/datasets.zip", mounted.runtime(cwd=tmp_path))
+    assert text.splitlines()[-1] == "Next: is it this one?  /content/drive/MyDrive/datasets.zip"
+
+
+@pytest.mark.parametrize("text", ["drive/birds.zip", "My Drive/birds.zip", "Drive/birds.zip"])
+def test_a_path_that_begins_like_drive_is_offered_as_one(colab, tmp_path, text):
+    said = refusal(text, colab.runtime(cwd=tmp_path)).splitlines()[-1]
+    assert said == "Next: a file in your Google Drive is written  drive:birds.zip"
+    assert "drive:" not in refusal(text, Layout(tmp_path / "x").runtime(cwd=tmp_path))
+
+
 def test_a_path_in_a_drive_that_is_not_connected_is_told_in_a_bang_line_too(colab):
     text = refusal(str(colab.point / "MyDrive/Colab Notebooks/datasets.zip"), colab.runtime())
     assert text == BANG
@@ -442,6 +500,31 @@ def test_a_dead_drive_is_connected_again_by_the_kernel(kernel):
 
 
 @needs_fuse
+@pytest.mark.parametrize("last", ["My Drive", "x.zip"])
+def test_a_drive_that_dies_while_it_is_looked_at_is_connected_again(kernel, last):
+    put(kernel.colab.cloud / "MyDrive/course/x.zip")
+    kernel.colab.point.mkdir()
+    kernel.colab.mount_table("/content/drive", "fuse.drive")
+    # "My Drive" is the last that is asked for: until then it only says that there is no such file.
+    with fuse.mounted(kernel.colab.cloud, kernel.colab.point, fuse.Faults(dies_at=last, forgotten={"x.zip"})):
+        found = kernel.open("drive:course/x.zip")
+    assert found.seen == "x.zip, 4 bytes, in My Drive > course"
+    assert kernel.notes.said == ["The connection to your Drive has broken; it is made again now."]
+
+
+@needs_fuse
+def test_a_drive_whose_top_still_answers_is_mounted_anew_and_not_taken_for_mounted(kernel):
+    kernel.colab.point.mkdir()
+    kernel.colab.mount_table("/content/drive", "fuse.drive")
+    (kernel.colab.cloud / "My Drive").symlink_to("MyDrive")
+    faults = fuse.Faults(lookups_fail={"datasets.zip": errno.ENOTCONN})
+    with fuse.mounted(kernel.colab.cloud, kernel.colab.point, faults):
+        assert (kernel.colab.point / "My Drive").is_dir()
+        found = kernel.open("drive:datasets.zip")
+    assert found.seen == "datasets.zip, 4 bytes, in My Drive"
+
+
+@needs_fuse
 def test_a_dead_drive_in_a_bang_line_is_told_from_one_that_was_never_connected(colab):
     colab.point.mkdir()
     with fuse.dead_mount(colab.point), pytest.raises(UnavailableError) as caught:
@@ -480,7 +563,7 @@ def test_an_input_output_error_is_a_quota_where_drives_log_says_so(colab, log, w
         reader = open_spec(parse("drive:course/birds.zip"), here).content
         with pytest.raises(OSError) as caught:
             b"".join(reader.stream(0))
-        made = drive.explain_os_error(caught.value, reader.local_path, here)
+        made = drive_errors.explain_os_error(caught.value, reader.local_path, here)
         reader.close()
     assert words in str(made)
     assert isinstance(made, UnavailableError) and made.errno == errno.EIO  # noqa: PT018
@@ -490,25 +573,25 @@ def test_the_way_around_a_quota_is_a_copy_beside_the_file(mounted):
     put(mounted.cloud / "MyDrive/course/birds.zip")
     put(mounted.root / "root/.config/Google/DriveFS/Logs/drive_fs.txt", b"x (QUOTA_EXCEEDED)\n")
     error = OSError(errno.EIO, "Input/output error")
-    made = drive.explain_os_error(error, mounted.point / "MyDrive/course/birds.zip", mounted.runtime())
+    made = drive_errors.explain_os_error(error, mounted.point / "MyDrive/course/birds.zip", mounted.runtime())
     assert str(made).splitlines()[-1].endswith('datastage.stage("drive:course/Copy of birds.zip")')
 
 
 @pytest.mark.parametrize("code", [errno.ENOTCONN, errno.ESTALE, errno.ECONNABORTED, errno.EAGAIN])
 def test_errors_of_a_broken_connection_are_named_as_that(mounted, code):
     error = OSError(code, os.strerror(code))
-    made = drive.explain_os_error(error, mounted.point / "MyDrive/datasets.zip", mounted.runtime())
+    made = drive_errors.explain_os_error(error, mounted.point / "MyDrive/datasets.zip", mounted.runtime())
     assert "The connection to your Drive has broken" in str(made) and made.errno == code  # noqa: PT018
 
 
 def test_drive_for_desktop_that_stops_is_started_again_by_the_person(tmp_path):
     path = put(tmp_path / "home/Google Drive/My Drive/birds.zip")
-    made = drive.explain_os_error(OSError(errno.ENOTCONN, "x"), path, Layout(tmp_path / "x").runtime())
+    made = drive_errors.explain_os_error(OSError(errno.ENOTCONN, "x"), path, Layout(tmp_path / "x").runtime())
     assert str(made).splitlines()[-1].startswith("Next: start Google Drive on this machine again")
 
 
 def test_an_error_of_the_disk_is_not_drives(mounted):
-    made = drive.explain_os_error(OSError(errno.EACCES, "x"), mounted.point / "MyDrive/a", mounted.runtime())
+    made = drive_errors.explain_os_error(OSError(errno.EACCES, "x"), mounted.point / "MyDrive/a", mounted.runtime())
     assert isinstance(made, StorageError)
 
 

@@ -100,7 +100,6 @@ def test_the_page_of_a_file_on_github_leads_to_the_file():
         (" cifar10", "'cifar10'"),
         ("drvie:datasets.zip", "drive:datasets.zip"),
         ("Drive:datasets.zip", "drive:datasets.zip"),
-        ("drive:", "drive:datasets.zip"),
         ("drive:/content/drive/MyDrive/x.zip", "drive:MyDrive/x.zip"),
         ("drive:../x.zip", "My Drive"),
         ("kaggle:", "kaggle:OWNER/NAME"),
@@ -115,13 +114,19 @@ def test_the_page_of_a_file_on_github_leads_to_the_file():
         ("ftp://host.example/a.zip", "https://"),
         ("file://x", "file:///x"),
         ("what is this", "./what is this"),
-        ("a\nb", "line breaks"),
+        ("a\nb", "./a\\nb"),
+        ("./a\0b", "no name can hold"),
     ],
 )
 def test_a_wrong_text_says_what_is_near(text, near):
     with pytest.raises(SpecError) as caught:
         parse(text)
     assert near in str(caught.value)
+
+
+def test_a_path_may_hold_a_line_break(tmp_path):
+    (tmp_path / "a\nb.csv").write_text("x")
+    assert open_spec(parse(f"{tmp_path}/a\nb.csv"), runtime.current()).content
 
 
 def test_a_path_object_is_exactly_that_file():

@@ -75,6 +75,9 @@ class Faults:
     metadata_s: float = 0.0  # every look at a file takes so long; on Drive 50 to 300 ms
     fail_after: dict[str, tuple[int, int]] = field(default_factory=dict)  # name: (offset, errno) of reads beyond it
     forgotten: set[str] = field(default_factory=set)  # names that are there and are answered with errno 2
+    lookups_fail: dict[str, int] = field(default_factory=dict)  # name: errno
+    dies_at: str = ""  # a look at this name is answered with errno 2, and from then on everything with errno 107
+    is_dead: bool = False
     listings_fail: int = 0  # so many listings fail with errno 5, and the next ones work
     on_fail: Callable[[], None] = lambda: None  # called at each failing read: the client writes its log
     listed: list[str] = field(default_factory=list)  # every folder whose listing was asked for
@@ -134,13 +137,19 @@ class _Server:
 
     def answer(self, op: int, node: int, body: bytes) -> bytes:
         path = self.paths.get(node, "")
+        if self.faults.is_dead:
+            raise OSError(errno.ENOTCONN, "dead")
         if op == _INIT:
             major, minor, readahead, _ = struct.unpack_from("<IIII", body)
             return struct.pack("<IIIIHHIIHH32x", 7, min(minor, 31), readahead, 0, 12, 10, 4096, 1, 0, 0)
         if op == _LOOKUP:
             name = os.fsdecode(body.rstrip(b"\0"))
             time.sleep(self.faults.metadata_s)
-            if name in self.faults.forgotten:
+            if name == self.faults.dies_at:
+                self.faults.is_dead = True
+            if name in self.faults.lookups_fail:
+                raise OSError(self.faults.lookups_fail[name], "told to fail")
+            if name in self.faults.forgotten or self.faults.is_dead:
                 raise OSError(errno.ENOENT, "forgotten")
             return self.entry(os.path.join(path, name))
         if op == _GETATTR:
