@@ -182,7 +182,7 @@ def known() -> str:
 
 def remedy_of(rule: str) -> str:
     """Return what helps where a reader says by this rule that nothing here can read its format."""
-    found = [row.remedy for row in FORMATS if rule == f"X-{row.name.upper()}"]
+    found = [row.remedy for row in FORMATS if rule == f"X-{row.name.upper()}" and row.remedy]
     return found[0] if found else "Pack it again as a zip or tar.gz."
 
 

@@ -360,3 +360,25 @@ class Bytes:
     def skip(self, n: int) -> int:
         """Pass over `n` bytes; return how many there were."""
         return sum(len(piece) for piece in self.pieces(n))
+
+
+class Part:
+    """The next bytes of a stream, as many as a member has; `cut_short` is raised where there are fewer."""
+
+    def __init__(self, stream: Bytes, n_bytes: int, cut_short: Fault) -> None:
+        self._stream, self._left, self._cut_short = stream, n_bytes, cut_short
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Give the bytes, or what is left of them."""
+        while self._left:
+            piece = next(self._stream.pieces(self._left), None)
+            if piece is None:
+                raise self._cut_short
+            self._left -= len(piece)
+            yield piece
+
+    def skip(self) -> None:
+        """Pass over what is left."""
+        left, self._left = self._left, 0
+        if self._stream.skip(left) != left:
+            raise self._cut_short

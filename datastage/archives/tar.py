@@ -11,11 +11,11 @@ T-KIND (the rest of a file from another volume).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from datastage.archives.errors import Fault
 from datastage.archives.records import StreamMember
-from datastage.archives.streams import Bytes
+from datastage.archives.streams import Bytes, Part
 
 BLOCK = 512
 MAX_LONG_NAME = 1 << 16
@@ -56,15 +56,17 @@ def members(stream: Bytes, needs_end: bool, encoding: str | None = None) -> Iter
         else:
             ended, began = False, True
             member, stored = _member(stream, block, pax_global)
-            left = [stored]
+            cut_short = Fault("T-CUT", "is cut short", member.name if member else "")
+            part = Part(stream, stored, cut_short)
             if member is not None:
                 if encoding is not None:
                     member.name, member.target = _in(encoding, member.name), _in(encoding, member.target)
-                member.pieces = _reader(stream, left, member.name)
+                member.pieces = part.pieces
                 yield member
+            part.skip()
             padding = -stored % BLOCK
-            if stream.skip(left[0]) != left[0] or (stream.skip(padding) != padding and needs_end):
-                raise Fault("T-CUT", "is cut short", member.name if member else "")
+            if stream.skip(padding) != padding and needs_end:
+                raise cut_short
         block = stream.read(BLOCK)
     if needs_end and not ended:
         raise Fault("T-CUT", "stops without the blocks that end a tar")
@@ -72,20 +74,6 @@ def members(stream: Bytes, needs_end: bool, encoding: str | None = None) -> Iter
 
 
 _MANY = f"is a sparse file of over {MAX_PIECES:,} pieces"
-
-
-def _reader(stream: Bytes, left: list[int], name: str) -> Callable[[], Iterator[memoryview]]:
-    def pieces() -> Iterator[memoryview]:
-        while left[0]:
-            empty = True
-            for piece in stream.pieces(left[0]):
-                left[0] -= len(piece)
-                empty = False
-                yield piece
-            if empty:
-                raise Fault("T-CUT", "is cut short", name)
-
-    return pieces
 
 
 def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> tuple[StreamMember | None, int]:

@@ -4,13 +4,21 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from datastage.archives import not_data, sniff, stem_of
+from datastage.archives import formats, not_data, sniff, stem_of
 from datastage.reader import BytesReader
 
-from .made import Link, tar_of, zip_of
+from .made import Link, tar_of, tree, zip_of
+
+REPOSITORY = Path(__file__).parents[2]
 
 TAR = tar_of([("a", b"x" * 3000)])
 
@@ -84,3 +92,66 @@ def test_sniffing_reads_little():
 )
 def test_the_stem_of_a_name_leaves_out_the_endings(name, stem):
     assert stem_of(name) == stem
+
+
+def ar_of(files: dict[str, bytes]) -> bytes:
+    out = b"!<arch>\n"
+    for name, data in files.items():
+        out += f"{name + '/':<16}{1_600_000_000:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode() + data
+        out += b"\n" * (len(data) % 2)
+    return out
+
+
+def test_a_format_is_added_by_what_contributing_says(tmp_path):
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8").split("## Add an archive format\n")[1].split("\n## ")[0]
+    module, row = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    package = tmp_path / "tree" / "datastage"
+    shutil.copytree(REPOSITORY / "datastage", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "archives" / "ar.py").write_text(module, "utf-8")
+    table = package / "archives" / "formats.py"
+    text = table.read_text("utf-8")
+    text = text.replace("from datastage.archives import ", "from datastage.archives import ar, ", 1)
+    text = text.replace("\nFORMATS = (\n", f"\nFORMATS = (\n{row}", 1)
+    table.write_text(text, "utf-8")
+    files = {"control": b"Package: x\n" * 9, "data.csv": b"1,2,3\n"}
+    data = ar_of(files)
+    (tmp_path / "x.deb").write_bytes(data)
+    (tmp_path / "y.ar.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "evil.deb").write_bytes(ar_of({"../evil": b"1"}))
+    (tmp_path / "cut.deb").write_bytes(data[:-3])
+    (tmp_path / "all.zip").write_bytes(zip_of({"in.deb": data}))
+
+    def run(*words):
+        environ = {**os.environ, "PYTHONPATH": str(package.parent), "DATASTAGE_ROOT": str(tmp_path / "root")}
+        command = [sys.executable, "-m", "datastage", *words]
+        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    for archive in ("x.deb", "y.ar.gz"):
+        done = run("stage", f"./{archive}", "--quiet")
+        assert done.returncode == 0, done.stderr
+        staged = Path(done.stdout.strip())
+        assert (staged.name.partition("-")[0], tree(staged)) == (archive[0], {**tree(staged), **files})
+        listed = run("extract", "--list", archive)
+        assert [name for name in files if name in listed.stdout] == list(files)
+        assert run("extract", archive, f"{archive}.out", "--quiet").returncode == 0
+        assert {name: (tmp_path / f"{archive}.out" / name).read_bytes() for name in files} == files
+    assert run("extract", "all.zip", "nested", "--nested", "--quiet").returncode == 0
+    assert (tmp_path / "nested" / "in" / "control").read_bytes() == files["control"]
+    assert "N-UP" in run("extract", "evil.deb", "evil").stderr
+    assert run("extract", "cut.deb", "cut").returncode == 4
+    assert not (tmp_path / "cut").exists()
+
+
+def test_every_row_is_told_from_the_others_and_says_what_helps():
+    assert len({row.name for row in formats.FORMATS}) == len(formats.FORMATS)
+    assert len(set(formats.suffixes())) == len(formats.suffixes())
+    for row in formats.FORMATS:
+        assert bool(row.members) != bool(row.decode), row.name
+        assert row.magic or row.matches, row.name
+        assert formats.remedy_of(f"X-{row.name.upper()}") == (row.remedy or "Pack it again as a zip or tar.gz.")
+        for suffix in (*row.suffixes, *row.tar_suffixes):
+            assert stem_of(f"birds{suffix}") == "birds", suffix
+
+
+def test_the_known_formats_are_named_from_the_table():
+    assert formats.known() == "zip, tar (plain, gz, bz2, xz, zst, lz4), gz, bz2, xz, zst, lz4, 7z and rar"
