@@ -63,40 +63,17 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Lookalike:
-    """What people upload in good faith in place of the right files, so that it can be called by its name.
+    """What people upload in good faith in place of the right files, so that it can be called by its name."""
 
-    Attributes
-    ----------
-    found : str
-        What it is: ``"the Matlab version:  data_batch_1.mat ... test_batch.mat"``.
-    needed : str
-        What is needed in its place; empty for the entry's own `needed`.
-    names : tuple of str
-        Patterns, in small letters, for the path of a file, such as ``"*/data_batch_1.mat"``. The path begins with a
-        slash and the name of the folder or archive that was looked in.
-    sizes : tuple of int
-        Sizes that tell it, whatever the file is called.
-    md5 : tuple of str
-        Digests of files of the right size that are of the other set.
-    """
-
-    found: str
-    needed: str = ""
-    names: tuple[str, ...] = ()
-    sizes: tuple[int, ...] = ()
-    md5: tuple[str, ...] = ()
+    found: str  # "the Matlab version:  data_batch_1.mat ... test_batch.mat"
+    needed: str = ""  # empty for the entry's own
+    names: tuple[str, ...] = ()  # patterns in small letters for "/NAME OF THE FOLDER/path/in/it"
+    sizes: tuple[int, ...] = ()  # that tell it, whatever the file is called
+    md5: tuple[str, ...] = ()  # of files of the right size that are of the other set
 
 
 class Converter(Protocol):
-    """What makes an entry's files of another form of the same data, such as a table of pixels.
-
-    Attributes
-    ----------
-    gives : tuple of str
-        The paths of the files that it can write.
-    sizes : tuple of int
-        The least and the greatest size in bytes that the other form can have.
-    """
+    """What makes the files `gives` of another form of the data, such as a table of pixels, of a size within `sizes`."""
 
     @property
     def gives(self) -> tuple[str, ...]: ...

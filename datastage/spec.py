@@ -16,20 +16,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the user wrote, told apart.
-
-    Attributes
-    ----------
-    text : str
-        As it was written, secrets and all: for fetching only. Never print it; `str()` of the spec hides secrets.
-    scheme : str
-        Which row of `datastage.sources.SOURCES` it belongs to; ``"name"`` for a dataset of the catalog.
-    value : str
-        What follows the scheme: a name, a path, an address, a file's id.
-    parts : tuple of str
-        The value told apart, where the scheme has parts; the source says which.
-    name : str or None
-        The file's name, where it is not the last part of the value.
+    """What the user wrote, told apart. The scheme is that of a row of `SOURCES`, or ``"name"`` for a dataset.
 
     Examples
     --------
@@ -38,11 +25,11 @@ class Spec:
     ('https://...@host.example/a.zip?token=...', 'a.zip')
     """
 
-    text: str = field(repr=False)
+    text: str = field(repr=False)  # as it was written, secrets and all: for fetching only, never printed
     scheme: str
-    value: str = field(repr=False)
-    parts: tuple[str, ...] = field(default=(), repr=False)
-    name: str | None = field(default=None, repr=False)
+    value: str = field(repr=False)  # what follows the scheme
+    parts: tuple[str, ...] = field(default=(), repr=False)  # the value told apart, as each source does
+    name: str | None = field(default=None, repr=False)  # the file's, where it is not the last part of the value
 
     def __str__(self) -> str:
         return self.text if self.scheme in ("name", "file", "relative", "drive") else without_secrets(self.text)

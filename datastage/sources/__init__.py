@@ -74,21 +74,6 @@ SOURCES: tuple[Source, ...] = (
 def parse(text: str | os.PathLike[str]) -> Spec:
     """Tell what kind of place `text` names.
 
-    Parameters
-    ----------
-    text : str or path
-        A spec as in the README's table. A path object always names exactly that file or folder.
-
-    Returns
-    -------
-    Spec
-        With ``str(spec)`` equal to `text`, secrets apart.
-
-    Raises
-    ------
-    SpecError
-        If the text is none of them; says what is wrong and what is near.
-
     Examples
     --------
     >>> parse("kaggle:zalando-research/fashionmnist").parts
@@ -144,15 +129,7 @@ def _source(spec: Spec) -> Source:
 def open_spec(
     spec: Spec, runtime: Runtime, *, reporter: Reporter = SILENT, has_hash: bool = False, limits: Limits | None = None
 ) -> Found:
-    """Reach what `spec` names; it must not be the name of a dataset, which is many places (`staging`).
-
-    Raises
-    ------
-    UnavailableError
-        If it is not there, or a person has to do something first.
-    DatastageError
-        Whatever else each place may run into.
-    """
+    """Reach what `spec` names; it must not be the name of a dataset, which is many places (`staging`)."""
     reach = _source(spec).open
     assert reach is not None, f"no spec may be of the scheme {spec.scheme!r}"
     return reach(spec, Context(runtime, reporter, has_hash, limits))

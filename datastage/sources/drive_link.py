@@ -65,15 +65,7 @@ def parse_link(text: str, url: urllib.parse.SplitResult) -> Spec:
 
 
 def open_drive_link(spec: Spec, context: Context) -> Found:
-    """Prepare the download of the file that a shared link leads to. Nothing is fetched yet.
-
-    Raises
-    ------
-    UnavailableError
-        If the link is one to a folder, which comes with a later release; or the internet is off.
-    MissingDependencyError
-        If gdown is not installed.
-    """
+    """Prepare the download of the file that a shared link leads to. Nothing is fetched yet."""
     kind, key = spec.parts
     if kind == "folder":
         raise UnavailableError(

@@ -44,19 +44,7 @@ _MOST = 500  # entries of one folder that are looked at: inputs are few, the fil
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Something attached to the notebook.
-
-    Attributes
-    ----------
-    path : Path
-        Its folder.
-    slug : str
-        The name that a person sees: ``"titanic"``.
-    owner : str
-        Whose it is; empty where the folder does not say.
-    kind : str
-        ``"dataset"``, ``"competition"``, ``"model"``, ``"notebook"``, or ``"input"`` where the folder does not say.
-    """
+    """Something attached to the notebook."""
 
     path: Path
     slug: str
@@ -75,13 +63,7 @@ class Input:
 
 
 def inputs(root: Path | None) -> tuple[Input, ...]:
-    """List what is attached, by name; empty if there is nothing, or no such folder.
-
-    Parameters
-    ----------
-    root : Path or None
-        ``/kaggle/input``: `Runtime.input_root`.
-    """
+    """List what is attached, by name; empty if there is nothing, or no such folder."""
     if root is None:
         return ()
     found: list[Input] = []
@@ -171,15 +153,7 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
 
 
 def open_kaggle(spec: Spec, context: Context) -> Found:
-    """Find an attached input by its slug; it is used where it lies.
-
-    Raises
-    ------
-    UnavailableError
-        If this is not a Kaggle notebook, or nothing of that name is attached: says what is, and the clicks.
-    SpecError
-        If several inputs have that name.
-    """
+    """Find an attached input by its slug; it is used where it lies."""
     runtime = context.runtime
     if runtime.input_root is None:
         raise _elsewhere(spec)

@@ -32,27 +32,7 @@ _FILES = (*archives.suffixes(), ".csv", ".tsv", ".npz", ".npy", ".pt", ".parquet
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted, in plain facts.
-
-    Attributes
-    ----------
-    title : str
-        What a person calls it: ``"CIFAR-10"``, or a file's name.
-    file_name : str
-        The file that a person would download: ``"cifar-10-python.tar.gz"``.
-    size : int or None
-        Its bytes; of all files together where there are several.
-    url : str or None
-        Where a browser gets it, secrets removed.
-    search : str or None
-        What to type into Kaggle's search.
-    shows : str or None
-        What the files in a right result are called.
-    spec : str
-        What the user wrote, secrets removed.
-    more : tuple of str
-        Where a browser gets the further files, where one is not enough.
-    """
+    """What is wanted, in plain facts."""
 
     title: str
     file_name: str
