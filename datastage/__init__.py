@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ChecksumError,
         DamagedArchiveError,
         DatastageError,
+        FaultError,
         IntegrityError,
         LockTimeoutError,
         MissingDependencyError,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsafeArchiveError,
     )
-    from datastage.place import Staged
+    from datastage.staged import Staged
 
 __all__ = [
     "ArchiveEntry",
@@ -60,6 +61,7 @@ __all__ = [
     "ChecksumError",
     "DamagedArchiveError",
     "DatastageError",
+    "FaultError",
     "Download",
     "Entry",
     "File",
@@ -117,7 +119,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
     **dict.fromkeys(("ArchiveEntry", "Download", "Entry", "File"), "datastage.entry"),
-    "Staged": "datastage.place",
+    "Staged": "datastage.staged",
 }
 
 

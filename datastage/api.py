@@ -1,32 +1,25 @@
-"""The public functions: a few lines each, joining the parts; and the choice of who tells the user about progress.
-
-Here: what `import datastage` offers. Not here: how any of it is done.
-"""
+"""The public functions: what `import datastage` offers. Each is its signature, its words, and one call."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datastage import archives, datasets, extracting, place, runtime, show, staging, zipping
-from datastage.archives import Member
-from datastage.datasets import ArchiveEntry, Entry
-from datastage.errors import SpecError
-from datastage.place import Staged
-from datastage.progress import Reporter
-from datastage.request import Request
-from datastage.sources import parse
+from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
+    from datastage.archives import Member
     from datastage.batches import Augment, Loader, Loaders, Row
+    from datastage.cleanup import Removable
+    from datastage.entry import ArchiveEntry, Entry
+    from datastage.materialize import StageOptions
+    from datastage.runtime import Runtime
     from datastage.show.doctor import Report
+    from datastage.staged import Staged, Verification
 
 Progress = bool | Literal["auto"] | Reporter
 PathLike = str | os.PathLike[str]
@@ -111,34 +104,25 @@ def stage(  # noqa: PLR0913
     >>> open(path).read()
     '5.1,3.5,1.4,0.2,setosa\n'
     """
-    here = runtime.current()
-    reporter = _reporter(progress, here)
-    request = Request(
-        parse(spec),
-        tuple(parse(fallback) for fallback in ([fallbacks] if isinstance(fallbacks, str) else fallbacks)),
+    from datastage.materialize import StageOptions
+
+    options = StageOptions.of(
+        spec,
+        fallbacks=fallbacks,
         expect=expect,
-        root=None if root is None else Path(root),
+        root=root,
         name=name,
-        link=None if link is None else Path(link).expanduser(),
-        members=(members,) if isinstance(members, str) else None if members is None else tuple(members),
+        link=link,
+        members=members,
         unpack=unpack,
         strip=strip,
         password=password,
         copy=copy,
-        save_to=None if save_to is None else parse(save_to),
+        save_to=save_to,
         refresh=refresh,
     )
-    return _staged(request, here, reporter, say_next=True)
-
-
-def _staged(request: Request, here: runtime.Runtime, reporter: Reporter, *, say_next: bool) -> Staged:
-    """Stage, and say what was staged; what to do next only where the caller does not do it already."""
-    with _ended(reporter):
-        staged = staging.stage(request, here, reporter=reporter)
-    for line in show.staged_lines(staged, here):
-        if say_next or not line.startswith("Next:"):
-            reporter.note(line)
-    return staged
+    with _told(progress) as (here, reporter):
+        return _staged(options, here, reporter)
 
 
 def loaders(  # noqa: PLR0913
@@ -217,9 +201,8 @@ def loaders(  # noqa: PLR0913
     """
     from datastage import batches
     from datastage.batches.open_data import open_data
+    from datastage.materialize import StageOptions
 
-    here = runtime.current()
-    reporter = _reporter(progress, here)
     options = batches.LoaderOptions(
         batch_size=batch_size,
         val=val,
@@ -235,16 +218,16 @@ def loaders(  # noqa: PLR0913
         seed=seed,
         size=size,
         unreadable=unreadable,
-        reporter=reporter,
     )
-    return open_data(
-        data,
-        options,
-        auto_augment=augment == "auto",
-        cache=cache,
-        here=here,
-        stage=lambda spec, **options: _staged(Request(parse(spec), **options), here, reporter, say_next=False),
-    )
+    with _told(progress) as (here, reporter):
+        return open_data(
+            data,
+            replace(options, reporter=reporter),
+            auto_augment=augment == "auto",
+            cache=cache,
+            here=here,
+            stage=lambda spec, **named: _staged(StageOptions.of(spec, **named), here, reporter, say_next=False),
+        )
 
 
 def feed(
@@ -276,8 +259,8 @@ def feed(
     """
     from datastage import batches
 
-    reporter = _reporter(progress, runtime.current())
-    return batches.feed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
+    with _told(progress) as (_, reporter):
+        return batches.feed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
 
 
 def bench(
@@ -345,9 +328,9 @@ def extract(
     StorageError
         If `to` holds something, or this machine will not take it.
     """
-    here = runtime.current()
-    reporter = _reporter(progress, here)
-    with _ended(reporter):
+    from datastage import extracting
+
+    with _told(progress) as (here, reporter):
         return extracting.extract(
             Path(archive).expanduser(),
             Path(os.path.abspath(Path(to).expanduser())),
@@ -380,7 +363,9 @@ def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
     SpecError, UnavailableError, IntegrityError
         As for `extract`.
     """
-    with extracting.open_archive(Path(archive).expanduser()) as reader:
+    from datastage import archives, extracting
+
+    with _told(False), extracting.open_archive(Path(archive).expanduser()) as reader:
         return archives.list_members(reader, password=password)
 
 
@@ -412,13 +397,15 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
     StorageError
         If something cannot be read or written, or `archive` is there already.
     """
-    here = runtime.current()
-    reporter = _reporter(progress, here)
-    with _ended(reporter):
+    from datastage import zipping
+
+    with _told(progress) as (here, reporter):
         return zipping.zip_folder(folder, archive, here, reporter)
 
 
-def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progress = "auto") -> place.Verification:
+def verify(
+    staged: PathLike | Staged, *, repair: bool = False, adopt: bool = False, progress: Progress = "auto"
+) -> Verification:
     """Read every file of a staged folder again and compare it with the receipt.
 
     Parameters
@@ -427,6 +414,8 @@ def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progres
         What `stage` gave, or the folder.
     repair : bool
         Bring what is damaged or missing again from where it came, and put it in its place.
+    adopt : bool
+        Take over a folder that was moved or copied, if every file in it is as its list says.
     progress : bool, "auto" or Reporter
         As for `stage`.
 
@@ -444,42 +433,29 @@ def verify(staged: PathLike | Staged, *, repair: bool = False, progress: Progres
     UnavailableError
         If `repair` cannot reach the source.
     """
-    here = runtime.current()
-    reporter = _reporter(progress, here)
-    path = staged.path if isinstance(staged, Staged) else Path(os.path.abspath(Path(staged).expanduser()))
-    folder = next((f for f in (path, path.parent) if place.read_receipt(f) is not None), None)
-    receipt = place.read_receipt(folder) if folder is not None else None
-    if (isinstance(staged, Staged) and staged.receipt.get("in_place")) or (receipt and receipt.get("in_place")):
-        raise SpecError(
-            f"{path} is used where it lies: it was not copied, so there is no list to check it against.",
-            "Next: stage it with copy=True.",
-        )
-    if folder is None or receipt is None:
-        raise SpecError(
-            f"{path} is not a folder that datastage prepared.", "Next: give the path that datastage stage printed."
-        )
-    with _ended(reporter):
-        reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
-        files = place.read_files(folder, receipt)
-        found = place.verify_folder(folder, files, advance=reporter.advance)
-        if repair and not found.ok:
-            repaired = staging.repair(folder, here, found, reporter=reporter)
-            again = place.verify_folder(folder, files)
-            found = replace(again, repaired=repaired)
-    return found
+    from datastage import repair as repairing
+
+    with _told(progress) as (here, reporter):
+        return repairing.verify(staged, here, repair=repair, adopt=adopt, reporter=reporter)
 
 
 def clean(
+    names: Sequence[str] | str = (),
     *,
     older_than: str | float | None = None,
     budget: str | int | None = None,
     root: PathLike | None = None,
     dry_run: bool = False,
-) -> tuple[place.Removable, ...]:
+) -> tuple[Removable, ...]:
     """Remove what killed runs left behind and, if asked, datasets that were not used for long. Never what is in use.
+
+    Only what this user staged is looked at. A dataset that holds files which were not staged is named, and stays unless
+    its own name is given.
 
     Parameters
     ----------
+    names : sequence of str, optional
+        Datasets that go, by the names of their folders, whatever is in them.
     older_than : str or float, optional
         Datasets that were not asked for in this time go: ``"30d"``, ``"12h"``, or a number of days.
     budget : str or int, optional
@@ -487,42 +463,31 @@ def clean(
     root : path, optional
         The folder under which the datasets are; else where `stage` puts them.
     dry_run : bool
-        Only say what would go.
+        Only say what would go. Nothing at all is changed.
 
     Returns
     -------
     tuple of Removable
-        What went, or would go: path, bytes, and why.
+        What went, or would go, or stays (``.stays``): path, bytes, and why.
 
     Raises
     ------
     SpecError
-        If a time or a size makes no sense.
+        If a time or a size makes no sense, or a name is none of a dataset that this user staged.
     StorageError
-        If something cannot be removed.
+        If something cannot be removed; the rest has been.
     """
-    here = runtime.current()
-    age = None if older_than is None else _seconds(older_than)
-    most = None if budget is None else _bytes(budget)
-    folder = staging.root_folder(None if root is None else Path(root), here)
-    found = place.removable(folder, older_than_s=age, budget_bytes=most, now=time.time())
-    if not dry_run:
-        found = [item for item in found if place.remove_staged(folder, item)]
-    return tuple(found)
+    from datastage import cleanup
 
-
-def _seconds(text: str | float) -> float:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dhm]?)\s*", str(text).lower())
-    if match is None:
-        raise SpecError(f"{text!r} is not a length of time.", "Next: for example 30d, 12h or 45m.")
-    return float(match[1]) * {"": 86400, "d": 86400, "h": 3600, "m": 60}[match[2]]
-
-
-def _bytes(text: str | int) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", str(text).lower())
-    if match is None:
-        raise SpecError(f"{text!r} is not a size.", "Next: for example 20GB or 500MB.")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
+    with _told(False) as (here, _):
+        return cleanup.clean(
+            None if root is None else Path(root),
+            here,
+            names=(names,) if isinstance(names, str) else tuple(names),
+            older_than=older_than,
+            budget=budget,
+            dry_run=dry_run,
+        )
 
 
 def doctor() -> Report:
@@ -544,7 +509,8 @@ def doctor() -> Report:
     """
     from datastage.show.doctor import examine
 
-    return examine(runtime.current())
+    with _told(False) as (here, _):
+        return examine(here)
 
 
 def catalog() -> tuple[Entry | ArchiveEntry, ...]:
@@ -555,6 +521,8 @@ def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     >>> [entry.name for entry in catalog()][:2]
     ['cifar10', 'cifar100']
     """
+    from datastage import datasets
+
     return datasets.catalog()
 
 
@@ -596,13 +564,17 @@ def register(
     >>> [entry.places for entry in catalog() if entry.name == "my_birds"]
     [('https://example.org/birds.zip',)]
     """
+    from datastage import datasets
+    from datastage.errors import SpecError
+    from datastage.materialize import StageOptions
+
     if isinstance(entry, str):
         if spec is None:
             raise SpecError(f"register({entry!r}) names no place.", f'Next: register({entry!r}, "https://...").')
         more = [fallbacks] if isinstance(fallbacks, str) else fallbacks
         places = tuple(os.fspath(place) for place in (spec, *more))
-        Request(parse(places[0]), tuple(map(parse, places[1:])), expect=expect)  # refuses what is wrong, now
-        entry = ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
+        StageOptions.of(places[0], fallbacks=places[1:], expect=expect)  # refuses what is wrong, now
+        entry = datasets.ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
     datasets.register(entry)
 
 
@@ -628,12 +600,14 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
     >>> print(cell("cifar10", embed=True).splitlines()[-1])
     import datastage; path = datastage.stage("cifar10")
     """
+    from datastage import datasets, sources
+    from datastage.errors import SpecError
     from datastage.show.cell import cell as make
 
-    asked = parse(spec)
+    asked = sources.parse(spec)
     if asked.scheme == "name":
         datasets.get(asked.value)
-    if asked.scheme == "http" and "@" in urllib.parse.urlsplit(asked.value).netloc:
+    if str(asked).startswith(("http://...@", "https://...@")):
         raise SpecError(
             "The address holds a user name or a password, and whoever gets the cell could read it.",
             "Next: an address that needs none, such as a share link.",
@@ -641,20 +615,47 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
     return make(spec, wheel=wheel, embed=embed)
 
 
-def _reporter(progress: Progress, here: runtime.Runtime) -> Reporter:
-    if isinstance(progress, bool) or progress == "auto":
-        return show.pick(progress, here)
-    if isinstance(progress, str):
-        raise SpecError(f"progress={progress!r} is no choice.", "Next: progress=True, False, 'auto' or a Reporter.")
-    return progress
+def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_next: bool = True) -> Staged:
+    """Stage, and say what was staged; what to do next only where the caller does not do it already."""
+    from datastage import show, staging
+
+    try:
+        staged = staging.stage(options, here, reporter=reporter)
+    finally:
+        _close(reporter)
+    if reporter is not SILENT:
+        for line in show.staged_lines(staged, here):
+            if say_next or not line.startswith("Next:"):
+                reporter.note(line)
+    return staged
 
 
 @contextlib.contextmanager
-def _ended(reporter: Reporter) -> Iterator[None]:
-    """Take down what the reporter may have drawn, whatever happens."""
+def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
+    """Give where we are and who is told; whatever was drawn is taken down, and a fault of ours is put in words."""
+    from datastage import runtime
+    from datastage.errors import SpecError
+    from datastage.faults import reported
+
+    here = runtime.current()
+    if progress is False:
+        reporter: Reporter = SILENT
+    elif progress is True or progress == "auto":
+        from datastage import show
+
+        reporter = show.pick(progress, here)
+    elif isinstance(progress, str):
+        raise SpecError(f"progress={progress!r} is no choice.", "Next: progress=True, False, 'auto' or a Reporter.")
+    else:
+        reporter = progress
     try:
-        yield
+        with reported():
+            yield here, reporter
     finally:
-        close = getattr(reporter, "close", None)
-        if close is not None:
-            close()
+        _close(reporter)
+
+
+def _close(reporter: Reporter) -> None:
+    close = getattr(reporter, "close", None)
+    if close is not None:
+        close()

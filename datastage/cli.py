@@ -11,25 +11,27 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import datastage
-from datastage import api, datasets, runtime, show
-from datastage.errors import DatastageError, SpecError, on_screen
-from datastage.redact import for_a_screen
-from datastage.sources import parse
+from datastage import api
+from datastage.errors import DatastageError, SpecError, StorageError, on_screen
+from datastage.redact import for_a_screen, printable, values_without_secrets
 
 INTERRUPTED = 130
+_YES_NO = argparse.BooleanOptionalAction
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are short and end with the next step."""
+    """An argument parser whose complaints are errors of ours, and which passes on only what was given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(argument_default=argparse.SUPPRESS, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(SpecError.exit_code, f"{for_a_screen(message)}\nNext: {self.prog} --help\n")
+        raise SpecError(message, f"Next: {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,83 +42,84 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"datastage {datastage.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
-
-    def verb(name: str, words: str, example: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, help=words, description=words, epilog=f"example: {example}")
+    for name, (words, example, arguments, _) in _VERBS.items():
+        made = verbs.add_parser(
+            name, help=words, description=words, epilog=f"example: datastage {name} {example}".rstrip()
+        )
         made.add_argument("--quiet", action="store_true", help="say only errors and instructions")
         made.add_argument("--json", action="store_true", help="print the result, or the error, as JSON")
-        return made
+        arguments(made)
+    return parser
 
-    stage = verb("stage", "Put datasets on the fast disk and print their paths.", "datastage stage cifar10 --root data")
-    stage.add_argument(
-        "specs", nargs="+", metavar="WHAT", help="a name, drive:FILE, kaggle:OWNER/NAME, an address, a path"
-    )
-    stage.add_argument(
-        "--fallback", action="append", default=[], metavar="WHAT", help="a further place for the same data"
-    )
-    stage.add_argument("--expect", metavar="HASH", help="md5:... or sha256:... of the file")
-    stage.add_argument(
-        "--root", type=Path, metavar="FOLDER", help="the folder under which the dataset's folder is made"
-    )
-    stage.add_argument("--name", help="what the dataset's folder is called")
-    stage.add_argument("--link", type=Path, metavar="FOLDER", help="make the content appear here too, as a link")
-    stage.add_argument("--members", action="append", metavar="GLOB", help="only these members of the archive")
-    stage.add_argument(
-        "--unpack", action=argparse.BooleanOptionalAction, default=None, help="unpack the archive, or keep it"
-    )
-    stage.add_argument(
-        "--strip", action=argparse.BooleanOptionalAction, default=None, help="take off the one top folder"
-    )
+
+def _stage_arguments(stage: argparse.ArgumentParser) -> None:
+    add = stage.add_argument
+    add("specs", nargs="+", metavar="WHAT", help="a name, drive:FILE, kaggle:OWNER/NAME, an address, a path")
+    add("--fallback", action="append", dest="fallbacks", metavar="WHAT", help="a further place for the same data")
+    add("--expect", metavar="HASH", help="md5:... or sha256:... of the file")
+    add("--root", type=_folder, metavar="FOLDER", help="the folder under which the dataset's folder is made")
+    add("--name", help="what the dataset's folder is called")
+    add("--link", type=_folder, metavar="FOLDER", help="make the content appear here too, as a link")
+    add("--members", action="append", metavar="GLOB", help="only these members of the archive")
+    add("--unpack", action=_YES_NO, help="unpack the archive, or keep it")
+    add("--strip", action=_YES_NO, help="take off the one top folder")
     _add_password(stage)
-    stage.add_argument("--copy", action="store_true", help="copy even what can be used where it lies")
-    stage.add_argument(
-        "--save-to", metavar="WHERE", help="keep the fetched file for the next session: drive:FOLDER, a path"
-    )
-    stage.add_argument("--refresh", action="store_true", help="stage anew, whatever is there")
-    stage.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
+    add("--copy", action="store_true", help="copy even what can be used where it lies")
+    add("--save-to", metavar="WHERE", help="keep the file for the next session: drive:FOLDER, a path")
+    add("--refresh", action="store_true", help="stage anew, whatever is there")
+    add("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
-    extract = verb(
-        "extract", "Unpack an archive: all of it, checked, or nothing.", "datastage extract photos.zip photos"
-    )
-    extract.add_argument("archive", type=Path)
-    extract.add_argument("folder", nargs="?", type=Path, help="the folder to make")
-    extract.add_argument("--list", action="store_true", help="list what is inside, and unpack nothing")
-    extract.add_argument("--members", action="append", metavar="GLOB", help="only these members")
-    extract.add_argument(
-        "--strip", action=argparse.BooleanOptionalAction, default=False, help="take off the one top folder"
-    )
-    extract.add_argument("--nested", action="store_true", help="unpack archives inside the archive too")
+
+def _extract_arguments(extract: argparse.ArgumentParser) -> None:
+    add = extract.add_argument
+    add("archive", type=Path)
+    add("folder", nargs="?", type=_folder, default=None, help="the folder to make")
+    add("--list", action="store_true", help="list what is inside, and unpack nothing")
+    add("--members", action="append", metavar="GLOB", help="only these members")
+    add("--strip", action=_YES_NO, help="take off the one top folder")
+    add("--nested", action="store_true", help="unpack archives inside the archive too")
     _add_password(extract)
 
-    zip_ = verb("zip", "Pack a folder of many files into one zip.", "datastage zip drive:photos drive:photos.zip")
+
+def _zip_arguments(zip_: argparse.ArgumentParser) -> None:
     zip_.add_argument("folder", metavar="FOLDER")
     zip_.add_argument("archive", metavar="ARCHIVE")
 
-    verify = verb("verify", "Check a staged folder against what was staged.", "datastage verify data/cifar10")
+
+def _verify_arguments(verify: argparse.ArgumentParser) -> None:
     verify.add_argument("folder", type=Path)
     verify.add_argument("--repair", action="store_true", help="bring damaged and missing files again")
+    verify.add_argument("--adopt", action="store_true", help="take over a folder that was moved or copied")
 
-    clean = verb("clean", "Remove what killed runs left, and datasets not used for long.", "datastage clean --dry-run")
-    clean.add_argument("--older-than", metavar="TIME", help="datasets not asked for in this time, such as 30d")
-    clean.add_argument("--budget", metavar="SIZE", help="datasets not asked for longest, until the rest fits: 20GB")
-    clean.add_argument("--root", type=Path, metavar="FOLDER", help="where the datasets are")
-    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
 
-    bench = verb("bench", "Time the feed of a dataset on this machine.", "datastage bench fashion_mnist")
+def _clean_arguments(clean: argparse.ArgumentParser) -> None:
+    add = clean.add_argument
+    add("names", nargs="*", metavar="NAME", help="datasets that go, by their folders' names, whatever is in them")
+    add("--older-than", metavar="TIME", help="datasets not asked for in this time, such as 30d")
+    add("--budget", metavar="SIZE", help="datasets not asked for longest, until the rest fits: 20GB")
+    add("--root", type=_folder, metavar="FOLDER", help="where the datasets are")
+    add("--dry-run", action="store_true", help="only say what would go")
+
+
+def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("spec", metavar="WHAT")
-    bench.add_argument("--batch-size", type=int, default=256, metavar="N", help="samples in a batch")
+    bench.add_argument("--batch-size", type=int, metavar="N", help="samples in a batch")
     bench.add_argument("--size", type=int, metavar="PIXELS", help="height and width that photos are brought to")
-    bench.add_argument("--device", default="auto", help="a device as torch names it, such as cpu or cuda")
+    bench.add_argument("--device", help="a device as torch names it, such as cpu or cuda")
 
-    verb("doctor", "Look at this machine and say what is in the way.", "datastage doctor")
-    cat = verb("catalog", "List the datasets that have a name.", "datastage catalog")
-    cat.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
-    cell = verb("cell", "Print a setup cell for a notebook.", "datastage cell cifar10 --embed")
+def _catalog_arguments(catalog: argparse.ArgumentParser) -> None:
+    catalog.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
+
+
+def _no_arguments(verb: argparse.ArgumentParser) -> None:
+    """Add nothing: the verb takes no arguments of its own."""
+
+
+def _cell_arguments(cell: argparse.ArgumentParser) -> None:
     cell.add_argument("spec", metavar="WHAT")
     cell.add_argument("--wheel", metavar="ADDRESS", help="where the wheel can be had")
     cell.add_argument("--embed", action="store_true", help="carry the tool inside the cell")
-    return parser
 
 
 def _add_password(parser: argparse.ArgumentParser) -> None:
@@ -125,246 +128,305 @@ def _add_password(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--password-file", type=Path, metavar="FILE", help="a file whose first line is the password")
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise SpecError("A folder's name is empty.", "Next: look whether a variable on this line is set.")
+    return Path(text)
+
+
+# --- running
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; those of the process if None.
-
-    Returns
-    -------
-    int
-        As in the table of exit codes of the README.
-    """
+    """Run the command with the arguments `argv` (those of the process if None), and return its exit code."""
     if hasattr(signal, "SIGTERM") and argv is None:
         # A scheduler ends a job this way: then what is unfinished is put away as after Ctrl-C.
         signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that is not text must not end the run
+    words = list(sys.argv[1:] if argv is None else argv)
+    code = _run(words, "--json" in words)
     try:
-        options = _parser().parse_args(argv)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else SpecError.exit_code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_output()
+    except OSError as error:
+        _close_output()
+        code = code or _say_error(StorageError.of(error, "writing the output"), False)
+    return code
+
+
+def _run(words: list[str], as_json: bool) -> int:
+    from datastage.faults import reported
+
     try:
-        return _VERBS[options.verb](options)
+        with reported():
+            try:
+                options = vars(_parser().parse_args(words))
+            except SystemExit as ended:
+                return ended.code if isinstance(ended.code, int) else SpecError.exit_code
+            as_json = options.pop("json", False)
+            return _VERBS[options.pop("verb")][3](options, options.pop("quiet", False), as_json)
     except DatastageError as error:
-        _say_error(error, options.json)
-        return error.exit_code
+        return _say_error(error, as_json)
     except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted. Nothing half-done was put in place.\nNext: run the same line again.\n")
+        _say("\nInterrupted. Nothing half-done was put in place.\nNext: run the same line again.\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not complain of it when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 0
 
 
-def _say_error(error: DatastageError, as_json: bool) -> None:
+def _close_output() -> None:
+    """Lead standard output nowhere: whoever read it has gone, and the interpreter must not complain when it ends."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _say(text: str) -> None:
+    """Write to standard error, which may be full or closed: the exit code must not hang on it."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def _say_error(error: DatastageError, as_json: bool) -> int:
+    from datastage import runtime
+
     if runtime.wants_traceback():
         import traceback
 
-        traceback.print_exception(error, file=sys.stderr)
+        _say(for_a_screen("".join(traceback.format_exception(error))))
     else:
-        sys.stderr.write("\n".join([*on_screen(error), ""]))
+        _say("\n".join([*on_screen(error), ""]))
     if as_json:
-        _print_json(
-            {
-                "error": type(error).__name__,
-                "message": str(error.args[0]),
-                "remedy": error.remedy,
-                "exit": error.exit_code,
-                "attempts": [asdict(attempt) for attempt in getattr(error, "attempts", ())],
-            }
-        )
+        said = {"error": type(error).__name__, "message": str(error.args[0]), "remedy": error.remedy}
+        attempts = [_plain(attempt) for attempt in getattr(error, "attempts", ())]
+        try:
+            _print_json({**said, "exit": error.exit_code, "attempts": attempts})
+        except OSError:
+            _close_output()
+    return error.exit_code
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The output could not be written: {error.strerror}.",
+            "Next: look where the output of this line goes: is that disk full?",
+            code=error.errno or 5,
+        ) from error
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, default=_plain))
+    _print(json.dumps(values_without_secrets(_plain(value)), indent=1, default=str))
 
 
 def _plain(value: Any) -> Any:
+    """Return a result as what JSON knows."""
+    from dataclasses import asdict, is_dataclass
+
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return str(value)
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
+        return [_plain(item) for item in value]
+    return _plain(value._asdict()) if hasattr(value, "_asdict") else value
 
 
-def _password(options: argparse.Namespace) -> str | None:
-    if options.password_file is None:
-        return str(options.password) if options.password is not None else None
+def _show_result(value: Any, lines: Callable[[], list[str]], as_json: bool) -> None:
+    """Print a result: as JSON, or the lines that a person reads."""
+    if as_json:
+        _print_json(value)
+        return
+    text = "\n".join(map(printable, lines()))
+    if text:
+        _print(text)
+
+
+def _reporter(quiet: bool) -> Any:
+    from datastage import runtime, show
+
+    return show.pick(not quiet, runtime.current(), command=True)
+
+
+def _take_password(options: dict[str, Any]) -> None:
+    """Put the password from a file in the place of its name."""
+    path = options.pop("password_file", None)
+    if path is None:
+        return
     try:
-        return str(options.password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r"))
-    except OSError as error:
+        options["password"] = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+    except (OSError, ValueError) as error:
         raise SpecError(f"The password could not be read: {error}.", "Next: look at --password-file.") from error
 
 
-def _stage(options: argparse.Namespace) -> int:
-    if options.catalog is not None:
-        datasets.load_catalog(options.catalog)
-    if len(options.specs) > 1 and (options.fallback or options.name or options.expect):
+def _load_catalog(options: dict[str, Any]) -> None:
+    path = options.pop("catalog", None)
+    if path is not None:
+        from datastage import datasets
+
+        datasets.load_catalog(path)
+
+
+def _stage(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    from datastage import datasets, sources
+
+    _load_catalog(options)
+    _take_password(options)
+    specs = options.pop("specs")
+    if len(specs) > 1 and options.keys() & {"fallbacks", "name", "expect"}:
         raise SpecError(
             "--fallback, --name and --expect go with one dataset, and several were named.",
             "Next: run the line once for each.",
         )
-    for spec in map(parse, options.specs):  # a misspelt name is said before anything is fetched
+    for spec in map(sources.parse, specs):  # a misspelt name is said before anything is fetched
         if spec.scheme == "name":
             datasets.get(spec.value)
-    reporter = show.pick(not options.quiet, runtime.current(), command=True)
-    results = []
-    for spec in options.specs:
-        staged = api.stage(
-            spec,
-            fallbacks=options.fallback,
-            expect=options.expect,
-            root=options.root,
-            name=options.name,
-            link=options.link,
-            members=options.members,
-            unpack="auto" if options.unpack is None else options.unpack,
-            strip="auto" if options.strip is None else options.strip,
-            password=_password(options),
-            copy=options.copy,
-            save_to=options.save_to,
-            refresh=options.refresh,
-            progress=reporter,
-        )
-        results.append(staged)
-        if not options.json:
-            print(staged, flush=True)
-    if options.json:
-        _print_json([{"path": str(staged), "receipt": staged.receipt} for staged in results])
+    reporter = _reporter(quiet)
+    results: list[Any] = []
+    try:
+        for spec in specs:
+            results.append(api.stage(spec, **options, progress=reporter))
+            if not as_json:
+                _print(str(results[-1]))
+    finally:
+        if as_json and results:
+            _print_json([{"path": str(staged), "receipt": getattr(staged, "receipt", None)} for staged in results])
     return 0
 
 
-def _extract(options: argparse.Namespace) -> int:
-    password = _password(options)
-    if options.list:
-        found = api.members(options.archive, password=password)
-        if options.json:
-            _print_json(found)
-        else:
+def _extract(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    _take_password(options)
+    archive, folder = options.pop("archive"), options.pop("folder", None)
+    if options.pop("list", False):
+        found = api.members(archive, password=options.get("password"))
+
+        def lines() -> list[str]:
+            shown = []
             for member in found:
-                link = f" -> {show.printable(member.target)}" if member.target else ""
                 slash = "/" if member.kind == "folder" and not member.name.endswith("/") else ""
-                print(f"{member.size:>14,}  {show.printable(member.name)}{slash}{link}")
+                shown.append(
+                    f"{member.size:>14,}  {member.name}{slash}{f' -> {member.target}' if member.target else ''}"
+                )
+            return shown
+
+        _show_result(found, lines, as_json)
         return 0
-    if options.folder is None:
-        raise SpecError("No folder was named to unpack into.", f"Next: datastage extract {options.archive} FOLDER")
-    staged = api.extract(
-        options.archive,
-        options.folder,
-        members=options.members,
-        strip=options.strip,
-        password=password,
-        nested=options.nested,
-        progress=show.pick(not options.quiet, runtime.current(), command=True),
-    )
-    if options.json:
-        _print_json({"path": str(staged), "receipt": staged.receipt})
-    else:
-        print(staged)
+    if folder is None:
+        raise SpecError("No folder was named to unpack into.", f"Next: datastage extract {archive} FOLDER")
+    staged = api.extract(archive, folder, **options, progress=_reporter(quiet))
+    _show_result({"path": str(staged), "receipt": getattr(staged, "receipt", None)}, lambda: [str(staged)], as_json)
     return 0
 
 
-def _zip(options: argparse.Namespace) -> int:
-    progress = show.pick(not options.quiet, runtime.current(), command=True)
-    path = api.zip_folder(options.folder, options.archive, progress=progress)
-    _print_json({"path": str(path)}) if options.json else print(path)
+def _zip(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    path = api.zip_folder(options["folder"], options["archive"], progress=_reporter(quiet))
+    _show_result({"path": str(path)}, lambda: [str(path)], as_json)
     return 0
 
 
-def _verify(options: argparse.Namespace) -> int:
-    found = api.verify(
-        options.folder, repair=options.repair, progress=show.pick(not options.quiet, runtime.current(), command=True)
-    )
-    if options.json:
-        _print_json(found)
-    else:
-        for word in ("repaired", "damaged", "missing", "extra"):
-            paths = getattr(found, word)
-            for path in paths:
-                print(f"{word:8} {show.printable(path)}")
+def _verify(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    from datastage.show import counted
+
+    folder = options.pop("folder")
+    found = api.verify(folder, **options, progress=_reporter(quiet))
+    words = ("repaired", "damaged", "missing", "extra")
+    _show_result(found, lambda: [f"{word:8} {path}" for word in words for path in getattr(found, word)], as_json)
     if found.ok:
-        if not options.quiet:
+        if not quiet:
             verb = "is as it was" if found.n_files == 1 else "are as they were"
-            sys.stderr.write(f"{show.counted(found.n_files, 'file')} {verb} staged.\n")
+            _say(f"{counted(found.n_files, 'file')} {verb} staged.\n")
         return 0
-    sys.stderr.write(
-        f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {show.counted(found.n_files, 'file')}.\n"
-        f"Next: datastage verify {options.folder} --repair\n"
+    _say(
+        f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {counted(found.n_files, 'file')}.\n"
+        f"Next: datastage verify {printable(str(folder))} --repair\n"
     )
     return 4
 
 
-def _clean(options: argparse.Namespace) -> int:
-    found = api.clean(older_than=options.older_than, budget=options.budget, root=options.root, dry_run=options.dry_run)
-    if options.json:
-        _print_json(found)
-        return 0
-    for item in found:
-        print(f"{show.size_text(item.n_bytes):>8}  {show.printable(str(item.path))}  ({item.why})")
-    if not options.quiet:
-        verb = "would be freed" if options.dry_run else "freed"
-        sys.stderr.write(f"{show.size_text(sum(item.n_bytes for item in found))} {verb}.\n")
-    return 0
+def _clean(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    from datastage.progress import human_bytes
 
-
-def _bench(options: argparse.Namespace) -> int:
-    rows = api.bench(
-        options.spec,
-        batch_size=options.batch_size,
-        size=options.size,
-        device=options.device,
-        progress=show.pick(not options.quiet, runtime.current(), command=True),
+    found = api.clean(options.pop("names", ()), **options)
+    _show_result(
+        found, lambda: [f"{human_bytes(item.n_bytes):>8}  {item.path}  ({item.why})" for item in found], as_json
     )
-    if options.json:
-        _print_json(rows)
-        return 0
-    for row in rows:
-        print(row)
+    if not quiet:
+        verb = "would be freed" if options.get("dry_run") else "freed"
+        _say(f"{human_bytes(sum(item.n_bytes for item in found if not item.stays))} {verb}.\n")
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _bench(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    rows = api.bench(options.pop("spec"), **options, progress=_reporter(quiet))
+    _show_result(rows, lambda: [str(row) for row in rows], as_json)
+    return 0
+
+
+def _doctor(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
     report = api.doctor()
-    _print_json(report.to_dict()) if options.json else print(report)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        _print(str(report))
     return 0
 
 
-def _catalog(options: argparse.Namespace) -> int:
-    if options.catalog is not None:
-        datasets.load_catalog(options.catalog)
+def _catalog(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    from datastage.progress import human_bytes
+
+    _load_catalog(options)
     entries = api.catalog()
-    if options.json:
-        _print_json(
-            [
-                {"name": entry.name, "title": entry.title, "licence": entry.licence, "citation": entry.citation}
-                for entry in entries
-            ]
-        )
-        return 0
-    for entry in entries:
-        size = show.size_text(entry.download_bytes or entry.n_bytes)
-        print(f"{entry.name:14} {entry.title:16} {size:>8}   {entry.licence}")
+    names = ("name", "title", "licence", "citation")
+
+    def lines() -> list[str]:
+        shown = []
+        for entry in entries:
+            size = getattr(entry, "download_bytes", None) or getattr(entry, "n_bytes", None)
+            shown.append(f"{entry.name:14} {entry.title:16} {human_bytes(size) if size else '':>8}   {entry.licence}")
+        return shown
+
+    _show_result([{name: getattr(entry, name) for name in names} for entry in entries], lines, as_json)
     return 0
 
 
-def _cell(options: argparse.Namespace) -> int:
-    text = api.cell(options.spec, wheel=options.wheel, embed=options.embed)
-    _print_json({"cell": text}) if options.json else print(text)
+def _cell(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    text = api.cell(options.pop("spec"), **options)
+    if as_json:
+        _print_json({"cell": text})
+    else:
+        _print(text)
     return 0
 
 
+_VERBS: dict[
+    str, tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[dict[str, Any], bool, bool], int]]
+]
 _VERBS = {
-    "stage": _stage,
-    "extract": _extract,
-    "zip": _zip,
-    "verify": _verify,
-    "clean": _clean,
-    "bench": _bench,
-    "catalog": _catalog,
-    "doctor": _doctor,
-    "cell": _cell,
-}
+    "stage": (
+        "Put datasets on the fast disk and print their paths.", "cifar10 --root data", _stage_arguments, _stage,
+    ),
+    "extract": (
+        "Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", _extract_arguments, _extract,
+    ),
+    "zip": ("Pack a folder of many files into one zip.", "drive:photos drive:photos.zip", _zip_arguments, _zip),
+    "verify": (
+        "Check a staged folder against what was staged.", "data/cifar10", _verify_arguments, _verify,
+    ),
+    "clean": (
+        "Remove what killed runs left, and datasets not used for long.", "--dry-run", _clean_arguments, _clean,
+    ),
+    "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", _bench_arguments, _bench),
+    "catalog": ("List the datasets that have a name.", "", _catalog_arguments, _catalog),
+    "doctor": ("Look at this machine and say what is in the way.", "", _no_arguments, _doctor),
+    "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", _cell_arguments, _cell),
+}  # fmt: skip

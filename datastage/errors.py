@@ -3,6 +3,7 @@
 ::
 
     DatastageError               message + remedy; exit code
+      FaultError                 1  a fault of datastage itself; says where the report was written
       SpecError                  2  the user's words do not name anything; says what is near   (also ValueError)
       UnavailableError           3  no place had it: offline, quota, not attached; carries the attempts
                                     (also FileNotFoundError)
@@ -127,6 +128,10 @@ def _rebuilt(cls: type[DatastageError], args: tuple[Any, ...], state: dict[str, 
     for name, value in state.items():
         setattr(error, name, value)
     return error
+
+
+class FaultError(DatastageError):
+    """A fault of datastage itself; says where its report was written. The error that it was is its cause."""
 
 
 class SpecError(DatastageError, ValueError):

@@ -7,12 +7,16 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from datastage import archives, contents, mounts, place, runtime, staging, transfer
+from datastage import archives, mounts, runtime, slots, staged, staging, store, transfer
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
-from datastage.place import Slot, Staged
+from datastage.materialize import content_of, refuse_if_changed
+from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import Reporter
 from datastage.reader import FileReader, Reader
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
+from datastage.slots import Slot
+from datastage.staged import Staged
 
 
 def extract(
@@ -29,48 +33,47 @@ def extract(
     """Unpack `archive` into the folder `target`. See `datastage.extract`, which this is."""
     _check_empty(target)
     with open_archive(archive) as reader:
-        slot = Slot(place.usable_root(target.parent), target.name)
-        with staging.waited_for(slot.lock, reporter) as held:
-            _check_empty(target)  # another process may have been quicker
-            try:
-                place.fresh_folder(slot.partial)
-                with _read_ahead(reader, slot) as (arriving, taken_bytes):
-                    free = runtime.free_bytes(slot.root)
-                    unpacked = archives.unpack(
-                        arriving,
-                        slot.partial,
-                        members=members,
-                        strip=strip,
-                        password=password,
-                        nested=nested,
-                        free_bytes=None if free is None else max(0, free - taken_bytes),
-                        reporter=reporter,
-                    )
-                contents.refuse_if_changed(reader)
-                receipt = {
-                    "key": place.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
-                    "name": target.name,
-                    "spec": str(archive),
-                    "place": str(archive),
-                    "seen": reader.name,
-                    "format": unpacked.format,
-                    "n_files": unpacked.n_files,
-                    "n_bytes": unpacked.n_bytes,
-                    "left_out": dict(unpacked.left_out),
-                    "stripped": unpacked.stripped,
-                    "encoding": unpacked.encoding,
-                    "n_replaced": unpacked.n_replaced,
-                    "folder": str(target),
-                }
-                if target.is_dir():
-                    target.rmdir()
-                durable = staging.outlives_machine(slot.root, here)
-                files = contents.unpacked_files(unpacked)
-                written = place.publish(slot, receipt, files, durable=durable, check=held.check)
-            except BaseException:
-                if held.is_ours():
-                    place.remove_tree(slot.partial)
-                raise
+        root = slots.usable_root(target.parent)
+        slot = Slot(root, target.name, slots.make_own_folder(root))
+        try:
+            with store.waited_for(slot, reporter) as held:
+                _check_empty(target)  # another process may have been quicker
+                try:
+                    fresh_folder(slot.partial)
+                    with _read_ahead(reader, slot) as (arriving, taken_bytes):
+                        free = runtime.free_bytes(slot.root)
+                        unpacked = archives.unpack(
+                            arriving,
+                            slot.partial,
+                            members=members,
+                            strip=strip,
+                            password=password,
+                            nested=nested,
+                            free_bytes=None if free is None else max(0, free - taken_bytes),
+                            reporter=reporter,
+                        )
+                    refuse_if_changed(reader)
+                    content = content_of(unpacked, slot.partial)
+                    receipt = {
+                        "key": slots.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
+                        "name": target.name,
+                        "spec": hide_secrets(str(archive)),
+                        "place": hide_secrets(str(archive)),
+                        "seen": reader.name,
+                        **content.facts,
+                        **staged.counts(content.files),
+                        "folder": str(target),
+                    }
+                    if target.is_dir():
+                        target.rmdir()
+                    durable = staging.outlives_machine(slot.root, here)
+                    written = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
+                except BaseException:
+                    if held.is_ours():
+                        remove_tree(slot.partial)
+                    raise
+        finally:
+            store.leave_no_empty_folder(slot)
     return Staged(target, written)
 
 
@@ -81,13 +84,13 @@ def _read_ahead(reader: FileReader, slot: Slot) -> Iterator[tuple[Reader, int]]:
     if not mounts.is_network_disk(reader.local_path):
         yield reader, 0
         return
-    place.remove_tree(slot.fetch)
+    remove_tree(slot.fetch)
     try:
         slot.fetch.mkdir()
-        with transfer.ahead(reader, slot.fetch / place.safe_file_name(reader.name)) as arriving:
+        with transfer.ahead(reader, slot.fetch / slots.safe_file_name(reader.name)) as arriving:
             yield arriving, reader.size or 0
     finally:
-        place.remove_tree(slot.fetch)
+        remove_tree(slot.fetch)
 
 
 @contextlib.contextmanager

@@ -12,11 +12,9 @@ A made file counts as abandoned when
 - whoever waits has seen it unchanged for `ABANDONED_S` on its own clock, so that no two clocks need agree; or
 - by the file system's clock it is older than `ANCIENT_S`, which no clocks differ by.
 
-It is removed by one process at most: by the one that first makes the mark ``<file>~<token>`` of this very holding. Both
-its holder and those who take it over go that way, so that nobody removes the lock of a third who came in between.
-A holder that was stopped for so long that it lost its lock learns so from `Held.check`, before it publishes anything.
-
-Here: taking, waiting with a deadline, saying who holds it. Not here: what is done under it (`place`, `staging`).
+Before a process deletes a made file it must create ``<file>~<token>`` exclusively. The token identifies one holder, so
+a slow process can never delete a lock that another has taken since. A holder that was stopped for so long that it lost
+its lock learns so from `Held.check`, before it publishes anything.
 """
 
 from __future__ import annotations
@@ -29,10 +27,11 @@ import json
 import os
 import secrets
 import socket
+import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,25 +45,16 @@ TELL_S = 1.0
 ABANDONED_S = 60.0
 ANCIENT_S = 900.0
 _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+# A name that vanishes between two steps so often does so for good: in /proc, say, no file can be made at all.
+_MOST_VANISHED = 20
+_LOOK = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Written in one piece of one length, so that a reader sees the old text or the new one.
 _RECORD_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock, and how far it is.
-
-    Attributes
-    ----------
-    who : str
-        ``"process 4711 on node3"``.
-    doing : str
-        The phase it is in, such as ``"copying datasets.zip"``; empty if it has not said.
-    done_bytes : int
-        Bytes done in that phase.
-    total_bytes : int or None
-        Of so many; None if that is not known.
-    """
+    """Who holds a lock (``"process 4711 on node3"``), the phase it is in, and how many bytes of it are done."""
 
     who: str = "another process"
     doing: str = ""
@@ -153,42 +143,31 @@ def locked(
     timeout_s: float = 3600.0,
     on_wait: Callable[[str], None] | None = None,
     on_progress: Callable[[Holder], None] | None = None,
+    beside: Sequence[Path] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Held]:
     """Hold the lock file `path` for the length of a ``with`` block; the file is gone afterwards.
 
-    Parameters
-    ----------
-    path : Path
-        The lock file; its folder must exist.
-    timeout_s : float
-        How long to wait for another holder that shows no progress, in seconds.
-    on_wait : callable, optional
-        Called once, with words that say who holds the lock, when waiting begins.
-    on_progress : callable, optional
-        Called whenever the holder has got further.
-    clock : callable
-        Seconds that only grow; a test gives its own.
-
-    Raises
-    ------
-    LockTimeoutError
-        If another process held it all the time; says which.
-    StorageError
-        If the lock file cannot be made.
+    `on_wait` is called once, with words for who holds the lock, when waiting begins; `on_progress` whenever the holder
+    has got further. Waiting ends `timeout_s` seconds after the last progress, with `LockTimeoutError`. `beside` are
+    lock files of other users for the same thing: they are waited for too, and never written to.
     """
     began = clock()
     deadline = began + timeout_s
     watch = _Watch(clock)
+    watches = {other: _Watch(clock, may_write=False) for other in beside}
     last: Holder | None = None
     while True:
+        other = next((other for other in beside if is_held(other, watches[other])), None)
         try:
-            taken = _take(path, watch)
+            taken = _take(path, watch) if other is None else None
         except OSError as error:
+            if isinstance(error, StorageError):
+                raise
             raise StorageError.of(error, "preparing the folder") from error
         if taken is not None:
             break
-        now = _holder(path)
+        now = _holder(other or path)
         if last is None and on_wait is not None:
             on_wait(now.who)
         if last is not None and now.doing and now != last:
@@ -210,22 +189,27 @@ def locked(
         release()
 
 
-def is_held(path: Path) -> bool:
-    """Tell whether some process holds the lock file `path` now, as far as one look can tell."""
+def is_held(path: Path, watch: _Watch | None = None) -> bool:
+    """Tell whether some process holds the lock file `path` now, as far as one look can tell. Nothing is changed."""
     made = _made(path)
-    if made.exists() and not _Watch().is_abandoned(made):
+    if os.path.lexists(made) and not (watch or _Watch(may_write=False)).is_abandoned(made):
         return True
-    if sys.platform == "win32" or not path.exists():
+    if sys.platform == "win32":
         return False
-    taken = _take_flock(path)
-    if isinstance(taken, tuple):
-        taken[1]()
-    return taken is None
+    import fcntl
 
-
-def holder(path: Path) -> str:
-    """Say who holds the lock file `path`: ``"process 4711 on node3"``."""
-    return _holder(path).who
+    try:
+        fd = os.open(path, _LOOK)
+    except OSError:
+        return False
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(fd)
+    return False
 
 
 def _made(path: Path) -> Path:
@@ -241,12 +225,12 @@ def _holder(path: Path) -> Holder:
         where = "on " + str(facts.get("host"))
         if facts.get("boot") and facts["boot"] == me["boot"] and facts.get("space") != me["space"]:
             where = f"in the container {facts.get('host')}"  # its number means nothing here
-        total = facts.get("total")
+        done, total = facts.get("done"), facts.get("total")
         return Holder(
-            f"process {facts['pid']} {where}",
-            str(facts.get("doing", "")),
-            int(facts.get("done") or 0),
-            None if total is None else int(total),
+            f"process {facts['pid']} {where}"[:200],
+            str(facts.get("doing", ""))[:200],
+            done if type(done) is int else 0,
+            total if type(total) is int else None,
         )
     return Holder()
 
@@ -277,15 +261,16 @@ def _read(path: Path) -> dict[str, Any] | None:
     Opened anew each time: a network disk shows what another node wrote to whoever opens the file after that.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, _LOOK)
         try:
-            text, seen = os.read(fd, 2 * _RECORD_BYTES), os.fstat(fd)
+            seen = os.fstat(fd)
+            text = os.read(fd, 2 * _RECORD_BYTES) if stat.S_ISREG(seen.st_mode) else b""
         finally:
             os.close(fd)
     except OSError:
         return None
     facts: Any = None
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         facts = json.loads(text)
     if not isinstance(facts, dict):
         facts = {}
@@ -303,8 +288,10 @@ class _Watch:
     """What one waiting process has seen of a made file, and since when."""
 
     clock: Callable[[], float] = time.monotonic
+    may_write: bool = True
     seen: dict[str, Any] | None = None
     since: float = 0.0
+    vanished: int = 0
     tried: set[str] = field(default_factory=set)
 
     def is_abandoned(self, path: Path) -> bool:
@@ -313,7 +300,8 @@ class _Watch:
             return False
         if self.seen is None or facts != self.seen:
             self.seen, self.since = facts, self.clock()
-            if _is_gone(facts) or _age(path, facts["mtime"]) > ANCIENT_S:
+            age = _age(path, facts["mtime"]) if self.may_write else time.time() - facts["mtime"]
+            if _is_gone(facts) or age > ANCIENT_S:
                 return True
         return self.clock() - self.since > ABANDONED_S
 
@@ -352,7 +340,7 @@ def _take(path: Path, watch: _Watch) -> Taken | None:
     """Try once: the lock and what lets it go, or None while another holds it."""
     if sys.platform == "win32":
         return _take_made(_made(path), watch)
-    first = _take_flock(path)
+    first = _take_flock(path, watch)
     if first is None:
         return None
     if isinstance(first, tuple) and not is_network_disk(path.parent):
@@ -375,18 +363,20 @@ def _take(path: Path, watch: _Watch) -> Taken | None:
     return held, release
 
 
-def _take_flock(path: Path) -> Taken | None | bool:
+def _take_flock(path: Path, watch: _Watch) -> Taken | None | bool:
     """Take the file lock: None while another holds it, False where the file system has none."""
     import fcntl
 
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
         # On a network disk looking a name up and opening it are two steps, between which another may remove the file.
-        if error.errno in (errno.ENOENT, errno.ESTALE) and path.parent.is_dir():
+        watch.vanished += 1
+        if error.errno in (errno.ENOENT, errno.ESTALE) and path.parent.is_dir() and watch.vanished < _MOST_VANISHED:
             return None
         raise
     try:
+        _check_is_a_lock(fd, path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -422,17 +412,31 @@ def _take_flock(path: Path) -> Taken | None | bool:
     return held, release
 
 
+def _check_is_a_lock(fd: int, path: Path) -> None:
+    """Raise `StorageError` if what was opened is no lock file of ours, empty or with our record: it is not touched."""
+    seen = os.fstat(fd)
+    # Our record is one line of JSON, or the beginning of one where the disk was full.
+    is_record = seen.st_size == 0 or (seen.st_size <= _RECORD_BYTES and os.pread(fd, 1, 0) == b"{")
+    if not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1 or not is_record:
+        raise StorageError(
+            f"{path} is in the way: it is not a lock file of datastage, and is not touched.",
+            "Next: rename it, or choose another folder with root=.",
+            code=errno.EEXIST,
+            filename=path,
+        )
+
+
 def _take_made(path: Path, watch: _Watch) -> Taken | None:
     """Take the lock by making its file; look whether the one that is there was abandoned."""
     how = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
-        fd = os.open(path, how, 0o600)
+        fd = os.open(path, how, 0o644)
     except FileExistsError:
         if not watch.is_abandoned(path) or watch.seen is None:
             return None
         _remove(path, watch.seen["token"], watch)
         try:
-            fd = os.open(path, how, 0o600)
+            fd = os.open(path, how, 0o644)
         except FileExistsError:
             return None
     held = Held(fd, secrets.token_hex(8), path)

@@ -1,17 +1,105 @@
-"""Write files of our own: beside their place, then put there by one rename, so that nobody sees half of one."""
+"""Files and folders of our own: how they are told from others', made without following a link, and removed."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from datastage.errors import StorageError
+from datastage.mounts import is_network_disk
+
 _ABANDONED_S = 3600.0
 _ENDING = ".partial"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+# --- whose it is
+
+
+def is_ours(path: str | os.PathLike[str], seen: os.stat_result) -> bool:
+    """Tell whether what was seen at `path` belongs to this user.
+
+    Disks of other machines may show another number for the owner (sshfs, root on NFS). There a thing counts as ours
+    if we may write to it and, by its mode, nobody else may.
+    """
+    if not hasattr(os, "geteuid") or seen.st_uid == os.geteuid():
+        return True
+    return not seen.st_mode & _OTHERS_WRITE and os.access(path, os.W_OK) and is_network_disk(path)
+
+
+def is_shared(folder: Path) -> bool:
+    """Tell whether others than this user and its own group may write into `folder`."""
+    if not hasattr(os, "geteuid"):
+        return False
+    seen = folder.stat()
+    if seen.st_mode & stat.S_IWOTH or not is_ours(folder, seen):
+        return True
+    return bool(seen.st_mode & stat.S_IWGRP) and not _is_private_group(seen.st_gid)
+
+
+def _is_private_group(gid: int) -> bool:
+    """Tell whether a group is this user's alone: many systems give each user a group of the same name."""
+    import grp
+    import pwd
+
+    try:
+        me, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return group.gr_name == me.pw_name and not set(group.gr_mem) - {me.pw_name}
+
+
+def owner_name(seen: os.stat_result) -> str:
+    """Return the name of an owner, for a person."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(seen.st_uid).pw_name
+    except (ImportError, KeyError):
+        return f"the user with number {seen.st_uid}"
+
+
+# --- reading
+
+
+def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
+    """Return what a small file of ours holds; None if there is none that is a plain file, ours, and not too long.
+
+    Nothing else is read: no link, no FIFO, no device, no file of another user's.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        seen = os.fstat(file.fileno())
+        if not stat.S_ISREG(seen.st_mode) or seen.st_size > most_bytes or not is_ours(path, seen):
+            return None
+        try:
+            return file.read(most_bytes + 1)
+        except OSError:
+            return None
+
+
+# --- writing
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Give a new file at `path`; a link or file of that name is an error, and nothing is written through it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
+    with os.fdopen(os.open(path, flags, mode), "wb") as out:
+        yield out
 
 
 @contextlib.contextmanager
@@ -23,10 +111,8 @@ def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True) -> Iterat
     """
     remove_abandoned(target)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(unfinished, flags, mode)
     try:
-        with os.fdopen(descriptor, "wb") as out:
+        with new_file(unfinished, mode=mode) as out:
             yield out
             out.flush()
             if sync:
@@ -49,5 +135,82 @@ def remove_abandoned(target: Path) -> None:
         if len(middle) != 16 or not set(middle) <= set("0123456789abcdef"):
             continue
         with contextlib.suppress(OSError):
-            if time.time() - path.lstat().st_mtime > _ABANDONED_S:
+            seen = path.lstat()
+            if stat.S_ISREG(seen.st_mode) and is_ours(path, seen) and time.time() - seen.st_mtime > _ABANDONED_S:
                 path.unlink()
+
+
+# --- folders
+
+
+def own_folder(path: Path, *, mode: int = 0o700) -> Path:
+    """Return the folder `path`, made if need be, in which nobody else may write; `StorageError` if it is another's."""
+    try:
+        path.mkdir(mode=mode)
+        path.chmod(mode)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StorageError.of(error, "making the folder for unfinished files") from error
+    if not is_own_folder(path):
+        raise StorageError(
+            f"{path} is not a folder of yours in which nobody else may write; it is not used, and not touched.",
+            "Next: choose another folder with root=.",
+            code=errno.EPERM,
+            filename=path,
+        )
+    return path
+
+
+def is_own_folder(path: Path) -> bool:
+    """Tell whether `path` is a folder, no link, of ours, in which nobody else may write."""
+    try:
+        seen = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(seen.st_mode) and is_ours(path, seen) and not seen.st_mode & _OTHERS_WRITE
+
+
+def fresh_folder(folder: Path) -> Path:
+    """Return `folder`, empty. What is there is removed: only for names inside a folder of our own."""
+    remove_tree(folder)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise StorageError.of(error, "making the folder") from error
+    return folder
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove `folder` or file, whatever permissions are in it; nothing is done where nothing is."""
+    try:
+        seen = folder.lstat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(seen.st_mode):
+        folder.unlink()
+        return
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:
+        _open_up(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Let the owner list and change every folder below `folder`, by descriptors: no link is followed."""
+    if not hasattr(os, "O_PATH"):
+        return
+    folders = [os.fspath(folder)]
+    while folders:
+        path = folders.pop()
+        with contextlib.suppress(OSError):
+            held = os.open(path, os.O_PATH | os.O_DIRECTORY | _NO_LINK)
+            try:
+                if os.fstat(held).st_uid == os.geteuid():
+                    os.chmod(f"/proc/self/fd/{held}", 0o700)
+                with os.scandir(f"/proc/self/fd/{held}") as entries:
+                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            finally:
+                os.close(held)
+            folders += [os.path.join(path, name) for name in names]

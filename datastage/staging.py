@@ -1,130 +1,87 @@
-"""The conductor: a request goes along its chain of places until one gives the data, whole, and it is published.
-
-Here: which places are tried and in what order, what each attempt saw, and publishing what one of them gave. Not here:
-how a place is reached (`sources`), what happens to what it gives (`contents`), where the folder ends up (`place`), what
-a person sees (`show`).
-"""
+"""The conductor: a request goes along its chain of places until one gives the data, whole, and it is published."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import glob
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastage import archives, contents, datasets, keeping, place, runtime, sources, transfer
-from datastage.contents import Content, Taker
+from datastage import archives, datasets, links, mounts, saved_copy, slots, sources, store, transfer
 from datastage.datasets import ArchiveEntry, Entry
 from datastage.errors import (
     Attempt,
-    ChecksumError,
     DatastageError,
     IntegrityError,
     MissingDependencyError,
     StorageError,
     UnavailableError,
 )
-from datastage.lock import Held, Holder, locked
-from datastage.place import Slot, Staged, StagedFile
+from datastage.materialize import Content, StageOptions, Work, check_digests, materialize, opened
+from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader, stat_identity
-from datastage.request import Request
+from datastage.reader import FileReader
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import Found, http, manual, parse, search
 from datastage.spec import Spec
+from datastage.staged import Staged
+from datastage.store import Claim, Wanted
 
-# Nor is it waited for long, where another is left: a mirror that answers "busy" may do so all day.
+# A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
+Step = tuple[str, Callable[[], Staged | None]]
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
 
-def stage(request: Request, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
-    """Put the data of `request` in its folder, and return it. See `datastage.stage`, which this is.
-
-    Parameters
-    ----------
-    request : Request
-        What is wanted.
-    here : Runtime
-        Where we are.
-    reporter : Reporter
-        Told of every phase.
-    """
-    named = datasets.get(request.spec.value) if request.spec.scheme == "name" else None
+def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
+    """Put the data that `options` name in its folder, and return it. See `datastage.stage`, which this is."""
+    named = datasets.get(options.spec.value) if options.spec.scheme == "name" else None
     if isinstance(named, ArchiveEntry):
         first, *rest = map(parse, named.places)
-        name = request.name or named.name
-        request = replace(request, spec=first, fallbacks=(*rest, *request.fallbacks), expect=named.expect, name=name)
+        name = options.name or named.name
+        options = replace(options, spec=first, fallbacks=(*rest, *options.fallbacks), expect=named.expect, name=name)
     entry = named if isinstance(named, Entry) else None
-    root = root_folder(request.root, here)
-    key = request.key(here.cwd)
-    slot = _slot(root, request, entry, key)
-    staged = None if request.refresh else _already(slot, key, reporter)
-    if staged is None:
-        with waited_for(slot.lock, reporter) as held:
-            place.recover(slot)
-            staged = None if request.refresh else _already(slot, key, reporter)
-            if staged is None:
-                _check_free(slot, key)
-                staged = _Stager(request, here, _Told(reporter, held), slot, key, entry, held).run()
-    else:
-        place.tidy(slot)
-    if request.link is not None:
-        place.link_into(here.cwd / request.link, _link_items(staged))
+    with store.ask(root_folder(options.root, here), _wanted(options, entry, here), reporter) as answer:
+        staged = answer if isinstance(answer, Staged) else _Chain(options, here, answer, entry).run()
+    if options.link is not None:
+        folder = here.cwd / options.link
+        left_out = links.link_into(folder, _link_items(staged))[1]
+        if left_out:
+            names = ", ".join(left_out[:4]) + (", ..." if len(left_out) > 4 else "")
+            reporter.note(f"{names} in {folder}: Python would take it for code; it is in {staged.path}", "Not linked")
     return staged
+
+
+def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> Wanted:
+    known: dict[str, tuple[str, str]] = {}
+    if entry is not None:
+        known = {file.path: ("md5", file.md5) for file in entry.files if file.md5}
+        known = known if len(known) == len(entry.files) else {}
+    elif options.unpack is False or options.copy:
+        known = dict.fromkeys([""], next(iter(options.digests.items()))) if options.digests else {}
+    return Wanted(
+        options.key(here.cwd),
+        [str(spec) for spec in (options.spec, *options.fallbacks)],
+        entry.name if entry is not None else archives.stem_of(options.spec.file_name) or options.spec.scheme,
+        options.name,
+        is_entry=entry is not None,
+        refresh=options.refresh,
+        known=known,
+        make_receipt={"entry": entry.name, "licence": entry.licence} if entry is not None else {},
+    )
 
 
 def root_folder(asked: Path | None, here: Runtime) -> Path:
     """Return the folder under which datasets go: the one asked for, else ``DATASTAGE_ROOT``, else the fast disk."""
     folder = asked or here.root_setting
     if folder is not None:
-        return place.usable_root(here.cwd / folder.expanduser())
-    return place.usable_root(here.fast_disk, shared=here.fast_disk_shared)
-
-
-@contextlib.contextmanager
-def waited_for(path: Path, reporter: Reporter) -> Iterator[Held]:
-    """Hold the lock `path`; while another process holds it, show who that is and how far it is."""
-    shown: Holder | None = None
-
-    def show(now: Holder) -> None:
-        nonlocal shown
-        same = shown is not None and (shown.doing, shown.total_bytes) == (now.doing, now.total_bytes)
-        if shown is None or not same or now.done_bytes < shown.done_bytes:
-            reporter.phase(f"{now.who}: {now.doing}", now.total_bytes)
-            shown = replace(now, done_bytes=0)
-        reporter.advance(now.done_bytes - shown.done_bytes)
-        shown = now
-
-    def say(who: str) -> None:
-        reporter.note(f"for {who}, which prepares the same data", "Waiting")
-
-    with locked(path, on_wait=say, on_progress=show) as held:
-        yield held
-
-
-class _Told:
-    """A reporter that also tells those who wait for the lock."""
-
-    def __init__(self, reporter: Reporter, held: Held) -> None:
-        self._reporter, self._held = reporter, held
-        self.note = reporter.note
-
-    def phase(self, name: str, total_bytes: int | None) -> None:
-        self._held.phase(name, total_bytes)
-        self._reporter.phase(name, total_bytes)
-
-    def advance(self, n_bytes: int) -> None:
-        self._held.advance(n_bytes)
-        self._reporter.advance(n_bytes)
-
-    def resume(self, n_bytes: int) -> None:
-        self._held.advance(n_bytes)
-        self._reporter.resume(n_bytes)
+        return slots.usable_root(here.cwd / folder.expanduser())
+    return slots.usable_root(here.fast_disk, shared=here.fast_disk_shared)
 
 
 def outlives_machine(folder: Path, here: Runtime) -> bool:
@@ -138,66 +95,6 @@ def outlives_machine(folder: Path, here: Runtime) -> bool:
         return True
 
 
-def _slot(root: Path, request: Request, entry: Entry | None, key: str) -> Slot:
-    if request.name is not None:
-        return Slot(root, place.checked_name(request.name))
-    if entry is not None:
-        return Slot(root, entry.name)
-    stem = place.safe_name(archives.stem_of(request.spec.file_name) or request.spec.scheme)
-    short = Slot(root, f"{stem}-{key[:4]}")
-    receipt = place.read_receipt(short.final)
-    if short.final.exists() and (receipt is None or receipt["key"] != key):
-        return Slot(root, f"{stem}-{key[:10]}")  # two requests whose short hashes are the same
-    return short
-
-
-def _already(slot: Slot, key: str, reporter: Reporter) -> Staged | None:
-    """Return what is there for this very request, if it is whole and its source has not changed."""
-    receipt = place.read_receipt(slot.final)
-    if receipt is None or receipt["key"] != key:
-        return None
-    path = Path(receipt["folder"]) if receipt.get("in_place") else slot.final
-    if receipt.get("single") and not receipt.get("in_place"):
-        path = slot.final / receipt["single"]
-    if not path.exists() or not place.looks_whole(slot.final, receipt):
-        reporter.note("Files of the copy that was ready are missing: preparing it again.")
-        return None
-    if place.is_of_an_earlier_session(slot.final) and not place.sample_is_right(slot.final, receipt):
-        reporter.note("Files of the copy that an earlier session left are damaged: preparing it again.")
-        return None
-    source = receipt.get("source_path")
-    if source and receipt.get("identity"):
-        # One stat tells; a source that cannot be seen now (detached, not mounted) changes nothing.
-        with contextlib.suppress(OSError):
-            if stat_identity(os.stat(source)) != receipt["identity"]:
-                reporter.note(f"The file {Path(source).name} has changed since it was copied: preparing it again.")
-                return None
-    place.mark_used(slot.final)
-    return Staged(path, {**receipt, "reused": True})
-
-
-def _check_free(slot: Slot, key: str) -> None:
-    """Raise `StorageError` if something that is not ours for this request is where the folder should go."""
-    if not os.path.lexists(slot.final):
-        return
-    receipt = place.read_receipt(slot.final)
-    if receipt is not None and receipt["key"] == key:
-        return
-    free = next(f"{slot.name}-{n}" for n in range(2, 10_000) if not os.path.lexists(slot.root / f"{slot.name}-{n}"))
-    if receipt is not None:
-        what = f"holds {receipt.get('spec', 'something else')}, staged with other options"
-    elif slot.final.is_dir():
-        names = sorted(path.name for path in slot.final.iterdir())
-        what = f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is an empty folder"
-    else:
-        what = "is a file"
-    raise StorageError(
-        f"{slot.final} {what}; it was not made for this, and is not touched.",
-        f"Next: choose another name, such as name={free!r}, or another folder with root=.",
-        filename=slot.final,
-    )
-
-
 def _link_items(staged: Staged) -> list[tuple[str, Path]]:
     receipt = staged.receipt
     if receipt.get("single"):
@@ -209,19 +106,15 @@ def _link_items(staged: Staged) -> list[tuple[str, Path]]:
     return [(path.name, path) for path in sorted(staged.iterdir())]
 
 
-class _Stager:
+class _Chain:
     """One run along the chain: holds what every step needs, and the attempts made so far."""
 
-    def __init__(
-        self, request: Request, here: Runtime, reporter: Reporter, slot: Slot, key: str, entry: Entry | None, held: Held
-    ) -> None:
-        self.request = request
+    def __init__(self, options: StageOptions, here: Runtime, claim: Claim, entry: Entry | None) -> None:
+        self.options = options
         self.here = here
-        self.reporter = reporter
-        self.slot = slot
-        self.key = key
+        self.claim = claim
+        self.reporter = claim.reporter
         self.entry = entry
-        self.held = held
         self.attempts: list[Attempt] = []
         self.failures: list[DatastageError] = []
         self.near: list[search.NearMiss] = []
@@ -229,24 +122,12 @@ class _Stager:
         self.began = time.monotonic()
 
     def run(self) -> Staged:
-        try:
-            steps = self._entry_chain() if self.entry is not None else self._spec_chain()
-            for name, step in steps:
-                staged = self._try(name, step)
-                if staged is not None:
-                    return staged
-            raise self._failure()
-        except BaseException as error:
-            if not self.held.is_ours():
-                raise  # what lies there now is another's
-            place.remove_tree(self.slot.partial)
-            if isinstance(error, IntegrityError):
-                place.remove_tree(self.slot.fetch)  # wrong bytes are never kept
-            elif self.slot.fetch.is_dir() and not any(self.slot.fetch.iterdir()):
-                self.slot.fetch.rmdir()
-            if isinstance(error, OSError) and not isinstance(error, DatastageError):
-                raise StorageError.of(error, "writing the files") from error
-            raise
+        steps = self._entry_chain(self.entry) if self.entry is not None else self._spec_chain()
+        for name, step in steps:
+            staged = self._try(name, step)
+            if staged is not None:
+                return staged
+        raise self._failure()
 
     def _try(self, name: str, step: Callable[[], Staged | None]) -> Staged | None:
         began = time.monotonic()
@@ -279,7 +160,7 @@ class _Stager:
         """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
         return (
             self.here.platform == "kaggle"
-            and sources.address_of(self.request.spec) is not None
+            and sources.address_of(self.options.spec) is not None
             and isinstance(self.failures[0], UnavailableError)
             and manual.is_offline(self.attempts)
         )
@@ -287,7 +168,7 @@ class _Stager:
     def _wanted(self) -> manual.Wanted:
         entry = self.entry
         if entry is None:
-            spec = self.request.spec
+            spec = self.options.spec
             url = sources.address_of(spec)
             return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
@@ -305,72 +186,60 @@ class _Stager:
 
     # --- the chains
 
-    def _spec_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
-        if self.request.save_to is not None:
-            kept = keeping.find(self._kept_folder(), self.request.source_key(self.here.cwd))
-            if kept is not None:
-                yield f"kept {kept.path.name}", lambda: self._from_kept(kept)
-        specs = (self.request.spec, *self.request.fallbacks)
-        slow: list[Spec] = []
-        for number, spec in enumerate(specs):
-            is_last = number == len(specs) - 1 and not slow
+    def _spec_chain(self) -> Iterator[Step]:
+        specs = (self.options.spec, *self.options.fallbacks)
+        places: list[tuple[str, Callable[[bool], Staged | None]]]
+        places = [(str(spec), partial(self._from_spec, spec)) for spec in specs]
+        kept = None
+        if self.options.save_to is not None:
+            kept = saved_copy.find(self._kept_folder(), self.options.source_key(self.here.cwd))
+        if kept is not None:
+            # A file of this machine's may have changed since: then the kept one is only what is left of it.
+            number = 1 if self.options.spec.scheme in ("file", "relative") else 0
+            places.insert(number, (f"kept {kept.path.name}", partial(self._from_kept, kept)))
+        yield from self._in_turn(places)
 
-            def step(spec: Spec = spec, is_last: bool = is_last) -> Staged | None:
-                try:
-                    return self._from_spec(spec, not is_last)
-                except transfer.TooSlow:
-                    slow.append(spec)
-                    raise
-
-            yield str(spec), step
-        for spec in slow:
-            yield str(spec), lambda spec=spec: self._from_spec(spec, False)  # type: ignore[misc]
-
-    def _entry_chain(self) -> Iterator[tuple[str, Callable[[], Staged | None]]]:
+    def _entry_chain(self, entry: Entry) -> Iterator[Step]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
-        entry = self.entry
-        assert entry is not None
-        folders = [
-            search.Location(folder, f"the folder {folder}") for folder in self.here.search_path if folder.is_dir()
-        ]
-        if folders:
-            yield "DATASTAGE_PATH", lambda: self._search(folders)
-        packages = [
-            search.Location(folder, f"the package {_package(folder)}") for folder in datasets.package_folders(entry)
-        ]
-        if packages:
-            yield "installed packages", lambda: self._search(packages)
         inputs = [search.Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
-        if inputs:
-            yield "inputs", lambda: self._search(inputs)
-        if self.request.save_to is not None and (kept := self._kept_folder() / entry.name).is_dir():
-            yield str(kept), lambda: self._search([search.Location(kept, f"what was kept in {self.request.save_to}")])
-        on_drive = self._named_on_drive(entry)
-        if on_drive:
-            yield "Drive", lambda: self._search(on_drive)
-        slow: list[int] = []
+        folders = [search.Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        packages = [search.Location(path, f"the package {_package(path)}") for path in datasets.package_folders(entry)]
+        kept = []
+        if self.options.save_to is not None and (folder := self._kept_folder() / entry.name).is_dir():
+            kept = [search.Location(folder, f"what was kept in {self.options.save_to}")]
+        silent = [("DATASTAGE_PATH", folders), ("installed packages", packages), ("inputs", inputs), ("kept", kept)]
+        for name, locations in (*silent, ("Drive", self._named_on_drive(entry))):
+            if locations:
+                yield name, lambda locations=locations: self._search(entry, locations)  # type: ignore[misc]
         mirrors = max((len(download.urls) for download in entry.downloads), default=0)
-        for number in range(mirrors):
-            is_last = number == mirrors - 1 and not slow and not self.request.fallbacks
+        places: list[tuple[str, Callable[[bool], Staged | None]]] = [
+            (_mirror_name(entry, number), partial(self._download, entry, number)) for number in range(mirrors)
+        ]
+        places += [(str(spec), partial(self._entry_from, entry, spec)) for spec in self.options.fallbacks]
+        yield from self._in_turn(places)
 
-            def step(number: int = number, is_last: bool = is_last) -> Staged | None:
+    def _in_turn(self, places: Sequence[tuple[str, Callable[[bool], Staged | None]]]) -> Iterator[Step]:
+        """Give a step for each place, which is told whether another is left; the slow ones come again at the end."""
+        slow: list[tuple[str, Callable[[bool], Staged | None]]] = []
+        for number, (name, act) in enumerate(places):
+            another_is_left = number < len(places) - 1 or bool(slow)
+
+            def step(name: str = name, act: Any = act, left: bool = another_is_left) -> Staged | None:
                 try:
-                    return self._download(number, not is_last)
+                    return act(left)  # type: ignore[no-any-return]
                 except transfer.TooSlow:
-                    slow.append(number)
+                    slow.append((name, act))
                     raise
 
-            yield self._mirror_name(number), step
-        for spec in self.request.fallbacks:
-            yield str(spec), lambda spec=spec: self._entry_from(spec)  # type: ignore[misc]
-        for number in slow:
-            yield self._mirror_name(number), lambda number=number: self._download(number, False)  # type: ignore[misc]
+            yield name, step
+        for name, act in slow:
+            yield name, partial(act, False)
 
     def _named_on_drive(self, entry: Entry) -> list[search.Location]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
         names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
         found = []
-        for mount in runtime.drive_mounts():
+        for mount in mounts.drive_mounts():
             if not mount.alive:
                 continue
             for folder in ("MyDrive", "MyDrive/Colab Notebooks"):
@@ -380,28 +249,20 @@ class _Stager:
                             found.append(search.Location(mount.path / folder / name, f"{name} in your Drive"))
         return found
 
-    def _mirror_name(self, number: int) -> str:
-        entry = self.entry
-        assert entry is not None
-        urls = next(download.urls for download in entry.downloads if number < len(download.urls))
-        return urls[number].split("/")[2]
-
     # --- an entry's steps
 
-    def _search(self, places: Sequence[search.Location]) -> Staged | None:
+    def _search(self, entry: Entry, places: Sequence[search.Location]) -> Staged | None:
         """Look for the entry's files by content in `places`; stage what was found."""
-        entry = self.entry
-        assert entry is not None
-        place.fresh_folder(self.slot.partial)
+        fresh_folder(self.claim.slot.partial)
         result = search.find_files(
             places,
             entry.files,
-            self.slot.partial,
+            self.claim.slot.partial,
             converters=entry.converters,
             lookalikes=entry.lookalikes,
             published=entry.downloads,
             needed=entry.needed,
-            limits=search.SearchLimits(avoid=tuple(mount.path for mount in runtime.drive_mounts())),
+            limits=search.SearchLimits(avoid=tuple(mount.path for mount in mounts.drive_mounts())),
             reporter=self.reporter,
         )
         if not result.complete:
@@ -420,18 +281,15 @@ class _Stager:
             "hashes": {path: f"md5:{md5}" for path, md5 in result.md5.items()},
             "published": not result.converted,
         }
-        files = [StagedFile(*file) for file in result.files]
-        return self._publish(Content(files, facts=facts))
+        return self._publish(Content(list(result.files), facts=facts))
 
-    def _download(self, number: int, another_is_left: bool) -> Staged | None:
+    def _download(self, entry: Entry, number: int, another_is_left: bool) -> Staged | None:
         """Fetch the entry's downloads from the mirrors of this number, then find the files in what came."""
-        entry = self.entry
-        assert entry is not None
-        self.slot.fetch.mkdir(exist_ok=True)
+        self.claim.slot.fetch.mkdir(mode=0o700, exist_ok=True)
         got: list[Path] = []
         for download in entry.downloads:
             url = download.urls[min(number, len(download.urls) - 1)]
-            path = self.slot.fetch / download.name
+            path = self.claim.slot.fetch / download.name
             if not path.is_file():
                 limits = IMPATIENT if another_is_left else None
                 reader = http.open_url(url, has_hash=download.md5 is not None, limits=limits)
@@ -448,164 +306,101 @@ class _Stager:
                 finally:
                     reader.close()
             got.append(path)
-        if self.request.save_to is not None and all(download.md5 for download in entry.downloads):
+        if self.options.save_to is not None and all(download.md5 for download in entry.downloads):
             for path in got:
                 self._keep(path, path.name, entry.name)
-        host = self._mirror_name(number)
-        staged = self._search([search.Location(path, f"{path.name} from {host}") for path in got])
+        host = _mirror_name(entry, number)
+        staged = self._search(entry, [search.Location(path, f"{path.name} from {host}") for path in got])
         if staged is None:
-            place.remove_tree(self.slot.fetch)
+            remove_tree(self.claim.slot.fetch)
         return staged
 
-    def _entry_from(self, spec: Spec) -> Staged | None:
+    def _entry_from(self, entry: Entry, spec: Spec, another_is_left: bool) -> Staged | None:
         """Look for the entry's files in what another spec names."""
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
-        with contents.opened(found, self.slot, self.reporter) as content:
-            return self._search([search.Location(content, found.seen)])
+        with opened(found, self.claim.slot, self.reporter) as content:
+            return self._search(entry, [search.Location(content, found.seen)])
 
     # --- a spec's steps
 
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
         limits = IMPATIENT if another_is_left else None
-        has_hash = self.request.expect is not None
+        has_hash = self.options.expect is not None
         found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
         self.reporter.note(found.seen, "Found")
         slow_below = transfer.SLOW_BYTES_S if another_is_left else None
-        keep = self._keep if self.request.save_to is not None else None
-        taker = Taker(self.request, self.slot, self.here, self.reporter, slow_below, limits, keep)
-        return self._publish(taker.take(found))
+        keep = self._keep if self.options.save_to is not None else None
+        work = Work(self.options, self.claim.slot, self.here, self.reporter, slow_below, limits, keep)
+        content = materialize(found, work)
+        if keep is not None and isinstance(found.content, Path):
+            self.reporter.note(f"{found.content.name} is a folder; datastage zip makes one file of it", "Not kept")
+        return self._publish(content)
 
     # --- what earlier sessions kept
 
     def _kept_folder(self) -> Path:
-        assert self.request.save_to is not None
-        return keeping.folder_of(self.request.save_to, self.here, self.reporter)
+        assert self.options.save_to is not None
+        return saved_copy.folder_of(self.options.save_to, self.here, self.reporter)
 
-    def _from_kept(self, kept: keeping.Kept) -> Staged:
-        reader = FileReader(kept.path)
-        found = Found(reader, f"{self.request.save_to}", f"{kept.path.name}, kept in {self.request.save_to}")
-        self.reporter.note(found.seen, "Found")
-        request = replace(self.request, expect=f"sha256:{kept.sha256}")
-        content = Taker(request, self.slot, self.here, self.reporter).take(found)
-        content.facts.pop("source_path", None)  # the source is the address; the kept file may go
+    def _from_kept(self, kept: saved_copy.SavedCopy, another_is_left: bool) -> Staged:
+        with FileReader(kept.path) as reader:
+            check_digests(reader, {"sha256": kept.sha256})
+        return self._from_file(
+            kept.path, str(self.options.save_to), f"{kept.path.name}, kept in {self.options.save_to}"
+        )
+
+    def _from_file(self, path: Path, place: str, seen: str) -> Staged:
+        """Stage from a file of this machine that holds what the spec names; it may go afterwards."""
+        self.reporter.note(seen, "Found")
+        work = Work(self.options, self.claim.slot, self.here, self.reporter)
+        content = materialize(Found(FileReader(path), place, seen), work)
+        content.facts.pop("source_path", None)
         return self._publish(content)
 
     def _keep(self, path: Path, name: str, below: str = "") -> None:
-        """Keep a fetched file for the next session; if that fails the data is still ready, and the user is told."""
-        folder = self._kept_folder() / below
+        """Keep a file for the next session; if that fails the data is still ready, and the user is told."""
         try:
-            key = self.request.source_key(self.here.cwd)
-            keeping.keep(path, folder, key, name=name, reporter=self.reporter)
-            self.reporter.note(f"{name} in {self.request.save_to} for the next session", "Kept")
+            key = self.options.source_key(self.here.cwd)
+            kept, was_there = saved_copy.keep(path, self._kept_folder() / below, key, name=name, reporter=self.reporter)
+            label, when = ("Kept", "already") if was_there else ("Kept", "for the next session")
+            self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", label)
         except StorageError as error:
             self.reporter.note(str(error.args[0]), "Not kept")
 
     # --- the end
 
     def _publish(self, content: Content) -> Staged:
-        entry = self.entry
+        entry, slot = self.entry, self.claim.slot
         in_place = content.path is not None
         if in_place:
-            place.fresh_folder(self.slot.partial)
+            fresh_folder(slot.partial)
         receipt: dict[str, Any] = {
-            "key": self.key,
-            "name": self.slot.name,
-            "spec": str(self.request.spec),
-            "fallbacks": [str(spec) for spec in self.request.fallbacks],
+            "spec": str(self.options.spec),
+            "fallbacks": [str(spec) for spec in self.options.fallbacks],
             "entry": entry.name if entry else None,
             "licence": entry.licence if entry else None,
             "staged_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self.began, 3),
-            "folder": str(content.path or self.slot.final),
+            "folder": str(content.path or slot.final),
             "in_place": in_place,
             "single": content.single,
-            "n_files": len(content.files),
-            "n_bytes": sum(file.size for file in content.files),
             "attempts": [
-                {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
-                for a in self.attempts
+                {
+                    "place": hide_secrets(attempt.place),
+                    "seen": hide_secrets(attempt.seen),
+                    "seconds": round(attempt.seconds, 3),
+                    "failure": None if attempt.failure is None else hide_secrets(attempt.failure),
+                }
+                for attempt in self.attempts
             ],
             **content.facts,
         }
-        durable = outlives_machine(self.slot.root, self.here)
-        written = place.publish(self.slot, receipt, content.files, durable=durable, check=self.held.check)
-        place.remove_tree(self.slot.fetch)
-        path = content.path or (self.slot.final / content.single if content.single else self.slot.final)
-        return Staged(path, written)
+        written = self.claim.publish(receipt, content.files, durable=outlives_machine(slot.root, self.here))
+        return Staged(content.path or (slot.final / content.single if content.single else slot.final), written)
 
 
-def repair(folder: Path, here: Runtime, found: place.Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
-    """Bring the damaged and missing files of a staged folder again, from where it came, and put each in its place.
-
-    Of an archive only those members are unpacked. Each file is compared with the list before it replaces anything.
-
-    Parameters
-    ----------
-    folder : Path
-        The staged folder.
-    here : Runtime
-        Where we are.
-    found : Verification
-        What `place.verify_folder` said of it.
-    reporter : Reporter
-        Told of every phase.
-
-    Returns
-    -------
-    tuple of str
-        The paths that were mended.
-
-    Raises
-    ------
-    ChecksumError
-        If the source holds other bytes now; nothing is replaced.
-    UnavailableError
-        If the source cannot be reached; nothing is replaced.
-    """
-    slot = Slot(folder.parent, folder.name)
-    receipt = place.read_receipt(folder)
-    assert receipt is not None
-    lacking = {*found.damaged, *found.missing}
-    wanted = [file for file in place.read_files(folder, receipt) if file.path in lacking]
-    if not wanted:
-        return ()
-    members = None
-    if receipt.get("format"):
-        top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
-        members = tuple(glob.escape(top + file.path) for file in wanted)
-    with waited_for(slot.lock, reporter):
-        again = place.fresh_folder(slot.repair)
-        try:
-            request = Request(
-                parse(receipt["spec"]),
-                tuple(parse(text) for text in receipt.get("fallbacks", ())),
-                root=again,
-                name="again",
-                members=members,
-                strip=bool(receipt.get("stripped")) if receipt.get("format") else "auto",
-                copy=True,
-            )
-            mended = stage(request, here, reporter=reporter)
-            base = mended.path.parent if mended.receipt.get("single") else mended.path
-            fresh = {file.path: file for file in place.read_files(base, mended.receipt)}
-            for file in wanted:
-                if fresh.get(file.path) != file:
-                    raise ChecksumError(
-                        f"{file.path} is not in its source any more as it was when {folder.name} was staged.",
-                        "Next: stage it again with refresh=True.",
-                    )
-            for file in wanted:
-                target = folder / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                place.remove_tree(target) if target.is_dir() else None
-                os.replace(base / file.path, target)
-        except OSError as error:
-            if isinstance(error, DatastageError):
-                raise
-            raise StorageError.of(error, "mending the files") from error
-        finally:
-            place.remove_tree(again)
-    return tuple(file.path for file in wanted)
+def _mirror_name(entry: Entry, number: int) -> str:
+    return next(download.urls for download in entry.downloads if number < len(download.urls))[number].split("/")[2]
 
 
 def _package(folder: Path) -> str:

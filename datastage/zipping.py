@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from datastage import archives, keeping, sources
+from datastage import archives, saved_copy, sources
 from datastage.errors import NoSpaceError, SpecError, StorageError
 from datastage.progress import Reporter
 from datastage.runtime import Runtime
@@ -21,7 +21,7 @@ def zip_folder(
     found = sources.open_spec(_place(folder), here, reporter=reporter)
     if not isinstance(found.content, Path):
         raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
-    target = keeping.folder_of(_place(archive), here, reporter)
+    target = saved_copy.folder_of(_place(archive), here, reporter)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         packed = archives.pack(found.content, target, reporter=reporter)

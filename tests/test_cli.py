@@ -1,5 +1,6 @@
 """The command: paths on standard output, all else on standard error, and exit codes that a Makefile can trust."""
 
+import inspect
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from datastage import cli
-from datastage.place import Verification
+from datastage.staged import Verification
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -119,9 +120,16 @@ def test_exit_codes(capsys, here, arguments, code):
 
 
 def stand_in(monkeypatch, verb, result):
-    """Put something in the place of a public function that notes what the command gives it."""
-    given = {}
-    monkeypatch.setattr(cli.api, verb, lambda *positional, **options: given.update(options) or result)
+    """Put something in the place of a public function that notes what the command gives it, defaults and all."""
+    given, takes = {}, inspect.signature(getattr(cli.api, verb))
+
+    def noted(*positional, **options):
+        bound = takes.bind(*positional, **options)
+        bound.apply_defaults()
+        given.update(bound.arguments)
+        return result
+
+    monkeypatch.setattr(cli.api, verb, noted)
     return given
 
 
@@ -167,6 +175,8 @@ def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, opti
         ("clean", ["--older-than", "30d"], "older_than", "30d"),
         ("clean", ["--budget", "20GB"], "budget", "20GB"),
         ("clean", ["--root", "data"], "root", Path("data")),
+        ("clean", ["pets", "birds"], "names", ["pets", "birds"]),
+        ("verify", ["--adopt"], "adopt", True),
         ("clean", ["--dry-run"], "dry_run", True),
         ("clean", [], "dry_run", False),
         ("verify", ["--repair"], "repair", True),
@@ -269,7 +279,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
     code = (
         "import sys, time; from datastage import staging, cli;"
-        "staging._Stager._from_spec = lambda *a: (print('begun', flush=True), time.sleep(60));"
+        "staging._Chain._from_spec = lambda *a: (print('begun', flush=True), time.sleep(60));"
         "sys.exit(cli.main())"
     )
     process = subprocess.Popen(

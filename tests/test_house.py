@@ -14,14 +14,10 @@ MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
 LONG_FILES: dict[str, str] = {
-    "api.py": "760 lines, of the first house",
-    "place.py": "867 lines, of the first house",
+    "api.py": "the public verbs: two thirds are their docstrings",
     "runtime.py": "793 lines, of the first house",
-    "staging.py": "600 lines, of the first house",
 }
-LONG_FUNCTIONS: dict[str, str] = {
-    "cli.py:_parser": "84 lines, of the first house",
-}
+LONG_FUNCTIONS: dict[str, str] = {}
 
 
 def modules():

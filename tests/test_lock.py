@@ -99,7 +99,7 @@ def test_an_ancient_made_file_is_taken_over_at_once(tmp_path, no_flock):
     abandoned.write_text("{}")
     os.utime(abandoned, (time.time() - 2 * lock.ANCIENT_S,) * 2)
     with lock.locked(tmp_path / ".x.lock", timeout_s=5):
-        assert lock.holder(tmp_path / ".x.lock").startswith(f"process {os.getpid()} ")
+        assert lock._holder(tmp_path / ".x.lock").who.startswith(f"process {os.getpid()} ")
     assert list(tmp_path.iterdir()) == []
 
 

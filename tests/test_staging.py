@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import archives, place
+from datastage import archives, slots
 from datastage.errors import (
     ChecksumError,
     DamagedArchiveError,
@@ -22,6 +22,8 @@ from datastage.errors import (
     UnavailableError,
     UnsafeArchiveError,
 )
+from datastage.staged import FILES as LIST
+from datastage.staged import RECEIPT
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -48,7 +50,7 @@ def tree(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in Path(folder).rglob("*")
-        if path.is_file() and path.name not in (place.RECEIPT, place.FILES)
+        if path.is_file() and path.name not in (RECEIPT, LIST)
     }
 
 
@@ -57,7 +59,10 @@ def quiet(spec, **options):
 
 
 def left_in(root):
-    return sorted(path.name for path in Path(root).iterdir()) if Path(root).exists() else []
+    """What lies under a root, the marks of what is staged apart."""
+    own = slots.own_folder_of(Path(root))
+    names = [path.name for path in Path(root).iterdir() if path != own] if Path(root).exists() else []
+    return sorted(names + ([path.name for path in own.iterdir() if path.suffix != ".mark"] if own.is_dir() else []))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def test_link_of_several_top_folders_makes_each_appear(here):
     make_zip(here / "pets.zip")
     quiet("./pets.zip", link=".")
     assert (here / "train" / "cat" / "1.txt").read_bytes() == b"meow"
-    assert not (here / place.RECEIPT).exists()
+    assert not (here / RECEIPT).exists()
 
 
 def test_a_fallback_is_taken_when_the_first_place_gives_nothing(here):
@@ -357,7 +362,7 @@ def test_a_root_without_permission_is_an_error_of_ours(here):
 
 
 def test_a_receipt_that_comes_with_the_data_is_not_trusted(here):
-    make_zip(here / "pets.zip", {**FILES, place.RECEIPT: b'{"schema": 1, "key": "x"}', place.FILES: b""})
+    make_zip(here / "pets.zip", {**FILES, RECEIPT: b'{"schema": 1, "key": "x"}', LIST: b""})
     staged = quiet("./pets.zip")
     assert tree(staged) == FILES
     assert datastage.verify(staged, progress=False).ok
@@ -365,7 +370,7 @@ def test_a_receipt_that_comes_with_the_data_is_not_trusted(here):
 
 def test_the_receipt_says_what_was_staged_and_what_was_left_out(here):
     make_zip(here / "pets.zip", {**FILES, "__MACOSX/._x": b"m", ".DS_Store": b"d"})
-    receipt = json.loads((quiet("./pets.zip").path / place.RECEIPT).read_text())
+    receipt = json.loads((quiet("./pets.zip").path / RECEIPT).read_text())
     assert (receipt["n_files"], receipt["n_bytes"], receipt["format"], sum(receipt["left_out"].values())) == (
         3,
         12,
@@ -450,18 +455,18 @@ def test_clean_removes_what_killed_runs_left_and_nothing_else(here, tmp_path):
     make_zip(here / "pets.zip")
     staged = quiet("./pets.zip")
     root = staged.path.parent
-    for name in (".x.partial", ".x.fetch", ".pets.repair"):
-        (root / name).mkdir()
+    for name in ("x.partial", "x.fetch", "pets.repair"):
+        (slots.own_folder_of(root) / name).mkdir()
     (root / "thesis").mkdir()
     went = datastage.clean()
-    assert sorted(item.path.name for item in went) == [".pets.repair", ".x.fetch", ".x.partial"]
+    assert sorted(item.path.name for item in went) == ["pets.repair", "x.fetch", "x.partial"]
     assert left_in(root) == sorted([staged.path.name, "thesis"])
 
 
 def test_clean_leaves_the_only_copy_of_a_folder_that_was_being_replaced(here):
     make_zip(here / "pets.zip")
     staged = quiet("./pets.zip")
-    os.rename(staged.path, staged.path.parent / f".{staged.path.name}.old")
+    os.rename(staged.path, slots.own_folder_of(staged.path.parent) / f"{staged.path.name}.old")
     assert datastage.clean() == ()
 
 
@@ -469,7 +474,7 @@ def test_clean_by_age_takes_what_was_not_asked_for_in_that_time(here):
     make_zip(here / "old.zip")
     make_zip(here / "new.zip")
     old, new = quiet("./old.zip"), quiet("./new.zip")
-    os.utime(old / place.RECEIPT, (0, 0))
+    os.utime(old / RECEIPT, (0, 0))
     assert [item.path for item in datastage.clean(older_than="30d", dry_run=True)] == [old.path]
     assert old.exists()
     datastage.clean(older_than="30d")
@@ -479,7 +484,7 @@ def test_clean_by_age_takes_what_was_not_asked_for_in_that_time(here):
 def test_asking_again_counts_as_use(here):
     make_zip(here / "old.zip")
     old = quiet("./old.zip")
-    os.utime(old / place.RECEIPT, (0, 0))
+    os.utime(old / RECEIPT, (0, 0))
     quiet("./old.zip")
     assert datastage.clean(older_than="30d") == ()
 
@@ -489,7 +494,7 @@ def test_clean_to_a_budget_takes_the_longest_unused_first(here):
         make_zip(here / f"{name}.zip", {"x.bin": bytes(100_000)})
     staged = [quiet(f"./{name}.zip") for name in "abc"]
     for number, one in enumerate((staged[1], staged[2], staged[0])):
-        os.utime(one / place.RECEIPT, (1000 + number, 1000 + number))
+        os.utime(one / RECEIPT, (1000 + number, 1000 + number))
     datastage.clean(budget="250 kB")
     assert [one.exists() for one in staged] == [True, False, True]
 
@@ -499,7 +504,7 @@ def test_clean_never_takes_what_is_locked(here):
 
     make_zip(here / "pets.zip")
     staged = quiet("./pets.zip")
-    with locked(staged.path.parent / f".{staged.path.name}.lock"):
+    with locked(slots.slot_of(staged.path.parent, staged.path.name).lock):
         assert datastage.clean(budget=0) == ()
     assert staged.exists()
 
@@ -540,11 +545,11 @@ def test_a_run_that_lost_its_lock_leaves_the_files_of_its_successor(here, tmp_pa
 
     def lose_it(*arguments, **options):
         real(*arguments, **options)
-        (lock,) = root.rglob(".pets.locked")
+        (lock,) = root.rglob("pets.locked")
         lock.write_text('{"pid": 1, "host": "node3", "boot": "other", "token": "anothers"}')
         raise IntegrityError("damaged")
 
     monkeypatch.setattr(archives, "unpack", lose_it)
     with pytest.raises(IntegrityError):
         quiet("./pets.zip", name="pets")
-    assert list(root.rglob(".pets.partial"))
+    assert list(root.rglob("pets.partial"))

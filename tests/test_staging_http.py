@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import datasets, staging
+from datastage import datasets, slots, staging
 from datastage.errors import (
     ChecksumError,
     DatastageError,
@@ -23,7 +23,7 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
-from datastage.request import Request
+from datastage.materialize import StageOptions
 from datastage.sources import parse
 from tests.servers import server as server
 from tests.stand_ins.runtimes import Kaggle
@@ -50,7 +50,12 @@ def tree(folder):
 
 
 def left_in(root):
-    return sorted(path.name for path in Path(root).iterdir())
+    """What lies under a root, the marks of what is staged apart."""
+    own = slots.own_folder_of(Path(root))
+    names = [path.name for path in Path(root).iterdir() if path != own] if Path(root).exists() else []
+    return sorted(
+        names + ([f".{path.name}" for path in own.iterdir() if path.suffix != ".mark"] if own.is_dir() else [])
+    )
 
 
 def quiet(spec, **options):
@@ -141,7 +146,7 @@ def test_nobody_listening_says_so_and_names_the_address_without_its_password(onl
 
 def test_on_kaggle_without_internet_an_address_is_answered_with_kaggles_own_clicks(monkeypatch, tmp_path):
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
-    request = Request(parse("https://me:hunter2@example.org/pets.zip?key=abc"), root=tmp_path)
+    request = StageOptions(parse("https://me:hunter2@example.org/pets.zip?key=abc"), root=tmp_path)
     with pytest.raises(UnavailableError) as caught:
         staging.stage(request, Kaggle(tmp_path / "kaggle").runtime())
     said = str(caught.value)

@@ -38,8 +38,8 @@ def shm_bytes() -> int:
 
 def near_folder(folder: Path) -> Path:
     """Return `folder`, or one of this machine's own disks in its place if it lies on a disk of another machine."""
-    from datastage import place, runtime, staging
+    from datastage import runtime, slots, staging
 
     if not runtime.is_network_disk(folder):
         return folder
-    return place.pixels_folder(staging.root_folder(None, runtime.current()), folder)
+    return slots.pixels_folder(staging.root_folder(None, runtime.current()), folder)

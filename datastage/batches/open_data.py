@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import contents, datasets, place, staging
+from datastage import datasets, materialize, slots, staging, store
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_archive, from_folder
 from datastage.errors import SpecError
-from datastage.place import Staged
+from datastage.materialize import FOR_LOADERS
 from datastage.reader import FileReader
-from datastage.request import FOR_LOADERS
 from datastage.runtime import Runtime
 from datastage.sources import parse
+from datastage.staged import Staged, mark_used
 
 PathLike = str | os.PathLike[str]
 
@@ -47,16 +47,16 @@ def open_data(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
         )
-    staged = data if isinstance(data, Staged) else place.staged_at(Path(data).expanduser())
+    staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
     if staged is not None:
-        place.mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
+        mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
     elif parse(data).scheme == "name":
         staged = stage(data)
     else:
         # Photos are decoded straight from their zip: no small file is ever written. Of any other archive only what is
         # in it is kept, since its files can be read in one order alone.
         staged = stage(data, unpack=FOR_LOADERS)
-        if staged.path.is_file() and contents.is_archive(staged.path):
+        if staged.path.is_file() and materialize.is_archive(staged.path):
             return from_archive(FileReader(staged.path), options, cache=_pixels(cache, staged.path, here))
     return _from_staged(staged, options, auto_augment, cache, here)
 
@@ -94,6 +94,8 @@ def _pixels(cache: PathLike | None, path: Path, here: Runtime) -> Path:
     if cache is not None:
         return Path(os.path.abspath(Path(cache).expanduser()))
     # Beside what was staged, so that `clean` finds whose they are; what is used in place has its receipt in the root.
-    folder = next((f for f in (path, path.parent) if place.staged_at(f) is not None), None)
-    beside = folder.parent if folder is not None and os.access(folder.parent, os.W_OK) else None
-    return place.pixels_folder(beside or staging.root_folder(None, here), path)
+    found = store.staged_at(path)
+    root = None if found is None else (path.parent.parent if found.receipt.get("single") == path.name else path.parent)
+    if root is None or not os.access(root, os.W_OK):
+        root = staging.root_folder(None, here)
+    return slots.pixels_folder(root, path)

@@ -52,7 +52,7 @@ def staged_card(receipt: Mapping[str, Any], path: Path) -> str:
     rows = []
     if seen := receipt.get("seen"):
         rows.append(("Found", str(seen)))
-    for line in receipt_lines(receipt, inside_of(receipt, path), path=str(path)):
+    for line in receipt_lines(receipt, inside_of(receipt), path=str(path)):
         label, text = split_label(line)
         if label or not rows:
             rows.append((label, text))

@@ -14,7 +14,7 @@ import os
 import re
 import textwrap
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,8 @@ from datastage.progress import duration, human_bytes
 from datastage.redact import printable as printable
 
 if TYPE_CHECKING:
-    from datastage.place import Staged
     from datastage.runtime import Runtime
+    from datastage.staged import Staged
 
 LABEL_WIDTH = 10
 _IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
@@ -110,30 +110,6 @@ class Inside:
         return f"{text} in {counted(self.n_folders, 'folder')}" if self.n_folders > 1 else text
 
 
-def look_inside(paths: Iterable[str]) -> Inside:
-    """Count what a list of relative paths holds.
-
-    Examples
-    --------
-    >>> inside = look_inside(["cat/1.png", "dog/1.png", "dog/2.png"])
-    >>> str(inside), inside.names
-    ('3 images in 2 folders', ('cat', 'dog'))
-    """
-    paths = list(paths)
-    images = [path for path in paths if os.path.splitext(path)[1].lower() in _IMAGES]
-    if not images:
-        folders = {path.rpartition("/")[0] for path in paths}
-        return Inside(len(paths), "file", len(folders), tuple(sorted(paths)) if len(paths) <= 5 else ())
-    folders = {path.rpartition("/")[0] for path in images}
-    classes = set()
-    for folder in folders:
-        first, _, rest = folder.partition("/")
-        classes.add(rest if first.lower() in _PARTS and rest else folder)
-    names = tuple(sorted(classes, key=str.lower))
-    flat = all(name and "/" not in name for name in names)
-    return Inside(len(images), "image", len(classes) if flat else len(folders), names if flat else ())
-
-
 # --- the lines of a receipt
 
 
@@ -154,7 +130,7 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
         that stays; and what to do next. Three lines where there was nothing to do.
     """
     receipt = staged.receipt
-    inside = inside_of(receipt, staged.path)
+    inside = inside_of(receipt)
     name = "path" if here.in_notebook else None
     following = next_line(receipt, inside, path=str(staged), name=name)
     if receipt.get("reused"):
@@ -341,17 +317,12 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now().astimezone()
 
 
-def inside_of(receipt: Mapping[str, Any], path: Path) -> Inside | None:
-    """Count what was staged from its list of files; what is used in place has none, and is not walked."""
-    from datastage import place
-    from datastage.errors import IntegrityError
-
-    if receipt.get("entry") or receipt.get("single") or receipt.get("in_place"):
+def inside_of(receipt: Mapping[str, Any]) -> Inside | None:
+    """Return what the receipt says of the files; None for what is used in place, which is not walked."""
+    inside = receipt.get("inside")
+    if receipt.get("entry") or receipt.get("single") or receipt.get("in_place") or not inside:
         return None
-    try:
-        return look_inside(file.path for file in place.read_files(path, receipt))
-    except IntegrityError:
-        return None
+    return Inside(int(inside["n"]), str(inside["kind"]), int(inside["folders"]), tuple(map(str, inside["names"])))
 
 
 def _is_unchanged(receipt: Mapping[str, Any]) -> bool:

@@ -4,13 +4,13 @@ import datetime
 
 import pytest
 
-from datastage.place import Staged
+from datastage.reader import FileRecord
 from datastage.show.lines import (
     WIDTH,
     counted,
     duration,
+    inside_of,
     left_out_text,
-    look_inside,
     next_line,
     origin,
     printable,
@@ -21,9 +21,16 @@ from datastage.show.lines import (
     stays_line,
     when,
 )
+from datastage.staged import Staged, counts
 from tests.stand_ins.runtimes import Kaggle
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def look_inside(paths):
+    return inside_of(counts([FileRecord(path, 0, 0) for path in paths]))
+
+
 PATHS = [f"{name}/{n}.png" for name in CLASSES for n in range(5000)]
 DRIVE_ZIP = {
     "spec": "drive:Colab Notebooks/datasets.zip",

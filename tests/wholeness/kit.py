@@ -13,7 +13,9 @@ import zipfile
 from pathlib import Path
 
 import datastage
-from datastage import place
+from datastage import slots
+from datastage.staged import FILES as LIST
+from datastage.staged import RECEIPT, read_files, read_receipt, verify_folder
 
 PACKAGE = str(Path(datastage.__file__).parent.parent)
 STAGE = """
@@ -39,7 +41,7 @@ def fingerprint(folder):
     """A digest of every path and content below `folder`, datastage's own two files apart."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and path.name not in (place.RECEIPT, place.FILES):
+        if path.is_file() and path.name not in (RECEIPT, LIST):
             digest.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
@@ -54,10 +56,10 @@ def right_one(archive, tmp_path):
 
 def is_whole(folder):
     """Tell whether every file that the receipt lists is there with its bytes."""
-    receipt = place.read_receipt(folder)
+    receipt = read_receipt(folder)
     if receipt is None:
         return False
-    found = place.verify_folder(folder, place.read_files(folder, receipt))
+    found = verify_folder(folder, read_files(folder, receipt))
     return found.ok and not found.extra
 
 
@@ -99,5 +101,7 @@ def seconds_of(process):
 
 
 def hidden(root):
-    """What lies beside the published folders."""
-    return sorted(path.name for path in Path(root).iterdir() if path.name.startswith("."))
+    """What is unfinished under a root: all that is hidden, but for the marks of what is staged."""
+    own = slots.own_folder_of(Path(root))
+    beside = [path.name for path in Path(root).iterdir() if path.name.startswith(".") and path != own]
+    return sorted(beside + ([path.name for path in own.iterdir() if path.suffix != ".mark"] if own.is_dir() else []))

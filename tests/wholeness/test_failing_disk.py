@@ -10,9 +10,9 @@ import sys
 import pytest
 
 import datastage
-from datastage import place
+from datastage import own_files
 from datastage.errors import DatastageError, NoSpaceError, StorageError
-from tests.wholeness.kit import command, environment, fingerprint, make_zip, right_one
+from tests.wholeness.kit import command, environment, fingerprint, hidden, make_zip, right_one
 
 pytestmark = pytest.mark.usefixtures("here")
 CODES = [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EDQUOT, errno.EACCES]
@@ -60,9 +60,8 @@ def each_write_fails(monkeypatch, code, start_again, spec, root, old, new, step=
                 wrong.append((at, disk.last, "not a clear error", str(error)))
             if fingerprint(root / "data") != old:
                 wrong.append((at, disk.last, "the old state changed", str(error)))
-            hidden = [path.name for path in root.iterdir() if path.name.startswith(".")]
-            if [name for name in hidden if name.rpartition(".")[2] not in may_stay]:
-                wrong.append((at, disk.last, "left behind", hidden))
+            if [name for name in hidden(root) if name.rpartition(".")[2] not in may_stay]:
+                wrong.append((at, disk.last, "left behind", hidden(root)))
         except DatastageError as error:
             disk.armed = False
             wrong.append((at, disk.last, "of another kind", repr(error)))
@@ -87,7 +86,7 @@ def test_every_write_failing_in_turn_while_unpacking(tmp_path, here, monkeypatch
     new = right_one(make_zip(here / "new.zip", n=5, seed=1, size=3000), tmp_path)
 
     def start_again():
-        place.remove_tree(root)
+        own_files.remove_tree(root)
         root.mkdir()
         if had_one:
             os.replace(make_zip(here / "x.zip", n=4), here / "data.zip")
@@ -107,7 +106,7 @@ def test_every_write_failing_in_turn_while_copying_a_folder(tmp_path, here, monk
         (here / "data" / f"{n % 2}" / f"{n}.bin").write_bytes(random.Random(n).randbytes(3000))
 
     def start_again():
-        place.remove_tree(root)
+        own_files.remove_tree(root)
         root.mkdir()
 
     nothing = fingerprint(here / "nothing")
@@ -134,7 +133,7 @@ def test_every_write_failing_in_turn_while_fetching(tmp_path, here, monkeypatch,
         new = fingerprint(here / "by hand")
 
     def start_again():
-        place.remove_tree(root)
+        own_files.remove_tree(root)
         root.mkdir()
 
     spec_fingerprint = fingerprint(here / "nothing")

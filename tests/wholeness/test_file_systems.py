@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import datastage
-from datastage import place
+from datastage.staged import RECEIPT
 from tests.stand_ins import fuse, fuse_disk
 from tests.wholeness.kit import command, environment, fingerprint, hidden, is_whole, make_zip, right_one
 from tests.wholeness.test_many_processes import holder
@@ -45,7 +45,7 @@ def test_without_file_locks_processes_take_turns_all_the_same(tmp_path, here, se
         said = [process.communicate(timeout=100) for process in processes]
         assert [process.returncode for process in processes] == [0] * 4, said
         assert disk.n_locks_refused
-    (final,) = (tmp_path / "behind").iterdir()
+    (final,) = (tmp_path / "behind").glob("[!.]*")
     assert fingerprint(final) == good
     assert is_whole(final)
 
@@ -65,7 +65,7 @@ def test_without_file_locks_a_killed_holder_is_replaced(tmp_path, here, served, 
         out, err = second.communicate(timeout=50)
         assert second.returncode == 0, err
     assert hidden(tmp_path / "behind") == []
-    assert fingerprint(next((tmp_path / "behind").iterdir())) == right_one(here / "data.zip", tmp_path)
+    assert fingerprint(next((tmp_path / "behind").glob("[!.]*"))) == right_one(here / "data.zip", tmp_path)
 
 
 def test_names_that_differ_in_case_alone_do_not_mix_where_case_does_not_count(tmp_path, here, served):
@@ -78,7 +78,7 @@ def test_names_that_differ_in_case_alone_do_not_mix_where_case_does_not_count(tm
         said = two.communicate()[1]
     assert two.returncode == 5
     assert "one.zip" in said
-    assert [path.name for path in (tmp_path / "behind").iterdir()] == ["Data"]
+    assert [path.name for path in (tmp_path / "behind").glob("[!.]*")] == ["Data"]
     assert fingerprint(tmp_path / "behind" / "Data") == first
 
 
@@ -131,10 +131,10 @@ def test_what_lies_in_an_images_layer_is_replaced_or_left_with_a_clear_error(tmp
     result = in_a_namespace(
         tmp_path,
         f"""
-cd {tmp_path}; mkdir o && mount -t tmpfs none o && mkdir o/l o/u o/w o/m || exit 77
-cd {here} && {stage.replace("/o/m", "/o/l")} >/dev/null || exit 1
-cd {tmp_path}; mount -t overlay overlay -o lowerdir=o/l,upperdir=o/u,workdir=o/w,redirect_dir=off o/m || exit 77
-cd {here}; {stage} --refresh; echo $?; ls -A {tmp_path}/o/m; cp -r {tmp_path}/o/m/data {tmp_path}/seen""",
+cd {tmp_path}; mkdir o && mount -t tmpfs none o && mkdir o/u o/w o/m || exit 77
+cd {here} && {stage} >/dev/null || exit 1
+cd {tmp_path}; mount -t overlay overlay -o lowerdir=o/m,upperdir=o/u,workdir=o/w,redirect_dir=off o/m || exit 77
+cd {here}; {stage} --refresh; echo $?; ls {tmp_path}/o/m; cp -r {tmp_path}/o/m/data {tmp_path}/seen""",
     )
     words = [line for line in result.stdout.split() if not line.startswith("/")]
     assert words in (["0", "data"], ["5", "data"]), result.stdout + result.stderr
@@ -151,7 +151,7 @@ def test_what_was_staged_on_a_disk_that_is_read_only_now_is_used(tmp_path, here)
         tmp_path,
         f"""
 mkdir {tmp_path}/d && mount -t tmpfs none {tmp_path}/d || exit 77
-{stage} && touch {tmp_path}/d/.data.lock && mount -o remount,ro {tmp_path}/d || exit 77
+{stage} && touch {tmp_path}/d/.datastage-$(id -u)/data.lock && mount -o remount,ro {tmp_path}/d || exit 77
 {stage} && {other}""",
     )
     assert result.stdout.split() == [f"{tmp_path}/d/data"] * 2, result.stderr
@@ -164,7 +164,7 @@ def test_data_that_an_earlier_session_left_damaged_is_prepared_again(tmp_path, h
     staged = datastage.stage("./data.zip", progress=False)
     file = next(staged.glob("class1/*"))
     file.write_bytes(bytes(file.stat().st_size))  # the name and the size came over, the bytes did not
-    os.utime(staged.path / place.RECEIPT, (1_600_000_000,) * 2)
+    os.utime(staged.path / RECEIPT, (1_600_000_000,) * 2)
     again = datastage.stage("./data.zip", progress=False)
     assert fingerprint(again) == good
     assert not again.receipt.get("reused")
@@ -173,6 +173,6 @@ def test_data_that_an_earlier_session_left_damaged_is_prepared_again(tmp_path, h
 def test_data_that_an_earlier_session_left_whole_is_used(tmp_path, here):
     make_zip(here / "data.zip", n=20)
     staged = datastage.stage("./data.zip", progress=False)
-    os.utime(staged.path / place.RECEIPT, (1_600_000_000,) * 2)
+    os.utime(staged.path / RECEIPT, (1_600_000_000,) * 2)
     assert datastage.stage("./data.zip", progress=False).receipt.get("reused")
-    assert json.loads((staged.path / place.RECEIPT).read_text())["key"]
+    assert json.loads((staged.path / RECEIPT).read_text())["key"]

@@ -11,8 +11,10 @@ import time
 import pytest
 
 import datastage
-from datastage import place
+from datastage import own_files, slots
 from datastage.errors import DatastageError, IntegrityError
+from datastage.staged import FILES as LIST
+from datastage.staged import RECEIPT
 from tests.wholeness.kit import begin, fingerprint, hidden, is_whole, make_zip
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -78,7 +80,7 @@ def test_each_of_hundreds_of_flipped_bits_is_found_and_mended(here, tmp_path, se
     bits_flipped(here, tmp_path, server, monkeypatch, kind, 100, seed=2)
 
 
-@pytest.mark.parametrize("name", [place.RECEIPT, place.FILES])
+@pytest.mark.parametrize("name", [RECEIPT, LIST])
 def test_a_bit_that_flips_in_our_own_files_is_never_taken_for_right(here, tmp_path, server, name):
     staged_from("zip", here, server)
     folder = tmp_path / "root" / "data"
@@ -93,14 +95,14 @@ def test_a_bit_that_flips_in_our_own_files_is_never_taken_for_right(here, tmp_pa
         except DatastageError:
             continue
         # A receipt may say another date or size: the content is still checked against the list of the right digest.
-        if name == place.FILES or not found.ok:
+        if name == LIST or not found.ok:
             unsaid.append(bit)
     assert unsaid == []
 
 
 def test_a_damaged_list_is_an_error_that_says_what_to_do(here, tmp_path, server):
     staged_from("zip", here, server)
-    flip(tmp_path / "root" / "data" / place.FILES, 77)
+    flip(tmp_path / "root" / "data" / LIST, 77)
     with pytest.raises(IntegrityError, match="list of files") as caught:
         datastage.verify(tmp_path / "root" / "data", repair=True, progress=False)
     assert "refresh=True" in str(caught.value)
@@ -161,8 +163,8 @@ def test_photos_kept_beside_a_staged_folder_are_not_cleaned_while_it_is_there(he
     staged = datastage.extract(make_zip(here / "data.zip"), tmp_path / "elsewhere" / "data", progress=False)
     pixels = _pixels(None, staged.path, runtime.current())
     pixels.mkdir()
-    assert pixels.parent == tmp_path / "elsewhere"
+    assert pixels.parent == slots.own_folder_of(tmp_path / "elsewhere")
     assert datastage.clean(root=tmp_path / "elsewhere") == ()
-    place.remove_tree(staged.path)
+    own_files.remove_tree(staged.path)
     assert [item.path for item in datastage.clean(root=tmp_path / "elsewhere")] == [pixels]
     assert not pixels.exists()

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(sys.platform =
 STEP = """
 import os, signal, sys
 import datastage
-from datastage import archives, place, staging
+from datastage import archives, staging, store
 at, count = int(sys.argv[1]), 0
 def counted(real):
     def call(*arguments, **options):
@@ -25,13 +25,13 @@ def counted(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **options)
     return call
-real = place.publish
+real = store.publish
 def publish(*arguments, **options):
     for name in ("rename", "replace", "open", "unlink", "rmdir", "fsync"):
         setattr(os, name, counted(getattr(os, name)))
-    place._sync_file_system = counted(place._sync_file_system)
+    store._sync_file_system = counted(store._sync_file_system)
     return real(*arguments, **options)
-place.publish = publish
+store.publish = publish
 print("go", flush=True)
 datastage.stage("./data.zip", name="data", progress=False)
 """

@@ -10,7 +10,8 @@ import time
 import pytest
 
 import datastage
-from datastage import lock, place
+from datastage import lock
+from datastage.staged import RECEIPT, looks_whole
 from tests.wholeness.kit import begin, command, end, environment, fingerprint, hidden, make_zip, right_one
 
 pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")]
@@ -36,7 +37,7 @@ print(datastage.stage("./data.zip", progress=False), flush=True)
 def holder(tmp_path):
     """The number of the process that holds a lock below the root."""
     for _ in range(400):
-        for path in (tmp_path / "root").glob(".*.lock*"):
+        for path in (tmp_path / "root").rglob("*.lock*"):
             facts = lock._read(path)
             if facts and "pid" in facts:
                 return facts["pid"]
@@ -128,16 +129,16 @@ def test_two_that_extract_into_one_folder_end_with_one_folder_and_one_error(tmp_
 STANDSTILL = """
 import errno, fcntl, json, os, sys, time
 import datastage
-from datastage import lock, place
+from datastage import lock, staged
 def refuse(fd, how):
     raise OSError(errno.ENOLCK, "No locks available")
 fcntl.flock = refuse
-real = place.write_receipt
+real = staged.write_receipt
 def slow(*arguments):
     print("stopped", flush=True)
     sys.stdin.readline()
     return real(*arguments)
-place.write_receipt = slow
+staged.write_receipt = slow
 lock.Held.beat = lambda self: None  # the whole process stands still, its heart too
 print("go", flush=True)
 try:
@@ -164,6 +165,6 @@ def test_a_process_that_stood_still_publishes_nothing_over_its_successor(tmp_pat
     assert "stood still" in said or "No such file" in said or "no such file" in said, said
     assert staged.path.stat().st_ino == before
     assert fingerprint(staged) == right_one(here / "data.zip", tmp_path)
-    assert place.looks_whole(staged.path, json.loads((staged.path / place.RECEIPT).read_text()))
+    assert looks_whole(staged.path, json.loads((staged.path / RECEIPT).read_text()))
     assert hidden(tmp_path / "root") == []
     end(sleeper) if sleeper.poll() is None else None

@@ -140,7 +140,7 @@ def test_a_kernel_killed_while_it_unpacks_leaves_no_helper_running(kernel, here,
     kernel.run("import datastage")
     kernel.begin("datastage.stage('./data.zip', progress=False)")
     deadline = time.monotonic() + 30
-    while not list((tmp_path / "root").glob(".*.partial/class*/*")) and time.monotonic() < deadline:
+    while not list((tmp_path / "root").rglob("*.partial/class*/*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     kernel.kill()
     assert gone(kernel.running) == []

@@ -21,8 +21,9 @@ SCRIPT = r"""
 import json, os, pathlib, random, shutil, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
 from tests.wholeness.kit import begin, fingerprint, is_whole, right_one
+from datastage.staged import FILES as LIST, RECEIPT, read_receipt
 import datastage
-from datastage import place
+from datastage import store
 folder, runs, seed, trick = pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 disk, cut = folder / "disk", folder / "after the cut"
 for made in (disk, cut):
@@ -39,14 +40,15 @@ good = [right_one(folder / "work" / f"{n}.zip", folder) for n in range(2)]
 STAGE = '''
 import os, sys
 import datastage
-from datastage import place
+from datastage import store
+from datastage.staged import FILES as LIST, RECEIPT
 if sys.argv[1] == "no sync":
     def only_the_receipt(folder):
-        fd = os.open(folder / place.RECEIPT, os.O_RDONLY)
+        fd = os.open(folder / RECEIPT, os.O_RDONLY)
         os.fsync(fd)
-        fd = os.open(folder / place.FILES, os.O_RDONLY)
+        fd = os.open(folder / LIST, os.O_RDONLY)
         os.fsync(fd)
-    place._sync_file_system = only_the_receipt
+    store._sync_file_system = only_the_receipt
 print("go", flush=True)
 datastage.stage("./data.zip", name="data", refresh=True, progress=False)
 if len(sys.argv) > 2:
@@ -76,21 +78,21 @@ for run in range(runs):
     process.communicate()
     mount(folder / "cut.img", cut)
     final = cut / "root" / "data"
-    if place.read_receipt(final) is not None and not (is_whole(final) and fingerprint(final) in good):
+    if read_receipt(final) is not None and not (is_whole(final) and fingerprint(final) in good):
         seen["receipts_without_files"] += 1
-    old = cut / "root" / ".data.old"
+    old = next((cut / "root").glob(".datastage-*/data.old"), cut / "none")
     kept = [fingerprint(path) for path in (final, old) if path.exists()]
     seen["neither"] += not any(one in good for one in kept)
     seen["old"] += good[1 - n] in kept
     seen["new"] += good[n] in kept
     seen["promised_and_lost"] += to_the_end and (not final.exists() or fingerprint(final) != good[n])
-    os.environ["DATASTAGE_ROOT"] = str(cut / "root")
+    subprocess.run(["mount", "--bind", cut, disk], check=True)  # after a power cut the disk is mounted where it was
     try:
         seen["failed"] += fingerprint(datastage.stage("./data.zip", name="data", progress=False)) != good[n]
     except Exception as error:
         print(repr(error), file=sys.stderr)
         seen["failed"] += 1
-    os.environ["DATASTAGE_ROOT"] = str(disk / "root")
+    subprocess.run(["umount", disk], check=True)
     subprocess.run(["umount", cut], check=True)
 print(json.dumps(seen))
 """

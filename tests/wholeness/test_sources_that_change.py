@@ -187,11 +187,11 @@ def test_an_address_that_changes_while_it_is_fetched(tmp_path, here, server, mon
 @pytest.mark.skipif(os.name == "nt", reason="sockets")
 def test_a_server_that_vanishes_while_it_is_read(tmp_path, here, server, monkeypatch):
     monkeypatch.delenv("DATASTAGE_OFFLINE")
-    from datastage import contents, transfer
+    from datastage import materialize, transfer
 
     real = transfer.ahead
     monkeypatch.setattr(
-        contents.transfer, "ahead",
+        materialize.transfer, "ahead",
         lambda *a, **k: real(*a, **{**k, "limits": transfer.Limits(tries=2, first_wait_s=0.05)}),
     )  # fmt: skip
     body = make_zip(here / "data.zip", n=80, size=40_000).read_bytes()
@@ -200,4 +200,4 @@ def test_a_server_that_vanishes_while_it_is_read(tmp_path, here, server, monkeyp
         datastage.stage(url, name="data", progress=False)
     assert caught.value.remedy
     assert not (tmp_path / "root" / "data").exists()
-    assert set(hidden(tmp_path / "root")) <= {".data.fetch"}
+    assert set(hidden(tmp_path / "root")) <= {"data.fetch"}

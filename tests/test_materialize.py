@@ -8,19 +8,19 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
-from datastage.request import Request
+from datastage.materialize import StageOptions
 from datastage.sources import parse
 
 
 @pytest.mark.parametrize("option", ["unpack", "strip"])
 def test_a_word_that_is_no_choice_is_refused(option):
     with pytest.raises(SpecError, match=f"{option}='no'"):
-        Request(parse("./pets.zip"), **{option: "no"})
+        StageOptions(parse("./pets.zip"), **{option: "no"})
 
 
 def test_no_members_at_all_are_refused():
     with pytest.raises(SpecError, match="members"):
-        Request(parse("./pets.zip"), members=())
+        StageOptions(parse("./pets.zip"), members=())
 
 
 @pytest.mark.parametrize(
@@ -30,15 +30,15 @@ def test_no_members_at_all_are_refused():
 )
 def test_an_option_of_files_is_refused_for_a_dataset_whose_files_are_known(options):
     with pytest.raises(SpecError, match=next(iter(options))):
-        Request(parse("iris"), **options)
+        StageOptions(parse("iris"), **options)
 
 
 def test_copy_changes_nothing_for_a_dataset_that_is_always_copied():
-    assert Request(parse("iris"), copy=True).key(Path("/")) == Request(parse("iris")).key(Path("/"))
+    assert StageOptions(parse("iris"), copy=True).key(Path("/")) == StageOptions(parse("iris")).key(Path("/"))
 
 
 def test_copy_is_another_request_for_a_file():
-    assert Request(parse("./a.csv"), copy=True).key(Path("/")) != Request(parse("./a.csv")).key(Path("/"))
+    assert StageOptions(parse("./a.csv"), copy=True).key(Path("/")) != StageOptions(parse("./a.csv")).key(Path("/"))
 
 
 def test_progress_that_is_no_choice_is_refused():

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 import datastage
-from datastage import datasets, keeping, place
+from datastage import datasets, own_files, saved_copy
 from datastage.errors import SpecError, StorageError
 from tests.faulty_mount import faulty_mount as faulty_mount
 from tests.servers import server as server
@@ -29,7 +29,7 @@ def quiet(spec, **options):
 
 
 def forget(root):
-    place.remove_tree(root)
+    own_files.remove_tree(root)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_keeping_that_breaks_off_leaves_nothing(here, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StorageError):
-        keeping.keep(here / "a.zip", here / "kept", "key", name="a.zip")
+        saved_copy.keep(here / "a.zip", here / "kept", "key", name="a.zip")
     assert list((here / "kept").iterdir()) == []
 
 
@@ -169,16 +169,16 @@ def test_two_addresses_whose_files_have_one_name_are_both_kept(server, here, tmp
 def test_what_is_kept_again_takes_the_place_of_what_was_kept(here):
     for content in (b"old", b"newer"):
         (here / "a.csv").write_bytes(content)
-        keeping.keep(here / "a.csv", here / "kept", "key", name="a.csv")
-    assert sorted(path.name for path in (here / "kept").iterdir()) == [keeping.INDEX, "a.csv"]
+        saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
+    assert sorted(path.name for path in (here / "kept").iterdir()) == [saved_copy.INDEX, "a.csv"]
     assert (here / "kept/a.csv").read_bytes() == b"newer"
 
 
 def test_what_a_killed_session_left_is_removed_in_time(here):
     (here / "a.csv").write_bytes(b"1")
     (here / "kept").mkdir()
-    for name, age in ((".a.csv.7-7.partial", 7200), (".a.csv.8-8.partial", 5)):
+    for name, age in ((".a.csv.0123456789abcde7.partial", 7200), (".a.csv.0123456789abcde8.partial", 5)):
         (here / "kept" / name).write_bytes(b"half")
         os.utime(here / "kept" / name, (time.time() - age,) * 2)
-    keeping.keep(here / "a.csv", here / "kept", "key", name="a.csv")
-    assert sorted(os.listdir(here / "kept")) == [".a.csv.8-8.partial", keeping.INDEX, "a.csv"]
+    saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
+    assert sorted(os.listdir(here / "kept")) == [".a.csv.0123456789abcde8.partial", saved_copy.INDEX, "a.csv"]

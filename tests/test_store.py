@@ -8,35 +8,54 @@ import sys
 
 import pytest
 
-from datastage import place
+from datastage import cleanup, links, own_files, slots, staged, store
 from datastage.errors import IntegrityError, SpecError, StorageError
-from datastage.place import FILES, RECEIPT, Slot, Staged, StagedFile
+from datastage.reader import FileRecord
+from datastage.slots import Slot
+from datastage.staged import FILES, RECEIPT, Staged
 
 
 def fill(slot, text="hello"):
-    place.fresh_folder(slot.partial)
+    own_files.fresh_folder(slot.partial)
     (slot.partial / "a.txt").write_text(text)
     (slot.partial / "sub").mkdir()
     (slot.partial / "sub" / "b.txt").write_bytes(b"\0" * 10)
-    return place.list_folder(slot.partial)
+    return staged.list_folder(slot.partial)
+
+
+def slot_at(root, name="data"):
+    return Slot(root, name, slots.make_own_folder(root))
+
+
+def receipt_for(slot, key="k"):
+    mark = slots.write_mark(slot, ["./data.zip"])
+    where = {"name": slot.name, "folder": str(slot.final), "at": str(slot.final), "token": mark["token"]}
+    return {"key": key, "spec": "./data.zip", "n_bytes": 15, **where}
 
 
 def published(tmp_path, text="hello", key="k"):
-    slot = Slot(tmp_path, "data")
-    receipt = place.publish(slot, {"key": key}, fill(slot, text), durable=True)
+    slot = slot_at(tmp_path)
+    receipt = store.publish(slot, receipt_for(slot, key), fill(slot, text), durable=True)
     return slot, receipt
+
+
+def left_in(root):
+    """What lies under a root, the marks of what is staged apart."""
+    own = slots.own_folder_of(root)
+    names = [path.name for path in root.iterdir() if path != own]
+    return sorted(names + ([path.name for path in own.iterdir() if path.suffix != ".mark"] if own.is_dir() else []))
 
 
 def test_a_published_folder_holds_its_receipt_and_nothing_lies_beside_it(tmp_path):
     slot, receipt = published(tmp_path)
-    assert place.read_receipt(slot.final) == json.loads(json.dumps(receipt))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert staged.read_receipt(slot.final) == json.loads(json.dumps(receipt))
+    assert left_in(tmp_path) == ["data"]
 
 
 def test_the_list_of_files_comes_back_as_it_was_written(tmp_path):
-    files = [StagedFile("a b\n\t\udcff.txt", 3, 5), StagedFile("link", 0, 0, "a b")]
-    receipt = place.write_receipt(tmp_path, {"key": "k"}, files)
-    assert list(place.read_files(tmp_path, receipt)) == files
+    files = [FileRecord("a b\n\t\udcff.txt", 3, 5), FileRecord("link", 0, 0, "a b")]
+    receipt = staged.write_receipt(tmp_path, {"key": "k"}, files)
+    assert list(staged.read_files(tmp_path, receipt)) == files
 
 
 def test_a_list_that_was_changed_is_not_trusted(tmp_path):
@@ -44,44 +63,44 @@ def test_a_list_that_was_changed_is_not_trusted(tmp_path):
     with (slot.final / FILES).open("ab") as file:
         file.write(b'00000000 0 "c"\n')
     with pytest.raises(IntegrityError):
-        place.read_files(slot.final, receipt)
+        staged.read_files(slot.final, receipt)
 
 
 def test_replacing_puts_the_new_folder_in_place_and_removes_the_old(tmp_path):
     published(tmp_path, "old")
     slot, _ = published(tmp_path, "new")
     assert (slot.final / "a.txt").read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    assert left_in(tmp_path) == ["data"]
 
 
 def test_an_old_folder_without_a_new_one_is_put_back(tmp_path):
     slot, _ = published(tmp_path, "old")
     os.rename(slot.final, slot.old)
-    place.recover(slot)
+    store.recover(slot)
     assert (slot.final / "a.txt").read_text() == "old"
 
 
 def test_an_old_folder_beside_the_new_one_is_removed(tmp_path):
     slot, _ = published(tmp_path, "new")
     slot.old.mkdir()
-    place.recover(slot)
+    store.recover(slot)
     assert not slot.old.exists()
 
 
 @pytest.mark.parametrize("bad", ["", ".", "..", ".hidden", "a/b", "a\\b", "datastage", "x" * 201, "a\0b", "con:"])
 def test_a_name_that_no_folder_should_have_is_refused(bad):
     with pytest.raises(SpecError) as caught:
-        place.checked_name(bad)
-    assert place.checked_name(caught.value.remedy[-1].split("=")[1].strip("'"))
+        slots.checked_name(bad)
+    assert slots.checked_name(caught.value.remedy[-1].split("=")[1].strip("'"))
 
 
 @pytest.mark.parametrize("text", ["", "...", "datastage", "Ünï cödé", "a/b", "x" * 300, "données (1)"])
 def test_any_text_gives_a_usable_name(text):
-    assert place.checked_name(place.safe_name(text))
+    assert slots.checked_name(slots.safe_name(text))
 
 
 def test_a_root_in_a_shared_folder_is_the_users_own(tmp_path):
-    root = place.usable_root(tmp_path / "staged", shared=True)
+    root = slots.usable_root(tmp_path / "staged", shared=True)
     assert root.name == f"staged-{os.getuid()}"
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
@@ -92,20 +111,20 @@ def test_a_shared_root_of_another_user_is_refused(tmp_path):
     theirs.mkdir()
     os.chown(theirs, 12345, -1)
     with pytest.raises(StorageError, match="another user"):
-        place.usable_root(tmp_path / "staged", shared=True)
+        slots.usable_root(tmp_path / "staged", shared=True)
 
 
 def test_a_shared_root_that_is_a_link_is_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"staged-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError):
-        place.usable_root(tmp_path / "staged", shared=True)
+        slots.usable_root(tmp_path / "staged", shared=True)
 
 
 def test_a_root_that_is_a_file_is_an_error_of_ours(tmp_path):
     (tmp_path / "root").write_text("")
     with pytest.raises(StorageError) as caught:
-        place.usable_root(tmp_path / "root")
+        slots.usable_root(tmp_path / "root")
     assert caught.value.errno == errno.ENOTDIR
 
 
@@ -114,20 +133,20 @@ def test_verify_names_what_is_damaged_missing_and_extra(tmp_path):
     (slot.final / "a.txt").write_text("hellp")
     (slot.final / "sub" / "b.txt").unlink()
     (slot.final / "new.txt").write_text("")
-    found = place.verify_folder(slot.final, place.read_files(slot.final, receipt))
+    found = staged.verify_folder(slot.final, staged.read_files(slot.final, receipt))
     assert (found.damaged, found.missing, found.extra) == (("a.txt",), ("sub/b.txt",), ("new.txt",))
 
 
 def test_verify_finds_every_flipped_bit(tmp_path):
     slot, receipt = published(tmp_path)
-    files = place.read_files(slot.final, receipt)
+    files = staged.read_files(slot.final, receipt)
     good = (slot.final / "a.txt").read_bytes()
     missed = []
     for bit in range(8 * len(good)):
         bad = bytearray(good)
         bad[bit // 8] ^= 1 << bit % 8
         (slot.final / "a.txt").write_bytes(bad)
-        if place.verify_folder(slot.final, files).ok:
+        if staged.verify_folder(slot.final, files).ok:
             missed.append(bit)
     assert missed == []
 
@@ -135,25 +154,25 @@ def test_verify_finds_every_flipped_bit(tmp_path):
 def test_a_missing_file_is_seen_at_a_glance(tmp_path):
     slot, receipt = published(tmp_path)
     (slot.final / "sub" / "b.txt").unlink()
-    assert not place.looks_whole(slot.final, receipt)
+    assert not staged.looks_whole(slot.final, receipt)
 
 
 def test_a_file_of_another_length_is_seen_at_a_glance(tmp_path):
     slot, receipt = published(tmp_path)
     (slot.final / "a.txt").write_text("hell")
-    assert not place.looks_whole(slot.final, receipt)
+    assert not staged.looks_whole(slot.final, receipt)
 
 
 def test_a_link_appears_under_the_contents_own_name(tmp_path):
     slot, _ = published(tmp_path)
-    place.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
+    links.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
     assert (tmp_path / "here" / "sub" / "b.txt").read_bytes() == b"\0" * 10
 
 
 def test_linking_twice_is_linking_once(tmp_path):
     slot, _ = published(tmp_path)
     for _ in range(2):
-        made = place.link_into(tmp_path, [("sub", slot.final / "sub")])
+        made, _ = links.link_into(tmp_path, [("sub", slot.final / "sub")])
     assert made == [tmp_path / "sub"]
 
 
@@ -161,7 +180,7 @@ def test_a_link_replaces_nothing(tmp_path):
     slot, _ = published(tmp_path)
     (tmp_path / "sub").write_text("mine")
     with pytest.raises(StorageError, match="not replaced"):
-        place.link_into(tmp_path, [("a.txt", slot.final / "a.txt"), ("sub", slot.final / "sub")])
+        links.link_into(tmp_path, [("a.txt", slot.final / "a.txt"), ("sub", slot.final / "sub")])
     assert (tmp_path / "sub").read_text() == "mine"
     assert not (tmp_path / "a.txt").exists()
 
@@ -173,7 +192,7 @@ def test_where_no_link_can_be_made_a_copy_appears(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(type(tmp_path), "symlink_to", no_links)
-    place.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
+    links.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
     assert not (tmp_path / "here" / "sub").is_symlink()
     assert (tmp_path / "here" / "sub" / "b.txt").exists()
 
@@ -189,7 +208,7 @@ def test_a_staged_folder_is_a_path(tmp_path):
 
 def test_a_receipt_of_another_kind_is_not_ours(tmp_path):
     (tmp_path / RECEIPT).write_text('{"key": "k"}')
-    assert place.read_receipt(tmp_path) is None
+    assert staged.read_receipt(tmp_path) is None
 
 
 def test_a_tree_without_permissions_can_be_removed(tmp_path):
@@ -197,7 +216,7 @@ def test_a_tree_without_permissions_can_be_removed(tmp_path):
     (folder / "y").mkdir(parents=True)
     (folder / "y" / "z").write_text("")
     (folder / "y").chmod(0)
-    place.remove_tree(folder)
+    own_files.remove_tree(folder)
     assert not folder.exists()
 
 
@@ -208,35 +227,35 @@ def test_a_lock_that_was_lost_ends_publishing_before_anything_is_replaced(tmp_pa
         raise StorageError("another process has begun")
 
     with pytest.raises(StorageError, match="another process has begun"):
-        place.publish(slot, {"key": "k"}, fill(slot, "new"), durable=False, check=lost)
+        store.publish(slot, receipt_for(slot), fill(slot, "new"), durable=False, check=lost)
     assert (slot.final / "a.txt").read_text() == "old"
 
 
 def test_what_an_earlier_session_left_is_told_from_its_receipt(tmp_path):
     slot, _ = published(tmp_path)
-    assert not place.is_of_an_earlier_session(slot.final)
+    assert not staged.is_of_an_earlier_session(slot.final)
     os.utime(slot.final / RECEIPT, (1_000_000_000,) * 2)
-    assert place.is_of_an_earlier_session(slot.final)
+    assert staged.is_of_an_earlier_session(slot.final)
 
 
 def test_a_sample_finds_files_of_the_right_size_that_hold_nothing(tmp_path):
     slot, receipt = published(tmp_path)
-    assert place.sample_is_right(slot.final, receipt)
+    assert staged.sample_is_right(slot.final, receipt)
     (slot.final / "a.txt").write_bytes(bytes(5))
-    assert place.looks_whole(slot.final, receipt)
-    assert not place.sample_is_right(slot.final, receipt)
+    assert staged.looks_whole(slot.final, receipt)
+    assert not staged.sample_is_right(slot.final, receipt)
 
 
 def test_a_sample_of_many_files_reads_no_more_than_it_may(tmp_path, monkeypatch):
     slot, receipt = published(tmp_path)
     read = []
-    monkeypatch.setattr(place, "_size_and_crc", lambda path, advance: read.append(path) or (10, 0))
-    place.sample_is_right(slot.final, receipt, most_bytes=4)
+    monkeypatch.setattr(staged, "size_and_crc", lambda path: read.append(path) or (10, 0))
+    staged.sample_is_right(slot.final, receipt, most_bytes=4)
     assert read == []
 
 
 def pixels_of(root, path):
-    folder = place.pixels_folder(root, path)
+    folder = slots.pixels_folder(root, path)
     folder.mkdir()
     (folder / "packed.u8").write_bytes(bytes(1000))
     return folder
@@ -246,61 +265,62 @@ def test_clean_takes_the_photos_of_a_dataset_that_is_gone_and_of_no_other(tmp_pa
     slot, _ = published(tmp_path)
     stays = pixels_of(tmp_path, slot.final)
     goes = pixels_of(tmp_path, tmp_path / "gone")
-    found = place.removable(tmp_path, now=0)
+    found = cleanup.removable(tmp_path, now=0)
     assert [(item.path, item.n_bytes) for item in found] == [(goes, 1000)]
-    assert place.remove_staged(tmp_path, found[0])
+    assert cleanup.remove(tmp_path, found[0])
     assert (stays.exists(), goes.exists()) == (True, False)
 
 
 def test_clean_by_age_takes_the_photos_with_their_dataset(tmp_path):
     slot, _ = published(tmp_path)
     pixels = pixels_of(tmp_path, slot.final)
-    found = place.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    found = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
     assert {item.path for item in found} == {slot.final, pixels}
-    assert all(place.remove_staged(tmp_path, item) for item in found)
+    assert all(cleanup.remove(tmp_path, item) for item in found)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_clean_leaves_what_was_asked_for_since_it_was_listed(tmp_path):
     slot, _ = published(tmp_path)
     os.utime(slot.final / RECEIPT, (1_000_000_000,) * 2)
-    (item,) = place.removable(tmp_path, older_than_s=60, now=2_000_000_000)
-    place.mark_used(slot.final)
-    assert not place.remove_staged(tmp_path, item)
+    (item,) = cleanup.removable(tmp_path, older_than_s=60, now=2_000_000_000)
+    staged.mark_used(slot.final)
+    assert not cleanup.remove(tmp_path, item)
     assert slot.final.exists()
 
 
 def test_clean_removes_the_lock_files_of_the_dead_where_there_is_no_flock(tmp_path):
-    for name in (".x.locked", ".x.locked~0123abcd"):
-        (tmp_path / name).write_text("{}")
-        os.utime(tmp_path / name, (1_000_000_000,) * 2)
-    for item in place.removable(tmp_path, now=2_000_000_000):
-        place.remove_staged(tmp_path, item)
+    own = slots.make_own_folder(tmp_path)
+    for name in ("x.locked", "x.locked~0123abcd"):
+        (own / name).write_text("{}")
+        os.utime(own / name, (1_000_000_000,) * 2)
+    for item in cleanup.removable(tmp_path, now=2_000_000_000):
+        cleanup.remove(tmp_path, item)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_verify_notices_a_link_that_leads_elsewhere(tmp_path):
-    slot = Slot(tmp_path, "data")
+    slot = slot_at(tmp_path)
     fill(slot)
     (slot.partial / "link").symlink_to("a.txt")
-    receipt = place.publish(slot, {"key": "k"}, place.list_folder(slot.partial), durable=False)
-    files = place.read_files(slot.final, receipt)
-    assert place.verify_folder(slot.final, files).ok
+    receipt = store.publish(slot, receipt_for(slot), staged.list_folder(slot.partial), durable=False)
+    files = staged.read_files(slot.final, receipt)
+    assert staged.verify_folder(slot.final, files).ok
     (slot.final / "link").unlink()
     (slot.final / "link").symlink_to("sub/b.txt")
-    assert place.verify_folder(slot.final, files).damaged == ("link",)
+    assert staged.verify_folder(slot.final, files).damaged == ("link",)
 
 
 def test_a_shared_root_that_others_could_read_is_closed(tmp_path):
     root = tmp_path / f"staged-{os.getuid()}"
     root.mkdir(mode=0o755)
-    place.usable_root(tmp_path / "staged", shared=True)
+    slots.usable_root(tmp_path / "staged", shared=True)
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
 
 def test_clean_hides_a_dataset_before_it_removes_the_first_file_of_it(tmp_path):
     slot, _ = published(tmp_path)
-    (item,) = place.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    (item,) = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
     seen = []
     watching = [True]
 
@@ -309,7 +329,7 @@ def test_clean_hides_a_dataset_before_it_removes_the_first_file_of_it(tmp_path):
             seen.append(slot.final.exists())
 
     sys.addaudithook(watch)
-    assert place.remove_staged(tmp_path, item)
+    assert cleanup.remove(tmp_path, item)
     watching.clear()
     assert seen
     assert not any(seen)

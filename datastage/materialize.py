@@ -1,0 +1,394 @@
+"""From what a place gave to files in the partial folder: a folder copied, a file kept, an archive unpacked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datastage import archives, runtime, saved_copy, slots, sources, staged, transfer
+from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, SpecError, StorageError
+from datastage.file_names import is_picture
+from datastage.mounts import is_network_disk
+from datastage.own_files import fresh_folder, remove_tree
+from datastage.progress import SILENT, Reporter
+from datastage.reader import FileReader, FileRecord, Reader
+from datastage.runtime import Runtime
+from datastage.slots import Slot
+from datastage.sources import Fetch, Found, drive, drive_errors
+from datastage.spec import Spec
+
+# Data that happens to be a zip: unpacking would destroy it.
+DATA_SUFFIXES = frozenset(
+    {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
+    | {".apk", ".epub", ".kmz"}
+)
+FOR_LOADERS: Literal["for loaders"] = "for loaders"
+"""As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
+_HEX_DIGITS = {"md5": 32, "sha256": 64}
+_OURS = ".datastage"
+
+
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """What `stage` was asked for, checked; see `datastage.stage` for each option."""
+
+    spec: Spec
+    fallbacks: tuple[Spec, ...] = ()
+    expect: str | None = None
+    root: Path | None = None
+    name: str | None = None
+    link: Path | None = None
+    members: tuple[str, ...] | None = None
+    unpack: bool | Literal["auto", "for loaders"] = "auto"
+    strip: bool | Literal["auto"] = "auto"
+    password: str | None = field(default=None, repr=False)
+    copy: bool = False
+    save_to: Spec | None = None
+    refresh: bool = False
+
+    @classmethod
+    def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:
+        """Make the options of what a user wrote: texts become specs and paths."""
+        for name in ("root", "link"):
+            if (value := options.get(name)) is not None:
+                if not os.fspath(value):
+                    raise SpecError(f"{name}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
+                options[name] = Path(value).expanduser()
+        if (save_to := options.get("save_to")) is not None:
+            options["save_to"] = saved_copy.parse(save_to)
+        for name in ("fallbacks", "members"):
+            if (value := options.get(name)) is not None:
+                options[name] = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
+        options["fallbacks"] = tuple(map(sources.parse, options.get("fallbacks") or ()))
+        return cls(sources.parse(spec), **options)
+
+    def __post_init__(self) -> None:
+        for option in ("unpack", "strip"):
+            if (value := getattr(self, option)) not in (True, False, "auto", FOR_LOADERS):
+                raise SpecError(f"{option}={value!r} is no choice.", f"Next: {option}=True, False or 'auto'.")
+        if self.members is not None and not self.members:
+            raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")
+        if self.spec.scheme == "name":
+            self._check_name()
+        if self.expect is None:
+            return
+        algorithm, _, digest = self.expect.lower().partition(":")
+        if len(digest) != _HEX_DIGITS.get(algorithm) or set(digest) - set("0123456789abcdef"):
+            raise SpecError(
+                f"expect={self.expect!r} is not a hash.",
+                "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
+            )
+
+    def _check_name(self) -> None:
+        # Ignored, expect= would seem to have checked something.
+        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None}
+        given = [option for option, value in plain.items() if getattr(self, option) != value]
+        if given:
+            raise SpecError(
+                f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
+                f"Next: leave {given[0]}= out, or name the file itself.",
+            )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The expected digests of the file, by algorithm; empty if none was given."""
+        algorithm, _, digest = (self.expect or "").lower().partition(":")
+        return {algorithm: digest} if self.expect else {}
+
+    def source_key(self, cwd: Path) -> str:
+        """Return the key of where the bytes come from, whatever is done with them."""
+        return slots.request_key(self._source(cwd))
+
+    def key(self, cwd: Path) -> str:
+        """Return the key of the request: where the bytes come from, and the options that change the content."""
+        options = {name: getattr(self, name) for name in ("expect", "members", "unpack", "strip")}
+        # A dataset of the catalog is always copied.
+        copy = self.copy and self.spec.scheme != "name"
+        return slots.request_key({**self._source(cwd), **options, "copy": copy})
+
+    def _source(self, cwd: Path) -> dict[str, Any]:
+        return {"scheme": self.spec.scheme, "value": sources.key_of(self.spec, cwd), "parts": self.spec.parts}
+
+
+@dataclass(slots=True)
+class Content:
+    """What is in the partial folder now, or the `path` that is used where it is.
+
+    `files` are for the receipt; `single` is the name of the one file, where the content is a file and not a folder;
+    `facts` are what the receipt says of it.
+    """
+
+    files: list[FileRecord] = field(default_factory=list)
+    path: Path | None = None
+    single: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What making content needs to know: what was asked for, where it goes, who is told, and how patient to be.
+
+    `keep` is given each file that was fetched, proven, before it is moved.
+    """
+
+    options: StageOptions
+    slot: Slot
+    here: Runtime
+    reporter: Reporter
+    slow_below_bytes_s: float | None = None
+    limits: transfer.Limits | None = None
+    keep: Callable[[Path, str], None] | None = None
+
+
+def materialize(found: Found, work: Work) -> Content:
+    """Bring what was found into the partial folder, checked.
+
+    Raises `IntegrityError` if the bytes are wrong, `UnavailableError` if the place stops giving them, `StorageError` if
+    this machine will not take them.
+    """
+    with opened(found, work.slot, work.reporter) as content:
+        try:
+            made = _folder(content, found, work) if isinstance(content, Path) else _file(content, found, work)
+        except StorageError as error:
+            path = content if isinstance(content, Path) else content.local_path
+            if path is not None and error.errno in transfer.MOUNT_READ and drive.is_on_drive(path, work.here):
+                raise drive_errors.explain_os_error(error, path, work.here) from error
+            raise
+    made.facts.update(place=found.place, seen=found.seen)
+    return made
+
+
+def _folder(folder: Path, found: Found, work: Work) -> Content:
+    facts: dict[str, Any] = {"source_path": str(folder), "identity": found.identity}
+    if found.in_place and not work.options.copy:
+        return Content(path=folder, facts=facts)
+    fresh_folder(work.slot.partial)
+    if isinstance(found.content, Fetch):  # the files lie on our disk already
+        facts = {"identity": found.identity}
+        for path in folder.iterdir():
+            os.replace(path, work.slot.partial / path.name)
+        files, left_out = without_our_names(staged.list_folder(work.slot.partial), {}, work.slot.partial)
+    else:
+        work.reporter.phase(f"copying {folder.name}", None)
+        copied = transfer.copy_tree(folder, work.slot.partial, reporter=work.reporter)
+        files, left_out = without_our_names(copied.files, copied.left_out, work.slot.partial)
+    if not files:
+        raise IntegrityError(f"The folder {folder} is empty.", "Next: look whether the files are in another folder.")
+    return Content(files, facts={**facts, "left_out": left_out})
+
+
+def without_our_names(
+    files: Iterable[FileRecord], left_out: Mapping[str, int], folder: Path
+) -> tuple[list[FileRecord], dict[str, int]]:
+    """Take out of `folder` what came with the data under names of ours: it is never trusted, and ours take its place.
+
+    Returns the list without it, and what was left out, with it.
+    """
+    files, counted = list(files), dict(left_out)
+    ours = {path for file in files if _OURS in file.path.lower() and (path := _our_part(file.path))}
+    if not ours:
+        return files, counted
+    for path in ours:
+        remove_tree(folder / path)
+    kept = [file for file in files if _our_part(file.path) not in ours]
+    counted["receipts of another copy"] = len(files) - len(kept)
+    return kept, counted
+
+
+def _our_part(path: str) -> str | None:
+    """Return the path up to the first part that bears a name of ours; None if none does."""
+    parts = path.split("/")
+    number = next((n for n, part in enumerate(parts) if part.lower().startswith((_OURS + ".", _OURS + "-"))), None)
+    return None if number is None else "/".join(parts[: number + 1])
+
+
+def _file(reader: Reader, found: Found, work: Work) -> Content:
+    options, slot = work.options, work.slot
+    expect = {**found.digests, **options.digests}
+    facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(expect)}
+    if reader.local_path is not None and not isinstance(found.content, Fetch):
+        facts["source_path"] = str(reader.local_path)
+    fresh_folder(slot.partial)
+    if reader.local_path is not None and not is_network_disk(reader.local_path):
+        return _near(reader, found, facts, expect, work)
+    # Over a link, or from a slow mount: unpacked as the bytes come, and proven before it is published.
+    slot.fetch.mkdir(mode=0o700, exist_ok=True)
+    target = slot.fetch / slots.safe_file_name(reader.name)
+    work.reporter.phase(f"copying {reader.name}", reader.size)
+    with transfer.ahead(
+        reader,
+        target,
+        expect=expect,
+        reporter=work.reporter,
+        slow_below_bytes_s=work.slow_below_bytes_s,
+        limits=work.limits,
+    ) as arriving:
+        content = None
+        if _format(arriving, options) is not None:
+            try:
+                content = _unpacked(arriving, facts, work, SILENT, _taken_meanwhile(reader, work.here))
+            except IntegrityError:
+                if expect:
+                    arriving.finish()  # were the bytes wrong already? Then that is what is said
+                raise
+        done = arriving.finish()
+        if work.keep is not None:
+            work.keep(target, reader.name)
+        return content or _moved(target, reader.name, facts, slot, done)
+
+
+def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str, str], work: Work) -> Content:
+    """Take a file that is on a disk of this machine."""
+    assert reader.local_path is not None
+    options, is_fetched = work.options, isinstance(found.content, Fetch)
+    kind = _format(reader, options)
+    copies = kind is None and not is_fetched and (options.copy or not found.in_place)
+    if expect and not copies:  # what is copied is hashed on its way: one reading, and the one kept
+        check_digests(reader, expect)
+    if kind is not None:
+        content = _unpacked(reader, facts, work, work.reporter)
+        refuse_if_changed(reader)
+        if work.keep is not None:
+            work.keep(reader.local_path, reader.name)
+        return content
+    if work.keep is not None:
+        work.keep(reader.local_path, reader.name)
+    if is_fetched:
+        return _moved(reader.local_path, reader.name, facts, work.slot)
+    if not copies:
+        return Content(path=reader.local_path, single=reader.name, facts=facts)
+    work.reporter.phase(f"copying {reader.name}", reader.size)
+    target = work.slot.partial / slots.safe_file_name(reader.name)
+    done = transfer.fetch(reader, target, expect=expect, reporter=work.reporter)
+    return Content([FileRecord(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
+
+
+def _moved(
+    path: Path, name: str, facts: dict[str, Any], slot: Slot, done: transfer.Transferred | None = None
+) -> Content:
+    """Keep a file that was fetched to our own disk as it is."""
+    target = slot.partial / slots.safe_file_name(name)
+    os.replace(path, target)
+    if done is None:  # a library wrote it
+        return Content(staged.list_folder(slot.partial), single=target.name, facts=facts)
+    return Content([FileRecord(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
+
+
+def _format(reader: Reader, options: StageOptions) -> str | None:
+    """Return the archive format to unpack, or None if the file is kept as it is; look at what came."""
+    head = reader.read_at(0, 1024)
+    what = archives.not_data(head, reader.name)
+    if what is not None:
+        raise NotDataError(
+            f"{reader.name} is {what}, not the data.",
+            "It is what came from there: perhaps the site asks to sign in, or the download was never finished.",
+            "Next: open its address in a browser, download the file there, and look at its size.",
+        )
+    suffix = Path(reader.name).suffix.lower()
+    if options.unpack is False or (options.unpack is not True and suffix in DATA_SUFFIXES):
+        return None
+    kind = archives.sniff(reader)
+    if kind == "zip" and options.unpack == FOR_LOADERS and _holds_pictures(reader):
+        return None
+    if kind is None and (options.unpack is True or suffix in archives.suffixes()):
+        raise DamagedArchiveError(
+            f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
+            "The download may have been cut short: get the file again.",
+            "Next: to keep the file as it is, use unpack=False.",
+        )
+    return kind
+
+
+def _taken_meanwhile(reader: Reader, here: Runtime) -> int:
+    """Return the bytes of our disk that the archive itself takes while it is unpacked."""
+    size = reader.size or 0
+    on_drive = reader.local_path is not None and drive.is_on_drive(reader.local_path, here)
+    # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
+    return 2 * size if on_drive else size
+
+
+def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Reporter, taken_bytes: int = 0) -> Content:
+    options = work.options
+    free = runtime.free_bytes(work.slot.root)
+    unpacked = archives.unpack(
+        reader,
+        work.slot.partial,
+        members=options.members,
+        strip=archives.stem_of(reader.name) if options.strip == "auto" else options.strip,
+        password=options.password,
+        free_bytes=None if free is None else max(0, free - taken_bytes),
+        reporter=reporter,
+    )
+    content = content_of(unpacked, work.slot.partial)
+    content.facts = {**facts, **content.facts}
+    return content
+
+
+def content_of(unpacked: archives.Unpacked, folder: Path) -> Content:
+    """Return what was unpacked into `folder`, without what bears our names."""
+    files, left_out = without_our_names(unpacked.files, unpacked.left_out, folder)
+    return Content(
+        files,
+        facts={
+            "format": unpacked.format,
+            "left_out": left_out,
+            "stripped": unpacked.stripped,
+            "encoding": unpacked.encoding,
+            "n_replaced": unpacked.n_replaced,
+        },
+    )
+
+
+def _holds_pictures(reader: Reader) -> bool:
+    return any(member.kind == "file" and is_picture(member.name) for member in archives.list_members(reader))
+
+
+def refuse_if_changed(reader: Reader) -> None:
+    """Raise if a file was written to while it was unpacked: half of it may be of the file as it was."""
+    if isinstance(reader, FileReader) and reader.has_changed():  # a tar has no checksums of its data
+        raise IntegrityError(
+            f"{reader.name} changed while it was being unpacked.",
+            "Next: wait until whatever writes it has finished, and run the same line again.",
+        )
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a file is unpacked where nothing else is said: an archive by content, and not data by its name."""
+    if path.suffix.lower() in DATA_SUFFIXES:
+        return False
+    with FileReader(path) as reader:
+        return archives.sniff(reader) is not None
+
+
+@contextlib.contextmanager
+def opened(found: Found, slot: Slot, reporter: Reporter) -> Iterator[Path | Reader]:
+    """Give the folder or the reader of what was found; a library that fetches by itself does so now."""
+    content = found.content
+    if isinstance(content, Fetch):
+        made = content.run(fresh_folder(slot.fetch), reporter)
+        content = made if made.is_dir() else FileReader(made)
+    try:
+        yield content
+    finally:
+        if not isinstance(content, Path):
+            content.close()
+
+
+def check_digests(reader: Reader, expect: dict[str, str]) -> None:
+    """Read a file to its end and compare its digests; raise `ChecksumError` if one is another."""
+    digests = {algorithm: hashlib.new(algorithm, usedforsecurity=False) for algorithm in expect}
+    for piece in reader.stream(0):
+        for digest in digests.values():
+            digest.update(piece)
+    for algorithm, wanted in expect.items():
+        seen = digests[algorithm].hexdigest()
+        if seen != wanted:
+            raise ChecksumError(
+                f"{reader.name} is not the file that is expected: its {algorithm} is {seen}, not {wanted}.",
+                "Next: get the file again; if it has been replaced on purpose, give the new hash with expect=.",
+            )

@@ -1,0 +1,221 @@
+"""Check what was staged against its list, mend it from where it came, and take over what was moved."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from datastage import own_files, slots, staged, staging, store
+from datastage.errors import ChecksumError, DatastageError, SpecError, StorageError
+from datastage.materialize import StageOptions
+from datastage.own_files import fresh_folder, remove_tree
+from datastage.progress import SILENT, Reporter
+from datastage.reader import FileRecord
+from datastage.runtime import Runtime
+from datastage.slots import Slot
+from datastage.sources import parse
+from datastage.staged import Staged, Verification
+
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def verify(
+    asked: str | os.PathLike[str],
+    here: Runtime,
+    *,
+    repair: bool = False,
+    adopt: bool = False,
+    reporter: Reporter = SILENT,
+) -> Verification:
+    """Read every file of what was staged again; see `datastage.verify`, which this is."""
+    path = Path(os.path.abspath(Path(asked).expanduser()))
+    if isinstance(asked, Staged) and asked.receipt.get("in_place"):
+        raise _used_in_place(path)
+    folder, receipt = _moved(path) if adopt else _staged(path)
+    reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
+    files = staged.read_files(folder, receipt)
+    found = staged.verify_folder(folder, files, advance=reporter.advance)
+    if repair and not found.ok:
+        repaired = mend(folder, here, found, reporter=reporter)
+        found = replace(staged.verify_folder(folder, files), repaired=repaired)
+    if adopt and found.ok and not found.extra:
+        _take_over(folder, receipt, files)
+    return found
+
+
+def _staged(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder that was staged at `path`, with its receipt; `SpecError` says why it is none."""
+    for folder in (path, path.parent):
+        receipt = staged.receipt_of(folder)
+        if receipt is None:
+            continue
+        if receipt.get("in_place"):
+            raise _used_in_place(path)
+        if store.staged_at(folder) is not None:
+            return folder, receipt
+    with contextlib.suppress(OSError):
+        seen = path.lstat()
+        if not own_files.is_ours(path, seen) and os.path.lexists(path / staged.RECEIPT):
+            raise SpecError(
+                f"{path} was staged by {own_files.owner_name(seen)}, whose receipt is not believed.",
+                "Next: stage it yourself, or let its owner verify it.",
+            )
+    moved = staged.read_receipt(path) if not path.is_symlink() else None
+    if moved is not None and staged.written_for(moved) and os.access(path, os.W_OK):
+        raise SpecError(
+            f"{path} was staged as {staged.written_for(moved)}, and was moved or copied here.",
+            "Its receipt is not believed unseen: it may have come with the data.",
+            f"Next: to take it over as it is:  datastage verify {path} --adopt",
+        )
+    raise SpecError(
+        f"{path} is not a folder that datastage prepared.", "Next: give the path that datastage stage printed."
+    )
+
+
+def _used_in_place(path: Path) -> SpecError:
+    return SpecError(
+        f"{path} is used where it lies: it was not copied, so there is no list to check it against.",
+        "Next: stage it with copy=True.",
+    )
+
+
+# --- taking over
+
+
+def _moved(folder: Path) -> tuple[Path, dict[str, Any]]:
+    with contextlib.suppress(OSError):
+        seen = folder.lstat()
+        receipt = staged.read_receipt(folder) if stat.S_ISDIR(seen.st_mode) else None
+        if receipt is not None and own_files.is_ours(folder, seen) and not receipt.get("in_place"):
+            return folder, receipt
+    raise SpecError(f"{folder} holds no receipt of yours to take over.", "Next: give the folder that was moved.")
+
+
+def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord]) -> None:
+    """Make a folder that was moved or copied ours where it lies now; its files were compared with its list."""
+    root = slots.usable_root(folder.parent)
+    slot = Slot(root, slots.checked_name(folder.name), slots.make_own_folder(root))
+    mark = slots.write_mark(slot, [])  # nobody gave its specs to this root: repair will not follow them
+    changed = {**receipt, "name": slot.name, "folder": str(slot.final), "at": str(slot.final), "token": mark["token"]}
+    with own_files.atomic_file(folder / staged.RECEIPT) as out:
+        out.write(staged.receipt_bytes(changed))
+
+
+# --- mending
+
+
+def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
+    """Bring the damaged and missing files of a staged folder again, from where it came, and put each in its place.
+
+    Of an archive only those members are unpacked. Each file is compared with the list before it replaces anything, and
+    put in place by descriptors: no link is followed, and only files and links are replaced. Returns the paths that were
+    mended. `ChecksumError` if the source holds other bytes now, `UnavailableError` if it cannot be reached: nothing is
+    replaced then.
+    """
+    slot = slots.slot_of(folder.parent, folder.name)
+    receipt = staged.receipt_of(folder)
+    assert receipt is not None
+    options = _source_of(slot, receipt)
+    lacking = {*found.damaged, *found.missing}
+    wanted = [file for file in staged.read_files(folder, receipt) if file.path in lacking]
+    if not wanted:
+        return ()
+    if receipt.get("format"):
+        top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
+        options = replace(
+            options,
+            members=tuple(glob.escape(top + file.path) for file in wanted),
+            strip=bool(receipt.get("stripped")),
+            unpack=True,
+        )
+    elif options.spec.scheme != "name":
+        options = replace(options, unpack=False)
+    slot = replace(slot, own=slots.make_own_folder(slot.root))
+    try:
+        with store.waited_for(slot, reporter):
+            again = fresh_folder(slot.repair)
+            try:
+                mended = staging.stage(replace(options, root=again), here, reporter=reporter)
+                base = mended.path.parent if mended.receipt.get("single") else mended.path
+                fresh = {file.path: file for file in staged.read_files(base, mended.receipt)}
+                for file in wanted:
+                    if fresh.get(file.path) != file:
+                        raise ChecksumError(
+                            f"{file.path} is not in its source any more as it was when {folder.name} was staged.",
+                            "Next: stage it again with refresh=True.",
+                        )
+                for file in wanted:
+                    _put_in_place(base, folder, file)
+            finally:
+                remove_tree(again)
+    except OSError as error:
+        if isinstance(error, DatastageError):
+            raise
+        raise StorageError.of(error, "mending the files") from error
+    finally:
+        store.leave_no_empty_folder(slot)
+    return tuple(file.path for file in wanted)
+
+
+def _source_of(slot: Slot, receipt: dict[str, Any]) -> StageOptions:
+    """Return what to stage again: only from what this user once named for this very folder."""
+    specs = [str(receipt.get("spec", "")), *receipt.get("fallbacks", ())]
+    mark = slots.read_mark(slot)
+    is_known = mark is not None and mark["token"] == receipt.get("token") and mark["specs"] == specs
+    parsed = [parse(text) for text in specs]
+    if not is_known and any(spec.scheme not in ("file", "relative", "name") for spec in parsed):
+        raise SpecError(
+            f"{slot.final} names {specs[0]} as its source, and nothing here shows that you ever asked for that.",
+            "No address is contacted on the word of a receipt alone.",
+            f"Next: datastage stage {specs[0]} --root {slot.root} --name {slot.name} --refresh",
+        )
+    return StageOptions(parsed[0], tuple(parsed[1:]), name="again", copy=True)
+
+
+@contextlib.contextmanager
+def _opened_below(base: Path, parts: Sequence[str], *, make: bool) -> Iterator[int]:
+    """Give the descriptor of a folder below `base`, reached without following a link; missing folders are made."""
+    held = os.open(base, _FOLDER)
+    try:
+        for part in parts:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=held)
+            below = os.open(part, _FOLDER, dir_fd=held)
+            os.close(held)
+            held = below
+        yield held
+    finally:
+        os.close(held)
+
+
+def _put_in_place(base: Path, folder: Path, file: FileRecord) -> None:
+    *parts, name = file.path.split("/")
+    if not name or {"", ".", ".."} & {*parts, name}:
+        raise ChecksumError(f"{file.path!r} is no path of a staged file.", "Next: stage it again with refresh=True.")
+    if not hasattr(os, "O_NOFOLLOW"):  # Windows: no descriptors of folders
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(base / file.path, folder / file.path)
+        return
+    try:
+        with _opened_below(base, parts, make=False) as source, _opened_below(folder, parts, make=True) as target:
+            with contextlib.suppress(FileNotFoundError):
+                seen = os.stat(name, dir_fd=target, follow_symlinks=False)
+                if not stat.S_ISREG(seen.st_mode) and not stat.S_ISLNK(seen.st_mode):
+                    raise OSError(errno.EEXIST, "it is neither a file nor a link", file.path)
+            os.replace(name, name, src_dir_fd=source, dst_dir_fd=target)
+    except OSError as error:
+        raise StorageError(
+            f"{folder / file.path} cannot be mended: something else than a file is in its way, and is not touched"
+            f" ({error.strerror}).",
+            "Next: look at it, rename it, and run the same line again; or stage it again with refresh=True.",
+            code=error.errno or errno.EIO,
+            filename=folder / file.path,
+        ) from error

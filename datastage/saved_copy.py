@@ -1,0 +1,132 @@
+"""Keep the file that was staged for the next session, as it came, whole or not at all, where ``save_to`` says.
+
+A small index beside the kept files, ``.datastage-kept.json``, says which request each answers and with which sha256;
+the next session takes the file only if it still has that digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datastage import own_files, slots, sources
+from datastage.errors import SpecError, StorageError
+from datastage.progress import SILENT, Reporter
+from datastage.reader import FileReader
+from datastage.runtime import Runtime
+from datastage.sources import drive
+from datastage.spec import Spec
+
+INDEX = ".datastage-kept.json"
+_MOST_INDEX_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCopy:
+    """A file that an earlier session kept, and the digest that it had."""
+
+    path: Path
+    sha256: str
+
+
+def parse(save_to: str | os.PathLike[str]) -> Spec:
+    """Return the spec of a place to keep files in; a bucket is refused, with the way through a mount."""
+    bucket = re.match(r"(s3|gs)://([^/]*)", save_to) if isinstance(save_to, str) else None
+    if bucket is None:
+        return sources.parse(save_to)
+    client = "gcsfuse" if bucket[1] == "gs" else "s3fs"
+    raise SpecError(
+        f"{save_to}: a bucket is not written to by datastage itself.",
+        f"One that is mounted is a folder like any other:  {client} {bucket[2]} /mnt/bucket",
+        "Next: save_to='/mnt/bucket/datasets'; or keep it in Drive: save_to='drive:datasets'.",
+    )
+
+
+def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path:
+    """Return the folder that `save_to` names; it need not exist yet. Drive is connected for a ``drive:``.
+
+    Raises `SpecError` if it is no place that files can be written to, `UnavailableError` if Drive cannot be connected.
+    """
+    if save_to.scheme == "drive":
+        return drive.to_write(save_to, here, reporter)
+    if save_to.scheme in ("file", "relative"):
+        return here.cwd / Path(save_to.value).expanduser()
+    if save_to.scheme == "name":
+        raise SpecError(f"{save_to} is no place to keep files in.", f"Next: ./{save_to} for a folder of that name.")
+    raise SpecError(
+        f"{save_to} is no place to keep files in.",
+        "Next: save_to='drive:datasets', or a folder such as save_to='/kaggle/working/data'.",
+    )
+
+
+def find(folder: Path, key: str) -> SavedCopy | None:
+    """Return the file that was kept for the request of this key, if it is there."""
+    entry = _index(folder).get(key)
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        return None
+    path = folder / slots.safe_file_name(entry["file"])
+    with contextlib.suppress(OSError):
+        if path.is_file() and path.stat().st_size == entry.get("size"):
+            return SavedCopy(path, str(entry.get("sha256")))
+    return None
+
+
+def keep(path: Path, folder: Path, key: str, *, name: str, reporter: Reporter = SILENT) -> tuple[Path, bool]:
+    """Copy the file `path` into `folder` under `name`, and note which request it answers.
+
+    A file of that name which was not kept for the same request is left alone: ours gets another name then. Returns
+    where the file is, and whether it was there already. `StorageError` if it cannot be written: nothing is left of it.
+    """
+    target = folder / slots.safe_file_name(name)
+    try:
+        size, sha256 = path.stat().st_size, None
+        known = find(folder, key)
+        if known is not None and known.path.stat().st_size == size:
+            sha256 = _sha256(path)
+            if known.sha256 == sha256 == _sha256(known.path):
+                return known.path, True
+        if target.is_file() and target.stat().st_size == size:
+            sha256 = sha256 or _sha256(path)
+            if os.path.samefile(target, path) or _sha256(target) == sha256:
+                _write_index(folder, key, target.name, size, sha256)
+                return target, True
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target) and (known is None or known.path != target):
+            target = target.with_name(slots.safe_file_name(f"{key[:8]}-{name}"))
+        digest = hashlib.sha256()
+        with FileReader(path) as reader, own_files.atomic_file(target) as out:
+            reporter.phase(f"keeping {target.name}", reader.size)
+            for piece in reader.stream(0):
+                out.write(piece)
+                digest.update(piece)
+                reporter.advance(len(piece))
+        _write_index(folder, key, target.name, size, digest.hexdigest())
+    except OSError as error:
+        raise StorageError.of(error, f"keeping {target.name} in {folder}") from error
+    return target, False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    text = own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES)
+    try:
+        index = json.loads(text) if text is not None else {}
+    except (ValueError, RecursionError):
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _write_index(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
+    index = {**_index(folder), key: {"file": name, "size": size, "sha256": sha256}}
+    with own_files.atomic_file(folder / INDEX) as out:
+        out.write((json.dumps(index, indent=1) + "\n").encode())

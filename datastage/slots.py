@@ -1,0 +1,221 @@
+"""The names that belong to a dataset under a root, the root itself, and the marks that prove what is ours.
+
+A dataset's folder is ``ROOT/NAME``; in it lie its receipt, ``.datastage.json``, and the list of its files,
+``.datastage-files``. All else that datastage writes under a root lies in one folder of this user's own, in which
+nobody else may write::
+
+    ROOT/.datastage-UID/NAME.mark         the token of the dataset: what proves that ROOT/NAME is ours
+    ROOT/.datastage-UID/NAME.lock         held while anything of NAME is changed
+    ROOT/.datastage-UID/NAME.partial      being written; becomes ROOT/NAME by one rename, or is removed
+    ROOT/.datastage-UID/NAME.fetch        bytes that came over a link; kept after a kill or a broken link
+    ROOT/.datastage-UID/NAME.old          what ROOT/NAME was before it was replaced
+    ROOT/.datastage-UID/NAME.repair       files brought again by ``verify --repair``, before each takes its place
+    ROOT/.datastage-UID/NAME-KEY.pixels   the photos of a dataset, decoded; made by `batches`
+
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datastage import own_files, staged
+from datastage.errors import SpecError, StorageError
+
+OWN_FOLDER = ".datastage-"
+_MARK_BYTES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The paths that belong to one name under one root."""
+
+    root: Path
+    name: str
+    own: Path
+
+    @property
+    def final(self) -> Path:
+        """The published folder."""
+        return self.root / self.name
+
+    @property
+    def mark(self) -> Path:
+        """The file that proves that the published folder is ours."""
+        return self.own / f"{self.name}.mark"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file."""
+        return self.own / f"{self.name}.lock"
+
+    @property
+    def partial(self) -> Path:
+        """The folder that is being written."""
+        return self.own / f"{self.name}.partial"
+
+    @property
+    def fetch(self) -> Path:
+        """The folder for bytes that came over a link."""
+        return self.own / f"{self.name}.fetch"
+
+    @property
+    def old(self) -> Path:
+        """The folder that is being replaced."""
+        return self.own / f"{self.name}.old"
+
+    @property
+    def repair(self) -> Path:
+        """The folder for what is brought again, to mend a published folder."""
+        return self.own / f"{self.name}.repair"
+
+
+def slot_of(root: Path, name: str) -> Slot:
+    """Return the paths of a name under a root; nothing is made."""
+    return Slot(root, name, own_folder_of(root))
+
+
+def own_folder_of(root: Path) -> Path:
+    """Return the folder of this user's own under `root`, which need not exist yet.
+
+    A folder of that name that is another's is passed over: whoever may write in a shared root could put one there.
+    """
+    uid = os.geteuid() if hasattr(os, "geteuid") else 0
+    first = root / f"{OWN_FOLDER}{uid}"
+    for number in range(1, 10):
+        path = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not os.path.lexists(path) or own_files.is_own_folder(path):
+            return path
+    return first
+
+
+def make_own_folder(root: Path) -> Path:
+    """Return the folder of this user's own under `root`, made if need be.
+
+    In a root that others share they may read the locks in it, so that they can wait for one of them.
+    """
+    return own_files.own_folder(own_folder_of(root), mode=0o755 if own_files.is_shared(root) else 0o700)
+
+
+def usable_root(folder: Path, *, shared: bool = False) -> Path:
+    """Return the folder under which datasets are put, made if need be.
+
+    Where all users may write to the folder in which the root lies, such as ``/tmp`` (`shared`), the root is
+    ``staged-<uid>`` beside the asked one's place, mode 0700. `StorageError` if it cannot be made, is a file, or is
+    another user's.
+    """
+    folder = Path(os.path.abspath(fast_root(folder.expanduser(), shared=shared)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if shared else 0o777)
+    except FileExistsError:
+        raise StorageError(
+            f"{folder} is a file, so that no folder can be made there.",
+            "Next: choose another folder with root=.",
+            code=errno.ENOTDIR,
+            filename=folder,
+        ) from None
+    except OSError as error:
+        raise StorageError.of(error, "making the folder for datasets") from error
+    if shared:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or not own_files.is_ours(folder, found):
+            raise StorageError(
+                f"{folder} belongs to another user, and anybody may write beside it.",
+                "Next: choose a folder of your own with root=, or set DATASTAGE_ROOT.",
+                code=errno.EPERM,
+                filename=folder,
+            )
+        folder.chmod(0o700)
+    return folder
+
+
+def fast_root(folder: Path, *, shared: bool) -> Path:
+    """Return the root for datasets on the fast disk, which need not exist yet."""
+    return folder.parent / f"staged-{os.getuid() if hasattr(os, 'getuid') else 0}" if shared else folder
+
+
+_UNUSABLE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if a folder can be called so everywhere; else raise `SpecError` with the nearest name."""
+    near = _UNUSABLE.sub("-", name).strip(". ") or "data"
+    if name != near or len(os.fsencode(name)) > 200 or name.lower() == "datastage":
+        if name.lower() == "datastage":
+            near = "data"  # in the working directory it would be imported in place of the package
+        raise SpecError(f"A folder cannot be called {name!r}.", f"Next: name={near[:60]!r}")
+    return name
+
+
+def safe_name(text: str) -> str:
+    """Return a folder's name made from `text`."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-. ")[:60]
+    return "data" if not name or name.lower() == "datastage" else name
+
+
+def safe_file_name(name: str) -> str:
+    """Return `name` if a file can be called so, else the nearest name that one can have."""
+    usable = _UNUSABLE.sub("-", name).strip() or "data"
+    return usable if usable not in (".", "..", *staged.OWN_NAMES) else "data"
+
+
+def request_key(request: Mapping[str, Any]) -> str:
+    """Return the key of a request: a digest of what was asked for, equal only for equal requests."""
+    text = json.dumps(request, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pixels_folder(root: Path, path: Path) -> Path:
+    """Return the folder under `root` where the photos of `path` are kept as pixels; its name tells whose they are."""
+    return make_own_folder(root) / pixels_name(path)
+
+
+def pixels_name(path: Path) -> str:
+    """Return the name of the folder that keeps the photos of `path` as pixels."""
+    return f"{safe_name(path.stem)}-{request_key({'pixels of': str(path)})[:8]}.pixels"
+
+
+# --- whose a folder is
+
+
+def read_mark(slot: Slot) -> dict[str, Any] | None:
+    """Return what proves that the folder of a slot is ours: its token, its path, and the specs that it was asked by."""
+    if not own_files.is_own_folder(slot.own):
+        return None
+    text = own_files.read_ours(slot.mark, most_bytes=_MARK_BYTES)
+    try:
+        mark = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(mark, dict) or not isinstance(mark.get("token"), str) or len(mark["token"]) < 32:
+        return None
+    specs = mark.get("specs")
+    if not isinstance(specs, list) or mark.get("path") != os.path.abspath(slot.final):
+        return None
+    return mark
+
+
+def write_mark(slot: Slot, specs: list[str], *, token: str | None = None) -> dict[str, Any]:
+    """Note which specs the folder of a slot is asked by; the token stays the same as long as the mark is there."""
+    before = read_mark(slot)
+    token = token or (before["token"] if before else secrets.token_hex(16))
+    mark = {"token": token, "path": os.path.abspath(slot.final), "specs": specs}
+    if mark != before:
+        with own_files.atomic_file(slot.mark, mode=0o600, sync=False) as out:
+            out.write(json.dumps(mark).encode())
+    return mark
+
+
+def is_proven(slot: Slot, receipt: Mapping[str, Any]) -> bool:
+    """Tell whether the mark of a slot knows the token of a receipt: then this version staged it, for this user."""
+    mark = read_mark(slot)
+    return mark is not None and mark["token"] == receipt.get("token")

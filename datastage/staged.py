@@ -1,0 +1,458 @@
+"""What was staged: the path that knows its receipt, the receipt itself, and the comparison of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage import own_files
+from datastage.errors import IntegrityError
+from datastage.file_names import PICTURE_SUFFIXES, split_of
+from datastage.reader import FileRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SCHEMA = 1
+RECEIPT = ".datastage.json"
+FILES = ".datastage-files"
+# What data may not bring: our files, and the names of earlier versions for what was unfinished.
+OWN_NAMES = frozenset((RECEIPT, FILES, RECEIPT + "~"))
+# A folder of more files than this is trusted after a look at so many of them, evenly spread.
+GLANCE_FILES = 2_000
+# Of what an earlier session left, so much is read again: CIFAR-10's largest file, at most a second of a slow disk.
+SAMPLE_FILES = 64
+SAMPLE_BYTES = 48_000_000
+_READ_BYTES = 1 << 20
+_MOST_RECEIPT_BYTES = 16_000_000
+_MOST_NAMES = 1_000
+_MOST_LIST_BYTES = 4_000_000_000
+_TEXTS = (
+    *("name", "spec", "place", "seen", "folder", "at", "single", "entry", "licence", "format", "stripped", "encoding"),
+    *("source_path", "identity", "token", "staged_at"),
+)
+_NUMBERS = ("n_files", "n_bytes", "seconds")
+
+
+class Staged(os.PathLike[str]):
+    """A staged dataset: a path that knows its receipt.
+
+    It is the folder (or the file, where a single file was staged): ``str``, f-strings, ``open`` and every function that
+    takes a path take it; ``/`` gives a plain `Path`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    receipt : mapping
+        What was staged, from where, with which hashes, and what was left out.
+    """
+
+    __slots__ = ("path", "receipt")
+
+    def __init__(self, path: Path, receipt: Mapping[str, Any]) -> None:
+        self.path = path
+        self.receipt = receipt
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __format__(self, format_spec: str) -> str:
+        return format(str(self.path), format_spec)
+
+    def __repr__(self) -> str:
+        return f"Staged({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Staged) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __truediv__(self, other: str | os.PathLike[str]) -> Path:
+        return self.path / other
+
+    def glob(self, pattern: str) -> Iterator[Path]:
+        """Yield the paths in the folder that match `pattern`, as `pathlib.Path.glob` does."""
+        return iter(self.path.glob(pattern))
+
+    def iterdir(self) -> Iterator[Path]:
+        """Yield what is in the folder, datastage's own two files apart."""
+        return (path for path in self.path.iterdir() if path.name not in OWN_NAMES)
+
+    def exists(self) -> bool:
+        """Tell whether it is still there."""
+        return self.path.exists()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The parts of the data that are there, of ``train``, ``val`` and ``test``."""
+        from datastage import datasets
+
+        return datasets.splits_of(self.path, self.receipt.get("entry"))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their numbers; empty if the data names none."""
+        from datastage import datasets
+
+        return datasets.classes_of(self.path, self.receipt.get("entry"))
+
+    def arrays(self, split: str = "train") -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int64]]:
+        """Read one part of the data into memory.
+
+        Parameters
+        ----------
+        split : str
+            ``"train"``, ``"val"`` or ``"test"``: one of `splits`.
+
+        Returns
+        -------
+        images : ndarray of uint8, shape (N, H, W, C); or of float32, shape (N, D)
+            Pictures channels last, 0 to 255; tables as rows.
+        labels : ndarray of int64, shape (N,)
+            Class numbers, in the order of `classes`.
+
+        Raises
+        ------
+        SpecError
+            If there is no such part.
+        IntegrityError
+            If the files are not what they should be.
+        MissingDependencyError
+            If numpy, or what the format needs, is not installed.
+        """
+        from datastage import datasets
+
+        return datasets.read(self.path, split, self.receipt.get("entry"))
+
+    def _repr_html_(self) -> str:
+        from datastage.show.card import staged_card
+
+        return staged_card(self.receipt, self.path)
+
+
+# --- receipts
+
+
+def read_receipt(folder: Path) -> dict[str, Any] | None:
+    """Return the receipt in `folder`, or None if there is none that this user wrote and that has our form.
+
+    Whether it was written for this very folder is another question: `receipt_of`.
+    """
+    text = own_files.read_ours(folder / RECEIPT, most_bytes=_MOST_RECEIPT_BYTES)
+    try:
+        receipt = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        return None
+    return receipt if isinstance(receipt, dict) and _has_our_form(receipt) else None
+
+
+def _has_our_form(receipt: dict[str, Any]) -> bool:
+    if receipt.get("schema") != SCHEMA or not isinstance(receipt.get("key"), str):
+        return False
+    if not all(isinstance(receipt.get(name, ""), str | None) for name in _TEXTS):
+        return False
+    if not all(isinstance(receipt.get(name, 0), int | float) and receipt.get(name, 0) >= 0 for name in _NUMBERS):
+        return False
+    single, fallbacks, left_out = receipt.get("single"), receipt.get("fallbacks", []), receipt.get("left_out", {})
+    if single and (single in (".", "..", *OWN_NAMES) or set(single) & set("/\\\0")):
+        return False
+    if not isinstance(fallbacks, list) or not all(isinstance(text, str) for text in fallbacks):
+        return False
+    inside = receipt.get("inside", {"names": []})
+    if not isinstance(inside, dict) or not isinstance(inside.get("names"), list):
+        return False
+    return isinstance(left_out, dict) and all(isinstance(n, int) for n in left_out.values())
+
+
+def written_for(receipt: Mapping[str, Any]) -> str:
+    """Return the folder that a receipt was written for: where it lay when it was written."""
+    return str(receipt.get("at") or ("" if receipt.get("in_place") else receipt.get("folder")) or "")
+
+
+def receipt_of(folder: Path) -> dict[str, Any] | None:
+    """Return the receipt of a folder that this user staged there; None for every other folder.
+
+    A receipt that came with somebody's data, or was copied or moved with its folder, names another folder. The folder
+    must be this user's too, and no link.
+    """
+    try:
+        seen = folder.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(seen.st_mode) or not own_files.is_ours(folder, seen):
+        return None
+    receipt = read_receipt(folder)
+    if receipt is None:
+        return None
+    at = written_for(receipt)
+    if not at:  # an earlier version did not say where the receipt of data that is used in place lay
+        return receipt if receipt.get("name") == folder.name else None
+    return receipt if at == os.path.abspath(folder) or _leads_to(at, folder) else None
+
+
+def _leads_to(path: str, folder: Path) -> bool:
+    """Tell whether two paths lead to one folder: by a link above it, a mount, or a disk that folds case."""
+    try:
+        return os.path.samefile(path, folder)
+    except OSError:
+        return False
+
+
+def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[FileRecord]) -> dict[str, Any]:
+    """Write the list of files and the receipt into `folder`, the receipt last; return the receipt as written."""
+    hashed = hashlib.sha256()
+    listed = sorted(files)
+    with own_files.new_file(folder / FILES) as out:
+        for at in range(0, len(listed), 4096):  # there may be millions
+            lines = "".join(map(_line, listed[at : at + 4096])).encode("ascii")
+            hashed.update(lines)
+            out.write(lines)
+    written = {"schema": SCHEMA, **receipt, "files_sha256": hashed.hexdigest()}
+    with own_files.new_file(folder / RECEIPT) as out:
+        out.write(receipt_bytes(written))
+    return written
+
+
+def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:
+    """Return a receipt as it is written."""
+    return (json.dumps(receipt, indent=1, ensure_ascii=True, default=str) + "\n").encode()
+
+
+def counts(files: Sequence[FileRecord]) -> dict[str, Any]:
+    """Return what the receipt says of the number of files: of all, and of images where there are images.
+
+    ``inside`` tells their kind, how many folders hold them directly, and the names of class folders (or of few files).
+    """
+    images = [file.path for file in files if os.path.splitext(file.path)[1].lower() in PICTURE_SUFFIXES]
+    paths = images or [file.path for file in files]
+    folders = {path.rpartition("/")[0] for path in paths}
+    names = sorted(paths) if len(paths) <= 5 else []
+    if images:
+        parts = {folder: folder.partition("/") for folder in folders}
+        classes = {rest if split_of(first) and rest else folder for folder, (first, _, rest) in parts.items()}
+        is_flat = all(name and "/" not in name for name in classes)
+        folders, names = (classes, sorted(classes, key=str.lower)) if is_flat else (folders, [])
+    return {
+        "n_files": len(files),
+        "n_bytes": sum(file.size for file in files),
+        "inside": {
+            "kind": "image" if images else "file",
+            "n": len(paths),
+            "folders": len(folders),
+            "names": names if len(names) <= _MOST_NAMES else [*names[: _MOST_NAMES - 1], names[-1]],
+        },
+    }
+
+
+_encode = json.encoder.encode_basestring_ascii
+
+
+def _line(file: FileRecord) -> str:
+    # JSON strings: a name may hold a line break, a tab or bytes that are not UTF-8.
+    line = f"{file.crc32:08x} {file.size} {_encode(file.path)}"
+    return f"{line}\n" if file.target is None else f"{line} {_encode(file.target)}\n"
+
+
+_decode = json.JSONDecoder().raw_decode
+
+
+def _record(line: bytes) -> FileRecord:
+    crc, size, rest = line.decode("ascii").split(" ", 2)
+    if "\\" not in rest and rest.count('"') == 2:
+        return FileRecord(rest[1:-1], int(size), int(crc, 16))
+    path, end = _decode(rest)
+    target = _decode(rest[end + 1 :])[0] if end < len(rest) else None
+    return FileRecord(path, int(size), int(crc, 16), target)
+
+
+def read_lines(folder: Path, receipt: Mapping[str, Any]) -> list[bytes]:
+    """Return the lines of the list of files that belongs to a receipt, one a file.
+
+    Raises
+    ------
+    IntegrityError
+        If the list is gone or is not the one that was written with the receipt.
+    """
+    lines = own_files.read_ours(folder / FILES, most_bytes=_MOST_LIST_BYTES) or b""
+    if hashlib.sha256(lines).hexdigest() != receipt.get("files_sha256"):
+        raise IntegrityError(
+            f"The list of files in {folder} is damaged, so that nothing there can be checked.",
+            "Next: stage it again with refresh=True.",
+        )
+    return lines.split(b"\n")[:-1]
+
+
+def read_files(folder: Path, receipt: Mapping[str, Any]) -> list[FileRecord]:
+    """Return the list of files that belongs to a receipt; raise as `read_lines` does."""
+    return [_record(line) for line in read_lines(folder, receipt)]
+
+
+def looks_whole(folder: Path, receipt: Mapping[str, Any]) -> bool:
+    """Tell by a quick look whether what the receipt lists is there: names and sizes, of many files only some.
+
+    A look, not a check of the bytes: `verify` is that. 50,000 files cost as much as `GLANCE_FILES`.
+    """
+    try:
+        lines = read_lines(folder, receipt)
+    except IntegrityError:
+        return False
+    base = receipt["folder"] if receipt.get("in_place") else folder
+    for file in map(_record, lines[:: max(1, len(lines) // GLANCE_FILES)]):
+        try:
+            seen = os.lstat(os.path.join(base, file.path))
+        except OSError:
+            return False
+        if stat.S_ISLNK(seen.st_mode) != (file.target is not None):
+            return False
+        if file.target is None and seen.st_size != file.size:
+            return False
+    return True
+
+
+def is_of_an_earlier_session(folder: Path) -> bool:
+    """Tell whether a staged folder was last asked for before this machine started: kept by a notebook's persistence."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        return False
+    try:
+        return (folder / RECEIPT).stat().st_mtime < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    except OSError:
+        return False
+
+
+def sample_is_right(folder: Path, receipt: Mapping[str, Any], *, most_bytes: int = SAMPLE_BYTES) -> bool:
+    """Tell whether a sample of the files, evenly spread, has the content that the list says: some tens of megabytes.
+
+    Names and sizes survive a copy of a disk that broke off; the bytes of some files may not.
+    """
+    lines = read_lines(folder, receipt)
+    left = most_bytes
+    for file in map(_record, lines[:: max(1, len(lines) // SAMPLE_FILES)]):
+        if file.target is not None or file.size > left:
+            continue
+        left -= file.size
+        if size_and_crc(folder / file.path) != (file.size, file.crc32):
+            return False
+    return True
+
+
+def mark_used(folder: Path) -> None:
+    """Note that a staged folder was asked for now, so that `clean` knows what is in use."""
+    try:
+        os.utime(folder / RECEIPT, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        pass
+
+
+# --- checking
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found.
+
+    Attributes
+    ----------
+    n_files : int
+        Files that were looked at.
+    damaged, missing, extra : tuple of str
+        Paths, relative to the folder, whose content differs, that are gone, and that are not in the list.
+    repaired : tuple of str
+        Paths that were damaged or missing, and were brought again.
+    """
+
+    n_files: int
+    damaged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is there with its content. Files that were added do no harm."""
+        return not (self.damaged or self.missing)
+
+
+def verify_folder(
+    base: Path, files: Sequence[FileRecord], *, advance: Callable[[int], None] = lambda n: None
+) -> Verification:
+    """Read every listed file under `base` again and compare it with its size and CRC-32."""
+    damaged, missing = [], []
+    for file in files:
+        path = os.path.join(base, file.path)
+        try:
+            seen = os.lstat(path)
+        except OSError:
+            missing.append(file.path)
+            continue
+        if file.target is not None:
+            is_right = stat.S_ISLNK(seen.st_mode) and os.readlink(path) == file.target
+        elif not stat.S_ISREG(seen.st_mode) or seen.st_size != file.size:
+            is_right = False
+        else:
+            is_right = size_and_crc(path, advance) == (file.size, file.crc32)
+        if not is_right:
+            damaged.append(file.path)
+    return Verification(len(files), tuple(damaged), tuple(missing), extra_files(base, files))
+
+
+def extra_files(base: Path, files: Iterable[FileRecord]) -> tuple[str, ...]:
+    """Return the paths under `base` of all that is neither listed nor ours."""
+    listed = {file.path for file in files} | OWN_NAMES
+    return tuple(sorted(path for path in walk(base) if path not in listed))
+
+
+def size_and_crc(path: str | os.PathLike[str], advance: Callable[[int], None] = lambda n: None) -> tuple[int, int]:
+    """Return the size and CRC-32 of what can be read of a file; -1 and 0 where it cannot be read: it is damaged."""
+    size = crc = 0
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            while piece := os.read(descriptor, _READ_BYTES):
+                crc = zlib.crc32(piece, crc)
+                size += len(piece)
+                advance(len(piece))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return -1, 0
+    return size, crc
+
+
+def walk(base: Path) -> Iterator[str]:
+    """Give the path below `base`, with slashes, of everything that is no folder."""
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        with os.scandir(os.path.join(base, below)) as entries:
+            for entry in entries:
+                path = f"{below}/{entry.name}" if below else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                else:
+                    yield path
+
+
+def list_folder(base: Path) -> list[FileRecord]:
+    """Return the list of files for a folder that is there: every file read once for its CRC-32."""
+    files = []
+    for name in walk(base):
+        path = base / name
+        if path.is_symlink():
+            files.append(FileRecord(name, 0, 0, os.readlink(path)))
+        else:
+            files.append(FileRecord(name, *size_and_crc(path)))
+    return files

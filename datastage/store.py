@@ -1,0 +1,467 @@
+"""What is there for a request, or the claim to fill its place; and publishing, so that a folder is whole or not there.
+
+Order of operations in `publish`, each step safe to be the last one:
+
+1. The list of files and then the receipt are written into the partial folder.
+2. Where the disk outlives the machine, its file system is synced once.
+3. A lock that was lost meanwhile ends it here. If ROOT/NAME exists it is renamed to NAME.old.
+4. The partial folder is renamed to ROOT/NAME; the root itself is synced where step 2 was done.
+5. NAME.old is removed.
+
+After a kill between 3 and 4 only the old folder is there: `recover` puts it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datastage import own_files, slots, staged
+from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.lock import Held, Holder, locked
+from datastage.own_files import remove_tree
+from datastage.progress import Reporter
+from datastage.reader import FileRecord, stat_identity
+from datastage.slots import OWN_FOLDER, Slot
+from datastage.staged import Staged
+
+
+def staged_at(path: Path) -> Staged | None:
+    """Return what this user staged at `path`: the folder, or the one file in it; None if it is no such thing.
+
+    A folder without a mark (of an earlier version, or made by `extract`) counts if its receipt names it and it may be
+    written to: data that is attached or that came with a receipt in it does not.
+    """
+    for folder in (path, path.parent):
+        receipt = staged.receipt_of(folder)
+        if receipt is None or receipt.get("in_place"):
+            continue
+        if folder != path and receipt.get("single") != path.name:
+            continue
+        if slots.is_proven(slots.slot_of(folder.parent, folder.name), receipt) or os.access(folder, os.W_OK):
+            single = receipt.get("single")
+            return Staged(folder / single if single else folder, receipt)
+    return None
+
+
+# --- the door: what is there, or the claim to fill the place
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of the store.
+
+    Attributes
+    ----------
+    key : str
+        The key of the request.
+    specs : list of str
+        The spec and its fallbacks, as printed.
+    stem : str
+        What the folder is called where the user gave no name, before a short hash; the whole name for an entry.
+    name : str or None
+        The name that the user gave.
+    is_entry : bool
+        Whether `stem` is the whole name.
+    refresh : bool
+        Whether what is there must not be used.
+    known : mapping
+        Digests (algorithm, hexadecimal digits) that the content must have, by path; ``""`` stands for the one file.
+    make_receipt : mapping
+        What a receipt says of content that another user staged and that has these digests.
+    """
+
+    key: str
+    specs: list[str]
+    stem: str
+    name: str | None = None
+    is_entry: bool = False
+    refresh: bool = False
+    known: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    make_receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to fill a place, under its lock.
+
+    Attributes
+    ----------
+    slot : Slot
+        The place: write into its ``partial``, fetch into its ``fetch``.
+    reporter : Reporter
+        Told of every phase; it also tells those who wait for the lock.
+    """
+
+    slot: Slot
+    reporter: Reporter
+    key: str
+    token: str
+    held: Held
+
+    def publish(self, receipt: Mapping[str, Any], files: Sequence[FileRecord], *, durable: bool) -> dict[str, Any]:
+        """Put the partial folder in its place, with this receipt; return the receipt as written."""
+        own = {"key": self.key, "name": self.slot.name, "at": str(self.slot.final), "token": self.token}
+        own |= staged.counts(files)
+        written = publish(self.slot, {**own, **receipt}, files, durable=durable, check=self.held.check)
+        remove_tree(self.slot.fetch)
+        return written
+
+
+@contextlib.contextmanager
+def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Claim]:
+    """Give what is there for a request, or the claim to fill its place.
+
+    If the block ends without publishing, what is unfinished is removed; bytes that were fetched stay for the next run,
+    but after an `IntegrityError`. An `OSError` becomes a `StorageError`.
+    """
+    slot, found = _choose(root, wanted, reporter)
+    if found is None and not wanted.refresh:
+        found = _already(slot, wanted, reporter)
+    if found is not None:
+        tidy(slot)
+        yield found
+        return
+    slot = replace(slot, own=slots.make_own_folder(root))
+    if own_files.is_shared(root):
+        reporter.note(f"others may write in {root}; unfinished files are kept in {slot.own.name}")
+    try:
+        with waited_for(slot, reporter) as held:
+            recover(slot)
+            found = None if wanted.refresh else _already(slot, wanted, reporter)
+            if found is None:
+                _check_free(slot, wanted.key)
+                with _cleared_up(slot, held):
+                    mark = slots.write_mark(slot, wanted.specs)
+                    yield Claim(slot, _Told(reporter, held), wanted.key, mark["token"], held)
+            else:
+                yield found
+    finally:
+        leave_no_empty_folder(slot)
+
+
+@contextlib.contextmanager
+def _cleared_up(slot: Slot, held: Held) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if not held.is_ours():
+            raise  # what lies there now is another's
+        remove_tree(slot.partial)
+        if isinstance(error, IntegrityError):
+            remove_tree(slot.fetch)  # wrong bytes are never kept
+        elif slot.fetch.is_dir() and not any(slot.fetch.iterdir()):
+            slot.fetch.rmdir()
+        if not os.path.lexists(slot.final):
+            with contextlib.suppress(OSError):
+                slot.mark.unlink()
+        if isinstance(error, OSError) and not isinstance(error, DatastageError):
+            raise StorageError.of(error, "writing the files") from error
+        raise
+
+
+def leave_no_empty_folder(slot: Slot) -> None:
+    """Remove our folder under a root if nothing is in it any more."""
+    with contextlib.suppress(OSError):
+        slot.own.rmdir()
+
+
+def _choose(root: Path, wanted: Wanted, reporter: Reporter) -> tuple[Slot, Staged | None]:
+    """Choose the place for a request: its own name, or a free one beside what another user put there.
+
+    What another user staged is returned with it if its bytes are known to be right.
+    """
+    if wanted.name is not None:
+        first = slots.checked_name(wanted.name)
+    elif wanted.is_entry:
+        first = wanted.stem
+    else:
+        stem = slots.safe_name(wanted.stem)
+        first = f"{stem}-{wanted.key[:4]}"
+        receipt = staged.receipt_of(root / first)
+        is_ours = os.path.lexists(root / first) and _owner(root / first) is None
+        if is_ours and (receipt is None or receipt["key"] != wanted.key):
+            first = f"{stem}-{wanted.key[:10]}"  # two requests whose short hashes are the same
+    for number in range(1, 1000):
+        name = first if number == 1 else f"{first}-{number}"
+        owner = _owner(root / name)
+        found = None if owner is None or wanted.refresh else _of_another(root / name, wanted)
+        if owner is None or found is not None:
+            return slots.slot_of(root, name), found
+        reporter.note(f"{root / name} was staged by {owner}, and cannot be compared: staging it anew.")
+    raise StorageError(f"There is no free name for {first} in {root}.", "Next: choose another folder with root=.")
+
+
+def _owner(folder: Path) -> str | None:
+    """Return the name of the other user whose folder this is; None if it is ours, or nothing, or no folder."""
+    try:
+        seen = folder.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(seen.st_mode) or own_files.is_ours(folder, seen):
+        return None
+    return own_files.owner_name(seen)
+
+
+def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
+    """Return what is there for this very request, if it is whole and its source has not changed."""
+    receipt = staged.receipt_of(slot.final)
+    if receipt is None or receipt["key"] != wanted.key:
+        return None
+    if wanted.is_entry and receipt.get("n_files", 0) < len(wanted.known):
+        return None
+    path = Path(receipt["folder"]) if receipt.get("in_place") else slot.final
+    if receipt.get("single") and not receipt.get("in_place"):
+        path = slot.final / receipt["single"]
+    if not path.exists() or not staged.looks_whole(slot.final, receipt):
+        reporter.note("Files of the copy that was ready are missing: preparing it again.")
+        return None
+    if staged.is_of_an_earlier_session(slot.final) and not staged.sample_is_right(slot.final, receipt):
+        reporter.note("Files of the copy that an earlier session left are damaged: preparing it again.")
+        return None
+    source = receipt.get("source_path")
+    if source and receipt.get("identity"):
+        # One stat tells; a source that cannot be seen now (detached, not mounted) changes nothing.
+        with contextlib.suppress(OSError):
+            if stat_identity(os.stat(source)) != receipt["identity"]:
+                reporter.note(f"The file {Path(source).name} has changed since it was copied: preparing it again.")
+                return None
+    staged.mark_used(slot.final)
+    return Staged(path, {**receipt, "reused": True})
+
+
+def _of_another(folder: Path, wanted: Wanted) -> Staged | None:
+    """Return what another user staged, if every byte of it has the digests that are known for the request."""
+    seen = folder.lstat()
+    owner = own_files.owner_name(seen)
+    known = dict(wanted.known)
+    try:
+        names = set(staged.walk(folder)) - staged.OWN_NAMES
+        if "" in known and len(names) == 1:
+            known = {next(iter(names)): known[""]}
+        if not known or not set(known) <= names:
+            return None
+        if not all(_has_digest(folder / name, *digest) for name, digest in known.items()):
+            return None
+    except PermissionError as error:
+        raise StorageError(
+            f"{folder} belongs to {owner}, and may not be read.",
+            f"Ask {owner} to let you read it, or stage it for yourself under another name or root.",
+            "Next: the same line with name= or root=.",
+            code=errno.EACCES,
+            filename=error.filename or folder,
+        ) from None
+    single = next(iter(names)) if "" in wanted.known else None
+    receipt = {
+        **{"key": wanted.key, "name": folder.name, "spec": wanted.specs[0], "folder": str(folder), "single": single},
+        **{"place": f"{folder}, staged by {owner}", "seen": f"what {owner} staged in {folder}", "reused": True},
+        **{"n_files": len(known), "published": wanted.is_entry, "hashes": {k: ":".join(v) for k, v in known.items()}},
+        **wanted.make_receipt,
+    }
+    return Staged(folder / single if single else folder, receipt)
+
+
+def _has_digest(path: Path, algorithm: str, digest: str) -> bool:
+    hashed = hashlib.new(algorithm, usedforsecurity=False)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        while piece := file.read(1 << 20):
+            hashed.update(piece)
+    return hashed.hexdigest() == digest.lower()
+
+
+def _check_free(slot: Slot, key: str) -> None:
+    """Raise `StorageError` if something that is not ours for this request is where the folder should go."""
+    if not os.path.lexists(slot.final):
+        return
+    receipt = staged.receipt_of(slot.final)
+    if receipt is not None and receipt["key"] == key:
+        return
+    remedy = []
+    moved = staged.read_receipt(slot.final) if receipt is None and not slot.final.is_symlink() else None
+    if moved is not None and staged.written_for(moved):
+        what = f"was staged as {staged.written_for(moved)} and was moved or copied here"
+        remedy = [f"To use it here, after a look at every file:  datastage verify {slot.final} --adopt"]
+    else:
+        what = _what_is_there(slot.final, receipt)
+    free = next(f"{slot.name}-{n}" for n in range(2, 10_000) if not os.path.lexists(slot.root / f"{slot.name}-{n}"))
+    raise StorageError(
+        f"{slot.final} {what}; it was not made for this, and is not touched.",
+        *remedy,
+        f"Next: choose another name, such as name={free!r}, or another folder with root=.",
+        filename=slot.final,
+    )
+
+
+def _what_is_there(path: Path, receipt: Mapping[str, Any] | None) -> str:
+    if receipt is not None:
+        return f"holds {receipt.get('spec', 'something else')}, staged with other options"
+    if path.is_symlink():
+        return "is a link"
+    if not path.is_dir():
+        return "is a file"
+    try:
+        names = sorted(item.name for item in path.iterdir())
+    except OSError:
+        owner = own_files.owner_name(path.lstat())
+        raise StorageError(
+            f"{path} belongs to {owner}, and may not be read.",
+            f"Ask {owner} to let you read it.",
+            "Next: choose another name with name=, or another folder with root=.",
+            code=errno.EACCES,
+            filename=path,
+        ) from None
+    return f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is an empty folder"
+
+
+# --- waiting
+
+
+@contextlib.contextmanager
+def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
+    """Hold the lock of a slot; while another process holds it, show who that is and how far it is."""
+    shown: Holder | None = None
+
+    def show(now: Holder) -> None:
+        nonlocal shown
+        same = shown is not None and (shown.doing, shown.total_bytes) == (now.doing, now.total_bytes)
+        if shown is None or not same or now.done_bytes < shown.done_bytes:
+            reporter.phase(f"{now.who}: {now.doing}", now.total_bytes)
+            shown = replace(now, done_bytes=0)
+        reporter.advance(now.done_bytes - shown.done_bytes)
+        shown = now
+
+    def say(who: str) -> None:
+        reporter.note(f"for {who}, which prepares the same data", "Waiting")
+
+    with locked(slot.lock, on_wait=say, on_progress=show, beside=_locks_of_others(slot)) as held:
+        yield held
+
+
+def _locks_of_others(slot: Slot) -> list[Path]:
+    """Return the lock files that other users of the root would hold for the same name."""
+    with contextlib.suppress(OSError), os.scandir(slot.root) as entries:
+        own = [entry.name for entry in entries if entry.name.startswith(OWN_FOLDER) and entry.name != slot.own.name]
+        return [slot.root / name / slot.lock.name for name in own]
+    return []
+
+
+class _Told:
+    """A reporter that also tells those who wait for the lock."""
+
+    def __init__(self, reporter: Reporter, held: Held) -> None:
+        self._reporter, self._held = reporter, held
+        self.note = reporter.note
+
+    def phase(self, name: str, total_bytes: int | None) -> None:
+        self._held.phase(name, total_bytes)
+        self._reporter.phase(name, total_bytes)
+
+    def advance(self, n_bytes: int) -> None:
+        self._held.advance(n_bytes)
+        self._reporter.advance(n_bytes)
+
+    def resume(self, n_bytes: int) -> None:
+        self._held.advance(n_bytes)
+        self._reporter.resume(n_bytes)
+
+
+# --- publishing
+
+
+def recover(slot: Slot) -> None:
+    """Put right what a killed run may have left: an old folder without a new one. Call it under the lock."""
+    if os.path.lexists(slot.old):
+        if os.path.lexists(slot.final):
+            remove_tree(slot.old)
+        else:
+            os.rename(slot.old, slot.final)
+    # Where an earlier version put what it was about to replace.
+    older = slot.root / f".{slot.name}.old"
+    if not os.path.lexists(slot.final) and os.path.lexists(older) and not older.is_symlink():
+        receipt = staged.read_receipt(older)
+        if receipt is not None and staged.written_for(receipt) == str(slot.final):
+            os.rename(older, slot.final)
+
+
+def tidy(slot: Slot) -> None:
+    """Remove what a run that was killed after it published left; nothing while somebody works there.
+
+    The old folder, or the archive that was fetched, may take as much room as the dataset.
+    """
+    beside = (slot.old, slot.partial, slot.fetch, slot.repair)
+    if not any(os.path.lexists(path) for path in (*beside, slot.lock)) or not own_files.is_own_folder(slot.own):
+        return
+    with contextlib.suppress(OSError), locked(slot.lock, timeout_s=0):  # our own errors of locking are OSErrors too
+        if os.path.lexists(slot.final):
+            for path in beside:
+                remove_tree(path)
+
+
+def publish(
+    slot: Slot,
+    receipt: Mapping[str, Any],
+    files: Iterable[FileRecord],
+    *,
+    durable: bool,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Make the partial folder the dataset's folder, as the module's docstring says. Call it under the lock.
+
+    `durable` says that the disk outlives the machine; `check` raises if the lock is not ours any more. Returns the
+    receipt as written.
+    """
+    try:
+        written = staged.write_receipt(slot.partial, receipt, files)
+        if durable:
+            _sync_file_system(slot.partial)
+        check()
+        if os.path.lexists(slot.final):
+            remove_tree(slot.old)
+            os.rename(slot.final, slot.old)
+        os.rename(slot.partial, slot.final)
+    except BaseException as error:
+        recover(slot)
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError.of(error, "putting the folder in place") from error
+        raise
+    if durable:
+        with contextlib.suppress(OSError):  # the folder is whole and in place: nothing to take back
+            _sync_folder(slot.root)
+    remove_tree(slot.old)
+    return written
+
+
+def _sync_file_system(folder: Path) -> None:
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            if libc.syncfs(fd) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), str(folder))
+        finally:
+            os.close(fd)
+    elif hasattr(os, "sync"):
+        os.sync()
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
