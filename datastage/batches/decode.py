@@ -251,7 +251,6 @@ def _is_plain_png(data: bytes) -> bool:
         and data[24:25] == b"\x08"
         and data[25:26] in (b"\0", b"\2")
         and data.endswith(PNG_END)
-        and b"tRNS" not in data[:4096]
         and b"eXIf" not in data
     )
 
@@ -367,8 +366,9 @@ def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArr
             bits = min(bits + 8, 32)
         pixels = values if wide.dtype.itemsize == 4 and most < 256 else values >> (bits - 8)
         pixels = pixels.astype(np.uint8)
-    if remarks is not None and wide.dtype != np.uint8 and (pixels.max() < 16 or pixels.min() > 239) and least != most:
-        tone = "black" if pixels.max() < 16 else "white"
+    dark, bright = pixels.max() < 16 and most > 0, 239 < pixels.min() < 255
+    if remarks is not None and wide.dtype != np.uint8 and (dark or bright):
+        tone = "black" if dark else "white"
         remarks.append(f"of a wider type than 8 bits came out almost {tone}, their values ending at {most:g}")
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 

@@ -23,14 +23,18 @@ def gradient(height=60, width=90):
     return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)], 2).astype(np.uint8)
 
 
+def turned_by(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_comes_out_the_way_up_that_its_camera_noted(decoder, orientation):
     from PIL import ImageOps
 
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = jpeg(gradient(), exif=exif)
+    data = jpeg(gradient(), exif=turned_by(orientation))
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
     pixels = decode(data, None, decoder)
     assert pixels.shape == expected.shape
@@ -43,6 +47,13 @@ def test_a_photo_comes_out_the_way_up_that_its_camera_noted(decoder, orientation
 def test_a_photo_that_is_cut_short_is_unreadable(decoder, cut):
     with pytest.raises(Unreadable):
         decode(jpeg(gradient())[:cut], None, decoder)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("cut", [40, 200, -40])
+def test_a_png_that_is_cut_short_is_unreadable(decoder, cut):
+    with pytest.raises(Unreadable):
+        decode(saved(Image.fromarray(gradient()), "PNG")[:cut], None, decoder)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -108,6 +119,17 @@ def with_broken_exif(png):
     return png[:33] + struct.pack(">I", 7) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
 
 
+def tiff_of_12_bits(values):
+    """A TIFF of whole numbers of 12 bits, two in three bytes, as cameras of microscopes write them."""
+    flat = values.ravel().astype(int)
+    strip = b"".join(bytes([a >> 4, (a & 15) << 4 | b >> 8, b & 255]) for a, b in zip(flat[::2], flat[1::2]))
+    tags = {256: values.shape[1], 257: values.shape[0], 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: values.shape[0],
+            279: len(strip)}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + directory
+
+
 def odd_images():
     """Images that a class folder holds sooner or later: what, file, and the pixels that must come out."""
     colours, grey = Image.fromarray(gradient()), Image.fromarray(gradient()[..., 0])
@@ -128,6 +150,7 @@ def odd_images():
         "16 bits tiff": (saved(Image.fromarray(deep), "TIFF"), high),
         "16 bits tiff of a Mac": (saved(Image.fromarray(deep.astype(">u2")), "TIFF"), high),
         "16 bits pgm": (b"P5 90 60 65535 " + deep.astype(">u2").tobytes(), high),
+        "12 bits tiff": (tiff_of_12_bits(deep // 16), np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2)),
         "32 bits tiff": (saved(Image.fromarray(deep.astype(np.int32)), "TIFF"), high),
         "32 bits tiff of small numbers": (saved(Image.fromarray(np.asarray(grey).astype(np.int32)), "TIFF"), of(grey)),
         "floats from 0 to 1": (saved(Image.fromarray(floats / 255), "TIFF"), of(grey)),
@@ -151,6 +174,8 @@ def odd_images():
         "tiff, compressed": (saved(colours, "TIFF", compression="tiff_lzw"), of(colours)),
         "webp": (saved(colours, "WEBP", lossless=True), of(colours)),
         "progressive jpg": (jpeg(gradient(), progressive=True), gradient()),
+        "one colour transparent": (saved(colours, "PNG", transparency=(5, 5, 5)), of(colours)),
+        "turned png": (saved(colours, "PNG", exif=turned_by(6)), of(colours.transpose(Image.Transpose.ROTATE_270))),
         "a broken exif block": (with_broken_exif(saved(colours, "PNG")), of(colours)),
     }
     if has_opencv():
@@ -178,6 +203,7 @@ def test_odd_images_come_out_right_whatever_their_name_and_decoder(what, decoder
     ("values", "tone"),
     [
         (np.uint16([[0, 200]]), "black"),
+        (np.uint16([[9, 9]]), "black"),
         (np.uint16([[65000, 65535]]), "white"),
         (np.float32([[0.0, 0.02]]), "black"),
         (np.float32([[0.99, 1]]), "white"),
@@ -190,7 +216,13 @@ def test_a_wider_type_that_comes_out_black_or_white_is_said(values, tone):
     assert [f"almost {tone}" in remark for remark in remarks] == [True]
 
 
-@pytest.mark.parametrize("values", [np.uint16([[0, 40000]]), np.float32([[0, 0.9]]), np.uint8([[0, 3]])])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.uint16([[0, 40000]]), np.float32([[0, 0.9]]), np.uint8([[0, 3]]), np.uint16([[0, 0]]),
+        np.uint16([[65535, 65535]]),
+    ],
+)  # fmt: skip
 def test_of_pictures_that_come_out_as_they_are_nothing_is_said(values):
     remarks = []
     decode(saved(Image.fromarray(np.repeat(values, 9, 0)), "TIFF"), remarks=remarks)
@@ -251,3 +283,19 @@ def test_a_photo_decoded_smaller_is_never_smaller_than_needed(how, shape):
     whole = fit.apply(decode(jpeg(gradient(600, 900)))).astype(int)
     assert min(small.shape[0] / shape[0], small.shape[1] / shape[1]) >= 1 or how == "pad"
     assert abs(fit.apply(small) - whole).mean() < (5 if how == "pad" else 2)  # its border may move by one
+
+
+@pytest.mark.parametrize(
+    ("shape", "how", "factor"),
+    [((100, 300), "crop", 2), ((300, 100), "crop", 2), ((75, 112), "stretch", 8), ((75, 113), "crop", 4),
+     ((100, 900), "pad", 4), ((601, 900), "crop", 1)],
+)  # fmt: skip
+def test_a_photo_is_decoded_as_small_as_it_may_be(shape, how, factor):
+    assert Fit(shape, how).factor(600, 900) == factor
+    assert decode(jpeg(gradient(600, 900)), Fit(shape, how)).shape == (-(-600 // factor), -(-900 // factor), 3)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_turned_photo_is_decoded_small_by_the_size_that_it_is_seen_in(decoder):
+    data = jpeg(gradient(600, 900), exif=turned_by(6))
+    assert decode(data, Fit((450, 150)), decoder).shape == (450, 300, 3)
