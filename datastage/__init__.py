@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         feed,
         loaders,
         members,
+        read,
         register,
         stage,
         verify,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         UnavailableError,
         UnsafeArchiveError,
     )
+    from datastage.layouts import Reading
     from datastage.staged import Staged
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "NoSpaceError",
     "NotDataError",
     "PasswordError",
+    "Reading",
     "SpecError",
     "Staged",
     "StorageError",
@@ -91,6 +94,7 @@ __all__ = [
     "feed",
     "loaders",
     "members",
+    "read",
     "register",
     "stage",
     "verify",
@@ -110,6 +114,7 @@ _HOME = {
             "feed",
             "loaders",
             "members",
+            "read",
             "register",
             "stage",
             "verify",
@@ -119,6 +124,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
     **dict.fromkeys(("ArchiveEntry", "Download", "Entry", "File"), "datastage.entry"),
+    "Reading": "datastage.layouts",
     "Staged": "datastage.staged",
 }
 

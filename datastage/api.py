@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datastage.batches import Augment, Loader, Loaders, Row
     from datastage.cleanup import Removable
     from datastage.entry import ArchiveEntry, Entry
+    from datastage.layouts import Reading
     from datastage.materialize import StageOptions
     from datastage.runtime import Runtime
     from datastage.show.doctor import Report
@@ -129,8 +130,10 @@ def loaders(  # noqa: PLR0913
     data: Any,
     *,
     batch_size: int,
-    val: float | None = None,
-    test: float | None = None,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    val: float | str | None = None,
+    test: float | str | None = None,
     size: int | None = None,
     augment: Augment | Literal["auto"] | None = "auto",
     transform: Callable[..., Any] | None = None,
@@ -155,8 +158,15 @@ def loaders(  # noqa: PLR0913
         float32 of shape (N, D).
     batch_size : int
         Samples in a batch.
-    val, test : float, optional
-        Shares of the training data that are set aside. Class folders without a test part: 10 % unless ``test=0``.
+    labels : optional
+        Where labels are, if the data alone does not tell: a table (``"train.csv"``), its column
+        (``"train.csv:label"``), a column (``"Survived"``), a mapping from file to label, a function of each picture's
+        path, or a pattern with one group (``"(cat|dog)[.]"``).
+    classes : sequence of str, optional
+        An order of the classes, or a choice of them.
+    val, test : float or str, optional
+        Shares of the training data that are set aside, or the name of a folder that holds the part. Pictures without a
+        test part: 10 % of each class, unless ``test=0``.
     size : int, optional
         Height and width, in pixels, that pictures of a folder are brought to.
     augment : Augment, "auto" or None
@@ -226,8 +236,67 @@ def loaders(  # noqa: PLR0913
             auto_augment=augment == "auto",
             cache=cache,
             here=here,
+            labels=labels,
+            classes=classes,
             stage=lambda spec, **named: _staged(StageOptions.of(spec, **named), here, reporter, say_next=False),
         )
+
+
+def read(
+    data: PathLike,
+    *,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    val: str | None = None,
+    test: str | float | None = None,
+    progress: Progress = "auto",
+) -> Reading:
+    """Tell what `loaders` would take this data for, from names and heads of tables alone; no picture is opened.
+
+    Parameters
+    ----------
+    data : str, path or Staged
+        What `stage` takes, or what it gave. What is not on this machine yet is staged first.
+    labels, classes, val, test
+        As for `loaders`.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Reading
+        The task, the splits, the classes in order, each sample's label, what was left out; it prints as the lines that
+        `loaders` says.
+
+    Raises
+    ------
+    SpecError
+        If two readings fit, or none: names both, what each would give, and the line to write.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg"):
+    ...     (folder / name).parent.mkdir(exist_ok=True)
+    ...     (folder / name).touch()
+    >>> print(read(folder, progress=False))
+    Classes   2, from folders: cat 2, dog 1
+    """
+    from datastage import datasets, layouts, store
+    from datastage.materialize import FOR_LOADERS, StageOptions
+    from datastage.sources import parse
+    from datastage.staged import Staged
+
+    staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
+    if staged is None:
+        with _told(progress) as (here, reporter):
+            unpack: Any = "auto" if parse(data).scheme == "name" else FOR_LOADERS
+            staged = _staged(StageOptions.of(data, unpack=unpack), here, reporter, say_next=False)
+    entry = datasets.with_files(staged.receipt.get("entry"))
+    if entry is not None:
+        return layouts.of_entry(entry, staged.path)
+    return layouts.read(staged.path, labels=labels, classes=classes, val=val, test=test)
 
 
 def feed(

@@ -108,6 +108,16 @@ def _bench_arguments(bench: argparse.ArgumentParser) -> None:
     bench.add_argument("--device", help="a device as torch names it, such as cpu or cuda")
 
 
+def _read_arguments(read: argparse.ArgumentParser) -> None:
+    read.add_argument("data", metavar="DATA")
+    read.add_argument("--labels", metavar="WHERE", help="a table, TABLE:COLUMN, a column, or a pattern with one group")
+    read.add_argument(
+        "--class", dest="classes", action="append", metavar="NAME", help="only these classes, in this order"
+    )
+    read.add_argument("--val", metavar="FOLDER", help="the folder that holds the part to validate on")
+    read.add_argument("--test", metavar="FOLDER", help="the folder that holds the part to test on; 0 for none")
+
+
 def _catalog_arguments(catalog: argparse.ArgumentParser) -> None:
     catalog.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
 
@@ -372,6 +382,14 @@ def _bench(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
     return 0
 
 
+def _read(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+    if options.get("test") == "0":
+        options["test"] = 0
+    reading = api.read(options.pop("data"), **options, progress=_reporter(quiet))
+    _show_result(reading.as_dict(), reading.lines, as_json)
+    return 0
+
+
 def _doctor(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
     report = api.doctor()
     if as_json:
@@ -426,6 +444,7 @@ _VERBS = {
         "Remove what killed runs left, and datasets not used for long.", "--dry-run", _clean_arguments, _clean,
     ),
     "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", _bench_arguments, _bench),
+    "read": ("Say what data is taken for: classes, parts, labels.", "photos.zip", _read_arguments, _read),
     "catalog": ("List the datasets that have a name.", "", _catalog_arguments, _catalog),
     "doctor": ("Look at this machine and say what is in the way.", "", _no_arguments, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", _cell_arguments, _cell),

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datastage import archives, runtime, saved_copy, slots, sources, staged, transfer
+from datastage import archives, layouts, runtime, saved_copy, slots, sources, staged, transfer
 from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, SpecError, StorageError
-from datastage.file_names import is_picture
 from datastage.mounts import is_network_disk
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
@@ -345,7 +344,8 @@ def content_of(unpacked: archives.Unpacked, folder: Path) -> Content:
 
 
 def _holds_pictures(reader: Reader) -> bool:
-    return any(member.kind == "file" and is_picture(member.name) for member in archives.list_members(reader))
+    """Tell whether pictures are what a zip holds, and not a few beside tables; names alone are looked at."""
+    return layouts.has_pictures(layouts.of_archive(reader))
 
 
 def refuse_if_changed(reader: Reader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import own_files
-from datastage.errors import IntegrityError
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.file_names import PICTURE_SUFFIXES, split_of
+from datastage.lock import locked
 from datastage.reader import FileRecord
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from datastage.entry import Entry
 
 SCHEMA = 1
 RECEIPT = ".datastage.json"
@@ -98,17 +102,38 @@ class Staged(os.PathLike[str]):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The parts of the data that are there, of ``train``, ``val`` and ``test``."""
-        from datastage import datasets
-
-        return datasets.splits_of(self.path, self.receipt.get("entry"))
+        """The parts of the data that are there, of ``train``, ``val`` and ``test``; empty if nobody can tell."""
+        entry = self._entry()
+        found = entry.splits if entry is not None else self._told().get("splits", {})
+        return tuple(split for split in found if split != "predict")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their numbers; empty if the data names none."""
+        entry = self._entry()
+        return entry.classes if entry is not None else tuple(self._told().get("classes", ()))
+
+    def _entry(self) -> Entry | None:
         from datastage import datasets
 
-        return datasets.classes_of(self.path, self.receipt.get("entry"))
+        return datasets.with_files(self.receipt.get("entry"))
+
+    def _told(self) -> Mapping[str, Any]:
+        """Return what the reading of the data says in short, and keep it in the receipt of what is our own copy."""
+        from datastage import layouts
+        from datastage.layouts.tree import stamp_of
+
+        stamp = "" if self.receipt.get("in_place") else stamp_of(self.path)
+        kept: Mapping[str, Any] = self.receipt.get("reading", {})
+        if stamp and kept.get("stamp") == stamp:
+            return kept
+        try:
+            found = {**layouts.read(self.path).as_dict(), "stamp": stamp}
+        except (SpecError, IntegrityError, MissingDependencyError):
+            return {}  # only the user can tell: `loaders` says what was seen
+        if stamp:
+            keep_reading(self.path, self.receipt, found)
+        return found
 
     def arrays(self, split: str = "train") -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.int64]]:
         """Read one part of the data into memory.
@@ -134,9 +159,10 @@ class Staged(os.PathLike[str]):
         MissingDependencyError
             If numpy, or what the format needs, is not installed.
         """
-        from datastage import datasets
+        from datastage.layouts.pictures import arrays_of
 
-        return datasets.read(self.path, split, self.receipt.get("entry"))
+        entry = self._entry()
+        return entry.read(self.path, split) if entry is not None else arrays_of(self.path, split)
 
     def _repr_html_(self) -> str:
         from datastage.show.card import staged_card
@@ -225,6 +251,17 @@ def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[File
     with own_files.new_file(folder / RECEIPT) as out:
         out.write(receipt_bytes(written))
     return written
+
+
+def keep_reading(folder: Path, receipt: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
+    """Put what a reading says into the receipt of a staged folder, unless somebody works there or it has changed."""
+    with contextlib.suppress(OSError), locked(folder.parent / f".{folder.name}.lock", timeout_s=0):
+        now = receipt_of(folder)
+        if now is not None and now.get("files_sha256") == receipt.get("files_sha256"):
+            used = (folder / RECEIPT).stat()
+            with own_files.atomic_file(folder / RECEIPT) as out:
+                out.write(receipt_bytes({**now, "reading": dict(reading)}))
+            os.utime(folder / RECEIPT, ns=(used.st_atime_ns, used.st_mtime_ns))
 
 
 def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:

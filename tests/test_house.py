@@ -7,9 +7,9 @@ import datastage
 
 PACKAGE = Path(datastage.__file__).parent
 # Lines of all modules of the library.
-# 1,300 for readings of layouts (#20), until what they replace is gone; 400 for ranks, labels and clients (#22);
+# 3,400 for readings of layouts (#20); 400 for ranks, labels and clients (#22);
 # 1,600 for places: GitHub, the Hub, buckets, course hosts (#23).
-MOST_LINES = 30_700
+MOST_LINES = 33_200
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -15,6 +15,7 @@ from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.targets import array_of, targets_of
 from datastage.batches.to_device import deliver, filled, mapped, sent, tensor_of
 from datastage.errors import SpecError
+from datastage.layouts.aside import how_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,20 +137,8 @@ def ids_of(ids: Any, n: int) -> NDArray[Any]:
     return array.astype(str) if array.dtype.kind in "OS" else array
 
 
-def how_many(share: float, n: int, name: str) -> int:
-    """Turn a share (0.1) or a number (5000) into a number of `n` samples, or raise `SpecError`."""
-    # Of a few samples a small share is one.
-    count: Any = max(1, round(share * n)) if isinstance(share, float) and 0 < share < 1 else share
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < n:
-        raise SpecError(
-            f"{name}={share!r} cannot be set aside of {n:,} images.",
-            f"Next: a share such as {name}=0.1, or a number below {n:,}.",
-        )
-    return count
-
-
 def set_aside(
-    n: int, places: NDArray[np.int64] | None, share: float, name: str
+    n: int, places: NDArray[np.int64] | None, share: float | str, name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Set a share (0.1) or a number (5000) of the samples aside, the same whatever the seed: (kept, set aside)."""
     import numpy as np

@@ -6,10 +6,10 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from datastage.batches.decode import Unreadable
-from datastage.errors import PasswordError, StorageError
+from datastage.errors import DamagedArchiveError, PasswordError, StorageError
 from datastage.layouts.tree import Tree, of_names
 from datastage.reader import Reader
 
@@ -89,7 +89,13 @@ class ZipImages:
     def tree(self) -> Tree:
         """Return its folders and files, for a layout to be read of; any of them can be opened."""
         size = lambda name: self._entries[name][0].usize  # noqa: E731
-        return of_names(self._entries, self._reader.name, size, lambda name: io.BytesIO(self.read(name)))
+        return of_names(self._entries, self._reader.name, size, self._opened)
+
+    def _opened(self, name: str) -> BinaryIO:
+        try:
+            return io.BytesIO(self.read(name))
+        except Unreadable as error:
+            raise DamagedArchiveError(f"{name} in {self._reader.name} cannot be read: {error}.") from None
 
     def read(self, name: str) -> bytes:
         """Return a member, checked."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import datasets, materialize, slots, staging, store
+from datastage import datasets, layouts, materialize, slots, staging, store
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
+from datastage.batches.image_files import FolderImages, ZipImages
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
-from datastage.batches.photos import from_archive, from_folder
+from datastage.batches.photos import from_reading
 from datastage.errors import SpecError
 from datastage.materialize import FOR_LOADERS
 from datastage.reader import FileReader
@@ -31,6 +32,8 @@ def open_data(
     auto_augment: bool,
     cache: PathLike | None,
     here: Runtime,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
     stage: Callable[..., Staged],
 ) -> Loaders:
     """Make loaders of `data`; what must be staged first is staged by ``stage(spec, **options of a request)``.
@@ -48,6 +51,7 @@ def open_data(
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
         )
     staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
+    asked: dict[str, Any] = {"labels": labels, "classes": classes, "val": options.val, "test": options.test}
     if staged is not None:
         mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
     elif parse(data).scheme == "name":
@@ -57,23 +61,28 @@ def open_data(
         # in it is kept, since its files can be read in one order alone.
         staged = stage(data, unpack=FOR_LOADERS)
         if staged.path.is_file() and materialize.is_archive(staged.path):
-            return from_archive(FileReader(staged.path), options, cache=_pixels(cache, staged.path, here))
-    return _from_staged(staged, options, auto_augment, cache, here)
-
-
-def _from_staged(
-    staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None, here: Runtime
-) -> Loaders:
+            images = ZipImages(FileReader(staged.path))
+            options = replace(options, cache=_pixels(cache, staged.path, here))
+            return from_reading(images, layouts.read(images.tree(), **asked), options)
     entry = datasets.with_files(staged.receipt.get("entry"))
-    if entry is None and not staged.path.is_file():
-        return from_folder(staged.path, options, cache=_pixels(cache, staged.path, here))
-    _check_photos_only(staged.path.name if entry is None else entry.name, options, cache)
-    arrays = {split: staged.arrays(split) for split in staged.splits}
-    if entry is None:
-        return from_arrays(arrays, options, classes=staged.classes)
+    if entry is not None:
+        return _of_entry(entry, staged, options, auto_augment, cache)
+    reading = layouts.read(staged.path, **asked)
+    if reading.kind == "arrays":
+        _check_photos_only(staged.path.name, options, cache)
+    else:
+        options = replace(options, cache=_pixels(cache, staged.path, here))
+    return from_reading(FolderImages(str(staged.path)), reading, options)
+
+
+def _of_entry(
+    entry: datasets.Entry, staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None
+) -> Loaders:
+    _check_photos_only(entry.name, options, cache)
     if auto_augment and entry.augment:
         own: dict[str, Any] = dict(entry.augment)
         options = replace(options, augment=Augment(**own))
+    arrays = {split: staged.arrays(split) for split in staged.splits}
     return from_arrays(arrays, options, mean=entry.mean, std=entry.std, classes=entry.classes)
 
 

@@ -74,8 +74,8 @@ class LoaderOptions:
     """
 
     batch_size: int
-    val: float | None = None
-    test: float | None = None
+    val: float | str | None = None
+    test: float | str | None = None
     augment: Augment | None = None
     transform: Callable[..., Any] | None = None
     mean: Any = None

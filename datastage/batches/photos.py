@@ -85,7 +85,7 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
     if not root.is_dir():
         raise SpecError(f"There is no folder {root}.")
     options = options_of(options, named)
-    reading = layouts.read(root, classes=options.classes or None, test=options.test)
+    reading = layouts.read(root, classes=options.classes or None, val=options.val, test=options.test)
     return from_reading(FolderImages(str(root)), reading, options)
 
 
@@ -110,18 +110,22 @@ def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: 
         As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
     """
     images, options = ZipImages(reader), options_of(options, named)
-    reading = layouts.read(images.tree(), classes=options.classes or None, test=options.test)
+    reading = layouts.read(images.tree(), classes=options.classes or None, val=options.val, test=options.test)
     return from_reading(images, reading, options)
 
 
 def from_reading(images: Images, reading: layouts.Reading, options: LoaderOptions) -> Loaders:
     """Make loaders of what a layout was read as, and say what was taken."""
-    reading, said = layouts.parted(reading, val=options.val, test=options.test)
+    # A named folder is the part already.
+    val, test = (None if isinstance(share, str) else share for share in (options.val, options.test))
+    options = replace(options, classes=reading.classes, val=val, test=test)
+    said: list[str] = []
+    if reading.kind == "pictures":
+        reading, said = layouts.parted(reading, val=val, test=test)
     for line in [*reading.lines(), *said]:
-        options.reporter.note(line[10:], line[:10].strip())
-    options = replace(options, classes=reading.classes)
+        options.reporter.note(*layouts.labelled(line))
     if reading.kind == "arrays" and reading.arrays is not None:
-        return from_arrays({split: reading.arrays(split) for split in reading.splits}, options, val=None, test=None)
+        return from_arrays({split: reading.arrays(split) for split in reading.splits}, options)
     splits: dict[str, Samples] = {
         split: (part.names, part.names if part.labels is None else part.labels)
         for split, part in reading.splits.items()

@@ -10,7 +10,7 @@ import difflib
 import re
 from pathlib import Path
 
-from datastage.datasets import cifar, mnist, plain, tables
+from datastage.datasets import cifar, mnist, tables
 from datastage.entry import ArchiveEntry, Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
 
@@ -24,13 +24,10 @@ __all__ = [
     "File",
     "Lookalike",
     "catalog",
-    "classes_of",
     "get",
     "load_catalog",
     "package_folders",
-    "read",
     "register",
-    "splits_of",
     "with_files",
 ]
 
@@ -209,66 +206,3 @@ def package_folders(entry: Entry) -> tuple[Path, ...]:
             if folder.is_dir():
                 folders.append(folder)
     return tuple(folders)
-
-
-def splits_of(path: Path, name: str | None = None) -> tuple[str, ...]:
-    """Return the splits of staged data: those of its entry, else what its layout tells; empty if it tells nothing.
-
-    Parameters
-    ----------
-    path : Path
-        The staged folder or file.
-    name : str, optional
-        The name of its entry.
-    """
-    if (entry := with_files(name)) is not None:
-        return tuple(entry.splits)
-    found = plain.recognise(path)
-    return found.splits if found else ()
-
-
-def classes_of(path: Path, name: str | None = None) -> tuple[str, ...]:
-    """Return the names of the classes of staged data, in the order of the labels; empty if it names none."""
-    if (entry := with_files(name)) is not None:
-        return entry.classes
-    found = plain.recognise(path)
-    return found.classes() if found else ()
-
-
-def read(path: Path, split: str, name: str | None = None) -> Arrays:
-    """Read a split of staged data.
-
-    Parameters
-    ----------
-    path : Path
-        The staged folder or file.
-    split : str
-        One of `splits_of`.
-    name : str, optional
-        The name of its entry.
-
-    Returns
-    -------
-    images : ndarray
-        uint8 of shape (N, H, W, C), or float32 of shape (N, D).
-    labels : ndarray of int64, shape (N,)
-        Class numbers.
-
-    Raises
-    ------
-    SpecError
-        If there is no such split, or the data is nothing that can be read into arrays.
-    IntegrityError
-        If a file is damaged.
-    """
-    if (entry := with_files(name)) is not None:
-        return entry.read(path, split)
-    found = plain.recognise(path)
-    if found is None:
-        raise SpecError(
-            f"{path.name} holds neither pictures in class folders nor a csv or npz that can be read into arrays.",
-            "Next: read the files yourself and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
-        )
-    if split not in found.splits:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(found.splits)}.")
-    return found.read(split)

@@ -7,42 +7,150 @@ Not here: where data comes from (`sources`), the bytes of archives (`archives`),
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+from datastage.entry import Entry
 from datastage.errors import SpecError
-from datastage.layouts import copies, folders, tree
+from datastage.layouts import asked, beside, copies, files, folders, named, parting, tasks, tree
 from datastage.layouts.aside import parted
-from datastage.layouts.reading import Reading, Split
-from datastage.layouts.shape import grow, key, shape_of
-from datastage.layouts.tree import Tree
+from datastage.layouts.columns import Table
+from datastage.layouts.reading import Reading, Split, labelled
+from datastage.layouts.shape import Shape, grow, key, shape_of
+from datastage.layouts.tree import Tree, of_archive
 
-__all__ = ["Reading", "Split", "Tree", "parted", "read"]
+__all__ = [
+    "LAYOUTS",
+    "Look",
+    "Reading",
+    "Split",
+    "Tree",
+    "has_pictures",
+    "labelled",
+    "of_archive",
+    "of_entry",
+    "parted",
+    "read",
+]
 
 
-def read(data: str | os.PathLike[str] | Tree, *, classes: Sequence[str] | None = None, test: object = None) -> Reading:
+@dataclass(slots=True)
+class Look:
+    """What every layout gets to see: the tree, the folders of pictures by part, the tables; and what was asked for."""
+
+    tree: Tree
+    shape: Shape
+    tables: list[Table]
+    classes: Sequence[str] | None = None
+    sounds: bool = field(default=True)
+
+
+def _class_folders(look: Look) -> Reading | None:
+    found = folders.read(look.tree, look.shape, look.classes)
+    if found is None:
+        return None
+    if (sounds := tasks.more_sounds(look.tree, look.shape)) is not None:
+        raise sounds
+    return found if look.classes else parting.with_tables(found, look.tree, look.shape, look.tables)
+
+
+def _other_tasks(look: Look) -> Reading | None:
+    for recognise in (tasks.masks, tasks.domains, tasks.marked):
+        if (error := recognise(look.tree, look.shape)) is not None:
+            raise error
+    return None
+
+
+def _table_beside(look: Look) -> Reading | None:
+    return beside.read(look.tree, look.shape, look.tables)
+
+
+def _file_names(look: Look) -> Reading | None:
+    return named.read(look.shape)
+
+
+LAYOUTS: tuple[tuple[str, Callable[[Look], Reading | None]], ...] = (
+    ("class folders", _class_folders),
+    ("masks, boxes, domains", _other_tasks),
+    ("a table beside pictures", _table_beside),
+    ("labels in file names", _file_names),
+)
+"""How pictures may lie, in the order in which they are asked: the first that knows gives the reading, or the error."""
+
+
+def read(
+    data: str | os.PathLike[str] | Tree,
+    *,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    val: object = None,
+    test: object = None,
+) -> Reading:
     """Tell what given data is, from names and heads of tables; no picture is opened.
 
     Parameters
     ----------
     data : path or Tree
-        A folder, an archive, or what `tree.of_archive` lists.
+        A folder, a file, an archive, or what `tree.of_archive` lists.
+    labels : optional
+        Where labels are, if the data alone cannot tell: see `datastage.loaders`.
     classes : sequence of str, optional
         An order of the classes, or a choice of them.
-    test : optional
-        0 where no test part is wanted, a folder's name where one is.
+    val, test : optional
+        The name of a folder that holds that part; ``test=0`` where no test part is wanted. Shares are for `parted`.
 
     Raises
     ------
     SpecError
         If two readings fit, or none: names both, and what each would give.
     """
+    if not isinstance(data, Tree) and os.path.isfile(data) and (known := files.opened(Path(data))) is not None:
+        return files.read(known, labels, classes)
     listed = data if isinstance(data, Tree) else tree.of(data)
+    arrays = files.known_folder(listed, labels, classes)
+    if arrays is not None:
+        return arrays
     root = grow(listed)
-    named = {"test": test} if isinstance(test, str) else {}
-    said = copies.without_copies(root, listed, frozenset(map(key, named.values())))
-    shape = shape_of(listed, root, named, frozenset(classes or ()), test=test)
+    parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
+    _check_parts(parts, listed)
+    wanted = frozenset(classes or ())
+    if labels is not None:
+        shape = shape_of(listed, root, parts, wanted, test=0)
+        if shape.n_pictures or shape.masks:
+            return asked.read(listed, shape, labels, classes)
+        return files.in_folder(listed, labels, classes)
+    said = copies.without_copies(root, listed, frozenset(map(key, parts.values())))
+    shape = shape_of(listed, root, parts, wanted, test=test)
     shape.left_out += said
-    found = folders.read(listed, shape, classes)
-    if found is None:
-        raise SpecError(f"The images in {listed.where} do not lie in class folders, so they have no labels.")
-    return found
+    if not (shape.n_pictures or shape.masks) or not has_pictures(listed):
+        return files.in_folder(listed, None, classes)
+    look = Look(listed, shape, beside.tables_of(listed), classes)
+    for _, layout in LAYOUTS:
+        if (found := layout(look)) is not None:
+            return found
+    raise tasks.unlabelled(listed, shape, look.tables, ())
+
+
+def of_entry(entry: Entry, path: Path) -> Reading:
+    """Make the reading of a dataset of the catalog, whose facts are known."""
+    splits = {split: Split((), (), n) for split, n in entry.splits.items()}
+    arrays = partial(entry.read, path)
+    return Reading(entry.title, "classification", "arrays", entry.classes, splits, "", arrays=arrays)
+
+
+def has_pictures(listed: Tree) -> bool:
+    """Whether pictures are what the data is, and not a few beside tables or other files."""
+    n = sum(len(folder.pictures) for folder in listed.folders.values())
+    n_files = sum(len(folder.others) for folder in listed.folders.values())
+    return bool(n) and 50 * n >= n_files and not files.holds_more(listed, n)
+
+
+def _check_parts(parts: Mapping[str, str], listed: Tree) -> None:
+    for part, folder in parts.items():
+        if not any(key(path.rpartition("/")[2]) == key(folder) or key(path) == key(folder) for path in listed.folders):
+            raise SpecError(
+                f"There is no folder {folder!r} in {listed.where}, which {part}= names.", "Next: look at its name."
+            )

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts.reading import Label, Reading, Split, ordered
@@ -46,7 +47,7 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
     return replace(reading, splits=ordered(splits)), said
 
 
-def how_many(value: float | None, n: int, name: str) -> int:
+def how_many(value: float | str | None, n: int, name: str) -> int:
     """Turn a share (0.1) or a number (5000) into a number of `n` samples.
 
     Raises
@@ -57,7 +58,7 @@ def how_many(value: float | None, n: int, name: str) -> int:
     if value is None:
         return 0
     share = isinstance(value, float) and 0 < value < 1
-    count = max(1, round(value * n)) if share else value  # of a few samples a small share is one
+    count: Any = max(1, round(float(value) * n)) if share else value  # of a few samples a small share is one
     if isinstance(value, bool) or not isinstance(count, int) or not 0 <= count < n:
         raise SpecError(
             f"{name}={value!r} cannot be set aside of {n:,} images.",

@@ -153,3 +153,9 @@ class Reading:
 def ordered(splits: Mapping[str, Split]) -> dict[str, Split]:
     """Return the parts in their order."""
     return {split: splits[split] for split in ("train", "val", "test", "predict") if split in splits}
+
+
+def labelled(line: str) -> tuple[str, str]:
+    """Part a line of a reading: (what it says, the word that stands before it)."""
+    label, _, text = line.partition(" ")
+    return (text.strip(), label) if text.startswith(" ") else (line, "")

@@ -131,14 +131,16 @@ def mark(
     test : 0 or None
         0 where no test part is wanted: then a lone folder ``test`` is one, which is left out.
     """
-    todo = [root]
+    named = {key(name): part for part, name in asked.items()}
+    todo = [(root, False)]
     while todo:
-        node = todo.pop()
-        todo += node.kids
-        _mark_kids(node.kids, {key(name): part for part, name in asked.items()}, classes, test)
+        node, within = todo.pop()
+        _mark_kids(node.kids, named, classes, test, within)
+        todo += [(kid, within or kid.kind == PART) for kid in node.kids]
 
 
-def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[str], test: object) -> None:
+def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[str], test: object, within: bool) -> None:
+    """Say what each of the folders in one is; `within` a part no other part begins, but for pictures to predict."""
     free = []
     for kid in kids:
         if key(kid.name) in asked or key(kid.path) in asked:
@@ -147,6 +149,8 @@ def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[st
             free.append(kid)
     plain = [kid for kid in free if not words.is_neutral(kid.name) and not words.is_mask(kid.name)]
     split = {kid.path: words.split_of(kid.name) for kid in plain}
+    if within:
+        split = {path: part if part == "predict" else None for path, part in split.items()}
     parts = [kid for kid in plain if split[kid.path]]
     others = [kid for kid in plain if not split[kid.path] and not _is_aside(kid, kids)]
     others += [kid for kid in kids if kid.name in classes]
@@ -247,7 +251,7 @@ def shape_of(
             part = None if at is None else _part_of(chain)
             before = tuple(above.name for above in chain[: at or 0] if above.kind == OTHER)
             after = tuple(above.name for above in chain[0 if at is None else at + 1 :] if above.kind == OTHER)
-            if at is not None and after and key(after[0]) == key(chain[at].name):
+            if at is not None and after and key(after[0]) == key(chain[at].name) and len(chain[at].kids) == 1:
                 after = after[1:]
             rest.append((Leaf(node, after, chain[at].name if at is not None else ""), before, part))
     shape.left_out += [f"{n:,} pictures in {name}, which lies beside the data" for name, n in sorted(aside.items())]

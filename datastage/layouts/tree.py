@@ -5,7 +5,7 @@ Only names are looked at; the few files that say something about the others are 
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import io
 import os
 from collections import Counter
@@ -19,8 +19,10 @@ from datastage.layouts import words
 from datastage.reader import FileReader, Reader
 
 UNREAD = "Next: see whether it is still there and may be read, and run the same line again."
-_OURS = frozenset((".datastage.json", ".datastage-files"))
+_OURS = frozenset((".datastage.json", ".datastage-files", ".datastage.json~"))
 _MOST_LINKS = 16
+MOST_BYTES = 1 << 30
+"""A table in a zip that unpacks to more is not read there."""
 
 
 @dataclass(slots=True)
@@ -131,7 +133,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
 
 
 def of_archive(reader: Reader) -> Tree:
-    """List an archive without unpacking it.
+    """List an archive without unpacking it; of a zip, single members can be opened.
 
     Raises
     ------
@@ -139,18 +141,33 @@ def of_archive(reader: Reader) -> Tree:
         If it cannot be listed.
     """
     from datastage import archives
+    from datastage.archives import zip_directory, zip_members
+    from datastage.archives.errors import Fault, error_of
 
-    sizes = {
-        member.name: member.size for member in archives.list_members(reader) if member.kind in ("file", "hardlink")
-    }
+    if archives.sniff(reader) != "zip":
+        listed = archives.list_members(reader)
+        sizes = {member.name: member.size for member in listed if member.kind in ("file", "hardlink")}
+        return of_names(sizes, reader.name, lambda name: sizes.get(name, -1))
+    names: list[str] = []
+    entries = {}
+    try:
+        for member, entry, limit in zip_directory.listing(reader):
+            names.append(member.name if member.kind == "file" else member.name.rstrip("/") + "/")
+            if member.kind == "file":
+                entries[member.name] = (entry, limit)
+    except Fault as fault:
+        raise error_of(fault, reader.name) from None
 
     def opened(name: str) -> BinaryIO:
-        for member, file in archives.iter_members(reader):
-            if member.name == name and file is not None:
-                return io.BytesIO(file.read())
-        raise SpecError(f"{name} is not in {reader.name}.")
+        entry, limit = entries[name]
+        if entry.usize > MOST_BYTES:
+            raise SpecError(f"{name} in {reader.name} is too large to be read there.", "Next: stage the archive first.")
+        try:
+            return io.BytesIO(zip_members.read_whole(entry, reader.read_at, limit, None))
+        except Fault as fault:
+            raise error_of(fault, reader.name) from None
 
-    return of_names(sizes, reader.name, lambda name: sizes.get(name, -1), opened)
+    return of_names(names, reader.name, lambda name: entries[name][0].usize if name in entries else -1, opened)
 
 
 def of_names(
@@ -185,7 +202,7 @@ def of_names(
     for name in names:
         above, _, last = name.rpartition("/")
         folder = folder_of(above)
-        if folder is not None and last:
+        if folder is not None and last:  # a name that ends in a slash is that of a folder
             _sort_in(folder, last, pictures, tree.junk)
     for made in tree.folders.values():
         made.folders.sort()
@@ -196,15 +213,31 @@ def of(data: str | os.PathLike[str]) -> Tree:
     """List a folder or an archive."""
     if os.path.isdir(data):
         return of_folder(data)
-    with contextlib.closing(FileReader(Path(data))) as reader:
-        tree = of_archive(reader)
+    try:
+        return of_archive(FileReader(Path(data)))  # closed when the tree is let go of, since members may be opened
+    except FileNotFoundError:
+        raise SpecError(f"There is no file or folder {data}.") from None
 
-    def opened(name: str) -> BinaryIO:
-        with contextlib.closing(FileReader(Path(data))) as again:
-            return of_archive(again).open(name)
 
-    tree.open = opened
-    return tree
+def stamp_of(path: Path) -> str:
+    """Return what changes when files come or go in the upper folders of staged data; empty for a single file."""
+    seen: list[str] = []
+    todo = [(path, 0)]
+    while todo and len(seen) < 5000:
+        folder, depth = todo.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inner = sorted((entry for entry in entries if entry.name not in _OURS), key=lambda entry: entry.name)
+        except OSError:
+            return ""
+        for entry in inner:
+            if entry.is_dir(follow_symlinks=False):
+                seen.append(f"{entry.name} {entry.stat().st_mtime_ns}")
+                if depth < 2:
+                    todo.append((Path(entry.path), depth + 1))
+            elif not depth:
+                seen.append(entry.name)
+    return hashlib.sha256("\n".join(seen).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _sort_in(folder: Folder, name: str, pictures: frozenset[str], junk: Counter[str]) -> None:

@@ -152,6 +152,39 @@ def test_class_folders_are_read(kind):
             assert found.classes[label].casefold() in name.casefold().split("/")
 
 
+ABOUT = {
+    "a logo beside the splits": (
+        ["logo.png", "data/train/a/1.png", "data/train/b/2.png", "data/test/a/3.png"],
+        ("a", "b"), {"train": 2, "test": 1},
+    ),
+    "a picture beside the classes": (["d/readme.png", "d/cats/1.png", "d/dogs/2.png"], ("cats", "dogs"), {"train": 2}),
+    "doubled folders with set in their names": (
+        ["training_set/training_set/cats/1.png", "training_set/training_set/dogs/2.png",
+         "test_set/test_set/cats/3.png"],
+        ("cats", "dogs"), {"train": 2, "test": 1},
+    ),
+    "a class called train": (["train/1.png", "bus/2.png", "car/3.png"], ("bus", "car", "train"), {"train": 3}),
+    "classes called train and test": (
+        ["x/train/train/1.png", "x/train/test/2.png"], ("test", "train"), {"train": 2},
+    ),
+    "folders in a class": (["cats/1.png", "cats/more/2.png", "dogs/3.png"], ("cats", "dogs"), {"train": 3}),
+    "two folders around": (["a/b/cats/1.png", "a/b/dogs/2.png"], ("cats", "dogs"), {"train": 2}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ABOUT)
+def test_classes_and_splits_are_told_from_layouts_that_are_about(layout):
+    names, classes, wanted = ABOUT[layout]
+    found = reading(*names)
+    assert found.classes == classes
+    assert sizes(found) == wanted
+
+
+def test_test_and_val_without_train_are_no_classes():
+    with pytest.raises(SpecError, match="no folder train"):
+        reading("test/a/1.png", "val/a/2.png", "val/b/3.png")
+
+
 REFUSED = {
     "two levels": (
         ["north/oak/*2.jpg", "north/elm/*2.jpg", "south/oak/*2.jpg", "south/elm/*2.jpg"],
@@ -234,3 +267,8 @@ def test_a_class_too_small_to_be_parted_is_said():
     whole, said = layouts.parted(reading("a/*9.png", "b/*9.png", "rare/*1.png"))
     assert whole.counts("train")["rare"] == 1
     assert any("rare" in line for line in said)
+
+
+def test_one_image_is_too_few_to_set_any_aside():
+    with pytest.raises(SpecError, match="test=0"):
+        layouts.parted(reading("a/1.png", "b/2.png", classes=["a"]))

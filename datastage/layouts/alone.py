@@ -1,0 +1,304 @@
+"""Tables alone: which is trained on, which column is the label, and which are features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from datastage.errors import IntegrityError, SpecError
+from datastage.layouts import numbers, words
+from datastage.layouts.asked import named_table, ordered_classes
+from datastage.layouts.beside import FEED, is_submission
+from datastage.layouts.choice import BOOKS, Choice, choose, parts_of, plain
+from datastage.layouts.columns import Table, is_number, kind_of
+from datastage.layouts.folders import LINE
+from datastage.layouts.labels import as_name, classes_and_labels
+from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.tree import Tree
+
+
+def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
+    """Leave out a table that lies again in a folder, of the same name and size; say so."""
+    kept: dict[tuple[str, int], Table] = {}
+    said = []
+    for table in sorted(tables, key=lambda table: table.name.count("/")):
+        first = kept.setdefault((table.last.lower(), tree.size(table.name)), table)
+        if first is not table:
+            said.append(f"{table.name}: the same as {first.name}")
+    return list(kept.values()), said
+
+
+def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None) -> Reading:
+    """Tell which table is learnt from, and which column is its label.
+
+    Raises
+    ------
+    SpecError
+        If several tables or columns could be meant, or the features are no numbers.
+    """
+    tables, left_out = without_copies(tree, tables)
+    submission = next((table for table in tables if is_submission(table)), None)
+    rest = [table for table in tables if not is_submission(table)]
+    if not rest:
+        raise SpecError(
+            f"{tree.where} holds a sample of a submission and no table to learn from.", "Next: stage the data itself."
+        )
+    by_part: dict[str, list[Table]] = {}
+    for table in rest:
+        by_part.setdefault(words.split_of(table.last.rpartition(".")[0]) or "", []).append(table)
+    column = ""
+    if labels is not None:
+        first, column = named_table(rest, labels if isinstance(labels, str) else "", tree.where)
+    elif len(rest) == 1:
+        first = rest[0]
+    elif len(by_part.get("train", [])) == 1:
+        first = by_part["train"][0]
+    else:
+        raise _several(tree, rest)
+    parts = {
+        part: found[0]
+        for part, found in by_part.items()
+        if part in ("val", "test") and len(found) == 1 and found[0] is not first
+    }
+    others = [table for table in rest if table is not first and table not in parts.values()]
+    left_out += [f"the table {table.name}" for table in others]
+    lacking = [table for part, table in parts.items() if part == "test"]
+    choice = Choice((column,), part=None) if column else choose(first, (), lacking, submission)
+    if len(choice.label) != 1:
+        raise _which_column(tree, first, choice)
+    part = next((name for name in first.header if plain(name) in BOOKS and parts_of(name, first.sample(name))), None)
+    return _reading(tree, first, choice.label[0], part, parts, left_out, classes)
+
+
+def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
+    told = [f"{table.name} ({words.some(list(table.header), 6)})" for table in tables[:8]]
+    return SpecError(
+        f"{tree.where} holds {len(tables)} tables, and which of them is learnt from, only you know:",
+        *told,
+        f'{LINE} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
+    )
+
+
+def _which_column(tree: Tree, table: Table, choice: Choice) -> SpecError:
+    told = words.some([str(column) for column in choice.candidates], 12)
+    named = set(column.name for column in choice.candidates)
+    rows = [f'"{name}"' for name in table.header if name not in named and any(table.sample(name))]
+    header = ""
+    if not table.has_header:
+        sign = {" ": "blanks part", ",": "commas part", ";": "semicolons part", "\t": "tabs part"}.get(
+            table.separator, "they part"
+        )
+        header = f"It has no header, and {sign} its {len(table.header)} columns. "
+    coded = f"It is written in {table.encoding}, not UTF-8. " if table.encoding == "latin-1" else ""
+    text = [column.name for column in choice.candidates if column.kind == "text"]
+    return SpecError(
+        f"{table.name}: no column can be told to be the label (or target). {header}{coded}There are {told}"
+        f"{'; and of the rows themselves ' + words.some(rows, 6) if rows else ''}.",
+        f'{LINE} datastage.loaders(path, labels="COLUMN", batch_size=64), with one of them; numbers are taken as '
+        "they are, words as classes.",
+        *((f"{words.some(text)} holds text, which a Dataset of yours turns into numbers:", *FEED) if text else ()),
+    )
+
+
+@dataclass(slots=True)
+class _Rows:
+    """A part of the data: its table, the rows that are its own, and their labels."""
+
+    table: Table
+    labels: list[Any] | None
+    keep: list[int] | None
+    n_rows: int
+
+
+def _reading(
+    tree: Tree,
+    table: Table,
+    label: str,
+    part: str | None,
+    parts: dict[str, Table],
+    left_out: list[str],
+    classes: Sequence[str] | None,
+) -> Reading:
+    short = next(((at, row) for at, row in enumerate(table.head) if len(row) < len(table.header)), None)
+    if short is not None:
+        raise IntegrityError(
+            f"{table.last}, row {short[0] + 1 + table.has_header}: {len(short[1])} values where the first has "
+            f"{len(table.header)}.",
+            "Next: mend that row.",
+        )
+    kind = kind_of(table.sample(label))
+    if kind in ("text", "boxes", "runs", "pixels"):
+        raise SpecError(f'"{label}" of {table.name} holds {kind}, and no classes and no numbers.', *FEED)
+    cells = numbers.column(table, label)
+    task = _task(label, cells)
+    rows = {"train": _Rows(table, cells, None, len(cells))}
+    for name, other in parts.items():
+        own = next((one for one in other.header if plain(one) == plain(label)), None)
+        found = numbers.column(other, own) if own else None
+        if found is not None and not any(found):
+            found = None
+        n = len(found) if found is not None else len(numbers.column(other, other.header[0]))
+        rows[name if found is not None else "predict"] = _Rows(other, found, None, n)
+    if part is not None and len(rows) == 1:
+        rows = _by_part(table, part, cells)
+    features = _features(table, label, part)
+    order, splits = _numbered(rows, task, label)
+    said = [f"Label     {label}: {_span(cells)}, as they are"] if task == "regression" else []
+    if (
+        task == "classification"
+        and order != [str(i) for i in range(len(order))]
+        and all(name.lstrip("-").isdigit() for name in order)
+    ):
+        said.append(f"Numbered  the labels are {words.some(order)}: in batches they are 0 to {len(order) - 1}")
+    dropped = [name for name in table.header if name not in features and name not in (label, part)]
+    if dropped:
+        left_out = [*left_out, f"the columns {words.some(dropped)}: they name or number the rows, or are empty"]
+    reading = Reading(
+        "a table",
+        task,
+        "arrays",
+        tuple(order),
+        ordered(splits),
+        f'column "{label}" of {table.name}',
+        left_out=tuple(left_out),
+        said=tuple(said),
+        arrays=partial(_arrays, rows, splits, features),
+    )
+    if classes:
+        reading = ordered_classes(reading, classes)
+    return reading
+
+
+def _span(cells: Sequence[str]) -> str:
+    values = [float(cell) for cell in cells if is_number(cell)]
+    return f"numbers from {min(values):g} to {max(values):g}" if values else "numbers"
+
+
+def _task(label: str, cells: Sequence[str]) -> str:
+    from datastage.layouts.choice import Column, task_of
+
+    different = {cell for cell in cells if cell}
+    task = task_of(Column(label, kind_of(cells[:2000]) if len(different) > 1 else "words", len(different)))
+    if task == "captioning":
+        raise SpecError(f'The values of "{label}" are not classes ({words.some(sorted(different)[:3])}, ...).', *FEED)
+    return task if task in ("classification", "regression") else "classification"
+
+
+def _by_part(table: Table, part: str, cells: list[str]) -> dict[str, _Rows]:
+    values = numbers.column(table, part)
+    says = parts_of(part, values)
+    if set(says.values()) == {"train", "val", "test"} or set(says.values()) >= {"train"}:
+        found: dict[str, list[int]] = {}
+        for at, value in enumerate(values):
+            found.setdefault(says.get(value, "train"), []).append(at)
+        return {name: _Rows(table, [cells[at] for at in rows], rows, len(values)) for name, rows in found.items()}
+    return {"train": _Rows(table, cells, None, len(cells))}
+
+
+def _numbered(rows: dict[str, _Rows], task: str, label: str) -> tuple[list[str], dict[str, Split]]:
+    """Number the classes of the training table; a word that another part alone has is an error."""
+    train = rows["train"]
+    assert train.labels is not None
+    empty = [at for at, cell in enumerate(train.labels) if cell == ""]
+    if empty:
+        raise SpecError(
+            f"{train.table.last}, row {empty[0] + 1 + train.table.has_header}: {label} is empty, in {len(empty):,} "
+            "rows.",
+            "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
+        )
+    order, known = classes_and_labels(dict(enumerate(train.labels)), task)
+    splits = {"train": Split((), list(known.values()), len(known))}
+    number = {name: at for at, name in enumerate(order)}
+    for name, part in rows.items():
+        if name == "train":
+            continue
+        if part.labels is None:
+            splits[name] = Split((), None, part.n_rows, part.table.last)
+            continue
+        if task == "regression":
+            splits[name] = Split((), [float(cell) for cell in part.labels], len(part.labels))
+            continue
+        strange = sorted({as_name(cell) for cell in part.labels} - number.keys())
+        if strange:
+            raise SpecError(
+                f"{part.table.last}: {strange[0]!r} is no class of the training table.", "Next: look into the file."
+            )
+        splits[name] = Split((), [number[as_name(cell)] for cell in part.labels], len(part.labels))
+    return order, splits
+
+
+def _features(table: Table, label: str, part: str | None) -> list[str]:
+    """Return the columns to learn from: not those that number or name the rows, nor empty ones."""
+    from datastage.layouts.choice import Column, _is_of_the_row
+
+    found: list[str] = []
+    worded: list[str] = []
+    dated: list[str] = []
+    for name in table.header:
+        values = table.sample(name)
+        kind = kind_of(values)
+        if name in (label, part) or kind == "empty":
+            continue
+        if _is_of_the_row(Column(name, kind, len({v for v in values if v})), table, len(table.head)):
+            continue
+        if kind == "unique" and name == table.header[0]:
+            continue
+        if (
+            kind in ("int", "float")
+            or (kind == "constant" and all(is_number(v) for v in values if v))
+            or kind in ("pixels", "runs")
+        ):
+            found.append(name)
+        else:
+            (dated if kind == "date" else worded).append(name)
+    if worded or dated:
+        shown = [f"{name} ({words.some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
+        n = len(worded) + len(dated)
+        y = f"table[{label!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")
+        raise SpecError(
+            f'{table.name}: the label (target) seems to be "{label}", but {n} other '
+            f"column{'s hold' if n > 1 else ' holds'} words, "
+            f"and a model needs numbers: {', '.join(shown)}.",
+            "Next: turn them into numbers, or leave them out, for example with pandas:",
+            f"table = pandas.read_csv({table.last!r}); x = "
+            f"pandas.get_dummies(table.drop(columns=[{label!r}])).to_numpy('float32')",
+            f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
+        )
+    if not found:
+        raise SpecError(f"{table.name} has one column, so nothing to learn from.", "Next: a table with a label column.")
+    return found
+
+
+def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str], split: str) -> tuple[Any, Any]:
+    """Read the numbers of a part, and its labels (or the number of each row, where it has none)."""
+    import numpy as np
+
+    if split not in rows:
+        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(rows)}.")
+    part, labels = rows[split], splits[split].labels
+    names = [_same_name(part.table, name) for name in features]
+    if len(names) == 1 and kind_of(part.table.sample(names[0])) in ("pixels", "runs"):
+        texts = numbers.column(part.table, names[0])
+        kept = texts if part.keep is None else [texts[at] for at in part.keep]
+        images: Any = numbers.cells(kept, part.table.last)
+    else:
+        table = numbers.read(part.table, names, part.n_rows)
+        images = numbers.as_pictures(table if part.keep is None else table[part.keep], numbers.side_of(names))
+    if labels is None:
+        return images, np.arange(len(images))
+    kinds = Counter(map(type, labels))
+    return images, np.array(labels, np.float32 if float in kinds else np.int64)
+
+
+def _same_name(table: Table, name: str) -> str:
+    found = next((one for one in table.header if one == name), None) or next(
+        (one for one in table.header if plain(one) == plain(name)), None
+    )
+    if found is None:
+        raise SpecError(
+            f"{table.last} has no column {name!r}, which the training table has.", "Next: look into the file."
+        )
+    return found

@@ -1,0 +1,244 @@
+"""Files of arrays: npz, npy, idx, CIFAR's batches. No pickle is run."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.datasets import cifar, idx
+from datastage.errors import IntegrityError, SpecError
+from datastage.layouts import words
+from datastage.layouts.reading import Reading, Split, ordered
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_IMAGES = ("x", "images", "image", "data", "features", "imgs", "inputs")
+LABELS = ("y", "labels", "label", "targets", "target", "classes")
+LOOK = "Next: look where the file came from."
+
+
+# --- arrays by name
+
+
+def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Name the arrays of images and of labels of each part, from their names alone.
+
+    Examples
+    --------
+    >>> pairs_of(["x_train", "y_train", "test_images", "test_labels"])
+    {'train': ('x_train', 'y_train'), 'test': ('test_images', 'test_labels')}
+    """
+    kinds: dict[str, dict[str, str]] = {}
+    for name in names:
+        bare = words.words_of(name.rpartition("/")[2])
+        part = next((words.SPLITS[word] for word in bare if word in words.SPLITS), "")
+        rest = [
+            word for word in bare if word not in words.SPLITS and not word.isdigit() and word not in ("set", "orig")
+        ]
+        kind = "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
+        if kind:
+            kinds.setdefault(part, {}).setdefault(kind, name)
+    found = {part: (both["x"], both["y"]) for part, both in kinds.items() if len(both) == 2}
+    if "" in found:
+        found = {"train": found.pop(""), **found} if "train" not in found else {p: v for p, v in found.items() if p}
+    return {part: found[part] for part in ("train", "val", "test") if part in found}
+
+
+def checked(where: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Bring images to uint8 (N, H, W, C) or rows of float32, and labels to int64, or float32 as they are.
+
+    Raises
+    ------
+    SpecError
+        If they are neither, or do not go together.
+    """
+    import numpy as np
+
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.ndim == 2 and 1 in labels.shape:
+        labels = labels.reshape(-1)
+    if labels.ndim == 2 and set(np.unique(labels).tolist()) <= {0, 1} and (labels.sum(1) == 1).all():
+        labels = labels.argmax(1)
+    if labels.ndim not in (1, 2) or labels.dtype.kind not in "iubf" or len(labels) != len(images):
+        raise SpecError(
+            f"{where}: labels of shape {labels.shape} and type {labels.dtype} do not go with {images.shape}.",
+            "Next: one label for each image, as numbers.",
+        )
+    if images.dtype == np.uint8 and images.ndim == 3:
+        images = images[..., np.newaxis]
+    elif images.dtype == np.uint8 and images.ndim == 4:
+        if images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+            images = images.transpose(0, 2, 3, 1)
+    elif images.ndim == 2 and images.dtype.kind in "iuf":
+        images = images.astype(np.float32)
+    elif _are_pictures_of_floats(images):
+        images = (images * 255).round().astype(np.uint8)
+        images = images[..., np.newaxis] if images.ndim == 3 else images
+    else:
+        raise SpecError(
+            f"{where}: {images.shape} of {images.dtype} is neither images (uint8, N x H x W x C) nor a table.",
+            "Next: save images as uint8, from 0 to 255; or feed(TensorDataset(...)) takes any shape.",
+        )
+    return np.ascontiguousarray(images), labels.astype(np.int64 if labels.dtype.kind in "iub" else np.float32)
+
+
+def _are_pictures_of_floats(images: Any) -> bool:
+    """Whether floats from 0 to 1 are pictures: square ones, or with channels last, and no series."""
+    if images.dtype.kind != "f" or not images.size or images.min() < 0 or images.max() > 1:
+        return False
+    if images.ndim == 3:
+        return bool(images.shape[1] == images.shape[2] >= 8)
+    return images.ndim == 4 and images.shape[3] in (1, 3, 4)
+
+
+def of_pairs(
+    layout: str,
+    where: str,
+    pairs: Mapping[str, tuple[str, str]],
+    load: Callable[[str], Any],
+    counts: Mapping[str, int],
+    rule: str,
+) -> Reading:
+    """Make the reading of arrays by name."""
+
+    def arrays(split: str) -> tuple[Any, Any]:
+        if split not in pairs:
+            raise SpecError(f"{where} has no split {split!r}.", f"Next: one of {', '.join(pairs)}.")
+        images, labels = pairs[split]
+        return checked(where, load(images), load(labels))
+
+    splits = {part: Split((), (), counts.get(part, -1)) for part in pairs}
+    return Reading(layout, "classification", "arrays", (), ordered(splits), rule, arrays=arrays)
+
+
+# --- npz and npy
+
+
+def npz(path: Path, asked: Any) -> Reading:
+    """Read an npz file by the names of its arrays, or by those that the user names: ``labels="y"``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise IntegrityError(f"{path.name} is not an npz file: {error}.", "Next: look where it came from.") from None
+    load = partial(_from_npz, path)
+    pairs = asked_pairs(path.name, names, asked, lambda name: load(name).shape) if asked else pairs_of(names)
+    if not pairs:
+        raise SpecError(
+            f"{path.name} has the arrays {', '.join(names[:8])}: none is called images or labels.",
+            "Next: numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
+        )
+    counts = {part: len(load(labels)) for part, (_, labels) in pairs.items()}
+    rule = f"the arrays {words.some([labels for _, labels in pairs.values()])} of {path.name}"
+    return of_pairs("arrays in an npz file", path.name, pairs, load, counts, rule)
+
+
+def _from_npz(path: Path, name: str) -> Any:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[name]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        if "pickle" in str(error) or "Object arrays" in str(error):
+            raise IntegrityError(
+                f"{path.name} holds Python objects, which could run code when read: they were not read.",
+                "Next: save plain numbers with numpy.savez.",
+            ) from None
+        raise IntegrityError(f"{path.name} is damaged: {error}.", LOOK) from None
+
+
+def npy(paths: Sequence[Path], asked: str) -> Reading:
+    """Read npy files, of which the user names that of the labels."""
+    import numpy as np
+
+    by_name = {path.name: path for path in paths}
+
+    def load(name: str) -> Any:
+        try:
+            return np.load(by_name[name], mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise IntegrityError(f"{name} is no plain array: {error}.", LOOK) from None
+
+    pairs = asked_pairs("the folder", list(by_name), asked, lambda name: load(name).shape)
+    counts = {part: len(load(labels)) for part, (_, labels) in pairs.items()}
+    return of_pairs("arrays in npy files", paths[0].parent.name, pairs, load, counts, f"the array {asked}")
+
+
+def asked_pairs(
+    where: str, names: Sequence[str], asked: str, shape: Callable[[str], Sequence[int]]
+) -> dict[str, tuple[str, str]]:
+    """Pair the labels that the user names with the one array of as many samples, and other parts by such names."""
+    asked = asked.rpartition(":")[2] if asked not in names else asked
+    label = next((name for name in names if asked in (name, name.rpartition("/")[2])), None)
+    if label is None:
+        raise SpecError(
+            f"There is no array {asked!r} in {where}.", f"Next: one of {words.some(list(names), 8)}: labels=..."
+        )
+    n = shape(label)[0] if shape(label) else 0
+    fit = [name for name in names if name != label and (dims := shape(name)) and dims[0] == n and len(dims) > 1]
+    fit = fit if len(fit) == 1 else [name for name in fit if len(shape(name)) > 2] if len(fit) > 1 else fit
+    own = [word for word in words.words_of(label) if word in words.SPLITS]
+    if len(fit) > 1 and own:
+        fit = [name for name in fit if own[0] in words.words_of(name)]
+    if len(fit) != 1:
+        raise SpecError(
+            f"{words.some(fit, 6) if fit else 'No array'} in {where} has as many samples ({n:,}) as {label}: which "
+            "holds the images?",
+            "Next: read them yourself and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
+        )
+    found = {"train": (fit[0], label)}
+    if own:
+        for other in ("test", "val", "valid", "dev"):
+            pair = tuple(re.sub(own[0], other, name, flags=re.IGNORECASE) for name in (fit[0], label))
+            if pair[0] in names and pair[1] in names and pair != found["train"]:
+                found[words.SPLITS[other]] = (pair[0], pair[1])
+    return found
+
+
+# --- idx and the CIFAR batches
+
+
+def idx_files(paths: Mapping[str, Path]) -> Reading | None:
+    """Read idx files whose names say images and labels, and the part; None if there are none."""
+    found: dict[str, dict[str, str]] = {}
+    for name in paths:
+        kind = re.search(r"(images|labels)[.-]idx[13][.-]ubyte$", name)
+        if kind:
+            part = "test" if re.search(r"t10k|test", name) else "train"
+            found.setdefault(part, {})[kind[1]] = name
+    pairs = {part: (both["images"], both["labels"]) for part, both in found.items() if len(both) == 2}
+    if "train" not in pairs:
+        return None
+    counts = {part: _idx_length(paths[labels]) for part, (_, labels) in pairs.items()}
+    return of_pairs(
+        "idx files", "the idx files", pairs, lambda name: idx.read_idx(paths[name]), counts, "the idx files of labels"
+    )
+
+
+def _idx_length(path: Path) -> int:
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return int.from_bytes(head[4:8], "big")
+
+
+def cifar_batches(path: Path) -> Reading | None:
+    """Read CIFAR's own batches in a folder; None if they are not there."""
+    for entry in (cifar.CIFAR10, cifar.CIFAR100):
+        if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
+            splits = {part: Split((), (), n) for part, n in entry.splits.items()}
+            return Reading(
+                "CIFAR's batches",
+                "classification",
+                "arrays",
+                entry.classes,
+                splits,
+                "the batches themselves",
+                arrays=partial(entry.read, path),
+            )
+    return None

@@ -1,0 +1,274 @@
+"""Labels of pictures where the user says: a table, a column, a mapping, a function of the path, or a pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from datastage.errors import SpecError
+from datastage.layouts import words
+from datastage.layouts.beside import FEED, Fit, Index, fits_of, labelled, paths_of, tables_of
+from datastage.layouts.choice import Column, plain, task_of
+from datastage.layouts.columns import Table, kind_of
+from datastage.layouts.folders import plain_split
+from datastage.layouts.labels import classes_and_labels
+from datastage.layouts.labels import task_of as task_of_values
+from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.shape import Shape
+from datastage.layouts.tree import Tree
+
+Asked = str | Mapping[Any, Any] | Callable[[str], Any] | Sequence[str]
+
+
+def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -> Reading:
+    """Give the pictures of every part the labels that the user says.
+
+    Raises
+    ------
+    SpecError
+        If what was said names no table, column or group, or gives no picture a label.
+    """
+    parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
+    index = Index(parts)
+    if isinstance(labels, str):
+        try:
+            pattern = re.compile(labels) if "(" in labels else None
+        except re.error as error:
+            raise SpecError(f"labels={labels!r} is no pattern: {error}.", _FORMS) from None
+        if pattern is not None:
+            if pattern.groups < 1:
+                raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
+            return _of_function(shape, parts, _group(pattern), f"the pattern {labels}", classes)
+        return _of_table(tree, shape, parts, index, labels, classes)
+    if isinstance(labels, (list, tuple)) and all(isinstance(one, str) for one in labels):
+        return _of_table(tree, shape, parts, index, labels, classes)
+    if isinstance(labels, Mapping):
+        found = {}
+        for name, label in labels.items():
+            path = index.find(str(name))
+            if path is not None:
+                found[path] = label
+        lost = len(labels) - len(found)
+        return _reading(shape, parts, found, "the mapping given", classes, lost)
+    if callable(labels):
+        return _of_function(shape, parts, labels, "the function given", classes)
+    raise SpecError(f"labels={labels!r} says nothing that is known.", _FORMS)
+
+
+_FORMS = (
+    'Next: a table ("train.csv"), its column ("train.csv:label"), a mapping from file to label, a function of the '
+    "path, or "
+    r'a pattern with one group (r"(cat|dog)\.").'
+)
+
+
+def _group(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
+    def group(path: str) -> str | None:
+        match = pattern.search(path)
+        return match[1] if match else None
+
+    return group
+
+
+def _of_function(
+    shape: Shape, parts: Mapping[str, str], function: Callable[[str], Any], rule: str, classes: Sequence[str] | None
+) -> Reading:
+    found = {}
+    for path in parts:
+        try:
+            label = function(path)
+        except Exception as error:
+            raise SpecError(
+                f"labels= stopped at {path} with {type(error).__name__}: {error}.",
+                "It gets each picture's path, as a text with / between the folders. Next: mend it; None leaves one "
+                "out.",
+            ) from error
+        if label is not None:
+            found[path] = label
+    return _reading(shape, parts, found, rule, classes, 0)
+
+
+def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table, str]:
+    """Return the table that ``"TABLE:COLUMN"``, ``"TABLE"`` or ``"COLUMN"`` names, and the column (or empty).
+
+    Raises
+    ------
+    SpecError
+        If there is none, or several.
+    """
+    for table in tables:
+        for name in (table.name, table.last):
+            if asked == name:
+                return table, ""
+            if asked.startswith(name + ":"):
+                column = asked[len(name) + 1 :]
+                return table, column_of(table, column)
+    if re.fullmatch(r"-?\d+", asked) and len(tables) == 1:
+        return tables[0], column_of(tables[0], asked)
+    having = [table for table in tables if plain(asked) in {plain(name) for name in table.header}]
+    having = [table for table in having if "submission" not in table.last.lower()] or having
+    if len(having) > 1:
+        parts = {words.split_of(table.last.rpartition(".")[0]) for table in having}
+        if len({table.header for table in having}) == 1 or len(parts) == len(having):
+            having = sorted(having, key=lambda table: words.split_of(table.last.rpartition(".")[0]) != "train")[:1]
+    if len(having) == 1:
+        return having[0], column_of(having[0], asked)
+    told = words.some([f"{table.name} ({words.some(list(table.header), 8)})" for table in tables], 6)
+    several = (
+        f"{words.some([table.name for table in having])} have it"
+        if having
+        else f"there are {told}"
+        if told
+        else "there is no table"
+    )
+    raise SpecError(f"labels={asked!r} names no one table or column of {where}: {several}.", _FORMS)
+
+
+def column_of(table: Table, asked: str) -> str:
+    """Return the column that was named, whatever its letters' case; a number counts from 0, -1 is the last."""
+    if asked in table.header:
+        return asked
+    if re.fullmatch(r"-?\d+", asked) and -len(table.header) <= int(asked) < len(table.header):
+        return table.header[int(asked)]
+    near = [name for name in table.header if plain(name) == plain(asked)]
+    if len(near) != 1:
+        raise SpecError(
+            f"{table.name} has no column {asked!r}.",
+            f'Next: one of {words.some(list(table.header), 12)}: labels="{table.name}:...".',
+        )
+    return near[0]
+
+
+def _of_table(
+    tree: Tree, shape: Shape, parts: dict[str, str], index: Index, asked: Any, classes: Sequence[str] | None
+) -> Reading:
+    tables = tables_of(tree)
+    several = [asked] if isinstance(asked, str) else list(asked)
+    first, column = named_table(tables, several[0], tree.where)
+    same = [table for table in tables if table.header == first.header and table.has_header] or [first]
+    fits = [fit for fit in fits_of(same if first in same else [first], index)]
+    own = next((fit for fit in fits if fit.table is first), None)
+    if own is None:
+        raise SpecError(
+            f"No column of {first.name} names the pictures in {tree.where}.",
+            f"Its columns are {words.some(list(first.header), 12)}. Next: a function of the path: labels=lambda "
+            "name: ...",
+        )
+    if len(several) > 1:
+        names = (column, *(column_of(first, one.rpartition(":")[2]) for one in several[1:]))
+        task = "multi-label"
+    elif column:
+        values = first.columns([column])[0]
+        names, task = (column,), task_of(Column(column, kind_of(values), len(set(values))))
+        task = "classification" if task == "captioning" and len(set(values)) < len(values) / 2 else task
+    elif own.choice.label:
+        names, task = own.choice.label, own.choice.task
+    else:
+        raise SpecError(
+            f"{first.name} has several columns that could be the label: "
+            f"{', '.join(map(str, own.choice.candidates[:12]))}.",
+            f'Next: labels="{first.name}:{(own.choice.candidates or [Column(first.header[-1], "", 0)])[0].name}"',
+        )
+    if task in ("captioning", "detection", "segmentation", "series"):
+        raise SpecError(f'"{names[0]}" of {first.name} is for {task}, and holds no classes and no numbers.', *FEED)
+    for fit in fits:
+        fit.choice.label, fit.choice.task = names, task
+        fit.column = own.column
+    if len(names) == 1 or task == "one-hot":
+        return ordered_classes(labelled(tree, shape, fits, parts, index), classes)
+    found: dict[str, Any] = {}
+    for fit in fits:
+        ids, *columns = fit.table.columns([fit.column, *names])
+        for cell, *values in zip(ids, *columns):
+            path = index.find(cell, fit.table.folder)
+            if path is not None:
+                found[path] = [
+                    max(0.0, float(value or 0)) if task == "multi-label" else float(value) for value in values
+                ]
+    reading = _reading(shape, parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
+    return Reading(
+        reading.layout,
+        "multi-label",
+        "pictures",
+        tuple(name.strip() for name in names),
+        reading.splits,
+        reading.rule,
+        left_out=reading.left_out,
+    )
+
+
+def _reading(
+    shape: Shape,
+    parts: Mapping[str, str],
+    found: Mapping[str, Any],
+    rule: str,
+    classes: Sequence[str] | None,
+    lost: int,
+) -> Reading:
+    if not found:
+        some = next(iter(parts), "")
+        raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {some}.", _FORMS)
+    task = task_of_values(list(found.values())[:1000])
+    order, labels = classes_and_labels(found, task)
+    by_part: dict[str, list[str]] = {}
+    for path, part in parts.items():
+        if path in labels:
+            by_part.setdefault("test" if part == "predict" and "test" not in parts.values() else part, []).append(path)
+    if "train" not in by_part:
+        by_part["train"] = by_part.pop(next(iter(by_part)))
+    splits = {}
+    for part, paths in by_part.items():
+        paths.sort()
+        splits[part] = Split(paths, [labels[path] for path in paths], len(paths), words.some(shape.named(part)))
+    rest = sorted(path for path, part in parts.items() if path not in labels)
+    if rest and any(parts[path] != "train" for path in rest):
+        unlabelled = [path for path in rest if parts[path] != "train"]
+        splits["predict"] = Split(
+            unlabelled, None, len(unlabelled), words.some(sorted({path.rpartition("/")[0] for path in unlabelled}))
+        )
+        rest = [path for path in rest if parts[path] == "train"]
+    left_out = [*shape.left_out]
+    if rest:
+        left_out.append(f"{len(rest):,} pictures that labels= gives no label")
+    if lost:
+        left_out.append(f"{lost:,} names of labels= whose picture is not there, or which fit several")
+    return ordered_classes(
+        Reading("as labels= says", task, "pictures", tuple(order), ordered(splits), rule, left_out=tuple(left_out)),
+        classes,
+    )
+
+
+def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
+    """Apply ``classes=``, an order or a choice, to a reading."""
+    if not classes or reading.task != "classification":
+        return reading
+    missing = [name for name in classes if words.nfc(name) not in reading.classes]
+    if missing:
+        raise SpecError(
+            f"There is no class {missing[0]!r}.", f"Next: of {words.some(list(reading.classes), 12)} in classes=."
+        )
+    number = {reading.classes.index(words.nfc(name)): at for at, name in enumerate(classes)}
+    splits = {}
+    for part, split in reading.splits.items():
+        if split.labels is None:
+            splits[part] = split
+            continue
+        kept = [(name, number[label]) for name, label in zip(split.names, split.labels) if label in number]  # type: ignore[index]
+        splits[part] = Split([name for name, _ in kept], [label for _, label in kept], len(kept), split.seen)
+    rest = [name for name in reading.classes if name not in map(words.nfc, classes)]
+    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {words.some(rest)}"] if rest else []))
+    return Reading(
+        reading.layout,
+        reading.task,
+        reading.kind,
+        tuple(map(words.nfc, classes)),
+        splits,
+        reading.rule,
+        reading.pictures,
+        left_out,
+        reading.said,
+    )
+
+
+__all__ = ["Fit", "column_of", "named_table", "ordered_classes", "plain_split", "read"]

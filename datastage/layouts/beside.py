@@ -1,0 +1,379 @@
+"""A table beside the pictures: which column names them, and which holds their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from datastage.errors import SpecError
+from datastage.layouts import words
+from datastage.layouts.choice import Choice, choose, parts_of
+from datastage.layouts.columns import Table, from_json, open_table
+from datastage.layouts.folders import LINE, plain_split
+from datastage.layouts.labels import classes_and_labels
+from datastage.layouts.reading import Label, Reading, Split, ordered
+from datastage.layouts.shape import Leaf, Shape, key
+from datastage.layouts.tree import Tree
+
+_LISTS = frozenset((".txt", ".lst", ".list", ".dat"))
+_MOST_LISTS = 60
+_LOOKED_AT = 200
+_MOST_JSON = 1 << 26
+_PICTURE_COLUMNS = frozenset(
+    (
+        "imageid",
+        "id",
+        "image",
+        "imagename",
+        "img",
+        "imgname",
+        "file",
+        "fname",
+        "filename",
+        "filepath",
+        "filepaths",
+        "path",
+    )
+    + ("name", "idcode", "imageindex", "imagepath", "picture", "photo", "images", "imageurl", "isicid")
+)
+
+
+def tables_of(tree: Tree) -> list[Table]:
+    """Return the text tables of a tree, also lists in text files and names in JSON, each looked at by its head."""
+    found = []
+    for path, folder in tree.folders.items():
+        lists = [name for name in folder.others if words.suffix_of(name) in _LISTS]
+        jsons = [name for name in folder.others if words.suffix_of(name) == ".json"]
+        for name in sorted(folder.others):
+            suffix, full = words.suffix_of(name), tree.path_of(path, name)
+            table = None
+            if (
+                suffix in words.TABLES
+                or suffix in (".jsonl", ".ndjson")
+                or (
+                    suffix in _LISTS
+                    and len(lists) <= _MOST_LISTS
+                    and words.words_of(name)[:1] not in (("readme",), ("license",))
+                )
+            ):
+                table = open_table(tree, full)
+            elif suffix == ".json" and len(jsons) <= 8 and tree.size(full) <= _MOST_JSON:
+                table = from_json(tree, full)
+            if table is not None:
+                found.append(table)
+    return found
+
+
+class Index:
+    """Pictures by their names, to find those that a table means."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._names: dict[str, str | list[str]] = {}
+        self._stems: dict[str, str | list[str]] = {}
+        self.n = 0
+        for path in paths:
+            self.n += 1
+            name = path[path.rfind("/") + 1 :]
+            dot = name.rfind(".")
+            for known, one in ((self._names, name), (self._stems, name[:dot] if dot > 0 else name)):
+                seen = known.setdefault(one, path)
+                if seen is not path:
+                    known[one] = [*seen, path] if isinstance(seen, list) else [seen, path]
+
+    def find(self, value: str, folder: str = "") -> str | None:
+        """Return the one picture that a cell means, with or without folder and suffix; None if none or several do."""
+        value = value.replace("\\", "/").strip("/ ").removeprefix("./")
+        if not value:
+            return None
+        name = value[value.rfind("/") + 1 :]
+        found = self._names.get(name) or self._stems.get(name)
+        if found is None:
+            dot = name.rfind(".")
+            found = self._stems.get(name[:dot]) if dot > 0 and words.suffix_of(name) in words.PICTURES else None
+        if found is None or isinstance(found, str):
+            return found
+        dot = value.rfind(".")
+        plain = value[:dot] if words.suffix_of(value) in words.PICTURES else value
+        fit = [one for one in found if _ends(one[: one.rfind(".")], plain)]
+        if len(fit) > 1 and folder:
+            fit = [one for one in fit if one.startswith(folder + "/")]
+        return fit[0] if len(fit) == 1 else None
+
+
+def _ends(path: str, tail: str) -> bool:
+    return path == tail or path.endswith("/" + tail)
+
+
+@dataclass(slots=True)
+class Fit:
+    """A table that names pictures: the column that does, what its other columns are, and some of the pictures."""
+
+    table: Table
+    column: str
+    choice: Choice
+    pictures: frozenset[str] = frozenset()
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether it is a sample of what a competition wants to get."""
+        return is_submission(self.table)
+
+
+def is_submission(table: Table) -> bool:
+    """Whether a table is a sample of what a competition wants to get."""
+    return "submission" in table.last.lower() or "submit" in table.last.lower()
+
+
+def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
+    """Return the tables that name pictures, with the column that does."""
+    found: list[tuple[Table, str, list[str]]] = []
+    for table in tables:
+        scores: dict[str, float] = {}
+        for name in table.header:
+            values = [value for value in table.sample(name)[:_LOOKED_AT] if value]
+            if values and len(set(values)) * 4 >= len(values):
+                scores[name] = sum(index.find(value, table.folder) is not None for value in values) / len(values)
+        best = max(scores.values(), default=0.0)
+        if best >= 0.5:
+            good = [name for name in table.header if scores.get(name, 0) >= 0.9 * best]
+            named = [name for name in good if key(name).replace("_", "").replace(" ", "") in _PICTURE_COLUMNS]
+            found.append((table, (named or good)[0], good))
+    submission = next((table for table, _, _ in found if is_submission(table)), None)
+    submission = submission or next((table for table in tables if is_submission(table)), None)
+    fits = []
+    for table, column, ids in found:
+        lacking = [
+            other
+            for other in tables
+            if other is not table
+            and not is_submission(other)
+            and words.split_of(other.last.rpartition(".")[0]) == "test"
+            and words.split_of(table.last.rpartition(".")[0]) == "train"
+        ]
+        seen = frozenset(path for cell in table.sample(column) if (path := index.find(cell, table.folder)) is not None)
+        fits.append(Fit(table, column, choose(table, ids, lacking, submission), seen))
+    return fits
+
+
+def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
+    """Take each picture's label from the table that names it; None if no table does.
+
+    Raises
+    ------
+    SpecError
+        If several columns or tables could hold the labels, or what they hold is no class and no number.
+    """
+    parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
+    index = Index(parts)
+    fits = [fit for fit in fits_of(tables, index) if not fit.is_submission]
+    fits = [fit for fit in fits if fit.choice.label or fit.choice.task or fit.choice.candidates]
+    told = [fit for fit in fits if fit.choice.label and fit.choice.task in ("classification", "regression", "one-hot")]
+    of_train = [fit for fit in fits if any(parts[path] == "train" for path in fit.pictures)]
+    told.sort(key=lambda fit: fit not in of_train)
+    if not told or (told[0] not in of_train and "train" in shape.parts):
+        if of_train:
+            raise not_told(tree, of_train)
+        return None
+    first = told[0]
+    same = [fit for fit in told if fit.choice.label == first.choice.label]
+    others = [fit for fit in told if fit not in same]
+    if others or _measures(first):
+        rival = others[0] if others else None
+        if rival is None or not _agree(first, rival, index):
+            raise _two(tree, first, rival)
+    return labelled(tree, shape, same, parts, index, rest=[fit for fit in fits_of(tables, index) if fit not in same])
+
+
+def paths_of(leaves: Iterable[Leaf]) -> Iterable[str]:
+    """Give the paths of the pictures in folders."""
+    for leaf in leaves:
+        base = f"{leaf.node.path}/" if leaf.node.path else ""
+        for name in leaf.node.pictures:
+            yield base + name
+
+
+def labelled(
+    tree: Tree, shape: Shape, fits: Sequence[Fit], parts: dict[str, str], index: Index, rest: Sequence[Fit] = ()
+) -> Reading:
+    """Make the reading of tables that name pictures and hold their labels."""
+    rows: dict[str, object] = {}
+    source: dict[str, Table] = {}
+    in_table: dict[str, str] = {}
+    lost = many = 0
+    for fit in fits:
+        label = fit.choice.label
+        wanted = [fit.column, *label, *([fit.choice.part] if fit.choice.part else [])]
+        columns = fit.table.columns(wanted)
+        by_part = parts_of(fit.choice.part, columns[-1]) if fit.choice.part else {}
+        own = words.split_of(fit.table.last.rpartition(".")[0]) if len(fits) > 1 else None
+        for cell, *values in zip(*columns):
+            path = index.find(cell, fit.table.folder)
+            if path is None:
+                lost += 1
+                continue
+            value = values[0] if len(label) == 1 else tuple(values[: len(label)])
+            if path in rows and rows[path] != value:
+                if source[path] is not fit.table:
+                    raise _lists(tree, [source[path], *(one.table for one in fits if one.table is not source[path])])
+                many += 1
+            rows[path], source[path] = value, fit.table
+            if by_part or own:
+                in_table[path] = by_part.get(values[-1], "train") if by_part else own or "train"
+    if many:
+        raise SpecError(
+            f"{fits[0].table.name} has several rows for one picture, {many:,} of them with another "
+            f"{fits[0].choice.label[0]}: "
+            "they describe what is in a picture (boxes, captions), and are no classes.",
+            *FEED,
+        )
+    task = fits[0].choice.task
+    if task == "one-hot":
+        names = [name.strip() for name in fits[0].choice.label]
+        rows = {path: names[[float(v or 0) for v in value].index(1.0)] for path, value in rows.items()}  # type: ignore[attr-defined]
+        task = "classification"
+    empty = [path for path, value in rows.items() if value == ""]
+    for path in empty:
+        del rows[path]
+    classes, labels = classes_and_labels(rows, task)
+    ids = {
+        path
+        for fit in rest
+        for cell in fit.table.columns([fit.column])[0]
+        if (path := index.find(cell, fit.table.folder))
+    }
+    return _reading(shape, fits, parts, labels, in_table, classes, task, lost, ids - labels.keys())
+
+
+def _reading(
+    shape: Shape,
+    fits: Sequence[Fit],
+    parts: dict[str, str],
+    labels: dict[str, Label],
+    in_table: dict[str, str],
+    classes: Sequence[str],
+    task: str,
+    lost: int,
+    named: set[str],
+) -> Reading:
+    found: dict[str, list[str]] = {}
+    without: list[str] = []
+    for path, part in parts.items():
+        if path in labels:
+            found.setdefault(part if shape.has_parts or part == "predict" else in_table.get(path, "train"), []).append(
+                path
+            )
+        elif part == "train" and path not in named:
+            without.append(path)
+        else:
+            found.setdefault("predict", []).append(path)
+    if "train" not in found and len(found) == 1 and (only := next(iter(found))) != "predict":
+        found["train"] = found.pop(only)
+    splits = {}
+    for part, paths in found.items():
+        paths.sort()
+        seen = words.some(shape.named(part)) if part != "predict" else ""
+        splits[part] = Split(paths, None if part == "predict" else [labels[path] for path in paths], len(paths), seen)
+    left_out = list(shape.left_out)
+    if without:
+        left_out.append(f"{len(without):,} pictures that have no row in {fits[0].table.last}")
+    if lost:
+        left_out.append(f"{lost:,} rows whose picture is not there, or whose name fits several")
+    column = fits[0].choice.label
+    what = f'column "{column[0]}"' if len(column) == 1 else f"columns {words.some([name.strip() for name in column])}"
+    tops = sorted({path.rpartition("/")[0] for paths in found.values() for path in paths if path in labels} - {""})
+    n = len(labels)
+    where = f", in {words.some(tops)}" if tops else ""
+    return Reading(
+        "a table beside pictures",
+        task,
+        "pictures",
+        tuple(classes),
+        ordered(splits),
+        f"{what} of {words.some([fit.table.name for fit in fits])}",
+        f'column "{fits[0].column}"{where}: {n:,} of {n + lost:,} are there',
+        tuple(left_out),
+    )
+
+
+FEED = (
+    "Next: six lines feed them, whatever they are:",
+    "class Mine(torch.utils.data.Dataset):",
+    "    def __len__(self): return len(files)",
+    "    def __getitem__(self, i): return load(files[i])",
+    "loader = datastage.feed(Mine(), batch_size=16)",
+)
+
+
+def _measures(fit: Fit) -> bool:
+    """Whether a table holds many decimals of each picture: it may be meant itself, without the pictures."""
+    return sum(column.kind == "float" for column in fit.choice.candidates) >= 4
+
+
+def _agree(one: Fit, two: Fit, index: Index) -> bool:
+    """Whether two tables part the pictures alike."""
+
+    def labels(fit: Fit) -> dict[str, tuple[str, ...]]:
+        ids, *values = fit.table.columns([fit.column, *fit.choice.label])
+        found = ((index.find(cell, fit.table.folder), value) for cell, value in zip(ids, zip(*values)))
+        return {path: value for path, value in found if path is not None}
+
+    first, second = labels(one), labels(two)
+    pairs = {(first[path], second[path]) for path in first.keys() & second.keys()}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+
+
+def _two(tree: Tree, one: Fit, two: Fit | None) -> SpecError:
+    first = f'labels="{one.table.name}:{one.choice.label[0]}"'
+    if two is None:
+        return SpecError(
+            f"{tree.where} holds pictures and, in {one.table.name}, many numbers measured of each; the label seems "
+            "to be "
+            f'"{one.choice.label[0]}" in both. The pictures or the table: which is meant?',
+            f"{LINE} the pictures: datastage.loaders(path, {first}, batch_size=64)",
+            f"the table: datastage.loaders(path / {one.table.name!r}, batch_size=64)",
+        )
+    second = f'labels="{two.table.name}:{two.choice.label[0]}"'
+    return SpecError(
+        f"Two tables beside the pictures in {tree.where} hold labels, and not the same: {one.table.name} "
+        f"({one.choice.label[0]}) and {two.table.name} ({two.choice.label[0]}).",
+        f"{LINE} datastage.loaders(path, {first}, batch_size=64), or {second}",
+    )
+
+
+def _lists(tree: Tree, tables: Sequence[Table]) -> SpecError:
+    lines = [f'labels="{table.name}:{table.header[-1]}"' for table in tables]
+    first = sorted(tables, key=lambda table: words.split_of(table.last.rpartition(".")[0]) != "train")
+    return SpecError(
+        f"The lists beside the pictures in {tree.where} give them other labels: "
+        f"{words.some([t.name for t in first], 8)}.",
+        f"{LINE} datastage.loaders(path, {lines[0]}, batch_size=64)",
+    )
+
+
+def not_told(tree: Tree, fits: Sequence[Fit]) -> SpecError:
+    """Say which columns of which tables could be the labels."""
+    lines = []
+    for fit in fits[:4]:
+        choice, table = fit.choice, fit.table
+        where = f'{table.name} (its column "{fit.column}" names the pictures)'
+        if choice.task == "multi-label" and choice.label:
+            lines.append(f"{where} holds several labels a picture (multi-label): {words.some(list(choice.label), 8)}")
+        elif choice.task and choice.label:
+            lines.append(f'{where}: column "{choice.label[0]}" is for {choice.task}, and holds no classes')
+        elif choice.candidates:
+            lines.append(f"{where} has {', '.join(map(str, choice.candidates[:8]))}")
+        else:
+            lines.append(where)
+    first = next((fit for fit in fits if fit.choice.label), fits[0])
+    names = list(first.choice.label) or [column.name for column in first.choice.candidates] or ["label"]
+    column = f":{names[0].strip()}" if len(first.choice.label) < 2 else ""
+    feeds = first.choice.task in ("captioning", "detection", "segmentation")
+    line = f'{LINE} datastage.loaders(path, labels="{first.table.name}{column}", batch_size=64)'
+    return SpecError(
+        f"Which labels the pictures in {tree.where} have, only you know:", *lines, *(FEED if feeds else (line,))
+    )
+
+
+def without_labels(leaves: Sequence[Leaf]) -> Split:
+    """Return the part of pictures without labels."""
+    return plain_split(leaves)

@@ -1,0 +1,224 @@
+"""Which column of a table holds the labels: told where any tool can know, asked where only the user can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from datastage.layouts import words
+from datastage.layouts.columns import Table, kind_of
+
+LABELS = frozenset(
+    ("label", "labels", "class", "classid", "classes", "classname", "classlabel", "target", "targets", "category", "y")
+    + ("diagnosis", "dx", "species", "breed", "emotion", "variety", "survived", "outcome", "hascactus", "isiceberg")
+    + ("labelid", "classnumber", "categoryid", "imagelabel", "finding")
+)
+"""Names of columns that are the label, if one column alone has such a name."""
+_PREFIXES = ("has_", "is_")
+BOOKS = frozenset(
+    ("kfold", "fold", "folds", "split", "usage", "isvalid", "isvalidation", "istrain", "istest", "partition", "subset")
+    + ("set", "part", "stage", "phase", "dataset", "source", "filesource", "datasetname")
+)
+"""Names of columns that keep books of the rows."""
+_PARTS = frozenset(
+    ("split", "usage", "isvalid", "isvalidation", "istrain", "istest", "partition", "subset", "set", "phase")
+)
+_NUMBERING = re.compile(
+    r"(?i:|column 1|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid|.*[_ ]id|id[_ "
+    r"]?code|uuid|key|sample)|.*Id|.*ID"
+)
+_MEASURES = re.compile(
+    r"(?i)^(x|y|w|h|width|height|size|.*[._ ]?roi[._].*|[xy][_ ]?(\d|min|max)|.*bbox.*|xmin|ymin|xmax|ymax)$"
+)
+_NUMBER_NAMES = re.compile(
+    r"(?i)(age|price|score|count|year|weight|size|cost|rating|quality|value|angle|steering|temp|length)"
+)
+
+
+@dataclass(slots=True)
+class Column:
+    """A column, and what its values are."""
+
+    name: str
+    kind: str
+    n_different: int
+
+    def __str__(self) -> str:
+        what = {"int": "whole numbers", "float": "numbers", "words": "words", "tags": "several words a cell"}
+        return f'"{self.name}" ({self.n_different:,} values, {what.get(self.kind, self.kind)})'
+
+
+@dataclass(slots=True)
+class Choice:
+    """What the columns of a table are.
+
+    Attributes
+    ----------
+    label : tuple of str
+        The column of labels; several where they are one-hot or several a sample; empty where nobody can know.
+    task : str
+        ``"classification"``, ``"regression"``, ``"one-hot"``, ``"multi-label"``, or what else the table is for:
+        ``"captioning"``, ``"detection"``, ``"segmentation"``.
+    part : str or None
+        A column that says the part of each row.
+    candidates : list of Column
+        The columns that could be meant.
+    why : str
+        What tells the label.
+    """
+
+    label: tuple[str, ...] = ()
+    task: str = ""
+    part: str | None = None
+    candidates: list[Column] = field(default_factory=list)
+    why: str = ""
+
+
+def plain(name: str) -> str:
+    """Return a column's name as it is compared."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
+    """Tell which column is the label.
+
+    Parameters
+    ----------
+    table : Table
+        The table to learn from.
+    ids : sequence of str
+        Columns that name the samples, such as that of the pictures.
+    lacking : sequence of Table
+        Tables of samples without labels, such as a test.csv.
+    submission : Table or None
+        A sample_submission.csv, whose columns after the first are the label.
+    """
+    samples = {name: table.sample(name) for name in table.header}
+    known = {name: Column(name, kind_of(values), len({v for v in values if v})) for name, values in samples.items()}
+    part = next((name for name in known if plain(name) in _PARTS and parts_of(name, samples[name])), None)
+    free = [
+        known[name]
+        for name in known
+        if name not in ids and not _is_of_the_row(known[name], table, len(table.head)) and known[name].kind != "empty"
+    ]
+    found = _label(table, free, lacking, submission, len(ids))
+    found.part = part
+    found.candidates = [column for column in free if column.kind != "constant"]
+    if len(found.label) == 1:
+        found.task = found.task or task_of(known[found.label[0]])
+    return found
+
+
+def _is_of_the_row(column: Column, table: Table, n: int) -> bool:
+    name = column.name
+    if plain(name) in BOOKS or re.match(r"(?i)unnamed: ?\d+$", name):
+        return True
+    return n > 1 and column.n_different >= n and _NUMBERING.fullmatch(name) is not None and column.kind != "float"
+
+
+def _label(table: Table, free: list[Column], lacking: Sequence[Table], submission: Table | None, n_ids: int) -> Choice:
+    names = {column.name for column in free}
+    missing = [c for c in free if lacking and all(_without(c.name, other) for other in lacking)]
+    if len(missing) == 1:
+        return Choice((missing[0].name,), why=f"{lacking[0].last} has it not")
+    if len(missing) > 1 and (found := _columns_of_ones(missing, table)):
+        return found
+    if submission is not None:
+        wanted = {plain(name) for name in submission.header[1:]}
+        asked = [column for column in free if plain(column.name) in wanted]
+        if len(asked) == 1:
+            return Choice((asked[0].name,), why=f"{submission.last} asks for it")
+        if len(asked) > 1 and (found := _columns_of_ones(asked, table)):
+            return found
+    named = [column for column in free if _is_named_label(column)]
+    if len(named) == 1:
+        return Choice((named[0].name,), why="its name says so")
+    if len(named) > 1:
+        return _same_in_words_and_numbers(named, table) or Choice()
+    rest = [column for column in free if not _MEASURES.match(column.name)]
+    if n_ids and len(free) == 1:
+        return Choice((free[0].name,), why="it is the only one")
+    if n_ids and len(rest) > 1 and names and (found := _columns_of_ones(rest, table)):
+        return found
+    for task, kind in (("detection", "boxes"), ("segmentation", "runs")):
+        if n_ids and any(column.kind == kind for column in free):
+            return Choice(tuple(column.name for column in free if column.kind == kind)[:1], task)
+    return Choice()
+
+
+def _is_named_label(column: Column) -> bool:
+    name = column.name.strip().lower()
+    if column.kind == "date" or (plain(name) == "y" and name != "y"):
+        return False
+    return plain(name) in LABELS or (name.startswith(_PREFIXES) and column.n_different <= 2)
+
+
+def _without(name: str, table: Table) -> bool:
+    if plain(name) not in {plain(one) for one in table.header}:
+        return True
+    column = next(one for one in table.header if plain(one) == plain(name))
+    return all(not value for value in table.sample(column))
+
+
+def _same_in_words_and_numbers(named: Sequence[Column], table: Table) -> Choice | None:
+    """Where two columns named as labels say the same, as ``target`` and ``category`` do, that with words is taken."""
+    if len(named) != 2:
+        return None
+    one, two = (table.sample(column.name) for column in named)
+    pairs = set(zip(one, two))
+    if len(pairs) == len(set(one)) == len(set(two)):
+        words_ = next((column for column in named if column.kind == "words"), named[0])
+        return Choice((words_.name,), why="its name says so")
+    return None
+
+
+def _columns_of_ones(columns: Sequence[Column], table: Table) -> Choice | None:
+    """Several columns of 0 and 1 (or -1 and 1): one-hot where each row has one, else several labels a sample."""
+    if len(columns) < 2 or any(column.kind not in ("int", "float", "constant") for column in columns):
+        return None
+    names = [column.name for column in columns]
+    values = [table.sample(name) for name in names]
+    different = {float(value) for column in values for value in column if value}
+    if not different <= {0.0, 1.0, -1.0} or len(different) < 2:
+        return None
+    sums = {sum(float(value or 0) > 0 for value in row) for row in zip(*values)}
+    task = "one-hot" if sums == {1} and -1.0 not in different else "multi-label"
+    return Choice(tuple(names), task)
+
+
+def task_of(column: Column) -> str:
+    """Say what is learnt from a column of labels."""
+    if column.kind == "float":
+        return "regression"
+    if column.kind == "int":
+        n = column.n_different
+        if plain(column.name) in LABELS or column.name.lower().startswith(_PREFIXES):
+            return "classification" if n <= 100 else "regression"
+        return "regression" if n > 30 or (_NUMBER_NAMES.search(column.name) and n > 2) else "classification"
+    return {
+        "tags": "multi-label", "text": "captioning", "unique": "captioning", "boxes": "detection",
+        "runs": "segmentation", "pixels": "segmentation", "date": "series",
+    }.get(column.kind, "classification")  # fmt: skip
+
+
+def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
+    """Return the part that each value of a column says; empty if they say none."""
+    different = {value for value in values if value}
+    if not different:
+        return {}
+    own = plain(name).removeprefix("is")
+    if {value.lower() for value in different} <= {"true", "false"} or (
+        name.startswith("is") and different <= {"0", "1"}
+    ):
+        yes = {"valid": "val", "validation": "val"}.get(own, own)
+        return {
+            value: yes if value.lower() in ("true", "1") else "test" if yes == "train" else "train"
+            for value in different
+        }
+    if different <= {"0", "1", "2"} and len(different) == 3:
+        return {"0": "train", "1": "val", "2": "test"}
+    found = {value: words.split_of(value) or "" for value in different}
+    if set(found.values()) == {"train", "val"} and any("public" in value.lower() for value in different):
+        return found
+    return found if all(found.values()) and "train" in found.values() else {}

@@ -1,0 +1,299 @@
+"""Text tables by their columns: csv, tsv, lists with blanks, lines of JSON; and what the values of a column are.
+
+Here: how a table is parted, its head, and columns as texts. Not here: numbers in arrays (`numbers`), which column holds
+labels (`choice`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from datastage.layouts import words
+from datastage.layouts.tree import Tree
+
+HEAD_BYTES = 1 << 16
+HEAD_ROWS = 400
+_BLANKS = re.compile(r"\s+")
+_INT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+_LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
+csv.field_size_limit(1 << 24)
+
+
+@dataclass(slots=True)
+class Table:
+    """A text table.
+
+    Attributes
+    ----------
+    name : str
+        Its path in the tree.
+    header : tuple of str
+        The names of the columns; ``"column 1"`` and so on where the file has no header.
+    head : list of list of str
+        The first rows.
+    has_header, separator, encoding
+        How it is written; the separator ``" "`` stands for blanks, ``"json"`` for a JSON object a line.
+    cut : bool
+        Whether there are more rows than `head` has.
+    """
+
+    tree: Tree
+    name: str
+    header: tuple[str, ...]
+    head: list[list[str]]
+    has_header: bool
+    separator: str
+    encoding: str
+    cut: bool
+    joined: bool = field(default=False)
+
+    @property
+    def last(self) -> str:
+        """The last part of its path."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """The folder in which it lies."""
+        return self.name.rpartition("/")[0]
+
+    def rows(self) -> Iterator[list[str]]:
+        """Give all rows, as texts."""
+        if not self.cut:
+            yield from self.head
+            return
+        with self.tree.open(self.name) as file, io.TextIOWrapper(file, self.encoding, "replace", newline="") as text:
+            rows = _parted(text, self.separator, self.header, self.joined)
+            if self.has_header and self.separator != "json":
+                next(rows, None)
+            yield from rows
+
+    def columns(self, names: Sequence[str]) -> list[list[str]]:
+        """Return whole columns; equal texts are one object, since classes recur."""
+        at = [self.header.index(name) for name in names]
+        known: dict[str, str] = {}
+        found: list[list[str]] = [[] for _ in at]
+        for row in self.rows():
+            for place, column in zip(at, found):
+                value = row[place].strip() if place < len(row) else ""
+                column.append(known.setdefault(value, value) if len(known) < 10_000 else value)
+        return found
+
+    def sample(self, name: str) -> list[str]:
+        """Return a column's values in the first rows."""
+        at = self.header.index(name)
+        return [row[at].strip() if at < len(row) else "" for row in self.head]
+
+
+def open_table(tree: Tree, name: str) -> Table | None:
+    """Look at the head of a file; None if it is no table."""
+    with tree.open(name) as file:
+        data = file.read(HEAD_BYTES)
+    cut = len(data) == HEAD_BYTES
+    text, encoding = _decoded(data)
+    if text is None:
+        return None
+    if cut:
+        text = text[: text.rfind("\n") + 1] or text
+    lines = [line for line in text.splitlines() if line.strip()][:HEAD_ROWS]
+    if not lines:
+        return None
+    if name.endswith((".jsonl", ".ndjson")):
+        return _json_lines(tree, name, lines, encoding, cut)
+    separator, joined = _separator(lines)
+    rows = list(_parted(io.StringIO(text, newline=""), separator, (), joined))
+    if len(rows) > HEAD_ROWS:
+        rows, cut = rows[:HEAD_ROWS], True
+    if not rows:
+        return None
+    width = max(Counter(map(len, rows)).items(), key=lambda item: (item[1], item[0]))[0]
+    has_header = _has_header(rows)
+    header = [cell.strip() for cell in rows.pop(0)] if has_header else [f"column {i + 1}" for i in range(width)]
+    header += [""] * (width - len(header))
+    names: list[str] = []
+    for at, cell in enumerate(header):
+        title = cell or f"column {at + 1}"
+        names.append(f"{title} ({at + 1})" if title in names else title)
+    return Table(tree, name, tuple(names), rows, has_header, separator, encoding, cut, joined)
+
+
+def _decoded(data: bytes) -> tuple[str | None, str]:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "ignore"), "utf-16"
+    if b"\0" in data:
+        return None, ""
+    for cut in range(4):
+        try:
+            return data[: len(data) - cut].decode("utf-8-sig"), "utf-8-sig"
+        except UnicodeDecodeError as error:
+            if error.start < len(data) - cut - 4:
+                break
+    return data.decode("latin-1"), "latin-1"
+
+
+def _separator(lines: Sequence[str]) -> tuple[str, bool]:
+    """Return what parts the columns, and whether blanks part only the first column from a text with blanks."""
+    best, score = "", 0.0
+    for one in (",", "\t", ";", "|"):
+        widths = Counter(len(row) for row in csv.reader(lines[:60], delimiter=one))
+        width, n = widths.most_common(1)[0]
+        if width > 1 and n / sum(widths.values()) > max(score, 0.5):
+            best, score = one, n / sum(widths.values())
+    if best:
+        return best, False
+    widths = Counter(len(line.split()) for line in lines[:60])
+    width, n = widths.most_common(1)[0]
+    if width > 1 and n >= 0.95 * sum(widths.values()):
+        return " ", False
+    if min(widths) > 1:
+        return " ", True
+    return ",", False
+
+
+def _parted(text: io.TextIOBase, separator: str, header: Sequence[str], joined: bool) -> Iterator[list[str]]:
+    if separator == "json":
+        for line in text:
+            if line.strip():
+                value = json.loads(line)
+                yield [str(value.get(name, "")) for name in header]
+    elif separator == " ":
+        for line in text:
+            if line.strip() and not line.startswith("#"):
+                yield line.split(None, 1) if joined else line.split()
+    else:
+        for row in csv.reader(text, delimiter=separator, skipinitialspace=True):
+            if row and any(cell.strip() for cell in row):
+                yield row
+
+
+def _json_lines(tree: Tree, name: str, lines: list[str], encoding: str, cut: bool) -> Table | None:
+    try:
+        rows = [json.loads(line) for line in lines]
+    except ValueError:
+        return None
+    if not all(isinstance(row, dict) for row in rows):
+        return None
+    header = tuple(dict.fromkeys(key for row in rows for key in row))
+    head = [[str(row.get(key, "")) for key in header] for row in rows]
+    return Table(tree, name, header, head, True, "json", encoding, cut or len(lines) == HEAD_ROWS)
+
+
+def from_json(tree: Tree, name: str) -> Table | None:
+    """Take a JSON file for a table: names to labels, or a list of objects; None if it is neither."""
+    try:
+        with tree.open(name) as file:
+            value = json.loads(file.read(1 << 26))
+    except (ValueError, RecursionError):
+        return None
+    plain = (str, int, float, bool)
+    if isinstance(value, dict) and len(value) > 1 and all(isinstance(one, plain) for one in value.values()):
+        return Table(
+            tree, name, ("name", "label"), [[str(k), str(v)] for k, v in value.items()], True, "json", "utf-8", False
+        )
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        header = tuple(dict.fromkeys(key for one in value for key in one if isinstance(one[key], plain)))
+        rows = [[str(one.get(key, "")) for key in header] for one in value]
+        return Table(tree, name, header, rows, True, "json", "utf-8", False) if header else None
+    return None
+
+
+def _has_header(rows: Sequence[Sequence[str]]) -> bool:
+    first, rest = rows[0], rows[1:60]
+    if not rest:
+        return not any(map(is_number, first))
+    if all(is_number(cell) or not cell.strip() for cell in first[:-1]) and len(first) > 1:
+        return False
+    if any(not is_number(cell) and all(is_number(row[at]) for row in rest if at < len(row) and row[at].strip()) and any(
+        at < len(row) and row[at].strip() for row in rest) for at, cell in enumerate(first)):  # fmt: skip
+        return True  # words above numbers
+    alike = sum(
+        _is_file(cell) or any(at < len(row) and row[at].strip() == cell.strip() for row in rest)
+        for at, cell in enumerate(first)
+        if cell.strip()
+    )
+    return 2 * alike < len(first)
+
+
+def _is_file(text: str) -> bool:
+    return "/" in text.strip() or words.suffix_of(text.strip()) in words.PICTURES | words.SOUNDS
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def kind_of(values: Sequence[str]) -> str:
+    """Say what the values of a column are.
+
+    Returns
+    -------
+    str
+        ``"empty"``, ``"constant"``, ``"int"``, ``"float"``, ``"boxes"``, ``"runs"`` (run lengths), ``"pixels"``,
+        ``"text"``, ``"tags"`` (several words a cell, which recur), ``"date"``, ``"unique"`` (each word once) or
+        ``"words"``.
+    """
+    given = [value for value in values if value]
+    if not given:
+        return "empty"
+    different = set(given)
+    if len(different) == 1 and len(given) > 1:
+        return "constant"
+    if all(_INT.fullmatch(value) for value in different):
+        return "int"
+    if all(map(is_number, different)):
+        return "float"
+    if all(_LISTS.fullmatch(value) for value in given[:50]):
+        return "boxes"
+    if all(_RUNS.fullmatch(value) for value in given[:50]):
+        return "pixels" if min(len(value) for value in given[:50]) > 60 and _even(given[:50]) else "runs"
+    if all(re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?", value) for value in given[:50]):
+        return "date"
+    return _words(given, different)
+
+
+def _even(values: Sequence[str]) -> bool:
+    return len({value.count(" ") for value in values}) == 1
+
+
+def _words(given: Sequence[str], different: set[str]) -> str:
+    for sign in ("|", ";", ",", " "):
+        cells = [frozenset(part.strip() for part in value.split(sign) if part.strip()) for value in different]
+        if max(map(len, cells), default=0) > 1 and _short(different) and (sign == "|" or _are_tags(cells)):
+            return "tags"
+    if sum(map(len, given)) / len(given) > 40 or sum(value.count(" ") for value in given) / len(given) >= 4:
+        return "text"
+    if len(different) > 0.9 * len(given) and len(given) > 5:
+        return "text" if sum(value.count(" ") for value in given) / len(given) >= 2 else "unique"
+    return "words"
+
+
+def _are_tags(cells: Sequence[frozenset[str]]) -> bool:
+    """Whether cells hold several words each, and no class has such a name: some are put together of others."""
+    if len(cells) > 5000:
+        return False
+    alone = {part for cell in cells if len(cell) == 1 for part in cell}
+    several = [cell for cell in cells if len(cell) > 1]
+    if any(len(cell & alone) > 1 for cell in several):
+        return True
+    known = set(several)
+    by_part: dict[str, list[frozenset[str]]] = {}
+    for cell in known:
+        for part in cell:
+            by_part.setdefault(part, []).append(cell)
+    return any(small < large for small in known for large in by_part[next(iter(small))])
+
+
+def _short(values: set[str]) -> bool:
+    return sum(map(len, values)) / len(values) < 60

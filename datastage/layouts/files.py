@@ -1,0 +1,139 @@
+"""Data without pictures of its own: one file of a kind that is known, or a folder of such."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import SpecError
+from datastage.layouts import alone, arrays, scientific, tasks, words
+from datastage.layouts.beside import is_submission
+from datastage.layouts.columns import Table, open_table
+from datastage.layouts.reading import Reading
+from datastage.layouts.tree import Tree, of_names
+
+TABLES = words.TABLES | {".data"}
+_ARRAYS = frozenset((".npz", ".npy", ".h5", ".hdf5", ".mat", ".parquet"))
+_NAMED = frozenset(
+    (".json", ".pkl", ".pickle", ".p", ".pt", ".pth", ".xlsx", ".xls", ".txt", ".arrow", ".feather", ".tfrecord")
+)
+
+
+def opened(path: Path) -> Path | None:
+    """Return a file that is read by itself; None if it may be an archive of files."""
+    suffix = path.suffix.lower()
+    known = TABLES | _ARRAYS | _NAMED | words.SOUNDS | words.FILMS | words.PICTURES
+    return path if suffix in known else None
+
+
+def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
+    """Tell what one file is.
+
+    Raises
+    ------
+    SpecError
+        If it is of a kind that is not read here; says what opens it.
+    """
+    suffix = path.suffix.lower()
+    lone = of_names([path.name], path.name, lambda name: path.stat().st_size, lambda name: open(path, "rb"))
+    if suffix in TABLES:
+        table = open_table(lone, path.name)
+        if table is None or not table.head:
+            raise _no_table(path, table)
+        return alone.read(lone, [table], labels, classes)
+    if suffix in _ARRAYS:
+        return _of_arrays([path], labels, lone)
+    if suffix in words.PICTURES:
+        raise SpecError(f"{path.name} is one picture.", f"Next: the folder around it. {tasks.NEEDED}")
+    raise tasks.no_pictures(lone)
+
+
+def _no_table(path: Path, table: Table | None) -> Exception:
+    from datastage.errors import IntegrityError
+
+    if table is not None:
+        return IntegrityError(f"{path.name} has a header and no rows.", "Next: look where the file came from.")
+    if not path.stat().st_size:
+        return IntegrityError(f"{path.name} is empty.", "Next: look where the file came from.")
+    return IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
+
+
+def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
+    suffix = paths[0].suffix.lower()
+    asked = labels if isinstance(labels, str) else None
+    if labels is not None and asked is None:
+        raise SpecError(f"labels={labels!r} does not fit arrays.", "Next: the name of the array or column of labels.")
+    if suffix == ".npz" and len(paths) == 1:
+        return arrays.npz(paths[0], asked)
+    if suffix == ".npy" and asked is not None and len(paths) > 1:
+        return arrays.npy(paths, asked)
+    if suffix in (".h5", ".hdf5"):
+        return scientific.hdf5(paths, asked)
+    if suffix == ".mat" and len(paths) == 1:
+        return scientific.matlab(paths[0], asked)
+    if suffix == ".parquet":
+        return scientific.parquet(paths, asked)
+    raise tasks.no_pictures(tree)
+
+
+def known_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading | None:
+    """Tell a folder of CIFAR's batches or of idx files; None for all others."""
+    root = Path(tree.where)
+    names = [path for path in tree.files() if path.endswith(("ubyte", "_batch", "train", "data_batch_1"))]
+    if labels is not None or not names or not root.is_dir():
+        return None
+    for name in names:
+        if name.endswith(("test_batch", "/train")):
+            above = Path(name).parent.parent
+            if (found := arrays.cifar_batches(root / above)) is not None:
+                return found
+    by_folder: dict[str, dict[str, Path]] = {}
+    for name in names:
+        if name.endswith("ubyte"):
+            by_folder.setdefault(name.rpartition("/")[0], {})[name.rpartition("/")[2]] = root / name
+    return next((found for paths in by_folder.values() if (found := arrays.idx_files(paths)) is not None), None)
+
+
+def holds_more(tree: Tree, n_pictures: int) -> bool:
+    """Whether a few pictures lie beside tables that are the data: ``american_sign_language.png`` beside pixels."""
+    if n_pictures > 20:
+        return False
+    sizes = [tree.size(path) for path in tree.files() if words.suffix_of(path) in TABLES | _ARRAYS]
+    sounds = sum(words.suffix_of(path) in words.SOUNDS | words.FILMS for path in tree.files())
+    if sounds > n_pictures:
+        return True
+    flat = sum(len(folder.pictures) for path, folder in tree.folders.items() if path.count("/") < 1)
+    return bool(sizes) and n_pictures <= 4 and flat == n_pictures
+
+
+def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading:
+    """Tell what a folder without pictures is: tables, arrays, or what is named and not read.
+
+    Raises
+    ------
+    SpecError
+        If it is neither; says what most of its files are, and how to feed them.
+    """
+    kinds = Counter(words.suffix_of(path) for path in tree.files())
+    sounds = sum(kinds[one] for one in kinds if one in words.SOUNDS | words.FILMS)
+    texts = kinds[".txt"] if kinds[".txt"] > 8 and not any(kinds[one] for one in TABLES) else 0
+    if sounds or texts or not Path(tree.where).exists():
+        raise tasks.no_pictures(tree)
+    tables = [
+        table
+        for path in tree.files()
+        if words.suffix_of(path) in TABLES and (table := open_table(tree, path)) is not None and table.head
+    ]
+    found = [Path(tree.where, path) for path in tree.files() if words.suffix_of(path) in _ARRAYS]
+    if isinstance(labels, str):
+        name = labels.partition(":")[0]
+        chosen = [path for path in found if path.name == name or path.as_posix().endswith("/" + name)]
+        if chosen and chosen[0].suffix.lower() != ".npy":
+            return _of_arrays(chosen, labels, tree)
+    if any(not is_submission(table) for table in tables):
+        return alone.read(tree, tables, labels, classes)
+    if found and len({path.suffix.lower() for path in found}) == 1:
+        return _of_arrays(found, labels, tree)
+    raise tasks.no_pictures(tree)

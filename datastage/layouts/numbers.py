@@ -1,0 +1,146 @@
+"""Tables of numbers into arrays: in blocks, in hardly more memory than the numbers take."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datastage.errors import IntegrityError, SpecError
+from datastage.layouts.columns import Table, is_number
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PIXEL = re.compile(r"(pixel|px|p|x)?_?\d+(x\d+)?", re.IGNORECASE)
+_BLOCK_BYTES = 1 << 24
+
+
+def column(table: Table, name: str) -> list[str]:
+    """Return a whole column as texts; equal texts are one object. Lines are parted no further than need be."""
+    at, n = table.header.index(name), len(table.header)
+    known: dict[str, str] = {}
+    found: list[str] = []
+    if not table.cut or len(table.separator) != 1 or table.separator == " ":
+        return table.columns([name])[0]
+    for lines in _blocks(table):
+        if any('"' in line for line in lines):
+            values = [row[at] if at < len(row) else "" for row in csv.reader(lines, delimiter=table.separator) if row]
+        elif at < n / 2:
+            values = [line.split(table.separator, at + 1)[at] for line in lines if line.strip()]
+        else:
+            back = n - at
+            values = [line.rsplit(table.separator, back)[-back] for line in lines if line.strip()]
+        for value in values:
+            value = value.strip()
+            found.append(known.setdefault(value, value) if len(known) < 10_000 else value)
+    return found
+
+
+def _blocks(table: Table) -> Iterator[list[str]]:
+    """Give the lines of the rows, in blocks; no line ends within a cell, or the table is no table of numbers."""
+    with table.tree.open(table.name) as file, io.TextIOWrapper(file, table.encoding, "replace") as text:
+        if table.has_header:
+            text.readline()
+        while lines := text.readlines(_BLOCK_BYTES):
+            yield lines
+
+
+def read(table: Table, names: Sequence[str], n_rows: int) -> NDArray[np.float32]:
+    """Return columns of numbers as rows of float32.
+
+    Raises
+    ------
+    SpecError
+        If a value is no number; names the row and the column.
+    IntegrityError
+        If a row is shorter than the others.
+    """
+    import numpy as np
+
+    at = [table.header.index(name) for name in names]
+    out = np.empty((n_rows, len(names)), np.float32)
+    done = 0
+    separator = None if table.separator == " " else table.separator
+    for lines in _blocks(table):
+        for start in range(0, len(lines), 65536):
+            part = lines[start : start + 65536]
+            try:
+                values = np.loadtxt(
+                    part, np.float32, delimiter=separator, usecols=at, comments=None, quotechar='"', ndmin=2
+                )
+            except (ValueError, IndexError):
+                raise _fault(table, part, at, done) from None
+            if done + len(values) > n_rows:
+                raise IntegrityError(f"{table.last} has more rows than labels.", "Next: look whether it changes now.")
+            out[done : done + len(values)] = values
+            done += len(values)
+    return out[:done]
+
+
+def _fault(table: Table, lines: Sequence[str], at: Sequence[int], before: int) -> SpecError | IntegrityError:
+    rows = table.head[before:] if table.separator == " " else csv.reader(lines, delimiter=table.separator)
+    full = (row for row in rows if row)
+    for number, row in enumerate(full, before + 1 + table.has_header):
+        if len(row) <= max(at):
+            return IntegrityError(
+                f"{table.last}, row {number}: {len(row)} values where the first has {len(table.header)}.",
+                "Next: mend that row.",
+            )
+        bad = next((i for i in at if not is_number(row[i].strip())), None)
+        if bad is not None:
+            value = row[bad].strip()[:30]
+            what = "empty" if not value else f"{value!r}"
+            return SpecError(
+                f"{table.last}, row {number}: {table.header[bad]} is {what}, which is no number.",
+                "Next: leave that column out, or turn it into numbers, for example with pandas.",
+            )
+    return IntegrityError(f"{table.last} is not a table of numbers.", "Next: look into the file.")
+
+
+def side_of(names: Sequence[str]) -> int:
+    """Return the side of the square picture whose pixels the columns are; 0 where they are none."""
+    side = math.isqrt(len(names))
+    return side if side > 3 and side * side == len(names) and all(map(_PIXEL.fullmatch, names)) else 0
+
+
+def as_pictures(rows: NDArray[Any], side: int) -> NDArray[Any]:
+    """Turn rows of pixels into pictures, uint8 (N, side, side, 1), if they are whole numbers from 0 to 255."""
+    import numpy as np
+
+    if not side or not len(rows) or rows.min() < 0 or rows.max() > 255:
+        return rows
+    pixels = rows.astype(np.uint8)
+    return pixels.reshape(-1, side, side, 1) if np.array_equal(pixels, rows) else rows
+
+
+def cells(texts: Sequence[str], name: str) -> NDArray[np.uint8]:
+    """Turn cells of pixels parted by blanks into pictures, uint8 (N, side, side, 1)."""
+    import numpy as np
+
+    width = len(texts[0].split())
+    side = math.isqrt(width)
+    if side * side != width:
+        raise SpecError(f"{name}: {width} values a cell are no square picture.", "Next: pass the arrays yourself.")
+    out = np.empty((len(texts), width), np.uint8)
+    for at, text in enumerate(texts):
+        try:
+            values = np.array(text.split(), np.int64)
+        except ValueError:
+            raise IntegrityError(
+                f"{name}, row {at + 2}: the pixels are no whole numbers.", "Next: mend that row."
+            ) from None
+        if len(values) != width or values.min() < 0 or values.max() > 255:
+            raise IntegrityError(f"{name}, row {at + 2}: not {width} pixels from 0 to 255.", "Next: mend that row.")
+        out[at] = values
+    return out.reshape(-1, side, side, 1)
+
+
+def chosen(array: NDArray[Any], keep: Sequence[int] | None) -> NDArray[Any]:
+    """Return some rows, or all where `keep` is None."""
+    return array if keep is None else array[list(itertools.islice(keep, len(keep)))]

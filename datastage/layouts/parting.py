@@ -1,0 +1,177 @@
+"""What lists and tables add to class folders: the official parts, and the labels of a part that lies flat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datastage.errors import SpecError
+from datastage.layouts import words
+from datastage.layouts.beside import Fit, Index, fits_of
+from datastage.layouts.choice import plain
+from datastage.layouts.columns import Table
+from datastage.layouts.folders import LINE
+from datastage.layouts.labels import as_name
+from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.shape import Shape, key
+from datastage.layouts.tree import Tree
+
+
+def with_tables(reading: Reading, tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading:
+    """Add to class folders what tables and lists beside them say.
+
+    Raises
+    ------
+    SpecError
+        If a table gives the pictures other labels than their folders do.
+    """
+    if not tables:
+        return reading
+    train = reading.splits["train"]
+    index = Index(train.names)
+    fits = fits_of(tables, index)
+    _check_labels(reading, fits, index, tree)
+    if "predict" in reading.splits:
+        reading = _flat_parts(reading, shape, tables)
+    if set(reading.splits) <= {"train", "predict"}:
+        reading = _official(reading, tables, index)
+    return reading
+
+
+def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tree) -> None:
+    train = reading.splits["train"]
+    assert train.labels is not None
+    label = {name: reading.classes[number] for name, number in zip(train.names, train.labels)}  # type: ignore[index]
+    for fit in fits:
+        choice = fit.choice
+        if (
+            fit.is_submission
+            or len(choice.label) != 1
+            or choice.task != "classification"
+            or choice.why == "it is the only one"
+        ):
+            continue
+        others = [name for name in fit.table.header if name != fit.column]
+        ids, *columns = fit.table.columns([fit.column, *others])
+        paths = [index.find(cell, fit.table.folder) for cell in ids]
+        if sum(path is not None for path in paths) < len(label) / 2:
+            continue
+        for column in columns:
+            pairs = {(label[path], value) for path, value in zip(paths, column) if path is not None}
+            if len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+                return
+        raise SpecError(
+            f"In {tree.where} the folders and {fit.table.name} give the pictures other labels: the folders "
+            f"{len(reading.classes):,} classes ({words.some(list(reading.classes))}), the table "
+            f'{len(set(fit.table.sample(choice.label[0]))):,} in "{choice.label[0]}".',
+            f'{LINE} datastage.loaders(path, labels="{fit.table.name}:{choice.label[0]}", batch_size=64), or the '
+            "folders: "
+            "labels=lambda name: name.split('/')[-2]",
+        )
+
+
+def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Reading:
+    """Give labels to a part whose pictures lie in no class folders, where a table names each and its class."""
+    number = {key(name): at for at, name in enumerate(reading.classes)}
+    splits = dict(reading.splits)
+    left = set(splits["predict"].names)
+    for part in ("val", "test"):
+        names = [
+            f"{leaf.node.path}/{name}" if leaf.node.path else name
+            for leaf in shape.parts.get(part, []) for name in leaf.node.pictures
+        ]  # fmt: skip
+        names = [name for name in names if name in left]
+        if not names or part in splits:
+            continue
+        index = Index(names)
+        for fit in fits_of(tables, index):
+            found = _labels_of(fit, index, number)
+            if len(found) == len(names) and not fit.is_submission:
+                names.sort()
+                splits[part] = Split(
+                    names,
+                    [found[name] for name in names],
+                    len(names),
+                    f"{words.some(shape.named(part))} by {fit.table.last}",
+                )
+                left -= found.keys()
+                break
+    rest = [name for name in splits["predict"].names if name in left]
+    if len(rest) == len(splits["predict"].names):
+        return reading
+    del splits["predict"]
+    if rest:
+        tops = sorted({name.rpartition("/")[0] for name in rest})
+        splits["predict"] = Split(rest, None, len(rest), words.some(tops))
+    return replace(reading, splits=ordered(splits))
+
+
+def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]:
+    for name in fit.table.header:
+        if name == fit.column or not all(key(as_name(value)) in number for value in fit.table.sample(name)):
+            continue
+        ids, values = fit.table.columns([fit.column, name])
+        found = {}
+        for cell, value in zip(ids, values):
+            path, at = index.find(cell, fit.table.folder), number.get(key(as_name(value)))
+            if path is not None and at is not None:
+                found[path] = at
+        return found
+    return {}
+
+
+def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Reading:
+    """Take the official parts from lists of names, ``meta/train.txt``; none where several lists say one part."""
+    where = _by_number(tables, index) or _by_lists(tables, index)
+    train = reading.splits["train"]
+    assert train.labels is not None
+    if not where or "train" not in where.values() or len(set(where.values())) < 2:
+        return reading
+    found: dict[str, tuple[list[str], list[int]]] = {}
+    for name, label in zip(train.names, train.labels):
+        if name in where:
+            names, labels = found.setdefault(where[name], ([], []))
+            names.append(name)
+            labels.append(label)  # type: ignore[arg-type]
+    splits = {part: Split(names, labels, len(names), "") for part, (names, labels) in found.items()}
+    n = len(train.names) - sum(len(part) for part in splits.values())
+    left_out = (*reading.left_out, *([f"{n:,} pictures that the lists of the parts do not name"] if n else []))
+    said = (*reading.said, "Parts     as the lists that came with the data say")
+    predict = {"predict": reading.splits["predict"]} if "predict" in reading.splits else {}
+    return replace(reading, splits=ordered({**splits, **predict}), left_out=left_out, said=said)
+
+
+def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
+    lists: dict[str, list[Fit]] = {}
+    for fit in fits_of([table for table in tables if not table.has_header], index):
+        part = words.split_of(fit.table.last.rpartition(".")[0])
+        if part in ("train", "val", "test"):
+            lists.setdefault(part, []).append(fit)
+    if any(len(fits) > 1 for fits in lists.values()):
+        return {}
+    where: dict[str, str] = {}
+    for part, (fit,) in lists.items():
+        for cell in fit.table.columns([fit.column])[0]:
+            path = index.find(cell, fit.table.folder)
+            if path is None:
+                continue
+            if where.setdefault(path, part) != part:
+                return {}  # one picture in two parts: these lists are of something else
+    return where if 2 * len(where) >= index.n else {}
+
+
+def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:
+    """Two lists by number: ``images.txt`` names the pictures, ``train_test_split.txt`` says 1 for train, else 0."""
+    parts = next((table for table in tables if plain(table.last.rpartition(".")[0]) == "traintestsplit"), None)
+    names = next((fit for fit in fits_of(tables, index) if fit.table.last.startswith("images.")), None)
+    if parts is None or names is None or len(parts.header) != 2 or len(names.table.header) != 2:
+        return {}
+    number, other = names.table.header if names.column != names.table.header[0] else (None, None)
+    if number is None or other is None:
+        return {}
+    by_number = dict(zip(*parts.columns(parts.header)))
+    numbers, cells = names.table.columns([number, other])
+    found = {index.find(cell, names.table.folder): by_number.get(one) for one, cell in zip(numbers, cells)}
+    return {
+        path: "train" if one == "1" else "test" for path, one in found.items() if path is not None and one in ("0", "1")
+    }

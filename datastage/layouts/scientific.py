@@ -1,0 +1,288 @@
+"""HDF5, Matlab's and parquet's files through their libraries, where these are there.
+
+No link out of a file is followed, no array of objects is read, and nothing whose size was not looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.layouts import words
+from datastage.layouts.arrays import LABELS, LOOK, asked_pairs, of_pairs, pairs_of
+from datastage.layouts.folders import LINE
+from datastage.layouts.reading import Reading
+
+MOST_BYTES = 16 << 30
+
+
+@contextmanager
+def _h5(path: Path) -> Iterator[Any]:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingDependencyError(f"{path.name} needs h5py.", "Next: pip install h5py") from None
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as error:
+        raise IntegrityError(f"{path.name} is not a whole HDF5 file: {error}.", LOOK) from None
+
+
+def h5_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an HDF5 file; links out of it, and arrays of objects, are not followed."""
+    import h5py
+
+    found: list[str] = []
+
+    def walk(group: Any, prefix: str, depth: int) -> None:
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink) or depth > 8 or len(found) > 1000:
+                continue
+            if isinstance(link, h5py.SoftLink):
+                continue
+            one = group[name]
+            if isinstance(one, h5py.Group):
+                walk(one, f"{prefix}{name}/", depth + 1)
+            elif isinstance(one, h5py.Dataset) and _is_plain(one):
+                found.append(f"{prefix}{name}")
+
+    with _h5(path) as file:
+        walk(file, "", 0)
+    return found
+
+
+def _is_plain(one: Any) -> bool:
+    return one.dtype.kind in "biuf" and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES
+
+
+def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
+    """Read HDF5 files: each holds arrays; several hold the parts. Unasked, the names are said and nothing is taken."""
+    parts = {words.split_of(path.stem) or "train": path for path in paths}
+    first = parts.get("train") or paths[0]
+    if asked is None:
+        raise _ask_arrays(paths, first, _names_or_none(first))
+    names = h5_names(first)
+
+    def load(name: str, path: Path) -> Any:
+        with _h5(path) as file:
+            if name not in h5_names(path):
+                raise SpecError(f"{path.name} has no plain array {name!r}.", LOOK)
+            return file[name][()]
+
+    def shape(name: str) -> Sequence[int]:
+        with _h5(first) as file:
+            return tuple(file[name].shape)
+
+    pairs = asked_pairs(first.name, names, asked, shape)
+    every = {part: (f"{first}\0{x}", f"{first}\0{y}") for part, (x, y) in pairs.items()}
+    own = words.split_of(first.stem)
+    for part, path in parts.items():
+        if path != first and own:
+            x, y = (re.sub(r"train(ing)?", part if part != "val" else "val", name) for name in pairs["train"])
+            every[part] = (f"{path}\0{x}", f"{path}\0{y}")
+    counts = {part: len(load(y.partition("\0")[2], Path(y.partition("\0")[0]))) for part, (_, y) in every.items()}
+    return of_pairs(
+        "arrays in HDF5",
+        first.name,
+        every,
+        lambda key: load(key.partition("\0")[2], Path(key.partition("\0")[0])),
+        counts,
+        f"the array {asked}",
+    )
+
+
+def _names_or_none(path: Path) -> list[str]:
+    try:
+        return h5_names(path)
+    except (ImportError, IntegrityError):
+        return []
+
+
+def matlab(path: Path, asked: str | None) -> Reading:
+    """Read a Matlab file: through scipy, or h5py where it is of version 7.3."""
+    if path.read_bytes()[:8].startswith(b"\x89HDF") or _is_73(path):
+        return hdf5([path], asked)
+    if asked is None:
+        raise _ask_arrays([path], path, [])
+    try:
+        import scipy.io
+    except ImportError:
+        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
+    try:
+        listed = {
+            name: shape
+            for name, shape, kind in scipy.io.whosmat(str(path))
+            if kind not in ("cell", "struct", "object", "function", "opaque", "char")
+        }
+    except Exception as error:  # whatever a damaged file makes scipy raise
+        raise IntegrityError(f"{path.name} is not a whole Matlab file: {error}.", LOOK) from None
+    if sum(8 * _product(shape) for shape in listed.values()) > 4 * MOST_BYTES:
+        raise SpecError(
+            f"{path.name} is too large to be read at once.", "Next: open it with scipy.io.loadmat and pass parts."
+        )
+
+    def load(name: str) -> Any:
+        array = scipy.io.loadmat(str(path), variable_names=[name])[name]
+        return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+
+    def shape(name: str) -> Sequence[int]:
+        dims = listed[name]
+        return (_product(dims),) if len(dims) == 2 and 1 in dims else dims
+
+    label = asked.rpartition(":")[2]
+    last = (
+        [name for name in listed if shape(name)[-1:] == shape(label)[:1] and len(shape(name)) == 4]
+        if label in listed
+        else []
+    )
+    if last and label in listed:  # SVHN's: samples last
+
+        def turned(name: str) -> Any:
+            array = load(name)
+            return array.transpose(3, 0, 1, 2) if array.ndim == 4 else array
+
+        n = shape(label)[0]
+        return of_pairs(
+            "arrays in a Matlab file",
+            path.name,
+            {"train": (last[0], label)},
+            turned,
+            {"train": n},
+            f"the array {label}",
+        )
+    pairs = asked_pairs(path.name, list(listed), asked, shape)
+    counts = {part: shape(labels)[0] for part, (_, labels) in pairs.items()}
+    return of_pairs("arrays in a Matlab file", path.name, pairs, load, counts, f"the array {label}")
+
+
+def _is_73(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"MATLAB 7.3" in file.read(128)
+
+
+def _product(dims: Sequence[int]) -> int:
+    n = 1
+    for one in dims:
+        n *= int(one)
+    return n
+
+
+def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> SpecError:
+    inside = f": {words.some(list(names), 8)}" if names else ""
+    label = next(
+        (name for name in names if pairs_of([name, "x"]) or words.words_of(name)[-1:] in [(w,) for w in LABELS]),
+        "labels",
+    )
+    opener = {".mat": "scipy.io.loadmat"}.get(first.suffix.lower(), "h5py")
+    return SpecError(
+        f"{words.some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "
+        f"({first.suffix}){inside}; which are the labels, only you know.",
+        f'{LINE} datastage.loaders(path, labels="{label}", batch_size=64), by the name of the array',
+        f"or open it with {opener} and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
+    )
+
+
+# --- parquet
+
+
+def parquet(paths: Sequence[Path], asked: str | None) -> Reading:
+    """Read parquet files: columns of numbers as rows; a column of pictures' bytes as pictures of one size."""
+    if asked is None:
+        raise SpecError(
+            f"{words.some([path.name for path in paths])} (parquet) {'holds' if len(paths) == 1 else 'hold'} a table"
+            f"{_columns_told(paths[0])}; which column is the label, only you know.",
+            f'{LINE} datastage.loaders(path, labels="label", batch_size=64), by the name of the column',
+            "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), "
+            "batch_size=64).",
+        )
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError(f"{paths[0].name} needs pyarrow.", "Next: pip install pyarrow") from None
+    label = asked.rpartition(":")[2]
+    parts: dict[str, list[Path]] = {}
+    for path in sorted(paths):
+        parts.setdefault(
+            words.split_of(path.stem.partition("-")[0]) or words.split_of(path.stem) or "train", []
+        ).append(path)
+    schema = pq.read_schema(parts.get("train", paths)[0])
+    if label not in schema.names:
+        raise SpecError(
+            f"{paths[0].name} has no column {label!r}.", f"Next: one of {words.some(schema.names, 12)}: labels=..."
+        )
+
+    def load(key: str) -> Any:
+        part, _, what = key.partition("\0")
+        tables = [pq.read_table(path) for path in parts[part]]
+        return _labels_of(tables, label) if what == "y" else _features_of(tables, label)
+
+    counts = {part: sum(pq.read_metadata(path).num_rows for path in found) for part, found in parts.items()}
+    pairs = {part: (f"{part}\0x", f"{part}\0y") for part in parts}
+    return of_pairs("parquet", paths[0].name, pairs, load, counts, f'column "{label}"')
+
+
+def _columns_told(path: Path) -> str:
+    try:
+        import pyarrow.parquet as pq
+
+        return f" with the columns {words.some(list(pq.read_schema(path).names), 8)}"
+    except Exception:  # no pyarrow, or a damaged file: it is named all the same
+        return ""
+
+
+def _labels_of(tables: Sequence[Any], label: str) -> Any:
+    import numpy as np
+
+    values = [value for table in tables for value in table.column(label).to_pylist()]
+    if values and isinstance(values[0], str):
+        order = words.by_value(values)
+        number = {name: at for at, name in enumerate(order)}
+        return np.array([number[value] for value in values], np.int64)
+    return np.array(values)
+
+
+def _features_of(tables: Sequence[Any], label: str) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    names = [name for name in tables[0].column_names if name != label]
+    kinds = {name: tables[0].schema.field(name).type for name in names}
+    pictures = [name for name, kind in kinds.items() if pa.types.is_struct(kind) or pa.types.is_binary(kind)]
+    if pictures:
+        return _pictures([value for table in tables for value in table.column(pictures[0]).to_pylist()])
+    numbers = [name for name, kind in kinds.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+    if not numbers:
+        raise SpecError(
+            "No column of the parquet file holds numbers or pictures.", "Next: pandas.read_parquet, and pass arrays."
+        )
+    return np.concatenate([np.stack([table.column(name).to_numpy() for name in numbers], 1) for table in tables])
+
+
+def _pictures(values: Sequence[Any]) -> Any:
+    import io
+
+    import numpy as np
+
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingDependencyError("Reading pictures needs Pillow.", "Next: pip install pillow") from None
+    found = []
+    for value in values:
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data is None:
+            raise SpecError("The parquet file names pictures and does not hold them.", "Next: get the files beside it.")
+        with Image.open(io.BytesIO(data)) as picture:
+            found.append(np.asarray(picture.convert("RGB")))
+        if found[-1].shape != found[0].shape:
+            raise SpecError(
+                f"The pictures differ in size: {found[0].shape[1::-1]} and {found[-1].shape[1::-1]}.",
+                "Next: write them into class folders, which loaders(..., size=224) brings to one size.",
+            )
+    return np.stack(found)

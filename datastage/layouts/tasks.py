@@ -1,0 +1,247 @@
+"""What other tasks look like, and data that has no layout known here: recognised, said, and how to feed it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from datastage.errors import SpecError
+from datastage.layouts import named, words
+from datastage.layouts.beside import FEED, Fit, paths_of
+from datastage.layouts.columns import Table
+from datastage.layouts.folders import LINE
+from datastage.layouts.shape import Node, Shape
+from datastage.layouts.tree import Tree
+
+NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
+_MARKS = (".json", ".xml", ".txt")
+_OPENED_WITH = {
+    ".h5": "h5py",
+    ".hdf5": "h5py",
+    ".mat": "scipy.io.loadmat",
+    ".parquet": "pandas.read_parquet",
+    ".xlsx": "pandas.read_excel",
+    ".xls": "pandas.read_excel",
+    ".npy": "numpy.load",
+    ".p": "pickle",
+    ".pkl": "pickle",
+    ".pickle": "pickle",
+    ".pt": "torch.load",
+    ".pth": "torch.load",
+    ".tfrec": "tensorflow",
+    ".tfrecord": "tensorflow",
+    ".dcm": "pydicom",
+    ".nii": "nibabel",
+    ".arrow": "pyarrow",
+    ".feather": "pandas.read_feather",
+    ".bson": "bson",
+    ".json": "json",
+    ".rds": "pyreadr",
+    ".sqlite": "sqlite3",
+    ".db": "sqlite3",
+    ".arff": "scipy.io.arff",
+    ".svs": "openslide",
+    ".lmdb": "lmdb",
+    ".tar": "webdataset",
+}
+_MAY_RUN = ", which may run code when they are opened, so only you can say that they are to be"
+_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst"))
+
+
+def masks(tree: Tree, shape: Shape) -> SpecError | None:
+    """Say that folders of masks lie beside the pictures; None if there are none."""
+    if not shape.masks:
+        return None
+    tops = sorted({_mask_folder(node) for node, _ in shape.masks})
+    n = sum(len(node.pictures) for node, _ in shape.masks)
+    return SpecError(
+        f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
+        f"{words.some(tops)}: this is "
+        f"segmentation, and the folders are no classes{_beside(tree)}.",
+        *FEED,
+        'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
+    )
+
+
+def _mask_folder(node: Node) -> str:
+    return next((part for part in node.path.split("/") if words.is_mask(part)), node.name)
+
+
+def domains(tree: Tree, shape: Shape) -> SpecError | None:
+    """Say that the folders are two domains: ``trainA``, ``trainB``."""
+    tops = sorted(
+        {
+            part
+            for leaves in shape.parts.values()
+            for leaf in leaves
+            for part in leaf.node.path.split("/")
+            if words.is_domain(part)
+        }
+    )
+    if len(tops) < 2:
+        return None
+    return SpecError(
+        f"{tree.where} holds the folders {words.some(tops)}: domains to translate between, and no classes.",
+        *FEED,
+        f'Or, if they are classes after all: labels=r"({"|".join(tops)})/".',
+    )
+
+
+def marked(tree: Tree, shape: Shape) -> SpecError | None:
+    """Say that a file about each picture, or one about all, holds boxes or outlines; None if there is none."""
+    stems = {
+        path[path.rfind("/") + 1 : path.rfind(".")] for leaves in shape.parts.values() for path in paths_of(leaves)
+    }
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for path in tree.files():
+        name = path[path.rfind("/") + 1 :]
+        suffix = words.suffix_of(name)
+        if suffix in _MARKS and (
+            name[: -len(suffix)] in stems or words.suffix_of(name[: -len(suffix)]) in words.PICTURES
+        ):
+            counts[suffix] += 1
+            first.setdefault(suffix, path)
+    suffix, n = counts.most_common(1)[0] if counts else ("", 0)
+    if n >= max(1, len(stems) / 2):
+        where = first[suffix].rpartition("/")[0]
+        kind = "boxes in the text form of YOLO" if suffix == ".txt" else "boxes or outlines"
+        return SpecError(
+            f"Beside the {shape.n_pictures:,} pictures in {tree.where} lies a {suffix} file about each ({first[suffix]}"
+            f"{', in ' + where if where else ''}): {kind}, so this is detection or segmentation, and no class folders"
+            f"{_beside(tree)}.",
+            *FEED,
+        )
+    about = [path for path in tree.files() if _is_about_all(tree, path)]
+    if not about:
+        return None
+    return SpecError(
+        f"{words.some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, "
+        "outlines, captions): this "
+        "is detection or segmentation, and no class folders.",
+        *FEED,
+    )
+
+
+def _is_about_all(tree: Tree, path: str) -> bool:
+    name = path[path.rfind("/") + 1 :].lower()
+    if name in ("annotations.xml", "data.yaml", "_annotations.txt", "via_region_data.json"):
+        return True
+    if not name.endswith(".json"):
+        return False
+    with tree.open(path) as file:
+        head = file.read(1 << 16)
+    return b'"images"' in head and (b'"annotations"' in head or b'"file_name"' in head) or b'"regions"' in head
+
+
+def unlabelled(tree: Tree, shape: Shape, tables: Sequence[Table], fits: Sequence[Fit]) -> SpecError:
+    """Say that pictures have no labels that can be told, and what was seen."""
+    train = sorted(paths_of(shape.parts.get("train", [])))
+    folders = sorted({leaf.node.name for leaf in shape.parts.get("train", []) if leaf.node.path})
+    lone = ""
+    if len(folders) == 1:
+        lone = (
+            f"They lie in one folder, {folders[0]}, and one class is nothing to learn (classes=[{folders[0]!r}] takes "
+            "it all the same)."
+        )
+    beside = _beside(tree)
+    names = named.told(train)
+    line = (
+        f'{LINE} labels="TABLE:COLUMN", or a function of each path: datastage.loaders(path, labels=..., batch_size=64)'
+    )
+    if names:
+        line = (
+            f'{LINE} from the file names: datastage.loaders(path, labels=r"([^/]+?)[._ -]*\\d+\\.\\w+$", batch_size=64)'
+        )
+    return SpecError(
+        f"The images in {tree.where} do not lie in class folders, so they have no labels.",
+        *([lone] if lone else []),
+        *([f"What lies beside{beside.replace(', beside', '')}."] if beside else []),
+        *([names] if names else []),
+        NEEDED,
+        line,
+    )
+
+
+def _beside(tree: Tree) -> str:
+    """Name the files and folders that may say something about the pictures."""
+    files = [
+        path
+        for path in tree.files()
+        if words.suffix_of(path) in _OPENED_WITH.keys() | words.TABLES | {".txt", ".xml", ".yaml"} | _ARCHIVES
+    ]
+    few = sorted(path for path in files if not re.search(r"(?i)(readme|license|licence)", path))
+    if len(few) > 6:
+        few = sorted({path.rpartition("/")[0].rpartition("/")[2] + "/" if "/" in path else path for path in few})
+    folders = sorted({folder.name for path, folder in tree.folders.items() if path and words.is_mask(folder.name)})
+    told = words.some([*few, *folders], 8)
+    return f", beside: {told}" if told else ""
+
+
+def no_pictures(tree: Tree) -> SpecError:
+    """Say what data without pictures and tables is, by what most of its files are."""
+    counts: Counter[str] = Counter()
+    first: dict[str, list[str]] = {}
+    for path in tree.files():
+        suffix = words.suffix_of(path)
+        counts[suffix] += 1
+        first.setdefault(suffix, []).append(path)
+    about = [one for one in counts if one not in ("", ".md", ".pdf", ".html", ".py", ".ipynb", ".yaml", ".docx")]
+    about = about or list(counts)
+    if not about:
+        return SpecError(
+            f"There are no images in {tree.where}.",
+            f"Images end in {', '.join(sorted(words.PICTURES))}, and lie in a folder for each class.",
+        )
+    most = max(about, key=lambda one: (one in _OPENED_WITH or one in _ARCHIVES, one in words.SOUNDS, counts[one]))
+    if any(one in words.SOUNDS | words.FILMS for one in about):
+        most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
+    paths = sorted(first[most], key=_first_to_name)
+    folders = sorted({part for path in paths for part in path.split("/")[:-1]} - {""})
+    what = f"{counts[most]:,} {most or 'other'} files ({words.some(paths)})"
+    if most in _ARCHIVES:
+        return SpecError(
+            f"{tree.where} holds archives, {words.some(paths)}, and no images outside them.",
+            f"Next: datastage.loaders(path / {paths[0]!r}, batch_size=64), or datastage.stage(path / {paths[0]!r}) "
+            "unpacks one.",
+        )
+    if most in words.SOUNDS | words.FILMS | {".txt"}:
+        kind = "sound" if most in words.SOUNDS else "films" if most in words.FILMS else "text"
+        return SpecError(
+            f"There are no images in {tree.where}: it holds {kind}, {what}"
+            f"{', in the folders ' + words.some(folders) if folders else ''}. Batches of it are made by a Dataset of "
+            "yours.",
+            *FEED,
+        )
+    opener = _OPENED_WITH.get(most)
+    return SpecError(
+        f"There are no images in {tree.where}: it holds {what}{_MAY_RUN if opener == 'pickle' else ''}.",
+        f"Next: open {'them' if counts[most] > 1 else 'it'} with {opener or 'what wrote it'} and pass the arrays: "
+        "datastage.loaders((images, labels), batch_size=64)",
+        'or say what is what: labels="FILE:NAME" of the array or column of labels.'
+        if most in (".npy", ".h5", ".hdf5", ".mat", ".parquet")
+        else "or feed a Dataset of yours: datastage.feed(dataset, batch_size=64).",
+    )
+
+
+def _first_to_name(path: str) -> tuple[bool, int, str]:
+    return words.split_of(path[path.rfind("/") + 1 : path.rfind(".")]) != "train", path.count("/"), path
+
+
+def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
+    """Say that there are as many sounds or films as pictures; None if not."""
+    sounds = [path for path in tree.files() if words.suffix_of(path) in words.SOUNDS | words.FILMS]
+    if not sounds or 2 * len(sounds) < shape.n_pictures:
+        return None
+    suffix = words.suffix_of(sounds[0])
+    folders = sorted({part for path in sounds for part in path.split("/")[:-1]})
+    pictures = sorted(
+        {part for leaves in shape.parts.values() for path in paths_of(leaves) for part in path.split("/")[:-1]}
+    )
+    return SpecError(
+        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(folders)}) and {shape.n_pictures:,} pictures "
+        f"({words.some(pictures)}), perhaps of the same samples: which are meant?",
+        f"{LINE} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
+        *FEED,
+    )

@@ -1,0 +1,176 @@
+"""Data without pictures in folders: tables of one's own, arrays, batches of the catalog's sets."""
+
+import numpy as np
+import pytest
+
+from datastage import layouts
+from datastage.errors import IntegrityError, SpecError
+from datastage.layouts.pictures import arrays_of
+
+
+def arrays(path, split):
+    return arrays_of(path, split)
+
+
+def write(tmp_path, text: str, name: str = "table.csv"):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path / name
+
+
+def test_the_column_called_label_is_the_label_wherever_it_stands(tmp_path):
+    path = write(tmp_path, "Label,a,b\ncat,1,2\ndog,3,4\ncat,5,6\n")
+    table, labels = arrays(path, "train")
+    assert (table.tolist(), labels.tolist()) == ([[1, 2], [3, 4], [5, 6]], [0, 1, 0])
+    assert layouts.read(path).classes == ("cat", "dog")
+
+
+def test_without_such_a_name_the_label_is_asked_for_and_a_number_names_a_column(tmp_path):
+    path = write(tmp_path, "1.5,2,0\n3,4,1\n")
+    with pytest.raises(SpecError, match="no header, and commas part its 3 columns"):
+        layouts.read(path)
+    table, labels = arrays_of(path, "train", layouts.read(path, labels="-1"))
+    assert (table.tolist(), labels.tolist()) == ([[1.5, 2], [3, 4]], [0, 1])
+
+
+def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
+    path = write(tmp_path, "Id,a,species\n1,5,x\n2,6,y\n")
+    assert arrays(path, "train")[0].tolist() == [[5], [6]]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_told(separator, tmp_path):
+    path = write(tmp_path, "a,b,label\n1,2,x\n3,4,y\n".replace(",", separator))
+    assert arrays(path, "train")[0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_columns_of_pixels_are_images(tmp_path):
+    header = "label," + ",".join(f"pixel{i}" for i in range(64))
+    path = write(tmp_path, header + "\n" + "\n".join("3," + ",".join(["255"] * 64) for _ in range(2)))
+    images, labels = arrays(path, "train")
+    assert (images.shape, images.dtype, labels.tolist()) == ((2, 8, 8, 1), np.uint8, [0, 0])
+    assert layouts.read(path).classes == ("3",)
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("", IntegrityError, "is empty"),
+        ("a,b,label\n", IntegrityError, "no rows"),
+        ("a,b,label\n1,2,x\n3,y\n", IntegrityError, "row 3: 2 values where the first has 3"),
+        ("a,b,label\n1,2,x\n3,,y\n", SpecError, "row 3: b is empty, which is no number"),
+        ("a,b,c\n1,2,0.5\n3,4,0.7\n", SpecError, "no column can be told to be the label"),
+    ],
+)
+def test_a_table_that_cannot_be_learnt_from_says_where(text, error, said, tmp_path):
+    with pytest.raises(error, match=said):
+        arrays(write(tmp_path, text), "train")
+
+
+def test_a_folder_with_train_and_test_tables_has_both_splits(tmp_path):
+    write(tmp_path, "a,label\n1,x\n2,y\n", "train.csv")
+    write(tmp_path, "a,label\n3,y\n4,x\n", "test.csv")
+    assert tuple(layouts.read(tmp_path).splits) == ("train", "test")
+    assert arrays(tmp_path, "test")[1].tolist() == [1, 0]
+
+
+def test_a_test_table_that_lacks_a_class_keeps_the_numbers_of_the_training_table(tmp_path):
+    write(tmp_path, "a,label\n1,x\n2,y\n", "train.csv")
+    write(tmp_path, "a,label\n3,y\n", "test.csv")
+    assert arrays(tmp_path, "test")[1].tolist() == [1]
+
+
+# --- npz
+
+
+def test_an_npz_by_keras_names_is_read(tmp_path):
+    np.savez(
+        tmp_path / "x.npz",
+        x_train=np.zeros((5, 4, 4), np.uint8),
+        y_train=np.arange(5),
+        x_test=np.ones((2, 4, 4), np.uint8),
+        y_test=np.array([[1], [0]]),
+    )
+    assert tuple(layouts.read(tmp_path / "x.npz").splits) == ("train", "test")
+    images, labels = arrays(tmp_path / "x.npz", "test")
+    assert (images.shape, labels.tolist()) == ((2, 4, 4, 1), [1, 0])
+
+
+def test_an_npz_by_medmnist_names_is_read(tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=np.zeros((5, 3, 4, 4), np.uint8), train_labels=np.zeros((5, 1), np.uint8))
+    assert arrays(tmp_path / "x.npz", "train")[0].shape == (5, 4, 4, 3)
+
+
+def test_an_npz_that_holds_a_pickle_is_refused_and_nothing_runs(tmp_path):
+    class Runs:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    np.savez(tmp_path / "x.npz", x=np.array([Runs()], dtype=object), y=np.zeros(1, int))
+    with pytest.raises(IntegrityError, match="could run code when read: they were not read"):
+        arrays(tmp_path / "x.npz", "train")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "error", "said"),
+    [
+        ({"a": np.zeros(3), "b": np.zeros(3)}, SpecError, "none is called images or labels"),
+        ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.zeros(2, int)}, SpecError, "do not go with"),
+        ({"x": np.zeros((3, 4, 4)), "y": np.zeros(3, int)}, SpecError, "neither images"),
+    ],
+)
+def test_an_npz_without_images_and_labels_says_what_it_has(named, error, said, tmp_path):
+    np.savez(tmp_path / "x.npz", **named)
+    with pytest.raises(error, match=said):
+        arrays(tmp_path / "x.npz", "train")
+
+
+def test_a_damaged_npz_is_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 4), np.uint8), y=np.zeros(3, int))
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:-40])
+    with pytest.raises(IntegrityError):
+        arrays(tmp_path / "x.npz", "train")
+
+
+# --- pictures in class folders
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for split, n in (("Train", 3), ("TEST", 1)):
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(n):
+                image.new("RGB", (6, 4), (number * 100, i, 7)).save(tmp_path / split / name / f"{i}.png")
+    return tmp_path
+
+
+def test_pictures_in_class_folders_are_read(pictures):
+    assert tuple(layouts.read(pictures).splits) == ("train", "test")
+    assert layouts.read(pictures).classes == ("cat", "dog")
+    images, labels = arrays(pictures, "train")
+    assert (images.shape, labels.tolist()) == ((6, 4, 6, 3), [0, 0, 0, 1, 1, 1])
+    assert images[4, 0, 0].tolist() == [100, 1, 7]
+
+
+def test_pictures_of_two_sizes_are_refused_with_what_helps(pictures):
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save(pictures / "Train" / "dog" / "9.png")
+    with pytest.raises(SpecError, match="differ in size: 6 x 4 and 9 x 9"):
+        arrays(pictures, "train")
+
+
+def test_a_folder_of_something_else_says_so(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(SpecError, match="no images"):
+        arrays(tmp_path, "train")
+
+
+def test_a_cifar_folder_is_recognised_without_a_name(tmp_path):
+    from tests import kaggle_inputs
+
+    kaggle_inputs._write(kaggle_inputs.small_cifar(), tmp_path)
+    assert tuple(layouts.read(tmp_path).splits) == ("train", "test")
+    assert arrays(tmp_path, "test")[0].shape == (20, 32, 32, 3)
