@@ -23,21 +23,7 @@ from datastage.staged import RECEIPT
 
 @dataclass(frozen=True, slots=True)
 class Removable:
-    """Something under a root that `clean` would remove, or names.
-
-    Attributes
-    ----------
-    path : Path
-        The folder or file.
-    n_bytes : int
-        What it takes on the disk.
-    why : str
-        ``"unfinished"``, or why a staged folder is to go, or why it stays.
-    used : float
-        When a staged folder was last asked for, in seconds since 1970.
-    stays : bool
-        Whether it is only named: it holds files that were not staged, and goes only if `clean` is told its name.
-    """
+    """Something under a root that `clean` would remove, or names."""
 
     path: Path
     n_bytes: int
@@ -217,13 +203,7 @@ def _goes(one: _Dataset, why: str, *, by_name: bool = False) -> list[Removable]:
 
 
 def remove(root: Path, item: Removable) -> bool:
-    """Remove what `removable` listed, under the lock of its name: hidden first, so that no half of it is ever seen.
-
-    Returns
-    -------
-    bool
-        False if it is in use by now, was asked for since, or is not what it was: then it stays.
-    """
+    """Remove what `removable` listed, under the lock of its name: hidden first, so that no half of it is ever seen."""
     if item.stays:
         return False
     own = slots.own_folder_of(root)

@@ -20,13 +20,6 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
 
     Nothing that is there is replaced: a name that is taken is a `StorageError`, before anything is made. Where Python
     looks for modules, what it would import is left out: data must not become code.
-
-    Returns
-    -------
-    list of Path
-        What is there now.
-    list of str
-        The names that were left out.
     """
     wanted = [(folder / name, path) for name, path in items]
     left_out: list[str] = []

@@ -317,13 +317,7 @@ def _record(line: bytes) -> FileRecord:
 
 
 def read_lines(folder: Path, receipt: Mapping[str, Any]) -> list[bytes]:
-    """Return the lines of the list of files that belongs to a receipt, one a file.
-
-    Raises
-    ------
-    IntegrityError
-        If the list is gone or is not the one that was written with the receipt.
-    """
+    """Return the lines of the list of files that belongs to a receipt, one a file."""
     lines = own_files.read_ours(folder / FILES, most_bytes=_MOST_LIST_BYTES) or b""
     if hashlib.sha256(lines).hexdigest() != receipt.get("files_sha256"):
         raise IntegrityError(
@@ -399,17 +393,7 @@ def mark_used(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What `verify` found.
-
-    Attributes
-    ----------
-    n_files : int
-        Files that were looked at.
-    damaged, missing, extra : tuple of str
-        Paths, relative to the folder, whose content differs, that are gone, and that are not in the list.
-    repaired : tuple of str
-        Paths that were damaged or missing, and were brought again.
-    """
+    """What `verify` found."""
 
     n_files: int
     damaged: tuple[str, ...] = ()

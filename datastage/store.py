@@ -58,27 +58,7 @@ def staged_at(path: Path) -> Staged | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of the store.
-
-    Attributes
-    ----------
-    key : str
-        The key of the request.
-    specs : list of str
-        The spec and its fallbacks, as printed.
-    stem : str
-        What the folder is called where the user gave no name, before a short hash; the whole name for an entry.
-    name : str or None
-        The name that the user gave.
-    is_entry : bool
-        Whether `stem` is the whole name.
-    refresh : bool
-        Whether what is there must not be used.
-    known : mapping
-        Digests (algorithm, hexadecimal digits) that the content must have, by path; ``""`` stands for the one file.
-    make_receipt : mapping
-        What a receipt says of content that another user staged and that has these digests.
-    """
+    """What is asked of the store."""
 
     key: str
     specs: list[str]
@@ -92,15 +72,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to fill a place, under its lock.
-
-    Attributes
-    ----------
-    slot : Slot
-        The place: write into its ``partial``, fetch into its ``fetch``.
-    reporter : Reporter
-        Told of every phase; it also tells those who wait for the lock.
-    """
+    """The right to fill a place, under its lock."""
 
     slot: Slot
     reporter: Reporter
