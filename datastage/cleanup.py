@@ -105,8 +105,6 @@ def removable(
     in `older_than_s` seconds before `now`, and those that were not asked for longest, until the rest takes no more
     than `budget_bytes`. A dataset that holds more than was staged is named, and stays unless it is called by name.
     """
-    if not root.is_dir():
-        return []
     names = list(names)
     datasets = _datasets(root, names)
     found = list(_left_by_the_killed(root, datasets))
@@ -132,7 +130,8 @@ def removable(
 def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
     """Return the datasets under a root that this user staged, by name."""
     datasets: dict[str, _Dataset] = {}
-    with os.scandir(root) as entries:
+    found: list[str] = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(root) as entries:
         found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     for name in found:
         receipt = staged.receipt_of(root / name)

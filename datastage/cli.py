@@ -7,6 +7,7 @@ Paths go to standard output, one a line; everything else goes to standard error,
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -140,7 +141,7 @@ def _add_password(parser: argparse.ArgumentParser) -> None:
 
 def _folder(text: str) -> Path:
     if not text:
-        raise SpecError("A folder's name is empty.", "Next: look whether a variable on this line is set.")
+        raise argparse.ArgumentTypeError("a folder's name is empty; is a variable on this line not set?")
     return Path(text)
 
 
@@ -158,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     code = _run(words, "--json" in words)
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         _close_output()
     except OSError as error:
@@ -224,6 +226,8 @@ def _say_error(error: DatastageError, as_json: bool) -> int:
 
 def _print(text: str) -> None:
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
         print(text, flush=True)
     except BrokenPipeError:
         raise
@@ -231,7 +235,7 @@ def _print(text: str) -> None:
         raise StorageError(
             f"The output could not be written: {error.strerror}.",
             "Next: look where the output of this line goes: is that disk full?",
-            code=error.errno or 5,
+            code=error.errno or errno.EIO,
         ) from error
 
 

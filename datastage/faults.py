@@ -25,9 +25,7 @@ def reported() -> Iterator[None]:
     """Let errors of ours, of the user's own code and of other libraries pass; make a `FaultError` of any other."""
     try:
         yield
-    except DatastageError:
-        raise
-    except MemoryError:
+    except (DatastageError, MemoryError, BrokenPipeError):
         raise
     except Exception as error:
         where = _our_line(error.__traceback__)

@@ -69,9 +69,7 @@ def _is_code(path: Path, name: str) -> bool:
         return False
     # A folder is importable even without an __init__; it takes the place of a module of its name that comes later on
     # the path only if it has one, or if there is no such module. Modules below it are code all the same.
-    return any(
-        child.startswith("__init__.") or child.lower().endswith(_CODE_SUFFIXES[:5]) for child in os.listdir(path)
-    )
+    return any(child.startswith("__init__.") or child.lower().endswith(_CODE_SUFFIXES) for child in os.listdir(path))
 
 
 def _leads_to(place: Path, path: Path) -> bool:

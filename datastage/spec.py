@@ -79,8 +79,8 @@ def split_address(text: str) -> urllib.parse.SplitResult:
     try:
         url = urllib.parse.urlsplit(text)
         host, _ = url.hostname, url.port
-    except ValueError as error:
-        raise SpecError(f"{shown!r} is not an address: {error}.", "Next: copy it again from the browser.") from None
+    except ValueError:
+        raise SpecError(f"{shown!r} is not an address.", "Next: copy it again from the browser.") from None
     if not host:
         raise SpecError(f"{shown!r} names no server.", f"Next: {scheme}://SERVER/FILE")
     return url
