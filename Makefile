@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format coverage mutants torture bench fuzz wheel pyz clean ready
+.PHONY: help demo test lint format coverage mutants torture bench fuzz wheel pyz clients xla clean ready
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -21,7 +21,7 @@ demo: ready  ## train a small network on data from a pretend Drive, and save a p
 
 test: ready  ## the tests, in a few minutes on two cores
 	@$(BIN)/python -VV
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/clients tests
 
 lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ format: ready  ## lay out the code
 	$(BIN)/ruff format .
 
 coverage: ready  ## lines and branches that the tests run
-	$(BIN)/python -m coverage run -m pytest -m "not slow" tests
+	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients tests
 	$(BIN)/python -m coverage report --skip-covered --sort cover
 
 mutants: ready  ## put 200 mistakes into the modules behind the promises, one at a time, and print those unnoticed
@@ -56,6 +56,19 @@ wheel: ready  ## the wheel, in dist/
 
 pyz: ready  ## datastage.pyz, the whole tool in one file
 	$(BIN)/python tools/make_pyz.py datastage.pyz
+
+# pip takes what installs together with the torch of the tests; what does not is left out, and said by the tests.
+CLIENTS := torchmetrics accelerate transformers lightning ray[train] keras tensorflow-cpu jax skorch pytorch-ignite fastai torchdata torch_geometric
+clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they are for
+	test -d .venv-clients || $(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
+	-for name in $(CLIENTS); do .venv-clients/bin/python -m pip install -q $$name; done
+	.venv-clients/bin/python -m pytest tests/clients
+
+xla:  ## feeding beside the real torch_xla, on the CPU
+	test -d .venv-xla || $(PYTHON) -m venv .venv-xla
+	.venv-xla/bin/python -m pip install -q "torch==2.9.*" "torch_xla==2.9.*" numpy tqdm gdown pytest pytest-timeout
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/clients -k "torch_xla or TPU"
 
 clean:  ## take away what was built
 	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from datastage.batches.ranks import world
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
+
+
+class EpochState:
+    """What Accelerate asks of its own loaders: is this batch the last, and how many rows has that over all ranks."""
+
+    def __init__(self, remainder: int) -> None:
+        self.end_of_dataloader, self.remainder = False, remainder
 
 
 @contextmanager
@@ -25,13 +31,10 @@ def accelerate_told(loader: Loader, n_batches: int) -> Iterator[Callable[[int], 
     if module is None or not n_batches or not module.GradientState._shared_state:  # no Accelerator was made
         yield lambda i: None
         return
-    whole = loader.batch_size * world().size
-    about = SimpleNamespace(
-        end_of_dataloader=False, remainder=0 if loader.training else (loader.n_samples or 0) % whole
-    )
-    state = module.GradientState()
-    state._add_dataloader(about)
+    remainder = 0 if loader.training else (loader.n_samples or 0) % (loader.batch_size * world().size)
+    epoch, state = EpochState(remainder), module.GradientState()
+    state._add_dataloader(epoch)
     try:
-        yield lambda i: setattr(about, "end_of_dataloader", i + 1 == n_batches)
+        yield lambda i: setattr(epoch, "end_of_dataloader", i + 1 == n_batches)
     finally:
-        state._remove_dataloader(about)
+        state._remove_dataloader(epoch)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.any_loader import LoaderSource, begin, moved
 from datastage.batches.augment import Draws
 from datastage.batches.devices import Chooser, import_torch
-from datastage.batches.loader import Loader, repeated
+from datastage.batches.loader import Loader, loader_class, repeated
 from datastage.batches.options import LoaderOptions
 from datastage.batches.to_device import mapped, tensors_of
 from datastage.errors import SpecError
@@ -130,7 +130,7 @@ def feed(
         batch_size=batch_size, dtype=dtype, device=device, seed=seed, shuffle=shuffle, drop_last=drop_last
     )
     chooser = Chooser(options.device, options.dtype, reporter=reporter)
-    return Loader(source, options, chooser, name="feed", training=training)
+    return loader_class()(source, options, chooser, name="feed", training=training)
 
 
 def _is_plain(loader: Any) -> bool:

@@ -221,15 +221,15 @@ class Chooser:
         return {**self.__dict__, "made": None, "_reporter": SILENT}
 
     def __call__(self) -> Choice:
-        """Return the device, chosen now if it was not yet."""
+        """Return the device, chosen now if it was not yet; the CPU for torch_xla's own loader, which moves batches."""
+        if read_by_xla() and self.static:  # from its thread nothing may be tried on the device
+            return Choice(import_torch().device("cpu"), "cpu", "torch_xla moves the batches itself")
         if self.made is None:
             made = choose(self.wanted, local_rank=local_rank())
             self.made = replace(made, holds=self._hold)
             self._say(f"{made.device}: {made.why}", "Device")
             if warning := slow(made, self.dtype):
                 self._say(warning, "Note")
-        if self.made.kind == "xla" and read_by_xla():
-            return replace(self.made, device=import_torch().device("cpu"), kind="cpu")
         return self.made
 
     def _say(self, text: str, label: str) -> None:

@@ -35,7 +35,7 @@ def arrays_of(loader: Loader, pad: bool) -> Iterator[tuple[NDArray[Any], ...]]:
     for x, y in loader:
         images = x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
         targets = y.numpy() if hasattr(y, "numpy") else np.array(y)
-        n = int(loader.valid.sum())
+        n, _ = loader.given
         images, targets = images[:n], targets[:n]
         if not pad:
             if n:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -171,6 +172,11 @@ class Loader:
             raise SpecError("No batch was given yet.", "Next: ask for loader.valid in the loop over its batches.")
         n, rows, device = self._given
         return torch.arange(rows, device=device) < n  # type: ignore[no-any-return]
+
+    @property
+    def given(self) -> tuple[int, int]:
+        """Of the batch just given how many rows are samples, and how many rows there are."""
+        return (0, 0) if self._given is None else self._given[:2]
 
     def steps(self) -> list[Step]:
         """Return this rank's batches, as places in the order of an epoch."""
@@ -477,6 +483,15 @@ class Loaders:
         return loader_card(self)
 
 
+def loader_class() -> type[Loader]:
+    """Return the class of loaders to be made: Keras takes nothing that is not one of its own data adapters."""
+    if getattr(sys.modules.get("keras"), "__version__", "").startswith("3."):
+        from datastage.batches.keras_loader import keras_loader
+
+        return keras_loader()
+    return Loader
+
+
 def build(splits: Mapping[str, Source], options: LoaderOptions, classes: Sequence[str] = ()) -> Loaders:
     """Make the loaders: train as asked, the others plain."""
     chooser = Chooser(options.device, options.dtype, hold=options.hold, reporter=options.reporter)
@@ -485,5 +500,5 @@ def build(splits: Mapping[str, Source], options: LoaderOptions, classes: Sequenc
     for name, source in splits.items():
         training = name == "train"
         own = options if training else options.plain
-        made[name] = Loader(source, own, chooser, name=name, training=training, classes=names)
+        made[name] = loader_class()(source, own, chooser, name=name, training=training, classes=names)
     return Loaders(made["train"], made.get("val"), made.get("test"), names, made.get("predict"))
