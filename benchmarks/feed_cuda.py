@@ -25,7 +25,7 @@ from small_resnet import small_resnet
 
 from datastage.batches import Augment, bench, from_arrays
 from datastage.batches.benchmark import Samples
-from datastage.batches.machine import cores
+from datastage.runtime import current
 
 BATCH, N = 512, 50_000
 AUGMENT = Augment(crop=4, flip=True)
@@ -39,7 +39,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("There is no GPU here that torch can use; nothing was measured.")
         return
-    print(f"{torch.cuda.get_device_name()}, {cores()} cores, torch {torch.__version__}, numpy {np.__version__}")
+    print(f"{torch.cuda.get_device_name()}, {current().cores} cores, torch {torch.__version__}, numpy {np.__version__}")
     stored = np.random.default_rng(0).integers(0, 256, (N, 3, 32, 32), np.uint8)
     labels = np.random.default_rng(1).integers(0, 10, N)
     for dtype, width in (("float32", 64), ("bfloat16", 64), ("bfloat16", 16)):
@@ -118,7 +118,8 @@ def by_dataloader(stored, labels, kind, step):
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
-        Samples(stored, labels, AUGMENT), BATCH, shuffle=True, num_workers=cores(), pin_memory=True, drop_last=True,
+        Samples(stored.__getitem__, labels, AUGMENT), BATCH, shuffle=True, num_workers=current().cores, pin_memory=True,
+        drop_last=True,
         persistent_workers=True,
     )  # fmt: skip
 

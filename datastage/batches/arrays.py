@@ -30,28 +30,11 @@ SHARE_OF_DEVICE = 0.5
 
 
 def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of arrays.
+    """Make loaders of arrays; options are given as one value, or by their names.
 
-    Parameters
-    ----------
-    splits : mapping of str to (images, labels)
-        ``"train"``, and ``"val"``, ``"test"`` and ``"predict"`` where there are such. Images are uint8 of shape
-        (N, H, W, C) or (N, H, W), or rows of numbers (N, D). Labels are whole numbers or names (N,), which are classes;
-        floats (N,); or rows of numbers (N, ...). Of ``"predict"`` they are what tells the samples apart, or None.
-    options : LoaderOptions, optional
-        How batches are made.
-    **named
-        The same by their names, as `LoaderOptions` has them.
-
-    Returns
-    -------
-    Loaders
-        Unpacks into the splits that there are.
-
-    Raises
-    ------
-    SpecError
-        If an argument or an array does not fit.
+    `splits` maps ``"train"``, and ``"val"``, ``"test"`` and ``"predict"`` where there are such, to (images, labels).
+    Images are uint8 (N, H, W, C) or (N, H, W), or rows of numbers (N, D). Labels are as `targets_of` takes them; of
+    ``"predict"`` they are what tells the samples apart, or None.
     """
     options = options_of(options, named)
     unknown = set(splits) - {"train", "val", "test", "predict"}
@@ -163,21 +146,12 @@ def _limited(places: NDArray[np.int64] | None, n: int, limit: int | None) -> NDA
 
 @dataclass
 class ArraySource:
-    """A split held whole in memory.
-
-    Attributes
-    ----------
-    images : ndarray, (N, C, H, W) of uint8 or (N, D) of float32
-        As `images_of` gives them.
-    labels : ndarray, shape (N, ...)
-        As `targets_of` gives them, or the ids of a part without labels.
-    held : str
-        Where the images lie, as said to the user: what was done when the engine was opened.
-    """
+    """A split held whole in memory: images as `images_of` gives them, labels as `targets_of`, or ids."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
     held: str = field(default="in memory", init=False)
+    """Where the images lie, as said to the user: what was done when the engine was opened."""
 
     @property
     def n(self) -> int:

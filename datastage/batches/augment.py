@@ -114,29 +114,19 @@ class Augment:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The random numbers of some samples, one row each; None where nothing of the kind is done.
-
-    Attributes
-    ----------
-    shift : ndarray of uint8, shape (N, 2), or None
-        Rows and columns from the top left of the padded image, 0 to 2 `crop`.
-    flip : ndarray of bool, shape (N,), or None
-        Whether the image is mirrored (after it was cut).
-    cutout : ndarray of int32, shape (N, 2), or None
-        Centre of the square: row, column.
-    box : ndarray of float32, shape (N, 4), or None
-        Random-resized crop, as `pixels_of` reads it. Height and width, the last two columns, are shares of the picture
-        (above 0, up to 1); the first two say where it lies, from top and left, as shares of the room that is left (0 to
-        below 1).
-    jitter : ndarray of float32, shape (N, 3) or (N, 4), or None
-        Factors of brightness, contrast and saturation; and by what share of the circle hues are turned, if any are.
-    """
+    """The random numbers of N samples, one row each; None where nothing of the kind is done."""
 
     shift: NDArray[np.uint8] | None = None
+    """(N, 2): rows and columns from the top left of the padded image, 0 to 2 `crop`."""
     flip: NDArray[np.bool_] | None = None
+    """(N,): whether the image is mirrored, after it was cut."""
     cutout: NDArray[np.int32] | None = None
+    """(N, 2): row and column of the square's centre."""
     box: NDArray[np.float32] | None = None
+    """(N, 4): where the box lies, from top and left, as shares of the room that is left (0 to below 1); its height and
+    width as shares of the picture's (above 0, up to 1)."""
     jitter: NDArray[np.float32] | None = None
+    """(N, 3) or (N, 4): factors of brightness, contrast, saturation; and the share of the circle that hues turn by."""
 
     def part(self, start: int, stop: int) -> Draws:
         """Return the rows from `start` to before `stop`, as views."""
@@ -165,24 +155,7 @@ def draw(
     seed: int,
     epoch: int,
 ) -> Draws:
-    """Draw the numbers of one epoch.
-
-    Parameters
-    ----------
-    augment : Augment or None
-        What is done.
-    samples : ndarray of int64, shape (N,)
-        The samples in this epoch's order. Only ``flip="alternate"`` looks at which they are.
-    size : (int, int)
-        Height and width of what comes out, in pixels.
-    seed, epoch : int
-        What chance depends on, and all that it depends on.
-
-    Returns
-    -------
-    Draws
-        N rows each.
-    """
+    """Draw the numbers of one epoch for these samples, in its order, and the (height, width) of what comes out."""
     import numpy as np
 
     n = len(samples)
@@ -238,19 +211,9 @@ def _boxes(
 
 
 def pixels_of(box: Any, height: int, width: int) -> tuple[Any, Any, Any, Any]:
-    """Turn boxes into whole pixels: each place that a crop of its size can have is equally likely.
+    """Turn boxes (B, 4) into whole pixels of pictures: top, left, height and width, each (B,), as floats.
 
-    Parameters
-    ----------
-    box : ndarray or Tensor of float32, shape (B, 4)
-        As `Draws.box`. What is done is the same for both, to the last bit.
-    height, width : int
-        Of the pictures.
-
-    Returns
-    -------
-    top, left, tall, wide : ndarray or Tensor of float32, shape (B,)
-        Whole numbers; `tall` and `wide` at least 1.
+    Each place that a crop of its size can have is equally likely; of tensors the results are those of arrays to the bit.
     """
     down, across, tall, wide = box.T
     tall, wide = (tall * height).round().clip(min=1), (wide * width).round().clip(min=1)

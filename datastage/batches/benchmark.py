@@ -1,14 +1,13 @@
-"""How fast a feed is on this machine, beside a plain DataLoader over the same samples.
-
-Here: `bench`, which times, and `Row`, what it found. Not here: printing a table (`show`), the claims (benchmarks/).
-"""
+"""How fast a feed is on this machine, beside a plain DataLoader over the same samples."""
 
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.arrays import ArraySource
@@ -22,19 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of feeding, timed.
-
-    Attributes
-    ----------
-    name : str
-        What was timed.
-    first_batch_s : float
-        Seconds until the first batch.
-    images_per_s : float
-        Images a second after that.
-    cpu_share : float
-        Seconds of processor time for each second, worker processes included.
-    """
+    """One way of feeding, timed; the share of cores counts worker processes too."""
 
     name: str
     first_batch_s: float
@@ -49,19 +36,9 @@ class Row:
 
 
 def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
-    """Time the training loader, and a plain DataLoader over the same samples.
+    """Time the training loader for about so many seconds, and plain DataLoaders over the same samples.
 
-    Parameters
-    ----------
-    loaders : Loaders
-        What to time. Its epochs are counted on.
-    seconds : float
-        About how long each way is run; longer where the first epoch has photos to decode, which is run to its end.
-
-    Returns
-    -------
-    tuple of Row
-        The loader first, its first epoch on its own where photos are decoded; then plain DataLoaders.
+    An epoch in which photos are decoded is run to its end, and has a row of its own.
 
     Examples
     --------
@@ -71,24 +48,21 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     >>> [row.name for row in bench(made, seconds=0.01)][0]
     'this feed'
     """
-    train = loaders.train
-    source = train.source
-    rows = []
-    samples: Any = None
+    from torch.utils.data import DataLoader
+
+    train, source = loaders.train, loaders.train.source
+    rows, samples = [], None
     if isinstance(source, PhotoSource):
         if not source.cache.whole:
             rows.append(_timed("this feed, first epoch: photos are decoded", lambda: train, seconds, epochs=1))
-        samples = Photos(source, train.augment)
+        samples = Samples(partial(_decoded, source), source.labels, train.augment)
     elif isinstance(source, ArraySource) and source.images.ndim == 4:
-        samples = Samples(source.images, source.labels, train.augment)
+        samples = Samples(source.images.__getitem__, source.labels, train.augment)
     rows.append(_timed("this feed, later epochs" if rows else "this feed", lambda: train, seconds))
-    if samples is not None:
-        from torch.utils.data import DataLoader
-
-        for workers in (0, current().cores):
-            plain: Any = DataLoader(samples, train.batch_size, shuffle=True, num_workers=workers)
-            name = f"a DataLoader, {workers} workers, sample by sample"
-            rows.append(_timed(name, lambda plain=plain: plain, seconds))  # type: ignore[misc]
+    for workers in (0, current().cores) if samples is not None else ():
+        plain: Any = DataLoader(samples, train.batch_size, shuffle=True, num_workers=workers)  # type: ignore[arg-type]
+        name = f"a DataLoader, {workers} workers, sample by sample"
+        rows.append(_timed(name, lambda plain=plain: plain, seconds))  # type: ignore[misc]
     return tuple(rows)
 
 
@@ -99,7 +73,7 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, epochs:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
 
-    began, cpu = time.perf_counter(), _cpu_s()
+    began, cpu = time.perf_counter(), sum(os.times()[:4])
     first, images, done, at_once = 0.0, 0, 0, 0
     while done != epochs:
         n, done = 0, done + 1
@@ -118,21 +92,14 @@ def _timed(name: str, make: Callable[[], Iterable[Any]], seconds: float, epochs:
     took = max(time.perf_counter() - began - first, 1e-9)
     if not images:  # an epoch of one batch that there is only once
         images, took = at_once, max(first, 1e-9)
-    return Row(name, first, images / took, (_cpu_s() - cpu) / (took + first))
-
-
-def _cpu_s() -> float:
-    import os
-
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return Row(name, first, images / took, (sum(os.times()[:4]) - cpu) / (took + first))
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays as a plain torch dataset: one image a call, augmented and normalised on its own."""
+    """A plain torch dataset: one uint8 image (C, H, W) a call, augmented and brought to 0 to 1 on its own."""
 
-    images: Any
+    picture: Callable[[int], Any]
     labels: Any
     augment: Any
 
@@ -143,7 +110,7 @@ class Samples:
         import torch
         from torch.nn.functional import pad
 
-        image = torch.from_numpy(self.images[i]).float().div(255)
+        image = torch.from_numpy(self.picture(i)).float().div(255)
         crop = self.augment.crop if self.augment is not None else 0
         if crop:
             height, width = image.shape[1:]
@@ -154,33 +121,16 @@ class Samples:
         return image, int(self.labels[i])
 
 
-@dataclass(frozen=True)
-class Photos:
-    """Photos as a plain torch dataset: each decoded by Pillow, its middle resized, and mirrored on its own."""
+def _decoded(source: PhotoSource, i: int) -> Any:
+    """Return a photo decoded by Pillow, its middle resized; black where that cannot be."""
+    import numpy as np
+    from PIL import Image
 
-    source: PhotoSource
-    augment: Any
-
-    def __len__(self) -> int:
-        return len(self.source.labels)
-
-    def __getitem__(self, i: int) -> tuple[Any, int]:
-        import numpy as np
-        import torch
-        from PIL import Image
-
-        cache = self.source.cache
-        height, width = self.source.size
-        label = int(self.source.labels[i])
-        at = int(self.source.at[i])
-        if cache.state[at] == BAD:
-            return torch.zeros((3, height, width)), label
-        image = Image.open(io.BytesIO(cache.images.read(cache.names[at]))).convert("RGB")
-        least = min(image.size)
-        left, top = (image.width - least) // 2, (image.height - least) // 2
-        box = (left, top, left + least, top + least)
-        pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
-        tensor = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255)
-        if self.augment is not None and self.augment.flip and torch.rand(()) < 0.5:
-            tensor = tensor.flip(2)
-        return tensor, label
+    cache, at, (height, width) = source.cache, int(source.at[i]), source.size
+    if cache.state[at] == BAD:
+        return np.zeros((3, height, width), np.uint8)
+    image = Image.open(io.BytesIO(cache.images.read(cache.names[at]))).convert("RGB")
+    least = min(image.size)
+    left, top = (image.width - least) // 2, (image.height - least) // 2
+    box = (left, top, left + least, top + least)
+    return np.array(image.resize((width, height), Image.Resampling.BILINEAR, box=box)).transpose(2, 0, 1).copy()

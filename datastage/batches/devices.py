@@ -21,19 +21,7 @@ NAMES = re.compile(r"auto|(cpu|mps)(:0)?|(cuda|xla)(:[0-9]+)?")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A device that works.
-
-    Attributes
-    ----------
-    device : torch.device
-        The device.
-    kind : str
-        ``"cpu"``, ``"cuda"``, ``"mps"`` or ``"xla"``.
-    why : str
-        The reason, as said to the user.
-    holds : bool
-        Whether a split may move to its memory; not once one did not fit.
-    """
+    """A device that works, why it was taken, and whether a split may move to its memory."""
 
     device: torch.device
     kind: str

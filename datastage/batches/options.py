@@ -16,83 +16,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DTYPES = ("float32", "bfloat16", "float16", "uint8")
-MEMORY_FORMATS = ("contiguous", "channels_last")
-UNREADABLE = ("skip", "raise")
-FITS = ("crop", "pad", "stretch")
+CHOICES = {
+    "memory_format": ("contiguous", "channels_last"),
+    "unreadable": ("skip", "raise"),
+    "fit": ("crop", "pad", "stretch"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoaderOptions:
-    """What shapes the batches of a dataset, all its splits together. Checked when it is made.
+    """What shapes the batches of a dataset, all its splits together. Checked when it is made."""
 
-    Attributes
-    ----------
-    batch_size : int
-        Samples a batch, on each rank.
-    val, test : float or int, optional
-        A share or a number of the training samples to set aside, always the same ones. Where the data has a split of
-        that name, it is used and nothing is set aside; ``0`` leaves it out.
-    augment : Augment, optional
-        What is done to training images. None is nothing.
-    transform : callable, optional
-        ``transform(batch, generator)``, given the uint8 (B, C, H, W) training batch on the device after `augment`, and
-        a `torch.Generator` there. What it returns is normalised if it is uint8, and only cast if it is float.
-    mean, std : sequence of float, optional
-        A value a channel, for intensities from 0 to 1 (for rows: as the rows are). None leaves intensities from 0 to 1.
-    shuffle, drop_last : bool
-        For training; the other splits are neither shuffled nor cut.
-    device : str or torch.device
-        ``"auto"`` picks when the first batch is asked for.
-    dtype : {"float32", "bfloat16", "float16", "uint8"}
-        Of the images. uint8 is not normalised.
-    memory_format : {"contiguous", "channels_last"}
-        Of the images. The shape is (B, C, H, W) either way.
-    hold : bool
-        Keep a split in a GPU's own memory where it fits; False copies each batch to it, and leaves that memory alone.
-    limit : int, optional
-        Use at most so many samples of each split, spread over it.
-    seed : int
-        What order and augmentation follow from, with the epoch.
-    classes : sequence of str
-        Names of the classes, where the data does not tell them.
-    size : int or (int, int), optional
-        Height and width, in pixels, that photos are brought to. Without it photos of one size come as they are, and
-        others are brought to 224, or less where most are smaller.
-    fit : {"crop", "pad", "stretch"}
-        How they are brought to it: the middle is cut out, the rest is filled with black, or they are stretched.
-    unreadable : {"skip", "raise"}
-        Leave out photos that cannot be read, listed and counted; or raise.
-    cache : Path, optional
-        The folder where decoded photos are kept for the next time. None keeps them in memory.
-    reporter : Reporter
-        Who is told what was chosen and left out.
-
-    Raises
-    ------
-    SpecError
-        If a value is not one of those above.
-    """
-
-    batch_size: int
-    val: float | str | None = None
+    batch_size: int  # samples a batch, on each rank
+    val: float | str | None = None  # a share or number of the training samples to set aside; 0 leaves the data's own out
     test: float | str | None = None
     augment: Augment | None = None
-    transform: Callable[..., Any] | None = None
-    mean: Any = None
+    transform: Callable[..., Any] | None = None  # for training; gets the uint8 (B, C, H, W) batch on the device
+    mean: Any = None  # a value a channel, for intensities from 0 to 1; of rows, as the rows are
     std: Any = None
     shuffle: bool = True
     drop_last: bool = False
     device: Any = "auto"
     dtype: str = "float32"
     memory_format: str = "contiguous"
-    hold: bool = True
-    limit: int | None = None
+    hold: bool = True  # keep a split in a GPU's own memory where it fits
+    limit: int | None = None  # samples of each split, at most, from all over it
     seed: int = 0
     classes: Sequence[str] = ()
-    size: int | tuple[int, int] | None = None
+    size: int | tuple[int, int] | None = None  # that photos are brought to
     fit: str = "crop"
     unreadable: str = "skip"
-    cache: Path | None = None
+    cache: Path | None = None  # where decoded photos are kept for the next time; None is memory
     reporter: Reporter = SILENT
 
     def __post_init__(self) -> None:
@@ -114,12 +68,9 @@ class LoaderOptions:
                     "(height, width)."
                 )
             object.__setattr__(self, "size", self.size if isinstance(self.size, int) else tuple(self.size))
-        if self.fit not in FITS:
-            raise SpecError(f"fit={self.fit!r}: there are {', '.join(map(repr, FITS))}.")
-        if self.memory_format not in MEMORY_FORMATS:
-            raise SpecError(f"memory_format={self.memory_format!r}: there are 'contiguous' and 'channels_last'.")
-        if self.unreadable not in UNREADABLE:
-            raise SpecError(f"unreadable={self.unreadable!r}: there are 'skip' and 'raise'.")
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise SpecError(f"{name}={value!r}: there are {', '.join(map(repr, known))}.")
         if self.augment is not None and not isinstance(self.augment, Augment):
             raise SpecError(
                 f"augment={self.augment!r}: 'auto', None or an Augment is needed.",

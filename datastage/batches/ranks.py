@@ -23,22 +23,14 @@ class World:
 
 
 class Step(NamedTuple):
-    """One batch: which places of the epoch it holds.
-
-    Attributes
-    ----------
-    start, stop : int
-        The first place and the one after the last.
-    size : int
-        Rows that the batch is filled up to; 0 leaves it as it is.
-    valid : int
-        How many of the places are given to nobody else; the rows after them are padding.
-    """
+    """One batch: which places of the epoch it holds, from `start` to before `stop`."""
 
     start: int
     stop: int
     size: int
+    """Rows that the batch is filled up to; 0 leaves it as it is."""
     valid: int
+    """How many of the places are given to nobody else; the rows after them are padding."""
 
     @classmethod
     def of(cls, start: int, stop: int, size: int = 0) -> Step:

@@ -7,19 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Stats:
-    """The latest epoch of a loader, so far.
-
-    Attributes
-    ----------
-    epoch : int
-        Which epoch, counted from 0; -1 before the first.
-    images, batches : int
-        What was delivered; rows that pad a batch are not counted.
-    seconds : float
-        From the first batch asked for to the last one asked for or delivered.
-    waited_s : float
-        The part of it that the training loop spent waiting for batches.
-    """
+    """The latest epoch of a loader, so far."""
 
     epoch: int = -1
     images: int = 0

@@ -23,11 +23,6 @@ def targets_of(
     Whole numbers are classes; where they do not begin at 0, and where they are names, they are numbered in order, which
     the reporter is told. Floats are measures. Rows of several, (N, ...), stay what they are: several labels of each
     sample, boxes, shares of classes.
-
-    Raises
-    ------
-    SpecError
-        If they are no such thing, differ in kind, or another split has a class that train has not.
     """
     found = {name: _array(name, labels) for name, labels in splits.items()}
     first = found["train"]
