@@ -213,7 +213,7 @@ def _boxes(
 def pixels_of(box: Any, height: int, width: int) -> tuple[Any, Any, Any, Any]:
     """Turn boxes (B, 4) into whole pixels of pictures: top, left, height and width, each (B,), as floats.
 
-    Each place that a crop of its size can have is equally likely; of tensors the results are those of arrays to the bit.
+    Each place that a crop of its size can have is equally likely. Tensors give what arrays give, to the bit.
     """
     down, across, tall, wide = box.T
     tall, wide = (tall * height).round().clip(min=1), (wide * width).round().clip(min=1)
