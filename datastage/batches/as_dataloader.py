@@ -194,11 +194,6 @@ def batch_sampler(loader: Loader) -> Sampler[list[int]] | BatchSampler:
     return LoaderBatches(loader)
 
 
-def collate_fn(loader: Loader) -> Callable[[list[Any]], Any]:
-    """Return what makes a batch of samples, or gives the batch that is ready."""
-    return Collate(loader)
-
-
 class Collate:
     """The user's `collate_fn`, and what brings its batch to the device; a batch that is ready stays as it is."""
 
@@ -213,3 +208,18 @@ class Collate:
         if self._collate is None:
             return torch.utils.data.default_collate(samples)
         return self._loader.arrive(self._collate(samples))
+
+
+def _always(value: Any) -> Callable[[Loader], Any]:
+    return lambda loader: value
+
+
+# What a loader answers where a DataLoader is expected. Batches are made by its own means, and come ready.
+ASKED: dict[str, Callable[[Loader], Any]] = {
+    "sampler": sampler,
+    "batch_sampler": batch_sampler,
+    "collate_fn": Collate,
+    **{name: _always(0) for name in ("num_workers", "timeout")},
+    **{name: _always(False) for name in ("pin_memory", "persistent_workers")},
+    **{name: _always(None) for name in ("worker_init_fn", "multiprocessing_context", "generator", "prefetch_factor")},
+}

@@ -154,11 +154,11 @@ class Loader:
         return own
 
     def __getattr__(self, name: str) -> Any:
-        # What other libraries ask of a DataLoader; torch's samplers are needed for it.
-        if name in ("sampler", "batch_sampler", "collate_fn") or name in _OF_A_DATALOADER:
-            from datastage.batches import as_dataloader
+        if not name.startswith("_"):
+            from datastage.batches.as_dataloader import ASKED
 
-            return _OF_A_DATALOADER[name] if name in _OF_A_DATALOADER else getattr(as_dataloader, name)(self)
+            if name in ASKED:
+                return ASKED[name](self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -412,19 +412,6 @@ class Loader:
         from datastage.show.card import loader_card
 
         return loader_card([self])
-
-
-_OF_A_DATALOADER: dict[str, Any] = {
-    "num_workers": 0,
-    "pin_memory": False,
-    "timeout": 0,
-    "worker_init_fn": None,
-    "multiprocessing_context": None,
-    "generator": None,
-    "prefetch_factor": None,
-    "persistent_workers": False,
-}
-"""What others would make a DataLoader of their own with: batches are made in this process, and come ready."""
 
 
 def _whole(name: str, value: Any) -> int:
