@@ -48,11 +48,6 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 def get(name: str) -> Entry | ArchiveEntry:
     """Return the entry of this name.
 
-    Raises
-    ------
-    SpecError
-        If there is none; says which names are near.
-
     Examples
     --------
     >>> get("cifar10").title
@@ -133,21 +128,6 @@ def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
     """Run a course's own file and register the entries that it makes.
 
     Every `Entry` among the file's top-level names, in a list or tuple there, or registered by the file itself counts.
-
-    Parameters
-    ----------
-    path : Path
-        A Python file of the user's own. It is run.
-
-    Returns
-    -------
-    tuple of Entry
-        What the file added.
-
-    Raises
-    ------
-    SpecError
-        If the file cannot be read or run, or holds no entry.
     """
     import runpy
 

@@ -50,13 +50,6 @@ class PixelTable:
     A row is the label and 784 pixels, 0 to 255; the header, if there is one, is ``label,pixel1,...,pixel784`` or
     ``label,1x1,1x2,...,28x28``. The images keep the table's own order. That they are the published ones is told by a
     digest over rows of 785 bytes (label, then pixels), whatever their order (`tables.digest`).
-
-    Attributes
-    ----------
-    splits : tuple of (str, str, int, str)
-        Of each split the images' file, the labels' file, the number of images, and the digest of the rows.
-    known : tuple of (str, str)
-        Digests of other sets of the same shape, and what they are called.
     """
 
     splits: tuple[tuple[str, str, int, str], ...]

@@ -20,17 +20,7 @@ from datastage.errors import IntegrityError
 
 @dataclass(frozen=True, slots=True)
 class PickledArray:
-    """The facts of an array in a pickle.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Its shape, in row-major order.
-    dtype : str
-        Its type as numpy spells it: ``"u1"``.
-    data : bytes
-        Its bytes.
-    """
+    """The facts of an array in a pickle."""
 
     shape: tuple[int, ...]
     dtype: str

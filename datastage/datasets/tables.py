@@ -53,15 +53,7 @@ def is_test(row: bytes) -> bool:
 
 
 def rows_of(path: Path, split: str, parse: Callable[[bytes], Iterable[bytes]]) -> list[bytes]:
-    """Return the rows of a table that belong to ``"train"``, ``"test"`` (`is_test`), or ``"all"``.
-
-    Raises
-    ------
-    SpecError
-        If there is no such split.
-    IntegrityError
-        If the file is not the table: `parse`, from bytes to rows, raises ValueError.
-    """
+    """Return the rows of a table that belong to ``"train"``, ``"test"`` (`is_test`), or ``"all"``."""
     if split not in ("train", "test", "all"):
         raise SpecError(f"There is no split {split!r}.", "Next: one of train, test, all.")
     try:
@@ -73,21 +65,7 @@ def rows_of(path: Path, split: str, parse: Callable[[bytes], Iterable[bytes]]) -
 
 @dataclass(frozen=True, slots=True)
 class TableForm:
-    """Makes an entry's table of any text with the same rows: in another order, with another header.
-
-    Attributes
-    ----------
-    gives : tuple of str
-        The one file that it writes.
-    sizes : tuple of int
-        The least and the greatest size that the other text can have.
-    parse : callable
-        From a file's bytes to its rows; ValueError if a line after the first is none.
-    settle : callable
-        Puts rows right in place, and says what they are instead if they are not the published ones; else empty.
-    header : bytes
-        What stands above the rows.
-    """
+    """Makes an entry's table of any text with the same rows: in another order, with another header."""
 
     gives: tuple[str, ...]
     sizes: tuple[int, int]

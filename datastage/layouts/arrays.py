@@ -50,13 +50,7 @@ def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 
 def checked(where: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Bring images to uint8 (N, H, W, C) or rows of float32, and labels to int64, or float32 as they are.
-
-    Raises
-    ------
-    SpecError
-        If they are neither, or do not go together.
-    """
+    """Bring images to uint8 (N, H, W, C) or rows of float32, and labels to int64, or float32 as they are."""
     import numpy as np
 
     images, labels = np.asarray(images), np.asarray(labels)

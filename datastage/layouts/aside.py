@@ -20,11 +20,6 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
 
     A part that the data has stays as it is; ``0`` leaves it out. Without a test part and without ``test=``, 10 % is set
     aside. Parts without labels (``predict``) are never a test part.
-
-    Raises
-    ------
-    SpecError
-        If a share is none, or would leave nothing.
     """
     splits = dict(reading.splits)
     said: list[str] = []
@@ -48,13 +43,7 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
 
 
 def how_many(value: float | str | None, n: int, name: str) -> int:
-    """Turn a share (0.1) or a number (5000) into a number of `n` samples.
-
-    Raises
-    ------
-    SpecError
-        If it is neither, or leaves nothing.
-    """
+    """Turn a share (0.1) or a number (5000) into a number of `n` samples."""
     if value is None:
         return 0
     share = isinstance(value, float) and 0 < value < 1
@@ -68,19 +57,7 @@ def how_many(value: float | str | None, n: int, name: str) -> int:
 
 
 def set_aside(split: Split, share: float, salt: str, classes: Sequence[str]) -> tuple[Split, Split, list[str]]:
-    """Part a split: (kept, set aside, classes that are too small to be parted).
-
-    Parameters
-    ----------
-    split : Split
-        The samples. Only the last two parts of a name count for the draw: folder and file.
-    share : float or int
-        A share of each class, or a number of samples of all.
-    salt : str
-        Makes the draws of ``"test"`` and ``"val"`` independent.
-    classes : sequence of str
-        Names of the classes; empty where labels are no classes: then the draw is over all.
-    """
+    """Part a split: (kept, set aside, classes that are too small to be parted)."""
     if len(split) < 2:
         raise SpecError(
             f"There is only {len(split)} training image: {salt} cannot be set aside from it.",

@@ -90,13 +90,7 @@ def _of_function(
 
 
 def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table, str]:
-    """Return the table that ``"TABLE:COLUMN"``, ``"TABLE"`` or ``"COLUMN"`` names, and the column (or empty).
-
-    Raises
-    ------
-    SpecError
-        If there is none, or several.
-    """
+    """Return the table that ``"TABLE:COLUMN"``, ``"TABLE"`` or ``"COLUMN"`` names, and the column (or empty)."""
     for table in tables:
         for name in (table.name, table.last):
             if asked == name:

@@ -51,22 +51,7 @@ class Column:
 
 @dataclass(slots=True)
 class Choice:
-    """What the columns of a table are.
-
-    Attributes
-    ----------
-    label : tuple of str
-        The column of labels; several where they are one-hot or several a sample; empty where nobody can know.
-    task : str
-        ``"classification"``, ``"regression"``, ``"one-hot"``, ``"multi-label"``, or what else the table is for:
-        ``"captioning"``, ``"detection"``, ``"segmentation"``.
-    part : str or None
-        A column that says the part of each row.
-    candidates : list of Column
-        The columns that could be meant.
-    why : str
-        What tells the label.
-    """
+    """What the columns of a table are."""
 
     label: tuple[str, ...] = ()
     task: str = ""
@@ -81,19 +66,7 @@ def plain(name: str) -> str:
 
 
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
-    """Tell which column is the label.
-
-    Parameters
-    ----------
-    table : Table
-        The table to learn from.
-    ids : sequence of str
-        Columns that name the samples, such as that of the pictures.
-    lacking : sequence of Table
-        Tables of samples without labels, such as a test.csv.
-    submission : Table or None
-        A sample_submission.csv, whose columns after the first are the label.
-    """
+    """Tell which column is the label."""
     samples = {name: table.sample(name) for name in table.header}
     known = {name: Column(name, kind_of(values), len({v for v in values if v})) for name, values in samples.items()}
     part = next((name for name in known if plain(name) in _PARTS and parts_of(name, samples[name])), None)

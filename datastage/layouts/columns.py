@@ -28,21 +28,7 @@ csv.field_size_limit(1 << 24)
 
 @dataclass(slots=True)
 class Table:
-    """A text table.
-
-    Attributes
-    ----------
-    name : str
-        Its path in the tree.
-    header : tuple of str
-        The names of the columns; ``"column 1"`` and so on where the file has no header.
-    head : list of list of str
-        The first rows.
-    has_header, separator, encoding
-        How it is written; the separator ``" "`` stands for blanks, ``"json"`` for a JSON object a line.
-    cut : bool
-        Whether there are more rows than `head` has.
-    """
+    """A text table."""
 
     tree: Tree
     name: str
@@ -235,15 +221,7 @@ def is_number(text: str) -> bool:
 
 
 def kind_of(values: Sequence[str]) -> str:
-    """Say what the values of a column are.
-
-    Returns
-    -------
-    str
-        ``"empty"``, ``"constant"``, ``"int"``, ``"float"``, ``"boxes"``, ``"runs"`` (run lengths), ``"pixels"``,
-        ``"text"``, ``"tags"`` (several words a cell, which recur), ``"date"``, ``"unique"`` (each word once) or
-        ``"words"``.
-    """
+    """Say what the values of a column are."""
     given = [value for value in values if value]
     if not given:
         return "empty"

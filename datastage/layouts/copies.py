@@ -9,13 +9,7 @@ from datastage.layouts.tree import Tree
 
 
 def without_copies(root: Node, tree: Tree, named: frozenset[str] = frozenset()) -> list[str]:
-    """Take copies out of the tree of folders; return what to say of each. Folders that the user `named` are none.
-
-    Raises
-    ------
-    SpecError
-        If two folders hold the same names of pictures in part, or with other sizes: then nobody can tell.
-    """
+    """Take copies out of the tree of folders; return what to say of each. Folders that the user `named` are none."""
     said: list[str] = []
     todo = [root]
     while todo:

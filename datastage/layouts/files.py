@@ -109,13 +109,7 @@ def holds_more(tree: Tree, n_pictures: int) -> bool:
 
 
 def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading:
-    """Tell what a folder without pictures is: tables, arrays, or what is named and not read.
-
-    Raises
-    ------
-    SpecError
-        If it is neither; says what most of its files are, and how to feed them.
-    """
+    """Tell what a folder without pictures is: tables, arrays, or what is named and not read."""
     kinds = Counter(words.suffix_of(path) for path in tree.files())
     sounds = sum(kinds[one] for one in kinds if one in words.SOUNDS | words.FILMS)
     texts = kinds[".txt"] if kinds[".txt"] > 8 and not any(kinds[one] for one in TABLES) else 0

@@ -176,13 +176,7 @@ def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
 
 
 def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) -> Callable[[tuple[str, ...]], str]:
-    """Return which of the names above a picture is its class, as a function of them.
-
-    Raises
-    ------
-    SpecError
-        If two levels could be: each folder holds several folders of pictures.
-    """
+    """Return which of the names above a picture is its class, as a function of them."""
     counts: Counter[tuple[str, ...]] = Counter()
     for leaf in leaves:
         counts[leaf.names] += len(leaf.node.pictures)

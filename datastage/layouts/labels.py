@@ -15,15 +15,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 
 
 def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str], dict[Key, Label]]:
-    """Return the classes in their order, and each sample's label.
-
-    Parameters
-    ----------
-    values : mapping
-        From a sample to what its label is: a text, a number, or a sequence of numbers or texts.
-    task : str
-        ``"classification"``, ``"regression"`` or ``"multi-label"``.
-    """
+    """Return the classes in their order, and each sample's label."""
     if task == "regression":
         return [], {sample: _number(value) for sample, value in values.items()}
     if task == "multi-label":

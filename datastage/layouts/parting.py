@@ -18,13 +18,7 @@ from datastage.layouts.tree import Tree
 
 
 def with_tables(reading: Reading, tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading:
-    """Add to class folders what tables and lists beside them say.
-
-    Raises
-    ------
-    SpecError
-        If a table gives the pictures other labels than their folders do.
-    """
+    """Add to class folders what tables and lists beside them say."""
     if not tables:
         return reading
     train = reading.splits["train"]

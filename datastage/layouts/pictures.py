@@ -15,15 +15,7 @@ _MOST_BYTES = 4 << 30
 
 
 def arrays_of(path: Path, split: str, reading: Reading | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the samples of a part and their labels.
-
-    Raises
-    ------
-    SpecError
-        If there is no such part, the pictures differ in size, or they would take more than 4 GiB.
-    IntegrityError
-        If a file cannot be read.
-    """
+    """Return the samples of a part and their labels."""
     import numpy as np
 
     from datastage.layouts import read

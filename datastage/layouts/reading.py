@@ -26,17 +26,9 @@ UNEVEN = 10
 class Split:
     """A part of the data: its samples, in order, and the label of each.
 
-    Attributes
-    ----------
-    names : sequence of str
-        Posix paths of the pictures, relative to the data (or in the archive). Empty where the samples are rows of
-        arrays: then `Reading.arrays` gives them.
-    labels : sequence of int, float or sequence of float; or None
-        For each sample a place in `Reading.classes`, a number, or a row of numbers; None where there are no labels.
-    n : int
-        How many samples there are; -1 where only reading the arrays tells.
-    seen : str
-        What it is called in the data, ``"seg_train"``; empty where it is all of it.
+    `names` are posix paths of pictures, relative to the data (empty where the samples are rows of arrays); `labels` are
+    for each a place in `Reading.classes`, a number or a row of numbers (None where there are none); `n` counts them;
+    `seen` is what the part is called in the data.
     """
 
     names: Sequence[str] = ()

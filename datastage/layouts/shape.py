@@ -53,19 +53,7 @@ class Leaf(NamedTuple):
 
 @dataclass(slots=True)
 class Shape:
-    """The folders of pictures, by part.
-
-    Attributes
-    ----------
-    root : Node
-        All of them.
-    parts : dict of str to list of Leaf
-        ``train`` holds those of no part where no folder is called so.
-    masks : list of (Node, bool)
-        Folders of masks, and whether they lie in what may be a class folder.
-    left_out : list of str
-        What was left out, a line each.
-    """
+    """The folders of pictures, by part."""
 
     root: Node
     parts: dict[str, list[Leaf]]
@@ -118,19 +106,7 @@ def unwrapped(node: Node) -> Node:
 def mark(
     root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
 ) -> None:
-    """Say of each folder what kind it is.
-
-    Parameters
-    ----------
-    root : Node
-        The folders.
-    asked : mapping of str to str
-        Folders that the user named as parts: ``{"test": "holdout"}``.
-    classes : frozenset of str
-        Names that the user wants as classes, whatever they say otherwise.
-    test : 0 or None
-        0 where no test part is wanted: then a lone folder ``test`` is one, which is left out.
-    """
+    """Say of each folder what kind it is."""
     named = {key(name): part for part, name in asked.items()}
     todo = [(root, False)]
     while todo:
@@ -220,13 +196,7 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
 def shape_of(
     tree: Tree, root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
 ) -> Shape:
-    """Sort the folders of pictures into parts.
-
-    Raises
-    ------
-    SpecError
-        If the parts lie below several folders, so that nobody can tell what is meant.
-    """
+    """Sort the folders of pictures into parts."""
     mark(root, asked, classes, test=test)
     found: list[tuple[Node, list[Node]]] = []
     stack: list[tuple[Node, list[Node]]] = [(root, [])]

@@ -42,23 +42,7 @@ class Folder:
 
 @dataclass(slots=True)
 class Tree:
-    """The folders of given data, by posix path relative to it; the data itself is ``""``.
-
-    Attributes
-    ----------
-    where : str
-        What to call the data in errors.
-    folders : dict of str to Folder
-        In the order of the walk.
-    junk : Counter of str
-        What was left out as junk, by kind.
-    unread : list of str
-        Folders that may not be read.
-    size : callable
-        The size of a file in bytes; -1 where nothing tells.
-    open : callable
-        A file as a binary stream.
-    """
+    """The folders of given data, by posix path relative to it; the data itself is ``""``."""
 
     where: str
     folders: dict[str, Folder]
@@ -79,13 +63,7 @@ class Tree:
 
 
 def of_folder(path: str | os.PathLike[str]) -> Tree:
-    """List a folder, links followed but not in circles; no file is asked for its size or time.
-
-    Raises
-    ------
-    StorageError
-        If the folder cannot be listed.
-    """
+    """List a folder, links followed but not in circles; no file is asked for its size or time."""
     root = os.fspath(path)
     pictures = _pictures()
     tree = Tree(
@@ -133,13 +111,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
 
 
 def of_archive(reader: Reader) -> Tree:
-    """List an archive without unpacking it; of a zip, single members can be opened.
-
-    Raises
-    ------
-    DamagedArchiveError
-        If it cannot be listed.
-    """
+    """List an archive without unpacking it; of a zip, single members can be opened."""
     from datastage import archives
     from datastage.archives import zip_directory, zip_members
     from datastage.archives.errors import Fault, error_of

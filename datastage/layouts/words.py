@@ -6,20 +6,18 @@ import re
 import unicodedata
 from functools import lru_cache
 
-PICTURES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
+from datastage.file_names import PICTURE_SUFFIXES, SPLIT_WORDS
+
+PICTURES = PICTURE_SUFFIXES
 HEIC = frozenset((".heic", ".heif", ".avif"))
 """Pictures that Pillow reads where another package helps it."""
 SOUNDS = frozenset((".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".aif", ".aiff", ".opus", ".wma"))
 FILMS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 TABLES = frozenset((".csv", ".tsv", ".tab"))
 
-SPLITS = {
-    "train": "train", "training": "train", "trainset": "train", "trainval": "train",
-    "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "eval": "val",
-    "evaluation": "val", "valset": "val", "validset": "val", "devset": "val",
-    "test": "test", "testing": "test", "tests": "test", "testset": "test",
+SPLITS = SPLIT_WORDS | {
+    "trainset": "train", "trainval": "train", "validate": "val", "eval": "val", "evaluation": "val", "valset": "val",
+    "validset": "val", "devset": "val", "tests": "test", "testset": "test",
     "pred": "predict", "predict": "predict", "prediction": "predict", "unlabeled": "predict",
     "unlabelled": "predict", "unsup": "predict",
 }  # fmt: skip
@@ -115,15 +113,7 @@ def is_domain(name: str) -> bool:
 
 @lru_cache(1 << 16)
 def is_mask(name: str, *, never_a_class: bool = False) -> bool:
-    """Whether a folder of this name holds masks, boxes or labels: ``masks``, ``train_labels``, ``gtFine``.
-
-    Parameters
-    ----------
-    name : str
-        The folder's name.
-    never_a_class : bool
-        Only the names that no class has, such as ``masks``, and not ``no_mask``.
-    """
+    """Whether a folder of this name holds masks, boxes or labels: ``masks``, ``train_labels``, ``gtFine``."""
     words = [word for word in words_of(name) if not word.isdigit()]
     if "".join(words) in MASKS or never_a_class or not words:
         return "".join(words) in MASKS
