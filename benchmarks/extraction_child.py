@@ -26,6 +26,44 @@ def plain(archive: str, to: str) -> Callable[[], object]:
     return datastage_(archive, to)
 
 
+def stage_(archive: str, to: str) -> Callable[[], object]:
+    """The verb as a notebook calls it, in a process that has used it before."""
+    import datastage
+
+    datastage.stage(_ten(to), root=f"{to}/before", progress=False)
+    return lambda: datastage.stage(archive, root=f"{to}/root", progress=False)
+
+
+def extract_(archive: str, to: str) -> Callable[[], object]:
+    import datastage
+
+    datastage.extract(_ten(to), f"{to}/before", progress=False)
+    return lambda: datastage.extract(archive, f"{to}/files", progress=False)
+
+
+def _ten(to: str) -> str:
+    import zipfile
+
+    path = f"{to}/ten.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for nth in range(10):
+            archive.writestr(f"{nth}", b"x")
+    return path
+
+
+def again(archive: str, to: str) -> Callable[[], object]:
+    """The second call of `stage`, which has nothing to do."""
+    first = stage_(archive, to)
+    first()
+    return first
+
+
+def hayazip_(archive: str, to: str) -> Callable[[], object]:
+    import hayazip
+
+    return lambda: hayazip.extract_zip(archive, to)
+
+
 def synced(archive: str, to: str) -> Callable[[], object]:
     """As `stage` does on a disk: all is on it before it is published."""
     from datastage.place import _sync_file_system
@@ -203,6 +241,10 @@ ENGINES = {
     "datastage": datastage_,
     "plain": plain,
     "synced": synced,
+    "stage": stage_,
+    "extract": extract_,
+    "again": again,
+    "hayazip": hayazip_,
     "zipfile": zipfile_,
     "shutil": shutil_,
     "torchvision": torchvision_,

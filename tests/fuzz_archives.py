@@ -54,9 +54,9 @@ with atheris.instrument_imports(include=["datastage"]) if guided else contextlib
         iter_members,
         list_members,
         unpack,
+        zip_directory,
         zip_extract,
         zip_members,
-        zip_plan,
     )
     from datastage.archives.streams import Bytes
     from datastage.errors import DatastageError
@@ -293,7 +293,7 @@ class Judge:
                 Path(path).write_bytes(data)
                 reader = stack.enter_context(FileReader(path))
                 stack.enter_context(mock.patch.object(zip_extract, "HELPERS_FROM_FILES", 1))
-                stack.enter_context(mock.patch.object(zip_plan, "_EARLY_MEMBERS", 1 + len(data) % 5))
+                stack.enter_context(mock.patch.object(zip_directory, "PART_ENTRIES", 1 + len(data) % 5))
             try:
                 done = unpack(reader, Path(self.root), free_bytes=FREE_BYTES, nested=nested)
             except DatastageError as error:

@@ -32,6 +32,7 @@ from datastage.reader import Reader
 if TYPE_CHECKING:
     from datastage.archives.extract import Result, Task
     from datastage.archives.formats import Source
+    from datastage.archives.zip_directory import Directory
 
 PIECE_BYTES = 1 << 20
 _EMPTY_BYTES = 64  # no archive without a member is larger
@@ -221,10 +222,10 @@ def _checked(
 # --- zip members that only a tool can undo ---
 
 
-def check_zip_members(places: list[tuple[int, str, int, int]], directory: bytes, password: bytes | None) -> None:
+def check_zip_members(places: list[tuple[int, str, int, int]], directory: Directory, password: bytes | None) -> None:
     """Refuse methods that no tool is asked for, before anything is written."""
     for at, path, _, _ in places:
-        entry = zip_entry.ZipEntry(directory, at)
+        entry = directory.entry(at)
         method = _true_method(entry)
         if entry.flags & 0x40:
             raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", path)
@@ -253,7 +254,7 @@ Place = tuple[int, str, int, int]
 
 
 def _undone(
-    task: Task, places: list[Place], directory: bytes
+    task: Task, places: list[Place], directory: Directory
 ) -> Generator[tuple[zip_entry.ZipEntry, str, Iterator[memoryview]], None, None]:
     """Give these members' contents: they are copied, under plain names, into a small zip for the tool."""
     with tempfile.TemporaryDirectory(prefix=".datastage-", dir=task.root) as place:
@@ -262,14 +263,14 @@ def _undone(
         with open(path, "wb") as file:
             index = b""
             for nth, (at, _, offset, limit) in enumerate(places):
-                entry = zip_entry.ZipEntry(directory, at, offset)
+                entry = directory.entry(at, offset)
                 entries.append(entry)
                 start = zip_entry.begin(entry, task.reader.read_at, limit)
                 name = b"%08d" % nth
                 field = zip_entry.find_extra(entry.extra, 0x9901)
                 extra = b"" if field is None else b"\x01\x99" + len(field).to_bytes(2, "little") + field
                 # The check byte of a locked member is of its time where the sizes stand behind the data.
-                time_date = bytes(directory[at + 12 : at + 16])
+                time_date = entry.head[4:8]
                 flags = entry.flags & ~0x800
                 common = (
                     (51).to_bytes(2, "little") + flags.to_bytes(2, "little") + entry.method.to_bytes(2, "little")
@@ -300,7 +301,7 @@ def _undone(
                 yield entry, target, _exactly(stream, entry, target)
 
 
-def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[Place], directory: bytes) -> None:
+def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[Place], directory: Directory) -> None:
     """Write these members, which are among the result's files already."""
     crc32 = inflate.chosen().crc32
     by_path = {path: nth for nth, path in enumerate(result.files.paths)}
@@ -323,7 +324,7 @@ def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[
             result.files.sizes[nth], result.files.crcs[nth] = size, crc
 
 
-def read_zip_link(task: Task, place: Place, directory: bytes) -> str:
+def read_zip_link(task: Task, place: Place, directory: Directory) -> str:
     """Return the target of a link."""
     with closing(_undone(task, [place], directory)) as undone:
         ((entry, data),) = [(entry, b"".join(pieces)) for entry, _, pieces in undone]

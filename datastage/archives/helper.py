@@ -16,12 +16,7 @@ from datastage.archives.write import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
-
-    from datastage.archives.zip_entry import Row
-
-_NEAR_BYTES = 4 << 20
 
 
 def main() -> None:
@@ -52,7 +47,7 @@ def main() -> None:
             data += more
         return data
 
-    entries = _Entries(read_at, start, size)
+    entries = zip_entry.Entries(read_at, start, size)
     written = [0]
 
     def advance(n: int) -> None:
@@ -71,24 +66,3 @@ def main() -> None:
                 answer("bug", repr(error))
             else:
                 answer("done", written[0])
-
-
-class _Entries:
-    """The part of the directory that a batch needs: the whole, in each helper, would be much for a million members."""
-
-    def __init__(self, read_at: Callable[[int, int], bytes], start: int, size: int) -> None:
-        self._read_at, self._start, self._size = read_at, start, size
-        self._all: bytes | None = None
-
-    def of(self, batch: list[Row]) -> tuple[bytes, list[Row]]:
-        """Return some of the directory, and the batch with its places counted from there."""
-        first = min(row[0] for row in batch)
-        last = max(row[0] for row in batch)
-        if self._all is not None or last - first > _NEAR_BYTES:  # one that lists its members in another order
-            if self._all is None:
-                self._all = self._read_at(self._start, self._size)
-            return self._all, batch
-        head = self._read_at(self._start + last, zip_entry.ENTRY_BYTES)
-        end = last + zip_entry.ENTRY_BYTES + sum(int.from_bytes(head[at : at + 2], "little") for at in (28, 30, 32))
-        data = self._read_at(self._start + first, end - first)
-        return data, [(at - first, path, offset, limit) for at, path, offset, limit in batch]

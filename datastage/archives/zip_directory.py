@@ -27,6 +27,8 @@ _END_BYTES, _END64_BYTES, _LOCATOR_BYTES = 22, 56, 20
 _TAIL_BYTES = 2 * 65_536 + _END_BYTES
 _MAX_READINGS = 64
 MAX_DIRECTORY_BYTES = 4 << 30
+PART_ENTRIES = 2048
+_READ_BYTES = 1 << 20
 
 
 # --- the directory ---
@@ -34,36 +36,59 @@ MAX_DIRECTORY_BYTES = 4 << 30
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The central directory of an archive.
+    """The central directory of an archive; read by parts, since that of a million members is 100 MB.
 
     Attributes
     ----------
-    data : bytes
-        Its bytes.
-    start : int
-        Where it begins in the archive; all members lie before.
+    reader : Reader
+        The archive.
+    start, size : int
+        Where it lies in the archive; all members lie before.
     shift : int
         What to add to the offsets of members: the length of what stands before the archive.
     wraps : bool
         Whether offsets may have begun anew past 4 GB.
     ats : array of int
-        Where each entry begins in `data`.
+        Where each entry begins in it.
     encoding : str or None
         The encoding of names that are not marked as UTF-8, where the caller knows it.
     """
 
-    data: bytes
+    reader: Reader
     start: int
+    size: int
     shift: int
     wraps: bool
     ats: Any
     encoding: str | None = None
 
-    def unwrapped_offsets(self, reader: Reader) -> dict[int, int] | None:
+    def parts(self) -> Iterator[tuple[bytes, int, Any]]:
+        """Give some entries at a time: their bytes, where these begin in the directory, and where each entry does."""
+        for nth in range(0, len(self.ats), PART_ENTRIES):
+            ats = self.ats[nth : nth + PART_ENTRIES]
+            end = self.ats[nth + PART_ENTRIES] if nth + PART_ENTRIES < len(self.ats) else self.size
+            yield self._read(ats[0], end - ats[0]), ats[0], ats
+
+    def entries(self) -> Iterator[tuple[int, ZipEntry]]:
+        """Give every entry, and where it begins."""
+        for data, base, ats in self.parts():
+            yield from ((at, ZipEntry(data, at - base)) for at in ats)
+
+    def entry(self, at: int, offset: int | None = None) -> ZipEntry:
+        """Return one entry; the member begins at `offset` where that is known better."""
+        return ZipEntry(self._read(at, zip_entry.entry_bytes(self._read(at, ENTRY_BYTES))), 0, offset)
+
+    def _read(self, at: int, n: int) -> bytes:
+        data = self.reader.read_at(self.start + at, n)
+        if len(data) < n:
+            raise Fault("Z-END", "has a directory that is cut short")
+        return data
+
+    def unwrapped_offsets(self) -> dict[int, int] | None:
         """Return the true offset of each entry where offsets began anew past 4 GB; None where they did not."""
         if not self.wraps:
             return None
-        return zip_entry.unwrapped_offsets(reader.read_at, self.data, self.ats, self.start)
+        return zip_entry.unwrapped_offsets(self.reader.read_at, self.entries, self.start)
 
 
 def find_directory(reader: Reader) -> Directory:
@@ -97,8 +122,8 @@ def find_directory(reader: Reader) -> Directory:
                 why = fault
             continue
         if found is None or members is None:
-            found, members = other, _Extents(reader, other)
-        elif (other.data, other.start, other.shift) != (found.data, found.start, found.shift):
+            found, members = other, _Extents(other)
+        elif (other.start, other.size, other.shift) != (found.start, found.size, found.shift):
             raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
     if found is None:
         raise why
@@ -133,11 +158,10 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
         raise Fault("Z-END", "has an end record that does not fit: part of the archive is missing")
     if cd_size and reader.read_at(start, 4) != b"PK\1\2":
         raise Fault("Z-END", "has no directory where its end record says")
-    data = reader.read_at(start, cd_size)
-    ats = _entry_places(data)
+    ats = _entry_places(reader, start, cd_size)
     if len(ats) != count and (end64 is not None or len(ats) % 65_536 != count):
         raise Fault("Z-END", f"has {len(ats):,} members, and its end record says {count:,}")
-    return Directory(data, start, shift, wraps, ats)
+    return Directory(reader, start, cd_size, shift, wraps, ats)
 
 
 def _read_end64(reader: Reader, end_at: int) -> tuple[int, int, int, int, int] | None:
@@ -159,20 +183,26 @@ def _read_end64(reader: Reader, end_at: int) -> tuple[int, int, int, int, int] |
     return at, disk, count, size, offset
 
 
-def _entry_places(data: bytes) -> Any:
+def _entry_places(reader: Reader, start: int, size: int) -> Any:
     """Return where each entry of a directory begins; a fault if they, and a signature of them, do not fill it."""
     ats = array("Q")
     append, lengths = ats.append, _LENGTHS.unpack_from
-    at, end = 0, len(data)
-    while at + ENTRY_BYTES <= end:
-        mark, n_name, n_extra, n_comment = lengths(data, at)
+    data, base, at = b"", 0, 0
+    while at + ENTRY_BYTES <= size:
+        if at + ENTRY_BYTES > base + len(data):
+            base, data = at, reader.read_at(start + at, min(_READ_BYTES, size - at))
+            if len(data) < ENTRY_BYTES:
+                break
+        mark, n_name, n_extra, n_comment = lengths(data, at - base)
         if mark != b"PK\1\2":
             break
         append(at)
         at += ENTRY_BYTES + n_name + n_extra + n_comment
-    if data[at : at + 4] == b"PK\5\5" and at + 6 <= end:  # 4.3.13; nobody checks it, and few write it
-        at += 6 + int.from_bytes(data[at + 4 : at + 6], "little")
-    if at != end:
+    if at + 6 <= size:
+        signature = reader.read_at(start + at, 6)
+        if signature[:4] == b"PK\5\5":  # 4.3.13; nobody checks it, and few write it
+            at += 6 + int.from_bytes(signature[4:], "little")
+    if at != size:
         raise Fault("Z-END", "has a directory that is not whole")
     return ats
 
@@ -180,27 +210,27 @@ def _entry_places(data: bytes) -> Any:
 class _Extents:
     """Tells whether an end record lies in a member, header included, as the header before the data counts it."""
 
-    def __init__(self, reader: Reader, directory: Directory) -> None:
-        self._reader, self._directory = reader, directory
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
         self._members: list[tuple[int, int]] | None = None  # offsets and entries, read when first asked for
 
     def hold(self, position: int) -> bool:
         directory = self._directory
         if self._members is None:
-            unwrapped = directory.unwrapped_offsets(self._reader)
+            unwrapped = directory.unwrapped_offsets()
             self._members = sorted(
-                (ZipEntry(directory.data, at).offset + directory.shift if unwrapped is None else unwrapped[at], at)
-                for at in directory.ats
+                (entry.offset + directory.shift if unwrapped is None else unwrapped[at], at)
+                for at, entry in directory.entries()
             )
-        nth = bisect.bisect_right(self._members, (position, len(directory.data))) - 1
+        nth = bisect.bisect_right(self._members, (position, directory.size)) - 1
         if nth < 0:
             return False
         offset, at = self._members[nth]
-        head = self._reader.read_at(offset, LOCAL_BYTES)
+        head = directory.reader.read_at(offset, LOCAL_BYTES)
         if len(head) < LOCAL_BYTES or head[:4] != b"PK\3\4":
             return False
         n_name, n_extra = zip_entry.LOCAL.unpack(head)[-2:]
-        end: int = offset + LOCAL_BYTES + n_name + n_extra + ZipEntry(directory.data, at).csize
+        end: int = offset + LOCAL_BYTES + n_name + n_extra + directory.entry(at).csize
         return position + _END_BYTES <= end
 
 
@@ -246,13 +276,10 @@ class Names:
     def _guess(self) -> str | None:
         unmarked = []
         n_bytes = 0
-        data = self._directory.data
-        for at in self._directory.ats:
-            n_name = data[at + 28] | data[at + 29] << 8
-            raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
-            if not raw.isascii() and not data[at + 9] & 8:
-                unmarked.append(raw)
-                n_bytes += n_name
+        for _, entry in self._directory.entries():
+            if not entry.raw_name.isascii() and not entry.flags & 0x800:
+                unmarked.append(entry.raw_name)
+                n_bytes += len(entry.raw_name)
                 if n_bytes > 1 << 16:  # enough to tell by
                     break
         return names.guess_encoding(unmarked)
@@ -268,8 +295,8 @@ def listing(reader: Reader, encoding: str | None = None) -> Iterator[tuple[Membe
     """Give every member with its entry and limit, in the directory's order; only the structure is judged."""
     directory = replace(find_directory(reader), encoding=encoding)
     namer = Names(directory)
-    unwrapped = directory.unwrapped_offsets(reader)
-    entries = [ZipEntry(directory.data, at) for at in directory.ats]
+    unwrapped = directory.unwrapped_offsets()
+    entries = [entry for _, entry in directory.entries()]
     for at, entry in zip(directory.ats, entries):
         entry.offset = entry.offset + directory.shift if unwrapped is None else unwrapped[at]
     offsets = sorted({entry.offset for entry in entries})

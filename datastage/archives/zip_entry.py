@@ -12,7 +12,7 @@ from datastage.archives.errors import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     ReadAt = Callable[[int, int], bytes]
@@ -27,6 +27,7 @@ ENTRY = struct.Struct("<4sBBHHHHHLLLHHHHHLL")  # APPNOTE 4.3.12
 QUICK = struct.Struct("<5xB2xHHLLLLHH6xLL")
 LOCAL = struct.Struct("<4sHHHHHLLLHH")  # APPNOTE 4.3.7
 ENTRY_BYTES, LOCAL_BYTES = 46, 30
+NEAR_BYTES = 4 << 20
 STORED, DEFLATED, DEFLATE64, BZIP2, LZMA, ZSTD, XZ, PPMD, AES = 0, 8, 9, 12, 14, 93, 95, 98, 99
 OWN_METHODS = frozenset((STORED, DEFLATED, BZIP2, LZMA, ZSTD))
 _SPECIAL = {0o020000: "character device", 0o060000: "block device", 0o010000: "FIFO", 0o140000: "socket"}
@@ -92,6 +93,31 @@ class ZipEntry:
                 at += 8
 
 
+def entry_bytes(head: bytes) -> int:
+    """Return how long an entry is, from its first 46 bytes."""
+    n_name, n_extra, n_comment = struct.unpack_from("<HHH", head, 28)
+    return ENTRY_BYTES + int(n_name) + int(n_extra) + int(n_comment)
+
+
+class Entries:
+    """Reads the entries that a batch needs: the whole directory of a million members would take much memory."""
+
+    def __init__(self, read_at: ReadAt, start: int, size: int) -> None:
+        self._read_at, self._start, self._size = read_at, start, size
+        self._all: bytes | None = None
+
+    def of(self, batch: list[Row]) -> tuple[bytes, list[Row]]:
+        """Return some of the directory, and the batch with its places counted from there."""
+        first, last = min(row[0] for row in batch), max(row[0] for row in batch)
+        if self._all is not None or last - first > NEAR_BYTES:  # one that lists its members in another order
+            if self._all is None:
+                self._all = self._read_at(self._start, self._size)
+            return self._all, batch
+        end = last + entry_bytes(self._read_at(self._start + last, ENTRY_BYTES))
+        data = self._read_at(self._start + first, end - first)
+        return data, [(at - first, path, offset, limit) for at, path, offset, limit in batch]
+
+
 def find_extra(extra: bytes, wanted: int) -> bytes | None:
     """Return the content of an extra field; None if it is not there. Fields that overrun end the list."""
     at = 0
@@ -149,7 +175,9 @@ def unwrap_sizes(entry: ZipEntry, room: int) -> None:
     entry.size_step = WRAP if may_be_longer(entry.csize) else 0
 
 
-def unwrapped_offsets(read_at: ReadAt, directory: bytes, ats: Any, end: int) -> dict[int, int]:
+def unwrapped_offsets(
+    read_at: ReadAt, entries: Callable[[], Iterator[tuple[int, ZipEntry]]], end: int
+) -> dict[int, int]:
     """Return the true offset of each entry, of members that end at `end`.
 
     Offsets are in the order of the members, so each fall is a beginning. A member of over 4 GB may hide one: then the
@@ -157,16 +185,15 @@ def unwrapped_offsets(read_at: ReadAt, directory: bytes, ats: Any, end: int) -> 
     """
     found = {}
     base = last = 0
-    for at in ats:
-        offset = ZipEntry(directory, at).offset
+    for at, entry in entries():
+        offset = entry.offset
         base += WRAP if offset < last else 0
         last = offset
         found[at] = base + offset
     if end - base - last < WRAP:
         return found
     least = 0
-    for at in ats:
-        entry = ZipEntry(directory, at)
+    for at, entry in entries():
         offset = entry.offset + least // WRAP * WRAP
         offset += WRAP if offset < least else 0
         size = LOCAL_BYTES + len(entry.raw_name)

@@ -13,7 +13,7 @@ from datastage.archives.errors import Fault
 from datastage.archives.extract import Result, Task, make_links
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.write import Folder
-from datastage.archives.zip_entry import Row, ZipEntry
+from datastage.archives.zip_entry import Row
 
 # Below this mean size creating files costs more than inflating, and interpreters help where threads do not.
 SMALL_BYTES = 32 << 10
@@ -48,7 +48,7 @@ def _start_helpers(task: Task, directory: zip_directory.Directory, stack: ExitSt
     if not workers.helpers_can_run():
         return helpers
     modules = inflate.chosen().modules
-    setup = (os.path.abspath(local), task.root, directory.start, len(directory.data), modules, task.password)
+    setup = (os.path.abspath(local), task.root, directory.start, directory.size, modules, task.password)
     for _ in range(min(task.n_cores, workers.MAX_WRITERS) - 1):
         try:
             helpers.append(workers.Helper(setup))
@@ -66,45 +66,51 @@ def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence
         writers = stack.enter_context(workers.Writers(helpers, in_order=reader.local_path is None))
         # Helpers write what has been judged, while the rest is.
         early = (lambda rows: writers.add(_batches(rows))) if helpers else None
-        plan = zip_plan.plan(reader, directory, tree, task.pick, task.password, early)
+        plan = zip_plan.plan(directory, tree, task.pick, task.password, early)
         result = Result(tree, plan.files, plan.folders, plan.left_out, plan.encoding, plan.matched)
         task.reporter.phase(f"unpacking {reader.name}", tree.n_bytes)
-        locked = _check_odd_members(task, directory.data, plan)
+        locked = _check_odd_members(task, directory, plan)
         folder = stack.enter_context(Folder(task.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
-        _write_members(task, directory.data, plan, folder, writers, stack)
+        _write_members(task, directory, plan, folder, writers, stack)
         if plan.needs_tool:
             from datastage.archives import external_tools
 
-            external_tools.unpack_zip_members(task, result, folder, plan.needs_tool, directory.data)
+            external_tools.unpack_zip_members(task, result, folder, plan.needs_tool, directory)
         if plan.may_be_longer:
             _correct_sizes(task.root, result, set(plan.may_be_longer))
         links = []
         for row in sorted(plan.links):  # in the directory's order: of two of one path the later one counts
-            target = _read_link(task, row, directory.data, row in locked)
+            target = _read_link(task, row, directory, row in locked)
             links.append((tree.admit(row[1], "link", 0, target), target))
         make_links(result, folder, links)
         return result
 
 
-def _check_odd_members(task: Task, data: bytes, plan: zip_plan.Plan) -> list[Row]:
+def _check_odd_members(task: Task, directory: zip_directory.Directory, plan: zip_plan.Plan) -> list[Row]:
     """Refuse what no tool undoes, before anything is written; return the links that a tool must read."""
-    locked = [row for row in plan.links if ZipEntry(data, row[0]).method not in zip_entry.OWN_METHODS]
+    locked = [row for row in plan.links if directory.entry(row[0]).method not in zip_entry.OWN_METHODS]
     if plan.needs_tool or locked:
         from datastage.archives import external_tools
 
-        external_tools.check_zip_members(plan.needs_tool + locked, data, task.password)
+        external_tools.check_zip_members(plan.needs_tool + locked, directory, task.password)
     return locked
 
 
 def _write_members(
-    task: Task, data: bytes, plan: zip_plan.Plan, folder: Folder, writers: workers.Writers, stack: ExitStack
+    task: Task,
+    directory: zip_directory.Directory,
+    plan: zip_plan.Plan,
+    folder: Folder,
+    writers: workers.Writers,
+    stack: ExitStack,
 ) -> None:
     read_at, advance = writers.reading(task.reader.read_at), task.reporter.advance
+    entries = zip_entry.Entries(read_at, directory.start, directory.size)
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
-        return lambda batch: zip_members.write_batch(read_at, into, data, batch, task.password, advance)
+        return lambda batch: zip_members.write_batch(read_at, into, *entries.of(batch), task.password, advance)
 
     batches = list(_batches(plan.rows))
     n_threads = 1 if plan.is_wide else min(task.n_cores, workers.MAX_WRITERS, len(batches))
@@ -117,15 +123,13 @@ def _write_members(
 
 def _batches(rows: zip_plan.Rows) -> Iterator[workers.Work]:
     """Cut the plan into batches: what is read in one go, or one large member."""
-    first = start = 0
-    for nth, (offset, limit) in enumerate(zip(rows.offsets, rows.limits)):
-        if nth > first and (limit - start > BATCH_BYTES or nth - first >= BATCH_FILES):
+    first, offsets = rows.first, rows.offsets
+    for nth in range(first, rows.end):
+        if nth > first and (offsets[nth + 1] - offsets[first] > BATCH_BYTES or nth - first >= BATCH_FILES):
             yield partial(rows.part, first, nth)
             first = nth
-        if nth == first:
-            start = offset
-    if first < len(rows.offsets):
-        yield partial(rows.part, first, len(rows.offsets))
+    if first < rows.end:
+        yield partial(rows.part, first, rows.end)
 
 
 def _correct_sizes(root: str, result: Result, paths: set[str]) -> None:
@@ -137,14 +141,14 @@ def _correct_sizes(root: str, result: Result, paths: set[str]) -> None:
             result.files.sizes[nth] = size
 
 
-def _read_link(task: Task, row: Row, data: bytes, by_tool: bool) -> str:
+def _read_link(task: Task, row: Row, directory: zip_directory.Directory, by_tool: bool) -> str:
     """Return the target of a link: the content of the member."""
     if by_tool:
         from datastage.archives import external_tools
 
-        return external_tools.read_zip_link(task, row, data)
+        return external_tools.read_zip_link(task, row, directory)
     at, path, offset, limit = row
-    entry = ZipEntry(data, at, offset)
+    entry = directory.entry(at, offset)
     start = zip_entry.begin(entry, task.reader.read_at, limit)
     if entry.csize > 1 << 20:
         raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", path)

@@ -6,7 +6,6 @@ The rules: Z-OVERLAP, Z-FOLDER, and those of `zip_entry` and `safety`.
 from __future__ import annotations
 
 import re
-import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,26 +18,28 @@ from datastage.archives.safety import MAX_TARGET_BYTES, Tree, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
 from datastage.file_names import junk_kind
-from datastage.reader import FileRecord, Reader
+from datastage.reader import FileRecord
 
-_SIZES = struct.Struct("<20xL4xH")  # of an entry: the packed size, and the length of the name
-_EARLY_MEMBERS = 2048
 _WIDE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows in columns, in the order of offsets: a tuple for each of millions would take more than all else."""
+    """Members in the order of their offsets, from `first` to `end`, in columns: many rows share them.
+
+    A member ends at most where the next one begins: the last column has one more, where the last member ends.
+    """
 
     ats: Any
     paths: list[str]
     offsets: Any
-    limits: Any
+    first: int
+    end: int
 
     def part(self, first: int, end: int) -> list[Row]:
         """Return the rows from `first` up to `end`."""
-        columns = (self.ats, self.paths, self.offsets, self.limits)
-        return list(zip(*(column[first:end] for column in columns)))
+        limits = self.offsets[first + 1 : end + 1]
+        return list(zip(self.ats[first:end], self.paths[first:end], self.offsets[first:end], limits))
 
 
 @dataclass(slots=True)
@@ -84,7 +85,6 @@ class Disordered(Exception):
 
 
 def plan(
-    reader: Reader,
     directory: Directory,
     tree: Tree,
     pick: Callable[[str], bool] | None,
@@ -95,10 +95,8 @@ def plan(
 
     Parameters
     ----------
-    reader : Reader
-        The archive, with ranges.
     directory : Directory
-        Its directory.
+        The directory of the archive.
     tree : Tree
         The gate.
     pick : callable or None
@@ -116,14 +114,14 @@ def plan(
     Disordered
         If members lie among those given early.
     """
-    judge = _Judge(reader, directory, tree, pick, password)
-    for first in range(0, len(directory.ats), _EARLY_MEMBERS):
-        judge.judge(directory.ats[first : first + _EARLY_MEMBERS])
+    judge = _Judge(directory, tree, pick, password)
+    for data, base, ats in directory.parts():
+        judge.judge(data, base, ats)
         if early is not None:
             judge.give(early)
     found = judge.plan()
     if judge.offsets and (first := min(judge.offsets)):
-        zip_entry.refuse_hidden(reader.read_at(0, min(first, zip_entry.HIDDEN_BYTES)))
+        zip_entry.refuse_hidden(directory.reader.read_at(0, min(first, zip_entry.HIDDEN_BYTES)))
     return found
 
 
@@ -139,18 +137,13 @@ class _Judge:
     """Judges members in the order of the directory, and gathers the plan."""
 
     def __init__(
-        self,
-        reader: Reader,
-        directory: Directory,
-        tree: Tree,
-        pick: Callable[[str], bool] | None,
-        password: bytes | None,
+        self, directory: Directory, tree: Tree, pick: Callable[[str], bool] | None, password: bytes | None
     ) -> None:
         self.directory, self.tree, self.pick, self.password = directory, tree, pick, password
         self.names = Names(directory)
-        self.unwrapped = directory.unwrapped_offsets(reader)
-        # Of every member that is read: its place in the directory, its path, its offset.
-        self.ats, self.offsets = array("Q"), array("Q")
+        self.unwrapped = directory.unwrapped_offsets()
+        # Of every member that is read: its place in the directory, its path, its offset, where its data ends at least.
+        self.ats, self.offsets, self.ends = array("Q"), array("Q"), array("Q")
         self.paths: list[str] = []
         self.files = Files()
         self.folders: list[tuple[str, int | None]] = []
@@ -160,20 +153,26 @@ class _Judge:
         self.matched, self.is_wide = pick is None, False
         self.n_given = 0
 
-    def judge(self, ats: Any) -> None:
-        """Judge the members whose entries are at `ats`.
+    def judge(self, data: bytes, base: int, ats: Any) -> None:
+        """Judge the members whose entries are at `ats`; `data` is the part of the directory that begins at `base`.
 
         The common case, a plain file with a plain name, is told at a glance and written out here: each call counts.
         """
         if self.pick is not None or self.unwrapped is not None:
             for at in ats:
-                self._judge_entry(at)
+                self._judge_entry(at, ZipEntry(data, at - base))
             return
-        data, shift, end = self.directory.data, self.directory.shift, self.directory.start
+        shift, start = self.directory.shift, self.directory.start
         quick, admit, files = zip_entry.QUICK.unpack_from, self.tree.admit, self.files
-        add_at, add_path, add_offset = self.ats.append, self.paths.append, self.offsets.append
+        add_at, add_path, add_offset, add_end = (
+            self.ats.append,
+            self.paths.append,
+            self.offsets.append,
+            self.ends.append,
+        )
         add_name, add_size, add_crc = files.paths.append, files.sizes.append, files.crcs.append
-        for at in ats:
+        for place in ats:
+            at = place - base
             _, flags, method, _, crc, csize, usize, n_name, n_extra, attributes, offset = quick(data, at)
             if (
                 (method == 8 or method == 0)
@@ -186,29 +185,31 @@ class _Judge:
             ):
                 raw = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name]
                 offset += shift
-                if _is_plain(raw) and offset + LOCAL_BYTES + n_name + csize <= end:
+                end = offset + LOCAL_BYTES + n_name + csize
+                if _is_plain(raw) and end <= start:
                     path = admit(raw.decode("ascii"), "file", usize)
-                    add_at(at)
+                    add_at(place)
                     add_offset(offset)
+                    add_end(end)
                     add_path(path)
                     add_name(path)
                     add_size(usize)
                     add_crc(crc)
                     continue
-            self._judge_entry(at)
+            self._judge_entry(place, ZipEntry(data, at))
 
-    def _judge_entry(self, at: int) -> None:
+    def _judge_entry(self, at: int, entry: ZipEntry) -> None:
         """Judge one member of any kind."""
-        entry = ZipEntry(self.directory.data, at)
         name = self.names.of(entry)
         offset = entry.offset + self.directory.shift if self.unwrapped is None else self.unwrapped[at]
-        end = self.directory.start
-        if offset + LOCAL_BYTES > end:
+        end = offset + LOCAL_BYTES + len(entry.raw_name) + entry.csize
+        if offset + LOCAL_BYTES > self.directory.start:
             raise Fault("Z-LOCAL", "begins behind the data", name)
-        if offset + LOCAL_BYTES + len(entry.raw_name) + entry.csize > end:
+        if end > self.directory.start:
             raise Fault("Z-OVERLAP", "has data that runs into the directory", name)
         self.ats.append(at)
         self.offsets.append(offset)
+        self.ends.append(end)
         self.paths.append(self._path_to_write(at, entry, name))
 
     def _path_to_write(self, at: int, entry: ZipEntry, name: str) -> str:
@@ -253,9 +254,8 @@ class _Judge:
         offsets = self.offsets[first : end + 1]
         if end <= first or any(map(int.__ge__, offsets, offsets[1:])):
             return
-        rows = Rows(self.ats[first:end], self.paths[first:end], offsets[:-1], offsets[1:])
-        _refuse_overlaps(self.directory.data, rows)
-        early(rows)
+        self._refuse_overlaps(self.ends[first:end], offsets[1:], self.paths[first:end])
+        early(Rows(self.ats, self.paths, self.offsets, first, end))
         self.n_given = end
 
     def _drop_earlier(self) -> None:
@@ -275,51 +275,46 @@ class _Judge:
         """Return the plan, once all members have been judged."""
         if self.tree.twice:
             self._drop_earlier()
-        ats, paths, offsets, n = self.ats, self.paths, self.offsets, self.n_given
-        if n and min(offsets[n:]) < offsets[n]:
+        n = self.n_given
+        if n and min(self.offsets[n:]) < self.offsets[n]:
             raise Disordered
-        if any(map(int.__gt__, offsets, offsets[1:])):
-            order = sorted(range(len(offsets)), key=offsets.__getitem__)
-            ats = array("Q", map(ats.__getitem__, order))
-            offsets = array("Q", map(offsets.__getitem__, order))
-            paths = list(map(paths.__getitem__, order))
-        limits = array("Q", offsets[1:])
-        if offsets:
-            limits.append(self.directory.start)
-        rows = Rows(ats[n:], paths[n:], offsets[n:], limits[n:])
-        _refuse_overlaps(self.directory.data, rows)
+        if any(map(int.__gt__, self.offsets, self.offsets[1:])):
+            order = sorted(range(len(self.offsets)), key=self.offsets.__getitem__)
+            self.paths = list(map(self.paths.__getitem__, order))
+            self.ats, self.offsets, self.ends = (
+                array("Q", map(column.__getitem__, order)) for column in (self.ats, self.offsets, self.ends)
+            )
+        self.offsets.append(self.directory.start)
+        limits = self.offsets[1:]
+        self._refuse_overlaps(self.ends[n:], limits[n:], self.paths[n:])
         return Plan(
             files=self.files,
             folders=self.folders,
-            links=_rows_of(self.links, ats, offsets, limits),
-            needs_tool=_rows_of(self.needs_tool, ats, offsets, limits),
-            rows=rows,
+            links=self._rows_of(self.links),
+            needs_tool=self._rows_of(self.needs_tool),
+            rows=Rows(self.ats, self.paths, self.offsets, n, len(self.ats)),
             left_out=self.left_out,
             encoding=self.names.guess,
             matched=self.matched,
             may_be_longer=[
-                paths[nth]
-                for nth, room in enumerate(map(int.__sub__, limits, offsets))
-                if zip_entry.may_be_longer(room) and self.directory.data[ats[nth] + 8] & 8 and paths[nth]
+                self.paths[nth]
+                for nth, room in enumerate(map(int.__sub__, limits, self.offsets))
+                if zip_entry.may_be_longer(room) and self.paths[nth] and self.directory.entry(self.ats[nth]).may_wrap
             ],
             is_wide=self.is_wide,
         )
 
+    def _rows_of(self, paths: dict[int, str]) -> list[Row]:
+        if not paths:
+            return []
+        spans = zip(self.ats, self.offsets, self.offsets[1:])
+        return [(at, paths[at], offset, limit) for at, offset, limit in spans if at in paths]
 
-def _rows_of(paths: dict[int, str], ats: Any, offsets: Any, limits: Any) -> list[Row]:
-    return [(at, paths[at], *span) for at, *span in zip(ats, offsets, limits) if at in paths] if paths else []
+    def _refuse_overlaps(self, ends: Any, limits: Any, paths: list[str]) -> None:
+        if any(map(int.__gt__, ends, limits)):
+            name = next(path for end, limit, path in zip(ends, limits, paths) if end > limit)
+            raise Fault("Z-OVERLAP", "shares bytes with another member", name)
 
 
 def _loose(name: str) -> str:
     return "/".join(part for part in name.split("/") if part and part != ".")
-
-
-def _refuse_overlaps(data: bytes, rows: Rows) -> None:
-    sizes = _SIZES.unpack_from
-    for at, offset, limit in zip(rows.ats, rows.offsets, rows.limits):
-        entry_size, n_name = sizes(data, at)
-        if entry_size == 0xFFFFFFFF:
-            entry_size = ZipEntry(data, at).csize
-        if offset + LOCAL_BYTES + n_name + entry_size > limit:
-            name = data[at + ENTRY_BYTES : at + ENTRY_BYTES + n_name].decode("utf-8", "replace")
-            raise Fault("Z-OVERLAP", "shares bytes with another member", name)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from datastage.archives import zip_extract, zip_plan
+from datastage.archives import zip_directory, zip_extract
 from datastage.reader import FileReader
 
 from .made import reordered
@@ -70,7 +70,7 @@ def test_early_writing_comes_to_the_same(case, tmp_path, monkeypatch, cores):
     monkeypatch.setattr(zip_extract, "HELPERS_FROM_FILES", 8)
     monkeypatch.setattr(zip_extract, "SMALL_BYTES", 1 << 20)
     monkeypatch.setattr(zip_extract, "BATCH_FILES", 3)
-    monkeypatch.setattr(zip_plan, "_EARLY_MEMBERS", 4)
+    monkeypatch.setattr(zip_directory, "PART_ENTRIES", 4)
     started = []
     start = zip_extract._start_helpers
     monkeypatch.setattr(zip_extract, "_start_helpers", lambda *args: started.append(start(*args)) or started[-1])

@@ -17,7 +17,7 @@ import pytest
 
 import datastage
 from datastage import transfer
-from datastage.archives import inflate, unpack, workers, zip_extract, zip_plan
+from datastage.archives import inflate, unpack, workers, zip_directory, zip_extract
 from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import FileReader
 
@@ -111,7 +111,7 @@ def test_no_batch_is_given_twice_or_forgotten():
 @pytest.fixture
 def early(many, monkeypatch):
     """Members are given to the helpers a hundred at a time while the rest is judged; the list tells how many."""
-    monkeypatch.setattr(zip_plan, "_EARLY_MEMBERS", 100)
+    monkeypatch.setattr(zip_directory, "PART_ENTRIES", 100)
     given = []
     add = workers.Writers.add
     monkeypatch.setattr(

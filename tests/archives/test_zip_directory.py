@@ -112,10 +112,10 @@ class Mac:
 def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
     reader = Mac(n_large)
     directory = zip_directory.find_directory(reader)
-    plan = zip_plan.plan(reader, directory, Tree(), None, None)
+    plan = zip_plan.plan(directory, Tree(), None, None)
     found = {}
-    for at, offset, limit in zip(plan.rows.ats, plan.rows.offsets, plan.rows.limits):
-        entry = zip_entry.ZipEntry(directory.data, at, offset)
+    for at, _, offset, limit in plan.rows.part(0, 3):
+        entry = directory.entry(at, offset)
         zip_entry.begin(entry, reader.read_at, limit)
         found[entry.raw_name] = entry.csize
     assert found == {b"one": 3, b"big": n_large, b"two": 3}
@@ -267,4 +267,4 @@ def test_of_files_of_one_name_the_later_counts_and_the_result_says_so(tmp_path):
 
 def test_a_directory_that_is_not_whole_is_refused():
     with pytest.raises(Fault):
-        zip_directory._entry_places(b"PK\1\2" + bytes(50))
+        zip_directory._entry_places(BytesReader(b"PK\1\2" + bytes(50)), 0, 54)
