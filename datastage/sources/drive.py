@@ -112,7 +112,7 @@ def _whole_drive(spec: Spec, runtime: Runtime) -> SpecError:
     lines: list[str] = []
     example = "datasets.zip"
     for mount in drive_mounts(runtime.system_root):
-        names = [name for name in _names(_spellings(mount.path, top)[0])[0] if not name.startswith(".")]
+        names = [name for name in names_in(_spellings(mount.path, top)[0])[0] if not name.startswith(".")]
         if mount.alive and names:
             example = names[0] if top == ("MyDrive",) else f"{top[0]}/{names[0]}"
             more = ", ..." if len(names) > 6 else ""
@@ -196,17 +196,22 @@ def candidates(value: str) -> list[tuple[str, ...]]:
 
 
 def _find(spec: Spec, mount: Path, runtime: Runtime) -> Found | None:
-    for parts in candidates(spec.value):
-        for path in _spellings(mount, parts):
-            try:
-                status = in_a_while(partial(os.stat, path))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                if error.errno in transfer.DEAD_MOUNT:
-                    raise _BrokenError(error.errno, error.strerror) from error
-                raise explain_os_error(error, path, runtime) from error
-            return _found(spec, path, parts, status, runtime)
+    found = (find_at(spec, mount, parts, runtime) for parts in candidates(spec.value))
+    return next((one for one in found if one is not None), None)
+
+
+def find_at(spec: Spec, mount: Path, parts: tuple[str, ...], runtime: Runtime) -> Found | None:
+    """Return what lies at a path under a mount point, however the mount spells it; None if nothing does."""
+    for path in _spellings(mount, parts):
+        try:
+            status = in_a_while(partial(os.stat, path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            if error.errno in transfer.DEAD_MOUNT:
+                raise _BrokenError(error.errno, error.strerror) from error
+            raise explain_os_error(error, path, runtime) from error
+        return _found(spec, path, parts, status, runtime)
     return None
 
 
@@ -266,7 +271,7 @@ def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T
     return call_with_timeout(work)
 
 
-def _names(folder: Path) -> tuple[list[str], bool]:
+def names_in(folder: Path) -> tuple[list[str], bool]:
     """Return names in a folder of Drive, and whether they are all: for a few seconds, and no more than some."""
     names: list[str] = []
 
@@ -295,7 +300,7 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
             if number > 0 and known < len(parts) - 1:
                 continue  # nobody said "Colab Notebooks"
             wanted = parts[known]
-            names, whole = _names(folder)
+            names, whole = names_in(folder)
             if wanted in names:
                 return _listed_but_gone(spec, where(parts[:known]))
             close = _close(wanted, names)

@@ -29,7 +29,7 @@ TABLE = [
     (f"https://drive.google.com/file/d/{ID}/view", "share"),
     (f"https://drive.google.com/file/u/0/d/{ID}/edit", "share"),
     (f"https://drive.google.com/drive/u/0/folders/{ID}", "share"),
-    (f"https://docs.google.com/spreadsheets/d/{ID}/edit", "share"),
+    (f"https://docs.google.com/spreadsheets/d/{ID}/edit", "http"),
     ("kaggle:owner/slug", "kaggle"),
     ("kaggle:competitions/titanic", "kaggle"),
     ("kaggle:titanic", "kaggle"),

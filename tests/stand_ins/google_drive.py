@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -48,6 +49,7 @@ class DriveServer:
 
     def __init__(self) -> None:
         self.files: dict[str, Shared] = {}
+        self.folders: dict[str, tuple[str, list[tuple[str, str, bool]]]] = {}  # id: its name; id, name, is a folder
         self.asked: list[str] = []
         self.over = threading.Event()
         server = self
@@ -79,6 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.drive.asked.append(host + self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
         shared = self.drive.files.get(query.get("id", ""))
+        listed = re.fullmatch(r"/drive/folders/([\w-]+)", url.path)
+        if listed is not None or url.path == "/embeddedfolderview":
+            self.folder(listed.group(1) if listed else query["id"], is_old=listed is not None)
+            return
         viewed = re.fullmatch(r"/file/d/([\w-]+)/view", url.path)
         if viewed is not None and viewed.group(1) in self.drive.files:
             name = html.escape(self.drive.files[viewed.group(1)].name)
@@ -114,6 +120,28 @@ class _Handler(BaseHTTPRequestHandler):
             )
         else:
             self.file(shared)
+
+    def folder(self, folder_id: str, *, is_old: bool) -> None:
+        """Show a folder: the page that gdown 5 reads, 50 items at most, or the view that gdown 6 reads."""
+        if folder_id not in self.drive.folders:
+            self.page("<html><head><title>Error 404 (Not Found)!!1</title></head></html>", status=404)
+            return
+        name, children = self.drive.folders[folder_id]
+        if is_old:
+            kinds = {True: "application/vnd.google-apps.folder", False: "application/zip"}
+            rows = [[one, [folder_id], title, kinds[is_folder]] for one, title, is_folder in children[:50]]
+            packed = "".join(f"\\x{ord(c):02x}" if not c.isalnum() else c for c in json.dumps([rows]))
+            self.page(
+                f"<html><head><title>{html.escape(name)} - Google Drive</title></head><body>"
+                f"<script>window['_DRIVE_ivd'] = '{packed}';</script></body></html>"
+            )
+            return
+        links = "".join(
+            f'<a href="https://drive.google.com/{"drive/folders" if is_folder else "file/d"}/{one}'
+            f'{"" if is_folder else "/view"}">{html.escape(title)}</a>'
+            for one, title, is_folder in children
+        )
+        self.page(f"<html><head><title>{html.escape(name)}</title></head><body>{links}</body></html>")
 
     def page(self, text: str, status: int = 200) -> None:
         body = text.encode()

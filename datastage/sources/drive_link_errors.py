@@ -1,0 +1,232 @@
+"""What a refusal of Google Drive, or an error of gdown, means for a shared link: the words."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from datastage.errors import DatastageError, StorageError, UnavailableError
+from datastage.runtime import is_offline
+from datastage.spec import Spec
+
+HOST = "drive.google.com"
+_NAME_S = 5.0
+_PAGE_BYTES = 64 * 1024
+
+
+def page(spec: Spec) -> str:
+    """Return what to open in a browser. A resource key is a secret of the link: it is not repeated."""
+    if spec.parts[1]:
+        return "(the link as it was given to you)"
+    return f"https://{HOST}/drive/folders/{spec.value}" if spec.parts[0] == "folder" else file_page(spec.value)
+
+
+def file_page(file_id: str) -> str:
+    """Return the page of a shared file."""
+    return f"https://{HOST}/file/d/{file_id}/view"
+
+
+def name_of(spec: Spec) -> str:
+    """Return the file's name from its page, which Google shows when it refuses the file; empty if that fails."""
+    try:
+        import requests  # gdown's own
+
+        with requests.get(file_page(spec.value), timeout=_NAME_S, stream=True) as response:
+            head = next(response.iter_content(_PAGE_BYTES), b"").decode("utf-8", "replace")
+    except Exception:  # whatever it is: the name is a kindness, the refusal is what counts
+        return ""
+    title = re.search(r"<title>([^<]{1,120}) - Google Drive</title>", head)
+    name = html.unescape(title.group(1)).strip() if title else ""
+    return name if name.isprintable() else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error of gdown. Its classes differ from version to version; its texts and requests' do not."""
+
+    error: Exception
+    spec: Spec
+    text: str
+    names: frozenset[str]
+
+    @property
+    def status(self) -> int | None:
+        return getattr(getattr(self.error, "response", None), "status_code", None)
+
+    def says(self, *words: str) -> bool:
+        return any(word in self.text for word in words)
+
+    def is_a(self, *names: str) -> bool:
+        return bool(self.names & set(names))
+
+
+def explained(error: Exception, spec: Spec) -> DatastageError:
+    """Say what an error of gdown means."""
+    if isinstance(error, DatastageError):
+        return error
+    names = frozenset(cls.__name__ for cls in type(error).__mro__)
+    failure = _Failure(error, spec, " ".join(str(error).split()), names)
+    answer = next(answer for fits, answer in _REFUSALS if fits(failure))
+    if isinstance(answer, tuple):
+        facts = {
+            "reason": _reason(str(error)),
+            "page": page(spec),
+            "status": failure.status,
+            "kind": type(error).__name__,
+            "text": failure.text[:200],
+        }
+        return UnavailableError(*(line.format(**facts) for line in answer))
+    return answer(failure)
+
+
+def quota(spec: Spec, name: str = "") -> UnavailableError:
+    """Make the error for a file that too many people have downloaded today."""
+    return UnavailableError(
+        f"Google refuses {name or 'this file'} for now: too many people have downloaded it today.\n"
+        "The link is right, and you did nothing wrong. Google lifts this within about 24 hours.",
+        "",
+        "You need not wait: a copy of your own has its own limit. It takes room in your Drive.",
+        "",
+        " 1. Open this link in your browser, signed in to Google:",
+        f"    {page(spec)}",
+        ' 2. Press the three dots at the top, then "Make a copy". It lands in My Drive; look',
+        "    what Google called it there.",
+        "",
+        "Is this from a course? Tell your teacher, so that the file is put in a second place.",
+        f'Next, in a cell:   path = datastage.stage("drive:Copy of {name or "NAME.zip"}")',
+    )
+
+
+def not_shared(spec: Spec) -> UnavailableError:
+    """Make the error for what only its owner, or those who are asked in, may see."""
+    kind = spec.parts[0]
+    key = (
+        ["(The link carries a resource key, which gdown cannot pass on: a copy of your own needs none.)"]
+        if spec.parts[1]
+        else []
+    )
+    return UnavailableError(
+        f"Google does not give out this {kind}: it is not shared with everybody who has the link,\n"
+        "or it has been downloaded very often.",
+        *key,
+        "",
+        " 1. Whoever owns it: right-click it in Drive > Share > General access >",
+        '    "Anyone with the link".',
+        " 2. Can you open it in your browser, signed in to Google? Then, in Drive:",
+        '    "Organise" > "Add shortcut" > My Drive, and in Colab use drive: and its name.',
+        f"    {page(spec)}",
+        "",
+        "Next: when it is shared, run the same line again.",
+    )
+
+
+def no_internet(spec: Spec) -> UnavailableError:
+    """Make the error for a machine that is not connected."""
+    return UnavailableError(
+        f"The internet cannot be reached from here, so the shared {spec.parts[0]} cannot be downloaded.",
+        "",
+        " 1. On Kaggle, with a verified phone: right-hand panel > Settings > Internet > On.",
+        " 2. Or download it on your own computer, and bring it here: upload it (on Kaggle as an",
+        '    "Input" > "Upload"), or copy it to this machine.',
+        f"    {page(spec)}",
+        "",
+        "Next: run the same line again, or name the file with ./ in front.",
+    )
+
+
+def _connection_failed(failure: _Failure) -> DatastageError:
+    if is_offline(HOST):
+        return no_internet(failure.spec)
+    return UnavailableError(
+        f"The download from Google Drive failed: {type(failure.error).__name__}.", "Next: run the same line again."
+    )
+
+
+_AGAIN = ("Nothing was kept of it, and you did nothing wrong.", "Next: run the same line again.")
+_BY_HAND = "Next: {}put {} beside your notebook{}, and name it with ./ in front."
+# What an error of gdown is, and what to answer: the first that fits. The lines are filled with its facts.
+_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...] | Callable[[_Failure], DatastageError]]] = (
+    (
+        lambda failure: failure.says("Too many users have viewed or downloaded"),
+        lambda failure: quota(failure.spec, failure.spec.name or name_of(failure.spec)),
+    ),
+    (
+        lambda failure: failure.is_a("FolderContentsMaximumLimitError"),
+        (
+            "This folder, or one in it, holds 50 files or more, and the gdown that is installed here\n"
+            "stops at 50. Nothing was fetched.",
+            "",
+            " 1. Version 6 of gdown has no such limit:  pip install -U gdown",
+            "    and then restart the session (in Colab: Runtime > Restart session).",
+            " 2. Or open the link, signed in to Google, right-click the folder's name, and press",
+            '    "Organise" > "Add shortcut" > My Drive; then, in Colab:  drive:NAME OF THE FOLDER',
+            " 3. Or ask whoever shared it for one zip: a link to one file works everywhere.",
+            "    {page}",
+            "",
+            "Next: do one of these, then run the same line again.",
+        ),
+    ),
+    (
+        lambda failure: (
+            failure.says("Cannot retrieve the public link", "Cannot retrieve the folder", "Failed to retrieve folder")
+            or failure.status in (401, 403)
+        ),
+        lambda failure: not_shared(failure.spec),
+    ),
+    (
+        lambda failure: failure.is_a("FileURLRetrievalError"),
+        (
+            "Google does not give out this file, and says:",
+            "  {reason}",
+            "Open it in your browser, signed in to Google:  {page}",
+            _BY_HAND.format("download it there, ", "it", ""),
+        ),
+    ),
+    (
+        lambda failure: failure.is_a("HTTPError") and failure.status == 404,
+        (
+            "Google knows no file behind this link: it was removed, or the link is incomplete.",
+            "Next: copy the link again: right-click the file in Drive > Share > Copy link.",
+        ),
+    ),
+    (
+        lambda failure: failure.is_a("HTTPError"),
+        ("Google Drive answered with error {status}.", "Next: run the same line in a minute."),
+    ),
+    (
+        lambda failure: (
+            failure.says("incomplete") or failure.is_a("ChunkedEncodingError", "IncompleteRead", "ProtocolError")
+        ),
+        ("The connection to Google Drive was cut before the whole file had come.", *_AGAIN),
+    ),
+    (
+        lambda failure: failure.is_a("Timeout", "TimeoutError") or failure.says("timed out"),
+        ("Google Drive sent nothing for a long time, and the download was given up.", *_AGAIN),
+    ),
+    (lambda failure: failure.is_a("RequestException", "DownloadError"), _connection_failed),
+    (
+        lambda failure: isinstance(failure.error, OSError),
+        lambda failure: StorageError.of(failure.error, "writing the shared file"),  # type: ignore[arg-type]
+    ),
+    (
+        lambda failure: True,
+        (
+            "gdown could not fetch this link: {kind}: {text}",
+            "Open it in your browser, and download it there:  {page}",
+            _BY_HAND.format("", "the file", " or script"),
+        ),
+    ),
+)
+
+
+def _reason(text: str) -> str:
+    """Return the reason from gdown's text: the lines that it indents, up to the first empty one."""
+    reason: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("\t"):
+            reason.append(line.strip())
+        elif reason:
+            break
+    return " ".join(reason) or " ".join(text.split())[:200]
