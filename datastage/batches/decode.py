@@ -34,17 +34,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How pictures are brought to one size.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Height and width.
-    how : {"crop", "pad", "stretch"}
-        Cut the middle out, fill up with black, or change what is wide against what is high.
-    odd : bool
-        Whether pictures of another size are the exception, which is said.
-    """
+    """How pictures are brought to one size."""
 
     shape: tuple[int, int]
     how: str = "crop"
@@ -183,31 +173,7 @@ def has_opencv() -> bool:
 def decode(
     data: bytes, fit: Fit | None = None, decoder: str = "PIL", remarks: list[str] | None = None
 ) -> NDArray[np.uint8]:
-    """Decode the bytes of an image file, whose name does not matter: formats are told by content.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    fit : Fit, optional
-        What it is brought to afterwards: a much larger JPEG may come out smaller than it is.
-    decoder : str
-        One of `JPEG_DECODERS`; other formats, and JPEGs that it cannot read, go to Pillow.
-    remarks : list of str, optional
-        Told what a person should know of the picture: that a wider type came out all black.
-
-    Returns
-    -------
-    ndarray of uint8, shape (H, W, 3)
-        RGB, the right way up. It may be read-only.
-
-    Raises
-    ------
-    Unreadable
-        If the bytes are cut short, hold too many pixels, or are no image.
-    MissingDependencyError
-        If Pillow is needed and not installed.
-    """
+    """Decode the bytes of an image file, whose name does not matter: formats are told by content."""
     if data[:3] == b"\xff\xd8\xff" and (facts := read_markers(data)) is not None:
         return _jpeg(data, facts, fit, decoder)  # else stray bytes between the markers, which Pillow steps over
     if data[:8] == PNG_BEGIN:
@@ -340,13 +306,7 @@ def _bits(image: Any) -> int:
 
 
 def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArray[np.uint8]:
-    """Scale values of a wider type to 8 bits: the whole range of whole numbers, floats from 0 to 1 or from 0 to 255.
-
-    Raises
-    ------
-    Unreadable
-        If nobody can know what black and white are: negative values, floats above 255.
-    """
+    """Scale values of a wider type to 8 bits: the whole range of whole numbers, floats from 0 to 1 or from 0 to 255."""
     import numpy as np
 
     values = np.nan_to_num(wide, nan=0.0) if wide.dtype.kind == "f" else wide

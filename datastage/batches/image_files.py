@@ -54,15 +54,7 @@ class FolderImages:
 
 
 class ZipImages:
-    """The pictures in a zip, which must stay open as long as they are read.
-
-    Raises
-    ------
-    DamagedArchiveError
-        If the zip cannot be listed.
-    PasswordError
-        If it is locked.
-    """
+    """The pictures in a zip, which must stay open as long as they are read."""
 
     def __init__(self, reader: Reader) -> None:
         from datastage.archives import zip_directory

@@ -328,7 +328,9 @@ class FromPhotos:
                 if not cache.collect(waiting[0].submitted, enough):
                     return
                 yield self._ended(waiting.popleft())
-            if cache.is_most(self._source.at):  # not where a test before the training would decode all of that
+            if 2 * len(self._source.at) >= len(
+                cache.state
+            ):  # not where a test before the training would decode all of that
                 cache.complete(enough)  # the other splits' photos too, so that the file of pixels is whole and kept
             else:
                 cache.publish()

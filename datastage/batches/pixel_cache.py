@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.decode import Fit, Unreadable, best, decode, planes
 from datastage.batches.image_files import UNREAD, Images
-from datastage.batches.pixel_file import SCHEMA, PixelFile
+from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
 from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, NoSpaceError, StorageError
 from datastage.lock import Held, locked
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 TO_DO, FINE, BAD = 0, 1, 2
 SHOWN = 5
+# Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
+# and who leaves a loop waits for what was begun.
 TOGETHER = 8
-"""Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
-and who leaves a loop waits for what was begun."""
+# How long an exit waits for pixels that are on their way to a disk, which may be Drive.
 KEEP_S = 600.0
-"""How long an exit waits for pixels that are on their way to a disk, which may be Drive."""
 
 PUBLISHING: dict[Path, threading.Event] = {}
 """Files of pixels on their way to the disk: who wants one of them waits for it."""
@@ -46,30 +46,10 @@ Submitted = list[tuple[list[int], "Future[list[tuple[str, str]]]"]]
 
 
 class PixelCache:
-    """Images of one size, decoded when they are first asked for.
+    """Images of one size, decoded when they are first asked for, by the files' `names`.
 
-    Parameters
-    ----------
-    images : Images
-        Where their files are read; called from several threads.
-    names : sequence of str
-        Which of them.
-    fit : Fit
-        The size they are brought to, and how.
-    last : bool
-        Whether channels come last, as what resizes crops wants them; else first, as what only cuts does.
-    folder : Path or None
-        Where the pixels lie, or will; None holds them in memory.
-    kept : Path or None
-        Another folder, on a slow disk, that they are brought from if they are there, and copied to once they are whole.
-    threads : Threads
-        What decodes.
-    unreadable : {"skip", "raise"}
-        What to do about images that cannot be read.
-    free_bytes : callable
-        Gives the room on that disk, or in memory for None; None is not looked at.
-    reporter : Reporter
-        Told of what is left out, and of the work.
+    Channels come `last`, as what resizes crops wants them, or first, as what only cuts does. The pixels lie in `folder`
+    or in memory; if they are `kept` on a slow disk, they are brought from there, and copied to it once they are whole.
     """
 
     def __init__(
@@ -93,69 +73,6 @@ class PixelCache:
         self.decoder = best()
         self._open()
 
-    def _open(self) -> None:
-        import numpy as np
-
-        self._after_fork()
-        self._published = threading.Event()
-        self._error: StorageError | None = None
-        self._trouble: dict[int, str] = {}
-        self._remarks: dict[str, list[int]] = {}
-        self._listed, self._began, self._resized = False, 0.0, 0
-        self.state = np.zeros(len(self.names), np.uint8)
-        every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
-        needed = int(np.prod(every))
-        self._file: PixelFile | None = None
-        if self._folder is not None and self._in_file(self._folder, every, needed):
-            return
-        self._check_room(needed, self._folder)
-        if self._file is not None:
-            try:
-                self._file.create()
-                return
-            except StorageError as error:
-                free = self._free_bytes(None)
-                if free is not None and needed > free:
-                    raise
-                self._file = None
-                self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
-        self._memory = np.empty(every, np.uint8)
-
-    def _in_file(self, folder: Path, every: tuple[int, ...], needed: int) -> bool:
-        """Choose the file, and say whether it is there and whole, maybe brought from where it is kept."""
-        # Of the same photos at the same size there is one file: one of photos that have changed since goes.
-        same = hashlib.blake2b(json.dumps([SCHEMA, self.last, self.fit.how, *self.fit.shape]).encode(), digest_size=4)
-        key = hashlib.blake2b(digest_size=8)
-        for name in self.names:
-            same.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-            key.update(f"{self.images.stamp(name)}\0".encode())
-        path = Path(os.path.abspath(folder)) / f"packed-{same.hexdigest()}-{key.hexdigest()}.u8"
-        self._file = PixelFile(path, f"{same.hexdigest()}-{key.hexdigest()}", every)
-        if (publishing := PUBLISHING.get(path)) is not None:
-            publishing.wait()
-        free = self._free_bytes(folder)
-        fits = free is None or needed <= free
-        return self._found() or (self._kept is not None and fits and self._brought(self._kept))
-
-    def _check_room(self, needed: int, folder: Path | None) -> None:
-        free = self._free_bytes(folder)
-        if free is None or needed <= free:
-            return
-        shape = self.fit.shape
-        where = "of memory" if folder is None else f"in {folder}"
-        raise NoSpaceError(
-            f"{len(self.names):,} images of {shape[1]} x {shape[0]} pixels take {human_bytes(needed)} packed, and "
-            f"{human_bytes(free)} {where} are free.",
-            "A smaller size= takes less: half the size, a quarter of the room. limit= takes fewer images.",
-            f"Next: for example size={max(32, int(min(shape) * (free / needed) ** 0.5) // 16 * 16)}.",
-        )
-
-    def _after_fork(self) -> None:
-        """Begin with a lock that nobody holds: neither that nor threads come along into a forked process."""
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._publisher: threading.Thread | None = None
-
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made from: another process looks for the file again, or decodes anew."""
         names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_free_bytes")
@@ -164,6 +81,54 @@ class PixelCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _reporter=SILENT)
         self._open()
+
+    def _open(self) -> None:
+        import numpy as np
+
+        self._claim = threading.Lock()  # taken once, by whoever makes the file final
+        self._error: StorageError | None = None
+        self._trouble: dict[int, str] = {}
+        self._remarks: dict[str, list[int]] = {}
+        self._listed, self._began, self._resized = False, 0.0, 0
+        self.state = np.zeros(len(self.names), np.uint8)
+        every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
+        needed, free = int(np.prod(every)), self._free_bytes(self._folder)
+        fits = free is None or needed <= free
+        self._file = None if self._folder is None else self._in_folder(self._folder, every)
+        if self._found() or (fits and self._brought()):
+            return
+        if not fits:
+            shape, where = self.fit.shape, "of memory" if self._folder is None else f"in {self._folder}"
+            raise NoSpaceError(
+                f"{len(self.names):,} images of {shape[1]} x {shape[0]} pixels take {human_bytes(needed)} packed, and "
+                f"{human_bytes(free or 0)} {where} are free.",
+                "A smaller size= takes less: half the size, a quarter of the room. limit= takes fewer images.",
+                f"Next: for example size={max(32, int(min(shape) * ((free or 0) / needed) ** 0.5) // 16 * 16)}.",
+            )
+        if self._file is not None:
+            try:
+                self._file.create()
+                return
+            except StorageError as error:
+                memory = self._free_bytes(None)
+                if memory is not None and needed > memory:
+                    raise
+                self._file = None
+                self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
+        self._memory = np.empty(every, np.uint8)
+
+    def _in_folder(self, folder: Path, every: tuple[int, ...]) -> PixelFile:
+        """Return the file of these images: one for all that they ever were, of which the latest is kept."""
+        same = hashlib.blake2b(json.dumps([SCHEMA, self.last, self.fit.how, *self.fit.shape]).encode(), digest_size=4)
+        now = hashlib.blake2b(digest_size=8)
+        for name in self.names:
+            same.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+            now.update(f"{self.images.stamp(name)}\0".encode())
+        key = f"{same.hexdigest()}-{now.hexdigest()}"
+        path = Path(os.path.abspath(folder)) / f"packed-{key}.u8"
+        if (publishing := PUBLISHING.get(path)) is not None:
+            publishing.wait()
+        return PixelFile(path, key, every)
 
     @property
     def path(self) -> Path | None:
@@ -193,20 +158,12 @@ class PixelCache:
         self._say_what_came_of_it()
         return True
 
-    def _brought(self, kept: Path) -> bool:
+    def _brought(self) -> bool:
         """Bring the file from where it is kept, once on this machine."""
-        assert self._file is not None
-        path = self._file.path
-        with self._alone():
-            return self._found() or (bring(path.name, kept, path.parent, self._reporter) and self._found())
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[Held]:
-        """Keep other processes from making the same file."""
-        assert self._file is not None
-        self._file.make_folder()
-        with locked(self._file.path.with_name(f".{self._file.path.name}.lock")) as held:
-            yield held
+        if self._file is None or self._kept is None:
+            return False
+        with alone(self._file.path):
+            return self._found() or (bring(self._file.path, self._kept, self._reporter) and self._found())
 
     # --- decoding
 
@@ -219,39 +176,26 @@ class PixelCache:
         """
         import numpy as np
 
-        if self._process != os.getpid():
-            self._after_fork()
-        with self._lock:
-            numbers, states = at.tolist(), self.state[at]
-            if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
-                raise self._unreadable_error(numbers[bad[0]], "an earlier run found it so")
-            to_do = np.flatnonzero((states == TO_DO) | (states == FINE) if use else states == TO_DO).tolist()
-            if (states == TO_DO).any() and not self._began:
-                self._began = time.monotonic()
-                self._reporter.phase("decoding the photos", self.rows.nbytes)
-            submitted = []
-            together = max(1, min(TOGETHER, len(to_do) // (2 * self.threads.n)))
-            for start in range(0, len(to_do), together):
-                part = [(i, numbers[i]) for i in to_do[start : start + together]]
-                submitted.append(([index for _, index in part], self.threads.submit(self._decode_all, part, use)))
-            return submitted
+        numbers, states = at.tolist(), self.state[at]
+        if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
+            raise self._unreadable_error(numbers[bad[0]], "an earlier run found it so")
+        new = states == TO_DO
+        if new.any() and not self._began:
+            self._began = time.monotonic()
+            self._reporter.phase("decoding the photos", self.rows.nbytes)
+        to_do = np.flatnonzero(new | (states == FINE) if use else new).tolist()
+        together = max(1, min(TOGETHER, len(to_do) // (2 * self.threads.n)))
+        parts = [[(i, numbers[i]) for i in to_do[k : k + together]] for k in range(0, len(to_do), together)]
+        return [([index for _, index in part], self.threads.submit(self._decode_all, part, use)) for part in parts]
 
     def collect(self, submitted: Submitted, stop: threading.Event | None = None) -> bool:
-        """Wait until all that was submitted is done; return whether it is, and `stop` was not set meanwhile.
-
-        Raises
-        ------
-        IntegrityError
-            If an image cannot be read, and unreadable ones are not to be skipped.
-        StorageError
-            If the disk is full, or cannot be read.
-        """
+        """Wait until all that was submitted is done; return whether it is, and `stop` was not set meanwhile."""
         try:
             for part, future in submitted:
                 if stop is not None and stop.is_set():
                     return False
-                for index, (trouble, remark) in zip(part, future.result()):
-                    self._note(index, trouble, remark)
+                for index, said in zip(part, future.result()):
+                    self._note(index, *said)
         finally:
             drop(submitted)
         if submitted and self._file is not None:
@@ -313,10 +257,6 @@ class PixelCache:
             "unreadable='skip' leaves such images out, and lists and counts them.",
         )
 
-    def is_most(self, at: NDArray[np.int64]) -> bool:
-        """Whether `at` are the larger part of the images."""
-        return 2 * len(at) >= len(self.state)
-
     def complete(self, stop: threading.Event | None = None, held: Held | None = None) -> None:
         """Decode what is left unless `stop` is set, and make the file final. Does nothing the second time."""
         import numpy as np
@@ -334,7 +274,7 @@ class PixelCache:
         if self._file is None or self.whole:
             self.complete()
             return
-        with self._alone() as held:
+        with alone(self._file.path) as held:
             if not self._found():
                 self.complete(held=held)
                 self.wait_until_published()
@@ -343,28 +283,23 @@ class PixelCache:
 
     def publish(self) -> None:
         """Have a thread write a whole cache to the disk: the training need not wait for a slow one, or for Drive."""
-        if self._process != os.getpid():
-            self._after_fork()
-        with self._lock:
-            if not self.whole:
-                return
-            if (self.state == BAD).all():
-                trouble = next(iter(self._trouble.values()), "an earlier run found it so")
-                raise IntegrityError(
-                    f"None of the {len(self.names):,} images can be read: {trouble}.",
-                    f"Next: look at the first of them by hand, {self.names[0]}.",
-                )
-            self._say_what_came_of_it()
-            if self._file is None or not self._file.is_ours or self._publisher is not None:
-                return
-            PUBLISHING[self._file.path] = self._published
-            self._publisher = threading.Thread(
-                target=self._publish, args=(self._file,), name="datastage-keep", daemon=True
+        if not self.whole:
+            return
+        if (self.state == BAD).all():
+            trouble = next(iter(self._trouble.values()), "an earlier run found it so")
+            raise IntegrityError(
+                f"None of the {len(self.names):,} images can be read: {trouble}.",
+                f"Next: look at the first of them by hand, {self.names[0]}.",
             )
-            self._publisher.start()
-            atexit.register(self._publisher.join, KEEP_S)
+        self._say_what_came_of_it()
+        if self._file is None or not self._file.is_ours or not self._claim.acquire(blocking=False):
+            return
+        done = PUBLISHING[self._file.path] = threading.Event()
+        thread = threading.Thread(target=self._publish, args=(self._file, done), name="datastage-keep", daemon=True)
+        thread.start()
+        atexit.register(thread.join, KEEP_S)
 
-    def _publish(self, file: PixelFile) -> None:
+    def _publish(self, file: PixelFile, done: threading.Event) -> None:
         try:
             file.publish((self.state == BAD).nonzero()[0].tolist())
         except StorageError as error:
@@ -373,9 +308,9 @@ class PixelCache:
             return
         finally:
             PUBLISHING.pop(file.path, None)
-            self._published.set()
+            done.set()
         if self._kept is not None:
-            keep(file.path.name, file.path.parent, self._kept, self._reporter)
+            keep(file.path, self._kept, self._reporter)
 
     def check(self) -> None:
         """Raise `StorageError` if the file could not be written after the last epoch."""
@@ -384,8 +319,8 @@ class PixelCache:
 
     def wait_until_published(self) -> None:
         """Wait until a whole cache has its name, but not for its copy on Drive; raises as `check` does."""
-        if self._publisher is not None:
-            self._published.wait()
+        if self._file is not None and (publishing := PUBLISHING.get(self._file.path)) is not None:
+            publishing.wait()
         self.check()
 
     def _say_what_came_of_it(self) -> None:
@@ -393,26 +328,33 @@ class PixelCache:
         if self._listed:
             return
         self._listed = True
+        say = self._reporter.note
         if self._began:
             taken = duration(time.monotonic() - self._began)
-            self._reporter.note(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
-            close = getattr(self._reporter, "close", None)
-            if close is not None:
-                close()
+            say(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
+            getattr(self._reporter, "close", lambda: None)()
         bad = (self.state == BAD).nonzero()[0].tolist()
         if bad:
             what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
-            self._reporter.note(f"{what}: {self._listing(bad, self._trouble)}", "Left out")
+            say(f"{what}: {self._listing(bad, self._trouble)}", "Left out")
         if self._resized:
             h, w = self.fit.shape
-            self._reporter.note(f"{self._resized:,} photos of another size were brought to {w} x {h}", "Size")
+            say(f"{self._resized:,} photos of another size were brought to {w} x {h}", "Size")
         for remark, which in self._remarks.items():
-            self._reporter.note(f"{len(which):,} images {remark}: {self._listing(which, {})}", "Note")
+            say(f"{len(which):,} images {remark}: {self._listing(which, {})}", "Note")
 
     def _listing(self, which: list[int], reasons: dict[int, str]) -> str:
         shown = [f"{self.names[i]} ({reasons[i]})" if i in reasons else self.names[i] for i in which[:SHOWN]]
         text = "".join(c if c.isprintable() else "?" for c in ", ".join(shown))
         return text + (f" and {len(which) - SHOWN:,} more" if len(which) > SHOWN else "")
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[Held]:
+    """Keep other processes from making the same file."""
+    make_folder(path.parent)
+    with locked(path.with_name(f".{path.name}.lock")) as held:
+        yield held
 
 
 def drop(submitted: Submitted) -> None:
@@ -423,34 +365,33 @@ def drop(submitted: Submitted) -> None:
 # --- kept on a disk of another machine: copied from end to end, since there each photo would be a trip over the network
 
 
-def bring(name: str, source: Path, to: Path, reporter: Reporter) -> bool:
-    """Copy the file `name` and its receipt to the folder `to`; return whether they were there and could be."""
-    if not ((source / name).is_file() and (source / name).with_suffix(".json").is_file()):
+def bring(path: Path, kept: Path, reporter: Reporter) -> bool:
+    """Copy a file and its receipt from where they are kept; return whether they were there and could be."""
+    there = kept / path.name
+    if not (there.is_file() and there.with_suffix(".json").is_file()):
         return False
-    reporter.phase(f"bringing the pixels from {source}", (source / name).stat().st_size)
+    reporter.phase(f"bringing the pixels from {kept}", there.stat().st_size)
     try:
-        _copy(name, source, to, reporter)
+        _copy(there, path.parent, reporter)
     except OSError as error:
-        reporter.note(
-            f"the pixels kept in {source} could not be brought ({error}), so photos are decoded again", "Note"
-        )
+        reporter.note(f"the pixels kept in {kept} could not be brought ({error}), so photos are decoded again", "Note")
         return False
     return True
 
 
-def keep(name: str, source: Path, to: Path, reporter: Reporter) -> None:
-    """Copy the file `name` and its receipt from `source` to `to`; that this fails is said, and no error."""
+def keep(path: Path, to: Path, reporter: Reporter) -> None:
+    """Copy a file and its receipt to where they are to be kept; that this fails is said, and no error."""
     try:
-        _copy(name, source, to, SILENT)  # beside the training, whose own progress is on the screen
+        _copy(path, to, SILENT)  # beside the training, whose own progress is on the screen
         reporter.note(f"the photos as pixels in {to}, for the next session", "Kept")
     except OSError as error:
         reporter.note(f"the pixels could not be kept in {to}: {error}", "Note")
 
 
-def _copy(name: str, source: Path, to: Path, reporter: Reporter) -> None:
+def _copy(path: Path, to: Path, reporter: Reporter) -> None:
     to.mkdir(parents=True, exist_ok=True)
     # The receipt comes last: without one a file of pixels is not looked at.
-    for part in (source / name, (source / name).with_suffix(".json")):
+    for part in (path, path.with_suffix(".json")):
         with open(part, "rb") as read, atomic_file(to / part.name) as write:
             while block := read.read(1 << 20):
                 write.write(block)

@@ -1,8 +1,7 @@
 """One file of uint8 pixels on a disk: found by its receipt, made beside its name, and given it when it is whole.
 
 Several loaders and processes may make the same file at once: each has a partial of its own, and whoever comes second
-finds the first one's and lets go of its own. Rows are written by pwrite and not through the mapping, whose pages are
-given back from time to time.
+finds the first one's and lets go of its own.
 """
 
 from __future__ import annotations
@@ -31,28 +30,31 @@ REMEDY = "Next: free some room there, or choose another folder with cache=, and 
 class PixelFile:
     """Rows of pixels that outlive the process: a file named `path`, of the pixels that `key` tells.
 
-    Its receipt lies beside it. `rows` are mapped, and there once `open` found them or `create` was called.
+    `rows` are mapped, and there once `open` found them or `create` was called. Rows are written by pwrite and not
+    through the mapping, whose pages are given back from time to time.
     """
 
     def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
+        import numpy as np
+
         self.path, self._key, self._shape = path, key, shape
         self.rows: NDArray[np.uint8]
+        self._n_bytes = int(np.prod(shape))
         self._out: Any = None
-        self._map: mmap.mmap | None = None
         self._let_go: Any = None
 
     def open(self) -> list[int] | None:
         """Map the file that is there, and return which of its images are unreadable; None if it is not whole, or of
         other images, or its bytes are not those of then.
         """
-        found = self._found()
+        found = self._whole()
         if found is None:
             return None
         self.discard()
         self._attach(found[0])
         return found[1]
 
-    def _found(self) -> tuple[mmap.mmap, list[int]] | None:
+    def _whole(self) -> tuple[mmap.mmap, list[int]] | None:
         try:
             receipt = json.loads(self.path.with_suffix(".json").read_text("utf-8"))
             with open(self.path, "rb") as file:
@@ -68,12 +70,6 @@ class PixelFile:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    @property
-    def _n_bytes(self) -> int:
-        import numpy as np
-
-        return int(np.prod(self._shape))
-
     def _attach(self, mapped: mmap.mmap) -> None:
         import numpy as np
 
@@ -85,19 +81,12 @@ class PixelFile:
         """Whether it is being made by this process, or by who forked us, and neither published nor discarded."""
         return self._out is not None
 
-    def make_folder(self) -> None:
-        """Make the folder that it lies in; raises `StorageError`."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError.of(error, "making the folder of the packed file", REMEDY) from error
-
     def create(self) -> None:
         """Make an empty file, for `write` and `publish`; raises `StorageError`."""
         # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
         self._own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
         self._partial = self.path.with_name(f".{self.path.name}.{self._own}")
-        self.make_folder()
+        make_folder(self.path.parent)
         try:
             _remove_abandoned(self.path.parent)
             fd = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -123,32 +112,21 @@ class PixelFile:
 
     def give_back(self) -> None:
         """Give the memory of the mapping back; what is read from it next comes from the disk's cache."""
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+        if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def publish(self, unreadable: list[int]) -> None:
         """Bring what `create` made to the disk and give it its name, unless another is there by now.
 
         Files of the same images as they were before they changed go: nobody asks for them again.
-
-        Raises
-        ------
-        StorageError
-            If the disk will not take it.
         """
         receipt = self.path.with_suffix(".json")
         beside = receipt.with_name(f".{receipt.name}.{self._own}")
-        facts = {
-            "schema": SCHEMA,
-            "key": self._key,
-            "bytes": self._n_bytes,
-            "shape": list(self._shape),
-            "probe": _probe(self._map),
-            "unreadable": unreadable,
-        }
+        facts = {"schema": SCHEMA, "key": self._key, "bytes": self._n_bytes, "shape": list(self._shape)}
+        facts |= {"probe": _probe(self._map), "unreadable": unreadable}
         try:
             os.fsync(self._out.fileno())
-            if self._found() is None:
+            if self._whole() is None:
                 # The receipt comes last: without one a packed file is not looked at.
                 os.replace(self._partial, self.path)
                 beside.write_text(json.dumps(facts), "utf-8")
@@ -167,6 +145,14 @@ class PixelFile:
         if self._let_go is not None:
             self._let_go()
             self._out = None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for packed files; raises `StorageError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError.of(error, "making the folder of the packed file", REMEDY) from error
 
 
 def _probe(pixels: Any) -> str:
