@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import sys
-import sysconfig
-import tempfile
-import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -17,7 +13,6 @@ from datastage.errors import DatastageError, FaultError
 from datastage.redact import hide_secrets
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_STANDARD = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
 
 
 @contextlib.contextmanager
@@ -36,18 +31,26 @@ def reported() -> Iterator[None]:
 
 def _our_line(trace: TracebackType | None) -> str | None:
     """Return where in datastage an error came from; None if other code stands between, which has its own faults."""
+    import sysconfig
+    import traceback
+
+    standard = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
     frames = list(traceback.walk_tb(trace))
     for frame, line in reversed(frames):
         name = os.path.realpath(frame.f_code.co_filename)
         if name.startswith(_PACKAGE) and not name.endswith("api.py"):
             return f"{name[len(_PACKAGE) :]}, line {line}"
-        is_standard = name.startswith(_STANDARD) and "site-packages" not in name and "dist-packages" not in name
+        is_standard = name.startswith(standard) and "site-packages" not in name and "dist-packages" not in name
         if not is_standard and not frame.f_code.co_filename.startswith("<frozen"):
             return None
     return None
 
 
 def _fault(error: Exception, where: str) -> FaultError:
+    import platform
+    import tempfile
+    import traceback
+
     text = hide_secrets("".join(traceback.format_exception(error)))
     report = ""
     with contextlib.suppress(OSError):

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 HIDDEN = "..."
 
+# Texts, compiled when first used: most runs show nothing that needs them.
 # An address, up to what cannot be part of one. Backslashes and missing slashes are how people mistype it.
-_ADDRESS = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:(?:[/\\]{2,}|(?<=https:)[/\\]?|(?<=http:)[/\\]?))(?P<rest>[^\s\"'<>`]+)"
+_ADDRESS = (
+    r"(?i)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*:(?:[/\\]{2,}|(?<=https:)[/\\]?|(?<=http:)[/\\]?))(?P<rest>[^\s\"'<>`]+)"
 )
-_BROKEN_LOGIN = re.compile(
-    r"(?P<scheme>https?:[/\\]*|[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2,}|(?<![\w:/\\])[/\\]{2})"
-    r"(?P<host>[^\s/?#\\@:\"']*):(?P<port>[^\s/?#@\"']*)(?:[^@\n]{0,200}@)+",
-    re.IGNORECASE,
+_BROKEN_LOGIN = (
+    r"(?i)(?P<scheme>https?:[/\\]*|[A-Za-z][A-Za-z0-9+.-]*:[/\\]{2,}|(?<![\w:/\\])[/\\]{2})"
+    r"(?P<host>[^\s/?#\\@:\"']*):(?P<port>[^\s/?#@\"']*)(?:[^@\n]{0,200}@)+"
 )
-_AUTHORITY = re.compile(r"[^/?#\\]*")
+_AUTHORITY = r"[^/?#\\]*"
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[\w.-]+\.[A-Za-z]{2,}|localhost|\d+(?:\.\d+){3})"
-_HOST_AND_PORT = re.compile(rf"{_HOST}(?::\d*)?|[\w.-]+", re.IGNORECASE)
-_AT_A_HOST = re.compile(rf"@(?={_HOST}(?::\d+)?[/\\?#])", re.IGNORECASE)
+_HOST_AND_PORT = rf"(?i){_HOST}(?::\d*)?|[\w.-]+"
+_AT_A_HOST = rf"(?i)@(?={_HOST}(?::\d+)?[/\\?#])"
 # "user:password@host" without a scheme before it; drive: and its like are schemes of ours, where "@" is part of a name.
-_LOGIN = re.compile(
-    r"(?:(?<=[\s\"'(=<,])|(?<=//)|(?<=\\\\)|^)(?!(?:drive|kaggle|github|hf|upload|file|doi|md5|sha256|[A-Za-z]):)"
-    r"[^\s:/@\"'()=<>]+:(?!//)[^\s\"']*@(?=[\w\[])",
-    re.MULTILINE | re.IGNORECASE,
+_LOGIN = (
+    r"(?im)(?:(?<=[\s\"'(=<,])|(?<=//)|(?<=\\\\)|^)(?!(?:drive|kaggle|github|hf|upload|file|doi|md5|sha256|[A-Za-z]):)"
+    r"[^\s:/@\"'()=<>]+:(?!//)[^\s\"']*@(?=[\w\[])"
 )
-_TOKEN_AT_A_HOST = re.compile(r"(?<![\w:])//[^\s/@]+@")
+_TOKEN_AT_A_HOST = r"(?<![\w:])//[^\s/@]+@"
 # The name of a secret, then its value.
-_NAMED = re.compile(
-    r"(?P<name>(?<![A-Za-z])(?:[\w-]*(?:token|secret|passw(?:or)?d|passwd|passphrase|api[_-]?key|access[_-]?key"
+_NAMED = (
+    r"(?i)(?P<name>(?<![A-Za-z])(?:[\w-]*(?:token|secret|passw(?:or)?d|passwd|passphrase|api[_-]?key|access[_-]?key"
     r"|private[_-]?key|signature|credentials?|x-amz-[a-z-]+)|pwd|sig|key))"
-    r"(?P<sign>[\"']?(?:=|%3[Dd]|:[ \t]+(?=[^\s]{6,}(?:[\s,;.]|$)))[\"']?)(?P<value>(?!\.\.\.)[^\s\"'&,;)}\]]+)",
-    re.IGNORECASE,
+    r"(?P<sign>[\"']?(?:=|%3[Dd]|:[ \t]+(?=[^\s]{6,}(?:[\s,;.]|$)))[\"']?)(?P<value>(?!\.\.\.)[^\s\"'&,;)}\]]+)"
 )
-_BEARER = re.compile(r"\b(?P<kind>Bearer|Basic)[ \t]+[A-Za-z0-9+/._~=\\-]{6,}", re.IGNORECASE)
-_TOKEN = re.compile(
+_BEARER = r"(?i)\b(?P<kind>Bearer|Basic)[ \t]+[A-Za-z0-9+/._~=\\-]{6,}"
+_TOKEN = (
     r"\b(?:hf_[A-Za-z0-9]{10,}|gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|A[KS]IA[0-9A-Z]{16}"
     r"|AIza[\w-]{30,}|ya29\.[\w-]{10,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|KGAT_\w{10,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)"
@@ -56,12 +53,12 @@ def hide_secrets(text: str) -> str:
     if not _might_hold_one(text):
         return text
     text = _join_broken_logins(text)
-    text = _ADDRESS.sub(lambda match: match["scheme"] + _hidden_in_address(match["rest"]), text)
-    text = _LOGIN.sub(f"{HIDDEN}@", text)
-    text = _TOKEN_AT_A_HOST.sub(f"//{HIDDEN}@", text)
-    text = _NAMED.sub(lambda match: match["name"] + match["sign"] + HIDDEN, text)
-    text = _BEARER.sub(lambda match: f"{match['kind']} {HIDDEN}", text)
-    return _TOKEN.sub(HIDDEN, text)
+    text = re.sub(_ADDRESS, lambda match: match["scheme"] + _hidden_in_address(match["rest"]), text)
+    text = re.sub(_LOGIN, f"{HIDDEN}@", text)
+    text = re.sub(_TOKEN_AT_A_HOST, f"//{HIDDEN}@", text)
+    text = re.sub(_NAMED, lambda match: match["name"] + match["sign"] + HIDDEN, text)
+    text = re.sub(_BEARER, lambda match: f"{match['kind']} {HIDDEN}", text)
+    return re.sub(_TOKEN, HIDDEN, text)
 
 
 def _might_hold_one(text: str) -> bool:
@@ -78,19 +75,19 @@ def _join_broken_logins(text: str) -> str:
             return match[0]  # another word than the address holds the "@"
         return f"{match['scheme']}{HIDDEN}@"
 
-    return _BROKEN_LOGIN.sub(hidden, text)
+    return re.sub(_BROKEN_LOGIN, hidden, text)
 
 
 def _hidden_in_address(rest: str) -> str:
-    authority = _AUTHORITY.match(rest)
+    authority = re.match(_AUTHORITY, rest)
     assert authority is not None
     end = authority.end()
     at = rest.rfind("@", 0, end)
     if at < 0 and "@" in rest:
         host = authority[0]
         # "/", "#" or "?" in a password ends the authority too early: then what stands there is no host and port.
-        login = _HOST_AND_PORT.fullmatch(host) is None or ":" in host
-        found = [match.start() for match in _AT_A_HOST.finditer(rest)]
+        login = re.fullmatch(_HOST_AND_PORT, host) is None or ":" in host
+        found = [match.start() for match in re.finditer(_AT_A_HOST, rest)]
         at = rest.rfind("@") if login else (found[-1] if found else -1)
     if at >= 0:
         rest = f"{HIDDEN}{rest[at:]}"
@@ -121,6 +118,8 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
+    import unicodedata
+
     return "".join(
         char if char.isprintable() or unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
         for char in text
