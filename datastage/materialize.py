@@ -264,6 +264,7 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     work.reporter.phase(f"copying {reader.name}", reader.size)
     target = work.slot.partial / slots.safe_file_name(reader.name)
     done = transfer.fetch(reader, target, expect=expect, reporter=work.reporter)
+    transfer.narrow(target, reader.local_path)
     return Content([FileRecord(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
 
 

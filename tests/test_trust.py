@@ -675,3 +675,35 @@ def test_a_fault_report_says_where_and_hides_secrets(here, monkeypatch):
     report = re.search(r"is in (\S+)", str(caught.value))[1]
     assert "slots.py" in Path(report).read_text()
     Path(report).unlink()
+
+
+# --- modes
+
+
+def test_a_copy_of_private_files_lets_group_and_others_do_no_more_than_the_files_did(here, tmp_path):
+    held = os.umask(0o022)
+    try:
+        private = here / "private"
+        (private / "open").mkdir(parents=True)
+        private.chmod(0o700)
+        (private / "open").chmod(0o775)
+        for name, mode in (
+            ("patients.csv", 0o600),
+            ("open/run.sh", 0o750),
+            ("open/all.csv", 0o644),
+            ("open/odd", 0o200),
+        ):
+            (private / name).write_text("secret")
+            (private / name).chmod(mode)
+        folder, file = quiet("./private", copy=True), quiet("./private/patients.csv", copy=True)
+    finally:
+        os.umask(held)
+    modes = {
+        path.relative_to(folder).as_posix(): oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.path.rglob("*")
+    }
+    own = {name: modes.pop(name) for name in (RECEIPT, FILES)}
+    assert modes == {
+        "patients.csv": "0o600", "open": "0o755", "open/run.sh": "0o750", "open/all.csv": "0o644", "open/odd": "0o600"
+    }  # fmt: skip
+    assert (oct(stat.S_IMODE(folder.path.stat().st_mode)), own[FILES]) == ("0o700", "0o644")
+    assert oct(stat.S_IMODE(file.path.stat().st_mode)) == "0o600"

@@ -18,7 +18,7 @@ from datastage.transfer.retry import (
     TooSlow,
     patiently,
 )
-from datastage.transfer.tree_copy import Copied, copy_tree
+from datastage.transfer.tree_copy import Copied, copy_tree, narrow
 
 __all__ = [
     "DEAD_MOUNT",
@@ -34,5 +34,6 @@ __all__ = [
     "ahead",
     "copy_tree",
     "fetch",
+    "narrow",
     "patiently",
 ]

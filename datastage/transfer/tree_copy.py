@@ -74,8 +74,10 @@ def copy_tree(
         )
     copying = _Copying(to, reporter, pool)
     try:
+        narrow(to, folder)
         for name in listing.folders:
             (to / name).mkdir(parents=True, exist_ok=True)
+            narrow(to / name, folder / name)
         pool.run(copying.copy, listing.files, min(readers, len(listing.files)))
         reporter.advance(copying.n_untold)
         for name, target in listing.links:
@@ -87,6 +89,13 @@ def copy_tree(
         raise StorageError.of(error, "writing the files") from error
     copying.copied.sort()
     return Copied(tuple(copying.copied), dict(listing.left_out))
+
+
+def narrow(copy: Path, source: Path) -> None:
+    """Take from a copy what its source does not let the group and others do: what is private stays private."""
+    allowed, mode = source.stat().st_mode | 0o700, copy.stat().st_mode & 0o777
+    if mode & ~allowed:
+        copy.chmod(mode & allowed)
 
 
 class _Pool:
@@ -274,8 +283,9 @@ class _Copying:
                 raise Interrupted(
                     IntegrityError(f"{source} was cut short: {size:,} of {expected.st_size:,} bytes could be read.")
                 )
-            if expected.st_mode & 0o111:
-                os.fchmod(write_to, 0o755)
+            mode = 0o755 if expected.st_mode & 0o111 else os.fstat(write_to).st_mode & 0o777
+            if mode & ~expected.st_mode or mode & 0o111:  # for group and others never more than the source lets them do
+                os.fchmod(write_to, mode & (expected.st_mode | 0o700))
             with contextlib.suppress(OSError):
                 os.utime(write_to, ns=(expected.st_atime_ns, expected.st_mtime_ns))
         except OSError as error:
