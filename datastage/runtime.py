@@ -458,7 +458,7 @@ def secret(name: str) -> str | None:
     Colab asks the user before it gives one to a notebook, and Kaggle asks its service: call it only when a server said
     no. Never log or print what it returns.
     """
-    value = os.environ.get(name)
+    value = os.environ.get(name, "").strip()  # kept secrets and env files often end in a line feed
     if value:
         return value
     here = current()
@@ -466,11 +466,11 @@ def secret(name: str) -> str | None:
         if here.platform == "colab" and here.in_kernel:
             from google.colab import userdata
 
-            return str(userdata.get(name)) or None
+            return str(userdata.get(name)).strip() or None
         if here.platform == "kaggle" and not is_offline("www.kaggle.com"):
             from kaggle_secrets import UserSecretsClient
 
-            return str(UserSecretsClient().get_secret(name)) or None
+            return str(UserSecretsClient().get_secret(name)).strip() or None
     except Exception:  # their errors share no base (NotebookAccessError is no errors.Error): each means "not to be had"
         return None
     return None

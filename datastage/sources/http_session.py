@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Mapping
 
 from datastage import runtime
-from datastage.errors import MissingDependencyError, UnavailableError
+from datastage.errors import MissingDependencyError, SpecError, UnavailableError
 from datastage.sources import http_answers as answers
 from datastage.sources.endpoints import token_name
 from datastage.sources.http_body import beginning_of
@@ -62,6 +62,11 @@ class HttpSession:
         if token is not None:
             # Asked for only now: a notebook's secrets open a question to the user.
             self._token = (address.origin, runtime.secret(token) or "")
+            if not self._token[1].isascii() or not (self._token[1] + "x").isprintable():
+                raise SpecError(
+                    f"{token} holds a line break or another character that no token has.",
+                    "Next: set it again, without that character.",
+                )
             if self._token[1]:
                 return self.ask(headers, is_first=is_first)
         # A signed address that a redirect led to expires: the next try begins at the first one.
@@ -135,7 +140,8 @@ class HttpSession:
             is_lost = isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError)
             if is_lost and isinstance(fault, Interrupted) and self.connections.others_flow():
                 fault = Interrupted(fault.error, "busy")
-            raise fault from error
+            # What the standard library says of a header that it refuses holds the header.
+            raise fault from (None if isinstance(error, ValueError) else error)
 
     def _authorization(self, address: Address) -> dict[str, str]:
         own = self._headers if address.origin == self.origin.origin else {}

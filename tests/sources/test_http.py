@@ -416,6 +416,21 @@ def test_a_token_of_the_users_goes_to_its_host_alone_and_only_when_it_is_asked_f
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("token", "works"), [("hunter2\n", True), (" hunter2 \r\n", True), ("hun\nter2", False)])
+def test_a_token_with_a_line_break_is_stripped_or_named_and_shown_nowhere(
+    tls_server, certificates, quick, monkeypatch, token, works
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr("datastage.sources.endpoints.TOKENS", {"localhost": "HF_TOKEN"})
+    with pytest.raises(DatastageError) as caught:
+        reader_of(tls_server.serve("private", BODY, status=401).replace("127.0.0.1", "localhost"), quick)
+    said = "".join(traceback.format_exception(caught.value))
+    assert not [part for part in ("hunter2", "hun\\nter2") if part in said]
+    assert (tls_server.seen[-1].headers.get("authorization") == "Bearer hunter2") == works
+    assert ("HF_TOKEN holds a line break" in str(caught.value)) == (not works)
+
+
 @pytest.mark.parametrize("leads_to", ["https of another host", "http of the same host"])
 def test_a_token_of_the_users_stays_behind_at_a_redirect(
     leads_to, tls_server, server, certificates, quick, monkeypatch
