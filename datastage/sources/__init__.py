@@ -13,7 +13,7 @@ from pathlib import Path
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive, drive_link, github, http, kaggle
+from datastage.sources import drive, drive_link, github, http, kaggle, research_data, shared_links
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
@@ -62,6 +62,24 @@ SOURCES: tuple[Source, ...] = (
         hosts=github.HOSTS,
         parse_page=github.parse_page,
         address=github.address,
+    ),
+    Source(
+        "record",
+        research_data.open_record,
+        research_data.parse_doi,
+        words=("doi",),
+        example="doi:",
+        hosts=research_data.HOSTS,
+        parse_page=research_data.parse_page,
+        address=research_data.address,
+    ),
+    Source(
+        "link",
+        shared_links.open_link,
+        hosts=shared_links.HOSTS,
+        parse_page=shared_links.parse_page,
+        key=http.key,
+        address=str,
     ),
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str

@@ -52,6 +52,15 @@ def endpoint(name: str, usual: str = "") -> str:
     return _chosen().get(name) or (usual or ENDPOINTS[name]).rstrip("/")
 
 
+def at_endpoint(name: str, url: str) -> str:
+    """Return `url` led to the endpoint that the user's settings name for a service with many hosts; else as it is."""
+    chosen = _chosen().get(name)
+    if not chosen:
+        return url
+    there = urllib.parse.urlsplit(chosen)
+    return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(scheme=there.scheme, netloc=there.netloc))
+
+
 def token_name(scheme: str, host: str, port: int) -> str | None:
     """Return the name of the user's token for a server: over https alone, or to an endpoint of this very machine."""
     if scheme == "https" and host in TOKENS:

@@ -76,11 +76,13 @@ def open_url(
     limits: Limits | None = None,
     headers: Mapping[str, str] | None = None,
     name: str = "",
+    with_cookies: bool = False,
 ) -> HttpReader:
     """Return a reader for an address, after one request and a look at the first bytes.
 
     `has_hash` says whether the caller knows a digest of the bytes; only then may a redirect lead from https to http.
-    The `headers` go to the host of the address alone. A `name` takes the place of what the server calls the file.
+    The `headers` go to the host of the address alone. A `name` takes the place of what the server calls the file;
+    cookies are kept for places that give a file to nobody else.
 
     Raises
     ------
@@ -89,7 +91,7 @@ def open_url(
     NotDataError
         If what came is surely not the file.
     """
-    reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers, name=name)
+    reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers, name=name, with_cookies=with_cookies)
     try:
         check_first_bytes(reader)
     except BaseException:
@@ -113,6 +115,7 @@ class HttpReader:
     """A file behind an address as a reader, asked once when it is made. Each thread asks over its own connection."""
 
     local_path: Path | None = None
+    most_connections: int | None = None  # that its place bears at once
 
     def __init__(
         self,
@@ -122,10 +125,11 @@ class HttpReader:
         limits: Limits | None = None,
         headers: Mapping[str, str] | None = None,
         name: str = "",
+        with_cookies: bool = False,
     ) -> None:
         self._limits = limits or Limits()
         self._has_hash = has_hash
-        self._session = HttpSession(url, self._limits, has_hash=has_hash, headers=headers)
+        self._session = HttpSession(url, self._limits, has_hash=has_hash, headers=headers, with_cookies=with_cookies)
         self._origin = self._session.origin
         self._held: tuple[Exchange, Chunks] | None = None  # the answer that gives the whole, and its rest
         self._head = b""

@@ -24,7 +24,15 @@ _IN_A_BROWSER = "Next: open the address in a browser, and copy the address where
 class HttpSession:
     """One address that is asked again and again. `final` is where its redirects led last, `name` the file's name."""
 
-    def __init__(self, url: str, limits: Limits, *, has_hash: bool, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        limits: Limits,
+        *,
+        has_hash: bool,
+        headers: Mapping[str, str] | None = None,
+        with_cookies: bool = False,
+    ) -> None:
         self.origin = parse_address(url)
         self.final = self.origin
         self.name = ""
@@ -33,6 +41,7 @@ class HttpSession:
         self._has_hash = has_hash
         self._headers = dict(headers or {})
         self._token: tuple[tuple[str, str, int], str] | None = None  # the server that asked for it, and the token
+        self._cookies: dict[tuple[str, str, int], dict[str, str]] | None = {} if with_cookies else None
         self._netrc = Netrc()
         self._n_refused = 0  # requests in a row that the first address refused
         self._shown = without_secrets(url)
@@ -84,24 +93,37 @@ class HttpSession:
         """Send a GET, and follow redirects to the answer."""
         address = self.final
         seen: set[Address] = set()
+        n_redirects = 0
         while True:
-            if address in seen or len(seen) >= _MOST_REDIRECTS:
+            if address in seen or n_redirects >= _MOST_REDIRECTS:
                 raise UnavailableError(
-                    f"{self.origin.host} sends the request in a circle: {len(seen)} redirects without an end.",
+                    f"{self.origin.host} sends the request in a circle: {n_redirects} redirects without an end.",
                     _IN_A_BROWSER,
                 )
             seen.add(address)
+            n_redirects += 1
             try:
                 exchange = self._exchange(address, headers)
             except Interrupted:
                 # One of many that a redirect may lead to: the next try begins at the first address.
                 self.final = self.origin
                 raise
+            if self._keep_cookies(exchange):
+                seen.clear()  # it may lead to the same address, which then answers otherwise
             if exchange.response.status not in answers.REDIRECTS:
                 return exchange
             location = exchange.response.getheader("Location", "")
             self.connections.forget(exchange)
             address = self._redirected(address, location)
+
+    def _keep_cookies(self, exchange: Exchange) -> bool:
+        """Keep what a server sets, for that server alone; return whether it set anything."""
+        if self._cookies is None:
+            return False
+        texts = exchange.response.headers.get_all("Set-Cookie", [])
+        pairs = [str(text).partition(";")[0].strip().partition("=")[::2] for text in texts]
+        self._cookies.setdefault(exchange.address.origin, {}).update(pairs)
+        return bool(pairs)
 
     def _redirected(self, address: Address, location: str) -> Address:
         if not location:
@@ -131,7 +153,9 @@ class HttpSession:
 
     def _exchange(self, address: Address, headers: dict[str, str]) -> Exchange:
         try:
-            return self.connections.get(address, {**self._authorization(address), **headers})
+            cookies = "; ".join(f"{k}={v}" for k, v in (self._cookies or {}).get(address.origin, {}).items())
+            own = {"Cookie": cookies} if cookies else {}
+            return self.connections.get(address, {**self._authorization(address), **own, **headers})
         except (UnavailableError, MissingDependencyError):
             raise
         except (OSError, ValueError, http.client.HTTPException) as error:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import DatastageError, IntegrityError, NotDataError
+from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
 from datastage.progress import Reporter, human_bytes
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, found_at, open_url
@@ -80,6 +80,8 @@ class RemoteFile:
     size: int | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    other_url: str = field(default="", repr=False)  # where it is too, if the first address refuses
+    most_connections: int | None = None
 
     @property
     def name(self) -> str:
@@ -88,9 +90,20 @@ class RemoteFile:
 
 def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -> Found:
     """Reach one file, with the digests that its place publishes; it bears the name that it has there."""
-    has_hash = context.has_hash or bool(file.digests)
-    reader = open_url(file.url, has_hash=has_hash, limits=context.limits, headers=file.headers, name=file.name)
+    reader = _reach(file, context.limits, has_hash=context.has_hash or bool(file.digests))
     return found_at(reader, place, context.limits, where=where, digests=file.digests)
+
+
+def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> HttpReader:
+    reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
+    try:
+        reader = reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+    except UnavailableError:
+        if not file.other_url:
+            raise
+        reader = reach(file.other_url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+    reader.most_connections = file.most_connections
+    return reader
 
 
 def open_files(files: Sequence[RemoteFile], place: str, context: Context, where: str, identity: str = "") -> Found:
@@ -125,9 +138,7 @@ def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path,
             if file is None:
                 return
             try:
-                reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
-                has_hash = bool(file.digests)
-                with reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name) as reader:
+                with _reach(file, limits, has_hash=bool(file.digests)) as reader:
                     few = 1 if (reader.size or 0) < 8 << 20 else None
                     fetch(
                         reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few
@@ -137,7 +148,7 @@ def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path,
 
     threads = [
         threading.Thread(target=work, name="datastage-fetch", daemon=True)
-        for _ in range(min(_FILES_AT_ONCE, len(files)))
+        for _ in range(min(files[0].most_connections or _FILES_AT_ONCE, len(files)))
     ]
     for thread in threads:
         thread.start()

@@ -85,7 +85,8 @@ class ParallelDownload:
         self._map = block_map
         self._slow_below = slow_below_bytes_s
         self._pieces = pieces_of(reader)
-        self._count = ConnectionCount(connections or limits.connections, fixed=connections is not None)
+        most = getattr(reader, "most_connections", None) or limits.connections
+        self._count = ConnectionCount(connections or min(most, limits.connections), fixed=connections is not None)
         self._jobs: set[_Job] = set()
         self._rates: deque[float] = deque(maxlen=32)  # of the blocks that came last
         self._first_byte_s = 1.0  # the shortest wait of a worker for its first byte
