@@ -27,32 +27,18 @@ class FileRecord(NamedTuple):
 
 @runtime_checkable
 class Reader(Protocol):
-    """Bytes at offsets.
-
-    Attributes
-    ----------
-    name : str
-        The file's name for a person, secrets removed: ``"datasets.zip"``.
-    size : int or None
-        Length in bytes; None if the source does not say.
-    identity : str
-        Changes when the bytes do: size and mtime, an ETag. Empty if the source gives nothing to tell by.
-    ranges : bool
-        Whether `read_at` may start anywhere; if False, only `stream(0)` works.
-    local_path : Path or None
-        The file itself, where it lies on this machine's file system (a slow mount too); None if there is none.
-    """
+    """Bytes at offsets."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # of the file, for a person, secrets removed
     @property
-    def size(self) -> int | None: ...
+    def size(self) -> int | None: ...  # None if the source does not say
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str: ...  # changes when the bytes do; empty if nothing tells
     @property
-    def ranges(self) -> bool: ...
+    def ranges(self) -> bool: ...  # whether `read_at` may start anywhere; if not, only `stream(0)` works
     @property
-    def local_path(self) -> Path | None: ...
+    def local_path(self) -> Path | None: ...  # the file itself, on this machine (a slow mount too)
 
     def read_at(self, offset: int, n: int) -> bytes:
         """Return exactly `n` bytes from `offset`, fewer only at the end. From any thread."""
@@ -70,13 +56,7 @@ def stat_identity(stat: os.stat_result) -> str:
 
 
 class FileReader:
-    """A file on this machine as a reader.
-
-    Parameters
-    ----------
-    path : path
-        The file. `OSError` is raised as it comes when it cannot be opened or read.
-    """
+    """A file on this machine as a reader."""
 
     ranges = True
 

@@ -28,7 +28,7 @@ from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 _HEAD_BYTES = 8 << 10
 _LOOK_BYTES = 1 << 10
-_PIECE_BYTES = 256 << 10
+_STREAM_BYTES = 1 << 20
 
 
 def parse_http(text: str, word: str, rest: str) -> Spec:
@@ -83,13 +83,6 @@ def open_url(
     `has_hash` says whether the caller knows a digest of the bytes; only then may a redirect lead from https to http.
     The `headers` go to the host of the address alone. A `name` takes the place of what the server calls the file;
     cookies are kept for places that give a file to nobody else.
-
-    Raises
-    ------
-    UnavailableError
-        If the host is out of reach or the server says no.
-    NotDataError
-        If what came is surely not the file.
     """
     reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers, name=name, with_cookies=with_cookies)
     try:
@@ -160,38 +153,22 @@ class HttpReader:
                     got.extend(piece)
             except Interrupted as fault:
                 failures += 1
-                self._wait(fault, failures)
+                self._limits.wait_or_raise(fault, failures)
         return bytes(got)
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
         """Give the bytes from `offset` to the end; goes on where it broke off, if the server knows ranges."""
-        failures = 0
-        while True:
-            left = None if self.size is None else self.size - offset
-            if left is not None and left <= 0:
-                return
-            try:
-                if not self.ranges and offset:
-                    raise Interrupted(UnavailableError(f"{self.host} does not give parts of {self.name}."), "no ranges")
-                for piece in self.pieces(offset, left if self.ranges else None):
-                    failures = 0
-                    offset += len(piece)
-                    yield bytes(piece)
-                if self.size is None or offset >= self.size:
-                    return
-                raise Interrupted(self._state.cut_short(offset, self.size))
-            except Interrupted as fault:
-                failures += 1
-                if not self.ranges:
-                    raise fault.error from fault
-                self._wait(fault, failures)
-
-    def _wait(self, fault: Interrupted, failures: int) -> None:
-        """Wait after so many failures in a row, or raise what it was when patience ends."""
-        wait = self._limits.wait_s(failures, fault.wait_s)
-        if self._limits.gives_up(fault, failures, wait):
+        while self.ranges and (piece := self.read_at(offset, _STREAM_BYTES)):
+            offset += len(piece)
+            yield piece
+        if self.ranges:
+            return
+        if offset:
+            raise UnavailableError(f"{self.host} does not give parts of {self.name}.")
+        try:
+            yield from map(bytes, self.pieces(0, None))
+        except Interrupted as fault:
             raise fault.error from fault
-        time.sleep(wait)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -213,13 +190,7 @@ class HttpReader:
     # --- for `transfer`
 
     def pieces(self, offset: int, n: int | None) -> Chunks:
-        """Give `n` bytes from `offset` as they arrive, in one try; with None, the whole from 0.
-
-        Raises
-        ------
-        Interrupted
-            If it broke off, and may come through when asked again.
-        """
+        """Give `n` bytes from `offset` as they arrive, in one try; with None, the whole from 0."""
         if n is None:
             yield from self._whole()
             return

@@ -91,15 +91,7 @@ def _any_address(url: str) -> Address:
 
 
 def proxy_of(address: Address) -> Address | None:
-    """Return the proxy that the environment names for an address, of http or SOCKS.
-
-    Raises
-    ------
-    UnavailableError
-        If it is of a kind that is not spoken here: going around it would show what it is there to hide.
-    MissingDependencyError
-        If it is a SOCKS proxy, and PySocks is not here.
-    """
+    """Return the proxy that the environment names for an address, of http or SOCKS."""
     with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
         if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
             return None

@@ -54,15 +54,7 @@ def write_fd(fd: int, piece: Piece, at: int) -> None:
 
 
 class Hashing:
-    """A thread that reads back what was written, in order, and hashes it.
-
-    Parameters
-    ----------
-    wait_beyond : callable
-        ``wait_beyond(at)`` waits until bytes behind `at` are there and returns their end; None when no more will come.
-    fail : callable
-        Is given the error that ends the hashing.
-    """
+    """A thread that reads back what was written, in order, and hashes it."""
 
     def __init__(
         self,

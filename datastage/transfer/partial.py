@@ -44,31 +44,8 @@ def fetch(
 ) -> Transferred:
     """Bring all bytes of `reader` to the file `to`: whole and checked, or not at all.
 
-    Parameters
-    ----------
-    reader : Reader
-        Where the bytes come from. It is not closed.
-    to : Path
-        The file to make; its folder exists. ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far.
-    expect : mapping of str to str, optional
-        Digests that the bytes must have: ``{"md5": "c58f..."}``. Without any, the sha256 of what comes over a link is
-        computed.
-    connections : int, optional
-        Exactly so many, instead of as many as help.
-    slow_below_bytes_s : float, optional
-        Raise `TooSlow` when fewer bytes a second come, because another place is left to try.
-
-    Raises
-    ------
-    TooSlow
-        If it is slower than `slow_below_bytes_s`. What came is kept for a return to this place.
-    ChecksumError, IntegrityError
-        If the bytes are not those expected, fewer than said, or change while they are read; nothing is kept.
-    UnavailableError
-        If the place stops answering; what came is kept for the next call.
-    StorageError
-        If the disk will not take them (`NoSpaceError` before the first byte, where the size is known), or the mount
-        they are read from fails for good.
+    ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far. It raises `TooSlow` under `slow_below_bytes_s`,
+    and errors of ours for all else; what came is kept for the next call unless the bytes are wrong.
     """
     limits = limits or Limits()
     expect = lower_case(expect)

@@ -56,27 +56,7 @@ MOUNT_READ = DEAD_MOUNT | {errno.EIO, errno.ENOENT}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is asked for at once, and where every wait ends.
-
-    Attributes
-    ----------
-    connections : int
-        The most reads under way at one place. Browsers use 6 a host, aria2c takes 16 at most.
-    stall_s : float
-        After so long without a byte a block is asked for again, on a new connection.
-    total_s : float
-        After so long the whole transfer is given up; what has come is kept for the next run.
-    tries : int
-        How often in a row a block may bring nothing before the transfer fails; a busy server (429, 503) is asked
-        twice as often.
-    first_wait_s, longest_wait_s : float
-        The wait after the first failure, doubled after each further one, and its bound. Each wait is drawn from its
-        upper half, so that many readers do not come back at the same instant.
-    longest_retry_after_s : float
-        A server that asks for a longer wait than this is not waited for.
-    slow_after_s : float
-        A place is called slow only after so long.
-    """
+    """How much is asked for at once, and where every wait ends."""
 
     connections: int = 16
     stall_s: float = 20.0
@@ -104,20 +84,16 @@ class Limits:
         most = 2 * self.tries if fault.kind == "busy" else (tries or self.tries)
         return failures >= most or wait_s > self.longest_retry_after_s
 
+    def wait_or_raise(self, fault: Interrupted, failures: int, *, tries: int | None = None) -> None:
+        """Wait after so many failures in a row, or raise what it was when patience ends."""
+        wait = self.wait_s(failures, fault.wait_s)
+        if self.gives_up(fault, failures, wait, tries=tries):
+            raise fault.error from fault
+        time.sleep(wait)
+
 
 class Interrupted(Exception):
-    """One read that broke off and may succeed when it is repeated. Users never see it: they see `error`.
-
-    Parameters
-    ----------
-    error : DatastageError
-        What is raised when patience ends.
-    kind : str
-        ``"busy"`` lowers the number of connections for good; ``"no ranges"`` means that only the whole can be had;
-        ``"changed"`` that the bytes are no longer those that were begun with; ``"final"`` that no repetition helps.
-    wait_s : float, optional
-        The wait the server asked for.
-    """
+    """One read that broke off and may succeed when it is repeated. Users never see it: they see `error`."""
 
     def __init__(self, error: DatastageError, kind: Kind = "broken", wait_s: float | None = None) -> None:
         super().__init__(str(error.args[0]))
@@ -148,10 +124,7 @@ def patiently(read: Callable[[], T], limits: Limits, *, tries: int | None = None
             return read()
         except Interrupted as fault:
             failures += 1
-            wait = limits.wait_s(failures, fault.wait_s)
-            if limits.gives_up(fault, failures, wait, tries=tries):
-                raise fault.error from fault
-            time.sleep(wait)
+            limits.wait_or_raise(fault, failures, tries=tries)
 
 
 def of_file(error: OSError, path: Path, at: int | None = None) -> Interrupted | StorageError:

@@ -54,11 +54,6 @@ def copy_tree(
 
     Links to files and folders outside `folder` are followed and become what they lead to (a shortcut in Drive is such
     a link); links within it stay links. `readers` files are read at once; as suits the disk, if None.
-
-    Raises
-    ------
-    StorageError
-        If a file cannot be read or written; what was copied until then lies in `to`.
     """
     limits = limits or Limits()
     is_far = runtime.is_network_disk(folder)
