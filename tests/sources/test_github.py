@@ -261,7 +261,6 @@ def test_a_notebook_opened_from_github_finds_the_data_of_its_repository(github, 
     opened_from("https%3A%2F%2Fgithub.com%2Fteacher%2Fcourse%2Fblob%2Fmain%2Fdata%2Flab.ipynb")
     here = on_colab()
     monkeypatch.setattr("datastage.runtime.current", lambda: here)
-    monkeypatch.setattr("datastage.api.runtime.current", lambda: here, raising=False)
     assert github_source.own_repository(here) == ("teacher/course/main", "data")
     assert quiet("iris.csv").path.read_bytes() == FILES["data/iris.csv"]  # beside the notebook
     assert quiet("data/iris.csv").path.read_bytes() == FILES["data/iris.csv"]  # from the top
