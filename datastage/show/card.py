@@ -32,18 +32,6 @@ _TEXT = f"{_CELL}padding:0.1em 0;overflow-wrap:anywhere"
 def staged_card(receipt: Mapping[str, Any], path: Path) -> str:
     """Return the card of something staged.
 
-    Parameters
-    ----------
-    receipt : mapping
-        Its receipt.
-    path : Path
-        Where it is.
-
-    Returns
-    -------
-    str
-        HTML that may stand in any page.
-
     Examples
     --------
     >>> "&lt;b&gt;" in staged_card({"spec": "<b>.zip", "n_bytes": 5, "single": "b"}, Path("/staged/b"))
@@ -64,18 +52,7 @@ def staged_card(receipt: Mapping[str, Any], path: Path) -> str:
 
 
 def loader_card(loaders: Iterable[Loader]) -> str:
-    """Return a table of loaders: what each does and why, and what it measured.
-
-    Parameters
-    ----------
-    loaders : iterable of Loader
-        One or several.
-
-    Returns
-    -------
-    str
-        HTML that may stand in any page.
-    """
+    """Return a table of loaders: what each does and why, and what it measured."""
     rows = []
     for loader in loaders:
         name, _, rest = loader.explain().partition(": ")

@@ -78,14 +78,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `datastage.doctor` found.
-
-    Attributes
-    ----------
-    findings : tuple of Finding
-        In the order in which they are shown; each has ``name``, ``found``, ``trouble`` (None if all is well) and
-        ``remedy``, a tuple of steps.
-    """
+    """What `datastage.doctor` found."""
 
     findings: tuple[Finding, ...]
 

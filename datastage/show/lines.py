@@ -86,19 +86,7 @@ def when(then: datetime.datetime, now: datetime.datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What a folder holds, counted.
-
-    Attributes
-    ----------
-    n_files : int
-        All files, or the images where there are images.
-    kind : str
-        ``"image"`` or ``"file"``.
-    n_folders : int
-        Folders that hold them directly.
-    names : tuple of str
-        The class folders where there are such; else the files, if they are few.
-    """
+    """What a folder holds, counted."""
 
     n_files: int
     kind: str
@@ -114,21 +102,7 @@ class Inside:
 
 
 def staged_lines(staged: Staged, here: Runtime) -> list[str]:
-    """Return the lines for what was staged, or for what was ready already.
-
-    Parameters
-    ----------
-    staged : Staged
-        The result.
-    here : Runtime
-        Where we are: how long the folder stays differs.
-
-    Returns
-    -------
-    list of str
-        After "Found", which was said when it was found: what was copied, left out, what is inside and where; how long
-        that stays; and what to do next. Three lines where there was nothing to do.
-    """
+    """Return the lines for what was staged, or for what was ready already."""
     receipt = staged.receipt
     inside = inside_of(receipt)
     name = "path" if here.in_notebook else None
@@ -234,19 +208,7 @@ def stays_line(platform: str, *, disk_outlives_machine: bool, from_input: bool) 
 
 
 def next_line(receipt: Mapping[str, Any], inside: Inside | None, *, path: str, name: str | None) -> str:
-    """Return the line of code that comes next.
-
-    Parameters
-    ----------
-    receipt : mapping
-        What was staged.
-    inside : Inside or None
-        What it holds, where that is known.
-    path : str
-        Where it is.
-    name : str or None
-        The variable that holds the path; None where the path is written out, as after the command.
-    """
+    """Return the line of code that comes next."""
     shown = name or json.dumps(path, ensure_ascii=False)
     if receipt.get("single"):
         if path.lower().endswith(".csv"):
