@@ -166,8 +166,20 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A further file of an `ArchiveEntry`: where it is had, its digest and size, and the folder for what is in it."""
+
+    name: str
+    places: tuple[str, ...]
+    expect: str | None = None
+    size: int | None = None
+    into: str = ""
+    unpack: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveEntry:
-    """A dataset of the catalog that is one archive, known by the archive's digest alone; its layout is read.
+    """A dataset of the catalog that is an archive or a few files, known by their digests alone; its layout is read.
 
     Attributes
     ----------
@@ -178,11 +190,39 @@ class ArchiveEntry:
     places : tuple of str
         Specs of the archive, such as addresses or ``"drive:birds.zip"``, in the order in which to try them.
     expect : str or None
-        ``"md5:..."`` or ``"sha256:..."`` of the archive; None where nobody published one.
+        ``"md5:..."`` or ``"sha256:..."`` of the archive; None where nobody published one. Then its size must do.
     size : int or None
         Bytes of the archive, where they are known.
     licence, citation, homepage : str
         As published; the licence may be ``"none stated"``.
+    file : str
+        The archive's published name; empty for that of its first address.
+    into : str
+        The folder, in the staged one, for what is in the archive; empty for the staged folder itself.
+    unpack, nested : bool
+        Whether it is unpacked, and whether archives in it are, too.
+    more : tuple of Part
+        Further files.
+    task : str
+        What it is for: ``"classification"``, ``"regression"``, ``"multi-label"``, ``"detection"``, ``"text"``, ...
+    labels : str
+        What `datastage.loaders` takes as ``labels=`` for it; empty where its layout tells.
+    names : mapping of str to str
+        What folders mean: classes by their codes, or splits by odd names.
+    classes : tuple of str
+        Names of the classes; empty where the files tell them.
+    splits : mapping of str to int
+        The published splits and their lengths.
+    mean, std : tuple of float
+        One for each channel, of the training images divided by 255.
+    augment : mapping or None
+        What ``augment="auto"`` means for it, as arguments of `datastage.Augment`.
+    lookalikes : tuple of Lookalike
+        What people upload in its place.
+    search_words : str
+        What to type into Kaggle's search for it.
+    mirror : bool
+        Whether copies may be published: False where the licence forbids it, or people must agree to terms first.
     """
 
     name: str
@@ -193,16 +233,39 @@ class ArchiveEntry:
     licence: str = "none stated"
     citation: str = ""
     homepage: str = ""
+    file: str = ""
+    into: str = ""
+    unpack: bool = True
+    nested: bool = False
+    more: tuple[Part, ...] = ()
+    task: str = "classification"
+    labels: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, int] = field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    augment: Mapping[str, int | bool] | None = None
+    lookalikes: tuple[Lookalike, ...] = ()
+    search_words: str = ""
+    mirror: bool = True
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All its files: the archive, then `more`."""
+        name = self.file or (self.places[0].partition("?")[0].rpartition("/")[2] if self.places else self.name)
+        return (Part(name, self.places, self.expect, self.size, self.into, self.unpack), *self.more)
 
     @property
     def download_bytes(self) -> int | None:
-        """Bytes of the archive; None where they are not known."""
-        return self.size
+        """Bytes of all its files; None where they are not known."""
+        sizes = [part.size for part in self.parts]
+        return None if None in sizes else sum(size or 0 for size in sizes)
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the archive; 0 where they are not known."""
-        return self.size or 0
+        """Bytes of all its files; 0 where they are not known."""
+        return self.download_bytes or 0
 
 
 def listed(names: Sequence[str]) -> str:

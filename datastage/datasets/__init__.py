@@ -10,7 +10,7 @@ import difflib
 import re
 from pathlib import Path
 
-from datastage.datasets import cifar, mnist, tables
+from datastage.datasets import cifar, columns, mnist, numbers, photos, scenes, sounds, tables, texts
 from datastage.entry import ArchiveEntry, Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
 
@@ -38,6 +38,12 @@ ENTRIES: tuple[Entry | ArchiveEntry, ...] = (
     mnist.FASHION_MNIST,
     tables.DIGITS,
     tables.IRIS,
+    *numbers.ENTRIES,
+    *photos.ENTRIES,
+    *columns.ENTRIES,
+    *texts.ENTRIES,
+    *sounds.ENTRIES,
+    *scenes.ENTRIES,
 )
 """The catalog: a new dataset is a file of its own and a row here (CONTRIBUTING.md, "Add a dataset")."""
 _entries: dict[str, Entry | ArchiveEntry] = {entry.name: entry for entry in ENTRIES}
