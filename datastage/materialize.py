@@ -142,6 +142,8 @@ class Work:
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
     keep: Callable[[Path, str], None] | None = None
+    nested: bool = False
+    called: str = ""  # the published name, where a copy may bear another
 
 
 def materialize(found: Found, work: Work) -> Content:
@@ -319,8 +321,9 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
         reader,
         work.slot.partial,
         members=options.members,
-        strip=archives.stem_of(reader.name) if options.strip == "auto" else options.strip,
+        strip=archives.stem_of(work.called or reader.name) if options.strip == "auto" else options.strip,
         password=options.password,
+        nested=work.nested,
         free_bytes=None if free is None else max(0, free - taken_bytes),
         reporter=reporter,
     )

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from datastage import archives, datasets, links, mounts, saved_copy, slots, sources, store, transfer
-from datastage.datasets import ArchiveEntry, Entry
+from datastage import archives, datasets, links, mounts, parts, saved_copy, slots, sources, store, transfer
+from datastage.entry import ArchiveEntry, Entry, Part
 from datastage.errors import (
     Attempt,
     DatastageError,
@@ -28,12 +28,15 @@ from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
+from datastage.slots import Slot
 from datastage.sources import Found, http, manual, parse, search
+from datastage.sources.walk import Location, Looked
 from datastage.spec import Spec
 from datastage.staged import Staged
 from datastage.store import Claim, Wanted
 
 # A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
+T = TypeVar("T")
 Step = tuple[str, Callable[[], Staged | None]]
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
@@ -41,13 +44,12 @@ IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5
 def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
     """Put the data that `options` name in its folder, and return it. See `datastage.stage`, which this is."""
     named = datasets.get(options.spec.value) if options.spec.scheme == "name" else None
-    if isinstance(named, ArchiveEntry):
-        first, *rest = map(parse, named.places)
-        name = options.name or named.name
-        options = replace(options, spec=first, fallbacks=(*rest, *options.fallbacks), expect=named.expect, name=name)
     entry = named if isinstance(named, Entry) else None
+    archive = named if isinstance(named, ArchiveEntry) else None
+    if archive is not None:
+        options = replace(options, name=options.name or archive.name)
     with store.ask(root_folder(options.root, here), _wanted(options, entry, here), reporter) as answer:
-        staged = answer if isinstance(answer, Staged) else _Chain(options, here, answer, entry).run()
+        staged = answer if isinstance(answer, Staged) else _Chain(options, here, answer, entry, archive).run()
     if options.link is not None:
         folder = here.cwd / options.link
         left_out = links.link_into(folder, _link_items(staged))[1]
@@ -109,12 +111,15 @@ def _link_items(staged: Staged) -> list[tuple[str, Path]]:
 class _Chain:
     """One run along the chain: holds what every step needs, and the attempts made so far."""
 
-    def __init__(self, options: StageOptions, here: Runtime, claim: Claim, entry: Entry | None) -> None:
+    def __init__(
+        self, options: StageOptions, here: Runtime, claim: Claim, entry: Entry | None, archive: ArchiveEntry | None
+    ) -> None:
         self.options = options
         self.here = here
         self.claim = claim
         self.reporter = claim.reporter
         self.entry = entry
+        self.archive = archive
         self.attempts: list[Attempt] = []
         self.failures: list[DatastageError] = []
         self.near: list[search.NearMiss] = []
@@ -122,6 +127,8 @@ class _Chain:
         self.began = time.monotonic()
 
     def run(self) -> Staged:
+        if self.archive is not None:
+            return self._collected(self.archive)
         steps = self._entry_chain(self.entry) if self.entry is not None else self._spec_chain()
         for name, step in steps:
             staged = self._try(name, step)
@@ -129,7 +136,7 @@ class _Chain:
                 return staged
         raise self._failure()
 
-    def _try(self, name: str, step: Callable[[], Staged | None]) -> Staged | None:
+    def _try(self, name: str, step: Callable[[], T | None]) -> T | None:
         began = time.monotonic()
         try:
             staged = step()
@@ -144,7 +151,7 @@ class _Chain:
         """Make the error of a chain that gave nothing."""
         real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
         if self.entry is None:
-            if len(self.failures) == 1 and not self._kaggle_is_offline():
+            if self.archive is None and len(self.failures) == 1 and not self._kaggle_is_offline():
                 error = self.failures[0]
                 if isinstance(error, UnavailableError) and not error.attempts:
                     error.attempts = tuple(self.attempts)
@@ -166,7 +173,14 @@ class _Chain:
         )
 
     def _wanted(self) -> manual.Wanted:
-        entry = self.entry
+        entry, archive = self.entry, self.archive
+        if archive is not None:
+            urls = [parts.addresses(part)[0] for part in archive.parts if parts.addresses(part)]
+            name = archive.parts[0].name
+            url, search_words = urls[0] if urls else archive.homepage or None, archive.search_words or archive.title
+            return manual.Wanted(
+                archive.title, name, archive.download_bytes, url, search_words, name, archive.name, tuple(urls[1:])
+            )
         if entry is None:
             spec = self.options.spec
             url = sources.address_of(spec)
@@ -218,13 +232,15 @@ class _Chain:
         places += [(str(spec), partial(self._entry_from, entry, spec)) for spec in self.options.fallbacks]
         yield from self._in_turn(places)
 
-    def _in_turn(self, places: Sequence[tuple[str, Callable[[bool], Staged | None]]]) -> Iterator[Step]:
+    def _in_turn(
+        self, places: Sequence[tuple[str, Callable[[bool], T | None]]]
+    ) -> Iterator[tuple[str, Callable[[], T | None]]]:
         """Give a step for each place, which is told whether another is left; the slow ones come again at the end."""
-        slow: list[tuple[str, Callable[[bool], Staged | None]]] = []
+        slow: list[tuple[str, Callable[[bool], T | None]]] = []
         for number, (name, act) in enumerate(places):
             another_is_left = number < len(places) - 1 or bool(slow)
 
-            def step(name: str = name, act: Any = act, left: bool = another_is_left) -> Staged | None:
+            def step(name: str = name, act: Any = act, left: bool = another_is_left) -> T | None:
                 try:
                     return act(left)  # type: ignore[no-any-return]
                 except transfer.TooSlow:
@@ -320,6 +336,68 @@ class _Chain:
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
         with opened(found, self.claim.slot, self.reporter) as content:
             return self._search(entry, [search.Location(content, found.seen)])
+
+    # --- an entry that is a few files
+
+    def _collected(self, entry: ArchiveEntry) -> Staged:
+        """Bring each file of the entry, unpack it, and publish all of them as one folder; or one file as itself."""
+        slot = self.claim.slot
+        content = Content()
+        try:
+            for number, part in enumerate(entry.parts):
+                alone = slot if not entry.more and not entry.into else replace(slot, name=f"{slot.name}.{number}")
+                got = self._part(entry, part, alone)
+                if alone is slot:
+                    content = got
+                    break
+                if number == 0:
+                    fresh_folder(slot.partial)
+                    content.facts = got.facts
+                parts.put_into(alone.partial, slot.partial / part.into)
+                content.files += parts.moved(got.files, part.into)
+                remove_tree(alone.partial)
+        finally:
+            for number in range(len(entry.parts)):
+                remove_tree(replace(slot, name=f"{slot.name}.{number}").partial)
+        content.facts |= {"catalog": entry.name, "licence": entry.licence, "hashes": {}}
+        content.facts["hashes"] = {part.name: part.expect for part in entry.parts if part.expect}
+        content.facts["published"] = all(part.expect for part in entry.parts)
+        return self._publish(content)
+
+    def _part(self, entry: ArchiveEntry, part: Part, slot: Slot) -> Content:
+        """Materialize one file of the entry in `slot`: from this machine if it is there, else from its places."""
+        spec = parse(next(iter(parts.addresses(part)), f"./{part.name}"))
+        unpack: Literal["auto", False] = "auto" if part.unpack else False
+        options = replace(
+            self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None
+        )
+        work = Work(options, slot, self.here, self.reporter, nested=entry.nested)
+        inputs = [Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
+        folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        looked: list[Looked] = []
+        places: list[tuple[str, Callable[[bool], Content]]] = []
+        for found in parts.on_this_machine(entry, part, [*folders, *inputs], looked, self.near):
+            named = replace(work, called=part.name)  # a copy may bear another name
+            places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
+        for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
+            places.append((place, partial(self._part_from, parse(place), part, work)))
+        seen = {place.place: place for place in looked}.values()
+        self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in seen]
+        for name, step in self._in_turn(places):
+            content = self._try(name, step)
+            if content is not None:
+                return content
+        raise self._failure()
+
+    def _part_from(self, spec: Spec, part: Part, work: Work, another_is_left: bool) -> Content:
+        limits = IMPATIENT if another_is_left else None
+        has_hash = part.expect is not None
+        found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
+        if part.expect is None and not isinstance(found.content, Path | sources.Fetch):
+            parts.check_size(found.content, part)
+        self.reporter.note(found.seen, "Found")
+        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
+        return materialize(found, replace(work, slow_below_bytes_s=slow_below, limits=limits))
 
     # --- a spec's steps
 

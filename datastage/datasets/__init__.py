@@ -63,7 +63,7 @@ def get(name: str) -> Entry | ArchiveEntry:
         ...
     datastage.errors.SpecError: There is no dataset 'cifar-10'.
       Did you mean cifar10?
-      Next: one of cifar10, cifar100, digits, fashion_mnist, iris, mnist; or a path, such as ./cifar-10.
+      Next: datastage catalog lists the 85 that have a name; a path begins with ./, such as ./cifar-10.
     """
     if name in _entries:
         return _entries[name]
@@ -71,8 +71,10 @@ def get(name: str) -> Entry | ArchiveEntry:
     keys = [_plain(name)] if _plain(name) in plain else difflib.get_close_matches(_plain(name), plain, 2, 0.6)
     near = [plain[key] for key in keys]
     hints = [f"Did you mean {' or '.join(near)}?"] if near else []
-    names = ", ".join(sorted(_entries))
-    raise SpecError(f"There is no dataset {name!r}.", *hints, f"Next: one of {names}; or a path, such as ./{name}.")
+    listed = f"datastage catalog lists the {len(_entries)} that have a name"
+    raise SpecError(
+        f"There is no dataset {name!r}.", *hints, f"Next: {listed}; a path begins with ./, such as ./{name}."
+    )
 
 
 def _plain(name: str) -> str:

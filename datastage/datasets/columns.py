@@ -25,6 +25,7 @@ ENTRIES = (
     ArchiveEntry(
         "california_housing", "California housing", ("https://ndownloader.figshare.com/files/5976036",),
         "sha256:aaa5c9a6afe2225cc2aed2723682ae403280c4a3695a2ddda4ffb5d8215ea681", 441963, task="regression",
+        file="cal_housing.tgz",
         citation="Pace, Barry, 1997", splits={"train": 20640},
         lookalikes=(
             Lookalike("housing.csv, the table of a textbook with ocean_proximity", "cal_housing.tgz",
@@ -76,6 +77,7 @@ ENTRIES = (
     ArchiveEntry(
         "covtype", "Forest cover types", ("https://ndownloader.figshare.com/files/5976039",),
         "sha256:614360d0257557dd1792834a85a1cdebfadc3c4f30b011d56afee7ffb5b15771", 11240707, task="table",
+        file="covtype.data.gz",
         licence="CC BY 4.0", homepage="https://archive.ics.uci.edu/dataset/31/covertype", splits={"train": 581012},
     ),
 )  # fmt: skip

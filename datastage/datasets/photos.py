@@ -97,12 +97,12 @@ HORSE_OR_HUMAN = ArchiveEntry(
 )  # fmt: skip
 ROCK_PAPER_SCISSORS = ArchiveEntry(
     "rock_paper_scissors", "Rock, paper, scissors", (f"{_TF}/data/rps.zip",),
-    "sha256:c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f", 200682221,
+    "sha256:c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f", 200682221, into="train",
     more=(
         Part("rps-test-set.zip", (f"{_TF}/data/rps-test-set.zip",),
-             "sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503", 29516758),
+             "sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503", 29516758, "test"),
     ),
-    licence="CC BY 2.0", citation="L. Moroney, 2019", names={"rps": "train", "rps-test-set": "test"},
+    licence="CC BY 2.0", citation="L. Moroney, 2019", classes=("paper", "rock", "scissors"),
 )  # fmt: skip
 HYMENOPTERA = ArchiveEntry(
     "hymenoptera", "Ants and bees of PyTorch's tutorial",
@@ -143,11 +143,11 @@ FLOWERS102 = ArchiveEntry(
 PETS = ArchiveEntry(
     "oxford_iiit_pet", "Oxford-IIIT Pet",
     (f"{_VGG}/pets/data/images.tar.gz", "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz"),
-    "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", 791918971, into="oxford-iiit-pet",
+    "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", 791918971, into="oxford-iiit-pet/images",
     more=(
         Part("annotations.tar.gz",
              (f"{_VGG}/pets/data/annotations.tar.gz", "https://thor.robots.ox.ac.uk/~vgg/data/pets/annotations.tar.gz"),
-             "md5:95a8c909bbe2e81eed6a22bccdf3f68f", 19173078, "oxford-iiit-pet"),
+             "md5:95a8c909bbe2e81eed6a22bccdf3f68f", 19173078, "oxford-iiit-pet/annotations"),
     ),
     licence="CC BY-SA 4.0", citation="Parkhi, Vedaldi, Zisserman, Jawahar, CVPR 2012",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/", splits={"train": 3680, "test": 3669},
@@ -215,7 +215,8 @@ TINY_IMAGENET = ArchiveEntry(
 )  # fmt: skip
 CELEBA = ArchiveEntry(
     "celeba", "CelebA", ("https://drive.google.com/file/d/0B7EVK8r0v71pZjFTYXZWM3FlRnM/view",),
-    "md5:00d2c5bc6d35e252742224ab0c1e8fcb", 1443490838, into="celeba",
+    "md5:00d2c5bc6d35e252742224ab0c1e8fcb", 1443490838, into="celeba/img_align_celeba",
+    file="img_align_celeba.zip",
     more=tuple(
         Part(name, (f"https://drive.google.com/file/d/{key}/view",), f"md5:{md5}", size, "celeba")
         for name, key, md5, size in (
@@ -230,7 +231,7 @@ CELEBA = ArchiveEntry(
 )  # fmt: skip
 LFW = ArchiveEntry(
     "lfw", "Labeled Faces in the Wild", ("https://ndownloader.figshare.com/files/5976018",),
-    "sha256:055f7d9c632d7370e6fb4afc7468d40f970c34a80d4c6f50ffec63f5a8d536c0", 180566744,
+    "sha256:055f7d9c632d7370e6fb4afc7468d40f970c34a80d4c6f50ffec63f5a8d536c0", 180566744, file="lfw.tgz",
     citation="Huang et al., UMass 07-49, 2007", splits={"train": 13233},
 )  # fmt: skip
 MALARIA = ArchiveEntry(
@@ -262,7 +263,7 @@ SUN397 = ArchiveEntry(
 )  # fmt: skip
 PLACES365 = ArchiveEntry(
     "places365_val", "Places365, validation", ("http://data.csail.mit.edu/places/places365/val_256.tar",),
-    "md5:e27b17d8d44f4af9a78502beb927f808", 525158400,
+    "md5:e27b17d8d44f4af9a78502beb927f808", 525158400, into="val_256",
     more=(
         Part("filelist_places365-standard.tar",
              ("http://data.csail.mit.edu/places/places365/filelist_places365-standard.tar",),

@@ -29,7 +29,7 @@ ENTRIES = (
     ),
     ArchiveEntry(
         "coco_val2017", "COCO 2017, validation", ("http://images.cocodataset.org/zips/val2017.zip",),
-        "sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", 815585330,
+        "sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05", 815585330, into="val2017",
         more=(
             Part("annotations_trainval2017.zip",
                  ("http://images.cocodataset.org/annotations/annotations_trainval2017.zip",),

@@ -66,6 +66,7 @@ ENTRIES = (
     ArchiveEntry(
         "newsgroups20", "20 Newsgroups, by date", ("https://ndownloader.figshare.com/files/5975967",),
         "sha256:8f1b2514ca22a5ade8fbb9cfa5727df95fa587f4c87b786e15c759fa66d95610", 14464277, task="text",
+        file="20news-bydate.tar.gz",
         homepage="http://qwone.com/~jason/20Newsgroups/",
     ),
     _movielens("movielens_small", "MovieLens, latest small", "ml-latest-small.zip", 978202,

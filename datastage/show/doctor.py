@@ -301,7 +301,7 @@ def catalog_hosts() -> list[str]:
     addresses = []
     for entry in datasets.ENTRIES:
         if isinstance(entry, datasets.ArchiveEntry):
-            addresses += [place for place in entry.places if "://" in place]
+            addresses += [place for part in entry.parts for place in part.places if "://" in place]
         else:
             addresses += [url for download in entry.downloads for url in download.urls]
     return sorted({host for address in addresses if (host := urllib.parse.urlsplit(address).hostname)})

@@ -1,0 +1,81 @@
+"""An entry of the catalog that is a few files: where each may be on this machine, and how they are put together."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from datastage.entry import ArchiveEntry, File, Part
+from datastage.errors import IntegrityError
+from datastage.reader import FileReader, FileRecord, Reader
+from datastage.sources import Found
+from datastage.sources.near_misses import NearMiss, NearMisses
+from datastage.sources.walk import Location, Looked, SearchLimits, Wishes, walk
+
+PACKAGE = "package:"
+
+
+def on_this_machine(
+    entry: ArchiveEntry, part: Part, locations: Sequence[Location], looked: list[Looked], near: list[NearMiss]
+) -> Iterator[Found]:
+    """Give every file that has the size of `part`, the rightly named first; its digest is looked at when it is read.
+
+    What was looked at goes into `looked`, and what people upload in its place into `near`.
+    """
+    for place in part.places:
+        if place.startswith(PACKAGE) and (path := _in_package(place.removeprefix(PACKAGE))) is not None:
+            yield Found(FileReader(path), str(path), f"{part.name} in the package {place.split(':')[1].split('/')[0]}")
+    if part.size is None:
+        return
+    wanted = (File(part.name, part.size),)
+    for location in locations:
+        listing = walk(location, Wishes(wanted, lookalikes=entry.lookalikes), SearchLimits())
+        paths = sorted(listing.by_size.get(part.size, ()), key=lambda path: (path.name != part.name, path))
+        for path in paths:
+            yield Found(FileReader(path), str(path), f"{part.name} in {location.called}")
+        looked.append(listing.summary())
+        misses = NearMisses(wanted, (), entry.lookalikes, part.name)
+        near += misses.finish([listing], (), (part.name,))
+
+
+def _in_package(path: str) -> Path | None:
+    package, _, rest = path.partition("/")
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec is not None else None
+    return next((found for folder in folders or () if (found := Path(folder, rest)).is_file()), None)
+
+
+def addresses(part: Part) -> list[str]:
+    """Return the specs of a part that are not files of installed packages."""
+    return [place for place in part.places if not place.startswith(PACKAGE)]
+
+
+def check_size(reader: Reader, part: Part) -> None:
+    """Refuse a file of another size, where no digest is known that would tell."""
+    if part.size is not None and reader.size is not None and reader.size != part.size:
+        raise IntegrityError(
+            f"{part.name} has {part.size:,} bytes, and what is at {reader.name} has {reader.size:,}.",
+            "Next: use another place; the publisher may have changed the file.",
+        )
+
+
+def put_into(source: Path, target: Path) -> None:
+    """Move what is in `source` into `target`; folders of one name become one, and no file takes another's place."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        there = target / path.name
+        if not os.path.lexists(there):
+            path.rename(there)
+        elif path.is_dir() and not path.is_symlink() and there.is_dir() and not there.is_symlink():
+            put_into(path, there)
+        else:
+            raise IntegrityError(
+                f"Two files of this dataset are called {path.name}.", "Next: tell us; it is our fault."
+            )
+
+
+def moved(files: Sequence[FileRecord], into: str) -> list[FileRecord]:
+    """Return records of files as they are called after `put_into`."""
+    return [file._replace(path=f"{into}/{file.path}" if into else file.path) for file in files]
