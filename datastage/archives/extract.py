@@ -70,44 +70,8 @@ def unpack(
 ) -> Unpacked:
     """Unpack an archive into an empty folder: all of it, checked, or nothing.
 
-    Parameters
-    ----------
-    reader : Reader
-        The archive. A zip is read from its end, and needs ranges.
-    to : Path
-        An existing empty folder. After an error it is empty again.
-    members : sequence of str, optional
-        Shell patterns of the paths wanted; one that names a folder takes all below it.
-    strip : bool or str
-        True takes off the one top folder, if there is just one; a name takes it off if it bears that name.
-    password : str, optional
-        For locked archives.
-    nested : bool
-        Unpack archives in the archive too, each into a folder in its place.
-    free_bytes : int, optional
-        The room there is; asked of the disk if not given.
-    encoding : str, optional
-        The encoding of names that are not marked as UTF-8, such as ``"cp850"``. It is guessed if not given.
-    reporter : Reporter
-        Told of the phase and the bytes.
-
-    Returns
-    -------
-    Unpacked
-        What was written.
-
-    Raises
-    ------
-    NotDataError
-        If the bytes are no archive known here.
-    DamagedArchiveError, UnsafeArchiveError, PasswordError
-        If the archive breaks a rule, see `safety`.
-    SpecError
-        If `members` picks nothing.
-    StorageError
-        If the disk will not take it.
-    MissingDependencyError
-        If a library or tool for the format is missing.
+    `strip` takes off the one top folder: any if True, or the one of that name. `members` are shell patterns; one that
+    names a folder takes all below it. A zip is read from its end, and needs ranges.
     """
     root = os.fspath(to)
     with _emptied_after_errors(root, reader.name):

@@ -19,21 +19,7 @@ FAST_FROM_BYTES = 4 << 20
 
 
 class Inflate:
-    """The functions in use.
-
-    Attributes
-    ----------
-    modules : list of str
-        The libraries found.
-    errors : tuple of exception classes
-        What they raise when the data is damaged.
-    whole : callable
-        ``whole(data, size)`` inflates a raw stream; never makes much more than `size` bytes.
-    stream : callable
-        ``stream(wbits)`` makes an object like that of ``zlib.decompressobj``.
-    crc32 : callable
-        As in zlib.
-    """
+    """The functions in use: ``whole(data, size)`` makes hardly more than `size` bytes; the others are as in zlib."""
 
     def __init__(self, modules: tuple[str, ...] = ("isal", "deflate")) -> None:
         self.errors: tuple[Any, ...] = (zlib.error,)

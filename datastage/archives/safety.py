@@ -82,13 +82,7 @@ def clean(name: str) -> str:
 
 
 class Tree:
-    """What the folder will hold, as far as members have been admitted.
-
-    Parameters
-    ----------
-    free_bytes : int or None
-        The room there is; None for no limit.
-    """
+    """What the folder will hold, as far as members have been admitted."""
 
     def __init__(self, free_bytes: int | None = None) -> None:
         self.kinds: dict[str, str] = {"": "folder"}
@@ -103,26 +97,7 @@ class Tree:
     def admit(self, name: str, kind: str = "file", size: int = 0, target: str = "") -> str:
         """Judge one member and keep its place: the function that every member of every format passes.
 
-        Parameters
-        ----------
-        name : str
-            The decoded name, as the archive has it.
-        kind : str
-            ``"file"``, ``"folder"``, ``"link"``, ``"hardlink"``; anything else is refused (S-SPECIAL).
-        size : int
-            Bytes that it will take, holes included.
-        target : str
-            Where a link leads.
-
-        Returns
-        -------
-        str
-            Its path below the folder; empty for the folder itself.
-
-        Raises
-        ------
-        Fault
-            If it breaks a rule.
+        Return its path below the folder; empty for the folder itself. `size` counts holes.
         """
         kinds = self.kinds
         parent, _, leaf = name.rpartition("/")

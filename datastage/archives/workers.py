@@ -102,13 +102,7 @@ class Shares:
 
 
 class Helper:
-    """One further interpreter. Close it, also after an error: it is gone then.
-
-    Raises
-    ------
-    OSError
-        If it cannot be started.
-    """
+    """One further interpreter. Close it, also after an error: it is gone then."""
 
     def __init__(self, setup: tuple[Any, ...]) -> None:
         self._process = subprocess.Popen(
@@ -195,13 +189,6 @@ class Writers:
 
     A context: after an error in it the helpers are gone, and no thread writes any more. One that still waits for bytes
     of a slow link is not waited for; it ends when they come.
-
-    Parameters
-    ----------
-    helpers : sequence of Helper
-        Interpreters that write. They begin as soon as there is work.
-    in_order : bool
-        Whether the batches are to be taken strictly one after another, as their bytes come.
     """
 
     def __init__(self, helpers: Sequence[Helper] = (), in_order: bool = False) -> None:
@@ -259,23 +246,10 @@ class Writers:
         advance: Callable[[int], None],
         threads: Sequence[Callable[[Batch], None]] = (),
     ) -> None:
-        """Write these too, and return when all is written.
+        """Write these too, and return when all is written; raise the first error that any writer met.
 
-        Parameters
-        ----------
-        batches : iterable of callable
-            The rest of the work.
-        write : callable
-            Writes one batch in this thread, and tells of its bytes itself.
-        advance : callable
-            Told of the bytes that helpers have written, also of those before.
-        threads : sequence of callable
-            One like `write` for each further thread.
-
-        Raises
-        ------
-        Exception
-            The first that any of them met. None writes any more then.
+        `write` writes a batch in this thread, each of `threads` in a further one; they call `advance` themselves, for
+        the helpers it is done here.
         """
         self._shares.add(batches)
         self._shares.deal(1 + len(self._helpers) + len(threads))

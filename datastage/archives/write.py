@@ -31,13 +31,7 @@ _SETS_TIME_BY_FD = os.utime in os.supports_fd
 
 
 class Folder:
-    """One writer below `root`. Not for several threads: each has its own.
-
-    Parameters
-    ----------
-    root : str
-        An existing folder.
-    """
+    """One writer below `root`. Not for several threads: each has its own."""
 
     def __init__(self, root: str) -> None:
         self.root = root

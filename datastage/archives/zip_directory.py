@@ -38,20 +38,8 @@ _READ_BYTES = 1 << 20
 class Directory:
     """The central directory of an archive; read by parts, since that of a million members is 100 MB.
 
-    Attributes
-    ----------
-    reader : Reader
-        The archive.
-    start, size : int
-        Where it lies in the archive; all members lie before.
-    shift : int
-        What to add to the offsets of members: the length of what stands before the archive.
-    wraps : bool
-        Whether offsets may have begun anew past 4 GB.
-    ats : array of int
-        Where each entry begins in it.
-    encoding : str or None
-        The encoding of names that are not marked as UTF-8, where the caller knows it.
+    `shift` is the length of what stands before the archive, `ats` says where each entry begins. With `wraps` offsets
+    may have begun anew past 4 GB.
     """
 
     reader: Reader
@@ -92,13 +80,7 @@ class Directory:
 
 
 def find_directory(reader: Reader) -> Directory:
-    """Find the central directory and judge that there is just one way to read it.
-
-    Raises
-    ------
-    Fault
-        Z-END or Z-AMBIGUOUS.
-    """
+    """Find the central directory and judge that there is just one way to read it."""
     size = reader.size
     assert size is not None
     tail_at = max(0, size - _TAIL_BYTES)

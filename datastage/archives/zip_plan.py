@@ -46,26 +46,9 @@ class Rows:
 class Plan:
     """What will be written, all of it judged.
 
-    Attributes
-    ----------
-    files : Files
-        The files, as they will be.
-    folders : list of (path, mtime_ns or None)
-        The folders that have an entry.
-    links, needs_tool : list of (place in the directory, path, offset, limit)
-        Links, whose targets are read and judged when all else is there; members whose method only a tool can undo.
-    rows : Rows
-        The members that are read and were not given early.
-    left_out : dict of str to int
-        Junk, by kind.
-    encoding : str or None
-        The encoding guessed for names.
-    matched : bool
-        Whether a member was wanted.
-    may_be_longer : list of str
-        Paths of files so large that a Mac may have written their size modulo 4 GB: only unpacking tells.
-    is_wide : bool
-        Whether a member may need a window so large that two at a time would pass the bound on memory.
+    The targets of `links` are read when all else is there. `rows` are the members not given early. Files in
+    `may_be_longer` are so large that a Mac may have written their size modulo 4 GB. `is_wide` tells of a member whose
+    window is so large that two at a time would pass the bound on memory.
     """
 
     files: Files
@@ -93,26 +76,8 @@ def plan(
 ) -> Plan:
     """Judge every member and say what will be written.
 
-    Parameters
-    ----------
-    directory : Directory
-        The directory of the archive.
-    tree : Tree
-        The gate.
-    pick : callable or None
-        Says whether a path is wanted.
-    password : bytes or None
-        For locked members.
-    early : callable, optional
-        Given the rows of members already judged while the rest is, as long as they come in the order of offsets: they
-        may be written, where all is taken away again should the rest break a rule.
-
-    Raises
-    ------
-    Fault
-        If a member breaks a rule.
-    Disordered
-        If members lie among those given early.
+    `early` is given rows while the rest is judged, as long as they come in the order of offsets: they may be written,
+    where all is taken away again should the rest break a rule. `Disordered` if members lie among those given early.
     """
     judge = _Judge(directory, tree, pick, password)
     for data, base, ats in directory.parts():
