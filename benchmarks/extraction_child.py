@@ -66,13 +66,13 @@ def hayazip_(archive: str, to: str) -> Callable[[], object]:
 
 def synced(archive: str, to: str) -> Callable[[], object]:
     """As `stage` does on a disk: all is on it before it is published."""
-    from datastage.place import _sync_file_system
+    from datastage.place import sync_file_system
 
     unpack_all = datastage_(archive, to)
 
     def run() -> None:
         unpack_all()
-        _sync_file_system(Path(to))
+        sync_file_system(Path(to))
 
     return run
 

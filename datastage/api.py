@@ -369,7 +369,8 @@ def extract(
     archive : path
         The archive; its format is told by its content.
     to : path
-        The folder to make. It must not exist, or be empty.
+        The folder to make. One that is there is filled, a mount point and the working directory too: nothing in it is
+        replaced, and after an error all that came is taken away again.
     members : sequence of str, optional
         Patterns such as ``"train/*"``: only these.
     strip : bool
@@ -395,7 +396,7 @@ def extract(
     IntegrityError
         If it is damaged, locked, or would do harm; nothing of it is left then.
     StorageError
-        If `to` holds something, or this machine will not take it.
+        If `to` holds a file that the archive holds too, or this machine will not take it.
     """
     from datastage import extracting
 

@@ -74,7 +74,7 @@ def _stage_arguments(stage: argparse.ArgumentParser) -> None:
 def _extract_arguments(extract: argparse.ArgumentParser) -> None:
     add = extract.add_argument
     add("archive", type=Path)
-    add("folder", nargs="?", type=_folder, default=None, help="the folder to make")
+    add("folder", nargs="?", type=_folder, default=None, help="the folder to make or to fill")
     add("--list", action="store_true", help="list what is inside, and unpack nothing")
     add("--members", action="append", metavar="GLOB", help="only these members")
     add("--strip", action=_YES_NO, help="take off the one top folder")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from datastage import archives, mounts, runtime, slots, staged, staging, store, transfer
+from datastage import archives, filling, mounts, own_files, runtime, slots, staged, staging, store, transfer
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
-from datastage.materialize import content_of, refuse_if_changed
+from datastage.lock import Held
+from datastage.materialize import Content, content_of, refuse_if_changed
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import Reporter
 from datastage.reader import FileReader, Reader
@@ -30,51 +35,76 @@ def extract(
     nested: bool,
     reporter: Reporter,
 ) -> Staged:
-    """Unpack `archive` into the folder `target`. See `datastage.extract`, which this is."""
-    _check_empty(target)
-    with open_archive(archive) as reader:
-        root = slots.usable_root(target.parent)
-        slot = Slot(root, target.name, slots.make_own_folder(root))
+    """Unpack `archive` into the folder `target`. See `datastage.extract`, which this is.
+
+    A folder that is not there yet comes into being by one rename. One that is there, which may be a mount point or the
+    working directory, is filled: see `filling`.
+    """
+    fills = os.path.lexists(target)
+    if fills and not target.is_dir():
+        raise _taken(target)
+    root = target if fills else slots.usable_root(target.parent)
+    with open_archive(archive, root) as reader:
+        slot = Slot(root, "files" if fills else target.name, slots.make_own_folder(root))
         try:
-            with store.waited_for(slot, reporter) as held:
-                _check_empty(target)  # another process may have been quicker
-                try:
-                    fresh_folder(slot.partial)
-                    with _read_ahead(reader, slot) as (arriving, taken_bytes):
-                        free = runtime.free_bytes(slot.root)
-                        unpacked = archives.unpack(
-                            arriving,
-                            slot.partial,
-                            members=members,
-                            strip=strip,
-                            password=password,
-                            nested=nested,
-                            free_bytes=None if free is None else max(0, free - taken_bytes),
-                            reporter=reporter,
-                        )
-                    refuse_if_changed(reader)
-                    content = content_of(unpacked, slot.partial)
-                    receipt = {
-                        "key": slots.request_key({"extract": str(reader.local_path), "identity": reader.identity}),
-                        "name": target.name,
-                        "spec": hide_secrets(str(archive)),
-                        "place": hide_secrets(str(archive)),
-                        "seen": reader.name,
-                        **content.facts,
-                        **staged.counts(content.files),
-                        "folder": str(target),
-                    }
-                    if target.is_dir():
-                        target.rmdir()
-                    durable = staging.outlives_machine(slot.root, here)
-                    written = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
-                except BaseException:
-                    if held.is_ours():
-                        remove_tree(slot.partial)
-                    raise
+            with store.waited_for(slot, reporter) as held, _cleared(slot, held):
+                if not fills and os.path.lexists(target):
+                    raise _taken(target)  # another process was quicker
+                if fills and filling.take_away_leftovers(target):
+                    reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
+                is_empty = not fills or not _content(target)
+                if not is_empty and not strip and not nested:
+                    filling.refuse_clashes(target, archives.wanted_paths(reader, members, password))
+                options = dict(members=members, strip=strip, password=password, nested=nested, reporter=reporter)
+                content = _unpacked(reader, slot, options)
+                receipt = {
+                    "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
+                    "name": target.name,
+                    "spec": hide_secrets(str(archive)),
+                    "place": hide_secrets(str(archive)),
+                    "seen": reader.name,
+                    **content.facts,
+                    **staged.counts(content.files),
+                    "folder": str(target),
+                }
+                durable = staging.outlives_machine(slot.root, here)
+                if fills:
+                    if is_empty:  # all that will be there is ours, so that it can be verified
+                        receipt = staged.write_receipt(slot.partial, receipt, content.files)
+                    filling.move_in(slot.partial, target, archive.name, durable=durable, check=held.check)
+                elif os.path.lexists(target):
+                    raise _taken(target)
+                else:
+                    receipt = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
         finally:
             store.leave_no_empty_folder(slot)
-    return Staged(target, written)
+    return Staged(target, receipt)
+
+
+def _unpacked(reader: FileReader, slot: Slot, options: dict[str, Any]) -> Content:
+    fresh_folder(slot.partial)
+    with _read_ahead(reader, slot) as (arriving, taken_bytes):
+        free = runtime.free_bytes(slot.root)
+        room = None if free is None else max(0, free - taken_bytes)
+        unpacked = archives.unpack(arriving, slot.partial, free_bytes=room, **options)
+    refuse_if_changed(reader)
+    return content_of(unpacked, slot.partial)
+
+
+@contextlib.contextmanager
+def _cleared(slot: Slot, held: Held) -> Iterator[None]:
+    """Remove what is unfinished, unless the lock was lost: then it is another's."""
+    try:
+        yield
+    finally:
+        if held.is_ours():
+            remove_tree(slot.partial)
+            remove_tree(slot.fetch)
+
+
+def _content(folder: Path) -> list[Path]:
+    """Return what lies in a folder, but for what is ours alone."""
+    return [path for path in folder.iterdir() if not path.name.startswith(slots.OWN_FOLDER)]
 
 
 @contextlib.contextmanager
@@ -84,27 +114,28 @@ def _read_ahead(reader: FileReader, slot: Slot) -> Iterator[tuple[Reader, int]]:
     if not mounts.is_network_disk(reader.local_path):
         yield reader, 0
         return
-    remove_tree(slot.fetch)
-    try:
-        slot.fetch.mkdir()
-        with transfer.ahead(reader, slot.fetch / slots.safe_file_name(reader.name)) as arriving:
-            yield arriving, reader.size or 0
-    finally:
-        remove_tree(slot.fetch)
+    slot.fetch.mkdir(exist_ok=True)
+    with transfer.ahead(reader, slot.fetch / slots.safe_file_name(reader.name)) as arriving:
+        yield arriving, reader.size or 0
 
 
 @contextlib.contextmanager
-def open_archive(path: Path) -> Iterator[FileReader]:
-    """Give a reader of an archive, once its content shows that it is one."""
+def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader]:
+    """Give a reader of an archive, once its content shows that it is one; what a pipe gives is kept `near`."""
     if path.is_dir():
         raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
-    try:
-        reader = FileReader(path)
-    except FileNotFoundError:
-        raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
-    except OSError as error:
-        raise StorageError.of(error, f"opening {path.name}") from error
-    with reader:
+    with contextlib.ExitStack() as stack:
+        try:
+            if stat.S_ISREG(path.stat().st_mode):
+                reader = FileReader(path)
+            else:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{slots.OWN_FOLDER}pipe-", dir=near))
+                reader = FileReader(_kept(path, Path(folder)))
+        except FileNotFoundError:
+            raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
+        except OSError as error:
+            raise StorageError.of(error, f"opening {path.name}") from error
+        stack.enter_context(reader)
         if archives.sniff(reader) is None:
             what = archives.not_data(reader.read_at(0, 1024), path.name)
             raise IntegrityError(
@@ -114,10 +145,19 @@ def open_archive(path: Path) -> Iterator[FileReader]:
         yield reader
 
 
-def _check_empty(target: Path) -> None:
-    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
-        raise StorageError(
-            f"{target} is there already, and is not touched.",
-            "Next: name a folder that does not exist yet.",
-            filename=target,
-        )
+def _kept(path: Path, folder: Path) -> Path:
+    """Write what comes from a pipe into a file, since most archives are read from their end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISFIFO(mode):
+        raise SpecError(f"{path} is neither a file nor a pipe.", "Next: name the archive's file.")
+    with open(path, "rb") as pipe, own_files.new_file(folder / slots.safe_file_name(path.name)) as out:
+        shutil.copyfileobj(pipe, out, 1 << 20)
+    return folder / slots.safe_file_name(path.name)
+
+
+def _taken(target: Path) -> StorageError:
+    return StorageError(
+        f"{target} is there already, and is not touched.",
+        "Next: name a folder that does not exist yet.",
+        filename=target,
+    )

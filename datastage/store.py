@@ -397,7 +397,7 @@ def publish(
     try:
         written = staged.write_receipt(slot.partial, receipt, files)
         if durable:
-            _sync_file_system(slot.partial)
+            sync_file_system(slot.partial)
         check()
         if os.path.lexists(slot.final):
             remove_tree(slot.old)
@@ -415,7 +415,8 @@ def publish(
     return written
 
 
-def _sync_file_system(folder: Path) -> None:
+def sync_file_system(folder: Path) -> None:
+    """Have all that was written to the file system of `folder` on its disk."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
         fd = os.open(folder, os.O_RDONLY)

@@ -101,7 +101,7 @@ def test_json_prints_an_error_with_its_remedy(capsys, here):
         (["extract", "./page.zip", "out"], 4),
         (["extract", "./no-such.zip", "out"], 3),
         (["extract", "./pets.zip"], 2),
-        (["extract", "./pets.zip", "full"], 5),
+        (["extract", "./pets.zip", "full/mine.txt"], 5),
         (["stage", "./pets.zip", "--root", "page.zip"], 5),
         (["stage", "./pets.zip", "./page.zip", "--name", "x"], 2),
         (["verify", "full"], 2),

@@ -397,15 +397,6 @@ def test_extract_unpacks_into_the_folder_that_is_named(here):
     assert set(tree(staged)) == {f"pets/{name}" for name in FILES}
 
 
-def test_extract_touches_no_folder_that_holds_something(here):
-    make_zip(here / "pets.zip")
-    (here / "out").mkdir()
-    (here / "out" / "mine.txt").write_text("mine")
-    with pytest.raises(StorageError):
-        datastage.extract(here / "pets.zip", here / "out", progress=False)
-    assert tree(here / "out") == {"mine.txt": b"mine"}
-
-
 def test_extract_leaves_nothing_after_an_error(here):
     hostile(here)
     before = left_in(here)

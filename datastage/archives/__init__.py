@@ -6,7 +6,7 @@ folder ends up.
 
 from datastage.archives.extract import unpack
 from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
-from datastage.archives.listing import iter_members, list_members
+from datastage.archives.listing import iter_members, list_members, wanted_paths
 from datastage.archives.packing import ZipResult, pack
 from datastage.archives.records import Member, Unpacked
 
@@ -23,4 +23,5 @@ __all__ = [
     "stem_of",
     "suffixes",
     "unpack",
+    "wanted_paths",
 ]

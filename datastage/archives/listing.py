@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from typing import BinaryIO
 
-from datastage.archives import formats
+from datastage.archives import formats, names
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.records import Member, StreamMember
+from datastage.archives.safety import clean
 from datastage.errors import DatastageError, NotDataError
+from datastage.file_names import junk_kind
 from datastage.reader import Reader
 
 
@@ -47,6 +49,21 @@ def list_members(
             return [member.facts() for member in members]
     except Fault as fault:
         raise error_of(fault, reader.name) from None
+
+
+def wanted_paths(reader: Reader, members: Sequence[str] | None, password: str | None) -> Iterator[str]:
+    """Give the paths that unpacking would write, where a list tells them; none for what is read to its end to know."""
+    form = formats.sniff(reader)
+    if form is None or not formats.find(form)[0].needs_file:
+        return
+    pick = names.chooser(members)
+    for member in list_members(reader, password=password, format=form):
+        if member.kind == "folder" or junk_kind(member.name):
+            continue
+        with suppress(Fault):  # unpacking will say it
+            path = clean(member.name)
+            if pick is None or pick(path):
+                yield path
 
 
 def iter_members(

@@ -29,7 +29,7 @@ real = store.publish
 def publish(*arguments, **options):
     for name in ("rename", "replace", "open", "unlink", "rmdir", "fsync"):
         setattr(os, name, counted(getattr(os, name)))
-    store._sync_file_system = counted(store._sync_file_system)
+    store.sync_file_system = counted(store.sync_file_system)
     return real(*arguments, **options)
 store.publish = publish
 print("go", flush=True)

@@ -48,7 +48,7 @@ if sys.argv[1] == "no sync":
         os.fsync(fd)
         fd = os.open(folder / LIST, os.O_RDONLY)
         os.fsync(fd)
-    store._sync_file_system = only_the_receipt
+    store.sync_file_system = only_the_receipt
 print("go", flush=True)
 datastage.stage("./data.zip", name="data", refresh=True, progress=False)
 if len(sys.argv) > 2:

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import datastage
+from datastage import filling
+from datastage.errors import DamagedArchiveError, SpecError, StorageError, UnavailableError
+
+FILES = {"a.txt": b"alpha", "d/b.txt": b"beta", "d/e/c.txt": b"gamma"}
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts and /dev/stdin as Linux has them")
+
+
+def zip_at(path: Path, files: dict = FILES) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def tar_at(path: Path, files: dict = FILES) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """What lies in a folder, all of it but the receipt."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".datastage.json", ".datastage-files")
+    }
+
+
+def extract(archive, to, **options):
+    return datastage.extract(archive, to, progress=False, **options)
+
+
+@pytest.fixture(params=[zip_at, tar_at], ids=["zip", "tar"])
+def archive(request, tmp_path):
+    return request.param(tmp_path / "data.archive")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "there").mkdir()
+    return tmp_path / "there"
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(archive, folder):
+    before = os.stat(folder).st_ino
+    staged = extract(archive, folder)
+    assert (os.stat(folder).st_ino, files_in(folder)) == (before, FILES)
+    assert sorted(os.listdir(folder)) == [".datastage-files", ".datastage.json", "a.txt", "d"]
+    assert datastage.verify(staged).ok
+
+
+def test_the_working_directory_is_filled_under_whoever_stands_in_it(archive, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    extract(archive, ".")
+    assert sorted(path for path in os.listdir(".") if path[0] != ".") == ["a.txt", "d"]
+
+
+def test_a_folder_with_other_files_is_filled_and_they_stay(archive, folder):
+    (folder / "d").mkdir()
+    (folder / "mine").write_bytes(b"1")
+    (folder / "d/mine").write_bytes(b"2")
+    extract(archive, folder)
+    assert files_in(folder) == {**FILES, "mine": b"1", "d/mine": b"2"}
+    assert sorted(os.listdir(folder)) == ["a.txt", "d", "mine"]
+
+
+@pytest.mark.parametrize("taken", ["a.txt", "d/e/c.txt", "d/b.txt/x", "d"])
+def test_what_is_there_is_never_replaced_and_nothing_is_brought(taken, archive, folder):
+    (folder / taken).parent.mkdir(parents=True, exist_ok=True)
+    (folder / taken).write_bytes(b"mine")
+    before = files_in(folder)
+    with pytest.raises(StorageError, match="there already"):
+        extract(archive, folder)
+    assert files_in(folder) == before
+    assert not [name for name in os.listdir(folder) if name.startswith(".datastage")]
+
+
+def test_a_clash_is_told_before_a_byte_is_unpacked_where_a_list_tells(tmp_path, folder):
+    path = zip_at(tmp_path / "x.zip", {"first": b"1" * 1000, "last": b"2"})
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1  # unpacking would find this
+    path.write_bytes(bytes(data))
+    (folder / "last").write_bytes(b"mine")
+    with pytest.raises(StorageError, match="last is there already"):
+        extract(path, folder)
+
+
+@pytest.mark.parametrize("link", ["a.txt", "d", "d/e"])
+def test_nothing_is_written_through_a_link_that_is_there(link, archive, folder, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (folder / link).parent.mkdir(exist_ok=True)
+    (folder / link).symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match="there already"):
+        extract(archive, folder)
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_after_a_damaged_archive_the_folder_is_as_it_was(tmp_path, folder):
+    path = zip_at(tmp_path / "x.zip", {f"{i}": os.urandom(500) for i in range(50)})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    (folder / "mine").write_bytes(b"1")
+    with pytest.raises(DamagedArchiveError):
+        extract(path, folder)
+    assert os.listdir(folder) == ["mine"]
+
+
+def test_an_error_amid_the_moving_takes_away_what_came(archive, folder, monkeypatch):
+    (folder / "d").mkdir()
+    (folder / "d/mine").write_bytes(b"2")
+    plain, calls = os.link, []
+
+    def failing(source, target, **options):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        plain(source, target, **options)
+
+    monkeypatch.setattr(os, "link", failing)
+    monkeypatch.setattr(os, "rename", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StorageError):
+        extract(archive, folder)
+    assert files_in(folder) == {"d/mine": b"2"}
+    assert os.listdir(folder) == ["d"]
+
+
+def test_a_disk_without_hard_links_is_filled_too(archive, folder, monkeypatch):
+    def refused(*args, **options):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    (folder / "mine").write_bytes(b"1")
+    extract(archive, folder)
+    assert files_in(folder) == {**FILES, "mine": b"1"}
+
+
+def test_a_second_archive_fills_the_folder_of_the_first(tmp_path):
+    zip_at(tmp_path / "1.zip", {"d/1": b"1"})
+    zip_at(tmp_path / "2.zip", {"d/2": b"2"})
+    extract(tmp_path / "1.zip", tmp_path / "to")
+    extract(tmp_path / "2.zip", tmp_path / "to")
+    assert files_in(tmp_path / "to") == {"d/1": b"1", "d/2": b"2"}
+    with pytest.raises(StorageError, match="there already"):
+        extract(tmp_path / "1.zip", tmp_path / "to")
+
+
+def test_a_file_in_the_place_of_the_folder_is_not_touched(archive, tmp_path):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(StorageError, match="not touched"):
+        extract(archive, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_no_archive_leaves_no_trace(folder, tmp_path):
+    (tmp_path / "text").write_bytes(b"just text")
+    for missing in (tmp_path / "gone.zip", tmp_path / "text", folder):
+        with pytest.raises((UnavailableError, SpecError, datastage.IntegrityError)):
+            extract(missing, folder)
+        with pytest.raises((UnavailableError, SpecError, datastage.IntegrityError)):
+            extract(missing, tmp_path / "new")
+    assert os.listdir(folder) == []
+    assert sorted(os.listdir(tmp_path)) == ["text", "there"]
+
+
+KILLED = """\
+import os, signal, sys, time
+from datastage import extract
+plain, moved = os.link, []
+def link(source, target, **options):
+    plain(source, target, **options)
+    moved.append(target)
+    if len(moved) == 3:
+        print("moving", flush=True)
+        time.sleep(60)
+os.link = link
+extract(sys.argv[1], sys.argv[2], progress=False)
+"""
+
+
+def test_a_kill_leaves_a_marker_that_names_what_came_and_the_next_run_begins_anew(tmp_path, folder):
+    files = {f"{i}": b"%d" % i for i in range(10)}
+    archive = zip_at(tmp_path / "x.zip", files)
+    (folder / "mine").write_bytes(b"1")
+    child = subprocess.Popen([sys.executable, "-c", KILLED, archive, folder], stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"moving\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    came = set(files_in(folder)) & set(files)
+    marker = json.loads((folder / filling.MARKER).read_text())
+    assert len(came) == 3
+    assert came <= set(marker["came"])
+    assert marker["archive"] == "x.zip"
+    assert extract(archive, folder).path == folder
+    assert files_in(folder) == {**files, "mine": b"1"}
+    assert sorted(os.listdir(folder)) == sorted([*files, "mine"])
+
+
+def test_what_a_marker_names_and_did_not_come_with_it_stays(folder, tmp_path):
+    (folder / "mine").write_bytes(b"1")
+    (tmp_path / "outside").write_bytes(b"2")
+    (folder / "up").symlink_to(tmp_path)
+    inodes = {
+        "mine": os.stat(folder / "mine").st_ino + 1,
+        "../outside": os.stat(tmp_path / "outside").st_ino,
+        "up/outside": os.stat(tmp_path / "outside").st_ino,
+        str(tmp_path / "outside"): os.stat(tmp_path / "outside").st_ino,
+    }
+    for text in (json.dumps({"came": inodes}), "[" * 100_000, '{"came": [1]}', '{"came": {"mine": "x"}}', ""):
+        (folder / filling.MARKER).write_text(text)
+        assert filling.take_away_leftovers(folder)
+        assert sorted(os.listdir(folder)) == ["mine", "up"]
+    assert (tmp_path / "outside").read_bytes() == b"2"
+
+
+@linux
+@pytest.mark.parametrize("verb", ["unpack", "list"])
+@pytest.mark.parametrize("make", [zip_at, tar_at])
+def test_an_archive_may_come_from_a_pipe(verb, make, tmp_path):
+    data = make(tmp_path / "x").read_bytes()
+    words = ["--list"] if verb == "list" else [str(tmp_path / "to"), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "datastage", "extract", "/dev/stdin", *words], input=data, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    if verb == "list":
+        assert all(name.encode() in done.stdout for name in FILES)
+    else:
+        assert files_in(tmp_path / "to") == FILES
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".datastage")]
+
+
+@linux
+def test_a_device_is_no_archive(tmp_path):
+    with pytest.raises(SpecError, match="neither a file nor a pipe"):
+        extract("/dev/zero", tmp_path / "to")
+
+
+@linux
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+def test_a_mount_point_is_filled(tmp_path):
+    archive = zip_at(tmp_path / "x.zip")
+    (tmp_path / "vol").mkdir()
+    script = 'mount -t tmpfs t vol && "$0" -m datastage extract x.zip vol --quiet && cat vol/d/b.txt && ls -A vol'
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True
+    )
+    if "mount:" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("nothing can be mounted here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "vol"), "beta.datastage-files", ".datastage.json", "a.txt", "d"]
+    assert archive.exists()
+
+
+def test_two_at_once_fill_one_folder_once(tmp_path, folder):
+    archive = zip_at(tmp_path / "x.zip", {f"{i}": b"%d" % i for i in range(200)})
+    command = [sys.executable, "-m", "datastage", "extract", archive, folder, "--quiet"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    codes = sorted((process.communicate(timeout=60), process.returncode)[1] for process in running)
+    assert codes == [0, 5, 5]
+    assert len(files_in(folder)) == 200
+
+
+def test_an_archive_on_another_machines_disk_is_read_ahead_and_nothing_of_it_stays(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr("datastage.mounts.is_network_disk", lambda path, **options: Path(path) == archive)
+    began = time.monotonic()
+    extract(archive, tmp_path / "to")
+    assert files_in(tmp_path / "to") == FILES
+    assert sorted(os.listdir(tmp_path)) == [archive.name, "to"]
+    assert time.monotonic() - began < 30
