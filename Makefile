@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format coverage mutants torture bench fuzz wheel pyz clients xla clean ready
+.PHONY: help demo test lint format coverage mutants torture bench fuzz docs wheel pyz clients xla clean ready
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -50,6 +50,10 @@ fuzz: ready  ## odd archives for SECONDS seconds
 	@# Guided by coverage where atheris installs; it has no wheel for some Pythons, and is done without there.
 	-@$(BIN)/python -c "import atheris" 2>/dev/null || $(PIP) install -q atheris || echo "without atheris"
 	$(BIN)/python tests/fuzz_archives.py --seconds $(or $(SECONDS),300)
+
+docs: ready  ## the site, in build/site; a warning is an error
+	$(PIP) install -q mkdocs-material mkdocstrings-python
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: ready  ## the wheel, in dist/
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -1,0 +1,137 @@
+"""The pages of docs/: snippets run where they say so, and every call in them names what there is."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import datastage
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+FENCE = re.compile(r"(<!-- run -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def name_of(page):
+    return page.relative_to(DOCS).as_posix()
+
+
+def snippets(page, language):
+    """Give the snippets of a page in a language: whether it is run, and its text."""
+    for run, of, text in FENCE.findall(page.read_text("utf-8")):
+        if of == language:
+            yield bool(run), text
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A working folder with what the pages speak of: photos in a zip, a table beside pictures, a csv."""
+    np = pytest.importorskip("numpy")
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path_factory.mktemp("page")
+    rng = np.random.default_rng(0)
+    (folder / "table/images").mkdir(parents=True)
+    rows = ["id,label"]
+    with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
+        for kind in ("cat", "dog"):
+            for n in range(40):
+                picture = image.fromarray(rng.integers(0, 256, (24, 24 + n % 3, 3), np.uint8))
+                path = folder / "table/images" / f"{kind}{n}.png"
+                picture.save(path)
+                archive.write(path, f"{kind}/{n}.png")
+                rows.append(f"{path.name},{kind}")
+    (folder / "table/train.csv").write_text("\n".join(rows) + "\n")
+    (folder / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
+    return folder
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- run -->" in page.read_text("utf-8")], ids=name_of)
+def test_the_snippets_of_a_page_run_one_after_the_other(page, data, tmp_path):
+    pytest.importorskip("torch")
+    environment = {
+        **os.environ, "DATASTAGE_OFFLINE": "1", "DATASTAGE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+    work = tmp_path / "work"
+    subprocess.run(["cp", "-r", data, work], check=True)
+    python = "\n".join(text for run, text in snippets(page, "python") if run)
+    shell = "\n".join(text for run, text in snippets(page, "sh") if run)
+    for command in [[sys.executable, "-c", python]] * bool(python) + [["sh", "-ec", shell]] * bool(shell):
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=170)
+        assert done.returncode == 0, done.stderr
+
+
+def called(text):
+    """Give the calls of public functions in a snippet: the function's name and the names of its options."""
+    for node in ast.walk(ast.parse(text)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and ast.unparse(node.func.value) == "datastage"
+        ):
+            yield node.func.attr, [keyword.arg for keyword in node.keywords if keyword.arg]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_call_on_a_page_names_what_there_is(page):
+    inline = re.findall(r"`(datastage\.\w+\([^`]*\))`", page.read_text("utf-8"))
+    for text in [*(text for _, text in snippets(page, "python")), *(line.replace("...", "None") for line in inline)]:
+        try:
+            calls = list(called(text))
+        except SyntaxError:
+            assert text in inline, text  # a line that is cut short in a sentence
+            continue
+        for name, options in calls:
+            assert name in datastage.__all__, name
+            parameters = inspect.signature(getattr(datastage, name)).parameters
+            assert set(options) <= set(parameters), f"{name}({', '.join(options)})"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_command_on_a_page_is_one_that_there_is(page):
+    text = page.read_text("utf-8")
+    blocks = "\n".join(block for _, language, block in FENCE.findall(text) if language in ("sh", "text"))
+    said = re.findall(r"^(?:!|DATA=\$\()?(?:python )?datastage(?:\.pyz)? ([a-z]+)", blocks, re.MULTILINE)
+    said += re.findall(r"`!?datastage ([a-z]+)", text)
+    shown = subprocess.run([sys.executable, "-m", "datastage", "--help"], capture_output=True, text=True, check=True)
+    verbs = set(re.findall(r"^    ([a-z-]+)  ", shown.stdout, re.MULTILINE))
+
+    assert set(said) <= verbs
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+def test_every_link_of_ours_leads_somewhere(page):
+    for link in LINK.findall(re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)):
+        if link.startswith(("http://", "https://")):
+            assert re.fullmatch(r"https://[\w.-]+(/[\w./%#?=&~+:@-]*)?", link), link
+        elif not link.startswith("#"):
+            assert (page.parent / link.partition("#")[0]).exists(), link
+
+
+def test_every_page_is_in_the_navigation():
+    listed = set(re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+
+    assert listed == {name_of(page) for page in PAGES}
+
+
+GUIDES = [
+    *DOCS.glob("start/*.md"),
+    *(DOCS / f"{name}.md" for name in ("index", "cp-unzip", "photos", "own-data", "training", "questions")),
+]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_sentences_of_a_guide_are_short(page):
+    text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
+    text = re.sub(r"^(\|.*|#.*)$", "", text, flags=re.MULTILINE)
+    sentences = [sentence for sentence in re.split(r"(?<=[.:?!])\s+", text) if len(sentence.split()) > 2]
+
+    assert sum(len(sentence.split()) for sentence in sentences) / len(sentences) < 20
