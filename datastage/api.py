@@ -134,7 +134,10 @@ def loaders(  # noqa: PLR0913
     classes: Sequence[str] | None = None,
     val: float | str | None = None,
     test: float | str | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    fit: Literal["crop", "pad", "stretch"] = "crop",
+    mean: Sequence[float] | float | Literal["imagenet"] | None = None,
+    std: Sequence[float] | float | Literal["imagenet"] | None = None,
     augment: Augment | Literal["auto"] | None = "auto",
     transform: Callable[..., Any] | None = None,
     shuffle: bool = True,
@@ -167,12 +170,22 @@ def loaders(  # noqa: PLR0913
     val, test : float or str, optional
         Shares of the training data that are set aside, or the name of a folder that holds the part. Pictures without a
         test part: 10 % of each class, unless ``test=0``.
-    size : int, optional
-        Height and width, in pixels, that pictures of a folder are brought to.
+    size : int or (int, int), optional
+        Height and width, in pixels, that pictures are brought to. Without it photos of one size come as they are, and
+        photos of mixed sizes are brought to 224, or less where most are smaller, which a line says.
+    fit : {"crop", "pad", "stretch"}
+        How pictures of other proportions are brought to it: the middle is cut out, the rest is filled with black, or
+        they are stretched.
+    mean, std : float, sequence of float, or "imagenet", optional
+        What each channel is normalised by, for intensities from 0 to 1, in training and in evaluation alike. None is
+        the catalog entry's own, and for other data intensities from 0 to 1.
     augment : Augment, "auto" or None
         ``"auto"`` is the catalog entry's own, and nothing for other data.
     transform : callable, optional
-        ``transform(batch, generator)`` gets each uint8 NCHW training batch on the device and returns one.
+        For training alone: val and test never see it, so what evaluation needs too belongs in `mean`, `std`, `size` or
+        the model. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch on the
+        device and returns one; torchvision's transforms are called for each picture. It is tried when the loader is
+        made.
     shuffle : bool
         Whether training batches are drawn in a new order each epoch.
     drop_last : bool
@@ -227,6 +240,9 @@ def loaders(  # noqa: PLR0913
         limit=limit,
         seed=seed,
         size=size,
+        fit=fit,
+        mean=mean,
+        std=std,
         unreadable=unreadable,
     )
     with _told(progress) as (here, reporter):

@@ -170,7 +170,7 @@ def test_what_is_neither_a_place_nor_arrays_is_sent_to_feed():
         datastage.loaders(torch.utils.data.TensorDataset(torch.zeros(3)), batch_size=2, progress=False)
 
 
-@pytest.mark.parametrize("option", [{"size": 16}, {"cache": "pixels"}, {"unreadable": "raise"}])
+@pytest.mark.parametrize("option", [{"cache": "pixels"}, {"unreadable": "raise"}])
 def test_options_of_photos_are_refused_for_arrays_and_not_ignored(here, small_entry, option):
     for data in (pictures(), datastage.stage(small_entry.name, fallbacks=["./source"], progress=False)):
         with pytest.raises(SpecError, match="is for folders and archives of photos"):

@@ -14,6 +14,7 @@ from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.targets import array_of, targets_of
 from datastage.batches.to_device import deliver, filled, mapped, sent, tensor_of
+from datastage.batches.trial import try_transform
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
 
@@ -57,6 +58,7 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
                 f"{name}: {len(images[name]):,} images and {len(labels):,} labels; there must be as many of both."
             )
     options.check_shape(shape)
+    try_transform(options, (shape[0], *options.shape) if options.shape else shape)
     places: dict[str, NDArray[np.int64] | None] = dict.fromkeys(images)
     for name, share in (("test", options.test), ("val", options.val)):
         if name in images and share == 0 and share is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from datastage.batches.augment import pixels_of
+from datastage.batches.decode import Fit
 
 
 def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
@@ -86,3 +87,21 @@ def _grey(images: Any) -> Any:
         return images
     red, green, blue = images.unbind(1)
     return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)  # ITU-R BT.601, as torchvision
+
+
+def fitted(batch: Any, fit: Fit) -> Any:
+    """Bring uint8 images (B, C, H, W) to one size, smoothed where they shrink."""
+    import torch
+
+    (height, width), (h, w) = batch.shape[-2:], fit.shape
+    if (height, width) == (h, w):
+        return batch
+    top, left, high, wide = fit.cut(height, width)
+    part = batch[..., top : top + high, left : left + wide].float()
+    into = fit.room(height, width)
+    part = torch.nn.functional.interpolate(
+        part, into, mode="bilinear", antialias=high > into[0] or wide > into[1], align_corners=False
+    )
+    down, across = h - into[0], w - into[1]
+    part = torch.nn.functional.pad(part, (across // 2, across - across // 2, down // 2, down - down // 2))
+    return part.round_().clamp_(0, 255).to(torch.uint8)

@@ -46,23 +46,34 @@ class Fit:
         most = max(ratios) if self.how == "pad" else min(ratios)
         return max(k for k in FACTORS if k == 1 or k <= most)
 
+    def cut(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return what is taken of a picture: top, left, height and width."""
+        if self.how != "crop":
+            return 0, 0, height, width
+        h, w = self.shape
+        high, wide = min(height, max(1, round(width * h / w))), min(width, max(1, round(height * w / h)))
+        return (height - high) // 2, (width - wide) // 2, high, wide
+
+    def room(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size that it is resized to; what is left of `shape` around it stays black."""
+        h, w = self.shape
+        if self.how != "pad":
+            return h, w
+        scale = min(h / height, w / width)
+        return min(h, max(1, round(height * scale))), min(w, max(1, round(width * scale)))
+
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return (H, W, 3) at this size, smoothed where it shrinks."""
-        height, width = pixels.shape[:2]
-        h, w = self.shape
-        if (height, width) == (h, w) or self.how == "stretch":
-            return resize(pixels, h, w)
-        if self.how == "crop":
-            high, wide = min(height, max(1, round(width * h / w))), min(width, max(1, round(height * w / h)))
-            top, left = (height - high) // 2, (width - wide) // 2
-            return resize(pixels[top : top + high, left : left + wide], h, w)
         import numpy as np
 
-        scale = min(h / height, w / width)
-        high, wide = min(h, max(1, round(height * scale))), min(w, max(1, round(width * scale)))
-        out = np.zeros((h, w, 3), np.uint8)
-        top, left = (h - high) // 2, (w - wide) // 2
-        out[top : top + high, left : left + wide] = resize(pixels, high, wide)
+        top, left, height, width = self.cut(*pixels.shape[:2])
+        high, wide = self.room(height, width)
+        made = resize(pixels[top : top + height, left : left + width], high, wide)
+        if (high, wide) == self.shape:
+            return made
+        out = np.zeros((*self.shape, 3), np.uint8)
+        top, left = (self.shape[0] - high) // 2, (self.shape[1] - wide) // 2
+        out[top : top + high, left : left + wide] = made
         return out
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.batch_ops import jittered
+from datastage.batches.batch_ops import fitted, jittered
+from datastage.batches.decode import Fit
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ class Finishers:
         try:
             one = self._idle.pop()  # another thread's iterator may take the last one
         except IndexError:
-            if len(self._shape) == 3 and self._choice.kind == "cpu" and self._options.transform is None:
+            same = self._options.shape in (None, self._shape[1:])
+            if len(self._shape) == 3 and self._choice.kind == "cpu" and self._options.transform is None and same:
                 one = CpuFinish(self._options, self._shape, self._most)
             else:
                 one = TorchFinish(self._options, self._shape, self._choice)
@@ -214,7 +216,8 @@ class TorchFinish:
 
         self._choice, self._device, self._dtype = choice, choice.device, getattr(torch, options.dtype)
         self.transforms = options.transform is not None
-        self._transform = None if options.transform is None else batch_transform(options.transform)
+        self._transform = options.transform
+        self._fit = None if options.shape is None or len(shape) == 1 else Fit(options.shape, options.fit)
         self._format = torch.channels_last if options.memory_format == "channels_last" else torch.contiguous_format
         self._scale: Any = None
         if len(shape) == 3:
@@ -229,6 +232,8 @@ class TorchFinish:
         batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
         if jitter is not None:
             batch = jittered(batch, jitter)
+        if self._fit is not None:
+            batch = fitted(batch, self._fit)
         if self._transform is not None:
             batch = self._transformed(batch, seed)
         if batch.dtype == torch.uint8 and self._dtype != torch.uint8 and self._scale is not None:
@@ -239,20 +244,26 @@ class TorchFinish:
         return batch.contiguous(memory_format=self._format) if batch.ndim == 4 else batch
 
     def _transformed(self, batch: Any, seed: int) -> Any:
-        """Return what the user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
         import torch
 
         assert self._transform is not None
         # XLA has no generators of its own.
         device = "cpu" if self._choice.kind == "xla" else self._device
-        made = self._transform(batch, torch.Generator(device).manual_seed(seed))
-        if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
-            return made
-        what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else f"a {_kind_of(made)}"
-        raise SpecError(
-            f"transform= was given a batch of {len(batch)} and returned {what}.",
-            "Next: let transform(batch, generator) return the batch, a tensor of as many.",
-        )
+        return transformed(self._transform, batch, torch.Generator(device).manual_seed(seed))
+
+
+def transformed(transform: Callable[..., Any], batch: Any, generator: Any) -> Any:
+    """Return what a user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
+    import torch
+
+    made = batch_transform(transform)(batch, generator)
+    if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
+        return made
+    what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else f"a {_kind_of(made)}"
+    raise SpecError(
+        f"transform= was given a batch of {len(batch)} and returned {what}.",
+        "Next: let transform(batch, generator) return the batch, a tensor of as many.",
+    )
 
 
 def _kind_of(made: Any) -> str:

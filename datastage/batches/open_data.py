@@ -83,18 +83,18 @@ def _of_entry(
         own: dict[str, Any] = dict(entry.augment)
         options = replace(options, augment=Augment(**own))
     arrays = {split: staged.arrays(split) for split in staged.splits}
-    return from_arrays(arrays, options, mean=entry.mean, std=entry.std, classes=entry.classes)
+    if options.mean is None and options.std is None:
+        options = replace(options, mean=entry.mean, std=entry.std)
+    return from_arrays(arrays, options, classes=entry.classes)
 
 
 def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None) -> None:
     """Refuse options of folders and archives of photos for what is no such thing."""
-    given = {"size": options.size, "cache": cache, "unreadable": options.unreadable}
-    for name, value in given.items():
-        if value != {"unreadable": "skip"}.get(name):
+    for name, value, plain in (("cache", cache, None), ("unreadable", options.unreadable, "skip")):
+        if value != plain:
             raise SpecError(
                 f"{name}={value!r} is for folders and archives of photos, and {what} is none.",
-                f"Next: leave {name}= out. A transform= can resize: "
-                "lambda x, generator: torch.nn.functional.interpolate(x, 224).",
+                f"Next: leave {name}= out.",
             )
 
 

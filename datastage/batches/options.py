@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DTYPES = ("float32", "bfloat16", "float16", "uint8")
+# What the models of torchvision and timm that are trained on ImageNet expect.
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CHOICES = {
     "memory_format": ("contiguous", "channels_last"),
     "unreadable": ("skip", "raise"),
@@ -45,7 +47,7 @@ class LoaderOptions:
     limit: int | None = None  # samples of each split, at most, from all over it
     seed: int = 0
     classes: Sequence[str] = ()
-    size: int | tuple[int, int] | None = None  # that photos are brought to
+    size: int | tuple[int, int] | None = None  # that pictures are brought to
     fit: str = "crop"
     unreadable: str = "skip"
     cache: Path | None = None  # where decoded photos are kept for the next time; None is memory
@@ -110,6 +112,8 @@ class LoaderOptions:
                 raise SpecError(f"{name} has {len(values)} values, and the images have {channels} channels.")
         if self.std is not None and not (np.asarray(self.std) > 0).all():
             raise SpecError(f"std={self.std!r}: values above 0 are needed.")
+        if len(shape) == 1 and self.size is not None:
+            raise SpecError(f"size={self.size!r} is for pictures; these are rows of numbers.", "Next: leave size out.")
         if len(shape) == 1 and self.dtype == "uint8":
             raise SpecError("dtype='uint8' is for images; these are rows of numbers.", "Next: leave dtype out.")
         if augment is None or augment == Augment():
@@ -153,10 +157,12 @@ def _constants(name: str, values: Any) -> list[float] | None:
         return None
     import numpy as np
 
+    if isinstance(values, str) and values == "imagenet":
+        return list(IMAGENET[name])
     try:
         numbers = np.atleast_1d(np.asarray(values, np.float64))
     except (TypeError, ValueError, RuntimeError):
         numbers = np.full(1, np.nan)
     if numbers.ndim != 1 or not np.isfinite(numbers).all():
-        raise SpecError(f"{name}={values!r}: a number for each channel, or one for all, is needed.")
+        raise SpecError(f"{name}={values!r}: a number for each channel, one for all, or 'imagenet' is needed.")
     return numbers.tolist() or None

@@ -27,6 +27,7 @@ from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.to_device import deliver
+from datastage.batches.trial import try_transform
 from datastage.errors import SpecError
 from datastage.reader import Reader
 
@@ -56,30 +57,6 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
     The folder holds train, val (valid, validation) and test, each with a folder for each class; or class folders alone,
     of which 10 % of the images are then set aside as test. Each photo is decoded once, when it is first needed, and
     kept as pixels.
-
-    Parameters
-    ----------
-    path : path
-        The folder.
-    options : LoaderOptions, optional
-        How batches are made. Its ``cache`` may lie on Drive or be /kaggle/working: on a disk of another machine only a
-        copy is kept, which is brought here first, and made when all is decoded.
-    **named
-        The same by their names, as `LoaderOptions` has them.
-
-    Returns
-    -------
-    Loaders
-        Unpacks into the splits that there are.
-
-    Raises
-    ------
-    SpecError
-        If an argument does not fit, or there are no class folders.
-    StorageError
-        If the folder cannot be read; `NoSpaceError` if the pixels fit neither memory nor disk.
-    IntegrityError
-        If an image cannot be read and ``unreadable="raise"`` (when it is first needed).
     """
     root = Path(path)
     if not root.is_dir():
@@ -90,25 +67,7 @@ def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = No
 
 
 def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of a zip of class folders, straight from its members: no small file is written.
-
-    Parameters
-    ----------
-    reader : Reader
-        The zip; it must stay open as long as the loaders are used, or until the cache is whole.
-    options, named
-        As for `from_folder`.
-
-    Returns
-    -------
-    Loaders
-        Unpacks into the splits that there are.
-
-    Raises
-    ------
-    DatastageError
-        As `from_folder`; `DamagedArchiveError` if the archive cannot be listed.
-    """
+    """Make loaders of a zip of class folders, straight from its members: no small file is written."""
     images, options = ZipImages(reader), options_of(options, named)
     reading = layouts.read(images.tree(), classes=options.classes or None, val=options.val, test=options.test)
     return from_reading(images, reading, options)
@@ -138,12 +97,15 @@ def photo_loaders(
 ) -> Loaders:
     """Make loaders of image files, given the names and labels of each split."""
     options.check_shape((3, *(options.shape or (4096, 4096))))
-    splits = {split: _limited(*samples, options.limit) for split, samples in splits.items()}
+    splits = {
+        split: samples if split == "predict" else _limited(*samples, options.limit) for split, samples in splits.items()
+    }
     # In one order whatever the splits are, so that another val= or test= finds the same pixels.
     wanted = sorted({name for names, _ in splits.values() for name in names})
     number = {name: i for i, name in enumerate(wanted)}
     shape, resized = (options.shape, True) if options.shape else _size(images, wanted, options)
     options.check_shape((3, *shape))
+    try_transform(options, (3, *shape))
     kept = shape
     crops = options.augment is not None and options.augment.scale is not None
     if crops and resized:
@@ -208,19 +170,7 @@ def _size(images: Images, names: Sequence[str], options: LoaderOptions) -> tuple
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """A split of photos that are kept as pixels.
-
-    Attributes
-    ----------
-    cache : PixelCache
-        All the images.
-    at : ndarray of int64
-        Which of them are this split's.
-    labels : ndarray of int64 or float32, shape (N,) or (N, K)
-        Their labels.
-    size : (int, int)
-        Height and width of what comes out; where the images are kept larger, boxes of them are resized.
-    """
+    """A split of photos that are kept as pixels."""
 
     cache: PixelCache
     at: NDArray[np.int64]
@@ -258,9 +208,9 @@ class PhotoSource:
         state = "decoded" if self.cache.whole else f"decoded by {self.cache.decoder} as they are needed"
         return f"{len(self.cache.state):,} photos {state}, {self.cache.rows.nbytes / 1e6:,.0f} MB {place}"
 
-    def open(self, choice: Choice, recipe: LoaderOptions) -> Any:
+    def open(self, choice: Choice, options: LoaderOptions) -> Any:
         """Return the engine for this device."""
-        return FromPhotos(self, choice, recipe)
+        return FromPhotos(self, choice, options)
 
 
 class _Begun(NamedTuple):
@@ -276,22 +226,22 @@ class _Begun(NamedTuple):
 class FromPhotos:
     """Batches of photos, decoded on first use."""
 
-    def __init__(self, source: PhotoSource, choice: Choice, recipe: LoaderOptions) -> None:
+    def __init__(self, source: PhotoSource, choice: Choice, options: LoaderOptions) -> None:
         import numpy as np
 
         shape = (3, *source.size)
-        self._source, self._choice, self._recipe = source, choice, recipe
+        self._source, self._choice, self._options = source, choice, options
         cache = source.cache
         self._crop: Cropper | None = None
         out = shape
         if cache.last:
             # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
-            last = choice.kind != "cpu" or recipe.transform is not None or recipe.memory_format == "channels_last"
+            last = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
             self._crop = Cropper(source.size, cache.threads, last=last)
             out = (*source.size, 3) if last else shape
-        self._augment, self._fill = recipe.augment, recipe.fill(3)
-        self._memory = Pool((min(recipe.batch_size, source.n), *out), np.uint8, keep=KEPT)
-        self._finishers = Finishers(recipe, shape, choice, source.n)
+        self._augment, self._fill = options.augment, options.fill(3)
+        self._memory = Pool((min(options.batch_size, source.n), *out), np.uint8, keep=KEPT)
+        self._finishers = Finishers(options, shape, choice, source.n)
         self._resident: OnDevice | None = None
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -328,10 +278,10 @@ class FromPhotos:
                 if not cache.collect(waiting[0].submitted, enough):
                     return
                 yield self._ended(waiting.popleft())
-            if 2 * len(self._source.at) >= len(
-                cache.state
-            ):  # not where a test before the training would decode all of that
-                cache.complete(enough)  # the other splits' photos too, so that the file of pixels is whole and kept
+            if 2 * len(self._source.at) >= len(cache.state):
+                # The other splits' photos too, so that the file of pixels is whole and kept; but a test before the
+                # training does not decode all of that.
+                cache.complete(enough)
             else:
                 cache.publish()
         finally:
@@ -377,12 +327,12 @@ class FromPhotos:
         if self._crop is not None or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
             return False
         n_bytes = len(source.at) * cache.rows[0].nbytes
-        return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._recipe)
+        return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._options)
 
     def _on_device(self) -> OnDevice:
         if self._resident is None:
             picked: Any = _Picked(self._source.cache.rows, self._source.at)
-            self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._recipe)
+            self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._options)
         return self._resident
 
 
