@@ -13,7 +13,7 @@ from pathlib import Path
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive, drive_link, github, http, kaggle, research_data, shared_links
+from datastage.sources import drive, drive_link, github, http, hub, kaggle, research_data, shared_links
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
@@ -62,6 +62,16 @@ SOURCES: tuple[Source, ...] = (
         hosts=github.HOSTS,
         parse_page=github.parse_page,
         address=github.address,
+    ),
+    Source(
+        "hub",
+        hub.open_hub,
+        hub.parse_hub,
+        words=("hf",),
+        example="hf:",
+        hosts=hub.HOSTS,
+        parse_page=hub.parse_page,
+        address=hub.address,
     ),
     Source(
         "record",

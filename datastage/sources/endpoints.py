@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import urllib.parse
+from pathlib import Path
 
+from datastage import runtime
 from datastage.settings import setting
 
 ENDPOINTS = {
@@ -59,6 +61,18 @@ def at_endpoint(name: str, url: str) -> str:
         return url
     there = urllib.parse.urlsplit(chosen)
     return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(scheme=there.scheme, netloc=there.netloc))
+
+
+def user_token(name: str) -> str | None:
+    """Return a token of the user's: from the environment, the secrets of the notebook, or huggingface_hub's file."""
+    token = runtime.secret(name)
+    if token or name != "HF_TOKEN":
+        return token
+    home = os.environ.get("HF_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "huggingface")
+    try:
+        return Path(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")).read_text().strip() or None
+    except (OSError, UnicodeError):
+        return None
 
 
 def token_name(scheme: str, host: str, port: int) -> str | None:

@@ -209,6 +209,11 @@ class HttpReader:
             offset += k
             n -= k
 
+    @property
+    def told(self) -> Mapping[str, str]:
+        """What redirects to the file said of it: headers in small letters."""
+        return self._session.told
+
     def interrupt(self) -> None:
         """Break off all reads under way, from another thread."""
         self._session.connections.interrupt()

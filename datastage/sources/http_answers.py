@@ -62,8 +62,15 @@ def content_range(headers: email.message.Message) -> tuple[int | None, int | Non
     return start, end, total
 
 
-def retry_after(text: str | None, now: str | None = None) -> float | None:
-    """Return the seconds that a Retry-After asks for: a number, or a date, by the server's own clock if it tells."""
+def wait_asked(headers: email.message.Message) -> float | None:
+    """Return the seconds that a server asks to wait, by Retry-After or, as the Hub does, by ``RateLimit: x;r=0;t=2``."""
+    left = re.search(r";\s*r=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
+    asked = _retry_after(headers.get("Retry-After"), headers.get("Date"))
+    return float(left[1]) + 1.0 if left and asked is None else asked
+
+
+def _retry_after(text: str | None, now: str | None = None) -> float | None:
+    """Return the seconds of a Retry-After: a number, or a date, by the server's own clock if it tells."""
     if not text:
         return None
     if text.strip().isdecimal():
@@ -211,6 +218,7 @@ class Refused(UnavailableError):
     """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again."""
 
     status = 0
+    code = ""  # of the Hub: what is not there
     body = b""
     is_final = False
 
@@ -250,6 +258,7 @@ def refused(
     error = limited or _refusal(status, address, name, headers, netrc_trouble)
     made = Refused(str(error.args[0]), *error.remedy)
     made.status, made.body = status, body
+    made.code = headers.get("X-Error-Code", "") if headers is not None else ""
     # A limit of an hour is not waited for; one of a moment is.
     made.is_final = limited is not None and "used up" in str(limited.args[0])
     return made

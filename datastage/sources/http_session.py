@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datastage import runtime
 from datastage.errors import MissingDependencyError, SpecError, UnavailableError
 from datastage.sources import http_answers as answers
-from datastage.sources.endpoints import token_name
+from datastage.sources.endpoints import token_name, user_token
 from datastage.sources.http_body import beginning_of
 from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address, proxy_of
 from datastage.spec import without_secrets
@@ -41,10 +41,17 @@ class HttpSession:
         self._has_hash = has_hash
         self._headers = dict(headers or {})
         self._token: tuple[tuple[str, str, int], str] | None = None  # the server that asked for it, and the token
+        self.told: dict[str, str] = {}  # what redirects said of the file
         self._cookies: dict[tuple[str, str, int], dict[str, str]] | None = {} if with_cookies else None
         self._netrc = Netrc()
         self._n_refused = 0  # requests in a row that the first address refused
         self._shown = without_secrets(url)
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header with the token that the address asked for; empty if it asked for none."""
+        is_used = self._token is not None and self._token[0] == self.origin.origin
+        return {"Authorization": f"Bearer {self._token[1]}"} if is_used and self._token and self._token[1] else {}
 
     def check_reachable(self) -> None:
         """Raise `UnavailableError` if this machine is offline, or the proxy is of a kind that is not spoken."""
@@ -64,13 +71,13 @@ class HttpSession:
                 return self.ask({}, is_first=True)
             self._n_refused = 0
             return exchange
-        wait = answers.retry_after(response.getheader("Retry-After"), response.getheader("Date"))
+        wait = answers.wait_asked(response.headers)
         body = beginning_of(exchange)
         self.connections.forget(exchange)
         token = token_name(*address.origin) if status in (401, 403, 404, 429) and self._token is None else None
         if token is not None:
             # Asked for only now: a notebook's secrets open a question to the user.
-            self._token = (address.origin, runtime.secret(token) or "")
+            self._token = (address.origin, user_token(token) or "")
             if not self._token[1].isascii() or not (self._token[1] + "x").isprintable():
                 raise SpecError(
                     f"{token} holds a line break or another character that no token has.",
@@ -113,6 +120,9 @@ class HttpSession:
             if exchange.response.status not in answers.REDIRECTS:
                 return exchange
             location = exchange.response.getheader("Location", "")
+            self.told |= {
+                k.lower(): v for k, v in exchange.response.headers.items() if k.lower().startswith("x-linked-")
+            }
             self.connections.forget(exchange)
             address = self._redirected(address, location)
 

@@ -27,8 +27,9 @@ class Page:
     """An answer of a service: its headers, in small letters, its bytes, and the address where redirects ended."""
 
     headers: Mapping[str, str]
-    body: bytes
-    url: str
+    body: bytes = field(repr=False)
+    url: str = field(repr=False)
+    authorization: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token that it was asked with
 
     def json(self) -> Any:
         """Return the answer as values; raise `NotDataError` if it is no JSON."""
@@ -63,7 +64,12 @@ def read_page(
             session.connections.forget(exchange)
         address = exchange.address
         final = f"{address.scheme}://{address.netloc}{address.target}"
-        return Page({name.lower(): value for name, value in exchange.response.headers.items()}, body, final)
+        return Page(
+            {name.lower(): value for name, value in exchange.response.headers.items()},
+            body,
+            final,
+            session.authorization,
+        )
 
     try:
         return patiently(ask, limits, tries=min(3, limits.tries))

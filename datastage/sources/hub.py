@@ -1,0 +1,176 @@
+"""The Hugging Face Hub: files, folders and whole repositories, over plain https; what is gated or private is named."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import DatastageError, SpecError, UnavailableError
+from datastage.reader import FileReader
+from datastage.sources.endpoints import endpoint
+from datastage.sources.found import Context, Found
+from datastage.sources.http import found_at, open_url
+from datastage.sources.web_api import RemoteFile, open_files, read_page, refusal
+from datastage.spec import Spec, last_part
+
+HOSTS = ("huggingface.co", "hf.co")
+_KINDS = ("datasets", "models", "spaces")
+# Pages of the website that are no repositories.
+_NO_OWNERS = frozenset({"api", "blog", "collections", "docs", "join", "login", "organizations", "papers", "settings"})
+_MOST_PAGES = 1000
+
+
+def parse_hub(text: str, word: str, rest: str) -> Spec:
+    """Tell ``hf:datasets/OWNER/NAME[@REVISION][/PATH]``; without ``datasets/`` it is a model."""
+    pieces = [piece for piece in rest.removeprefix("//").strip("/").split("/") if piece]
+    kind = pieces.pop(0) if pieces and pieces[0] in _KINDS else "models"
+    path = pieces[2:]
+    name, _, revision = pieces[1].partition("@") if len(pieces) > 1 else ("", "", "")
+    words = [pieces[0], name] if pieces else []
+    if len(words) != 2 or not all(re.fullmatch(r"[\w.-]+", word) for word in words) or ".." in path:
+        near = f"datasets/{'/'.join(pieces[:2])}" if len(pieces) > 1 and kind == "datasets" else "datasets/OWNER/NAME"
+        raise SpecError(f"{text!r} is no repository of the Hugging Face Hub.", f"Next: hf:{near}")
+    return _spec(text, kind, "/".join(words), revision or "main", "/".join(path))
+
+
+def _spec(text: str, kind: str, repository: str, revision: str, path: str) -> Spec:
+    value = f"{kind}/{repository}@{revision}/{path}"
+    return Spec(text, "hub", value, (kind, repository, revision, path), name=last_part(path or repository))
+
+
+def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
+    """Tell which file or folder a page of the Hub shows."""
+    quoted = [piece for piece in url.path.split("/") if piece]  # the slashes in a revision are quoted
+    kind = quoted.pop(0) if quoted and quoted[0] in ("datasets", "spaces") else "models"
+    pieces = [urllib.parse.unquote(piece) for piece in quoted]
+    if len(pieces) < 2 or pieces[0] in _NO_OWNERS or (url.hostname or "").removeprefix("www.") not in HOSTS:
+        return None
+    repository = "/".join(pieces[:2])
+    if len(pieces) > 3 and pieces[2] in ("tree", "blob", "resolve", "raw"):
+        return _spec(text, kind, repository, pieces[3], "/".join(pieces[4:]))
+    return _spec(text, kind, repository, "main", "")
+
+
+def address(spec: Spec) -> str | None:
+    """Return the page that a browser opens for a spec."""
+    kind, repository, revision, path = spec.parts
+    start = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
+    return f"{start}/resolve/{_quoted(revision)}/{urllib.parse.quote(path)}" if path else start
+
+
+def _quoted(revision: str) -> str:
+    return urllib.parse.quote(revision, safe="")
+
+
+def open_hub(spec: Spec, context: Context) -> Found:
+    """Reach a file, or all files of a folder or a repository."""
+    path = spec.parts[3]
+    try:
+        if path:
+            try:
+                return _file(spec, context)
+            except DatastageError as error:
+                if getattr(error, "code", "") != "EntryNotFound" and refusal(error) != 404:
+                    raise
+        return _folder(spec, context)
+    except DatastageError as error:
+        cached = _cached(spec) if not refusal(error) else None
+        if cached is not None:
+            reader = FileReader(cached)
+            return Found(reader, str(spec), f"{spec.file_name}, in the cache of huggingface_hub", reader.identity)
+        raise _explained(error, spec) from error
+
+
+def _resolve(spec: Spec, revision: str, path: str) -> str:
+    kind, repository, *_ = spec.parts
+    start = f"{endpoint('hub')}/{'' if kind == 'models' else kind + '/'}{repository}"
+    return f"{start}/resolve/{_quoted(revision)}/{urllib.parse.quote(path)}"
+
+
+def _file(spec: Spec, context: Context) -> Found:
+    _, repository, revision, path = spec.parts
+    url = _resolve(spec, revision, path)
+    reader = open_url(url, has_hash=context.has_hash, limits=context.limits, name=spec.file_name)
+    # Of a large file the redirect says the sha256.
+    digest = reader.told.get("x-linked-etag", "").strip('"')
+    digests = {"sha256": digest} if re.fullmatch(r"[0-9a-f]{64}", digest) else {}
+    return found_at(reader, str(spec), context.limits, where=f"in {repository} on the Hub", digests=digests)
+
+
+def _folder(spec: Spec, context: Context) -> Found:
+    kind, repository, revision, path = spec.parts
+    api = f"{endpoint('hub')}/api/{kind}/{repository}"
+    page = read_page(f"{api}/revision/{_quoted(revision)}", limits=context.limits)
+    commit = str(page.json()["sha"])  # all files of one state, whatever is pushed meanwhile
+    url = f"{api}/tree/{commit}/{urllib.parse.quote(path)}".rstrip("/") + "?recursive=true&expand=false"
+    rows = [row for row in _rows(url, page.authorization, context) if row.get("type") == "file"]
+    files = [_remote(spec, row, commit, page.authorization) for row in rows if row["path"] != ".gitattributes"]
+    if not files:
+        raise UnavailableError(f"{spec} holds no files.", f"Next: open {address(spec)} in a browser.")
+    what = f"in {path} of {repository}" if path else f"in {repository}"
+    return open_files(files, str(spec), context, f"{what} on the Hub", commit)
+
+
+def _rows(url: str, headers: Mapping[str, str], context: Context) -> Iterator[dict[str, Any]]:
+    """Give the rows of a listing, over all of its pages."""
+    for _ in range(_MOST_PAGES):
+        page = read_page(url, limits=context.limits, headers=headers)
+        yield from page.json()
+        following = re.search(r'<([^>]+)>;\s*rel="next"', page.headers.get("link", ""))
+        if following is None:
+            return
+        url = urllib.parse.urljoin(url, following[1])
+
+
+def _remote(spec: Spec, row: dict[str, Any], commit: str, headers: Mapping[str, str]) -> RemoteFile:
+    path, start = str(row["path"]), spec.parts[3]
+    lfs = row.get("lfs") or {}
+    digests = {"sha256": str(lfs["oid"])} if lfs.get("oid") else {}
+    shown = path.removeprefix(f"{start}/") if start else path
+    return RemoteFile(shown, _resolve(spec, commit, path), lfs.get("size", row.get("size")), digests, headers)
+
+
+def _cached(spec: Spec) -> Path | None:
+    """Return a file that huggingface_hub keeps; of a folder nothing tells whether it is whole."""
+    kind, repository, revision, path = spec.parts
+    home = Path(os.environ.get("HF_HOME") or Path(os.path.expanduser("~")) / ".cache" / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"{kind}--{repository.replace('/', '--')}"
+    try:
+        commit = (cache / "refs" / revision).read_text().strip()
+    except OSError:
+        commit = revision
+    file = cache / "snapshots" / commit / path
+    return file if path and file.is_file() else None
+
+
+def _explained(error: DatastageError, spec: Spec) -> DatastageError:
+    """Say what the Hub's refusal means."""
+    kind, repository, revision, path = spec.parts
+    page = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
+    token = "Set HF_TOKEN to a token of yours (huggingface.co > Settings > Access Tokens), or keep it as a secret."
+    code, status = getattr(error, "code", ""), refusal(error)
+    if code == "GatedRepo":
+        return UnavailableError(
+            f"{repository} asks you to agree to its terms before it gives its files ({status}).",
+            f"Open {page}, sign in, and press the button that agrees; some owners answer by hand.",
+            token,
+            "Next: run the same line again.",
+        )
+    if code == "RevisionNotFound":
+        return UnavailableError(f"{repository} has no version {revision}.", f"Next: look at {page}/tree/main.")
+    if code == "EntryNotFound" or (status == 404 and path):
+        return UnavailableError(
+            f"{spec}: {repository} holds no {path}.",
+            f"Next: look at its files: {page}/tree/{revision}",
+        )
+    if status in (401, 403, 404):
+        return UnavailableError(
+            f"{repository} is not on the Hub, or it is private: the answer is the same ({status}).",
+            f"If it is private: {token[0].lower()}{token[1:]}",
+            f"Next: open {page} in a browser.",
+        )
+    return error
