@@ -63,7 +63,7 @@ def content_range(headers: email.message.Message) -> tuple[int | None, int | Non
 
 
 def wait_asked(headers: email.message.Message) -> float | None:
-    """Return the seconds that a server asks to wait, by Retry-After or, as the Hub does, by ``RateLimit: x;r=0;t=2``."""
+    """Return the seconds a server asks to wait: by Retry-After or, as the Hub does, by ``RateLimit: x;r=0;t=2``."""
     left = re.search(r";\s*r=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
     asked = _retry_after(headers.get("Retry-After"), headers.get("Date"))
     return float(left[1]) + 1.0 if left and asked is None else asked
