@@ -14,17 +14,7 @@ _UNSAFE = ("N-", "L-", "S-SPECIAL", "D-", "M-MANY", "Z-OVERLAP", "Z-AMBIGUOUS", 
 
 
 class Fault(Exception):
-    """An archive breaks a rule.
-
-    Parameters
-    ----------
-    rule : str
-        The rule, such as ``"N-UP"``; what each means stands in `safety`.
-    text : str
-        What is wrong, as the end of a sentence that begins with the member or the archive.
-    name : str
-        The member, as the archive spells it; empty for the archive as a whole.
-    """
+    """An archive breaks `rule`; `text` ends a sentence that begins with the member `name`, or with the archive."""
 
     def __init__(self, rule: str, text: str, name: str = "") -> None:
         super().__init__(rule, text, name)

@@ -215,17 +215,6 @@ _STREAMED = tuple(suffix for row in FORMATS if row.members and not row.needs_fil
 def sniff(reader: Reader) -> str | None:
     """Return the format of an archive, told by its content.
 
-    Parameters
-    ----------
-    reader : Reader
-        The bytes. Without ranges only the beginning is looked at.
-
-    Returns
-    -------
-    str or None
-        The name of a row of `FORMATS`; ``"tar.gz"`` and the like where an archive is compressed; None for what is no
-        archive known here.
-
     Examples
     --------
     >>> from datastage.reader import BytesReader
@@ -303,19 +292,6 @@ def _archive_in(reader: Reader, compression: Format) -> str | None:
 
 def not_data(head: bytes, name: str = "") -> str | None:
     """Say what the first bytes show that is surely not data; None if they look like data.
-
-    Parameters
-    ----------
-    head : bytes
-        The first 1 KiB, or all if there is less.
-    name : str
-        The file's name: a page is what one asked for where the name says so (``.html``, ``.xml``).
-
-    Returns
-    -------
-    str or None
-        ``"an empty file"``, ``"a web page"``, ``"a page of Google Drive that says the quota is used up"``,
-        ``"a sign-in page"``, ``"an error message of the storage server (XML)"``, ``"a Git LFS pointer"``.
 
     Examples
     --------

@@ -21,28 +21,7 @@ def list_members(
 ) -> list[Member]:
     """List the members of an archive, in its order; nothing but the structure is judged.
 
-    Parameters
-    ----------
-    reader : Reader
-        The archive.
-    password : str, optional
-        For archives whose list is locked too (7z, rar).
-    encoding : str, optional
-        The encoding of names that are not marked as UTF-8. It is guessed if not given.
-    format : str, optional
-        As `sniff` names it, where the caller has asked already.
-
-    Returns
-    -------
-    list of Member
-        The members. The size of one compressed file is -1, since only unpacking tells.
-
-    Raises
-    ------
-    NotDataError
-        If the bytes are no archive known here.
-    DamagedArchiveError
-        If its structure is broken.
+    `format` is what `sniff` said, where the caller has asked already. One compressed file has a size of -1.
     """
     try:
         with closing(_members(reader, password, encoding, wants_content=False, form=format)) as members:
@@ -69,29 +48,9 @@ def wanted_paths(reader: Reader, members: Sequence[str] | None, password: str | 
 def iter_members(
     reader: Reader, *, password: str | None = None, encoding: str | None = None
 ) -> Iterator[tuple[Member, BinaryIO | None]]:
-    """Give each member with its content, in one pass and in the archive's order.
+    """Give each member with its content, in one pass and in the archive's order; None for folders and links.
 
-    Parameters
-    ----------
-    reader : Reader
-        The archive.
-    password : str, optional
-        For locked archives.
-    encoding : str, optional
-        As for `list_members`.
-
-    Yields
-    ------
-    member : Member
-        As `list_members` has it.
-    stream : binary file or None
-        The content of a file, valid until the next step; None for folders and links. Checksums are checked when it is
-        read to its end.
-
-    Raises
-    ------
-    DatastageError
-        As `list_members`, and `DamagedArchiveError` from reading.
+    A content is valid until the next step. Its checksum is checked when it is read to its end.
     """
     try:
         with closing(_members(reader, password, encoding)) as members:

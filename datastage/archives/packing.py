@@ -57,13 +57,6 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
     Links within the folder stay links; those that lead out become what they lead to. Empty folders are kept. What Macs
     and Windows add is left out, and so are links that lead nowhere. `readers` threads read small files; as suits the
     disk, if None.
-
-    Raises
-    ------
-    IntegrityError
-        If the folder holds no files.
-    StorageError
-        If something cannot be read or written, or `to` is there already.
     """
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)

@@ -138,26 +138,7 @@ class Files(Sequence[FileRecord]):
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """What `unpack` wrote.
-
-    Attributes
-    ----------
-    format : str
-        As `sniff` names it.
-    files : sequence of FileRecord
-        Every file and link. A hard link is listed as the file that it is. Names that are not UTF-8 hold surrogates:
-        write them with ``surrogateescape``.
-    n_files, n_bytes : int
-        How many files and links, and bytes in files.
-    left_out : mapping of str to int
-        Junk left out, by kind: ``{"__MACOSX": 12}``.
-    stripped : str or None
-        The one top folder that was taken off.
-    encoding : str or None
-        The encoding guessed for names, where one was guessed.
-    n_replaced : int
-        Files and links left out for a later one of the same path.
-    """
+    """What `unpack` wrote. Names that are not UTF-8 hold surrogates: write them with ``surrogateescape``."""
 
     format: str
     files: Sequence[FileRecord]
