@@ -36,8 +36,9 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 HERE = Path(__file__).resolve().parent
@@ -268,8 +269,9 @@ class Judge:
         with contextlib.ExitStack() as stack:
             if how == LISTING:
                 listed, _, contents = data.partition(b"\0\0\0\0")
-                stack.enter_context(mock.patch.object(external_tools, "_run", lambda *_: (0, listed, b"")))
-                stack.enter_context(mock.patch.object(external_tools, "_contents", _printed(contents)))
+                listing = SimpleNamespace(returncode=0, stdout=b"\n----------\n" + listed, stderr=b"")
+                stack.enter_context(mock.patch.object(external_tools.subprocess, "run", lambda *_, **__: listing))
+                stack.enter_context(mock.patch.object(external_tools, "_Printed", _printed(contents)))
                 stack.enter_context(mock.patch.object(external_tools, "_tool_for", lambda form: "7z"))
                 return self._outcome(b"7z\xbc\xaf\x27\x1c", False) or self._beside()
             try:
@@ -302,7 +304,11 @@ class Judge:
             except Exception as error:
                 return f"raised {error!r}"
         self.n_accepted += 1
-        return self._odd() or self._said(done) or (None if nested else _otherwise(data, done.format, self.root))
+        return (
+            self._odd()
+            or self._said(done)
+            or (None if nested or done.n_replaced else _otherwise(data, done.format, self.root))
+        )
 
     def _odd(self) -> str | None:
         top = os.path.realpath(self.root)
@@ -319,7 +325,7 @@ class Judge:
         return None
 
     def _said(self, done) -> str | None:
-        said = {each.path: f"-> {each.target}" if each.kind == "link" else each[1:3] for each in done.files}
+        said = {each.path: f"-> {each.target}" if each.target is not None else each[1:3] for each in done.files}
         there = {
             path: value if isinstance(value, str) else (len(value), zlib.crc32(value))
             for path, value in tree(Path(self.root)).items()
@@ -337,11 +343,16 @@ def _most_memory() -> int:
 
 
 def _printed(contents: bytes):
-    @contextlib.contextmanager
-    def give(*_: object) -> Iterator[Bytes]:
-        yield Bytes(iter((contents,)))
+    class Printed(external_tools._Printed):
+        """What a tool would print, without the tool."""
 
-    return give
+        def __init__(self, *_: object) -> None:
+            self.stream = Bytes(iter((contents,)))
+            self._stdout, self._said = io.BytesIO(), io.BytesIO()
+            self._process = SimpleNamespace(kill=lambda: None, wait=lambda: 0)
+            self._password, self.is_strong = None, False
+
+    return Printed
 
 
 def _looked_at(data: bytes) -> str | None:
@@ -370,14 +381,14 @@ def _otherwise(data: bytes, form: str, root: str) -> str | None:
                     if junk_kind(info.filename):
                         continue
                     if not info.is_dir() and not (info.create_system in (3, 19) and info.external_attr >> 28 == 0xA):
-                        theirs[info.filename] = archive.read(info)
+                        theirs[_path_of(info.filename)] = archive.read(info)
         elif form.startswith("tar"):
             with tarfile.open(fileobj=io.BytesIO(data), ignore_zeros=True, errorlevel=2) as archive:
                 for info in archive:
                     if junk_kind(info.name):
                         continue
                     if info.isreg() and info.size <= FREE_BYTES:
-                        theirs[info.name] = archive.extractfile(info).read()
+                        theirs[_path_of(info.name)] = archive.extractfile(info).read()
                     elif info.islnk():
                         return None
         elif form in ("gz", "bz2", "xz"):
@@ -390,6 +401,10 @@ def _otherwise(data: bytes, form: str, root: str) -> str | None:
     if mine == other or (form.startswith("tar") and other <= mine):  # tarfile passes over kinds that it does not know
         return None
     return f"holds {ours}, and others read {theirs}"
+
+
+def _path_of(name: str) -> str:
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 # --- fuzzing ---

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datastage.errors import DatastageError
 
-_UNSAFE = ("N-", "L-", "S-SPECIAL", "D-", "M-MANY", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL")
+_UNSAFE = ("N-", "L-", "S-SPECIAL", "D-", "M-MANY", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL", "Z-FOLDER")
 
 
 class Fault(Exception):
@@ -41,7 +41,7 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
     from datastage import errors
 
     what = f'"{shown(fault.name)}" ' if fault.name else "it "
-    again = "Next: run the same line again."
+    said = f"{what}{fault.text}"
     if fault.rule == "Z-LOCKED":
         if "needs a password" in fault.text or "without a password" in fault.text:
             return errors.PasswordError(
@@ -49,27 +49,52 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
                 "Next: the same line with password=..., or --password-file FILE after the command.",
             )
         return errors.PasswordError(
-            f"{archive} is locked, and does not open with this password: {what}{fault.text}.",
+            f"{archive} is locked, and does not open with this password: {said}.",
             "Ask for the right one, capitals and all; if it is right, the file was damaged on its way.",
             "Next: the same line with the right password.",
         )
     if fault.rule == "T-ROOM":
         return errors.NoSpaceError(
-            f"{archive} will not fit: {what}{fault.text}.", "Free some room, or choose another disk with root=.", again
+            f"{archive} will not fit: {said}.",
+            "Free some room, or choose another disk with root=.",
+            "Next: run the same line again.",
         )
     if fault.rule.startswith("X-"):
         from datastage.archives.formats import remedy_of
 
-        return errors.MissingDependencyError(f"{archive}: {what}{fault.text}.", remedy_of(fault.rule))
+        return errors.MissingDependencyError(f"{archive}: {said}.", remedy_of(fault.rule))
     if fault.rule.startswith(_UNSAFE):
         return errors.UnsafeArchiveError(
-            f"{archive} was refused: {what}{fault.text} [{fault.rule}]. Nothing of it was kept.",
+            f"{archive} was refused: {said} [{fault.rule}]. Nothing of it was kept.",
             "Next: ask where it came from, or have it packed again.",
             member=fault.name,
             rule=fault.rule,
         )
+    if fault.rule in _NOT_DAMAGED:
+        return errors.IntegrityError(f"{archive} cannot be unpacked: {said}.", *_NOT_DAMAGED[fault.rule])
+    if fault.rule == "C-TRAIL":
+        return errors.DamagedArchiveError(
+            f"{archive} was refused: {said}, and they may be a part of it that is damaged. Nothing of it was kept.",
+            "It is not cut short: something was written behind its end.",
+            "Next: fetch it again. If the bytes are there again, unpack what stands before them:  gzip -dc, xz -dc",
+        )
+    is_cut = fault.rule.endswith(("-CUT", "-END", "-ORPHAN", "-EMPTY")) or "cut short" in fault.text
     return errors.DamagedArchiveError(
-        f"{archive} is damaged or incomplete: {what}{fault.text}. Nothing of it was kept.",
-        "It was probably cut short on its way.",
+        f"{archive} is damaged or incomplete: {said}. Nothing of it was kept.",
+        "It was probably cut short on its way." if is_cut else "Some of its bytes are not what was packed.",
         "Next: fetch or upload it again, and compare its size with the original's.",
     )
+
+
+# What is no damage and nobody's attack, and what helps.
+_NOT_DAMAGED = {
+    "P-PART": (
+        "All parts must lie beside each other, under the names that they came with.",
+        "Next: put the missing parts there, and run the same line again.",
+    ),
+    "Z-METHOD": (
+        "It is whole as far as can be seen; only its packing is unusual.",
+        "Next: unpack it with the program that made it, or have it packed again as a plain zip.",
+    ),
+    "C-MEMORY": ("Next: unpack it with the program that made it, or have it packed again with less memory.",),
+}

@@ -1,4 +1,4 @@
-"""Formats that only a tool can undo: 7z and rar, and zip members by Deflate64, PPMd, XZ or locked by AES.
+"""Formats that only a tool can undo: 7z and rar, and zips with members that are not undone here.
 
 A tool never writes a file here. It lists; every member passes the gate; then it prints the contents one behind another
 to a pipe, and we cut them apart by the sizes listed, check the CRCs listed, and write them ourselves. So nothing that a
@@ -10,27 +10,28 @@ the tool's standard input, where no other process sees them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from datastage.archives import inflate, zip_entry
+from datastage.archives import inflate
 from datastage.archives.errors import Fault
 from datastage.archives.records import StreamMember
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
-from datastage.archives.write import Folder, write_all
+from datastage.archives.zip_entry import AES, Row, ZipEntry
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
-    from datastage.archives.extract import Result, Task
+    from datastage.archives.extract import Task
     from datastage.archives.formats import Source
     from datastage.archives.zip_directory import Directory
 
@@ -66,9 +67,31 @@ def _tool_for(form: str) -> str:
     raise Fault("X-7Z", "needs the 7z command, and nothing here can do its work")
 
 
-def _run(command: list[str], password: bytes | None) -> tuple[int, bytes, bytes]:
-    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
-    return done.returncode, done.stdout, done.stderr
+# What the tools say, in lower case, and what it means; the first that is found counts.
+_SAID = (
+    ("wrong password", "Z-LOCKED", "does not open"),
+    ("cannot open encrypted", "Z-LOCKED", "does not open"),
+    ("missing volume", "P-PART", "is one part of several, and the others are not beside it"),
+    ("unexpected end", "S-CUT", "is cut short"),
+    ("unsupported method", "Z-METHOD", "is compressed in a way that the tool here does not know"),
+    ("unsupported", "Z-METHOD", "has a feature that the tool here does not know"),
+    ("crc failed", "C-CRC", "has a wrong checksum"),
+    ("data error", "C-STREAM", "cannot be decompressed"),
+    ("headers error", "S-LIST", "has a list of its members that is damaged"),
+    ("is not archive", "S-LIST", "has no list of its members where one should be"),
+    ("cannot open the file as", "S-LIST", "has no list of its members where one should be"),
+)
+
+
+def _meaning(said: str, password: bytes | None, otherwise: Fault) -> Fault:
+    """Return the fault that a tool's words mean."""
+    said = said.lower()
+    for words, rule, text in _SAID:
+        if words in said:
+            if rule == "Z-LOCKED":
+                text += " with this password" if password else " without a password"
+            return Fault(rule, text, otherwise.name)
+    return otherwise
 
 
 def _type(path: str, form: str) -> str:
@@ -115,70 +138,93 @@ def _time(text: str) -> float | None:
 
 
 def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
-    code, out, err = _run([_tool_for(form), "l", "-slt", "-ba", "-sccUTF-8", _type(path, form), "--", path], password)
-    said = (out[-2000:] + err[-2000:]).lower()
-    if code:
-        if b"password" in said or b"encrypted" in said:
-            raise Fault("Z-LOCKED", "does not open" + (" with this password" if password else " without a password"))
-        raise Fault("S-CUT", "cannot be listed: it is cut short or damaged")
+    command = [_tool_for(form), "l", "-slt", "-sccUTF-8", _type(path, form), "--", path]
+    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+    head, _, body = done.stdout.decode("utf-8", "surrogateescape").partition("\n----------\n")
+    if "\nMultivolume = +" in head or "\nSplit Before = +\n" in body or "\nSplit After = +\n" in body:
+        raise Fault("P-PART", "is one part of several, and the others are not beside it")
+    if done.returncode:
+        said = head + done.stderr.decode("utf-8", "replace")
+        raise _meaning(said, password, Fault("S-LIST", "has a list of its members that cannot be read"))
     stem = os.path.basename(path).rpartition(".")[0]
     listed = []
     fields: dict[str, str] = {}
-    for line in [*out.decode("utf-8", "surrogateescape").split("\n"), ""]:
-        line = line.rstrip("\r")
-        if line:
-            key, equals, value = line.partition(" =")
-            if not equals or key in fields:
-                continue
-            fields[key] = value.removeprefix(" ")
-        elif fields:
-            if not all(key in fields for key in ("Path", "Size", "Attributes")):
-                raise Fault("S-CUT", "has a list that cannot be read")
+    for line in [*body.split("\n"), ""]:
+        key, equals, value = line.rstrip("\r").partition(" =")
+        if equals:
+            fields.setdefault(key, value.removeprefix(" "))
+        elif not line.strip() and fields:
             try:
                 listed.append(_listed_member(fields, stem))
-            except ValueError:
-                raise Fault("S-CUT", "has a list that cannot be read") from None
+            except (KeyError, ValueError):
+                raise Fault("S-LIST", "has a list of its members that cannot be read") from None
             fields = {}
     return listed
 
 
-@contextmanager
-def _contents(path: str, password: bytes | None, form: str) -> Iterator[Bytes]:
-    """Give the contents of all members, one behind another."""
-    command = [_tool_for(form), "x", "-so", "-bd", "-y", _type(path, form), "--", path]
-    if form == "rar" and (unrar := shutil.which("unrar")):
-        command = [unrar, "p", "-inul", "-y", "-@", "--", path]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        try:
-            process.stdin.write((password or b"") + b"\n")
-            process.stdin.close()
-        except BrokenPipeError:
-            pass
-        stdout = process.stdout
-        stream = Bytes(iter(lambda: stdout.read(PIECE_BYTES), b""))
-        yield stream
-        rest = stream.skip(1)
-        code = process.wait()
-        if rest:
+class _Printed:
+    """The contents of all members, as a tool prints them one behind another."""
+
+    def __init__(self, path: str, password: bytes | None, form: str) -> None:
+        command = [_tool_for(form), "x", "-so", "-bd", "-y", _type(path, form), "--", path]
+        if form == "rar" and (unrar := shutil.which("unrar")):
+            command = [unrar, "p", "-inul", "-y", "-@", "--", path]
+        self._password, self.is_strong = password, False
+        self._said = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=_environment()
+        )
+        with contextlib.suppress(BrokenPipeError), cast(BinaryIO, self._process.stdin) as stdin:
+            stdin.write((password or b"") + b"\n")
+        self._stdout = cast(BinaryIO, self._process.stdout)
+        self.stream = Bytes(iter(lambda: self._stdout.read(PIECE_BYTES), b""))
+
+    def __enter__(self) -> _Printed:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._stdout.close()
+        self._process.wait()
+        self._said.close()
+
+    def finish(self) -> None:
+        """Check that the tool printed no more than it listed, and was content."""
+        if self.stream.skip(1):
             raise Fault("C-SIZE", "holds more than its list says")
-        if code:
-            raise Fault("Z-LOCKED" if password else "C-STREAM", "cannot be unpacked whole, says the tool")
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
+        if self._process.wait():
+            raise self._why(Fault("C-STREAM", "cannot be unpacked whole, says the tool"))
+
+    def _why(self, otherwise: Fault) -> Fault:
+        self._process.wait()
+        self._said.seek(0)
+        fault = _meaning(self._said.read(1 << 16).decode("utf-8", "replace"), self._password, otherwise)
+        if fault.rule == "Z-METHOD" and self.is_strong:
+            return Fault("Z-METHOD", "is locked by strong encryption, which the tool here does not know", fault.name)
+        return fault
+
+    def checked(
+        self, name: str, left: list[int], crc: int | None, advance: Callable[[int], None]
+    ) -> Iterator[memoryview]:
+        """Give the next `left` bytes, which are those of a member, and compare their CRC-32."""
+        crc32, found = inflate.chosen().crc32, 0
+        for piece in self.stream.pieces(left[0]):
+            left[0] -= len(piece)
+            found = crc32(piece, found)
+            advance(len(piece))
+            yield piece
+        wrong = "C-STREAM" if left[0] else "C-CRC" if crc is not None and found != crc else ""
+        if wrong:
+            text = "cannot be unpacked whole" if left[0] else "has a wrong checksum"
+            self._stdout.close()
+            raise self._why(Fault(wrong, text, name))
 
 
 def members(form: str, source: Source) -> Iterator[StreamMember]:
     """Give the members of an archive that a tool reads."""
     with _local(source.reader, source.folder, form) as path:
         listed = _listed(path, source.password, form)
-        if not listed and (source.reader.size or 0) > _EMPTY_BYTES:
+        if not listed and (form == "rar" or (source.reader.size or 0) > _EMPTY_BYTES):
             raise Fault("S-CUT", f"is {source.reader.size:,} bytes long, and its list names none of them")
         if not source.wants_content:
             yield from listed
@@ -188,160 +234,42 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
         total = sum(each.size for each in listed)
         Tree(source.free_bytes).take_room(total)
         source.reporter.phase(f"unpacking {source.reader.name}", total)
-        with _contents(path, source.password, form) as stream:
+        with _Printed(path, source.password, form) as printed:
             for each in listed:
                 if each.kind == "folder":
                     yield each
                     continue
                 left = [each.size]
-                each.pieces = partial(_checked, stream, each, left, source.reporter.advance)
+                each.pieces = partial(printed.checked, each.name, left, each.crc, source.reporter.advance)
                 if each.kind == "link":
                     if each.size > MAX_TARGET_BYTES:
                         raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
                     each.target = b"".join(each.pieces()).decode("utf-8", "surrogateescape")
                 yield each
-                stream.skip(left[0])
+                printed.stream.skip(left[0])
+            printed.finish()
 
 
-def _checked(
-    stream: Bytes, each: StreamMember, left: list[int], advance: Callable[[int], None]
-) -> Iterator[memoryview]:
-    crc32 = inflate.chosen().crc32
-    crc = 0
-    for piece in stream.pieces(left[0]):
-        left[0] -= len(piece)
-        crc = crc32(piece, crc)
-        advance(len(piece))
-        yield piece
-    if left[0]:
-        raise Fault("Z-LOCKED" if each.encrypted else "C-STREAM", "cannot be unpacked whole", each.name)
-    if each.crc is not None and crc != each.crc:
-        raise Fault("Z-LOCKED" if each.encrypted else "C-CRC", "has a wrong checksum", each.name)
-
-
-# --- zip members that only a tool can undo ---
-
-
-def check_zip_members(places: list[tuple[int, str, int, int]], directory: Directory, password: bytes | None) -> None:
-    """Refuse methods that no tool is asked for, before anything is written."""
-    for at, path, _, _ in places:
-        entry = directory.entry(at)
-        method = _true_method(entry)
-        if entry.flags & 0x40:
-            raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", path)
-        if method not in _BY_TOOL:
-            raise Fault("Z-METHOD", f"is compressed by method {method}, which is not known here", path)
-        if entry.encrypted and password is None:
-            raise Fault("Z-LOCKED", "needs a password, and none was given", path)
-        if entry.csize >= zip_entry.WRAP - (1 << 20) or entry.usize >= zip_entry.WRAP - 1:
-            raise Fault("Z-METHOD", f"is over 4 GB and compressed by method {method}", path)
-    _tool_for("7z")
-
-
-_BY_TOOL = {zip_entry.DEFLATE64, zip_entry.XZ, zip_entry.PPMD, *zip_entry.OWN_METHODS}
-
-
-def _true_method(entry: zip_entry.ZipEntry) -> int:
-    method: int = entry.method
-    if method == zip_entry.AES:
-        field = zip_entry.find_extra(entry.extra, 0x9901)
-        if field and len(field) >= 7:
-            return field[5] | field[6] << 8
-    return method
-
-
-Place = tuple[int, str, int, int]
-
-
-def _undone(
-    task: Task, places: list[Place], directory: Directory
-) -> Generator[tuple[zip_entry.ZipEntry, str, Iterator[memoryview]], None, None]:
-    """Give these members' contents: they are copied, under plain names, into a small zip for the tool."""
-    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=task.root) as place:
-        path = os.path.join(place, "members.zip")
-        entries = []
-        with open(path, "wb") as file:
-            index = b""
-            for nth, (at, _, offset, limit) in enumerate(places):
-                entry = directory.entry(at, offset)
-                entries.append(entry)
-                start = zip_entry.begin(entry, task.reader.read_at, limit)
-                name = b"%08d" % nth
-                field = zip_entry.find_extra(entry.extra, 0x9901)
-                extra = b"" if field is None else b"\x01\x99" + len(field).to_bytes(2, "little") + field
-                # The check byte of a locked member is of its time where the sizes stand behind the data.
-                time_date = entry.head[4:8]
-                flags = entry.flags & ~0x800
-                common = (
-                    (51).to_bytes(2, "little") + flags.to_bytes(2, "little") + entry.method.to_bytes(2, "little")
-                    + time_date + entry.crc.to_bytes(4, "little") + entry.csize.to_bytes(4, "little")
-                    + entry.usize.to_bytes(4, "little") + len(name).to_bytes(2, "little")
-                    + len(extra).to_bytes(2, "little")
-                )  # fmt: skip
-                index += (
-                    b"PK\1\2" + (51).to_bytes(2, "little") + common + bytes(10)
-                    + file.tell().to_bytes(4, "little") + name + extra
-                )  # fmt: skip
-                file.write(b"PK\3\4" + common + name + extra)
-                end = start + entry.csize
-                while start < end:
-                    piece = task.reader.read_at(start, min(PIECE_BYTES, end - start))
-                    if not piece:
-                        raise Fault("C-STREAM", "is cut short", places[nth][1])
-                    file.write(piece)
-                    start += len(piece)
-                if flags & 8:
-                    file.write(b"PK\7\x08" + common[10:22])
-            at = file.tell()
-            n = min(len(places), 0xFFFF)
-            file.write(index + b"PK\5\6" + bytes(4) + n.to_bytes(2, "little") * 2)
-            file.write(len(index).to_bytes(4, "little") + at.to_bytes(4, "little") + bytes(2))
-        with _contents(path, task.password, "zip") as stream:
-            for entry, (_, target, _, _) in zip(entries, places):
-                yield entry, target, _exactly(stream, entry, target)
-
-
-def unpack_zip_members(task: Task, result: Result, folder: Folder, places: list[Place], directory: Directory) -> None:
-    """Write these members, which are among the result's files already."""
-    crc32 = inflate.chosen().crc32
-    by_path = {path: nth for nth, path in enumerate(result.files.paths)}
-    with closing(_undone(task, places, directory)) as undone:
-        for entry, target, pieces in undone:
-            crc = size = 0
-            fd = folder.create(target, entry.mode)
-            try:
-                for piece in pieces:
-                    write_all(fd, piece)
-                    crc = crc32(piece, crc)
-                    size += len(piece)
-                    task.reporter.advance(len(piece))
-                if entry.mtime_ns is not None:
-                    folder.set_time(fd, target, entry.mtime_ns)
-            finally:
-                os.close(fd)
-            _check(entry, crc, target)
-            nth = by_path[target]
-            result.files.sizes[nth], result.files.crcs[nth] = size, crc
-
-
-def read_zip_link(task: Task, place: Place, directory: Directory) -> str:
-    """Return the target of a link."""
-    with closing(_undone(task, [place], directory)) as undone:
-        ((entry, data),) = [(entry, b"".join(pieces)) for entry, _, pieces in undone]
-    _check(entry, inflate.chosen().crc32(data), place[1])
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _check(entry: zip_entry.ZipEntry, crc32: int, path: str) -> None:
-    # AE-2 keeps no checksum; the tool has checked its stronger one.
-    if crc32 != entry.crc and not (entry.method == zip_entry.AES and not entry.crc):
-        raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", "has a wrong checksum", path)
-
-
-def _exactly(stream: Bytes, entry: zip_entry.ZipEntry, path: str) -> Iterator[memoryview]:
-    left = entry.usize
-    for piece in stream.pieces(left):
-        left -= len(piece)
-        yield piece
-    if left:
-        raise Fault("Z-LOCKED" if entry.encrypted else "C-STREAM", "cannot be unpacked whole", path)
+def zip_contents(
+    task: Task, directory: Directory, rows: Sequence[Row]
+) -> Iterator[tuple[Row, ZipEntry, Iterator[memoryview]]]:
+    """Give the contents of members of a zip that are not undone here: the tool prints the whole archive."""
+    wanted = {row[0]: row for row in rows}
+    odd = [directory.entry(row[0]) for row in rows]
+    if task.password is None and any(entry.encrypted for entry in odd):
+        raise Fault("Z-LOCKED", "needs a password, and none was given", rows[0][1])
+    with _local(task.reader, task.root, "zip") as path:
+        listed = _listed(path, task.password, "zip")
+        sizes = [entry.usize for _, entry in directory.entries() if not entry.is_folder]
+        if [each.size for each in listed if each.kind != "folder"] != sizes:
+            raise Fault("Z-METHOD", "has members that only 7z undoes, and 7z reads its directory otherwise", rows[0][1])
+        with _Printed(path, task.password, "zip") as printed:
+            printed.is_strong = any(entry.flags & 0x40 for entry in odd)
+            for (at, entry), each in zip(directory.entries(), listed):
+                left = [0 if each.kind == "folder" else entry.usize]
+                if at in wanted:
+                    # AE-2 keeps no checksum; the tool has checked its stronger one.
+                    crc = entry.crc if entry.crc or entry.method != AES else None
+                    yield wanted[at], entry, printed.checked(wanted[at][1], left, crc, task.reporter.advance)
+                printed.stream.skip(left[0])
+            printed.finish()

@@ -56,8 +56,7 @@ def iter_members(
         with closing(_members(reader, password, encoding)) as members:
             for member in members:
                 facts = member.facts()
-                pieces = member.pieces() if member.sparse is None else member.content()
-                yield facts, _file(pieces, reader.name) if facts.kind == "file" else None
+                yield facts, _file(member.content(), reader.name) if facts.kind == "file" else None
     except Fault as fault:
         raise error_of(fault, reader.name) from None
 

@@ -77,8 +77,11 @@ class StreamMember:
 
     def content(self) -> Iterator[memoryview]:
         """Give the content with its holes filled."""
+        if self.sparse is None:
+            yield from self.pieces()
+            return
         at, pieces, now = 0, self.pieces(), memoryview(b"")
-        for offset, n in [*(self.sparse or [(0, self.size)]), (self.size, 0)]:
+        for offset, n in [*self.sparse, (self.size, 0)]:
             while at < offset:
                 hole = memoryview(bytes(min(offset - at, 1 << 20)))
                 yield hole

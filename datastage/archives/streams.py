@@ -261,8 +261,8 @@ def lz4(pieces: Pieces) -> Pieces:
 
 def _broken(error: BaseException) -> Fault:
     text = str(error).lower()
-    if "memory" in text and "limit" in text:
-        return Fault("C-STREAM", "needs more memory to unpack than is allowed")
+    if "memory" in text and ("limit" in text or "too much" in text):
+        return Fault("C-MEMORY", "needs more memory to unpack than is allowed")
     return Fault("C-CRC" if "check" in text or "crc" in text else "C-STREAM", f"cannot be decompressed ({error})")
 
 

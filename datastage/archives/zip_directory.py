@@ -130,7 +130,7 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
             raise Fault("Z-END", "has two end records that lead to different members")
         count, cd_size, cd_offset = count64, cd_size64, cd_offset64
     if disk not in (0, 0xFFFF) or (disk == 0xFFFF and end64 is None):
-        raise Fault("Z-END", "is one part of several")
+        raise Fault("P-PART", "is one part of several, and the others are not beside it")
     start = cd_end - cd_size
     shift = start - cd_offset
     wraps = end64 is None and shift >= zip_entry.WRAP and shift % zip_entry.WRAP == 0

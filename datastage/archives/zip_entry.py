@@ -279,14 +279,14 @@ def begin(entry: ZipEntry, read_at: ReadAt, limit: int) -> int:
     return data_at(entry, head, limit)
 
 
+def is_ours(entry: ZipEntry) -> bool:
+    """Tell whether a member is undone here; a tool does the others."""
+    return entry.method in OWN_METHODS and not (entry.encrypted and entry.flags & 0x40)
+
+
 def check_method(entry: ZipEntry, password: bytes | None) -> None:
     """Refuse what cannot be undone here."""
-    if entry.encrypted:
-        if entry.flags & 0x40:
-            raise Fault("Z-LOCKED", "is locked by strong encryption, which is not read here", entry.shown_name)
-        if entry.method == AES:
-            raise Fault("X-7Z", f"locks {entry.shown_name!r} by AES, which only the 7z command reads here")
-        if password is None:
-            raise Fault("Z-LOCKED", "needs a password, and none was given", entry.shown_name)
-    if entry.method not in OWN_METHODS:
-        raise Fault("Z-METHOD", f"is compressed by method {entry.method}, which is not known here", entry.shown_name)
+    if not is_ours(entry):
+        raise Fault("X-7Z", f"has {entry.shown_name!r} compressed or locked in a way that only the 7z command undoes")
+    if entry.encrypted and password is None:
+        raise Fault("Z-LOCKED", "needs a password, and none was given", entry.shown_name)

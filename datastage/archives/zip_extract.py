@@ -12,7 +12,7 @@ from datastage.archives import inflate, workers, write, zip_directory, zip_entry
 from datastage.archives.errors import Fault
 from datastage.archives.extract import Result, Task, make_links
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
-from datastage.archives.write import Folder
+from datastage.archives.write import Folder, write_all
 from datastage.archives.zip_entry import Row
 
 # Below this mean size creating files costs more than inflating, and interpreters help where threads do not.
@@ -69,33 +69,55 @@ def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence
         plan = zip_plan.plan(directory, tree, task.pick, task.password, early)
         result = Result(tree, plan.files, plan.folders, plan.left_out, plan.encoding, plan.matched)
         task.reporter.phase(f"unpacking {reader.name}", tree.n_bytes)
-        locked = _check_odd_members(task, directory, plan)
+        by_tool = {row for row in plan.links if not zip_entry.is_ours(directory.entry(row[0]))}
         folder = stack.enter_context(Folder(task.root))
         for path, _ in plan.folders:
             folder.make_folder(path)
         _write_members(task, directory, plan, folder, writers, stack)
-        if plan.needs_tool:
-            from datastage.archives import external_tools
-
-            external_tools.unpack_zip_members(task, result, folder, plan.needs_tool, directory)
+        targets = _write_by_tool(task, directory, plan, result, folder, by_tool)
         if plan.may_be_longer:
             _correct_sizes(task.root, result, set(plan.may_be_longer))
         links = []
         for row in sorted(plan.links):  # in the directory's order: of two of one path the later one counts
-            target = _read_link(task, row, directory, row in locked)
+            target = targets[row[0]] if row in by_tool else _read_link(task, row, directory)
             links.append((tree.admit(row[1], "link", 0, target), target))
         make_links(result, folder, links)
         return result
 
 
-def _check_odd_members(task: Task, directory: zip_directory.Directory, plan: zip_plan.Plan) -> list[Row]:
-    """Refuse what no tool undoes, before anything is written; return the links that a tool must read."""
-    locked = [row for row in plan.links if directory.entry(row[0]).method not in zip_entry.OWN_METHODS]
-    if plan.needs_tool or locked:
-        from datastage.archives import external_tools
+def _write_by_tool(
+    task: Task,
+    directory: zip_directory.Directory,
+    plan: zip_plan.Plan,
+    result: Result,
+    folder: Folder,
+    links: set[Row],
+) -> dict[int, str]:
+    """Have a tool undo the members that are not undone here; return the targets of those that are links."""
+    targets: dict[int, str] = {}
+    if not plan.needs_tool and not links:
+        return targets
+    from datastage.archives import external_tools
 
-        external_tools.check_zip_members(plan.needs_tool + locked, directory, task.password)
-    return locked
+    by_path = {path: nth for nth, path in enumerate(result.files.paths)}
+    crc32 = inflate.chosen().crc32
+    contents = external_tools.zip_contents(task, directory, [*plan.needs_tool, *links])
+    for row, entry, pieces in contents:
+        if row in links:
+            targets[row[0]] = b"".join(pieces).decode("utf-8", "surrogateescape")
+            continue
+        crc = 0
+        fd = folder.create(row[1], entry.mode)
+        try:
+            for piece in pieces:
+                write_all(fd, piece)
+                crc = crc32(piece, crc)
+            if entry.mtime_ns is not None:
+                folder.set_time(fd, row[1], entry.mtime_ns)
+        finally:
+            os.close(fd)
+        result.files.crcs[by_path[row[1]]] = crc
+    return targets
 
 
 def _write_members(
@@ -141,12 +163,8 @@ def _correct_sizes(root: str, result: Result, paths: set[str]) -> None:
             result.files.sizes[nth] = size
 
 
-def _read_link(task: Task, row: Row, directory: zip_directory.Directory, by_tool: bool) -> str:
+def _read_link(task: Task, row: Row, directory: zip_directory.Directory) -> str:
     """Return the target of a link: the content of the member."""
-    if by_tool:
-        from datastage.archives import external_tools
-
-        return external_tools.read_zip_link(task, row, directory)
     at, path, offset, limit = row
     entry = directory.entry(at, offset)
     start = zip_entry.begin(entry, task.reader.read_at, limit)

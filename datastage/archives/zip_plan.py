@@ -196,7 +196,7 @@ class _Judge:
             if path:
                 self.folders.append((path, entry.mtime_ns))
             return ""
-        is_ours = entry.method in zip_entry.OWN_METHODS
+        is_ours = zip_entry.is_ours(entry)
         if kind == "link":
             if entry.usize > MAX_TARGET_BYTES:
                 raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
@@ -206,7 +206,7 @@ class _Judge:
             return ""
         path = self.tree.admit(name, "file", entry.usize)
         self.files.append(FileRecord(path, entry.usize, entry.crc))
-        if not is_ours or (entry.encrypted and entry.flags & 0x40):
+        if not is_ours:
             self.needs_tool[at] = path
             return ""
         zip_entry.check_method(entry, self.password)

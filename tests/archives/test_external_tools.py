@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import shutil
 import struct
 import subprocess
@@ -8,10 +11,18 @@ import zlib
 import pytest
 
 from datastage.archives import external_tools, iter_members, list_members
-from datastage.errors import DamagedArchiveError, MissingDependencyError, PasswordError, UnsafeArchiveError
+from datastage.errors import (
+    DamagedArchiveError,
+    DatastageError,
+    IntegrityError,
+    MissingDependencyError,
+    PasswordError,
+    UnsafeArchiveError,
+)
 from datastage.reader import BytesReader, FileReader
 
-from .made import Link, tree, unpacked
+from .made import Link, tar_of, tree, unpacked
+from .raw import outcome, zip_entry, zip_raw
 
 needs_7z = pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
 FILES = {"a.txt": b"alpha\n" * 50, "d/b.txt": b"beta", "d/empty": b"", "odd \u732b name.txt": b"n"}
@@ -230,3 +241,79 @@ def test_a_7z_whose_header_names_none_of_its_bytes_is_damaged(pack, tmp_path):
         unpacked(head + data[32:], tmp_path / "to", name="x.7z")
     assert tree(tmp_path / "to") == {}
     assert unpacked(head, tmp_path / "empty", name="x.7z").n_files == 0
+
+
+# --- what a person hears is what was seen ---
+
+
+@needs_7z
+@pytest.mark.parametrize("make", [rar4, rar5])
+def test_a_rar_cut_anywhere_is_said_to_be_cut_and_never_to_be_locked(make, tmp_path):
+    data = make({"a.txt": b"alpha\n" * 9, "b.txt": b"beta"})
+    for n, end in enumerate(range(20, len(data) - 8, 9)):
+        with pytest.raises(DatastageError) as caught:
+            unpacked(data[:end], tmp_path / str(n))
+        assert not isinstance(caught.value, PasswordError), end
+        assert "locked" not in str(caught.value)
+        assert any(word in str(caught.value) for word in ("cut short", "list of its members")), str(caught.value)
+
+
+@needs_7z
+def test_a_7z_that_is_damaged_is_told_from_one_that_is_cut_or_locked(pack, tmp_path):
+    data = pack("-mx0").read_bytes()
+    changed = bytearray(data)
+    changed[data.index(b"alpha")] ^= 1
+    with pytest.raises(DamagedArchiveError, match="wrong checksum") as caught:
+        unpacked(bytes(changed), tmp_path / "changed")
+    assert "cut short" not in str(caught.value)
+    with pytest.raises(DamagedArchiveError, match="cut short"):
+        unpacked(data[:-40], tmp_path / "cut")
+
+
+def shrunk(data: bytes) -> bytes:
+    """Return bytes as PKZIP 1 shrank them: codes of nine bits, each a letter."""
+    bits = sum(byte << 9 * nth for nth, byte in enumerate(data))
+    return bits.to_bytes((9 * len(data) + 7) // 8, "little")
+
+
+@needs_7z
+def test_methods_of_old_zips_are_undone_by_7z(tmp_path):
+    data = zip_raw(zip_entry("a.txt", b"plain"), zip_entry("old.txt", b"shrink", 1, payload=shrunk(b"shrink")))
+    assert outcome(data, tmp_path / "x") == {"a.txt": b"plain", "old.txt": b"shrink"}
+
+
+@needs_7z
+def test_a_method_that_nothing_undoes_is_no_damage(tmp_path):
+    with pytest.raises(IntegrityError, match="does not know") as caught:
+        unpacked(zip_raw(zip_entry("a.txt", b"12345", 17)), tmp_path / "to")
+    assert not isinstance(caught.value, DamagedArchiveError)
+    assert "cut short" not in str(caught.value)
+
+
+def test_without_7z_a_method_that_it_undoes_is_said_to_need_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(external_tools.shutil, "which", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="7z"):
+        unpacked(zip_raw(zip_entry("a.txt", b"12345", 6)), tmp_path / "to")
+
+
+@needs_7z
+def test_many_members_beside_one_that_a_tool_undoes_come_out_too(pack, tmp_path):
+    for name in FILES:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+    archive = pack("-tzip", "-mm=deflate64", name="x.zip")
+    subprocess.run(["7z", "a", "-bd", "-tzip", "-mm=deflate", archive, __file__], check=True, capture_output=True)
+    unpacked(archive, tmp_path / "to", members=["d", "test_*"])
+    with open(__file__, "rb") as file:
+        assert files_of(tmp_path / "to") == {
+            "d/b.txt": b"beta", "d/empty": b"", "test_external_tools.py": file.read()
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(gzip.compress, "x.tar.gz"), (bz2.compress, "x.tar.bz2"), (lzma.compress, "x.tar.xz")]
+)
+@pytest.mark.parametrize("behind", [b"\n", b"\r\n", b"signature"])
+def test_bytes_behind_a_compressed_archive_are_not_called_a_cut(make, name, behind, tmp_path):
+    with pytest.raises(DamagedArchiveError, match="behind its end") as caught:
+        unpacked(make(tar_of([("a", b"1")])) + behind, tmp_path / "to", name)
+    assert "It is not cut short" in str(caught.value)

@@ -14,7 +14,7 @@ import zlib
 import pytest
 
 from datastage.archives import extract, iter_members, list_members, tar, zip_directory, zip_entry, zip_members, zip_plan
-from datastage.archives.safety import Tree
+from datastage.archives.safety import Tree, clean
 from datastage.errors import DatastageError
 from datastage.reader import BytesReader, FileReader
 
@@ -425,15 +425,21 @@ TAR_ODD = {
         {"s": bytes(HOLES)},
     ),
     "sparse of old": (old_sparse([(5, 3), (800, 4), (900, 0)], 900, b"abcdefg"), {"s": bytes(HOLES)}),
+    "sparse of nothing at all": (
+        pax_raw(*SPARSE[:3], ("GNU.sparse.realsize", "0")) + tar_raw(b"s", sparse_map(0)),
+        {"s": b""},
+    ),
     "sparse of nothing": (pax_raw(*SPARSE) + tar_raw(b"s", sparse_map(0)), {"s": bytes(900)}),
     "names of a Latin-1 machine": (tar_raw(b"caf\xe9", A), {"caf\udce9": A}),
 }
 
 
 @pytest.mark.parametrize("case", TAR_ODD)
-def test_an_odd_tar_unpacks(case, tmp_path):
+def test_an_odd_tar_unpacks_and_is_read_alike(case, tmp_path):
     data, wanted = TAR_ODD[case]
     assert outcome(data + END_BLOCKS, tmp_path / "x") == wanted
+    read = {clean(member.name): file.read() for member, file in iter_members(BytesReader(data + END_BLOCKS)) if file}
+    assert read == {name: wanted[name] for name in read}
 
 
 @pytest.mark.parametrize(
