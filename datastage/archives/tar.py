@@ -279,6 +279,8 @@ def _read_sparse(
             if key != ("GNU.sparse.numbytes" if nth % 2 else "GNU.sparse.offset"):
                 raise Fault("T-SPARSE", "has a map of a sparse file that is malformed", member.name)
         pieces = _paired([_decimal(text) for _, text in pairs])
+    elif any(key.startswith("GNU.sparse.") for key in pax):
+        raise Fault("T-SPARSE", "is said to be sparse, and has no map", member.name)
     else:
         return 0
     if "GNU.sparse.name" in pax:

@@ -343,6 +343,7 @@ TAR_REFUSED = {
     + tar_raw(b"s", sparse_map(0)),
     "sparse, negative size": pax_raw(*SPARSE[:3], ("GNU.sparse.realsize", "-1")) + tar_raw(b"s", sparse_map(0)),
     "sparse, no size": pax_raw(*SPARSE[:3]) + tar_raw(b"s", sparse_map(0)),
+    "sparse, no map": pax_raw(SPARSE[2], SPARSE[3]) + tar_raw(b"s", sparse_map(1, 0, 1) + b"1"),
     "sparse, map longer than the data": pax_raw(*SPARSE) + tar_raw(b"s", b"", size=0),
     "sparse, a number missing": pax_raw(*SPARSE) + tar_raw(b"s", sparse_map(2, 0, 1, 5)),
     "sparse, more pieces than anybody has": pax_raw(*SPARSE) + tar_raw(b"s", b"9999999\n" + bytes(504), size=1 << 40),
