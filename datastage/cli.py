@@ -278,7 +278,7 @@ def _take_password(options: dict[str, Any]) -> None:
     if path is None:
         return
     try:
-        options["password"] = path.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+        options["password"] = path.read_text(encoding="utf-8").split("\n", 1)[0]
     except (OSError, ValueError) as error:
         raise SpecError(f"The password could not be read: {error}.", "Next: look at --password-file.") from error
 

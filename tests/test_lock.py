@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,14 @@ from datastage.lock import locked
 with locked(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
+"""
+
+
+WITHOUT_FLOCK = """
+import errno, fcntl
+def refuse(fd, how):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = refuse
 """
 
 
@@ -351,17 +360,47 @@ def test_a_lock_file_removed_by_another_just_now_is_made_again(tmp_path, monkeyp
         assert not errors
 
 
-def test_a_lock_file_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    (tmp_path / ".x.lock").symlink_to("thesis.tex")
+@pytest.mark.parametrize("text", ["", "{}", "years of work"])
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_lock_file_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path, text, link):
+    (tmp_path / "thesis.tex").write_text(text)
+    link(tmp_path / "thesis.tex", tmp_path / ".x.lock")
     with pytest.raises(StorageError), lock.locked(tmp_path / ".x.lock", timeout_s=0.3):
         pass
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+    assert (tmp_path / "thesis.tex").read_text() == text
+
+
+def test_a_file_of_somebodys_in_the_place_of_a_lock_is_not_written_to(tmp_path):
+    (tmp_path / ".x.lock").write_text("lock content")
+    with pytest.raises(StorageError, match="in the way"), lock.locked(tmp_path / ".x.lock", timeout_s=0.3):
+        pass
+    assert (tmp_path / ".x.lock").read_text() == "lock content"
+
+
+def test_a_look_at_a_lock_changes_nothing(tmp_path, kind):
+    process = hold_in_another_process(tmp_path / ".x.lock", HOLDER if kind == "flock" else WITHOUT_FLOCK + HOLDER)
+    try:
+        before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        assert lock.is_held(tmp_path / ".x.lock")
+        assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    finally:
+        process.kill()
+        process.wait()
+    assert not lock.is_held(tmp_path / ".x.lock")
+
+
+def test_waiting_ends_where_no_lock_file_can_be_made_at_all():
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("no /proc")
+    began = time.monotonic()
+    with pytest.raises(StorageError), lock.locked(Path("/proc/.x.lock"), timeout_s=60):
+        pass
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_a_holder_that_is_dead_but_not_yet_buried_blocks_nobody(tmp_path, no_flock):
-    process = hold_in_another_process(tmp_path / ".x.lock")
+    process = hold_in_another_process(tmp_path / ".x.lock", WITHOUT_FLOCK + HOLDER)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now, whose number still exists
     try:

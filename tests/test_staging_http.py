@@ -270,3 +270,9 @@ def test_the_archive_itself_counts_in_the_room_that_is_asked_for(web, monkeypatc
         quiet(url)
     monkeypatch.setattr("datastage.runtime.free_bytes", lambda path, **options: 2_200_000)
     assert len(tree(quiet(url))["x.bin"]) == 1_000_000
+
+
+def test_a_busy_place_is_left_after_two_tries_where_another_is_left(web):
+    busy = web.serve("busy.zip", zip_bytes(), busy=10**6)
+    assert tree(quiet(busy, fallbacks=[web.serve("pets.zip", zip_bytes())])) == FILES
+    assert len(web.requests("busy.zip")) <= 4  # with and without a range, each twice
