@@ -252,7 +252,7 @@ def _open(data: bytes) -> Any:
 @functools.cache
 def _reads_heif() -> bool:
     try:
-        from pillow_heif import register_heif_opener  # type: ignore[import-not-found]
+        from pillow_heif import register_heif_opener
     except ImportError:
         return False
     register_heif_opener()

@@ -16,7 +16,7 @@ def try_transform(options: LoaderOptions, shape: tuple[int, ...]) -> None:
     batch = torch.zeros((2, *shape), dtype=torch.uint8 if len(shape) == 3 else torch.float32)
     try:
         with torch.random.fork_rng(devices=[]):
-            transformed(options.transform, batch, torch.Generator().manual_seed(0))
+            made = transformed(options.transform, batch, torch.Generator().manual_seed(0))
     except SpecError:
         raise
     except Exception as error:
@@ -28,3 +28,11 @@ def try_transform(options: LoaderOptions, shape: tuple[int, ...]) -> None:
             f"transform= failed when it was tried: {error}".rstrip(".") + ".",
             f"Next: {takes_pil if is_torchvisions(options.transform) else takes_batch}",
         ) from error
+    if made.shape[1:] != batch.shape[1:]:
+        options.reporter.note(
+            "transform= is for training alone, and changes the size: size= does so for every part", "Note"
+        )
+    elif batch.dtype == torch.uint8 and made.is_floating_point():
+        options.reporter.note(
+            "transform= is for training alone, and returns floats: mean= and std= normalise every part alike", "Note"
+        )

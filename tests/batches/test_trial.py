@@ -111,3 +111,19 @@ def test_mean_and_std_hold_for_every_part(given):
         back = x * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) + torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         pictures = torch.stack([torch.from_numpy(np.array(loader.dataset[i][0])) for i in range(len(loader.dataset))])
         assert torch.allclose(back * 255, pictures.permute(0, 3, 1, 2).float(), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        (lambda batch: batch.float() / 255 - 0.5, ["mean= and std="]),
+        (lambda batch: torch.nn.functional.interpolate(batch, 64), ["size= does so"]),
+        (lambda batch: batch.flip(3), []),
+    ],
+)
+def test_what_evaluation_would_need_too_is_said(transform, said):
+    notes = []
+    reporter = type("Told", (), {"note": lambda self, text, label="": notes.append(text)})()
+    made(transform, reporter=reporter)
+    assert [any(word in text for text in notes) for word in said] == [True] * len(said)
+    assert len(notes) == len(said)
