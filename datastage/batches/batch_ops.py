@@ -19,7 +19,7 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
 
     def along(start: Any, side: Any, n: int) -> tuple[Any, Any, Any]:
         at = (torch.arange(n, dtype=torch.float32, device=images.device) + 0.5)[None] * (side.float() / n) - 0.5
-        at = torch.minimum(at.clamp(min=0), side - 1.0)
+        at = torch.minimum(at.clamp(min=0), (side - 1).float())
         low = at.floor().long()
         high = torch.minimum(low + 1, side - 1)
         return low + start, high + start, at - low

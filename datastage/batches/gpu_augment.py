@@ -109,8 +109,8 @@ class ResidentStore:
         import numpy as np
         import torch
 
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return sent(tensor, self._device) if self._device.type == "cuda" else tensor.to(self._device)
+        tensor: torch.Tensor = sent(torch.from_numpy(np.ascontiguousarray(array)), self._device)
+        return tensor
 
 
 class Places(tuple[Any, ...]):

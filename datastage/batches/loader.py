@@ -328,8 +328,11 @@ class Loader:
 
         A batch counts as done once it was given out. What `feed` wraps adds its own state, if it has one.
         """
+        theirs = getattr(self.source, "state_dict", lambda: None)()
+        return self._own_state() | ({} if theirs is None else {"inner": theirs})
+
+    def _own_state(self) -> dict[str, Any]:
         epoch, batch = getattr(self, "_at", self._next)
-        theirs = getattr(self.source, "state_dict", None)
         return {
             "epoch": epoch,
             "batch": batch,
@@ -338,7 +341,6 @@ class Loader:
             "batch_size": self.batch_size,
             "world_size": ranks.world().size,
             **self._asked,
-            **({} if theirs is None or (inner := theirs()) is None else {"inner": inner}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -351,7 +353,7 @@ class Loader:
             drop_last: batches would differ.
             If it is of the middle of an epoch whose order is neither ours nor that of something that has a state.
         """
-        mine = {key: value for key, value in self.state_dict().items() if key != "inner"}
+        mine = self._own_state()
         if not isinstance(state, Mapping):
             raise SpecError(f"This is not the state of a loader, but of type {type(state).__name__}.")
         inner = state.get("inner")

@@ -290,7 +290,7 @@ def is_torchvisions(transform: Any) -> bool:
 def takes(function: Callable[..., Any]) -> int:
     """Return how many arguments a transform takes: 2, or 1 where a second does not fit; 0 where not even one does."""
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(getattr(function, "forward", function))  # a module's own takes anything
     except (TypeError, ValueError):  # what is written in C may not say
         return 2
     for n in (2, 1):

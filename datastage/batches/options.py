@@ -55,6 +55,7 @@ class LoaderOptions:
 
     def __post_init__(self) -> None:
         from datastage.batches.devices import check_name
+        from datastage.batches.normalize import takes
 
         for name in ("batch_size", "val", "test", "dtype", "memory_format", "limit", "seed", "size", "device"):
             object.__setattr__(self, name, _as_python(getattr(self, name)))
@@ -82,6 +83,10 @@ class LoaderOptions:
             )
         if self.transform is not None and not callable(self.transform):
             raise SpecError(f"transform={self.transform!r} cannot be called; transform(batch, generator) is needed.")
+        if self.transform is not None and not takes(self.transform):
+            raise SpecError(f"transform={self.transform!r} takes neither (batch, generator) nor (batch).")
+        if self.device is None or isinstance(self.device, int):  # as torch takes them
+            object.__setattr__(self, "device", "auto" if self.device is None else f"cuda:{self.device}")
         check_name(self.device)
         if self.dtype not in DTYPES:
             raise SpecError(

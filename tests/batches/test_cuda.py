@@ -3,6 +3,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+import torch.utils._python_dispatch
 
 from datastage.batches import Augment, feed, from_arrays, from_folder, to_device
 from datastage.batches.devices import Choice
@@ -246,3 +247,199 @@ def test_images_that_turn_out_not_to_fit_on_the_gpu_are_copied_batch_by_batch(no
     train = made("auto").train
     assert sorted(int(i) for _, y in train for i in y) == list(range(103))
     assert "in memory" in train.explain()
+
+
+class Counted(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts what a GPU would run: kernels, and the bytes that they read and write. Views and fresh memory are free."""
+
+    FREE = ("view", "expand", "slice", "empty", "detach", "alias", "unsqueeze", "transpose", "permute", "select.int",
+            "split", "unbind", "_to_copy_nothing", "t.default", "as_strided", "lift_fresh", "is_pinned")  # fmt: skip
+
+    def __init__(self):
+        super().__init__()
+        self.kernels, self.bytes, self.indices, self.names = 0, 0, [], []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        name = function.__name__
+        if not name.startswith(self.FREE):
+            self.kernels += 1
+            self.names.append(name)
+            read = {id(a): a for a in args if isinstance(a, torch.Tensor)}
+            if name.startswith(("index_select", "gather")):  # of what they pick from as much as they write
+                read.pop(id(args[0]))
+                self.bytes += moved_by(made)
+            self.bytes += sum(map(moved_by, read.values()))
+            self.bytes += moved_by(made) if isinstance(made, torch.Tensor) else 0
+        if name.startswith("index.Tensor"):
+            self.indices.append(sum(index is not None for index in args[1]))
+        return made
+
+
+def moved_by(tensor):
+    """What a tensor's numbers take; one that is repeated without a copy is read from a cache."""
+    sizes = [n for n, stride in zip(tensor.shape, tensor.stride()) if stride]
+    return int(np.prod(sizes)) * tensor.element_size()
+
+
+@pytest.fixture
+def held(no_gpu, monkeypatch):
+    """As `no_gpu`, and with room for everything."""
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**12, 10**12))
+    return no_gpu
+
+
+EVERY = [
+    Augment(), Augment(flip=True), Augment(crop=4, flip=True), Augment(crop=4, pad="zero", flip="alternate", cutout=8),
+    Augment(scale=(0.3, 1.0), flip=True), Augment(crop=2, brightness=0.3, contrast=0.3, saturation=0.3),
+    Augment(hue=0.1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("augment", EVERY, ids=str)
+def test_a_split_held_on_the_device_gives_what_the_cpu_gives(held, augment):
+    there, here = made("auto", augment=augment), made("cpu", augment=augment)
+    for one, other in zip(there, here, strict=True):
+        for (x, y), (a, b) in zip(one, other, strict=True):
+            assert torch.allclose(x, a, atol=2.1 / 255 / 0.25 if augment.scale or augment.jitters else 1e-5)
+            assert (y == b).all()
+    assert "on the cpu" in there.train.explain()  # which stands in for the GPU
+
+
+@pytest.mark.parametrize("augment", EVERY, ids=str)
+def test_no_batch_asks_for_a_value_of_the_device_or_indexes_by_several_tensors(held, augment, monkeypatch):
+    batches = iter(made("auto", augment=augment).train)
+    next(batches)
+
+    def waited(*args, **kwargs):
+        raise AssertionError("this would wait for the GPU")
+
+    for name in ("tensor", "from_numpy", "as_tensor"):
+        monkeypatch.setattr(torch, name, waited)
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__int__", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, name, waited)
+    with Counted() as counted:
+        for _ in batches:
+            pass
+    assert not counted.indices or max(counted.indices) <= 1
+    assert not [name for name in counted.names if "masked_select" in name or "nonzero" in name or "item" in name]
+
+
+def test_a_batch_of_crops_takes_few_kernels_and_moves_few_bytes(held):
+    images = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), np.uint8)
+    options = {"batch_size": 512, "mean": [0.5] * 3, "std": [0.25] * 3, "device": "auto"}
+    for memory_format in ("contiguous", "channels_last"):
+        (train,) = from_arrays(
+            {"train": (images, np.arange(2048))},
+            augment=Augment(crop=4, flip=True),
+            memory_format=memory_format,
+            **options,
+        )
+        batches = iter(train)
+        next(batches)
+        with Counted() as counted:
+            x, _ = next(batches)
+        assert counted.kernels <= 12, counted.names
+        assert counted.bytes <= 2.5 * x.nbytes, (counted.bytes / x.nbytes, counted.names)
+
+
+def test_all_that_an_epoch_needs_is_sent_from_pinned_memory(held):
+    train = made("auto", augment=Augment(crop=4, flip=True, cutout=3)).train
+    next(iter(train))  # the images are on the device
+    held.clear()
+    next(iter(train))
+    assert held.count("pin") >= 6  # samples, labels, three tables' places, cutout
+    assert "stream" not in held
+
+
+def test_the_copying_thread_sets_its_device_and_its_stream_waits_for_the_training(no_gpu):
+    list(made("auto").train)
+    assert no_gpu.count("device") == 7
+    assert no_gpu.count("wait for the training") == 1
+
+
+def test_where_no_memory_can_be_pinned_batches_are_copied_all_the_same(no_gpu, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", full)
+    assert sorted(int(i) for _, y in made("auto").train for i in y) == list(range(103))
+
+
+@pytest.mark.parametrize("bad", [0, 1, 3])
+def test_room_that_is_gone_in_the_middle_of_an_epoch_costs_no_sample(held, monkeypatch, bad):
+    from datastage.batches.gpu_augment import ResidentStore
+
+    batch, made_so_far, said = ResidentStore.batch, [], []
+
+    def full(store, samples, draws):
+        made_so_far.append(len(samples))
+        if len(made_so_far) > bad:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return batch(store, samples, draws)
+
+    class Reporter:
+        def note(self, text, label="Found"):
+            said.append(text)
+
+    monkeypatch.setattr(ResidentStore, "batch", full)
+    train = made("auto", augment=Augment(crop=2), reporter=Reporter()).train
+    given = list(train)
+    expected = list(made("cpu", augment=Augment(crop=2)).train)
+    assert all((y == b).all() and torch.allclose(x, a) for (x, y), (a, b) in zip(given, expected, strict=True))
+    assert [line for line in said if "no room for the images: each batch is copied" in line]
+    assert "in memory" in train.explain()
+
+
+def test_out_of_memory_where_nothing_is_held_is_the_users_to_know(no_gpu, monkeypatch):
+    from datastage.batches.normalize import TorchFinish
+
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(TorchFinish, "__call__", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(made("auto").train)
+
+
+def test_holding_a_split_can_be_declined_and_is_said(held):
+    train = made("auto", hold=False).train
+    next(iter(train))
+    assert "in memory, as hold=False asks" in train.explain()
+    assert held.count("wait for the training") == 1
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_transform_runs_in_the_thread_of_the_training_wherever_the_images_are(holds, held):
+    import threading
+
+    threads = set()
+
+    def transform(batch, generator):
+        threads.add(threading.current_thread())
+        return batch + torch.randint(0, 9, (1,), generator=generator).to(torch.uint8)
+
+    given = [x for x, _ in made("auto", hold=holds, transform=transform).train]
+    expected = [x for x, _ in made("cpu", transform=transform).train]
+    assert threads == {threading.current_thread()}
+    assert all(torch.allclose(x, a, atol=1e-5) for x, a in zip(given, expected, strict=True))
+
+
+@pytest.mark.parametrize("change", ["deterministic", "default dtype", "default device"])
+@pytest.mark.parametrize("augment", EVERY, ids=str)
+def test_what_torch_is_set_to_changes_no_batch(held, augment, change):
+    expected = [x for _ in range(2) for x, _ in made("auto", augment=augment).train]
+    old = torch.get_default_dtype()
+    try:
+        if change == "deterministic":
+            torch.use_deterministic_algorithms(True)
+        elif change == "default dtype":
+            torch.set_default_dtype(torch.float64)
+        else:
+            torch.set_default_device("meta")
+        found = [x for _ in range(2) for x, _ in made("auto", augment=augment).train]
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_default_dtype(old)
+        torch.set_default_device(None)
+    assert all(torch.equal(x, a) for x, a in zip(found, expected, strict=True))

@@ -128,3 +128,63 @@ def test_a_dataset_is_held_on_a_gpu_only_if_it_leaves_room_for_the_model(monkeyp
     assert has_room(10 * 3 * 8 * 8, (3, 8, 8), there, options) == held
     assert not has_room(10 * 3 * 8 * 8, (3, 8, 8), Choice(torch.device("cpu"), "cpu", ""), options)
     assert not has_room(10 * 3 * 8 * 8, (3, 8, 8), there, LoaderOptions(batch_size=64))  # a batch needs room there too
+
+
+@pytest.fixture
+def broken_torch_xla(tmp_path, monkeypatch):
+    """A torch_xla of another version than torch's, as after `pip install -U torch`."""
+    (tmp_path / "torch_xla").mkdir()
+    (tmp_path / "torch_xla" / "__init__.py").write_text("raise ImportError('undefined symbol: _ZN5torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_torch_xla_that_cannot_be_imported_hurts_nothing(broken_torch_xla):
+    import numpy as np
+
+    from datastage.batches import from_arrays
+
+    (train,) = from_arrays({"train": (np.zeros((8, 8, 8, 3), "u1"), np.arange(8))}, batch_size=4)
+    assert len(train) == 2
+    assert len(list(train)) == 2
+    assert "torch_xla is installed but cannot be imported (undefined symbol: _ZN5torch)" in train.explain()
+    with pytest.raises(SpecError, match="'xla' cannot be used: torch_xla is installed but cannot be imported"):
+        choose("xla")
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto", torch.device("cuda")])
+def test_the_gpu_that_torch_is_set_to_is_taken(gpu, monkeypatch, name):
+    gpu("Tesla T4", (7, 5), count=4)
+    monkeypatch.setattr("datastage.batches.devices._product", lambda torch, device: "")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    assert str(choose(name, local_rank=1).device) == "cuda:2"
+    assert str(choose("cuda:3", local_rank=1).device) == "cuda:3"
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)  # as it is where nobody has set it
+    assert str(choose(name, local_rank=1).device) == "cuda:1"
+
+
+def test_a_device_is_tried_without_a_product_of_matrices(gpu, monkeypatch):
+    gpu("Tesla T4", (7, 5))
+
+    def refused(*args):
+        raise RuntimeError("Deterministic behavior was enabled, and this operation needs CUBLAS_WORKSPACE_CONFIG")
+
+    for name in ("matmul", "__matmul__", "mm"):
+        monkeypatch.setattr(torch.Tensor, name, refused)
+    full = torch.full
+    monkeypatch.setattr(torch, "full", lambda size, value, device: full(size, value))
+    assert choose("auto").kind == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "known"),
+    [
+        ("dtype", torch.float16, "float16"), ("memory_format", torch.channels_last, "channels_last"),
+        ("device", None, "auto"), ("device", 1, "cuda:1"), ("seed", torch.tensor(3), 3), ("batch_size", torch.tensor(4), 4),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_are_taken_as_torch_writes_them(option, given, known):
+    from datastage.batches.options import LoaderOptions
+
+    assert getattr(LoaderOptions(**{"batch_size": 4, option: given}), option) == known

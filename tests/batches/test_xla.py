@@ -1,12 +1,13 @@
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, from_arrays, from_folder
+from datastage.batches import Augment, feed, from_arrays, from_folder
 from datastage.batches.devices import Choice
 from datastage.batches.ranks import Step
 from datastage.batches.to_device import deliver
@@ -173,3 +174,47 @@ def test_nothing_starts_the_runtime_before_the_first_batch(xla):
     assert len(train) == 2
     train.explain()
     assert not xla._XLAC.started
+
+
+def steps_run(xla):
+    return len(xla.syncs)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "a dataset"])
+def test_each_step_of_the_training_is_run_before_the_next_batch_is_waited_for(xla, kind):
+    data = torch.utils.data.TensorDataset(torch.zeros(40, 3), torch.arange(40))
+    loader = from_arrays(splits(40), batch_size=8).train if kind == "arrays" else feed(data, batch_size=8)
+    before = None
+    for _ in loader:
+        assert before is None or steps_run(xla) == before + 1
+        before = steps_run(xla)
+    assert steps_run(xla) == before + 1  # the last one too
+    assert {thread.name for thread in xla.syncs} == {threading.current_thread().name}
+
+
+def test_what_the_training_takes_on_the_device_is_no_waiting_for_data(xla, monkeypatch):
+    monkeypatch.setattr(xla, "sync", lambda: time.sleep(0.05))
+    train, _ = from_arrays(splits(40), batch_size=8)
+    list(train)
+    assert train.stats.seconds > 0.2
+    assert train.stats.waited_s < 0.15
+
+
+def test_torch_xlas_own_loader_around_ours_gives_every_batch_of_each_epoch(xla):
+    train, test = from_arrays(splits(40), batch_size=8)
+    around = xla.distributed.parallel_loader.MpDeviceLoader(train, torch.device("cpu"))
+    for epoch in range(2):
+        assert [len(y) for _, y in around] == [8] * 5 == [len(train.steps()[0:1]) * 8] * 5
+        assert train.stats.epoch == epoch
+    assert train._chooser.made is None  # in that thread nothing is tried on the device
+    assert [len(y) for _, y in test] == [8] * 5
+
+
+def test_a_dataset_is_padded_by_its_own_samples_on_a_tpu(xla):
+    data = torch.utils.data.TensorDataset(torch.arange(10))
+    test = feed(torch.utils.data.DataLoader(data, 4))
+    given = [(batch.tolist(), test.valid.tolist()) for (batch,) in test]
+    assert given[-1] == ([8, 9, 8, 9], [True, True, False, False])
+    assert test.stats.images == 10
+    train = feed(torch.utils.data.DataLoader(data, 4, shuffle=True))
+    assert [len(batch) for (batch,) in train] == [4, 4]

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+
+from datastage.batches import from_arrays
+from datastage.errors import SpecError
+
+IMAGES = np.zeros((12, 8, 8, 3), np.uint8)
+
+
+def loaders(labels, said=None, **options):
+    class Reporter:
+        def phase(self, name, total_bytes): ...
+        def advance(self, n_bytes): ...
+        def note(self, text, label="Found"):
+            said is not None and said.append(f"{label}: {text}")
+
+    splits = labels if isinstance(labels, dict) else {"train": labels}
+    arrays = {name: (IMAGES[: len(part)], part) for name, part in splits.items()}
+    return from_arrays(arrays, batch_size=5, shuffle=False, device="cpu", reporter=Reporter(), **options)
+
+
+def given(loader):
+    return torch.cat([y for _, y in loader])
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [
+        (np.arange(12) % 3, torch.int64),
+        (np.arange(12, dtype=np.uint8) % 2, torch.int64),
+        (np.arange(12) % 2 == 0, torch.int64),
+        (np.linspace(0, 9, 12), torch.float32),
+        (torch.linspace(-1, 1, 12, dtype=torch.bfloat16), torch.float32),
+        (torch.ones(12, requires_grad=True), torch.float32),
+        (np.eye(3)[np.arange(12) % 3], torch.float32),
+        (np.arange(48).reshape(12, 4), torch.int64),
+        (np.arange(96.0).reshape(12, 2, 4), torch.float32),
+        (list(range(12)), torch.int64),
+    ],
+    ids=[
+        "classes",
+        "bytes",
+        "yes or no",
+        "measures",
+        "bfloat16",
+        "trained",
+        "one-hot",
+        "boxes",
+        "several boxes",
+        "a list",
+    ],
+)
+def test_labels_stay_what_they_are(labels, dtype):
+    y = given(loaders(labels).train)
+    expected = labels.detach().float() if isinstance(labels, torch.Tensor) else torch.from_numpy(np.asarray(labels))
+    assert y.dtype == dtype
+    assert torch.equal(y, expected.to(dtype))
+
+
+def test_names_are_classes_in_their_order():
+    said = []
+    names = np.array(["cat", "dog", "ant"] * 4)
+    made = loaders({"train": names, "test": names[:2]}, said)
+    assert made.classes == made.train.classes == ("ant", "cat", "dog")
+    assert given(made.train).tolist() == [1, 2, 0] * 4
+    assert given(made.test).tolist() == [1, 2]
+    assert said[0] == "Classes: 3 by name: ant, cat, dog"
+
+
+def test_names_are_numbered_as_the_classes_that_are_given():
+    labels = np.array(["cat", "dog", "ant"] * 4, dtype=object)
+    assert given(loaders(labels, classes=["dog", "cat", "ant"]).train).tolist() == [1, 0, 2] * 4
+    with pytest.raises(SpecError, match="train has the class 'ant', which is none of classes="):
+        loaders(labels, classes=["dog", "cat"])
+
+
+@pytest.mark.parametrize("lowest", [3, -1, 1])
+def test_numbers_that_do_not_begin_at_0_are_numbered_from_there_and_that_is_said(lowest):
+    said = []
+    labels = lowest + np.array([0, 2, 5] * 4)
+    made = loaders({"train": labels, "test": labels[:3]}, said)
+    assert given(made.train).tolist() == [0, 1, 2] * 4
+    assert given(made.test).tolist() == [0, 1, 2]
+    assert made.classes == tuple(str(lowest + i) for i in (0, 2, 5))
+    assert said[0].startswith(f"Classes: 3 from {lowest} to {lowest + 5}, numbered from 0")
+
+
+def test_numbers_from_0_stay_as_they_are_with_gaps_and_with_what_is_to_be_ignored():
+    said = []
+    labels = np.array([0, 2, 5, -100] * 3)
+    assert given(loaders(labels, said).train).tolist() == labels.tolist()
+    assert not [line for line in said if line.startswith("Classes")]
+    assert given(loaders(labels + (labels >= 0)).train).tolist() == [0, 1, 2, -100] * 3
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        ({"train": np.array(["a", "b"]), "test": np.array(["a", "c"])}, "test has the class 'c', which train has not"),
+        ({"train": np.array([1, 2]), "test": np.array([1, 7])}, "test has the class 7, which train has not"),
+        ({"train": np.arange(4), "test": np.arange(4.0)}, "test: labels of shape .* float32; train has .* int64"),
+        ({"train": np.zeros((4, 2)), "test": np.zeros((4, 3))}, r"test: labels of shape \(4, 3\)"),
+        ({"train": np.array([["a", "b"]] * 4)}, "numbers or names are needed"),
+        ({"train": [[1, 2], [3]]}, "is no array|numbers or names are needed"),
+    ],
+)
+def test_labels_that_do_not_fit_are_told_apart(splits, says):
+    with pytest.raises(SpecError, match=says):
+        loaders(splits)
+
+
+def test_rows_of_a_single_1_get_a_word():
+    said = []
+    loaders(np.eye(3)[np.arange(12) % 3], said)
+    assert any("argmax" in line for line in said)
+    said.clear()
+    loaders(np.ones((12, 3)), said)  # several labels of each sample
+    assert not said
+
+
+def test_an_ordinary_column_of_labels_is_no_row():
+    assert given(loaders(np.arange(12)[:, None]).train).tolist() == list(range(12))
+
+
+def test_a_part_without_labels_gives_its_ids_in_order_and_does_not_unpack():
+    names = np.array([f"{i}.jpg" for i in range(12)])
+    for ids, expected in ((names, names.tolist()), (None, list(range(12))), (np.arange(12) * 2, list(range(0, 24, 2)))):
+        made = from_arrays({"train": (IMAGES, np.arange(12)), "predict": (IMAGES, ids)}, batch_size=5, device="cpu")
+        assert list(made) == [made.train]
+        assert [i if isinstance(i, str) else int(i) for _, part in made.predict for i in part] == expected
+        assert "predict: 12 samples in 3 batches of 5; in order" in str(made)
