@@ -180,7 +180,8 @@ def test_a_device_is_tried_without_a_product_of_matrices(gpu, monkeypatch):
     ("option", "given", "known"),
     [
         ("dtype", torch.float16, "float16"), ("memory_format", torch.channels_last, "channels_last"),
-        ("device", None, "auto"), ("device", 1, "cuda:1"), ("seed", torch.tensor(3), 3), ("batch_size", torch.tensor(4), 4),
+        ("device", None, "auto"), ("device", 1, "cuda:1"), ("seed", torch.tensor(3), 3),
+        ("batch_size", torch.tensor(4), 4),
     ],
     ids=str,
 )  # fmt: skip

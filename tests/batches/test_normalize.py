@@ -115,7 +115,8 @@ def test_a_transform_of_torchvisions_is_drawn_anew_for_each_picture_and_the_same
     torch.manual_seed(1)
     before = torch.rand(1)
     torch.manual_seed(1)
-    one, two = ([x for _ in range(2) for x, _ in augmented_by(RandomShift(), shuffle=False)] for _ in range(2))
+    loaders = [augmented_by(RandomShift(), shuffle=False) for _ in range(2)]
+    one, two = ([x for _ in range(2) for x, _ in loader] for loader in loaders)
     assert torch.rand(1) == before
     assert all((x == a).all() for x, a in zip(one, two, strict=True))
     plain = [x for x, _ in augmented_by(None, shuffle=False)]
