@@ -30,7 +30,7 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
         If what was said names no table, column or group, or gives no picture a label.
     """
     parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
-    index = Index(parts)
+    index = Index(parts, parts)
     if isinstance(labels, str):
         try:
             pattern = re.compile(labels) if "(" in labels else None
@@ -46,7 +46,7 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
     if isinstance(labels, Mapping):
         found = {}
         for name, label in labels.items():
-            path = index.find(str(name))
+            path = index.find(str(name), None)
             if path is not None:
                 found[path] = label
         lost = len(labels) - len(found)
@@ -175,7 +175,7 @@ def _of_table(
     for fit in fits:
         ids, *columns = fit.table.columns([fit.column, *names])
         for cell, *values in zip(ids, *columns):
-            path = index.find(cell, fit.table.folder)
+            path = index.find(cell, fit.table)
             if path is not None:
                 found[path] = [
                     max(0.0, float(value or 0)) if task == "multi-label" else float(value) for value in values

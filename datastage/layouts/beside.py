@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.choice import Choice, choose, parts_of
+from datastage.layouts.choice import Choice, choose, measures, parts_of
 from datastage.layouts.columns import Table, from_json, open_table
 from datastage.layouts.folders import LINE, plain_split
 from datastage.layouts.labels import classes_and_labels
@@ -67,7 +67,8 @@ def tables_of(tree: Tree) -> list[Table]:
 class Index:
     """Pictures by their names, to find those that a table means."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Iterable[str], parts: Mapping[str, str] | None = None) -> None:
+        self._parts = parts or {}
         self._names: dict[str, str | list[str]] = {}
         self._stems: dict[str, str | list[str]] = {}
         self.n = 0
@@ -80,8 +81,11 @@ class Index:
                 if seen is not path:
                     known[one] = [*seen, path] if isinstance(seen, list) else [seen, path]
 
-    def find(self, value: str, folder: str = "") -> str | None:
-        """Return the one picture that a cell means, with or without folder and suffix; None if none or several do."""
+    def find(self, value: str, table: Table | None) -> str | None:
+        """Return the one picture that a cell means, with or without folder and suffix; None if none or several do.
+
+        A name that lies in several parts means the part that the table is of: a test.csv that to test on.
+        """
         value = value.replace("\\", "/").strip("/ ").removeprefix("./")
         if not value:
             return None
@@ -95,8 +99,16 @@ class Index:
         dot = value.rfind(".")
         plain = value[:dot] if words.suffix_of(value) in words.PICTURES else value
         fit = [one for one in found if _ends(one[: one.rfind(".")], plain)]
-        if len(fit) > 1 and folder:
-            fit = [one for one in fit if one.startswith(folder + "/")]
+        if len(fit) > 1 and table is not None and table.folder:
+            fit = [one for one in fit if one.startswith(table.folder + "/")] or fit
+        if len(fit) > 1 and table is not None and self._parts:
+            of = words.split_of(table.last.rpartition(".")[0]) or "train"
+            of_test = of in ("test", "predict") or is_submission(table)
+            fit = [
+                one
+                for one in fit
+                if (self._parts[one] in ("test", "predict")) == of_test and (of_test or self._parts[one] == of)
+            ]
         return fit[0] if len(fit) == 1 else None
 
 
@@ -132,10 +144,12 @@ def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
         for name in table.header:
             values = [value for value in table.sample(name)[:_LOOKED_AT] if value]
             if values and len(set(values)) * 4 >= len(values):
-                scores[name] = sum(index.find(value, table.folder) is not None for value in values) / len(values)
+                scores[name] = sum(index.find(value, table) is not None for value in values) / len(values)
         best = max(scores.values(), default=0.0)
         if best >= 0.5:
             good = [name for name in table.header if scores.get(name, 0) >= 0.9 * best]
+            different = {name: len(set(table.sample(name))) for name in good}  # labels may be numbers, as names are
+            good = [name for name in good if different[name] >= 0.9 * max(different.values())]
             named = [name for name in good if key(name).replace("_", "").replace(" ", "") in _PICTURE_COLUMNS]
             found.append((table, (named or good)[0], good))
     submission = next((table for table, _, _ in found if is_submission(table)), None)
@@ -150,7 +164,7 @@ def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
             and words.split_of(other.last.rpartition(".")[0]) == "test"
             and words.split_of(table.last.rpartition(".")[0]) == "train"
         ]
-        seen = frozenset(path for cell in table.sample(column) if (path := index.find(cell, table.folder)) is not None)
+        seen = frozenset(path for cell in table.sample(column) if (path := index.find(cell, table)) is not None)
         fits.append(Fit(table, column, choose(table, ids, lacking, submission), seen))
     return fits
 
@@ -164,7 +178,7 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
         If several columns or tables could hold the labels, or what they hold is no class and no number.
     """
     parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
-    index = Index(parts)
+    index = Index(parts, parts)
     fits = [fit for fit in fits_of(tables, index) if not fit.is_submission]
     fits = [fit for fit in fits if fit.choice.label or fit.choice.task or fit.choice.candidates]
     told = [fit for fit in fits if fit.choice.label and fit.choice.task in ("classification", "regression", "one-hot")]
@@ -199,7 +213,7 @@ def labelled(
     rows: dict[str, object] = {}
     source: dict[str, Table] = {}
     in_table: dict[str, str] = {}
-    lost = many = 0
+    lost = many = again = 0
     for fit in fits:
         label = fit.choice.label
         wanted = [fit.column, *label, *([fit.choice.part] if fit.choice.part else [])]
@@ -207,7 +221,7 @@ def labelled(
         by_part = parts_of(fit.choice.part, columns[-1]) if fit.choice.part else {}
         own = words.split_of(fit.table.last.rpartition(".")[0]) if len(fits) > 1 else None
         for cell, *values in zip(*columns):
-            path = index.find(cell, fit.table.folder)
+            path = index.find(cell, fit.table)
             if path is None:
                 lost += 1
                 continue
@@ -216,10 +230,11 @@ def labelled(
                 if source[path] is not fit.table:
                     raise _lists(tree, [source[path], *(one.table for one in fits if one.table is not source[path])])
                 many += 1
+            again += path in rows
             rows[path], source[path] = value, fit.table
             if by_part or own:
                 in_table[path] = by_part.get(values[-1], "train") if by_part else own or "train"
-    if many:
+    if many or (again and measures(fits[0].table) >= 4):
         raise SpecError(
             f"{fits[0].table.name} has several rows for one picture, {many:,} of them with another "
             f"{fits[0].choice.label[0]}: "
@@ -235,12 +250,7 @@ def labelled(
     for path in empty:
         del rows[path]
     classes, labels = classes_and_labels(rows, task)
-    ids = {
-        path
-        for fit in rest
-        for cell in fit.table.columns([fit.column])[0]
-        if (path := index.find(cell, fit.table.folder))
-    }
+    ids = {path for fit in rest for cell in fit.table.columns([fit.column])[0] if (path := index.find(cell, fit.table))}
     return _reading(shape, fits, parts, labels, in_table, classes, task, lost, ids - labels.keys())
 
 
@@ -314,7 +324,7 @@ def _agree(one: Fit, two: Fit, index: Index) -> bool:
 
     def labels(fit: Fit) -> dict[str, tuple[str, ...]]:
         ids, *values = fit.table.columns([fit.column, *fit.choice.label])
-        found = ((index.find(cell, fit.table.folder), value) for cell, value in zip(ids, zip(*values)))
+        found = ((index.find(cell, fit.table), value) for cell, value in zip(ids, zip(*values)))
         return {path: value for path, value in found if path is not None}
 
     first, second = labels(one), labels(two)

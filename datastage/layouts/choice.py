@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datastage.layouts import words
-from datastage.layouts.columns import Table, kind_of
+from datastage.layouts.columns import Table, is_number, kind_of
 
 LABELS = frozenset(
     ("label", "labels", "class", "classid", "classes", "classname", "classlabel", "target", "targets", "category", "y")
@@ -104,7 +104,7 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
             return Choice((asked[0].name,), why=f"{submission.last} asks for it")
         if len(asked) > 1 and (found := _columns_of_ones(asked, table)):
             return found
-    named = [column for column in free if _is_named_label(column)]
+    named = [column for column in free if _is_named_label(column, measures(table) >= 3)]
     if len(named) == 1:
         return Choice((named[0].name,), why="its name says so")
     if len(named) > 1:
@@ -120,9 +120,9 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
     return Choice()
 
 
-def _is_named_label(column: Column) -> bool:
+def _is_named_label(column: Column, boxed: bool) -> bool:
     name = column.name.strip().lower()
-    if column.kind == "date" or (plain(name) == "y" and name != "y"):
+    if column.kind == "date" or (plain(name) == "y" and (name != "y" or boxed)):
         return False
     return plain(name) in LABELS or (name.startswith(_PREFIXES) and column.n_different <= 2)
 
@@ -152,12 +152,19 @@ def _columns_of_ones(columns: Sequence[Column], table: Table) -> Choice | None:
         return None
     names = [column.name for column in columns]
     values = [table.sample(name) for name in names]
+    if not all(is_number(value) for column in values for value in column if value):
+        return None
     different = {float(value) for column in values for value in column if value}
     if not different <= {0.0, 1.0, -1.0} or len(different) < 2:
         return None
     sums = {sum(float(value or 0) > 0 for value in row) for row in zip(*values)}
     task = "one-hot" if sums == {1} and -1.0 not in different else "multi-label"
     return Choice(tuple(names), task)
+
+
+def measures(table: Table) -> int:
+    """Count the columns that say where in a picture something is: x, y, width, height."""
+    return sum(_MEASURES.match(name.strip()) is not None for name in table.header)
 
 
 def task_of(column: Column) -> str:

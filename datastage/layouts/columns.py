@@ -234,6 +234,9 @@ def kind_of(values: Sequence[str]) -> str:
         return "float"
     if all(_LISTS.fullmatch(value) for value in given[:50]):
         return "boxes"
+    counts = {value.count(" ") for value in different}
+    if len(counts) > 1 and max(counts) < 40 and all(re.fullmatch(r"\d+( \d+)*", value) for value in different):
+        return "tags"
     if all(_RUNS.fullmatch(value) for value in given[:50]):
         return "pixels" if min(len(value) for value in given[:50]) > 60 and _even(given[:50]) else "runs"
     if all(re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?", value) for value in given[:50]):

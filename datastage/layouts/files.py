@@ -9,7 +9,7 @@ from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import alone, arrays, scientific, tasks, words
-from datastage.layouts.beside import is_submission
+from datastage.layouts.beside import Index, fits_of, is_submission
 from datastage.layouts.columns import Table, open_table
 from datastage.layouts.reading import Reading
 from datastage.layouts.tree import Tree, of_names
@@ -108,6 +108,16 @@ def holds_more(tree: Tree, n_pictures: int) -> bool:
     return bool(sizes) and n_pictures <= 4 and flat == n_pictures
 
 
+def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:
+    """Whether the tables are about files that are not read here: pictures of a hospital, sounds, zips."""
+    others = [path for path in tree.files() if words.suffix_of(path) not in TABLES]
+    zips = sum(tree.size(path) for path in others if words.suffix_of(path) in tasks.ARCHIVES)
+    if zips > sum(tree.size(table.name) for table in tables):
+        return True
+    index = Index(path for path in others if words.suffix_of(path) in tasks.OPENED_WITH)
+    return any(index.n and fit.column for fit in fits_of(tables, index))
+
+
 def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading:
     """Tell what a folder without pictures is: tables, arrays, or what is named and not read."""
     kinds = Counter(words.suffix_of(path) for path in tree.files())
@@ -126,6 +136,8 @@ def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading
         chosen = [path for path in found if path.name == name or path.as_posix().endswith("/" + name)]
         if chosen and chosen[0].suffix.lower() != ".npy":
             return _of_arrays(chosen, labels, tree)
+    if tables and labels is None and _about_others(tree, tables):
+        raise tasks.no_pictures(tree)
     if any(not is_submission(table) for table in tables):
         return alone.read(tree, tables, labels, classes)
     if found and len({path.suffix.lower() for path in found}) == 1:

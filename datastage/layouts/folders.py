@@ -34,7 +34,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     known = _classes({name for name, _ in named["train"]}, tree)
     if len(set(known.values())) < 2 and not classes:
         return None
-    if shape.masks and (not all(within for _, within in shape.masks) or _are_ids(set(known.values()))):
+    if shape.masks and (not all(within for _, within in shape.masks) or are_ids(set(known.values()))):
         return None
     if n_stray > n_inner:
         raise SpecError(
@@ -141,9 +141,12 @@ def _ordered(found: list[str], asked: Sequence[str] | None, tree: Tree, left_out
     return chosen
 
 
-def _are_ids(names: set[str]) -> bool:
-    """Whether folders are called by numbers, as those of patients are."""
-    return all(sum(letter.isdigit() for letter in name) >= 3 for name in names)
+def are_ids(names: set[str]) -> bool:
+    """Whether folders are called by numbers, as those of patients are, and not by words or WordNet's numbers."""
+    figures = [sum(letter.isdigit() for letter in name) for name in names]
+    letters = [sum(letter.isalpha() for letter in name) for name in names]
+    wordnet = all(name[0] == "n" and name[1:9].isdigit() for name in names)
+    return min(figures) >= 3 and max(letters) <= 9 and not wordnet
 
 
 def _masks(shape: Shape) -> list[str]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.beside import Fit, Index, fits_of
+from datastage.layouts.beside import Fit, Index, fits_of, not_told
 from datastage.layouts.choice import plain
 from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE
+from datastage.layouts.folders import LINE, are_ids
 from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape, key
@@ -36,30 +36,32 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
     train = reading.splits["train"]
     assert train.labels is not None
     label = {name: reading.classes[number] for name, number in zip(train.names, train.labels)}  # type: ignore[index]
+    numbered = are_ids(set(reading.classes))
     for fit in fits:
         choice = fit.choice
-        if (
-            fit.is_submission
-            or len(choice.label) != 1
-            or choice.task != "classification"
-            or choice.why == "it is the only one"
-        ):
+        told = choice.label and choice.task in ("classification", "multi-label", "one-hot")
+        if fit.is_submission or not (told or (numbered and (choice.label or choice.candidates))):
             continue
         others = [name for name in fit.table.header if name != fit.column]
         ids, *columns = fit.table.columns([fit.column, *others])
-        paths = [index.find(cell, fit.table.folder) for cell in ids]
+        paths = [index.find(cell, fit.table) for cell in ids]
         if sum(path is not None for path in paths) < len(label) / 2:
             continue
-        for column in columns:
-            pairs = {(label[path], value) for path, value in zip(paths, column) if path is not None}
-            if len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}):
+        for values in columns:
+            pairs = {(label[path], value) for path, value in zip(paths, values) if path is not None}
+            alike = len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
+            # Of one picture a class any column does that.
+            if alike and (sum(path is not None for path in paths) > len(pairs) or all(a == b for a, b in pairs)):
                 return
+        if not choice.label:
+            raise not_told(tree, [fit])
+        column = choice.label[0].strip() if len(choice.label) == 1 else f"{len(choice.label)} columns"
+        asked = f"{fit.table.name}:{column}" if len(choice.label) == 1 else fit.table.name
         raise SpecError(
             f"In {tree.where} the folders and {fit.table.name} give the pictures other labels: the folders "
-            f"{len(reading.classes):,} classes ({words.some(list(reading.classes))}), the table "
-            f'{len(set(fit.table.sample(choice.label[0]))):,} in "{choice.label[0]}".',
-            f'{LINE} datastage.loaders(path, labels="{fit.table.name}:{choice.label[0]}", batch_size=64), or the '
-            "folders: "
+            f"{len(reading.classes):,} classes ({words.some(list(reading.classes))}), the table those in "
+            f"{column} ({words.some([name.strip() for name in choice.label])}).",
+            f'{LINE} datastage.loaders(path, labels="{asked}", batch_size=64), or the folders: '
             "labels=lambda name: name.split('/')[-2]",
         )
 
@@ -107,7 +109,7 @@ def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]
         ids, values = fit.table.columns([fit.column, name])
         found = {}
         for cell, value in zip(ids, values):
-            path, at = index.find(cell, fit.table.folder), number.get(key(as_name(value)))
+            path, at = index.find(cell, fit.table), number.get(key(as_name(value)))
             if path is not None and at is not None:
                 found[path] = at
         return found
@@ -146,7 +148,7 @@ def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
     where: dict[str, str] = {}
     for part, (fit,) in lists.items():
         for cell in fit.table.columns([fit.column])[0]:
-            path = index.find(cell, fit.table.folder)
+            path = index.find(cell, fit.table)
             if path is None:
                 continue
             if where.setdefault(path, part) != part:
@@ -165,7 +167,7 @@ def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:
         return {}
     by_number = dict(zip(*parts.columns(parts.header)))
     numbers, cells = names.table.columns([number, other])
-    found = {index.find(cell, names.table.folder): by_number.get(one) for one, cell in zip(numbers, cells)}
+    found = {index.find(cell, names.table): by_number.get(one) for one, cell in zip(numbers, cells)}
     return {
         path: "train" if one == "1" else "test" for path, one in found.items() if path is not None and one in ("0", "1")
     }

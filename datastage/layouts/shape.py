@@ -15,6 +15,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.tree import Tree
 
+_DRAWN = ("_mask", "_Mask", "_seg", "_gt", "_label", "-mask", "_GT")
 PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
 
 
@@ -27,6 +28,7 @@ class Node:
     kids: list[Node] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
     total: int = 0
+    masks: list[str] = field(default_factory=list)
     kind: str = OTHER
     part: str | None = None
 
@@ -74,7 +76,7 @@ class Shape:
 
 def grow(tree: Tree) -> Node:
     """Return the folders that hold pictures, as a tree of their own."""
-    nodes = {path: Node(path, folder.pictures, total=len(folder.pictures)) for path, folder in tree.folders.items()}
+    nodes = {path: _node(path, folder.pictures) for path, folder in tree.folders.items()}
     for path in sorted(nodes, key=lambda path: -(path.count("/") + 1 if path else 0)):
         if not path:
             continue
@@ -89,6 +91,16 @@ def grow(tree: Tree) -> Node:
     for node in nodes.values():
         node.kids.sort(key=lambda kid: kid.path)
     return nodes[""]
+
+
+def _node(path: str, pictures: list[str]) -> Node:
+    """Make a folder's node; ``x_mask.png`` beside ``x.png`` is a mask, and no picture."""
+    if not any(word in name for name in pictures for word in _DRAWN):
+        return Node(path, pictures, total=len(pictures))
+    stems = {name[: name.rfind(".")] for name in pictures}
+    masks = [name for name in pictures if (drawn := words.DRAWN.search(name)) and name[: drawn.start()] in stems]
+    kept = sorted(set(pictures) - set(masks))
+    return Node(path, kept, total=len(kept), masks=masks)
 
 
 def key(name: str) -> str:
@@ -198,14 +210,16 @@ def shape_of(
 ) -> Shape:
     """Sort the folders of pictures into parts."""
     mark(root, asked, classes, test=test)
+    shape = Shape(root, {}, [], [])
     found: list[tuple[Node, list[Node]]] = []
     stack: list[tuple[Node, list[Node]]] = [(root, [])]
     while stack:
         node, chain = stack.pop()
         if node.pictures:
             found.append((node, chain))
+        if node.masks:
+            shape.masks.append((Node(node.path, node.masks), bool(chain) and chain[-1].kind == OTHER))
         stack += [(kid, [*chain, kid]) for kid in node.kids]
-    shape = Shape(root, {}, [], [])
     rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
     aside: Counter[str] = Counter()
     for node, chain in found:

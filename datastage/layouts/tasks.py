@@ -16,7 +16,7 @@ from datastage.layouts.tree import Tree
 
 NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
 _MARKS = (".json", ".xml", ".txt")
-_OPENED_WITH = {
+OPENED_WITH = {
     ".h5": "h5py",
     ".hdf5": "h5py",
     ".mat": "scipy.io.loadmat",
@@ -46,7 +46,7 @@ _OPENED_WITH = {
     ".tar": "webdataset",
 }
 _MAY_RUN = ", which may run code when they are opened, so only you can say that they are to be"
-_ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst"))
+ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst"))
 
 
 def masks(tree: Tree, shape: Shape) -> SpecError | None:
@@ -169,7 +169,7 @@ def _beside(tree: Tree) -> str:
     files = [
         path
         for path in tree.files()
-        if words.suffix_of(path) in _OPENED_WITH.keys() | words.TABLES | {".txt", ".xml", ".yaml"} | _ARCHIVES
+        if words.suffix_of(path) in OPENED_WITH.keys() | words.TABLES | {".txt", ".xml", ".yaml"} | ARCHIVES
     ]
     few = sorted(path for path in files if not re.search(r"(?i)(readme|license|licence)", path))
     if len(few) > 6:
@@ -194,13 +194,13 @@ def no_pictures(tree: Tree) -> SpecError:
             f"There are no images in {tree.where}.",
             f"Images end in {', '.join(sorted(words.PICTURES))}, and lie in a folder for each class.",
         )
-    most = max(about, key=lambda one: (one in _OPENED_WITH or one in _ARCHIVES, one in words.SOUNDS, counts[one]))
+    most = max(about, key=lambda one: (one in OPENED_WITH or one in ARCHIVES, one in words.SOUNDS, counts[one]))
     if any(one in words.SOUNDS | words.FILMS for one in about):
         most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
     paths = sorted(first[most], key=_first_to_name)
     folders = sorted({part for path in paths for part in path.split("/")[:-1]} - {""})
     what = f"{counts[most]:,} {most or 'other'} files ({words.some(paths)})"
-    if most in _ARCHIVES:
+    if most in ARCHIVES:
         return SpecError(
             f"{tree.where} holds archives, {words.some(paths)}, and no images outside them.",
             f"Next: datastage.loaders(path / {paths[0]!r}, batch_size=64), or datastage.stage(path / {paths[0]!r}) "
@@ -214,7 +214,7 @@ def no_pictures(tree: Tree) -> SpecError:
             "yours.",
             *FEED,
         )
-    opener = _OPENED_WITH.get(most)
+    opener = OPENED_WITH.get(most)
     return SpecError(
         f"There are no images in {tree.where}: it holds {what}{_MAY_RUN if opener == 'pickle' else ''}.",
         f"Next: open {'them' if counts[most] > 1 else 'it'} with {opener or 'what wrote it'} and pass the arrays: "

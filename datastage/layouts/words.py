@@ -67,6 +67,8 @@ _JUNK_FOLDERS = frozenset(
 )
 _JUNK_FILES = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "folder.htt", "albumart.jpg"))
 
+DRAWN = re.compile(r"(?i)[_-](masks?|seg|segmentation|gt|ground_?truth|labels?|labelids|annotated)([_-]?\d+)?\.\w+$")
+"""The end of the name of a picture that is drawn over another: ``x_mask.png`` beside ``x.png``."""
 _BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
