@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from datastage.errors import WIDTH
-from datastage.progress import SILENT, Reporter, duration, human_bytes
+from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
 from datastage.show.lines import LABEL_WIDTH, labelled, printable
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class Shown:
         with self._lock:
             self._clear()
             self._write("\n".join(printable(line) for line in labelled(label, text).split("\n")))
+
+    def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
+        return Silent, ()  # another process that is sent a loader says nothing: this one does
 
     def close(self) -> None:
         """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""

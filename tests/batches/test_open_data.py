@@ -1,6 +1,7 @@
 import contextlib
 import io
 import os
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_a_zip_without_pictures_is_unpacked_and_not_kept_beside(server, monkeypa
     names = [path.name for path in under(os.environ["DATASTAGE_ROOT"])]
     assert "table.csv" in names
     assert "table.zip" not in names
+
+
+@pytest.mark.parametrize("progress", [False, "auto"])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_loader_of_photos_can_be_sent_to_another_process(here, progress, used):
+    (here / "pets.zip").write_bytes(packed("zip", files()))
+    made = datastage.loaders("./pets.zip", **{**OPTIONS, "progress": progress})
+    right = batches(made)
+    train = pickle.loads(pickle.dumps(made.train if used else datastage.loaders("./pets.zip", **OPTIONS).train))
+    assert (torch.cat([x for x, _ in train]) == right).all()
+    assert len(train.dataset) == 12
