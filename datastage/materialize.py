@@ -21,11 +21,6 @@ from datastage.slots import Slot
 from datastage.sources import Fetch, Found, drive, drive_errors
 from datastage.spec import Spec
 
-# Data that happens to be a zip: unpacking would destroy it.
-DATA_SUFFIXES = frozenset(
-    {".npz", ".npy", ".pt", ".pth", ".ckpt", ".safetensors", ".xlsx", ".docx", ".pptx", ".odt", ".whl", ".jar"}
-    | {".apk", ".epub", ".kmz"}
-)
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
 """As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
@@ -291,13 +286,14 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
             "It is what came from there: perhaps the site asks to sign in, or the download was never finished.",
             "Next: open its address in a browser, download the file there, and look at its size.",
         )
-    suffix = Path(reader.name).suffix.lower()
-    if options.unpack is False or (options.unpack is not True and suffix in DATA_SUFFIXES):
+    if options.unpack is False:
         return None
     kind = archives.sniff(reader)
+    if options.unpack is not True and archives.is_data(reader, kind):
+        return None
     if kind == "zip" and options.unpack == FOR_LOADERS and _holds_pictures(reader):
         return None
-    if kind is None and (options.unpack is True or suffix in archives.suffixes()):
+    if kind is None and (options.unpack is True or Path(reader.name).suffix.lower() in archives.suffixes()):
         raise DamagedArchiveError(
             f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
             "The download may have been cut short: get the file again.",
@@ -362,11 +358,10 @@ def refuse_if_changed(reader: Reader) -> None:
 
 
 def is_archive(path: Path) -> bool:
-    """Tell whether a file is unpacked where nothing else is said: an archive by content, and not data by its name."""
-    if path.suffix.lower() in DATA_SUFFIXES:
-        return False
+    """Tell whether a file is unpacked where nothing else is said: an archive, and not data that happens to be one."""
     with FileReader(path) as reader:
-        return archives.sniff(reader) is not None
+        kind = archives.sniff(reader)
+        return kind is not None and not archives.is_data(reader, kind)
 
 
 @contextlib.contextmanager

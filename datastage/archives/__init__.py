@@ -4,6 +4,7 @@ Here: sniffing, listing, and unpacking every format through one gate (`safety`).
 folder ends up.
 """
 
+from datastage.archives.data_files import is_data
 from datastage.archives.extract import unpack
 from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
 from datastage.archives.listing import iter_members, list_members, wanted_paths
@@ -15,6 +16,7 @@ __all__ = [
     "Unpacked",
     "ZipResult",
     "pack",
+    "is_data",
     "is_one_file",
     "iter_members",
     "list_members",
