@@ -13,7 +13,7 @@ from pathlib import Path
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive, drive_link, github, http, hub, kaggle, research_data, shared_links
+from datastage.sources import buckets, drive, drive_link, github, http, hub, kaggle, research_data, shared_links
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
@@ -91,6 +91,7 @@ SOURCES: tuple[Source, ...] = (
         key=http.key,
         address=str,
     ),
+    Source("bucket", buckets.open_bucket, buckets.parse_bucket, words=("s3", "gs", "az"), example="s3://"),
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
     ),

@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 import urllib.parse
+from collections.abc import Mapping
 
 from datastage.errors import UnavailableError
 from datastage.sources.endpoints import token_name
@@ -218,8 +219,8 @@ class Refused(UnavailableError):
     """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again."""
 
     status = 0
-    code = ""  # of the Hub: what is not there
     body = b""
+    headers: Mapping[str, str] = {}  # names in small letters
     is_final = False
 
 
@@ -258,7 +259,7 @@ def refused(
     error = limited or _refusal(status, address, name, headers, netrc_trouble)
     made = Refused(str(error.args[0]), *error.remedy)
     made.status, made.body = status, body
-    made.code = headers.get("X-Error-Code", "") if headers is not None else ""
+    made.headers = {name.lower(): value for name, value in headers.items()} if headers is not None else {}
     # A limit of an hour is not waited for; one of a moment is.
     made.is_final = limited is not None and "used up" in str(limited.args[0])
     return made

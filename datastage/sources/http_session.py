@@ -117,9 +117,10 @@ class HttpSession:
                 raise
             if self._keep_cookies(exchange):
                 seen.clear()  # it may lead to the same address, which then answers otherwise
-            if exchange.response.status not in answers.REDIRECTS:
-                return exchange
             location = exchange.response.getheader("Location", "")
+            is_s3 = "x-amz-bucket-region" in exchange.response.headers  # which names the region instead
+            if exchange.response.status not in answers.REDIRECTS or (is_s3 and not location):
+                return exchange
             self.told |= {
                 k.lower(): v for k, v in exchange.response.headers.items() if k.lower().startswith("x-linked-")
             }

@@ -74,7 +74,7 @@ def open_hub(spec: Spec, context: Context) -> Found:
             try:
                 return _file(spec, context)
             except DatastageError as error:
-                if getattr(error, "code", "") != "EntryNotFound" and refusal(error) != 404:
+                if _code(error) != "EntryNotFound" and refusal(error) != 404:
                     raise
         return _folder(spec, context)
     except DatastageError as error:
@@ -83,6 +83,11 @@ def open_hub(spec: Spec, context: Context) -> Found:
             reader = FileReader(cached)
             return Found(reader, str(spec), f"{spec.file_name}, in the cache of huggingface_hub", reader.identity)
         raise _explained(error, spec) from error
+
+
+def _code(error: DatastageError) -> str:
+    """Return what the Hub says is not there, or not open."""
+    return str(getattr(error, "headers", {}).get("x-error-code", ""))
 
 
 def _resolve(spec: Spec, revision: str, path: str) -> str:
@@ -152,7 +157,7 @@ def _explained(error: DatastageError, spec: Spec) -> DatastageError:
     kind, repository, revision, path = spec.parts
     page = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
     token = "Set HF_TOKEN to a token of yours (huggingface.co > Settings > Access Tokens), or keep it as a secret."
-    code, status = getattr(error, "code", ""), refusal(error)
+    code, status = _code(error), refusal(error)
     if code == "GatedRepo":
         return UnavailableError(
             f"{repository} asks you to agree to its terms before it gives its files ({status}).",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
 from datastage.progress import Reporter, human_bytes
+from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, found_at, open_url
 from datastage.sources.http_body import body_of
@@ -88,6 +90,7 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     other_url: str = field(default="", repr=False)  # where it is too, if the first address refuses
     most_connections: int | None = None
+    reach: Callable[[], Reader] | None = field(default=None, repr=False)  # where no address gives it
 
     @property
     def name(self) -> str:
@@ -97,10 +100,13 @@ class RemoteFile:
 def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -> Found:
     """Reach one file, with the digests that its place publishes; it bears the name that it has there."""
     reader = _reach(file, context.limits, has_hash=context.has_hash or bool(file.digests))
+    assert isinstance(reader, HttpReader)
     return found_at(reader, place, context.limits, where=where, digests=file.digests)
 
 
-def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> HttpReader:
+def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> Reader:
+    if file.reach is not None:
+        return file.reach()
     reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
     try:
         reader = reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
@@ -144,7 +150,7 @@ def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path,
             if file is None:
                 return
             try:
-                with _reach(file, limits, has_hash=bool(file.digests)) as reader:
+                with contextlib.closing(_reach(file, limits, has_hash=bool(file.digests))) as reader:
                     few = 1 if (reader.size or 0) < 8 << 20 else None
                     fetch(
                         reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few

@@ -1,0 +1,337 @@
+"""Buckets: ``s3://``, ``gs://`` and ``az://``, public ones over plain https, others through obstore."""
+
+from __future__ import annotations
+
+import base64
+import os
+import urllib.parse
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
+from datastage.sources.endpoints import at_endpoint, endpoint
+from datastage.sources.found import Context, Found
+from datastage.sources.http_answers import Refused
+from datastage.sources.web_api import RemoteFile, open_file, open_files, read_page, refusal
+from datastage.spec import Spec, last_part
+from datastage.transfer import Interrupted
+
+_PIECE_BYTES = 4 << 20
+_MOST_PAGES = 10_000
+
+
+def parse_bucket(text: str, word: str, rest: str) -> Spec:
+    """Tell ``s3://BUCKET/PATH``; a path that is empty or ends with a slash is a folder."""
+    bucket, _, path = rest.removeprefix("//").partition("/")
+    if not rest.startswith("//") or not bucket:
+        raise SpecError(f"{text!r} names no bucket.", f"Next: {word}://BUCKET/PATH")
+    return Spec(text, "bucket", f"{word}/{bucket}/{path}", (word, bucket, path), name=last_part(path) or bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of bucket: its address for everybody, its listing, and how people give their credentials."""
+
+    title: str
+    address: Callable[[str, str], str]  # of a bucket, in a region
+    rows: Callable[[str, str, Context], Iterator[tuple[str, int, dict[str, str]]]]  # path, size, digests
+    credentials: tuple[str, ...]
+
+
+def _s3_address(bucket: str, region: str) -> str:
+    if os.environ.get("AWS_ENDPOINT_URL"):
+        return f"{os.environ['AWS_ENDPOINT_URL'].rstrip('/')}/{bucket}"
+    host = f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com"
+    # No certificate fits a name with dots before the host.
+    url = f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
+    return at_endpoint("s3", url)
+
+
+def _az_address(bucket: str, region: str) -> str:
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    if not account:
+        raise SpecError(
+            f"az://{bucket} does not say whose storage it is.",
+            "Next: set AZURE_STORAGE_ACCOUNT_NAME; or give the address https://ACCOUNT.blob.core.windows.net/...",
+        )
+    return at_endpoint("azure", f"https://{account}.blob.core.windows.net/{bucket}")
+
+
+def _xml(page_of: Callable[[str], str], item: str, names: tuple[str, str, str], more: str, context: Context) -> Any:
+    """Give path, size and base64 md5 of each item of a listing in XML, over all of its pages."""
+    token = ""
+    for _ in range(_MOST_PAGES):
+        try:
+            top = ElementTree.fromstring(read_page(page_of(token), limits=context.limits).body)
+        except ElementTree.ParseError:
+            raise NotDataError("The bucket gave something else than its list.", "Next: look at its address.") from None
+        for element in top.iter():
+            element.tag = element.tag.rpartition("}")[2]
+        for row in top.iter(item):
+            yield tuple(row.findtext(name) or "" for name in names)
+        token = top.findtext(more) or ""
+        if not token:
+            return
+
+
+def _s3_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
+    def page_of(token: str) -> str:
+        more = {"continuation-token": token} if token else {}
+        return f"{address}?{urllib.parse.urlencode({'list-type': '2', 'prefix': prefix, **more})}"
+
+    # The ETag is the md5 only of what was put in one part and without a key: it proves nothing.
+    for path, size, _ in _xml(page_of, "Contents", ("Key", "Size", "-"), "NextContinuationToken", context):
+        yield path, int(size or 0), {}
+
+
+def _az_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
+    def page_of(token: str) -> str:
+        more = {"marker": token} if token else {}
+        return f"{address}?{urllib.parse.urlencode({'restype': 'container', 'comp': 'list', 'prefix': prefix, **more})}"
+
+    names = ("Name", "Properties/Content-Length", "Properties/Content-MD5")
+    for path, size, md5 in _xml(page_of, "Blob", names, "NextMarker", context):
+        yield path, int(size or 0), _md5(md5)
+
+
+def _gs_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
+    start, _, bucket = address.rpartition("/")
+    token = ""
+    for _ in range(_MOST_PAGES):
+        query = urllib.parse.urlencode({"prefix": prefix, **({"pageToken": token} if token else {})})
+        page = read_page(f"{start}/storage/v1/b/{bucket}/o?{query}", limits=context.limits).json()
+        for one in page.get("items", ()):
+            packed = one.get("contentEncoding") == "gzip"  # it is unpacked on its way
+            yield str(one["name"]), int(one.get("size", 0)), {} if packed else _md5(one.get("md5Hash", ""))
+        token = page.get("nextPageToken", "")
+        if not token:
+            return
+
+
+def _md5(text: str) -> dict[str, str]:
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except ValueError:
+        return {}
+    return {"md5": digest.hex()} if len(digest) == 16 else {}
+
+
+_KINDS = {
+    "s3": _Kind("Amazon S3", _s3_address, _s3_rows, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+    "gs": _Kind(
+        "Google Cloud Storage",
+        lambda bucket, region: f"{endpoint('google_storage')}/{bucket}",
+        _gs_rows,
+        ("GOOGLE_APPLICATION_CREDENTIALS",),
+    ),
+    "az": _Kind("Azure", _az_address, _az_rows, ("AZURE_STORAGE_ACCOUNT_KEY",)),
+}
+
+
+def open_bucket(spec: Spec, context: Context) -> Found:
+    """Reach an object, or all below a prefix; with the user's credentials where there are some, else as anybody."""
+    word, bucket, path = spec.parts
+    kind = _KINDS[word]
+    with_credentials = all(os.environ.get(name) for name in kind.credentials)
+    try:
+        return (_by_obstore if with_credentials else _by_https)(spec, context, kind, "")
+    except DatastageError as error:
+        region = getattr(error, "headers", {}).get("x-amz-bucket-region", "")
+        if refusal(error) not in (301, 307) or not region:
+            raise _explained(error, spec, kind, with_credentials) from error
+        try:
+            return (_by_obstore if with_credentials else _by_https)(spec, context, kind, region)
+        except DatastageError as again:
+            raise _explained(again, spec, kind, with_credentials) from again
+
+
+def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
+    _, bucket, path = spec.parts
+    address = kind.address(bucket, region)
+    if path and not path.endswith("/"):
+        try:
+            file = RemoteFile(last_part(path), f"{address}/{urllib.parse.quote(path)}")
+            return open_file(file, str(spec), context, f"in {bucket} at {kind.title}")
+        except DatastageError as error:
+            # Without the right to list, S3 answers 403 for what is not there.
+            if refusal(error) not in (403, 404):
+                raise
+            refused = error
+    else:
+        refused = None
+    prefix = f"{path.rstrip('/')}/" if path else ""
+    try:
+        rows = list(kind.rows(address, prefix, context))
+    except DatastageError as error:
+        raise refused or error from error
+    files = [
+        RemoteFile(name.removeprefix(prefix), f"{address}/{urllib.parse.quote(name)}", size, digests)
+        for name, size, digests in rows
+        if not name.endswith("/")
+    ]
+    return _folder(spec, context, kind, files)
+
+
+def _folder(spec: Spec, context: Context, kind: _Kind, files: list[RemoteFile]) -> Found:
+    _, bucket, path = spec.parts
+    if not files:
+        raise UnavailableError(
+            f"{bucket} at {kind.title} holds no {path or 'files'}.",
+            "Next: compare the path with the page of the bucket; capitals count.",
+        )
+    where = f"in {path.strip('/')} of {bucket}" if path else f"in {bucket}"
+    return open_files(files, str(spec), context, f"{where} at {kind.title}")
+
+
+def _explained(error: DatastageError, spec: Spec, kind: _Kind, with_credentials: bool) -> DatastageError:
+    """Say what a bucket's refusal means."""
+    bucket, status, body = spec.parts[1], refusal(error), getattr(error, "body", b"")
+    names = " and ".join(kind.credentials)
+    if b"NoSuchBucket" in body:
+        return UnavailableError(
+            f"There is no bucket {bucket} at {kind.title}.", "Next: compare its name; copy it anew."
+        )
+    if status == 404:
+        return UnavailableError(
+            f"{bucket} at {kind.title} holds no {spec.parts[2]}.",
+            "Next: compare the path with the page of the bucket; capitals count.",
+        )
+    if status in (401, 403, 409) and with_credentials:
+        return UnavailableError(
+            f"{kind.title} does not let these credentials read {bucket} ({status}).",
+            f"{names} are set: they may be of another account, or run out.",
+            "Next: ask the owner of the bucket for the right to read it.",
+        )
+    if status in (401, 403, 409):
+        return UnavailableError(
+            f"{bucket} at {kind.title} is not open to everybody, or holds no {spec.parts[2] or 'files'} ({status}).",
+            f"If it is private: set {names}, and install obstore (pip install obstore).",
+            "Next: run the same line again.",
+        )
+    return error
+
+
+# --- with credentials, through obstore
+
+
+def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
+    word, bucket, path = spec.parts
+    try:
+        import obstore
+        from obstore.store import from_url
+    except ImportError:
+        raise MissingDependencyError(
+            f"{spec} is read with your credentials through obstore, which is not installed.",
+            "Next: pip install obstore; or unset the credentials if the bucket is open to everybody.",
+        ) from None
+    options: dict[str, Any] = {"region": region} if region else {}
+    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
+        options["client_options"] = {"allow_http": True}
+    store = _asking(spec, lambda: from_url(f"{word}://{bucket}", **options))
+    where = f"in {bucket} at {kind.title}"
+    if path and not path.endswith("/"):
+        try:
+            reader = ObjectReader(spec, store, path)
+            return Found(reader, str(spec), f"{reader.name}, {where}", reader.identity)
+        except Refused as error:
+            if error.status != 404:
+                raise
+    prefix = f"{path.rstrip('/')}/" if path else ""
+    batches = _asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
+    files = [
+        RemoteFile(
+            str(row["path"]).removeprefix(prefix),
+            "",
+            row["size"],
+            reach=partial(ObjectReader, spec, store, row["path"]),
+        )
+        for batch in batches
+        for row in batch
+        if not row["path"].endswith("/")
+    ]
+    return _folder(spec, context, kind, files)
+
+
+def _asking(spec: Spec, ask: Callable[[], Any]) -> Any:
+    """Ask obstore, and turn its errors into a server's refusals."""
+    from obstore import exceptions
+
+    try:
+        return ask()
+    except FileNotFoundError as error:
+        raise _refused(spec, 404, error) from None
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise _refused(spec, 403, error) from None
+    except exceptions.BaseError as error:
+        # The Debug part goes on for pages, and holds the request.
+        text = str(error).partition("Debug source")[0]
+        if "redirect" in text.lower():
+            raise _wrong_region(spec) from None
+        raise UnavailableError(
+            f"{spec.parts[1]} could not be read: {' '.join(text.split())[:200]}", "Next: run the same line again."
+        ) from None
+
+
+def _refused(spec: Spec, status: int, error: Exception) -> Refused:
+    made = Refused(f"{spec} was refused ({status}).", "Next: look at its page.")
+    made.status, made.body = status, b"NoSuchBucket" if "NoSuchBucket" in str(error) else b""
+    return made
+
+
+def _wrong_region(spec: Spec) -> DatastageError:
+    """Ask the bucket as anybody: even a refusal tells its region."""
+    try:
+        read_page(_s3_address(spec.parts[1], "") + "?list-type=2&max-keys=1")
+    except Refused as error:
+        error.status = 301
+        return error
+    except DatastageError as error:
+        return error
+    return UnavailableError(f"{spec.parts[1]} lies in another region.", "Next: set AWS_REGION to its region.")
+
+
+class ObjectReader:
+    """An object in a bucket as a reader, through obstore."""
+
+    ranges = True
+    local_path: Path | None = None
+
+    def __init__(self, spec: Spec, store: Any, path: str) -> None:
+        import obstore
+
+        self._spec, self._store, self._path = spec, store, path
+        facts = _asking(spec, lambda: obstore.head(store, path))
+        self.name = last_part(path)
+        self.size: int | None = facts["size"]
+        self.identity = f"{facts.get('e_tag') or facts['last_modified']}-{self.size}"
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end."""
+        import obstore
+
+        n = max(0, min(n, (self.size or 0) - offset))
+        ask = partial(obstore.get_range, self._store, self._path, start=offset, length=n)
+        return bytes(_asking(self._spec, ask)) if n else b""
+
+    def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
+        """Give `n` bytes from `offset` in pieces, in one try."""
+        end = (self.size or 0) if n is None else offset + n
+        try:
+            while offset < end and (piece := self.read_at(offset, min(_PIECE_BYTES, end - offset))):
+                yield piece
+                offset += len(piece)
+        except UnavailableError as error:
+            raise Interrupted(error, "final" if isinstance(error, Refused) else "broken") from error
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end."""
+        while piece := self.read_at(offset, _PIECE_BYTES):
+            yield piece
+            offset += len(piece)
+
+    def close(self) -> None:
+        """Do nothing: the store holds the connections."""

@@ -1,0 +1,144 @@
+"""Buckets: public ones over plain https, others with credentials through obstore; each refusal in its own words."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import pytest
+
+import datastage
+from datastage.errors import ChecksumError, MissingDependencyError, SpecError, UnavailableError
+from datastage.sources import parse
+from tests.stand_ins.buckets import KEY, SECRET, Bucket, Buckets
+
+pytestmark = pytest.mark.usefixtures("here")
+
+BIG = random.Random(8).randbytes(900_000)
+FILES = {"data/a.csv": b"1,2\n" * 50, "data/more/b c.bin": BIG, "data/more/d.csv": b"3\n", "top.csv": b"4\n"}
+
+
+@pytest.fixture
+def buckets(monkeypatch):
+    server = Buckets()
+    for service in ("s3", "gs", "az"):
+        server.buckets[service, "set"] = Bucket(dict(FILES))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.address}/s3")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "school")
+    monkeypatch.setenv("DATASTAGE_ENDPOINTS", f"google_storage={server.address}/gs azure={server.address}")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def credentials(monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
+def quiet(spec, **options):
+    return datastage.stage(spec, progress=False, **options)
+
+
+def tree(staged):
+    paths = (path for path in staged.path.rglob("*") if path.is_file() and not path.name.startswith(".datastage"))
+    return {path.relative_to(staged.path).as_posix(): path.read_bytes() for path in paths}
+
+
+def below(prefix):
+    return {path.removeprefix(prefix): body for path, body in FILES.items() if path.startswith(prefix)}
+
+
+@pytest.mark.parametrize("word", ["s3", "gs"])
+def test_an_object_of_a_public_bucket(word, buckets):
+    staged = quiet(f"{word}://set/data/more/b c.bin")
+    assert (staged.path.name, staged.path.read_bytes()) == ("b c.bin", BIG)
+
+
+@pytest.mark.parametrize("word", ["s3", "gs"])
+@pytest.mark.parametrize("path", ["data", "data/"])
+def test_all_below_a_prefix_over_all_pages_of_the_list(word, path, buckets):
+    assert tree(quiet(f"{word}://set/{path}")) == below("data/")
+    assert tree(quiet(f"{word}://set/data/more/")) == below("data/more/")
+
+
+def test_azure_needs_to_know_whose_storage_it_is(buckets, monkeypatch):
+    # On the stand-in the first part of a path is the service.
+    assert quiet("az://az/set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME")
+    with pytest.raises(SpecError, match="does not say whose storage"):
+        quiet("az://set/data/a.csv")
+
+
+def test_wrong_bytes_of_a_listed_object_are_found(buckets, tmp_path):
+    buckets.wrong["data/a.csv"] = b"1,3\n" * 50
+    with pytest.raises(ChecksumError):
+        quiet("gs://set/data/")
+    assert not [path for path in (tmp_path / "root").iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("s3://nothing/a.csv", "There is no bucket nothing at Amazon S3"),
+        ("gs://nothing/a.csv", "There is no bucket nothing at Google"),
+        ("s3://set/nothing.csv", "holds no nothing.csv"),
+        ("s3://set/nothing/", "holds no nothing/"),
+    ],
+)
+def test_what_is_not_there_is_said_in_its_own_words(spec, text, buckets):
+    with pytest.raises(UnavailableError, match=text):
+        quiet(spec)
+
+
+@pytest.mark.parametrize("word", ["s3", "gs"])
+def test_a_private_bucket_says_which_credentials_to_set(word, buckets):
+    buckets.buckets[word, "set"].is_public = False
+    with pytest.raises(UnavailableError, match="is not open to everybody") as caught:
+        quiet(f"{word}://set/data/a.csv")
+    assert {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}[word] in str(caught.value)
+
+
+def test_a_bucket_that_may_not_be_listed_says_forbidden_for_what_is_missing(buckets):
+    buckets.buckets["s3", "set"].may_list = False
+    assert quiet("s3://set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
+    with pytest.raises(UnavailableError, match="not open to everybody, or holds no nothing.csv"):
+        quiet("s3://set/nothing.csv")
+
+
+def test_a_private_bucket_is_read_with_credentials_that_are_shown_nowhere(buckets, credentials, caplog):
+    caplog.set_level(0)
+    buckets.buckets["s3", "set"].is_public = False
+    staged = quiet("s3://set/data/more/b c.bin")
+    assert staged.path.read_bytes() == BIG
+    assert tree(quiet("s3://set/data")) == below("data/")
+    assert SECRET not in str(staged.receipt) + caplog.text
+
+
+def test_wrong_credentials_are_named(buckets, credentials, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFSOMEBODYELSE00")
+    with pytest.raises(UnavailableError, match="does not let these credentials read set") as caught:
+        quiet("s3://set/data/a.csv")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_bucket_in_another_region_is_found(buckets, credentials):
+    buckets.buckets["s3", "set"].region = "eu-central-1"
+    buckets.buckets["s3", "set"].is_public = False
+    assert quiet("s3://set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
+
+
+def test_credentials_without_obstore_say_what_to_install(buckets, credentials, monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingDependencyError, match="pip install obstore"):
+        quiet("s3://set/data/a.csv")
+
+
+@pytest.mark.parametrize("text", ["s3:set/a", "gs://", "s3:///a"])
+def test_what_is_no_bucket_is_said(text):
+    with pytest.raises(SpecError, match="names no bucket"):
+        parse(text)
