@@ -233,6 +233,8 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
                     arriving.finish()  # were the bytes wrong already? Then that is what is said
                 raise
         done = arriving.finish()
+        if done.n_received < done.n_bytes:
+            facts["resumed_bytes"] = done.n_bytes - done.n_received
         if work.keep is not None:
             work.keep(target, reader.name)
         return content or _moved(target, reader.name, facts, slot, done)

@@ -233,7 +233,10 @@ def _how(receipt: Mapping[str, Any]) -> str:
         return "where it lies: nothing was copied"
     seconds = float(receipt.get("seconds") or 0)
     n_bytes = int(receipt.get("n_bytes") or 0)
-    rate = f" ({human_bytes(n_bytes / seconds)}/s)" if seconds >= 1 and n_bytes else ""
+    # What an earlier run had fetched says nothing of the speed; of an archive nothing tells how much of it that was.
+    fetched = n_bytes - int(receipt.get("resumed_bytes") or 0)
+    is_known = not (receipt.get("format") and receipt.get("resumed_bytes"))
+    rate = f" ({human_bytes(fetched / seconds)}/s)" if seconds >= 1 and fetched > 0 and is_known else ""
     if receipt.get("published"):
         return f"{human_bytes(n_bytes)} in {duration(seconds)}; every file is the published one"
     if receipt.get("format"):

@@ -210,6 +210,15 @@ def test_what_was_left_out_is_named_by_whose_habit_it_is(left_out, said):
     assert left_out_text(left_out) == said
 
 
+def test_the_speed_is_that_of_what_was_fetched_now():
+    file = {"n_bytes": 100_000_000, "seconds": 4.0, "single": "a.bin"}
+    assert receipt_lines(file, None, path="/p")[0] == "Copied    100 MB in 4 s (25 MB/s)"
+    resumed = {**file, "resumed_bytes": 48_000_000}
+    assert receipt_lines(resumed, None, path="/p")[0] == "Copied    100 MB in 4 s (13 MB/s)"
+    unpacked = {**DRIVE_ZIP, "resumed_bytes": 48_000_000}
+    assert receipt_lines(unpacked, None, path="/p")[0] == "Copied    and unpacked in 44 s; every file was checked"
+
+
 def test_what_is_used_in_place_was_not_copied():
     lines = receipt_lines({"in_place": True}, None, path="/data/birds")
 
