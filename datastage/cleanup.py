@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datastage import own_files, slots, staged
+from datastage import slots, staged
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError
 from datastage.lock import is_held, locked
 from datastage.own_files import remove_tree
@@ -149,12 +149,12 @@ def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
 def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[Removable]:
     """Give what lies in our own folder and belongs to no dataset; note with each dataset the photos kept of it."""
     own = slots.own_folder_of(root)
-    if not own_files.is_own_folder(own):
+    if not slots.is_marked(own):
         return
     whose = {slots.pixels_name(path): one for one in datasets.values() for path in _paths_of(one)}
     for name in sorted(os.listdir(own)):
         match = _ENDING.match(name)
-        if match is None:
+        if match is None or name == slots.OWNER:
             continue
         path, what = own / name, match["what"]
         if what == "pixels" and name in whose:
@@ -208,7 +208,7 @@ def remove(root: Path, item: Removable) -> bool:
     own = slots.own_folder_of(root)
     is_dataset = item.path.parent == root
     match = None if is_dataset else _ENDING.match(item.path.name)
-    if not is_dataset and (match is None or item.path.parent != own or not own_files.is_own_folder(own)):
+    if not is_dataset and (match is None or item.path.parent != own or not slots.is_marked(own)):
         return False
     slot = Slot(root, item.path.name if match is None else match["name"], slots.make_own_folder(root))
     if not is_dataset and _is_in_use(item.path, slot):
@@ -228,8 +228,7 @@ def remove(root: Path, item: Removable) -> bool:
             raise
         raise StorageError.of(error, f"removing {item.path.name}") from error
     finally:
-        with contextlib.suppress(OSError):
-            slot.own.rmdir()
+        slots.leave_no_empty_folder(slot.own)
     return True
 
 

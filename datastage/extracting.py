@@ -77,7 +77,7 @@ def extract(
                 else:
                     receipt = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
         finally:
-            store.leave_no_empty_folder(slot)
+            slots.leave_no_empty_folder(slot.own)
     return Staged(target, receipt)
 
 

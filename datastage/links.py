@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterable
@@ -80,7 +81,7 @@ def _leads_to(place: Path, path: Path) -> bool:
 
 
 def _copy_whole(path: Path, place: Path) -> None:
-    unfinished = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    unfinished = place.with_name(f".{place.name}.{secrets.token_hex(8)}.partial")
     try:
         if path.is_dir():
             shutil.copytree(path, unfinished, symlinks=True)

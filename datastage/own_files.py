@@ -81,14 +81,16 @@ def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        seen = os.fstat(file.fileno())
+    try:
+        seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode) or seen.st_size > most_bytes or not is_ours(path, seen):
             return None
-        try:
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(most_bytes + 1)
-        except OSError:
-            return None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 # --- writing

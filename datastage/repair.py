@@ -160,7 +160,7 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
             raise
         raise StorageError.of(error, "mending the files") from error
     finally:
-        store.leave_no_empty_folder(slot)
+        slots.leave_no_empty_folder(slot.own)
     return tuple(file.path for file in wanted)
 
 

@@ -7,6 +7,7 @@ the next session takes the file only if it still has that digest.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -67,7 +68,7 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
 
 def find(folder: Path, key: str) -> SavedCopy | None:
     """Return the file that was kept for the request of this key, if it is there."""
-    entry = _index(folder).get(key)
+    entry = (_index(folder) or {}).get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return None
     path = folder / slots.safe_file_name(entry["file"])
@@ -87,9 +88,11 @@ def keep(path: Path, folder: Path, key: str, *, name: str, reporter: Reporter = 
     try:
         size, sha256 = path.stat().st_size, None
         known = find(folder, key)
+        if known is not None and known.sha256 != _sha256(known.path):
+            known = None  # it is another file by now: somebody's
         if known is not None and known.path.stat().st_size == size:
             sha256 = _sha256(path)
-            if known.sha256 == sha256 == _sha256(known.path):
+            if known.sha256 == sha256:
                 return known.path, True
         if target.is_file() and target.stat().st_size == size:
             sha256 = sha256 or _sha256(path)
@@ -97,8 +100,9 @@ def keep(path: Path, folder: Path, key: str, *, name: str, reporter: Reporter = 
                 _write_index(folder, key, target.name, size, sha256)
                 return target, True
         folder.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(target) and (known is None or known.path != target):
-            target = target.with_name(slots.safe_file_name(f"{key[:8]}-{name}"))
+        names = (f"{key[:length]}-{name}" for length in range(8, len(key)))
+        while os.path.lexists(target) and (known is None or known.path != target):
+            target = folder / slots.safe_file_name(next(names))
         digest = hashlib.sha256()
         with FileReader(path) as reader, own_files.atomic_file(target) as out:
             reporter.phase(f"keeping {target.name}", reader.size)
@@ -117,16 +121,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def _index(folder: Path) -> dict[str, Any] | None:
+    """Return what was kept in a folder, by request; None if there is no index of ours."""
     text = own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES)
     try:
-        index = json.loads(text) if text is not None else {}
+        index = json.loads(text) if text is not None else None
     except (ValueError, RecursionError):
-        return {}
-    return index if isinstance(index, dict) else {}
+        return None
+    return index if isinstance(index, dict) else None
 
 
 def _write_index(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
-    index = {**_index(folder), key: {"file": name, "size": size, "sha256": sha256}}
+    before = _index(folder)
+    if before is None and os.path.lexists(folder / INDEX):
+        raise FileExistsError(errno.EEXIST, "another thing is in the place of its index", str(folder / INDEX))
+    index = {**(before or {}), key: {"file": name, "size": size, "sha256": sha256}}
     with own_files.atomic_file(folder / INDEX) as out:
         out.write((json.dumps(index, indent=1) + "\n").encode())

@@ -4,6 +4,7 @@ A dataset's folder is ``ROOT/NAME``; in it lie its receipt, ``.datastage.json``,
 ``.datastage-files``. All else that datastage writes under a root lies in one folder of this user's own, in which
 nobody else may write::
 
+    ROOT/.datastage-UID/.owner.mark       where this folder lies: what proves that it is ours
     ROOT/.datastage-UID/NAME.mark         the token of the dataset: what proves that ROOT/NAME is ours
     ROOT/.datastage-UID/NAME.lock         held while anything of NAME is changed
     ROOT/.datastage-UID/NAME.partial      being written; becomes ROOT/NAME by one rename, or is removed
@@ -16,6 +17,7 @@ nobody else may write::
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -32,6 +34,8 @@ from datastage import own_files, staged
 from datastage.errors import SpecError, StorageError
 
 OWN_FOLDER = ".datastage-"
+# No name of a dataset begins with a dot.
+OWNER = ".owner.mark"
 _MARK_BYTES = 100_000
 
 
@@ -93,9 +97,19 @@ def own_folder_of(root: Path) -> Path:
     first = root / f"{OWN_FOLDER}{uid}"
     for number in range(1, 10):
         path = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        if not os.path.lexists(path) or own_files.is_own_folder(path):
+        if not os.path.lexists(path) or is_marked(path):
             return path
     return first
+
+
+def is_marked(own: Path) -> bool:
+    """Tell whether a folder is one that we made for what is unfinished: it says so itself, or is empty."""
+    if not own_files.is_own_folder(own):
+        return False
+    text = own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES)
+    if text is None:
+        return not os.listdir(own)
+    return staged.leads_to(text.decode("utf-8", "surrogateescape"), own)
 
 
 def make_own_folder(root: Path) -> Path:
@@ -103,7 +117,25 @@ def make_own_folder(root: Path) -> Path:
 
     In a root that others share they may read the locks in it, so that they can wait for one of them.
     """
-    return own_files.own_folder(own_folder_of(root), mode=0o755 if own_files.is_shared(root) else 0o700)
+    own = own_files.own_folder(own_folder_of(root), mode=0o755 if own_files.is_shared(root) else 0o700)
+    if not os.path.lexists(own / OWNER):
+        try:
+            with own_files.new_file(own / OWNER, mode=0o600) as out:
+                out.write(os.fsencode(os.path.abspath(own)))
+        except FileExistsError:
+            pass  # another process was quicker
+        except OSError as error:
+            leave_no_empty_folder(own)
+            raise StorageError.of(error, "making the folder for unfinished files") from error
+    return own
+
+
+def leave_no_empty_folder(own: Path) -> None:
+    """Remove our folder under a root if nothing but its own mark is in it any more."""
+    with contextlib.suppress(OSError):
+        if os.listdir(own) == [OWNER]:
+            (own / OWNER).unlink()
+        own.rmdir()
 
 
 def usable_root(folder: Path, *, shared: bool = False) -> Path:
@@ -189,7 +221,7 @@ def pixels_name(path: Path) -> str:
 
 def read_mark(slot: Slot) -> dict[str, Any] | None:
     """Return what proves that the folder of a slot is ours: its token, its path, and the specs that it was asked by."""
-    if not own_files.is_own_folder(slot.own):
+    if not is_marked(slot.own):
         return None
     text = own_files.read_ours(slot.mark, most_bytes=_MARK_BYTES)
     try:

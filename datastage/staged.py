@@ -227,10 +227,10 @@ def receipt_of(folder: Path) -> dict[str, Any] | None:
     at = written_for(receipt)
     if not at:  # an earlier version did not say where the receipt of data that is used in place lay
         return receipt if receipt.get("name") == folder.name else None
-    return receipt if at == os.path.abspath(folder) or _leads_to(at, folder) else None
+    return receipt if at == os.path.abspath(folder) or leads_to(at, folder) else None
 
 
-def _leads_to(path: str, folder: Path) -> bool:
+def leads_to(path: str, folder: Path) -> bool:
     """Tell whether two paths lead to one folder: by a link above it, a mount, or a disk that folds case."""
     try:
         return os.path.samefile(path, folder)

@@ -34,6 +34,8 @@ from datastage.reader import FileRecord, stat_identity
 from datastage.slots import OWN_FOLDER, Slot
 from datastage.staged import Staged
 
+_TRIES = 20
+
 
 def staged_at(path: Path) -> Staged | None:
     """Return what this user staged at `path`: the folder, or the one file in it; None if it is no such thing.
@@ -118,7 +120,7 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
             else:
                 yield found
     finally:
-        leave_no_empty_folder(slot)
+        slots.leave_no_empty_folder(slot.own)
 
 
 @contextlib.contextmanager
@@ -139,12 +141,6 @@ def _cleared_up(slot: Slot, held: Held) -> Iterator[None]:
         if isinstance(error, OSError) and not isinstance(error, DatastageError):
             raise StorageError.of(error, "writing the files") from error
         raise
-
-
-def leave_no_empty_folder(slot: Slot) -> None:
-    """Remove our folder under a root if nothing is in it any more."""
-    with contextlib.suppress(OSError):
-        slot.own.rmdir()
 
 
 def _choose(root: Path, wanted: Wanted, reporter: Reporter) -> tuple[Slot, Staged | None]:
@@ -317,7 +313,16 @@ def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
     def say(who: str) -> None:
         reporter.note(f"for {who}, which prepares the same data", "Waiting")
 
-    with locked(slot.lock, on_wait=say, on_progress=show, beside=_locks_of_others(slot)) as held:
+    with contextlib.ExitStack() as stack:
+        for tries_left in range(_TRIES, -1, -1):
+            lock = locked(slot.lock, on_wait=say, on_progress=show, beside=_locks_of_others(slot))
+            try:
+                held = stack.enter_context(lock)
+                break
+            except StorageError as error:
+                if error.errno != errno.ENOENT or not tries_left:
+                    raise
+                slots.make_own_folder(slot.root)  # who was done before us took our folder away, which was empty
         yield held
 
 
@@ -373,7 +378,7 @@ def tidy(slot: Slot) -> None:
     The old folder, or the archive that was fetched, may take as much room as the dataset.
     """
     beside = (slot.old, slot.partial, slot.fetch, slot.repair)
-    if not any(os.path.lexists(path) for path in (*beside, slot.lock)) or not own_files.is_own_folder(slot.own):
+    if not any(os.path.lexists(path) for path in (*beside, slot.lock)) or not slots.is_marked(slot.own):
         return
     with contextlib.suppress(OSError), locked(slot.lock, timeout_s=0):  # our own errors of locking are OSErrors too
         if os.path.lexists(slot.final):

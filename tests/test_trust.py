@@ -707,3 +707,62 @@ def test_a_copy_of_private_files_lets_group_and_others_do_no_more_than_the_files
     }  # fmt: skip
     assert (oct(stat.S_IMODE(folder.path.stat().st_mode)), own[FILES]) == ("0o700", "0o644")
     assert oct(stat.S_IMODE(file.path.stat().st_mode)) == "0o600"
+
+
+# --- names inside folders that are called like ours
+
+
+def test_a_folder_that_is_called_like_ours_but_has_not_our_mark_is_left_with_all_that_is_in_it(here, tmp_path, capsys):
+    root = tmp_path / "root"
+    planted = root / slots.own_folder_of(root).name
+    for name in ("pets.partial", "pets.fetch", "pets.old", "pets.repair", "x.partial", "thesis-01234567.pixels"):
+        (planted / name).mkdir(parents=True)
+        (planted / name / "ch1.tex").write_text("years of work")
+    for name in ("pets.lock", "pets.mark", "x.lock", "x.locked"):
+        (planted / name).write_text("lock content")
+    planted.chmod(0o700)
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
+    before = snapshot(planted)
+    for words in (
+        ["clean", "--dry-run"],
+        ["clean", "--budget", "0"],
+        ["stage", "./pets.zip", "--name", "pets"],
+        ["stage", "./pets.zip", "--name", "pets", "--refresh"],
+        ["verify", root / "pets", "--repair"],
+        ["extract", "./pets.zip", root / "other"],
+        ["clean", "pets"],
+    ):
+        assert cli.main([str(word) for word in words]) == 0, capsys.readouterr().err
+        assert snapshot(planted) == before, words
+
+
+@pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__[6:])
+@pytest.mark.parametrize("name", [".datastage-kept.json", "pets.zip"])
+def test_what_lies_where_a_file_is_to_be_kept_is_left_as_it_is(here, tmp_path, plant, name):
+    kept, outside = tmp_path / "kept", tmp_path / "outside"
+    for folder in (kept, outside):
+        folder.mkdir()
+    (outside / "thesis.tex").write_text("years of work")
+    plant(kept / name, outside)
+    before = snapshot(outside, kept / name)
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
+    for _ in range(2):
+        assert (quiet("./pets.zip", save_to=str(kept), refresh=True) / "cat/1.txt").read_bytes() == b"meow"
+        assert snapshot(outside, kept / name) == before
+
+
+def test_a_kept_file_that_the_user_has_changed_is_not_replaced(here, tmp_path):
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
+    quiet("./pets.zip", save_to="./kept")
+    (here / "kept" / "pets.zip").write_text("mine now")
+    quiet("./pets.zip", save_to="./kept", refresh=True)
+    assert (here / "kept" / "pets.zip").read_text() == "mine now"
+
+
+def test_where_no_links_can_be_made_nothing_in_the_way_of_the_copy_is_removed(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "symlink_to", lambda *a, **k: (_ for _ in ()).throw(OSError(1, "no links here")))
+    make_zip(here / "pets.zip", {"a/cat.txt": b"meow"})
+    (here / f".a.{os.getpid()}.partial").mkdir()
+    quiet("./pets.zip", link=".")
+    assert (here / "a" / "cat.txt").read_bytes() == b"meow"
+    assert (here / f".a.{os.getpid()}.partial").is_dir()
