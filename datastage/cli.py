@@ -12,17 +12,21 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import datastage
 from datastage import api
 from datastage.errors import DatastageError, SpecError, StorageError, on_screen
+from datastage.progress import Reporter, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
+if TYPE_CHECKING:
+    from datastage.staged import Staged
+
 INTERRUPTED = 130
-_YES_NO = argparse.BooleanOptionalAction
 
 
 class _Parser(argparse.ArgumentParser):
@@ -44,99 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"datastage {datastage.__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     for name, (words, example, arguments, _) in _VERBS.items():
-        made = verbs.add_parser(
-            name, help=words, description=words, epilog=f"example: datastage {name} {example}".rstrip()
-        )
-        made.add_argument("--quiet", action="store_true", help="say only errors and instructions")
-        made.add_argument("--json", action="store_true", help="print the result, or the error, as JSON")
-        arguments(made)
+        epilog = f"example: datastage {name} {example}".rstrip()
+        made = verbs.add_parser(name, help=words, description=words, epilog=epilog)
+        secret = made.add_mutually_exclusive_group() if "--password" in arguments else made
+        for flag, options in (*_COMMON.items(), *arguments.items()):
+            (secret if flag.startswith("--password") else made).add_argument(flag, **options)
     return parser
-
-
-def _stage_arguments(stage: argparse.ArgumentParser) -> None:
-    add = stage.add_argument
-    add("specs", nargs="+", metavar="WHAT", help="a name, drive:FILE, kaggle:OWNER/NAME, an address, a path")
-    add("--fallback", action="append", dest="fallbacks", metavar="WHAT", help="a further place for the same data")
-    add("--expect", metavar="HASH", help="md5:... or sha256:... of the file")
-    add("--root", type=_folder, metavar="FOLDER", help="the folder under which the dataset's folder is made")
-    add("--name", help="what the dataset's folder is called")
-    add("--link", type=_folder, metavar="FOLDER", help="make the content appear here too, as a link")
-    add("--members", action="append", metavar="GLOB", help="only these members of the archive")
-    add("--unpack", action=_YES_NO, help="unpack the archive, or keep it")
-    add("--strip", action=_YES_NO, help="take off the one top folder")
-    _add_password(stage)
-    add("--copy", action="store_true", help="copy even what can be used where it lies")
-    add("--save-to", metavar="WHERE", help="keep the file for the next session: drive:FOLDER, a path")
-    add("--refresh", action="store_true", help="stage anew, whatever is there")
-    add("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
-
-
-def _extract_arguments(extract: argparse.ArgumentParser) -> None:
-    add = extract.add_argument
-    add("archive", type=Path)
-    add("folder", nargs="?", type=_folder, default=None, help="the folder to make or to fill")
-    add("--list", action="store_true", help="list what is inside, and unpack nothing")
-    add("--members", action="append", metavar="GLOB", help="only these members")
-    add("--strip", action=_YES_NO, help="take off the one top folder")
-    add("--nested", action="store_true", help="unpack archives inside the archive too")
-    _add_password(extract)
-
-
-def _zip_arguments(zip_: argparse.ArgumentParser) -> None:
-    zip_.add_argument("folder", metavar="FOLDER")
-    zip_.add_argument("archive", metavar="ARCHIVE")
-
-
-def _verify_arguments(verify: argparse.ArgumentParser) -> None:
-    verify.add_argument("folder", type=Path)
-    verify.add_argument("--repair", action="store_true", help="bring damaged and missing files again")
-    verify.add_argument("--adopt", action="store_true", help="take over a folder that was moved or copied")
-
-
-def _clean_arguments(clean: argparse.ArgumentParser) -> None:
-    add = clean.add_argument
-    add("names", nargs="*", metavar="NAME", help="datasets that go, by their folders' names, whatever is in them")
-    add("--older-than", metavar="TIME", help="datasets not asked for in this time, such as 30d")
-    add("--budget", metavar="SIZE", help="datasets not asked for longest, until the rest fits: 20GB")
-    add("--root", type=_folder, metavar="FOLDER", help="where the datasets are")
-    add("--dry-run", action="store_true", help="only say what would go")
-
-
-def _bench_arguments(bench: argparse.ArgumentParser) -> None:
-    bench.add_argument("spec", metavar="WHAT")
-    bench.add_argument("--batch-size", type=int, metavar="N", help="samples in a batch")
-    bench.add_argument("--size", type=int, metavar="PIXELS", help="height and width that photos are brought to")
-    bench.add_argument("--device", help="a device as torch names it, such as cpu or cuda")
-
-
-def _read_arguments(read: argparse.ArgumentParser) -> None:
-    read.add_argument("data", metavar="DATA")
-    read.add_argument("--labels", metavar="WHERE", help="a table, TABLE:COLUMN, a column, or a pattern with one group")
-    read.add_argument(
-        "--class", dest="classes", action="append", metavar="NAME", help="only these classes, in this order"
-    )
-    read.add_argument("--val", metavar="FOLDER", help="the folder that holds the part to validate on")
-    read.add_argument("--test", metavar="FOLDER", help="the folder that holds the part to test on; 0 for none")
-
-
-def _catalog_arguments(catalog: argparse.ArgumentParser) -> None:
-    catalog.add_argument("--catalog", type=Path, metavar="FILE.py", help="a course's own datasets")
-
-
-def _no_arguments(verb: argparse.ArgumentParser) -> None:
-    """Add nothing: the verb takes no arguments of its own."""
-
-
-def _cell_arguments(cell: argparse.ArgumentParser) -> None:
-    cell.add_argument("spec", metavar="WHAT")
-    cell.add_argument("--wheel", metavar="ADDRESS", help="where the wheel can be had")
-    cell.add_argument("--embed", action="store_true", help="carry the tool inside the cell")
-
-
-def _add_password(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--password", help="for a locked archive; others on this machine can see it while this runs")
-    group.add_argument("--password-file", type=Path, metavar="FILE", help="a file whose first line is the password")
 
 
 def _folder(text: str) -> Path:
@@ -178,8 +95,8 @@ def _run(words: list[str], as_json: bool) -> int:
                 options = vars(_parser().parse_args(words))
             except SystemExit as ended:
                 return ended.code if isinstance(ended.code, int) else SpecError.exit_code
-            as_json = options.pop("json", False)
-            return _VERBS[options.pop("verb")][3](options, options.pop("quiet", False), as_json)
+            as_json = options.pop("json")
+            return _VERBS[options.pop("verb")][3](_Out(options.pop("quiet"), as_json), **options)
     except DatastageError as error:
         return _say_error(error, as_json)
     except KeyboardInterrupt:
@@ -256,47 +173,55 @@ def _plain(value: Any) -> Any:
     return _plain(value._asdict()) if hasattr(value, "_asdict") else value
 
 
-def _show_result(value: Any, lines: Callable[[], list[str]], as_json: bool) -> None:
-    """Print a result: as JSON, or the lines that a person reads."""
-    if as_json:
-        _print_json(value)
-        return
-    text = "\n".join(map(printable, lines()))
-    if text:
-        _print(text)
+@dataclass(frozen=True)
+class _Out:
+    """Where a verb puts its result, and how."""
+
+    quiet: bool
+    as_json: bool
+
+    def show(self, value: Any, lines: Iterable[object]) -> None:
+        """Print a result: as JSON, or the lines that a person reads, which may be made while they are read."""
+        if self.as_json:
+            _print_json(value)
+        else:
+            for line in lines:
+                _print(printable(str(line)))
+
+    @property
+    def reporter(self) -> Reporter:
+        from datastage import runtime, show
+
+        return show.pick(not self.quiet, runtime.current(), command=True)
 
 
-def _reporter(quiet: bool) -> Any:
-    from datastage import runtime, show
-
-    return show.pick(not quiet, runtime.current(), command=True)
-
-
-def _take_password(options: dict[str, Any]) -> None:
-    """Put the password from a file in the place of its name."""
+def _password(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the password itself in the place of the file that holds it."""
     path = options.pop("password_file", None)
     if path is None:
-        return
+        return options
     try:
-        options["password"] = path.read_text(encoding="utf-8").split("\n", 1)[0]
+        return {**options, "password": path.read_text(encoding="utf-8").split("\n", 1)[0]}
     except (OSError, ValueError) as error:
         raise SpecError(f"The password could not be read: {error}.", "Next: look at --password-file.") from error
 
 
-def _load_catalog(options: dict[str, Any]) -> None:
-    path = options.pop("catalog", None)
+def _load_catalog(path: Path | None) -> None:
     if path is not None:
         from datastage import datasets
 
         datasets.load_catalog(path)
 
 
-def _stage(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+def _as_dict(staged: Staged) -> dict[str, Any]:
+    return {"path": str(staged), "receipt": getattr(staged, "receipt", None)}
+
+
+def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: Any) -> int:
     from datastage import datasets, sources
 
-    _load_catalog(options)
-    _take_password(options)
-    specs = options.pop("specs")
+    _load_catalog(catalog)
+    options = _password(options)
     if len(specs) > 1 and options.keys() & {"fallbacks", "name", "expect"}:
         raise SpecError(
             "--fallback, --name and --expect go with one dataset, and several were named.",
@@ -305,60 +230,49 @@ def _stage(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
     for spec in map(sources.parse, specs):  # a misspelt name is said before anything is fetched
         if spec.scheme == "name":
             datasets.get(spec.value)
-    reporter = _reporter(quiet)
-    results: list[Any] = []
+    results: list[Staged] = []
     try:
-        for spec in specs:
-            results.append(api.stage(spec, **options, progress=reporter))
-            if not as_json:
+        for text in specs:
+            results.append(api.stage(text, **options, progress=out.reporter))
+            if not out.as_json:
                 _print(str(results[-1]))
     finally:
-        if as_json and results:
-            _print_json([{"path": str(staged), "receipt": getattr(staged, "receipt", None)} for staged in results])
+        if out.as_json and results:
+            _print_json([_as_dict(staged) for staged in results])
     return 0
 
 
-def _extract(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    _take_password(options)
-    archive, folder = options.pop("archive"), options.pop("folder", None)
-    if options.pop("list", False):
+def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, **options: Any) -> int:
+    options = _password(options)
+    if list:
         found = api.members(archive, password=options.get("password"))
-
-        def lines() -> list[str]:
-            shown = []
-            for member in found:
-                slash = "/" if member.kind == "folder" and not member.name.endswith("/") else ""
-                shown.append(
-                    f"{member.size:>14,}  {member.name}{slash}{f' -> {member.target}' if member.target else ''}"
-                )
-            return shown
-
-        _show_result(found, lines, as_json)
-        return 0
-    if folder is None:
+        slashes = ("/" if one.kind == "folder" and not one.name.endswith("/") else "" for one in found)
+        links = (f" -> {one.target}" if one.target else "" for one in found)
+        lines = (f"{m.size:>14,}  {m.name}{slash}{link}" for m, slash, link in zip(found, slashes, links, strict=True))
+        out.show(found, lines)
+    elif folder is None:
         raise SpecError("No folder was named to unpack into.", f"Next: datastage extract {archive} FOLDER")
-    staged = api.extract(archive, folder, **options, progress=_reporter(quiet))
-    _show_result({"path": str(staged), "receipt": getattr(staged, "receipt", None)}, lambda: [str(staged)], as_json)
+    else:
+        staged = api.extract(archive, folder, **options, progress=out.reporter)
+        out.show(_as_dict(staged), [staged])
     return 0
 
 
-def _zip(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    path = api.zip_folder(options["folder"], options["archive"], progress=_reporter(quiet))
-    _show_result({"path": str(path)}, lambda: [str(path)], as_json)
+def _zip(out: _Out, folder: str, archive: str) -> int:
+    path = api.zip_folder(folder, archive, progress=out.reporter)
+    out.show({"path": str(path)}, [path])
     return 0
 
 
-def _verify(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+def _verify(out: _Out, folder: Path, **options: Any) -> int:
     from datastage.show import counted
 
-    folder = options.pop("folder")
-    found = api.verify(folder, **options, progress=_reporter(quiet))
+    found = api.verify(folder, **options, progress=out.reporter)
     words = ("repaired", "damaged", "missing", "extra")
-    _show_result(found, lambda: [f"{word:8} {path}" for word in words for path in getattr(found, word)], as_json)
+    out.show(found, (f"{word:8} {path}" for word in words for path in getattr(found, word)))
     if found.ok:
-        if not quiet:
-            verb = "is as it was" if found.n_files == 1 else "are as they were"
-            _say(f"{counted(found.n_files, 'file')} {verb} staged.\n")
+        verb = "is as it was" if found.n_files == 1 else "are as they were"
+        _say("" if out.quiet else f"{counted(found.n_files, 'file')} {verb} staged.\n")
         return 0
     _say(
         f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {counted(found.n_files, 'file')}.\n"
@@ -367,89 +281,127 @@ def _verify(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
     return 4
 
 
-def _clean(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    from datastage.progress import human_bytes
-
-    found = api.clean(options.pop("names", ()), **options)
-    _show_result(
-        found, lambda: [f"{human_bytes(item.n_bytes):>8}  {item.path}  ({item.why})" for item in found], as_json
-    )
-    if not quiet:
-        verb = "would be freed" if options.get("dry_run") else "freed"
-        _say(f"{human_bytes(sum(item.n_bytes for item in found if not item.stays))} {verb}.\n")
+def _clean(out: _Out, names: Sequence[str] = (), **options: Any) -> int:
+    found = api.clean(names, **options)
+    out.show(found, (f"{human_bytes(item.n_bytes):>8}  {item.path}  ({item.why})" for item in found))
+    verb = "would be freed" if options.get("dry_run") else "freed"
+    freed = human_bytes(sum(item.n_bytes for item in found if not item.stays))
+    _say("" if out.quiet else f"{freed} {verb}.\n")
     return 0
 
 
-def _bench(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    rows = api.bench(options.pop("spec"), **options, progress=_reporter(quiet))
-    _show_result(rows, lambda: [str(row) for row in rows], as_json)
+def _bench(out: _Out, spec: str, **options: Any) -> int:
+    rows = api.bench(spec, **options, progress=out.reporter)
+    out.show(rows, rows)
     return 0
 
 
-def _read(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    if options.get("test") == "0":
-        options["test"] = 0
-    reading = api.read(options.pop("data"), **options, progress=_reporter(quiet))
-    _show_result(reading.as_dict(), reading.lines, as_json)
+def _read(out: _Out, data: str, test: Any = None, **options: Any) -> int:
+    reading = api.read(data, test=0 if test == "0" else test, **options, progress=out.reporter)
+    out.show(reading.as_dict(), reading.lines())
     return 0
 
 
-def _doctor(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
+def _doctor(out: _Out) -> int:
     report = api.doctor()
-    if as_json:
-        _print_json(report.to_dict())
-    else:
-        _print(str(report))
+    out.show(report.to_dict(), str(report).splitlines())
     return 0
 
 
-def _catalog(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    from datastage.progress import human_bytes
-
-    _load_catalog(options)
+def _catalog(out: _Out, catalog: Path | None = None) -> int:
+    _load_catalog(catalog)
     entries = api.catalog()
+    sizes = (getattr(entry, "download_bytes", None) or getattr(entry, "n_bytes", None) or 0 for entry in entries)
+    shown = (human_bytes(size) if size else "" for size in sizes)
     names = ("name", "title", "licence", "citation")
-
-    def lines() -> list[str]:
-        shown = []
-        for entry in entries:
-            size = getattr(entry, "download_bytes", None) or getattr(entry, "n_bytes", None)
-            shown.append(f"{entry.name:14} {entry.title:16} {human_bytes(size) if size else '':>8}   {entry.licence}")
-        return shown
-
-    _show_result([{name: getattr(entry, name) for name in names} for entry in entries], lines, as_json)
+    out.show(
+        [{name: getattr(entry, name) for name in names} for entry in entries],
+        (f"{one.name:14} {one.title:16} {size:>8}   {one.licence}" for one, size in zip(entries, shown, strict=True)),
+    )
     return 0
 
 
-def _cell(options: dict[str, Any], quiet: bool, as_json: bool) -> int:
-    text = api.cell(options.pop("spec"), **options)
-    if as_json:
+def _cell(out: _Out, spec: str, **options: Any) -> int:
+    text = api.cell(spec, **options)
+    if out.as_json:
         _print_json({"cell": text})
     else:
         _print(text)
     return 0
 
 
-_VERBS: dict[
-    str, tuple[str, str, Callable[[argparse.ArgumentParser], None], Callable[[dict[str, Any], bool, bool], int]]
-]
-_VERBS = {
-    "stage": (
-        "Put datasets on the fast disk and print their paths.", "cifar10 --root data", _stage_arguments, _stage,
-    ),
-    "extract": (
-        "Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", _extract_arguments, _extract,
-    ),
-    "zip": ("Pack a folder of many files into one zip.", "drive:photos drive:photos.zip", _zip_arguments, _zip),
-    "verify": (
-        "Check a staged folder against what was staged.", "data/cifar10", _verify_arguments, _verify,
-    ),
-    "clean": (
-        "Remove what killed runs left, and datasets not used for long.", "--dry-run", _clean_arguments, _clean,
-    ),
-    "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", _bench_arguments, _bench),
-    "read": ("Say what data is taken for: classes, parts, labels.", "photos.zip", _read_arguments, _read),
-    "catalog": ("List the datasets that have a name.", "", _catalog_arguments, _catalog),
-    "doctor": ("Look at this machine and say what is in the way.", "", _no_arguments, _doctor),
-    "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", _cell_arguments, _cell),
+_YES: dict[str, Any] = {"action": "store_true"}
+_YES_NO: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+_COMMON: dict[str, dict[str, Any]] = {
+    "--quiet": {**_YES, "default": False, "help": "say only errors and instructions"},
+    "--json": {**_YES, "default": False, "help": "print the result, or the error, as JSON"},
+}
+_PASSWORD: dict[str, dict[str, Any]] = {
+    "--password": {"help": "for a locked archive; others on this machine can see it while this runs"},
+    "--password-file": {"type": Path, "metavar": "FILE", "help": "a file whose first line is the password"},
+}
+_CATALOG = {"type": Path, "metavar": "FILE.py", "help": "a course's own datasets"}
+_WHAT = {"metavar": "WHAT", "help": "a name, drive:FILE, kaggle:OWNER/NAME, an address, a path"}
+# What a verb does, an example, its arguments (the names of an option are those of the public function), what runs it.
+_VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]] = {
+    "stage": ("Put datasets on the fast disk and print their paths.", "cifar10 --root data", {
+        "specs": {**_WHAT, "nargs": "+"},
+        "--fallback": {"action": "append", "dest": "fallbacks", "metavar": "WHAT", "help": "a further place for it"},
+        "--expect": {"metavar": "HASH", "help": "md5:... or sha256:... of the file"},
+        "--root": {"type": _folder, "metavar": "FOLDER", "help": "under which the dataset's folder is made"},
+        "--name": {"help": "what the dataset's folder is called"},
+        "--link": {"type": _folder, "metavar": "FOLDER", "help": "make the content appear here too, as a link"},
+        "--members": {"action": "append", "metavar": "GLOB", "help": "only these members of the archive"},
+        "--unpack": {**_YES_NO, "help": "unpack the archive, or keep it"},
+        "--strip": {**_YES_NO, "help": "take off the one top folder"},
+        **_PASSWORD,
+        "--copy": {**_YES, "help": "copy even what can be used where it lies"},
+        "--save-to": {"metavar": "WHERE", "help": "keep the file for the next session: drive:FOLDER, a path"},
+        "--refresh": {**_YES, "help": "stage anew, whatever is there"},
+        "--catalog": _CATALOG,
+    }, _stage),
+    "extract": ("Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", {
+        "archive": {"type": Path},
+        "folder": {"nargs": "?", "type": _folder, "default": None, "help": "the folder to make or to fill"},
+        "--list": {**_YES, "help": "list what is inside, and unpack nothing"},
+        "--members": {"action": "append", "metavar": "GLOB", "help": "only these members"},
+        "--strip": {**_YES_NO, "help": "take off the one top folder"},
+        "--nested": {**_YES, "help": "unpack archives inside the archive too"},
+        **_PASSWORD,
+    }, _extract),
+    "zip": ("Pack a folder of many files into one zip.", "drive:photos drive:photos.zip", {
+        "folder": {"metavar": "FOLDER"}, "archive": {"metavar": "ARCHIVE"},
+    }, _zip),
+    "verify": ("Check a staged folder against what was staged.", "data/cifar10", {
+        "folder": {"type": Path},
+        "--repair": {**_YES, "help": "bring damaged and missing files again"},
+        "--adopt": {**_YES, "help": "take over a folder that was moved or copied"},
+    }, _verify),
+    "clean": ("Remove what killed runs left, and datasets not used for long.", "--dry-run", {
+        "names": {"nargs": "*", "metavar": "NAME", "help": "datasets that go, by name, whatever is in them"},
+        "--older-than": {"metavar": "TIME", "help": "datasets not asked for in this time, such as 30d"},
+        "--budget": {"metavar": "SIZE", "help": "datasets not asked for longest, until the rest fits: 20GB"},
+        "--root": {"type": _folder, "metavar": "FOLDER", "help": "where the datasets are"},
+        "--dry-run": {**_YES, "help": "only say what would go"},
+    }, _clean),
+    "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", {
+        "spec": _WHAT,
+        "--batch-size": {"type": int, "metavar": "N", "help": "samples in a batch"},
+        "--size": {"type": int, "metavar": "PIXELS", "help": "height and width that photos are brought to"},
+        "--device": {"help": "a device as torch names it, such as cpu or cuda"},
+    }, _bench),
+    "read": ("Say what data is taken for: classes, parts, labels.", "photos.zip", {
+        "data": {"metavar": "DATA"},
+        "--labels": {"metavar": "WHERE", "help": "a table, TABLE:COLUMN, a column, or a pattern with one group"},
+        "--class": {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"},
+        "--val": {"metavar": "FOLDER", "help": "the folder that holds the part to validate on"},
+        "--test": {"metavar": "FOLDER", "help": "the folder that holds the part to test on; 0 for none"},
+    }, _read),
+    "catalog": ("List the datasets that have a name.", "", {"--catalog": _CATALOG}, _catalog),
+    "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
+    "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {
+        "spec": _WHAT,
+        "--wheel": {"metavar": "ADDRESS", "help": "where the wheel can be had"},
+        "--embed": {**_YES, "help": "carry the tool inside the cell"},
+    }, _cell),
 }  # fmt: skip
