@@ -62,11 +62,14 @@ pyz: ready  ## datastage.pyz, the whole tool in one file
 	$(BIN)/python tools/make_pyz.py datastage.pyz
 
 # pip takes what installs together with the torch of the tests; what does not is left out, and said by the tests.
-CLIENTS := torchmetrics accelerate transformers lightning ray[train] keras tensorflow-cpu jax skorch pytorch-ignite fastai torchdata torch_geometric
+CLIENTS := torchmetrics accelerate transformers lightning ray[train] keras tensorflow-cpu jax skorch pytorch-ignite torchdata torch_geometric
 clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they are for
 	test -d .venv-clients || $(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
 	-for name in $(CLIENTS); do .venv-clients/bin/python -m pip install -q $$name; done
+	@# fastai asks for an older torch, and works with this one.
+	-.venv-clients/bin/python -m pip install -q fastcore fastdownload fastprogress fasttransform matplotlib plum-dispatch cloudpickle
+	-.venv-clients/bin/python -m pip install -q --no-deps fastai torchvision==0.28.0
 	.venv-clients/bin/python -m pytest tests/clients
 
 xla:  ## feeding beside the real torch_xla, on the CPU

@@ -145,6 +145,7 @@ def loaders(  # noqa: PLR0913
     device: str = "auto",
     dtype: str = "float32",
     memory_format: str = "contiguous",
+    hold: bool = True,
     limit: int | None = None,
     seed: int = 0,
     unreadable: Literal["skip", "raise"] = "skip",
@@ -196,6 +197,9 @@ def loaders(  # noqa: PLR0913
         ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"uint8"``.
     memory_format : str
         ``"contiguous"`` or ``"channels_last"``.
+    hold : bool
+        Whether a part that fits is kept in a GPU's own memory, where it is quickest; False leaves that memory to the
+        model and copies each batch.
     limit : int, optional
         Only so many samples of each part: for trying things out.
     seed : int
@@ -237,6 +241,7 @@ def loaders(  # noqa: PLR0913
         device=device,
         dtype=dtype,
         memory_format=memory_format,
+        hold=hold,
         limit=limit,
         seed=seed,
         size=size,
