@@ -226,11 +226,10 @@ def loaders(  # noqa: PLR0913
     MissingDependencyError
         If torch or numpy is not installed.
     """
-    from datastage import batches
     from datastage.batches.open_data import open_data
-    from datastage.materialize import StageOptions
+    from datastage.batches.options import LoaderOptions
 
-    options = batches.LoaderOptions(
+    options = LoaderOptions(
         batch_size=batch_size,
         val=val,
         test=test,
@@ -259,7 +258,7 @@ def loaders(  # noqa: PLR0913
             here=here,
             labels=labels,
             classes=classes,
-            stage=lambda spec, **named: _staged(StageOptions.of(spec, **named), here, reporter, say_next=False),
+            stage=_stager(here, reporter),
         )
 
 
@@ -704,6 +703,12 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
             "Next: an address that needs none, such as a share link.",
         )
     return make(spec, wheel=wheel, embed=embed)
+
+
+def _stager(here: Runtime, reporter: Reporter) -> Callable[..., Staged]:
+    from datastage.materialize import StageOptions
+
+    return lambda spec, **named: _staged(StageOptions.of(spec, **named), here, reporter, say_next=False)
 
 
 def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_next: bool = True) -> Staged:
