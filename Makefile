@@ -69,7 +69,7 @@ clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they a
 	-for name in $(CLIENTS); do .venv-clients/bin/python -m pip install -q $$name; done
 	@# fastai asks for an older torch, and works with this one.
 	-.venv-clients/bin/python -m pip install -q fastcore fastdownload fastprogress fasttransform matplotlib plum-dispatch cloudpickle
-	-.venv-clients/bin/python -m pip install -q --no-deps fastai torchvision==0.28.0
+	-.venv-clients/bin/python -m pip install -q --no-deps fastai
 	.venv-clients/bin/python -m pytest tests/clients
 
 xla:  ## feeding beside the real torch_xla, on the CPU
