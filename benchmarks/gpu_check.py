@@ -31,7 +31,8 @@ IMAGES, LABELS = RNG.integers(0, 256, (N, 32, 32, 3), np.uint8), RNG.integers(0,
 FULL = Augment(crop=4, flip=True)
 EVERY = [
     None, Augment(flip=True), FULL, Augment(crop=4, pad="zero", flip="alternate", cutout=8),
-    Augment(scale=(0.3, 1.0), flip=True), Augment(crop=2, brightness=0.3, contrast=0.3, saturation=0.3), Augment(hue=0.1),
+    Augment(scale=(0.3, 1.0), flip=True), Augment(crop=2, brightness=0.3, contrast=0.3, saturation=0.3),
+    Augment(hue=0.1),
 ]  # fmt: skip
 
 
@@ -166,6 +167,8 @@ def check_deterministic_mode_changes_nothing():
 
 
 class Slow(torch.utils.data.Dataset):
+    """Samples that take two milliseconds each."""
+
     def __len__(self):
         return 256
 

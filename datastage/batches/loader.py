@@ -475,7 +475,7 @@ class Loaders:
 def loader_class() -> type[Loader]:
     """Return the class of loaders to be made: Keras takes nothing that is not one of its own data adapters."""
     if getattr(sys.modules.get("keras"), "__version__", "").startswith("3."):
-        from datastage.batches.keras_loader import keras_loader
+        from datastage.batches.frameworks import keras_loader
 
         return keras_loader()
     return Loader

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage import layouts
+from datastage import layouts, runtime
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
@@ -20,7 +20,6 @@ from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import FolderImages, Images, ZipImages
 from datastage.batches.loader import Loaders, Source, build
-from datastage.batches.machine import cores, disk_free_bytes, memory_free_bytes, near_folder
 from datastage.batches.normalize import Finishers, Pool
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     Batches = Iterator[tuple[Any, Any]]
     Samples = tuple[Sequence[str], Sequence[Any]]
 
+SHARE_OF_MEMORY = 0.7
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
 KEPT = 4
@@ -110,7 +110,7 @@ def photo_loaders(
     crops = options.augment is not None and options.augment.scale is not None
     if crops and resized:
         kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN))
-    near = None if options.cache is None else near_folder(options.cache)
+    near = None if options.cache is None else _near(options.cache)
     cache = PixelCache(
         images,
         wanted,
@@ -118,7 +118,7 @@ def photo_loaders(
         last=crops,
         folder=near,
         kept=None if near == options.cache else options.cache,
-        threads=Threads(cores(), "datastage-decode"),
+        threads=Threads(runtime.current().cores, "datastage-decode"),
         unreadable=options.unreadable,
         free_bytes=_free_bytes,
         reporter=options.reporter,
@@ -131,7 +131,20 @@ def photo_loaders(
 
 
 def _free_bytes(folder: Path | None) -> int | None:
-    return memory_free_bytes() if folder is None else disk_free_bytes(folder)
+    """Return the room for pixels on the disk of `folder`, or in memory; None if that is not known."""
+    if folder is not None:
+        return runtime.free_bytes(folder)
+    total = runtime.current().memory_bytes
+    return int(SHARE_OF_MEMORY * total) if total else None
+
+
+def _near(folder: Path) -> Path:
+    """Return `folder`, or one of this machine's own disks in its place if it lies on a disk of another machine."""
+    from datastage import slots, staging
+
+    if not runtime.is_network_disk(folder):
+        return folder
+    return slots.pixels_folder(staging.root_folder(None, runtime.current()), folder)
 
 
 def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> Samples:
