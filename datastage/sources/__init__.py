@@ -7,13 +7,16 @@ how a place is reached (each module), the order in which places are tried (`stag
 from __future__ import annotations
 
 import difflib
+import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources import buckets, drive, drive_link, github, http, hub, kaggle, research_data, shared_links
+from datastage.sources import drive, drive_link, http, kaggle
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
@@ -35,6 +38,18 @@ __all__ = [
     "parse",
 ]
 
+
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """Return a function of a source that is imported when it is called: a run needs one place, not all."""
+    return lambda *words: getattr(importlib.import_module(f"datastage.sources.{module}"), name)(*words)
+
+
+# Installations of Dataverse; others are found through the DOI of the dataset.
+_DATAVERSES = (
+    "dataverse.harvard.edu", "dataverse.nl", "dataverse.no", "borealisdata.ca", "dataverse.tdl.org",
+    "dataverse.unc.edu", "dataverse.org", "data.aussda.at", "darus.uni-stuttgart.de", "heidata.uni-heidelberg.de",
+    "rdr.kuleuven.be", "entrepot.recherche.data.gouv.fr", "data.sciencespo.fr", "edatos.consorciomadrono.es",
+)  # fmt: skip
 # Of the rows that know a server, the first one that recognises its page has it.
 SOURCES: tuple[Source, ...] = (
     Source("drive", drive.open_drive, drive.parse_drive, words=("drive",), example="drive:"),
@@ -55,43 +70,49 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "github",
-        github.open_github,
-        github.parse_github,
+        _late("github", "open_github"),
+        _late("github", "parse_github"),
         words=("github",),
         example="github:",
-        hosts=github.HOSTS,
-        parse_page=github.parse_page,
-        address=github.address,
+        hosts=("github.com", "raw.githubusercontent.com"),
+        parse_page=_late("github", "parse_page"),
+        address=_late("github", "address"),
     ),
     Source(
         "hub",
-        hub.open_hub,
-        hub.parse_hub,
+        _late("hub", "open_hub"),
+        _late("hub", "parse_hub"),
         words=("hf",),
         example="hf:",
-        hosts=hub.HOSTS,
-        parse_page=hub.parse_page,
-        address=hub.address,
+        hosts=("huggingface.co", "hf.co"),
+        parse_page=_late("hub", "parse_page"),
+        address=_late("hub", "address"),
     ),
     Source(
         "record",
-        research_data.open_record,
-        research_data.parse_doi,
+        _late("research_data", "open_record"),
+        _late("research_data", "parse_doi"),
         words=("doi",),
         example="doi:",
-        hosts=research_data.HOSTS,
-        parse_page=research_data.parse_page,
-        address=research_data.address,
+        hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES),
+        parse_page=_late("research_data", "parse_page"),
+        address=_late("research_data", "address"),
     ),
     Source(
         "link",
-        shared_links.open_link,
-        hosts=shared_links.HOSTS,
-        parse_page=shared_links.parse_page,
+        _late("shared_links", "open_link"),
+        hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"),
+        parse_page=_late("shared_links", "parse_page"),
         key=http.key,
         address=str,
     ),
-    Source("bucket", buckets.open_bucket, buckets.parse_bucket, words=("s3", "gs", "az"), example="s3://"),
+    Source(
+        "bucket",
+        _late("buckets", "open_bucket"),
+        _late("buckets", "parse_bucket"),
+        words=("s3", "gs", "az"),
+        example="s3://",
+    ),
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
     ),

@@ -27,7 +27,6 @@ from datastage.spec import Spec, without_secrets
 from datastage.timeouts import call_with_timeout
 from datastage.transfer import Limits, fetch
 
-HOSTS = ("github.com", "raw.githubusercontent.com")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_MOST_BYTES = 1024
 _NAME = re.compile(r"[\w.-]+")

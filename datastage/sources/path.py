@@ -24,7 +24,7 @@ from datastage.file_names import junk_kind
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
-from datastage.sources import drive, drive_errors, github, kaggle
+from datastage.sources import drive, drive_errors, kaggle
 from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
@@ -82,10 +82,13 @@ def open_path(spec: Spec, context: Context) -> Found:
         try:
             return _relative(spec, runtime)
         except UnavailableError:
-            found = github.open_in_own_repository(spec, context)
-            if found is None:
-                raise
-            return found
+            if runtime.platform == "colab":
+                from datastage.sources import github
+
+                found = github.open_in_own_repository(spec, context)
+                if found is not None:
+                    return found
+            raise
     if re.match(r"[A-Za-z]:[\\/]", spec.value) and sys.platform != "win32":
         name = re.split(r"[\\/]", spec.value)[-1]
         raise UnavailableError(

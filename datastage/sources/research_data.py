@@ -17,13 +17,6 @@ from datastage.sources.found import Context, Found
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
 from datastage.spec import Spec, last_part, without_secrets
 
-# Installations of Dataverse; others are found through the DOI of the dataset.
-_DATAVERSES = (
-    "dataverse.harvard.edu", "dataverse.nl", "dataverse.no", "borealisdata.ca", "dataverse.tdl.org",
-    "dataverse.unc.edu", "dataverse.org", "data.aussda.at", "darus.uni-stuttgart.de", "heidata.uni-heidelberg.de",
-    "rdr.kuleuven.be", "entrepot.recherche.data.gouv.fr", "data.sciencespo.fr", "edatos.consorciomadrono.es",
-)  # fmt: skip
-HOSTS = ("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES)
 # Zenodo blocks an address that holds more connections for long.
 _ZENODO_CONNECTIONS = 2
 _MOST_PAGES = 200

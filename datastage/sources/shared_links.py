@@ -13,7 +13,6 @@ from datastage.sources.http import found_at, open_url
 from datastage.sources.web_api import refusal
 from datastage.spec import Spec, last_part
 
-HOSTS = ("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms")
 _BY_HAND = "Next: download it in a browser, then upload it, or put it into Google Drive."
 
 
