@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datastage import archives, filling, mounts, own_files, runtime, slots, staged, staging, store, transfer
+from datastage import archives, filling, mounts, own_files, runtime, slots, staged, store
+from datastage.content import Content, content_of, refuse_if_changed
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.lock import Held
-from datastage.materialize import Content, content_of, refuse_if_changed
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import Reporter
 from datastage.reader import FileReader, Reader
@@ -67,7 +67,7 @@ def extract(
                     **staged.counts(content.files),
                     "folder": str(target),
                 }
-                durable = staging.outlives_machine(slot.root, here)
+                durable = store.outlives_machine(slot.root, here)
                 if fills:
                     if is_empty:  # all that will be there is ours, so that it can be verified
                         receipt = staged.write_receipt(slot.partial, receipt, content.files)
@@ -114,6 +114,8 @@ def _read_ahead(reader: FileReader, slot: Slot) -> Iterator[tuple[Reader, int]]:
     if not mounts.is_network_disk(reader.local_path):
         yield reader, 0
         return
+    from datastage import transfer
+
     slot.fetch.mkdir(exist_ok=True)
     with transfer.ahead(reader, slot.fetch / slots.safe_file_name(reader.name)) as arriving:
         yield arriving, reader.size or 0

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datastage import archives, layouts, runtime, saved_copy, slots, sources, staged, transfer
+from datastage import archives, runtime, saved_copy, slots, sources, staged, transfer
+from datastage.content import Content, content_of, refuse_if_changed, without_our_names
 from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, SpecError, StorageError
 from datastage.mounts import is_network_disk
-from datastage.own_files import fresh_folder, remove_tree
+from datastage.own_files import fresh_folder
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, Reader
 from datastage.runtime import Runtime
@@ -24,7 +25,6 @@ from datastage.spec import Spec
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
 """As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
 _HEX_DIGITS = {"md5": 32, "sha256": 64}
-_OURS = ".datastage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +109,6 @@ class StageOptions:
         return {"scheme": self.spec.scheme, "value": sources.key_of(self.spec, cwd), "parts": self.spec.parts}
 
 
-@dataclass(slots=True)
-class Content:
-    """What is in the partial folder now, or the `path` that is used where it is.
-
-    `files` are for the receipt; `single` is the name of the one file, where the content is a file and not a folder;
-    `facts` are what the receipt says of it.
-    """
-
-    files: list[FileRecord] = field(default_factory=list)
-    path: Path | None = None
-    single: str | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
     """What making content needs to know: what was asked for, where it goes, who is told, and how patient to be.
@@ -176,31 +162,6 @@ def _folder(folder: Path, found: Found, work: Work) -> Content:
     if not files:
         raise IntegrityError(f"The folder {folder} is empty.", "Next: look whether the files are in another folder.")
     return Content(files, facts={**facts, "left_out": left_out})
-
-
-def without_our_names(
-    files: Iterable[FileRecord], left_out: Mapping[str, int], folder: Path
-) -> tuple[list[FileRecord], dict[str, int]]:
-    """Take out of `folder` what came with the data under names of ours: it is never trusted, and ours take its place.
-
-    Returns the list without it, and what was left out, with it.
-    """
-    files, counted = list(files), dict(left_out)
-    ours = {path for file in files if _OURS in file.path.lower() and (path := _our_part(file.path))}
-    if not ours:
-        return files, counted
-    for path in ours:
-        remove_tree(folder / path)
-    kept = [file for file in files if _our_part(file.path) not in ours]
-    counted["receipts of another copy"] = len(files) - len(kept)
-    return kept, counted
-
-
-def _our_part(path: str) -> str | None:
-    """Return the path up to the first part that bears a name of ours; None if none does."""
-    parts = path.split("/")
-    number = next((n for n, part in enumerate(parts) if part.lower().startswith((_OURS + ".", _OURS + "-"))), None)
-    return None if number is None else "/".join(parts[: number + 1])
 
 
 def _file(reader: Reader, found: Found, work: Work) -> Content:
@@ -330,33 +291,11 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
     return content
 
 
-def content_of(unpacked: archives.Unpacked, folder: Path) -> Content:
-    """Return what was unpacked into `folder`, without what bears our names."""
-    files, left_out = without_our_names(unpacked.files, unpacked.left_out, folder)
-    return Content(
-        files,
-        facts={
-            "format": unpacked.format,
-            "left_out": left_out,
-            "stripped": unpacked.stripped,
-            "encoding": unpacked.encoding,
-            "n_replaced": unpacked.n_replaced,
-        },
-    )
-
-
 def _holds_pictures(reader: Reader) -> bool:
     """Tell whether pictures are what a zip holds, and not a few beside tables; names alone are looked at."""
+    from datastage import layouts
+
     return layouts.has_pictures(layouts.of_archive(reader))
-
-
-def refuse_if_changed(reader: Reader) -> None:
-    """Raise if a file was written to while it was unpacked: half of it may be of the file as it was."""
-    if isinstance(reader, FileReader) and reader.has_changed():  # a tar has no checksums of its data
-        raise IntegrityError(
-            f"{reader.name} changed while it was being unpacked.",
-            "Next: wait until whatever writes it has finished, and run the same line again.",
-        )
 
 
 def is_archive(path: Path) -> bool:

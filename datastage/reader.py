@@ -6,9 +6,10 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, overload, runtime_checkable
 
 BLOCK_BYTES = 1 << 20
 
@@ -23,6 +24,59 @@ class FileRecord(NamedTuple):
     size: int
     crc32: int
     target: str | None = None
+
+
+class FileRecords(Sequence[FileRecord]):
+    """Many records in columns: a tuple for each of millions would take more than all else.
+
+    `targets` says where the few that are links lead, by their number.
+    """
+
+    __slots__ = ("crcs", "paths", "sizes", "targets")
+
+    def __init__(self, files: Iterable[FileRecord] = ()) -> None:
+        self.paths: list[str] = []
+        self.sizes = array("Q")
+        self.crcs = array("I")
+        self.targets: dict[int, str] = {}
+        for file in files:
+            self.append(file)
+
+    @classmethod
+    def of(cls, files: Iterable[FileRecord]) -> FileRecords:
+        """Return records in columns, as they are if they are so already."""
+        return files if isinstance(files, FileRecords) else cls(files)
+
+    def append(self, file: FileRecord) -> None:
+        """Take in one more."""
+        if file.target is not None:
+            self.targets[len(self.paths)] = file.target
+        self.paths.append(file.path)
+        self.sizes.append(file.size)
+        self.crcs.append(file.crc32)
+
+    def drop_earlier(self, paths: Set[str]) -> tuple[int, int]:
+        """Take out all but the last record of each of these paths; return how many files and bytes that are."""
+        last = {path: nth for nth, path in enumerate(self.paths) if path in paths}
+        kept = [nth for nth, path in enumerate(self.paths) if last.get(path, nth) == nth]
+        n_files, n_bytes = len(self), sum(self.sizes)
+        self.__init__([self[nth] for nth in kept])  # type: ignore[misc]
+        return n_files - len(self), n_bytes - sum(self.sizes)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, nth: int) -> FileRecord: ...
+
+    @overload
+    def __getitem__(self, nth: slice) -> list[FileRecord]: ...
+
+    def __getitem__(self, nth: int | slice) -> FileRecord | list[FileRecord]:
+        if isinstance(nth, slice):
+            return [self[each] for each in range(*nth.indices(len(self)))]
+        nth = range(len(self))[nth]
+        return FileRecord(self.paths[nth], self.sizes[nth], self.crcs[nth], self.targets.get(nth))
 
 
 @runtime_checkable

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
+import operator
 import os
 import stat
 import time
@@ -18,7 +20,7 @@ from datastage import own_files
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.file_names import PICTURE_SUFFIXES, split_of
 from datastage.lock import locked
-from datastage.reader import FileRecord
+from datastage.reader import FileRecord, FileRecords
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,10 +243,14 @@ def leads_to(path: str, folder: Path) -> bool:
 def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[FileRecord]) -> dict[str, Any]:
     """Write the list of files and the receipt into `folder`, the receipt last; return the receipt as written."""
     hashed = hashlib.sha256()
-    listed = sorted(files)
+    records = FileRecords.of(files)
+    paths = records.paths
+    order: Sequence[int] = range(len(paths))
+    if not all(map(operator.le, paths, itertools.islice(paths, 1, None))):
+        order = sorted(order, key=paths.__getitem__)
     with own_files.new_file(folder / FILES) as out:
-        for at in range(0, len(listed), 4096):  # there may be millions
-            lines = "".join(map(_line, listed[at : at + 4096])).encode("ascii")
+        for at in range(0, len(paths), 4096):  # there may be millions
+            lines = "".join(_lines(records, order[at : at + 4096])).encode("ascii")
             hashed.update(lines)
             out.write(lines)
     written = {"schema": SCHEMA, **receipt, "files_sha256": hashed.hexdigest()}
@@ -269,13 +275,15 @@ def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:
     return (json.dumps(receipt, indent=1, ensure_ascii=True, default=str) + "\n").encode()
 
 
-def counts(files: Sequence[FileRecord]) -> dict[str, Any]:
+def counts(files: Iterable[FileRecord]) -> dict[str, Any]:
     """Return what the receipt says of the number of files: of all, and of images where there are images.
 
     ``inside`` tells their kind, how many folders hold them directly, and the names of class folders (or of few files).
     """
-    images = [file.path for file in files if os.path.splitext(file.path)[1].lower() in PICTURE_SUFFIXES]
-    paths = images or [file.path for file in files]
+    records = FileRecords.of(files)
+    suffixes = tuple(PICTURE_SUFFIXES)
+    images = [path for path in records.paths if path.lower().endswith(suffixes)]
+    paths = images or records.paths
     folders = {path.rpartition("/")[0] for path in paths}
     names = sorted(paths) if len(paths) <= 5 else []
     if images:
@@ -284,8 +292,8 @@ def counts(files: Sequence[FileRecord]) -> dict[str, Any]:
         is_flat = all(name and "/" not in name for name in classes)
         folders, names = (classes, sorted(classes, key=str.lower)) if is_flat else (folders, [])
     return {
-        "n_files": len(files),
-        "n_bytes": sum(file.size for file in files),
+        "n_files": len(records),
+        "n_bytes": sum(records.sizes),
         "inside": {
             "kind": "image" if images else "file",
             "n": len(paths),
@@ -298,10 +306,12 @@ def counts(files: Sequence[FileRecord]) -> dict[str, Any]:
 _encode = json.encoder.encode_basestring_ascii
 
 
-def _line(file: FileRecord) -> str:
+def _lines(files: FileRecords, order: Sequence[int]) -> Iterator[str]:
     # JSON strings: a name may hold a line break, a tab or bytes that are not UTF-8.
-    line = f"{file.crc32:08x} {file.size} {_encode(file.path)}"
-    return f"{line}\n" if file.target is None else f"{line} {_encode(file.target)}\n"
+    paths, sizes, crcs, targets = files.paths, files.sizes, files.crcs, files.targets
+    for n in order:
+        target = f" {_encode(targets[n])}" if n in targets else ""
+        yield f"{crcs[n]:08x} {sizes[n]} {_encode(paths[n])}{target}\n"
 
 
 _decode = json.JSONDecoder().raw_decode

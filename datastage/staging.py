@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from datastage import archives, datasets, links, mounts, parts, saved_copy, slots, sources, store, transfer
+from datastage.content import Content
 from datastage.entry import ArchiveEntry, Entry, Part
 from datastage.errors import (
     Attempt,
@@ -22,7 +22,7 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
-from datastage.materialize import Content, StageOptions, Work, check_digests, materialize, opened
+from datastage.materialize import StageOptions, Work, check_digests, materialize, opened
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader
@@ -84,17 +84,6 @@ def root_folder(asked: Path | None, here: Runtime) -> Path:
     if folder is not None:
         return slots.usable_root(here.cwd / folder.expanduser())
     return slots.usable_root(here.fast_disk, shared=here.fast_disk_shared)
-
-
-def outlives_machine(folder: Path, here: Runtime) -> bool:
-    """Tell whether the disk of `folder` outlives the machine: as the fast disk does; another disk is taken to."""
-    if here.disk_outlives_machine:
-        return True
-    disk = next((f for f in (here.fast_disk, *here.fast_disk.parents) if f.exists()), None)
-    try:
-        return disk is None or os.stat(folder).st_dev != os.stat(disk).st_dev
-    except OSError:
-        return True
 
 
 def _link_items(staged: Staged) -> list[tuple[str, Path]]:
@@ -354,7 +343,7 @@ class _Chain:
                     fresh_folder(slot.partial)
                     content.facts = got.facts
                 parts.put_into(alone.partial, slot.partial / part.into)
-                content.files += parts.moved(got.files, part.into)
+                content.files = [*content.files, *parts.moved(got.files, part.into)]
                 remove_tree(alone.partial)
         finally:
             for number in range(len(entry.parts)):
@@ -473,7 +462,7 @@ class _Chain:
             ],
             **content.facts,
         }
-        written = self.claim.publish(receipt, content.files, durable=outlives_machine(slot.root, self.here))
+        written = self.claim.publish(receipt, content.files, durable=store.outlives_machine(slot.root, self.here))
         return Staged(content.path or (slot.final / content.single if content.single else slot.final), written)
 
 

@@ -31,6 +31,7 @@ from datastage.lock import Held, Holder, locked
 from datastage.own_files import remove_tree
 from datastage.progress import Reporter
 from datastage.reader import FileRecord, stat_identity
+from datastage.runtime import Runtime
 from datastage.slots import OWN_FOLDER, Slot
 from datastage.staged import Staged
 
@@ -418,6 +419,17 @@ def publish(
             _sync_folder(slot.root)
     remove_tree(slot.old)
     return written
+
+
+def outlives_machine(folder: Path, here: Runtime) -> bool:
+    """Tell whether the disk of `folder` outlives the machine: as the fast disk does; another disk is taken to."""
+    if here.disk_outlives_machine:
+        return True
+    disk = next((f for f in (here.fast_disk, *here.fast_disk.parents) if f.exists()), None)
+    try:
+        return disk is None or os.stat(folder).st_dev != os.stat(disk).st_dev
+    except OSError:
+        return True
 
 
 def sync_file_system(folder: Path) -> None:

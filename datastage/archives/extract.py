@@ -13,12 +13,12 @@ from datastage.archives import inflate, names, write
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
-from datastage.archives.records import Files, Unpacked
+from datastage.archives.records import Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree
 from datastage.archives.write import Folder
 from datastage.errors import DatastageError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader, FileRecord, Reader
+from datastage.reader import FileReader, FileRecord, FileRecords, Reader
 
 # Archives in archives in archives.
 MAX_NESTING = 8
@@ -44,7 +44,7 @@ class Result:
     """What came of one archive."""
 
     tree: Tree
-    files: Files = field(default_factory=Files)
+    files: FileRecords = field(default_factory=FileRecords)
     folders: list[tuple[str, int | None]] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     encoding: str | None = None
@@ -216,7 +216,7 @@ def _set_folder_times(root: str, result: Result) -> None:
 
 def _unpack_nested(task: Task, result: Result, level: int) -> None:
     """Unpack the archives among the files, each into a folder in its place."""
-    files = Files()
+    files = FileRecords()
     for file in result.files:
         inner = None
         if file.target is None and file.path.lower().endswith(suffixes()):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import Literal
 
 from datastage.reader import FileRecord
 
@@ -92,51 +91,6 @@ class StreamMember:
                 yield part
                 n -= len(part)
                 at += len(part)
-
-
-class Files(Sequence[FileRecord]):
-    """The files and links written, in columns: a tuple for each of millions would take more than all else."""
-
-    __slots__ = ("_targets", "crcs", "paths", "sizes")
-
-    def __init__(self, files: Iterable[FileRecord] = ()) -> None:
-        self.paths: list[str] = []
-        self.sizes = array("Q")
-        self.crcs = array("I")
-        self._targets: dict[int, str] = {}  # of the few that are links
-        for file in files:
-            self.append(file)
-
-    def append(self, file: FileRecord) -> None:
-        """Take in one more."""
-        if file.target is not None:
-            self._targets[len(self.paths)] = file.target
-        self.paths.append(file.path)
-        self.sizes.append(file.size)
-        self.crcs.append(file.crc32)
-
-    def drop_earlier(self, paths: Set[str]) -> tuple[int, int]:
-        """Take out all but the last record of each of these paths; return how many files and bytes that are."""
-        last = {path: nth for nth, path in enumerate(self.paths) if path in paths}
-        kept = [nth for nth, path in enumerate(self.paths) if last.get(path, nth) == nth]
-        n_files, n_bytes = len(self), sum(self.sizes)
-        self.__init__([self[nth] for nth in kept])  # type: ignore[misc]
-        return n_files - len(self), n_bytes - sum(self.sizes)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, nth: int) -> FileRecord: ...
-
-    @overload
-    def __getitem__(self, nth: slice) -> list[FileRecord]: ...
-
-    def __getitem__(self, nth: int | slice) -> FileRecord | list[FileRecord]:
-        if isinstance(nth, slice):
-            return [self[each] for each in range(*nth.indices(len(self)))]
-        nth = range(len(self))[nth]
-        return FileRecord(self.paths[nth], self.sizes[nth], self.crcs[nth], self._targets.get(nth))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from typing import Any
 
 from datastage.archives import zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.records import Files
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
 from datastage.file_names import junk_kind
-from datastage.reader import FileRecord
+from datastage.reader import FileRecord, FileRecords
 
 _WIDE_BYTES = 16 << 20
 
@@ -51,7 +50,7 @@ class Plan:
     window is so large that two at a time would pass the bound on memory.
     """
 
-    files: Files
+    files: FileRecords
     folders: list[tuple[str, int | None]]
     links: list[Row]
     needs_tool: list[Row]
@@ -110,7 +109,7 @@ class _Judge:
         # Of every member that is read: its place in the directory, its path, its offset, where its data ends at least.
         self.ats, self.offsets, self.ends = array("Q"), array("Q"), array("Q")
         self.paths: list[str] = []
-        self.files = Files()
+        self.files = FileRecords()
         self.folders: list[tuple[str, int | None]] = []
         self.links: dict[int, str] = {}
         self.needs_tool: dict[int, str] = {}
