@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import NamedTuple, Protocol, overload, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 BLOCK_BYTES = 1 << 20
 
@@ -66,13 +66,7 @@ class FileRecords(Sequence[FileRecord]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    @overload
-    def __getitem__(self, nth: int) -> FileRecord: ...
-
-    @overload
-    def __getitem__(self, nth: slice) -> list[FileRecord]: ...
-
-    def __getitem__(self, nth: int | slice) -> FileRecord | list[FileRecord]:
+    def __getitem__(self, nth: Any) -> Any:
         if isinstance(nth, slice):
             return [self[each] for each in range(*nth.indices(len(self)))]
         nth = range(len(self))[nth]

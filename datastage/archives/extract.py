@@ -182,21 +182,14 @@ def _may_strip(tree: Tree, top: str) -> bool:
 
 
 def _take_off(root: str, result: Result, top: str) -> None:
-    inner = os.path.join(root, top)
     # A name that nothing in the archive bears.
     aside = root.rstrip(os.sep) + ".top"
     while os.path.lexists(aside):
         aside += "_"
     try:
-        os.rename(inner, aside)
-        try:
-            os.rmdir(root)
-            os.rename(aside, root)
-        except OSError:
-            os.makedirs(root, exist_ok=True)
-            for entry in os.listdir(aside):
-                os.rename(os.path.join(aside, entry), os.path.join(root, entry))
-            os.rmdir(aside)
+        os.rename(os.path.join(root, top), aside)
+        os.rmdir(root)
+        os.rename(aside, root)
     except OSError:
         write.empty(aside)
         raise

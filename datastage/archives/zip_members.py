@@ -50,13 +50,13 @@ def whole(entry: ZipEntry, data: Any, password: bytes | None) -> Any:
         raise Fault("C-STREAM", "is cut short", entry.shown_name)
     if entry.encrypted:
         data = b"".join(_decrypted(entry, iter((bytes(data),)), password))
-    if entry.method == DEFLATED:
+    if entry.method == STORED or not entry.csize:  # some write nothing at all for an empty file
+        out = data
+    elif entry.method == DEFLATED:
         try:
             out = chosen.whole(data, entry.usize)
         except chosen.errors as error:
             raise _not_inflated(entry, error) from None
-    elif entry.method == STORED:
-        out = data
     else:
         out = _joined(entry, _decoded(entry, iter((bytes(data),))))
     if len(out) != entry.usize:
@@ -112,7 +112,7 @@ def _decoded(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[Any]:
     if entry.method == STORED:
         return packed
     if entry.method == DEFLATED:
-        return _inflated(entry, packed)
+        return _decompressed(entry, packed, inflate.chosen().stream(-15))
     if entry.method == BZIP2:
         import bz2
 
@@ -128,26 +128,6 @@ def _not_inflated(entry: ZipEntry, error: Exception) -> Fault:
     return Fault("Z-LOCKED" if entry.encrypted else "C-STREAM", f"cannot be inflated ({error})", entry.shown_name)
 
 
-def _inflated(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[bytes]:
-    chosen = inflate.chosen()
-    stream = chosen.stream(-15)
-    try:
-        for piece in packed:
-            while True:
-                out = stream.decompress(piece, PIECE_BYTES * 2)
-                if out:
-                    yield out
-                if stream.eof:
-                    return
-                piece = stream.unconsumed_tail
-                if not piece and len(out) < PIECE_BYTES * 2:
-                    break
-    except chosen.errors as error:
-        raise _not_inflated(entry, error) from None
-    if entry.csize or entry.usize:
-        raise Fault("C-STREAM", "is cut short: its stream does not end", entry.shown_name)
-
-
 def _decompressed(entry: ZipEntry, packed: Iterator[Any], stream: Any) -> Iterator[bytes]:
     try:
         for piece in packed:
@@ -157,14 +137,15 @@ def _decompressed(entry: ZipEntry, packed: Iterator[Any], stream: Any) -> Iterat
                     yield out
                 if stream.eof:
                     return
-                piece = b""
-                if stream.needs_input:
+                piece = getattr(stream, "unconsumed_tail", b"")  # bz2 and lzma keep what is left themselves
+                if not piece and len(out) < PIECE_BYTES * 2:
                     break
     except Fault:
         raise
-    except Exception as error:  # bz2 and lzma each raise several kinds
-        raise Fault("C-STREAM", f"cannot be decompressed ({error})", entry.shown_name) from None
-    if entry.method != LZMA or entry.flags & 2:  # lzma without an end mark ends where its data does
+    except Exception as error:  # each library raises several kinds
+        raise _not_inflated(entry, error) from None
+    # Lzma without an end mark ends where its data does.
+    if (entry.method != LZMA or entry.flags & 2) and (entry.csize or entry.usize):
         raise Fault("C-STREAM", "is cut short: its stream does not end", entry.shown_name)
 
 
@@ -299,7 +280,7 @@ def _write_plain(
             in_doubt.append(row)
             continue
         data: Any = view[begin:end]
-        if method == DEFLATED:
+        if method == DEFLATED and csize:
             try:
                 data = inflated(data, usize)
             except errors as error:

@@ -99,6 +99,14 @@ def test_a_folder_is_a_folder_by_its_mode_too(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
+@pytest.mark.parametrize("method", [0, 8])
+def test_an_empty_file_may_have_no_data_at_all(method, tmp_path):
+    data = zip_raw(zip_entry("e", b"", method, payload=b""))
+    assert outcome(data, tmp_path / "x") == {"e": b""}
+    [(_, stream)] = iter_members(BytesReader(data))
+    assert stream.read() == b""
+
+
 def test_strong_encryption_is_named(tmp_path):
     with pytest.raises(IntegrityError, match="strong encryption"):
         unpacked(zip_raw(zip_entry("a", b"x" * 20, flags=0x41)), tmp_path / "to", password="right")
