@@ -9,8 +9,8 @@ PACKAGE = Path(datastage.__file__).parent
 # Lines of all modules of the library.
 # 3,400 for readings of layouts (#20); 400 for ranks, labels and clients (#22);
 # 1,600 for places: GitHub, the Hub, buckets, course hosts (#23);
-# 800 for shared folders in Drive, Kaggle elsewhere, uploads (#23).
-MOST_LINES = 34_900
+# 1,500 for shared folders in Drive, Kaggle elsewhere, uploads (#23).
+MOST_LINES = 35_600
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -41,7 +41,7 @@ from datastage.sources.drive_link_errors import (
     page,
     quota,
 )
-from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.found import Context, Fetch, Found, bytes_in
 from datastage.spec import Spec, without_secrets
 from datastage.timeouts import call_with_timeout, start
 
@@ -259,7 +259,7 @@ def _watched(
     try:
         while thread.is_alive():
             thread.join(_POLL_S)
-            size = _size(folder)
+            size = bytes_in(folder)
             if not watch.is_told:
                 watch.seen(size)
             if size != last:
@@ -277,17 +277,6 @@ def _watched(
         cancel.set()
         thread.join(_LEAVE_S)
         raise
-
-
-def _size(folder: Path) -> int:
-    size = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                size += os.lstat(os.path.join(base, name)).st_size
-            except OSError:  # renamed while we look
-                continue
-    return size
 
 
 def _check(path: Path, spec: Spec) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -120,6 +122,16 @@ class Source:
     parse_page: Callable[[str, urllib.parse.SplitResult], Spec | None] | None = None
     key: Callable[[Spec, Path], str] = _value
     address: Callable[[Spec], str | None] = _no_address
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of the files under a folder that another thread or process writes to."""
+    size = 0
+    for base, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # renamed while we look
+                size += os.lstat(os.path.join(base, name)).st_size
+    return size
 
 
 def line_to_run(spec: str, runtime: Runtime) -> str:

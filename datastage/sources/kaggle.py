@@ -1,7 +1,4 @@
-"""What is attached to a Kaggle notebook: every layout of /kaggle/input, and ``kaggle:`` specs.
-
-Here: the list of inputs with the names that people know them by, and finding one by its slug.
-Not here: finding files by their content (`search`), whether this is Kaggle at all (`runtime`).
+"""Kaggle: what is attached to a notebook, in every layout of /kaggle/input, and ``kaggle:`` specs.
 
 The layouts (all occur, some side by side): ``datasets/OWNER/SLUG``, ``competitions/SLUG``, ``notebooks/OWNER/SLUG``,
 ``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``, the older ``SLUG`` for all of them, and ``d/OWNER/SLUG``,
@@ -11,18 +8,23 @@ The layouts (all occur, some side by side): ``datasets/OWNER/SLUG``, ``competiti
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import stat
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datastage.errors import SpecError, UnavailableError
-from datastage.reader import stat_identity
-from datastage.sources.found import Context, Found
+from datastage.progress import human_bytes
+from datastage.reader import FileReader, stat_identity
+from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.kaggle_hub import Handle, attach, cached, can_be_asked, fetch
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
@@ -124,104 +126,161 @@ def listed(attached: Sequence[Input]) -> str:
 
 
 def parse_kaggle(text: str, word: str, rest: str) -> Spec:
-    """Tell what ``kaggle:`` names: ("dataset", owner, slug), ("competition", slug), or ("any", slug)."""
+    """Tell what ``kaggle:`` names; the parts are the kind, its names, and a version and a file where they are given."""
     rest = rest.strip("/")
-    pieces = rest.removeprefix("datasets/").split("/")
-    if not rest or not all(_SLUG.fullmatch(piece) for piece in pieces):
+    handle = _handle(rest)
+    if handle is None:
         raise SpecError(
             f"{text!r} is not the name of a Kaggle dataset.",
             "The address of the page holds it: kaggle.com/datasets/OWNER/NAME is kaggle:OWNER/NAME.",
-            "Next: kaggle:OWNER/NAME, or kaggle:competitions/NAME.",
+            "Next: kaggle:OWNER/NAME, kaggle:OWNER/NAME@VERSION/FILE, kaggle:competitions/NAME,",
+            "      kaggle:models/OWNER/MODEL/FRAMEWORK/VARIATION, or kaggle:notebooks/OWNER/NAME.",
         )
-    if pieces[0] in ("competitions", "c") and len(pieces) == 2:
-        return Spec(text, "kaggle", rest, ("competition", pieces[1]), pieces[1])
-    if len(pieces) == 1:
-        return Spec(text, "kaggle", rest, ("any", pieces[0]), pieces[0])
-    if len(pieces) == 2:
-        return Spec(text, "kaggle", rest, ("dataset", pieces[0], pieces[1]), pieces[1])
-    raise SpecError(f"{text!r} has too many parts.", f"Next: kaggle:{pieces[0]}/{pieces[1]}")
+    more = (handle.version, handle.file) if handle.version or handle.file else ()
+    name = handle.file.rpartition("/")[2] or handle.slug
+    return Spec(text, "kaggle", rest, (handle.kind, *handle.names, *more), name)
+
+
+# How many names each kind has, by the folder that its address begins with.
+_KINDS = {
+    "datasets": ("dataset", 2),
+    "competitions": ("competition", 1),
+    "c": ("competition", 1),
+    "models": ("model", 4),
+    "notebooks": ("notebook", 2),
+    "code": ("notebook", 2),
+}
+
+
+def _handle(value: str) -> Handle | None:
+    pieces = value.split("/")
+    kind, n_names = _KINDS.get(pieces[0], ("", 0))
+    if kind and len(pieces) > 1:
+        pieces = pieces[1:]
+    else:
+        kind, n_names = ("any", 1) if len(pieces) == 1 else ("dataset", 2)
+    if len(pieces) < n_names:
+        return None
+    names, rest = pieces[:n_names], pieces[n_names:]
+    names[-1], _, version = names[-1].partition("@")
+    if rest[:1] == ["versions"] and len(rest) > 1:
+        version, rest = rest[1], rest[2:]
+    elif kind == "model" and rest and rest[0].isdecimal():
+        version, rest = rest[0], rest[1:]
+    is_good = all(_SLUG.fullmatch(name) for name in names) and (not version or version.isdecimal())
+    if not is_good or any(piece in ("", ".", "..") for piece in rest):
+        return None
+    return Handle(kind, tuple(names), version, "/".join(rest))
 
 
 def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
-    """Tell the dataset or competition whose page this is."""
-    pieces = [piece for piece in url.path.split("/") if piece]
-    if len(pieces) >= 3 and pieces[0] == "datasets":
-        return parse_kaggle(text, "kaggle", "/".join(pieces[1:3]))
-    if len(pieces) >= 2 and pieces[0] in ("competitions", "c"):
-        return parse_kaggle(text, "kaggle", f"competitions/{pieces[1]}")
-    return None
+    """Tell the dataset, competition, model or notebook whose page this is."""
+    pieces = [urllib.parse.unquote(piece) for piece in url.path.split("/") if piece]
+    kind, n_names = _KINDS.get(pieces[0] if pieces else "", ("", 0))
+    if not kind or len(pieces) <= n_names:
+        return None
+    rest = pieces[n_names + 1 :]
+    path = pieces[: n_names + 1]
+    if rest[:1] == ["versions"] or (kind == "model" and rest):
+        path += rest[: 2 if rest[0] == "versions" else 1]
+    file = dict(urllib.parse.parse_qsl(url.query)).get("select", "") if kind == "dataset" else ""
+    path += [file] if file else []
+    return parse_kaggle(text, "kaggle", "/".join(path).removeprefix("datasets/"))
 
 
 def open_kaggle(spec: Spec, context: Context) -> Found:
-    """Find an attached input by its slug; it is used where it lies."""
+    """Find an attached input, used where it lies; else attach or fetch it through kagglehub, as the runtime allows."""
     runtime = context.runtime
-    if runtime.input_root is None:
-        raise _elsewhere(spec)
-    attached = inputs(runtime.input_root)
-    hits = _matching(spec, attached)
-    if not hits:
-        raise _not_attached(spec, attached, runtime)
-    if len(hits) > 1:
-        raise SpecError(
-            f"{len(hits)} of your inputs are called {hits[0].slug!r}: {', '.join(str(item.path) for item in hits)}.",
-            f"Next: say which one: {' or '.join(sorted({str(item) for item in hits}))}, or its path.",
-        )
-    hit = hits[0]
+    handle = _handle(spec.value)
+    assert handle is not None
+    if runtime.input_root is not None:
+        attached = inputs(runtime.input_root)
+        hits = _matching(handle, attached)
+        if len(hits) > 1:
+            raise SpecError(
+                f"{len(hits)} of your inputs are called {hits[0].slug!r}: {', '.join(str(hit.path) for hit in hits)}.",
+                f"Next: say which one: {' or '.join(sorted({str(hit) for hit in hits}))}, or its path.",
+            )
+        if hits:
+            return _in_place(spec, hits[0].path, handle.file, hits[0].called)
+        may_attach = not (runtime.is_batch or os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
+        if not may_attach or not os.environ.get("KAGGLE_DATA_PROXY_URL") or can_be_asked(handle) is not None:
+            raise _not_attached(handle, attached, runtime)
+        context.reporter.note(f"{handle.slug} is not attached to this notebook yet; Kaggle is asked to attach it.")
+        return _in_place(spec, attach(replace(handle, file=""), runtime), handle.file, f'your input "{handle.slug}"')
+    refusal = can_be_asked(handle)
+    if handle.version or refusal is not None:
+        kept = cached(handle, runtime.home)
+        if kept is not None:
+            return _in_place(spec, kept, "", "kagglehub's cache")
+    if refusal is not None:
+        raise refusal
+    content = Fetch(partial(fetch, handle=handle, runtime=runtime))
+    return Found(content, str(spec), f"{spec.file_name} on Kaggle")
+
+
+def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
+    path = folder / file if file else folder
     try:
-        identity = stat_identity(hit.path.stat())
+        status = path.stat()
+    except FileNotFoundError:
+        names = [entry.name for entry in os.scandir(folder)][:_MOST] if folder.is_dir() else []
+        near = difflib.get_close_matches(file, names, 3, 0.5) or sorted(names)[:4]
+        lines = [f"It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}"] if near else []
+        raise UnavailableError(
+            f"There is no {file} in {called}.", *lines, f"Next: look at {folder}, and write the name that is there."
+        ) from None
     except OSError:
-        identity = ""
-    return Found(hit.path, str(spec), hit.called, identity=identity, in_place=True)
+        return Found(path, str(spec), called, in_place=True)
+    if stat.S_ISREG(status.st_mode):
+        reader = FileReader(path)
+        seen = f"{path.name}, {human_bytes(status.st_size)}, in {called}"
+        return Found(reader, str(spec), seen, reader.identity, in_place=True)
+    return Found(path, str(spec), f"{file} in {called}" if file else called, stat_identity(status), in_place=True)
 
 
-def _matching(spec: Spec, attached: Sequence[Input]) -> list[Input]:
-    kind, *names = spec.parts
-    slug = _plain(names[-1])
-    named = [item for item in attached if _plain(item.slug) == slug]
-    if kind == "dataset":
-        owned = [item for item in named if item.owner and _plain(item.owner) == _plain(names[0])]
+def _matching(handle: Handle, attached: Sequence[Input]) -> list[Input]:
+    slug = _slug_key(handle.slug)
+    named = [item for item in attached if _slug_key(item.slug) == slug]
+    unsure = [item for item in named if item.kind == "input"]
+    if handle.kind == "competition":
+        return [item for item in named if item.kind == "competition"] or unsure
+    if handle.kind != "any":
+        owner = _slug_key(handle.names[0])
         # The older layout does not say whose a dataset is; what does say it and is another's does not count.
-        return owned or [item for item in named if item.kind == "input"]
-    if kind == "competition":
-        sure = [item for item in named if item.kind == "competition"]
-        return sure or [item for item in named if item.kind == "input"]
+        owned = [item for item in named if item.owner and _slug_key(item.owner) == owner]
+        sure = [item for item in owned if item.kind == handle.kind]
+        if handle.kind == "model":  # below its folder: framework, variation, version
+            sure = [deeper for item in sure or unsure if (deeper := _variation(item, handle)) is not None]
+            return sure
+        return sure or unsure
     if not named:
         # An input called "datasets" whose own folders look like owners: asked for by name, it is meant.
         roots = {item.path.parents[1] for item in attached if item.kind in ("dataset", "notebook", "model")}
-        named = [Input(path, path.name) for path in sorted(roots) if _plain(path.name) == slug]
+        named = [Input(path, path.name) for path in sorted(roots) if _slug_key(path.name) == slug]
     return named
 
 
-def _plain(name: str) -> str:
+def _variation(item: Input, handle: Handle) -> Input | None:
+    """Return the folder of the version that was asked for, else of the newest that is attached."""
+    folder = item.path
+    for name in handle.names[2:]:
+        below = [path for path in _folders(folder) or () if _slug_key(path.name) == _slug_key(name)]
+        if not below:
+            return None
+        folder = below[0]
+    versions = {path.name: path for path in _folders(folder) or () if path.name.isdecimal()}
+    version = handle.version or max(versions, key=int, default="")
+    return replace(item, path=versions[version]) if version in versions else None
+
+
+def _slug_key(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _page(spec: Spec) -> str:
-    kind, *names = spec.parts
-    if kind == "competition":
-        return f"https://www.kaggle.com/competitions/{names[0]}/data"
-    if kind == "dataset":
-        return f"https://www.kaggle.com/datasets/{names[0]}/{names[1]}"
-    return f"https://www.kaggle.com/search?q={names[0]}"
-
-
-def _elsewhere(spec: Spec) -> UnavailableError:
-    name = spec.parts[-1]
-    return UnavailableError(
-        f"{spec} names something on Kaggle, and this is not a Kaggle notebook. Fetching it from\n"
-        "elsewhere comes with a later version of datastage; by hand it takes a minute.",
-        "",
-        " 1. Open this page in your browser and press Download (Kaggle asks you to sign in):",
-        f"    {_page(spec)}",
-        " 2. Put the file beside this notebook or script.",
-        "",
-        f'Next:  datastage.stage("./{name}.zip")   with the name that the file has.',
-    )
-
-
-def _not_attached(spec: Spec, attached: Sequence[Input], runtime: Runtime) -> UnavailableError:
-    name = spec.parts[-1]
-    word = "join the competition, then press" if spec.parts[0] == "competition" else "press"
+def _not_attached(handle: Handle, attached: Sequence[Input], runtime: Runtime) -> UnavailableError:
+    name = handle.slug
+    word = "join the competition, then press" if handle.kind == "competition" else "press"
     if runtime.is_batch:
         return UnavailableError(
             f"{name} is not attached to this notebook, and nothing can be attached to a saved run.",
@@ -237,7 +296,7 @@ def _not_attached(spec: Spec, attached: Sequence[Input], runtime: Runtime) -> Un
         "",
         ' 1. In the right-hand panel, under "Input", press "Add Input".',
         f" 2. Search for:  {name}",
-        f"    and {word} + beside it. The page is {_page(spec)}",
+        f"    and {word} + beside it. The page is {handle.page}",
         ' 3. It is a file of your own? "Input" > "Upload" > New Dataset, give it this title,',
         '    "Create", and wait until it is done.',
         "",

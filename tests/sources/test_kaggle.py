@@ -151,16 +151,72 @@ def test_a_saved_run_is_not_told_to_press_what_is_not_there(machine):
         open_spec(parse("kaggle:titanic"), runtime(machine, "Batch"))
 
 
-@pytest.mark.parametrize("spec", ["kaggle:somebody/titanic", "kaggle:competitions/titanic", "kaggle:titanic"])
-def test_outside_kaggle_it_says_what_comes_later_and_what_to_do_now(spec, tmp_path):
-    here = detect({"HOME": str(tmp_path)}, root=tmp_path, cwd=tmp_path)
-    with pytest.raises(UnavailableError) as caught:
-        open_spec(parse(spec), here)
-    text = str(caught.value)
-    assert "comes with a later version" in text
-    assert "https://www.kaggle.com/" in text
-    assert text.splitlines()[-1].startswith("Next:")
-    assert len(text.splitlines()) <= 14
+@pytest.mark.parametrize(
+    ("spec", "parts", "name"),
+    [
+        ("kaggle:ann/titanic@3", ("dataset", "ann", "titanic", "3", ""), "titanic"),
+        ("kaggle:ann/titanic/train/a.csv", ("dataset", "ann", "titanic", "", "train/a.csv"), "a.csv"),
+        ("kaggle:ann/titanic@3/a.csv", ("dataset", "ann", "titanic", "3", "a.csv"), "a.csv"),
+        ("kaggle:ann/titanic/versions/3", ("dataset", "ann", "titanic", "3", ""), "titanic"),
+        ("kaggle:competitions/titanic/train.csv", ("competition", "titanic", "", "train.csv"), "train.csv"),
+        ("kaggle:models/google/gemma/pyTorch/2b", ("model", "google", "gemma", "pyTorch", "2b"), "gemma"),
+        ("kaggle:models/google/gemma/pyTorch/2b/1", ("model", "google", "gemma", "pyTorch", "2b", "1", ""), "gemma"),
+        ("kaggle:notebooks/ann/my-run", ("notebook", "ann", "my-run"), "my-run"),
+        ("kaggle:code/ann/my-run/out.csv", ("notebook", "ann", "my-run", "", "out.csv"), "out.csv"),
+        ("https://www.kaggle.com/code/ann/my-run/output", ("notebook", "ann", "my-run"), "my-run"),
+        ("https://www.kaggle.com/c/titanic/data", ("competition", "titanic"), "titanic"),
+        ("https://kaggle.com/competitions/titanic/overview", ("competition", "titanic"), "titanic"),
+        (
+            "https://www.kaggle.com/models/google/gemma/pyTorch/2b/1",
+            ("model", "google", "gemma", "pyTorch", "2b", "1", ""),
+            "gemma",
+        ),
+    ],
+)
+def test_every_kind_of_thing_on_kaggle_can_be_named(spec, parts, name):
+    parsed = parse(spec)
+    assert (parsed.scheme, parsed.parts, parsed.file_name, str(parsed)) == ("kaggle", parts, name, spec)
+
+
+@pytest.mark.parametrize(
+    "spec", ["kaggle:", "kaggle:a/../b", "kaggle:a/b@x", "kaggle:models/google/gemma", "kaggle:-a", "kaggle:a/b//c"]
+)
+def test_what_is_no_name_says_how_one_is_written(spec):
+    with pytest.raises(SpecError, match="kaggle:OWNER/NAME@VERSION/FILE"):
+        parse(spec)
+
+
+def test_the_page_of_a_profile_is_an_address_like_others():
+    assert parse("https://www.kaggle.com/somebody").scheme == "http"
+
+
+def test_a_file_of_an_input_is_opened_where_it_lies(machine):
+    folder = attach(machine, "dataset")
+    found = open_spec(parse("kaggle:somebody/titanic/train.csv"), runtime(machine))
+    assert (found.content.local_path, found.in_place) == (folder / "train.csv", True)
+    assert found.seen == 'train.csv, 8 bytes, in your input "titanic"'
+
+
+def test_a_file_that_an_input_does_not_hold_is_answered_with_what_is_near(machine):
+    attach(machine, "dataset")
+    with pytest.raises(UnavailableError, match=r"There is no trian\.csv") as caught:
+        open_spec(parse("kaggle:somebody/titanic/trian.csv"), runtime(machine))
+    assert "It holds train.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["kaggle:models/google/gemma/pyTorch/2b", "kaggle:models/google/gemma/pytorch/2b/1"])
+def test_a_variation_of_an_attached_model_is_found_in_its_newest_version(machine, spec):
+    for version in ("1", "2", "10"):
+        (machine / "kaggle/input/models/google/gemma/pytorch/2b" / version).mkdir(parents=True)
+    found = open_spec(parse(spec), runtime(machine))
+    assert found.content.name == ("1" if spec.endswith("/1") else "10")
+
+
+def test_the_output_of_a_notebook_is_told_from_a_dataset_of_the_name(machine):
+    notebook = attach(machine, "notebook")
+    dataset = attach(machine, "dataset")
+    assert open_spec(parse("kaggle:notebooks/somebody/titanic"), runtime(machine)).content == notebook
+    assert open_spec(parse("kaggle:somebody/titanic"), runtime(machine)).content == dataset
 
 
 def test_a_folder_that_changed_has_another_identity(machine):

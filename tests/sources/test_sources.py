@@ -103,7 +103,6 @@ def test_the_page_of_a_file_on_github_leads_to_the_file():
         ("drive:/content/drive/MyDrive/x.zip", "drive:MyDrive/x.zip"),
         ("drive:../x.zip", "My Drive"),
         ("kaggle:", "kaggle:OWNER/NAME"),
-        ("kaggle:a/b/c", "kaggle:a/b"),
         ("https:/host/x", "https://host/x"),
         ("https://", "https://SERVER/FILE"),
         ("https://host.example/a b.zip", "https://host.example/a%20b.zip"),

@@ -1,0 +1,360 @@
+"""Fetch from Kaggle through the library kagglehub, in a process of its own.
+
+In a process, since kagglehub prints and logs on standard output, reads its settings from the environment, and inside
+Kaggle and Colab waits for a mount without end. It may be ended, and nothing of the user's process changes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datastage import transfer
+from datastage.errors import (
+    DatastageError,
+    IntegrityError,
+    MissingDependencyError,
+    StorageError,
+    UnavailableError,
+)
+from datastage.progress import Reporter
+from datastage.runtime import Runtime, is_offline, secret
+from datastage.sources.found import bytes_in
+
+# Without a byte for so long, kagglehub is given up: its own requests end after 15 s.
+STALL_S = 90.0
+# How long Kaggle may take to attach something; Colab, to mount it.
+ATTACH_S = 120.0
+_POLL_S = 0.2
+_CACHE = ".kagglehub"
+_CHILD = """
+import json, sys
+function, handle, path = json.loads(sys.argv[1])
+try:
+    import kagglehub
+    answer = {"path": getattr(kagglehub, function)(handle, **({"path": path} if path else {}))}
+except BaseException as error:
+    response = getattr(error, "response", None)
+    names = [cls.__name__ for cls in type(error).__mro__]
+    answer = {"error": names, "text": str(error), "status": getattr(response, "status_code", None)}
+print("\\nDATASTAGE " + json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """What a ``kaggle:`` spec names, as kagglehub is asked for it."""
+
+    kind: str  # "dataset", "competition", "model", "notebook", or "any" where only a name was given
+    names: tuple[str, ...]  # of a model: owner, model, framework, variation
+    version: str = ""
+    file: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The name that a person sees."""
+        return self.names[min(1, len(self.names) - 1)]
+
+    @property
+    def page(self) -> str:
+        """The address of its page."""
+        if self.kind == "any":
+            return f"https://www.kaggle.com/search?q={self.slug}"
+        if self.kind == "competition":
+            return f"https://www.kaggle.com/competitions/{self.slug}/data"
+        folder = {"notebook": "code", "model": "models"}.get(self.kind, "datasets")
+        return f"https://www.kaggle.com/{folder}/{'/'.join(self.names)}"
+
+    @property
+    def text(self) -> str:
+        """The handle as kagglehub takes it."""
+        middle = "/" if self.kind == "model" else "/versions/"
+        return "/".join(self.names) + (f"{middle}{self.version}" if self.version else "")
+
+    @property
+    def function(self) -> str:
+        """The function of kagglehub."""
+        return f"{'notebook_output' if self.kind == 'notebook' else self.kind}_download"
+
+
+def can_be_asked(handle: Handle) -> DatastageError | None:
+    """Return why kagglehub cannot be asked from here; None if it can."""
+    if handle.kind == "any":
+        return UnavailableError(
+            f"kaggle:{handle.slug} does not say whose it is, and Kaggle has to be told.",
+            f"Its page tells; search for it here:  {handle.page}",
+            "Next: kaggle:OWNER/NAME, or kaggle:competitions/NAME.",
+        )
+    if importlib.util.find_spec("kagglehub") is None or not sys.executable:
+        return MissingDependencyError(
+            "Fetching from Kaggle needs the library kagglehub, which is not installed here.",
+            "Or open this page in a browser, press Download, and put the file beside your notebook:",
+            f"    {handle.page}",
+            "Next:  pip install kagglehub   and run the same line again.",
+        )
+    if is_offline(
+        "localhost" if os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST") else "www.kaggle.com"
+    ):
+        return _no_internet(_Failure(handle))
+    return None
+
+
+def fetch(folder: Path, reporter: Reporter, *, handle: Handle, runtime: Runtime) -> Path:
+    """Fetch into the empty `folder`; return the file or folder that was made there."""
+    cache = folder / _CACHE
+    reporter.phase(f"copying {handle.slug} from Kaggle", None)
+    try:
+        made = _asked(handle, runtime, {"KAGGLEHUB_CACHE": str(cache)}, STALL_S, cache, reporter)
+        target = folder / (Path(handle.file).name or handle.slug)
+        if made.is_relative_to(cache):
+            os.replace(made, target)
+        elif made.is_dir():  # Colab's own cache, which is mounted
+            target.mkdir()
+            transfer.copy_tree(made, target, reporter=reporter)
+        else:
+            shutil.copyfile(made, target)
+        return target
+    except DatastageError:
+        raise
+    except OSError as error:
+        raise StorageError.of(error, "writing what came from Kaggle") from error
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+def attach(handle: Handle, runtime: Runtime) -> Path:
+    """Attach something to this Kaggle notebook, and return where it appeared."""
+    return _asked(handle, runtime, {}, ATTACH_S)
+
+
+def cached(handle: Handle, home: Path) -> Path | None:
+    """Return what kagglehub has whole in its cache: of the version that was asked for, else the newest."""
+    top = Path(os.environ.get("KAGGLEHUB_CACHE") or home / ".cache/kagglehub", f"{handle.kind}s", *handle.names)
+    if handle.kind == "competition":
+        found = top if top.with_name(f"{top.name}.complete").is_file() else None
+    else:
+        folder = {"dataset": top / "versions", "notebook": top / "output/versions"}.get(handle.kind, top)
+        marks = top if handle.kind != "notebook" else top / "output"
+        whole = [mark.stem for mark in marks.glob("*.complete") if mark.stem.isdecimal()]
+        version = handle.version or max(whole, key=int, default="")
+        found = folder / version if version in whole else None
+    path = found / handle.file if found is not None else None
+    return path if path is not None and path.exists() else None
+
+
+def _asked(
+    handle: Handle,
+    runtime: Runtime,
+    settings: Mapping[str, str],
+    limit_s: float,
+    cache: Path | None = None,
+    reporter: Reporter | None = None,
+) -> Path:
+    """Ask kagglehub; with each of the user's credentials that it does not find itself, after it was refused."""
+    failure = _Failure(handle)
+    for credentials in ({}, *_credentials(runtime)):
+        answer = _run(handle, {**settings, **credentials}, limit_s, cache, reporter)
+        if "path" in answer:
+            return Path(answer["path"])
+        failure = _Failure(handle, tuple(answer["error"]), answer["text"], answer["status"], runtime.platform)
+        if not (failure.status in (401, 403) or failure.is_a("UnauthenticatedError")):
+            break
+    words = next(words for fits, words in _REFUSALS if fits(failure))
+    raise words(failure)
+
+
+def _credentials(runtime: Runtime) -> Iterator[dict[str, str]]:
+    """Give credentials that lie where kagglehub does not look: a kaggle.json that was uploaded, or a secret."""
+    for folder in (runtime.cwd, runtime.home / ".config/kaggle", runtime.home / "Downloads"):
+        if (folder / "kaggle.json").is_file():
+            yield {"KAGGLE_CONFIG_DIR": str(folder)}
+    if token := secret("KAGGLE_API_TOKEN"):
+        yield {"KAGGLE_API_TOKEN": token}
+    elif (name := secret("KAGGLE_USERNAME")) and (key := secret("KAGGLE_KEY")):
+        yield {"KAGGLE_USERNAME": name, "KAGGLE_KEY": key}
+
+
+def _run(
+    handle: Handle, settings: Mapping[str, str], limit_s: float, cache: Path | None, reporter: Reporter | None
+) -> dict[str, Any]:
+    """Run kagglehub until it answers, or until nothing has come for `limit_s`."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TQDM_DISABLE": "1", **settings}
+    command = [sys.executable, "-c", _CHILD, json.dumps([handle.function, handle.text, handle.file])]
+    last, seen_at = 0, time.monotonic()
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        try:
+            while True:
+                try:
+                    out, _ = child.communicate(timeout=_POLL_S)
+                    break
+                except subprocess.TimeoutExpired:
+                    size = bytes_in(cache) if cache is not None else 0
+                    if size > last and reporter is not None:
+                        reporter.advance(size - last)
+                    if size != last:
+                        last, seen_at = max(last, size), time.monotonic()
+                    elif time.monotonic() - seen_at > limit_s:
+                        return {"error": ["Timeout"], "text": "", "status": None}
+        finally:
+            child.kill()
+            child.wait()
+    answers = [line for line in out.decode("utf-8", "replace").splitlines() if line.startswith("DATASTAGE ")]
+    if not answers:
+        return {"error": ["EndedError"], "text": "", "status": None}
+    answer: dict[str, Any] = json.loads(answers[-1].partition(" ")[2])
+    return answer
+
+
+# --- refusals
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error of kagglehub: the names of its classes, its text, and the status that the server answered with."""
+
+    handle: Handle
+    names: tuple[str, ...] = ()
+    text: str = ""
+    status: int | None = None
+    platform: str = ""
+
+    def is_a(self, *names: str) -> bool:
+        return bool(set(self.names) & set(names))
+
+
+_TOKEN = (
+    "Kaggle gives you a token at kaggle.com/settings > API > Generate New Token. Put it",
+    "into the variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token; in Colab,",
+    "into a secret (key icon) of that name. An older kaggle.json beside it works too.",
+)
+
+
+def _rules(failure: _Failure) -> UnavailableError:
+    slug = failure.handle.slug
+    return UnavailableError(
+        f"Kaggle does not give out the data of {slug}: you have not accepted the rules\n"
+        "of this competition yet, or Kaggle does not know that it is you.",
+        "",
+        " 1. Open this page, signed in, press Join Competition, and accept the rules:",
+        f"    https://www.kaggle.com/competitions/{slug}/rules",
+        f" 2. {_TOKEN[0]}",
+        *(f"    {line}" for line in _TOKEN[1:]),
+        "",
+        "Next: run the same line again.",
+    )
+
+
+def _private(failure: _Failure) -> UnavailableError:
+    return UnavailableError(
+        f"Kaggle does not give out {failure.handle.text}: it is private, or it asks for consent first.",
+        "",
+        " 1. Can you open this page, signed in? If it asks you to agree to something, do.",
+        f"    {failure.handle.page}",
+        f" 2. {_TOKEN[0]}",
+        *(f"    {line}" for line in _TOKEN[1:]),
+        "",
+        "Next: run the same line again.",
+    )
+
+
+def _needs_token(failure: _Failure) -> UnavailableError:
+    if failure.handle.kind == "competition":
+        return _rules(failure)
+    return UnavailableError(
+        f"Kaggle gives out {failure.handle.text} only to people that it knows.",
+        *_TOKEN,
+        f"Its page is  {failure.handle.page}",
+        "Next: run the same line again.",
+    )
+
+
+def _wrong_token(failure: _Failure) -> UnavailableError:
+    return UnavailableError(
+        "Kaggle does not accept your token: it is wrong, or it was taken back.",
+        *_TOKEN,
+        "Next: make a new one, and run the same line again.",
+    )
+
+
+def _unknown(failure: _Failure) -> UnavailableError:
+    what = failure.handle.file or failure.handle.text
+    return UnavailableError(
+        f"Kaggle knows no {what}" + (f" in {failure.handle.text}." if failure.handle.file else "."),
+        "Was it removed, renamed or made private? Its page would be:",
+        f"    {failure.handle.page}",
+        "Next: look at the spelling, then run the same line again.",
+    )
+
+
+def _no_internet(failure: _Failure) -> UnavailableError:
+    return UnavailableError(
+        f"Kaggle cannot be reached from here, so {failure.handle.slug} cannot be fetched.",
+        "Elsewhere, open this page and press Download:",
+        f"    {failure.handle.page}",
+        "Put the file beside your notebook or script.",
+        f"Next: name it with ./ in front, such as ./{failure.handle.slug}.zip",
+    )
+
+
+def _too_slow(failure: _Failure) -> UnavailableError:
+    if failure.platform == "kaggle":
+        return UnavailableError(
+            f"Kaggle did not attach {failure.handle.slug} within {ATTACH_S:.0f} seconds; by hand it works.",
+            f'In the right-hand panel, under "Input": "Add Input", search for {failure.handle.slug}, press +.',
+            "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
+        )
+    return UnavailableError(
+        "Kaggle sent nothing for a long time, and the download was given up.", "Next: run the same line again."
+    )
+
+
+def _refused_inside(failure: _Failure) -> UnavailableError:
+    return UnavailableError(
+        f"Kaggle does not attach {failure.handle.slug} to this notebook by itself; by hand it works.",
+        f'In the right-hand panel, under "Input": "Add Input", search for {failure.handle.slug}, press +.',
+        f"Its page is {failure.handle.page}",
+        "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
+    )
+
+
+def _damaged(failure: _Failure) -> DatastageError:
+    return IntegrityError(
+        f"What came from Kaggle for {failure.handle.text} is not what Kaggle says it should be.",
+        "Nothing was kept of it.",
+        "Next: run the same line again.",
+    )
+
+
+def _otherwise(failure: _Failure) -> UnavailableError:
+    kind = f"{failure.names[0]}{f' ({failure.status})' if failure.status else ''}"
+    return UnavailableError(
+        f"kagglehub could not fetch {failure.handle.text}: {kind}.",
+        f"Open its page in a browser, and press Download:  {failure.handle.page}",
+        "Next: run the same line again, or put the file beside your notebook and name it ./FILE",
+    )
+
+
+# The first that fits says what an error means. Its text is not repeated: it may hold a signed address.
+_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], Callable[[_Failure], DatastageError]]] = (
+    (lambda failure: failure.is_a("BackendError", "CredentialError", "KaggleEnvironmentError"), _refused_inside),
+    (lambda failure: failure.is_a("UnauthenticatedError"), _needs_token),
+    (lambda failure: failure.status == 401 and failure.handle.kind != "competition", _wrong_token),
+    (lambda failure: failure.status in (401, 403) and failure.handle.kind == "competition", _rules),
+    (lambda failure: failure.status == 403, _private),
+    (lambda failure: failure.status == 404 or "not present in" in failure.text, _unknown),
+    (lambda failure: failure.is_a("DataCorruptionError"), _damaged),
+    (lambda failure: failure.is_a("Timeout"), _too_slow),
+    (lambda failure: failure.is_a("ConnectionError"), _no_internet),
+    (lambda failure: True, _otherwise),
+)
