@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from datastage.batches.augment import pixels_of
 from datastage.batches.decode import by_torch, has_opencv
-from datastage.batches.prefetch import Threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,71 +20,53 @@ if TYPE_CHECKING:
     Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
 
 
-class Crops:
-    """A batch while its images are made, each by whichever thread has its photo at hand.
+class Wholes:
+    """A batch of photos as they are, each made by whichever thread has its photo at hand.
 
-    `images`, uint8 (B, 3, H, W), is whole once `cut` was called for each position. Without `cuts` photos are taken as
-    they are, channels first.
+    `images`, uint8 (B, 3, H, W), is whole once `cut` was called for each position.
     """
 
-    def __init__(
-        self,
-        images: NDArray[np.uint8],
-        flip: NDArray[np.bool_] | None,
-        cuts: list[list[int]] | None = None,
-        write: Write | None = None,
-        targets: NDArray[np.uint8] | None = None,
-    ) -> None:
-        self.images, self._cuts, self._write, self._targets = images, cuts, write, targets
+    def __init__(self, images: NDArray[np.uint8], flip: NDArray[np.bool_] | None) -> None:
+        self.images = images
         self._mirrored = [False] * len(images) if flip is None else flip.tolist()
 
     def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
-        """Make image `i` of its photo: (H, W, 3) to be cut, or (3, H, W) as it is."""
-        if self._cuts is None or self._write is None or self._targets is None:
-            self.images[i] = photo[:, :, ::-1] if self._mirrored[i] else photo
-            return
-        top, left, h, w = self._cuts[i]
-        self._write(photo[top : top + h, left : left + w], self._targets[i], self._mirrored[i])
+        """Make image `i` of its photo (3, H, W)."""
+        self.images[i] = photo[:, :, ::-1] if self._mirrored[i] else photo
 
 
-class Cropper:
-    """Crops resized to one `size` (height and width), by `threads`; channels lie `last` in memory, else first."""
+class Crops(Wholes):
+    """The same of parts of photos, resized into `out`, uint8 (B, *size, 3), or (B, 3, *size) without `last`.
 
-    def __init__(self, size: tuple[int, int], threads: Threads, *, last: bool) -> None:
-        self._threads, self._last = threads, last
-        self._write = _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
+    `boxes`, float32 (B, 4), are what is cut out of photos of `shape`, as `augment.pixels_of` reads it; None is all.
+    """
 
-    def begin(
+    def __init__(
         self,
         out: NDArray[np.uint8],
         shape: tuple[int, int],
         boxes: NDArray[np.float32] | None,
         flip: NDArray[np.bool_] | None,
-    ) -> Crops:
-        """Begin a batch in `out`, uint8 (B, *size, 3) or (B, 3, *size), of photos of `shape`.
-
-        `boxes`, float32 (B, 4), are what is cut out, as `augment.pixels_of` reads it; None is all of it.
-        """
+        write: Write,
+        *,
+        last: bool,
+    ) -> None:
         import numpy as np
 
+        super().__init__(out.transpose(0, 3, 1, 2) if last else out, flip)
         boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(out), 1)) if boxes is None else boxes
-        cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
-        return Crops(out.transpose(0, 3, 1, 2) if self._last else out, flip, cuts, self._write, out)
+        self._cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
+        self._out, self._write = out, write
 
-    def finish(self, crops: Crops, rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
-        """Cut every image of a batch out of the photos `rows` (N, H, W, 3), whose numbers are `at`."""
-        numbers = at.tolist()
-        share = -(-len(at) // self._threads.n) or 1
+    def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
+        """Make image `i` of its photo (H, W, 3)."""
+        top, left, h, w = self._cuts[i]
+        self._write(photo[top : top + h, left : left + w], self._out[i], self._mirrored[i])
 
-        def work(start: int) -> None:
-            for i, number in enumerate(numbers[start : start + share], start):
-                crops.cut(i, rows[number])
 
-        if self._threads.n == 1:
-            work(0)
-        else:
-            for done in [self._threads.submit(work, start) for start in range(0, len(at), share)]:
-                done.result()
+def writer(size: tuple[int, int], *, last: bool) -> Write:
+    """Return what resizes a part of a photo to `size` and mirrors it, with channels `last` in memory or first."""
+    return _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
 
 
 def _by_cv2(size: tuple[int, int], last: bool) -> Write:

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage import layouts, runtime
+from datastage import layouts, runtime, slots, staging
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
-from datastage.batches.crops import Cropper, Crops
+from datastage.batches.crops import Crops, Wholes, writer
 from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import FolderImages, Images, ZipImages
@@ -110,7 +110,9 @@ def photo_loaders(
     crops = options.augment is not None and options.augment.scale is not None
     if crops and resized:
         kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN))
-    near = None if options.cache is None else _near(options.cache)
+    near = options.cache
+    if near is not None and runtime.is_network_disk(near):
+        near = slots.pixels_folder(staging.root_folder(None, runtime.current()), near)
     cache = PixelCache(
         images,
         wanted,
@@ -131,20 +133,11 @@ def photo_loaders(
 
 
 def _free_bytes(folder: Path | None) -> int | None:
-    """Return the room for pixels on the disk of `folder`, or in memory; None if that is not known."""
+    """Return the room on the disk of a folder, which need not exist yet, or in memory; None if that is not known."""
     if folder is not None:
         return runtime.free_bytes(folder)
     total = runtime.current().memory_bytes
     return int(SHARE_OF_MEMORY * total) if total else None
-
-
-def _near(folder: Path) -> Path:
-    """Return `folder`, or one of this machine's own disks in its place if it lies on a disk of another machine."""
-    from datastage import slots, staging
-
-    if not runtime.is_network_disk(folder):
-        return folder
-    return slots.pixels_folder(staging.root_folder(None, runtime.current()), folder)
 
 
 def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> Samples:
@@ -227,7 +220,7 @@ class PhotoSource:
 
 
 class _Begun(NamedTuple):
-    """A batch whose photos are being decoded, and whose images are made meanwhile, unless there are none."""
+    """A batch whose photos are being decoded; its images are made meanwhile, unless a batch is made as a whole."""
 
     submitted: Submitted
     at: NDArray[np.int64]
@@ -242,19 +235,15 @@ class FromPhotos:
     def __init__(self, source: PhotoSource, choice: Choice, options: LoaderOptions) -> None:
         import numpy as np
 
-        shape = (3, *source.size)
         self._source, self._choice, self._options = source, choice, options
-        cache = source.cache
-        self._crop: Cropper | None = None
-        out = shape
-        if cache.last:
-            # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
-            last = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
-            self._crop = Cropper(source.size, cache.threads, last=last)
-            out = (*source.size, 3) if last else shape
-        self._augment, self._fill = options.augment, options.fill(3)
+        # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
+        moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
+        self._last = source.cache.last and moved
+        self._write = writer(source.size, last=self._last) if source.cache.last else None
+        out = (*source.size, 3) if self._last else (3, *source.size)
+        self._fill = options.fill(3)
         self._memory = Pool((min(options.batch_size, source.n), *out), np.uint8, keep=KEPT)
-        self._finishers = Finishers(options, shape, choice, source.n)
+        self._finishers = Finishers(options, (3, *source.size), choice, source.n)
         self._resident: OnDevice | None = None
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -263,9 +252,8 @@ class FromPhotos:
         cache.check()
         if world().size > 1 or self._choice.kind == "xla":
             cache.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
-        if self._crop is None:
-            # Not before: the rows may be another process's now.
-            self._store = HostStore(cache.rows, self._augment, self._fill)
+        # Not before: the rows may be another process's now.
+        self._store = None if cache.last else HostStore(cache.rows, self._options.augment, self._fill)
         if self._fits():
             return self._on_device().epoch(samples, draws, steps, seeds)
         return self._delivered(samples, draws, steps, seeds)
@@ -304,40 +292,33 @@ class FromPhotos:
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, cache = self._source, self._source.cache
         at, labels = source.at[samples], source.labels[samples]
-        # Where some are to be decoded still, the thread that has a photo at hand makes its image too, unless that takes
-        # a batch as a whole.
-        if cache.whole or (self._crop is None and draws.shift is not None):
+        if self._write is not None:
+            out, shape = self._memory.take()[: len(at)], cache.rows.shape[1:3]
+            made: Wholes = Crops(out, shape, draws.box, draws.flip, self._write, last=self._last)
+        elif cache.whole or draws.shift is not None:
             return _Begun(cache.submit(at), at, labels, draws, None)
-        if self._crop is None:
-            crops = Crops(self._memory.take()[: len(at)], draws.flip)
         else:
-            crops = self._crops(self._crop, draws, len(at))
-        return _Begun(cache.submit(at, crops.cut), at, labels, draws, crops.images)
-
-    def _crops(self, crop: Cropper, draws: Draws, n: int) -> Crops:
-        return crop.begin(self._memory.take()[:n], self._source.cache.rows.shape[1:3], draws.box, draws.flip)
+            made = Wholes(self._memory.take()[: len(at)], draws.flip)
+        return _Begun(cache.submit(at, made.cut), at, labels, draws, made.images)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        cache, at, labels, draws, images = self._source.cache, begun.at, begun.labels, begun.draws, begun.images
-        fine = cache.state[at] != BAD
+        _, at, labels, draws, images = begun
+        fine = self._source.cache.state[at] != BAD
         if not fine.all():
             at, labels, draws = at[fine], labels[fine], draws.where(fine)
             images = None if images is None else images[fine]
         if images is None:
-            if self._crop is None:
-                room = self._memory.take()[: len(at)].reshape(-1)
-                return self._store.batch(at, draws, room), labels, draws.jitter
-            crops = self._crops(self._crop, draws, len(at))
-            self._crop.finish(crops, cache.rows, at)
-            images = crops.images
-        if draws.cutout is not None and self._augment is not None:
-            cut(images, draws.cutout, self._augment.cutout, self._fill)
+            assert self._store is not None
+            room = self._memory.take()[: len(at)].reshape(-1)
+            return self._store.batch(at, draws, room), labels, draws.jitter
+        if draws.cutout is not None and self._options.augment is not None:
+            cut(images, draws.cutout, self._options.augment.cutout, self._fill)
         return images, labels, draws.jitter
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""
         cache, source = self._source.cache, self._source
-        if self._crop is not None or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
+        if cache.last or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
             return False
         n_bytes = len(source.at) * cache.rows[0].nbytes
         return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._options)

@@ -190,15 +190,17 @@ class PixelCache:
 
     def collect(self, submitted: Submitted, stop: threading.Event | None = None) -> bool:
         """Wait until all that was submitted is done; return whether it is, and `stop` was not set meanwhile."""
+        decoded = False
         try:
             for part, future in submitted:
                 if stop is not None and stop.is_set():
                     return False
                 for index, said in zip(part, future.result()):
+                    decoded |= bool(self.state[index] == TO_DO)
                     self._note(index, *said)
         finally:
             drop(submitted)
-        if submitted and self._file is not None:
+        if decoded and self._file is not None:
             self._file.give_back()
         return True
 

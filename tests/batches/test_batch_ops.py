@@ -1,6 +1,4 @@
 import contextlib
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -9,9 +7,8 @@ import torch
 from datastage.batches.augment import Augment, draw
 from datastage.batches.batch_ops import jittered, resized
 from datastage.batches.cpu_augment import HostStore
-from datastage.batches.crops import Cropper
+from datastage.batches.crops import Crops, writer
 from datastage.batches.gpu_augment import ResidentStore
-from datastage.batches.prefetch import Threads
 
 
 def smooth(n=6, height=40, width=30):
@@ -30,35 +27,11 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
     images = smooth()
     draws = draw(Augment(scale=(0.3, 1.0), flip=True), np.arange(6), size=(40, 30), seed=0, epoch=0)
     ours = resized(torch.from_numpy(images), torch.from_numpy(draws.box), torch.from_numpy(draws.flip), (40, 30))
-    cropper = Cropper((40, 30), Threads(2, "crop"), last=True)
-    theirs = np.empty((6, 40, 30, 3), np.uint8)
-    cropper.finish(
-        cropper.begin(theirs, images.shape[2:], draws.box, draws.flip),
-        images.transpose(0, 2, 3, 1).copy(), np.arange(6),
-    )  # fmt: skip
+    theirs, photos = np.empty((6, 40, 30, 3), np.uint8), images.transpose(0, 2, 3, 1).copy()
+    crops = Crops(theirs, images.shape[2:], draws.box, draws.flip, writer((40, 30), last=True), last=True)
+    for i in range(6):
+        crops.cut(i, photos[i])
     assert abs(ours.numpy().astype(int) - theirs.transpose(0, 3, 1, 2)).max() <= 2
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_process_crops_too(readers):
-    photos = smooth().transpose(0, 2, 3, 1).copy()
-    cropper = Cropper((40, 30), Threads(2, "crop"), last=True)
-
-    def cropped():
-        out = np.zeros((6, 40, 30, 3), np.uint8)
-        cropper.finish(cropper.begin(out, photos.shape[1:3], None, None), photos, np.arange(6))
-        return (out == photos).all()
-
-    assert cropped()
-    child = os.fork()
-    if not child:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(30)  # ends a process that waits for threads that it has not
-            os._exit(0 if cropped() else 1)
-        finally:
-            os._exit(2)  # whatever was raised: the tests are not gone on with here
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_factors_of_1_change_nothing():

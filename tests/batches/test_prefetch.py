@@ -1,4 +1,6 @@
 import gc
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -102,3 +104,20 @@ def test_pieces_that_were_cancelled_are_not_kept_alive():
     while gone() is not None and time.monotonic() < until:
         time.sleep(0.01)
     assert gone() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_forked_process_has_threads_too():
+    pool = Threads(2, "forked")
+    assert pool.submit(int, "7").result(20) == 7
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)  # ends a process that waits for threads that it has not
+            os._exit(0 if pool.submit(int, "8").result() == 8 else 1)
+        finally:
+            os._exit(2)  # whatever was raised: the tests are not gone on with here
+    assert os.waitpid(child, 0)[1] == 0
+    assert pool.submit(int, "9").result(20) == 9

@@ -63,7 +63,9 @@ def test_each_rank_draws_other_numbers_for_transforms_and_the_same_ones_again(mo
             return batch
 
         arrays = np.zeros((32, 8, 8, 3), np.uint8), np.arange(32)
-        list(from_arrays({"train": arrays}, batch_size=4, device="cpu", transform=transform).train)
+        train = from_arrays({"train": arrays}, batch_size=4, device="cpu", transform=transform).train
+        numbers.clear()  # it was tried
+        list(train)
         return numbers
 
     zero, one, again = drawn(0), drawn(1), drawn(0)
