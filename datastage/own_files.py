@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -20,7 +19,6 @@ _ABANDONED_S = 3600.0
 _ENDING = ".partial"
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 # --- whose it is
@@ -29,12 +27,23 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def is_ours(path: str | os.PathLike[str], seen: os.stat_result) -> bool:
     """Tell whether what was seen at `path` belongs to this user.
 
-    Disks of other machines may show another number for the owner (sshfs, root on NFS). There a thing counts as ours
-    if we may write to it and, by its mode, nobody else may.
+    Disks of other machines may show another number for the owner (sshfs, SMB, root on NFS). There a thing counts as
+    ours if we may write to it and, by its mode, nobody else may; or if all of the disk shows one owner who lets all.
     """
     if not hasattr(os, "geteuid") or seen.st_uid == os.geteuid():
         return True
-    return not seen.st_mode & _OTHERS_WRITE and os.access(path, os.W_OK) and is_network_disk(path)
+    if not os.access(path, os.W_OK) or not is_network_disk(path):
+        return False
+    top = os.path.abspath(path)
+    while not os.path.ismount(top):
+        top = os.path.dirname(top)
+    disk = os.stat(top)
+    return not others_write(seen) or (disk.st_uid == seen.st_uid and others_write(disk))
+
+
+def others_write(seen: os.stat_result) -> bool:
+    """Tell whether a mode lets the group or others write. Windows has no such modes."""
+    return hasattr(os, "geteuid") and bool(seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def is_shared(folder: Path) -> bool:
@@ -143,34 +152,6 @@ def remove_abandoned(target: Path) -> None:
 
 
 # --- folders
-
-
-def own_folder(path: Path, *, mode: int = 0o700) -> Path:
-    """Return the folder `path`, made if need be, in which nobody else may write; `StorageError` if it is another's."""
-    try:
-        path.mkdir(mode=mode)
-        path.chmod(mode)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise StorageError.of(error, "making the folder for unfinished files") from error
-    if not is_own_folder(path):
-        raise StorageError(
-            f"{path} is not a folder of yours in which nobody else may write; it is not used, and not touched.",
-            "Next: choose another folder with root=.",
-            code=errno.EPERM,
-            filename=path,
-        )
-    return path
-
-
-def is_own_folder(path: Path) -> bool:
-    """Tell whether `path` is a folder, no link, of ours, in which nobody else may write."""
-    try:
-        seen = path.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(seen.st_mode) and is_ours(path, seen) and not seen.st_mode & _OTHERS_WRITE
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -103,13 +103,21 @@ def own_folder_of(root: Path) -> Path:
 
 
 def is_marked(own: Path) -> bool:
-    """Tell whether a folder is one that we made for what is unfinished: it says so itself, or is empty."""
-    if not own_files.is_own_folder(own):
+    """Tell whether a folder is one that we made for what is unfinished: it says so itself, or is empty.
+
+    Nobody else may write in it: unless even its mark, which is made closed, lets all write on a disk without modes.
+    """
+    try:
+        seen = own.lstat()
+        if not stat.S_ISDIR(seen.st_mode) or not own_files.is_ours(own, seen):
+            return False
+        text = own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES)
+        if not text:  # whoever made it may not have come to write its mark
+            return not own_files.others_write(seen) and not {*os.listdir(own)} - {OWNER}
+        closed = not own_files.others_write(seen) or own_files.others_write((own / OWNER).lstat())
+    except OSError:
         return False
-    text = own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES)
-    if text is None:
-        return not os.listdir(own)
-    return staged.leads_to(text.decode("utf-8", "surrogateescape"), own)
+    return closed and staged.leads_to(text.decode("utf-8", "surrogateescape"), own)
 
 
 def make_own_folder(root: Path) -> Path:
@@ -117,16 +125,29 @@ def make_own_folder(root: Path) -> Path:
 
     In a root that others share they may read the locks in it, so that they can wait for one of them.
     """
-    own = own_files.own_folder(own_folder_of(root), mode=0o755 if own_files.is_shared(root) else 0o700)
-    if not os.path.lexists(own / OWNER):
-        try:
-            with own_files.new_file(own / OWNER, mode=0o600) as out:
+    own, mode, is_new = own_folder_of(root), 0o755 if own_files.is_shared(root) else 0o700, False
+    try:
+        with contextlib.suppress(FileExistsError):
+            own.mkdir(mode=mode)
+            is_new = True
+            own.chmod(mode)
+        if not is_new and not is_marked(own):
+            raise StorageError(
+                f"{own} is not a folder of yours in which nobody else may write; it is not used, and not touched.",
+                "Next: choose another folder with root=.",
+                code=errno.EPERM,
+                filename=own,
+            )
+        if not own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES):
+            # All who make it at once write the same.
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            with os.fdopen(os.open(own / OWNER, flags, 0o600), "wb") as out:
                 out.write(os.fsencode(os.path.abspath(own)))
-        except FileExistsError:
-            pass  # another process was quicker
-        except OSError as error:
-            leave_no_empty_folder(own)
-            raise StorageError.of(error, "making the folder for unfinished files") from error
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        leave_no_empty_folder(own)
+        raise StorageError.of(error, "making the folder for unfinished files") from error
     return own
 
 

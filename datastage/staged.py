@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from datastage import own_files
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.file_names import PICTURE_SUFFIXES, split_of
-from datastage.lock import locked
 from datastage.reader import FileRecord, FileRecords
 
 if TYPE_CHECKING:
@@ -260,14 +259,25 @@ def write_receipt(folder: Path, receipt: Mapping[str, Any], files: Iterable[File
 
 
 def keep_reading(folder: Path, receipt: Mapping[str, Any], reading: Mapping[str, Any]) -> None:
-    """Put what a reading says into the receipt of a staged folder, unless somebody works there or it has changed."""
-    with contextlib.suppress(OSError), locked(folder.parent / f".{folder.name}.lock", timeout_s=0):
-        now = receipt_of(folder)
-        if now is not None and now.get("files_sha256") == receipt.get("files_sha256"):
-            used = (folder / RECEIPT).stat()
-            with own_files.atomic_file(folder / RECEIPT) as out:
+    """Put what a reading says into the receipt of a staged folder, unless it has changed; by descriptors.
+
+    Whoever publishes another folder in its place meanwhile gets nothing of this: it goes into the one that was read.
+    """
+    unfinished = RECEIPT + "~"
+    with contextlib.suppress(OSError):
+        held = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            now = receipt_of(folder)
+            is_same = os.path.samestat(os.fstat(held), os.stat(folder))
+            if now is None or now.get("files_sha256") != receipt.get("files_sha256") or not is_same:
+                return
+            used = os.stat(RECEIPT, dir_fd=held)
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held), "wb") as out:
                 out.write(receipt_bytes({**now, "reading": dict(reading)}))
-            os.utime(folder / RECEIPT, ns=(used.st_atime_ns, used.st_mtime_ns))
+            os.utime(unfinished, ns=(used.st_atime_ns, used.st_mtime_ns), dir_fd=held)
+            os.replace(unfinished, RECEIPT, src_dir_fd=held, dst_dir_fd=held)
+        finally:
+            os.close(held)
 
 
 def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:

@@ -766,3 +766,15 @@ def test_where_no_links_can_be_made_nothing_in_the_way_of_the_copy_is_removed(he
     quiet("./pets.zip", link=".")
     assert (here / "a" / "cat.txt").read_bytes() == b"meow"
     assert (here / f".a.{os.getpid()}.partial").is_dir()
+
+
+def test_looking_at_what_data_is_touches_no_lock_of_anybodys_beside_it(here, tmp_path):
+    make_zip(here / "pets.zip", {"cat/1.png": b"x", "dog/1.png": b"x"})
+    folder = quiet("./pets.zip", name="pets")
+    for name in (".pets.lock", ".pets.locked"):
+        (tmp_path / "root" / name).touch()
+    before = {path: path.lstat().st_ino for path in (tmp_path / "root").iterdir()}
+    assert folder.classes == ("cat", "dog")
+    assert {path: path.lstat().st_ino for path in (tmp_path / "root").iterdir()} == before
+    assert staged.read_receipt(folder.path)["reading"]["classes"]
+    assert datastage.verify(folder, progress=False).extra == ()
