@@ -81,7 +81,7 @@ def extract(
     return Staged(target, receipt)
 
 
-def _unpacked(reader: FileReader, slot: Slot, options: dict[str, Any]) -> Content:
+def _unpacked(reader: Reader, slot: Slot, options: dict[str, Any]) -> Content:
     fresh_folder(slot.partial)
     with _read_ahead(reader, slot) as (arriving, taken_bytes):
         free = runtime.free_bytes(slot.root)
@@ -108,10 +108,9 @@ def _content(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _read_ahead(reader: FileReader, slot: Slot) -> Iterator[tuple[Reader, int]]:
+def _read_ahead(reader: Reader, slot: Slot) -> Iterator[tuple[Reader, int]]:
     """Give a reader of the archive, and how much of our disk it takes: from another machine's disk it reads ahead."""
-    assert reader.local_path is not None
-    if not mounts.is_network_disk(reader.local_path):
+    if reader.local_path is None or not mounts.is_network_disk(reader.local_path):
         yield reader, 0
         return
     from datastage import transfer
@@ -122,14 +121,14 @@ def _read_ahead(reader: FileReader, slot: Slot) -> Iterator[tuple[Reader, int]]:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader]:
+def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | archives.JoinedReader]:
     """Give a reader of an archive, once its content shows that it is one; what a pipe gives is kept `near`."""
     if path.is_dir():
         raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
     with contextlib.ExitStack() as stack:
         try:
             if stat.S_ISREG(path.stat().st_mode):
-                reader = FileReader(path)
+                reader: FileReader | archives.JoinedReader = archives.joined(path) or FileReader(path)
             else:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{slots.OWN_FOLDER}pipe-", dir=near))
                 reader = FileReader(_kept(path, Path(folder)))

@@ -10,15 +10,20 @@ from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, su
 from datastage.archives.listing import iter_members, list_members, wanted_paths
 from datastage.archives.packing import ZipResult, pack
 from datastage.archives.records import Member, Unpacked
+from datastage.archives.split import JoinedReader, is_part, joined, part_error
 
 __all__ = [
+    "JoinedReader",
     "Member",
     "Unpacked",
     "ZipResult",
     "pack",
+    "part_error",
     "is_data",
     "is_one_file",
+    "is_part",
     "iter_members",
+    "joined",
     "list_members",
     "not_data",
     "sniff",

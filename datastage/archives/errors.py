@@ -89,8 +89,10 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
 # What is no damage and nobody's attack, and what helps.
 _NOT_DAMAGED = {
     "P-PART": (
-        "All parts must lie beside each other, under the names that they came with.",
-        "Next: put the missing parts there, and run the same line again.",
+        "Put all parts into one folder, under the names that they came with, and name any of them; or join them first:",
+        "    zip -s 0 NAME.zip --out whole.zip        for NAME.z01, NAME.z02, ..., NAME.zip",
+        "    cat NAME.zip.0* > NAME.zip               for NAME.zip.001, NAME.zip.002, ..., and what split made",
+        "Next: run the same line again.",
     ),
     "Z-METHOD": (
         "It is whole as far as can be seen; only its packing is unusual.",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -47,9 +48,16 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
     The stem matters: 7z shows it in place of an empty name.
     """
     with tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder) as place:
-        path = os.path.join(place, f"{secrets.token_hex(12)}.{suffix}")
+        stem = secrets.token_hex(12)
+        path = os.path.join(place, f"{stem}.{suffix}")
         local = reader.local_path
-        if local is not None and hasattr(os, "symlink"):
+        volumes = getattr(reader, "paths", ()) if suffix == "rar" else ()
+        for volume in volumes:  # 7z finds the others by the name of the first
+            ending = re.search(r"(?i)\.part\d+\.rar$", volume.name)
+            os.symlink(os.path.abspath(volume), os.path.join(place, stem + (ending[0] if ending else ".rar")))
+        if volumes:
+            path = os.path.join(place, min(os.listdir(place)))
+        elif local is not None and hasattr(os, "symlink"):
             os.symlink(os.path.abspath(local), path)
         else:
             with open(path, "wb") as file:
@@ -141,7 +149,7 @@ def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
     command = [_tool_for(form), "l", "-slt", "-sccUTF-8", _type(path, form), "--", path]
     done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
     head, _, body = done.stdout.decode("utf-8", "surrogateescape").partition("\n----------\n")
-    if "\nMultivolume = +" in head or "\nSplit Before = +\n" in body or "\nSplit After = +\n" in body:
+    if "\nMultivolume = +" in head and "\nVolumes = 1" in head:
         raise Fault("P-PART", "is one part of several, and the others are not beside it")
     if done.returncode:
         said = head + done.stderr.decode("utf-8", "replace")

@@ -19,6 +19,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from datastage import archives
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
 from datastage.progress import human_bytes
@@ -130,12 +131,11 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
     if not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
     try:
-        reader = drive.in_a_while(partial(FileReader, path))
+        reader = drive.in_a_while(lambda: archives.joined(path) or FileReader(path))
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
-    return Found(
-        reader, str(spec), f"{path.name}, {human_bytes(status.st_size)}, in {place}", reader.identity, in_place
-    )
+    seen = f"{reader.name}, {human_bytes(reader.size or 0)}, in {place}"
+    return Found(reader, str(spec), seen, reader.identity, in_place and reader.local_path is not None)
 
 
 def _is_fast_enough(path: Path, runtime: Runtime) -> bool:

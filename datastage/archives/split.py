@@ -1,0 +1,237 @@
+"""Archives cut into parts: .z01 .z02 .zip, .zip.001, .7z.001, what `split` makes, .part1.rar, read where all lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from datastage.archives import formats
+from datastage.archives.errors import Fault, error_of
+from datastage.errors import DatastageError
+from datastage.reader import BLOCK_BYTES, FileReader
+
+_SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.r\d\d)")
+_TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a name is surely that of one part of several."""
+    return _SURELY.fullmatch(name) is not None
+
+
+class JoinedReader:
+    """Parts that lie beside each other as one file; `tail` stands in place of what is behind `size` bytes of it."""
+
+    ranges = True
+    local_path: Path | None = None
+
+    def __init__(self, paths: Sequence[Path], name: str) -> None:
+        self.name, self.paths = name, tuple(paths)
+        self._files = [FileReader(path) for path in paths]
+        self._sizes = [file.size or 0 for file in self._files]
+        self.size: int | None = sum(self._sizes)
+        self.identity = hashlib.sha256("\n".join(file.identity for file in self._files).encode()).hexdigest()[:32]
+        self._tail_at, self._tail = self.size, b""
+
+    def put_tail(self, at: int, tail: bytes) -> None:
+        """Have `tail` stand from `at` on."""
+        self._tail_at, self._tail, self.size = at, tail, at + len(tail)
+
+    def start_of(self, nth: int) -> int:
+        """Return where a part begins."""
+        return sum(self._sizes[:nth])
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return `n` bytes from `offset`, fewer only at the end."""
+        pieces, start = [], 0
+        end = min(offset + n, self._tail_at)
+        for file, size in zip(self._files, self._sizes):
+            if offset < start + size and offset < end:
+                pieces.append(file.read_at(offset - start, min(end, start + size) - offset))
+                offset += len(pieces[-1])
+                n -= len(pieces[-1])
+            start += size
+        if n > 0 and offset >= self._tail_at:
+            pieces.append(self._tail[offset - self._tail_at :][:n])
+        return b"".join(pieces)
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end."""
+        while piece := self.read_at(offset, BLOCK_BYTES):
+            yield piece
+            offset += len(piece)
+
+    def close(self) -> None:
+        """Close all parts."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> JoinedReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def joined(path: Path) -> JoinedReader | None:
+    """Return a reader of the archive that `path` is one part of; None where it is no part. Missing parts are named."""
+
+    def exists(name: str) -> bool:
+        return (path.parent / name).is_file()
+
+    try:
+        if re.fullmatch(r"(?i).*\.(zip|z\d\d+)", path.name):
+            parts = _split_zip(path, exists)
+        else:
+            parts = _numbered(path.name, exists) or _lettered(path.name, exists)
+        if len(parts) < 2:
+            return None
+        missing = [part for part in parts if not exists(part)]
+        is_sure = is_part(path.name) or path.suffix.lower() == ".zip"
+        if missing and is_sure:
+            others = ", ".join(missing[:3]) + " and others" * (len(missing) > 3)
+            raise Fault("P-PART", f"is one part of several, and these are not beside it: {others}")
+        if missing or not (is_sure or _is_cut(path.parent / parts[0], path.parent / parts[1])):
+            return None
+        reader = JoinedReader([path.parent / part for part in parts], _whole_name(parts))
+        if parts[-1].lower().endswith(".zip"):
+            _put_right(reader)
+        return reader
+    except Fault as fault:
+        raise error_of(fault, path.name) from None
+    except OSError:
+        return None  # opening the file itself says what is wrong
+
+
+def _is_cut(first: Path, second: Path) -> bool:
+    """Tell whether the first file begins an archive and the second one does not."""
+    fits = []
+    for path in (first, second):
+        with FileReader(path) as reader:
+            head = reader.read_at(0, formats.HEAD_BYTES)
+            fits.append(any(row.fits(head) for row in formats.FORMATS))
+    return fits == [True, False]
+
+
+def _whole_name(parts: list[str]) -> str:
+    if parts[-1].lower().endswith((".zip", ".rar")):
+        return parts[-1]
+    name = re.sub(r"[-_. ]*(part)?[-_. ]*$", "", os.path.commonprefix(parts).rstrip("0a"), flags=re.I)
+    return name or parts[0]
+
+
+def _split_zip(path: Path, exists: Callable[[str], bool]) -> list[str]:
+    """Return the parts of a zip that was cut by `zip -s`, WinZip or the like: its last one is the .zip."""
+    stem, letter, number = path.stem, path.suffix[1], path.suffix[2:]
+    last = next(filter(exists, (f"{stem}.zip", f"{stem}.ZIP")), f"{stem}.{'zip' if letter == 'z' else 'ZIP'}")
+    n = _disk(path.parent / last) if exists(last) else 0
+    if number.isdigit():
+        n = max(n, int(number))
+    names = ([f"{stem}.{z}{nth:02}" for z in (letter, letter.swapcase())] for nth in range(1, n + 1))
+    return [*(next(filter(exists, each), each[0]) for each in names), last]
+
+
+def _numbered(name: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the parts that numbers tell apart, from the first to the highest; one that is missing amid them too."""
+    match = re.fullmatch(r"(?i)(.*?)(\d+)(\.rar)?", name)
+    if match is None or (match[3] and not match[1].lower().endswith(".part")):
+        return []
+    before, number, after = match[1], match[2], match[3] or ""
+    for width in dict.fromkeys((len(number), 1)):
+        for first in (0, 1):
+            if exists(f"{before}{first:0{width}}{after}"):
+                break
+        else:
+            continue
+        break
+    else:
+        width, first = len(number), 1
+    highest = max(first, int(number)) if width == len(number) or number[0] != "0" else first
+    while any(exists(f"{before}{highest + more:0{width}}{after}") for more in (1, 2, 3)):
+        highest += 1
+    if highest - first > 9_999:
+        return []
+    return [f"{before}{nth:0{width}}{after}" for nth in range(first, highest + 1)]
+
+
+def _lettered(name: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the parts that `split` told apart by letters: xaa, xab, ..."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for width in (2, 3, 4):
+        before, ending = name[:-width], name[-width:]
+        if not re.fullmatch(r"[a-z]+", ending) or not exists(before + "a" * width):
+            continue
+        parts: list[str] = []
+        for nth in range(26**width):
+            part = before + "".join(letters[nth // 26**place % 26] for place in range(width - 1, -1, -1))
+            if not exists(part):
+                return parts if name in parts else []
+            parts.append(part)
+    return []
+
+
+def _disk(path: Path) -> int:
+    """Return the number of the part that a zip's end record says it is."""
+    with FileReader(path) as reader:
+        tail = reader.read_at(max(0, (reader.size or 0) - _TAIL_BYTES), _TAIL_BYTES)
+    end = tail.rfind(b"PK\5\6")
+    number = int.from_bytes(tail[end + 4 : end + 6], "little") if end >= 0 else 0
+    return number if number != 0xFFFF else int.from_bytes(tail[end - 4 : end], "little") - 1
+
+
+def _put_right(reader: JoinedReader) -> None:
+    """Write the directory of a split zip anew: its offsets count from the part that a member begins in."""
+    tail = reader.read_at(max(0, (reader.size or 0) - _TAIL_BYTES), _TAIL_BYTES)
+    end = tail.rfind(b"PK\5\6")
+    disk, cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHHLL", tail, end + 4)
+    if tail[end - 20 : end - 16] == b"PK\6\7":
+        record_disk, record_at = struct.unpack_from("<LQ", tail, end - 16)
+        record = reader.read_at(reader.start_of(record_disk) + record_at, 56)
+        disk, cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LLQQQQ", record, 16)
+    start = reader.start_of(cd_disk) + cd_offset
+    data, at, out = reader.read_at(start, cd_size), 0, bytearray()
+    while data[at : at + 4] == b"PK\1\2":
+        n_name, n_extra, n_comment, first = struct.unpack_from("<HHHH", data, at + 28)
+        sizes = list(struct.unpack_from("<LL", data, at + 20))
+        (offset,) = struct.unpack_from("<L", data, at + 42)
+        extra = data[at + 46 + n_name : at + 46 + n_name + n_extra]
+        offset, first, extra = _wide_fields(sizes, offset, first, extra)
+        offset += reader.start_of(first)
+        extra = struct.pack("<HHQQQ", 1, 24, sizes[1], sizes[0], offset) + extra
+        out += data[at : at + 20] + b"\xff" * 8 + struct.pack("<HHHH", n_name, len(extra), n_comment, 0)
+        out += data[at + 36 : at + 42] + b"\xff" * 4 + data[at + 46 : at + 46 + n_name] + extra
+        out += data[at + 46 + n_name + n_extra :][:n_comment]
+        at += 46 + n_name + n_extra + n_comment
+    out += struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(out), start)
+    out += struct.pack("<4sLQL", b"PK\6\7", 0, start + len(out) - 56, 1)
+    out += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    reader.put_tail(start, bytes(out))
+
+
+def _wide_fields(sizes: list[int], offset: int, first: int, extra: bytes) -> tuple[int, int, bytes]:
+    """Take what the zip64 field says into `sizes`; return offset, part and the other fields (4.5.3)."""
+    at, rest = 0, b""
+    while at + 4 <= len(extra):
+        kind, n = struct.unpack_from("<HH", extra, at)
+        field, at = extra[at + 4 : at + 4 + n], at + 4 + n
+        if kind != 1:
+            rest += extra[at - 4 - n : at]
+            continue
+        values = iter(field[i : i + 8] for i in range(0, len(field), 8))
+        for nth in (1, 0):
+            if sizes[nth] == 0xFFFFFFFF:
+                sizes[nth] = int.from_bytes(next(values, b""), "little")
+        if offset == 0xFFFFFFFF:
+            offset = int.from_bytes(next(values, b""), "little")
+        if first == 0xFFFF:
+            first = int.from_bytes(next(values, b"")[:4], "little")
+    return offset, first, rest
+
+
+def part_error(name: str) -> DatastageError:
+    """Return the error for one part that came alone, as from an address."""
+    return error_of(Fault("P-PART", "is one part of several"), name)

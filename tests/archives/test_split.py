@@ -1,0 +1,180 @@
+"""Archives that people cut into parts, in every way that they do, are read where all parts lie; else named for it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+import subprocess
+import tarfile
+import zlib
+
+import pytest
+
+import datastage
+from datastage.archives import is_part, joined, unpack
+from datastage.errors import DatastageError, IntegrityError
+from tests.servers import server as server
+
+from .made import tree, zip_of
+
+FILES = {"big/x": os.urandom(150_000), "big/y": b"hello", "big/z": b"z" * 70_000}
+
+
+def tar_gz() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, data in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def cut(folder, data: bytes, names: list[str]) -> None:
+    step = -(-len(data) // len(names))
+    for nth, name in enumerate(names):
+        (folder / name).write_bytes(data[nth * step : (nth + 1) * step])
+
+
+def files_of(root):
+    return {p: v for p, v in tree(root).items() if isinstance(v, bytes) and not p.startswith(".datastage")}
+
+
+ANYWHERE = {
+    "7-Zip, zip": ["data.zip.001", "data.zip.002", "data.zip.003"],
+    "split": ["xaa", "xab", "xac"],
+    "split with a prefix": ["part_aa", "part_ab", "part_ac"],
+    "split with the name": ["data.tar.gz.aa", "data.tar.gz.ab", "data.tar.gz.ac"],
+    "split with part": ["data.tar.gz.part-aa", "data.tar.gz.part-ab"],
+    "split -d": ["data.tar.gz.00", "data.tar.gz.01", "data.tar.gz.02"],
+    "split -a 3": ["xaaa", "xaab", "xaac"],
+    "numbers from one": ["data.tgz.part1", "data.tgz.part2", "data.tgz.part3"],
+    "numbers from nought": ["data.zip.0", "data.zip.1"],
+    "more than ten": [f"data.zip.{nth}" for nth in range(1, 13)],
+}
+
+
+@pytest.mark.parametrize("way", ANYWHERE)
+def test_parts_cut_anywhere_are_read_whichever_is_named(way, tmp_path):
+    names = ANYWHERE[way]
+    cut(tmp_path, zip_of(FILES) if "zip" in names[0] else tar_gz(), names)
+    for nth, name in enumerate(names):
+        (tmp_path / f"to{nth}").mkdir()
+        with joined(tmp_path / name) as reader:
+            unpack(reader, tmp_path / f"to{nth}")
+        assert files_of(tmp_path / f"to{nth}") == FILES
+
+
+@pytest.mark.skipif(not shutil.which("zip"), reason="zip is not installed")
+@pytest.mark.parametrize("names", ["{}.zip", "{}.ZIP"])
+def test_a_zip_cut_by_zip_itself_is_read_whichever_part_is_named(names, here):
+    for name, data in FILES.items():
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(data)
+    subprocess.run(["zip", "-qr", "-s", "64k", "split.zip", "big"], check=True)
+    if names.isupper():
+        for path in here.glob("split.z*"):
+            path.rename(path.with_name(path.name.upper()))
+    parts = sorted(path.name for path in here.iterdir() if path.is_file())
+    assert len(parts) == 3
+    for part in parts:
+        assert files_of(datastage.stage(f"./{part}", strip=False, progress=False)) == FILES
+        datastage.extract(part, f"out of {part}", progress=False)
+        assert files_of(here / f"out of {part}") == FILES
+        assert {member.name for member in datastage.members(part)} >= set(FILES)
+    (here / parts[1]).unlink()
+    for part in (parts[0], parts[-1]):
+        with pytest.raises(IntegrityError, match=f"one part of several.*{parts[1]}"):
+            datastage.stage(f"./{part}", progress=False)
+        with pytest.raises(IntegrityError, match="one part of several"):
+            datastage.extract(part, "nothing", progress=False)
+    assert not (here / "nothing").exists()
+
+
+def test_a_cut_7z_is_read(tmp_path):
+    if not shutil.which("7z"):
+        pytest.skip("7z is not installed")
+    (tmp_path / "x").write_bytes(FILES["big/x"])
+    subprocess.run(["7z", "a", "-bd", "-v60k", "s.7z", "x"], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "to").mkdir()
+    with joined(tmp_path / "s.7z.002") as reader:
+        unpack(reader, tmp_path / "to")
+    assert tree(tmp_path / "to") == {"x": FILES["big/x"]}
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_part_that_is_missing_is_named_with_the_line_that_joins(gone, here):
+    names = ["data.zip.001", "data.zip.002", "data.zip.003"]
+    cut(here, zip_of(FILES), names)
+    (here / names[gone]).unlink()
+    with pytest.raises(IntegrityError, match=names[gone]) as caught:
+        datastage.stage("./data.zip.003", progress=False)
+    assert "cat NAME.zip.0*" in str(caught.value)
+    assert "cut short" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["split.z01", "data.zip.002", "data.7z.001", "data.part1.rar", "data.r00", "a.tar.gz.001"]
+)
+def test_a_part_from_an_address_is_named_for_what_it_is(name, here, server, monkeypatch):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    with pytest.raises(IntegrityError, match="one part of several"):
+        datastage.stage(server.serve(name, zip_of(FILES)[:50_000]), progress=False)
+
+
+def test_files_that_only_look_like_parts_are_left_alone(tmp_path):
+    for name in ("photo1", "photo2", "xaa", "xab", "run_aa", "run_ab"):
+        (tmp_path / name).write_bytes(b"text of its own\n" * 100)
+    for name in ("one1.gz", "one2.gz", "train_00", "train_01"):
+        (tmp_path / name).write_bytes(tar_gz())  # whole archives, each
+    (tmp_path / "a.zip").write_bytes(zip_of(FILES))
+    (tmp_path / "a.z1").write_bytes(b"?")
+    (tmp_path / "alone.zip.001").write_bytes(zip_of(FILES))
+    assert [path.name for path in tmp_path.iterdir() if joined(path)] == []
+    assert not any(map(is_part, ("data.zip", "x.tar.gz", "photo1", "v1.2", "data.2024", "a.gz")))
+
+
+def test_the_last_part_that_is_missing_leaves_damage_and_nothing_else(here):
+    cut(here, tar_gz(), ["xaa", "xab", "xac"])
+    (here / "xac").unlink()
+    with pytest.raises(DatastageError):
+        datastage.stage("./xaa", progress=False)
+    assert list((here.parent / "root").glob("x*")) == []
+
+
+def rar5_volumes(data: bytes) -> list[bytes]:
+    """Return a stored RAR 5 archive of two volumes, written by hand."""
+
+    def v(n: int) -> bytes:
+        return bytes([n & 127 | 128]) + v(n >> 7) if n > 127 else bytes([n])
+
+    def block(body: bytes, content: bytes = b"") -> bytes:
+        sized = v(len(body)) + body
+        return struct.pack("<L", zlib.crc32(sized)) + sized + content
+
+    half = len(data) // 2
+    volumes = []
+    for nth, piece in enumerate((data[:half], data[half:])):
+        main = v(1) + v(0) + (v(1) if nth == 0 else v(3) + v(1))
+        crc = zlib.crc32(data if nth else piece)
+        facts = v(4) + v(len(data)) + v(0o100644) + struct.pack("<L", crc) + v(0) + v(1) + v(1) + b"a"
+        file = v(2) + v(2 | (8 if nth else 16)) + v(len(piece)) + facts
+        volumes.append(b"Rar!\x1a\x07\x01\x00" + block(main) + block(file, piece) + block(v(5) + v(0) + v(1 - nth)))
+    return volumes
+
+
+@pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
+def test_volumes_of_a_rar_are_read_together_and_one_alone_is_named(tmp_path):
+    data = bytes(range(256)) * 40
+    for nth, volume in enumerate(rar5_volumes(data), 1):
+        (tmp_path / f"x.part{nth}.rar").write_bytes(volume)
+    (tmp_path / "to").mkdir()
+    with joined(tmp_path / "x.part2.rar") as reader:
+        unpack(reader, tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a": data}
+    (tmp_path / "x.part2.rar").rename(tmp_path / "elsewhere")
+    with pytest.raises(IntegrityError, match="one part of several") as caught:
+        datastage.extract(tmp_path / "x.part1.rar", tmp_path / "out", progress=False)
+    assert "locked" not in str(caught.value)
