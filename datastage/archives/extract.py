@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +13,9 @@ from datastage.archives import inflate, names, write
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
-from datastage.archives.records import Unpacked
+from datastage.archives.records import HOLE, Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree
-from datastage.archives.write import Folder
+from datastage.archives.write import Folder, write_all
 from datastage.errors import DatastageError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, FileRecords, Reader
@@ -150,6 +150,29 @@ def _extract(form: str, task: Task) -> Result:
 
 
 # --- what comes last ---
+
+
+def write_pieces(
+    folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterable[bytes | memoryview]
+) -> FileRecord:
+    """Write one file as its content comes; holes are left to the disk."""
+    crc32 = inflate.chosen().crc32
+    crc = size = 0
+    fd = folder.create(path, mode)
+    try:
+        for piece in pieces:
+            if isinstance(piece, memoryview) and piece.obj is HOLE.obj:
+                os.lseek(fd, len(piece), os.SEEK_CUR)
+            else:
+                write_all(fd, piece)
+            crc = crc32(piece, crc)
+            size += len(piece)
+        os.ftruncate(fd, size)  # a hole may be last
+        if mtime_ns is not None:
+            folder.set_time(fd, path, mtime_ns)
+    finally:
+        os.close(fd)
+    return FileRecord(path, size, crc)
 
 
 def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> None:

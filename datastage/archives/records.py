@@ -8,6 +8,7 @@ from typing import Literal
 
 from datastage.reader import FileRecord
 
+HOLE = memoryview(bytes(1 << 20))  # what parts of holes in sparse files are slices of
 Kind = Literal["file", "folder", "link", "hardlink"]
 
 
@@ -82,8 +83,7 @@ class StreamMember:
         at, pieces, now = 0, self.pieces(), memoryview(b"")
         for offset, n in [*self.sparse, (self.size, 0)]:
             while at < offset:
-                hole = memoryview(bytes(min(offset - at, 1 << 20)))
-                yield hole
+                yield (hole := HOLE[: offset - at])
                 at += len(hole)
             while n:
                 now = now or next(pieces)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datastage.archives import formats
 from datastage.archives.errors import Fault, error_of
+from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
 from datastage.reader import BLOCK_BYTES, FileReader
 
@@ -187,49 +188,26 @@ def _put_right(reader: JoinedReader) -> None:
     """Write the directory of a split zip anew: its offsets count from the part that a member begins in."""
     tail = reader.read_at(max(0, (reader.size or 0) - _TAIL_BYTES), _TAIL_BYTES)
     end = tail.rfind(b"PK\5\6")
-    disk, cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHHLL", tail, end + 4)
+    cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHLL", tail, end + 6)
     if tail[end - 20 : end - 16] == b"PK\6\7":
-        record_disk, record_at = struct.unpack_from("<LQ", tail, end - 16)
-        record = reader.read_at(reader.start_of(record_disk) + record_at, 56)
-        disk, cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LLQQQQ", record, 16)
+        part, at = struct.unpack_from("<LQ", tail, end - 16)
+        end64 = reader.read_at(reader.start_of(part) + at, 56)
+        cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LQQQQ", end64, 20)
     start = reader.start_of(cd_disk) + cd_offset
     data, at, out = reader.read_at(start, cd_size), 0, bytearray()
     while data[at : at + 4] == b"PK\1\2":
-        n_name, n_extra, n_comment, first = struct.unpack_from("<HHHH", data, at + 28)
-        sizes = list(struct.unpack_from("<LL", data, at + 20))
-        (offset,) = struct.unpack_from("<L", data, at + 42)
-        extra = data[at + 46 + n_name : at + 46 + n_name + n_extra]
-        offset, first, extra = _wide_fields(sizes, offset, first, extra)
-        offset += reader.start_of(first)
-        extra = struct.pack("<HHQQQ", 1, 24, sizes[1], sizes[0], offset) + extra
+        entry = ZipEntry(data, at)
+        n_name, n_extra, n_comment, part = struct.unpack_from("<HHHH", data, at + 28)
+        offset = reader.start_of(part) + entry.offset
+        extra = struct.pack("<HHQQQ", 1, 24, entry.usize, entry.csize, offset) + entry.extra
         out += data[at : at + 20] + b"\xff" * 8 + struct.pack("<HHHH", n_name, len(extra), n_comment, 0)
-        out += data[at + 36 : at + 42] + b"\xff" * 4 + data[at + 46 : at + 46 + n_name] + extra
-        out += data[at + 46 + n_name + n_extra :][:n_comment]
+        out += data[at + 36 : at + 42] + b"\xff" * 4 + entry.raw_name + extra
         at += 46 + n_name + n_extra + n_comment
+        out += data[at - n_comment : at]
     out += struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(out), start)
     out += struct.pack("<4sLQL", b"PK\6\7", 0, start + len(out) - 56, 1)
     out += struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     reader.put_tail(start, bytes(out))
-
-
-def _wide_fields(sizes: list[int], offset: int, first: int, extra: bytes) -> tuple[int, int, bytes]:
-    """Take what the zip64 field says into `sizes`; return offset, part and the other fields (4.5.3)."""
-    at, rest = 0, b""
-    while at + 4 <= len(extra):
-        kind, n = struct.unpack_from("<HH", extra, at)
-        field, at = extra[at + 4 : at + 4 + n], at + 4 + n
-        if kind != 1:
-            rest += extra[at - 4 - n : at]
-            continue
-        values = iter(field[i : i + 8] for i in range(0, len(field), 8))
-        for nth in (1, 0):
-            if sizes[nth] == 0xFFFFFFFF:
-                sizes[nth] = int.from_bytes(next(values, b""), "little")
-        if offset == 0xFFFFFFFF:
-            offset = int.from_bytes(next(values, b""), "little")
-        if first == 0xFFFF:
-            first = int.from_bytes(next(values, b"")[:4], "little")
-    return offset, first, rest
 
 
 def part_error(name: str) -> DatastageError:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
-from datastage.archives import formats, inflate
-from datastage.archives.extract import Result, Task, make_links
+from datastage.archives import formats
+from datastage.archives.extract import Result, Task, make_links, write_pieces
 from datastage.archives.records import StreamMember
 from datastage.archives.safety import Tree, clean
-from datastage.archives.write import Folder, write_all
+from datastage.archives.write import Folder
 from datastage.file_names import junk_kind
-from datastage.reader import FileRecord
 
 # A second thread costs more than it brings for an archive smaller than this.
 PIPELINE_FROM_BYTES = 4 << 20
-_ZEROS = bytes(1 << 18)
 
 
 def extract_stream(form: str, task: Task) -> Result:
@@ -101,46 +98,13 @@ def _mtime_ns(member: StreamMember) -> int | None:
 
 
 def _write_file(result: Result, folder: Folder, path: str, member: StreamMember) -> None:
-    crc32 = inflate.chosen().crc32
-    crc = size = 0
-    fd = folder.create(path, member.mode)
-    try:
-        if member.sparse is not None:
-            crc, size = _write_sparse(fd, member), member.size
-        else:
-            for piece in member.pieces():
-                if member.size < 0:
-                    result.tree.take_room(len(piece), path)
-                write_all(fd, piece)
-                crc = crc32(piece, crc)
-                size += len(piece)
-        if (mtime_ns := _mtime_ns(member)) is not None:
-            folder.set_time(fd, path, mtime_ns)
-    finally:
-        os.close(fd)
-    result.files.append(FileRecord(path, size, crc))
+    def counted() -> Iterator[memoryview]:
+        for piece in member.content():
+            if member.size < 0:  # only unpacking tells
+                result.tree.take_room(len(piece), path)
+            yield piece
 
-
-def _write_sparse(fd: int, member: StreamMember) -> int:
-    """Write a file and leave its holes to the disk; return its CRC-32."""
-    crc32 = inflate.chosen().crc32
-    os.ftruncate(fd, member.size)
-    crc = at = 0
-    pieces, now = member.pieces(), memoryview(b"")
-    for offset, n in [*(member.sparse or ()), (member.size, 0)]:
-        while at < offset:
-            hole = min(offset - at, len(_ZEROS))
-            crc = crc32(_ZEROS[:hole], crc)
-            at += hole
-        os.lseek(fd, offset, os.SEEK_SET)
-        while n:
-            now = now or next(pieces)
-            part, now = now[:n], now[n:]
-            write_all(fd, part)
-            crc = crc32(part, crc)
-            n -= len(part)
-            at += len(part)
-    return crc
+    result.files.append(write_pieces(folder, path, member.mode, _mtime_ns(member), counted()))
 
 
 def _fetch_linked_files(form: str, task: Task, result: Result, folder: Folder, skipped: dict[str, str]) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 
 from datastage.archives import inflate, workers, write, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
-from datastage.archives.extract import Result, Task, make_links
+from datastage.archives.extract import Result, Task, make_links, write_pieces
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
-from datastage.archives.write import Folder, write_all
+from datastage.archives.write import Folder
 from datastage.archives.zip_entry import Row
 
 # Below this mean size creating files costs more than inflating, and interpreters help where threads do not.
@@ -100,23 +100,13 @@ def _write_by_tool(
     from datastage.archives import external_tools
 
     by_path = {path: nth for nth, path in enumerate(result.files.paths)}
-    crc32 = inflate.chosen().crc32
     contents = external_tools.zip_contents(task, directory, [*plan.needs_tool, *links])
     for row, entry, pieces in contents:
         if row in links:
             targets[row[0]] = b"".join(pieces).decode("utf-8", "surrogateescape")
             continue
-        crc = 0
-        fd = folder.create(row[1], entry.mode)
-        try:
-            for piece in pieces:
-                write_all(fd, piece)
-                crc = crc32(piece, crc)
-            if entry.mtime_ns is not None:
-                folder.set_time(fd, row[1], entry.mtime_ns)
-        finally:
-            os.close(fd)
-        result.files.crcs[by_path[row[1]]] = crc
+        written = write_pieces(folder, row[1], entry.mode, entry.mtime_ns, pieces)
+        result.files.crcs[by_path[row[1]]] = written.crc32
     return targets
 
 
