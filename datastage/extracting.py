@@ -57,6 +57,9 @@ def extract(
                     filling.refuse_clashes(target, archives.wanted_paths(reader, members, password))
                 options = dict(members=members, strip=strip, password=password, nested=nested, reporter=reporter)
                 content = _unpacked(reader, slot, options)
+                if n_replaced := content.facts["n_replaced"]:
+                    names = "1 name" if n_replaced == 1 else f"{n_replaced:,} names"
+                    reporter.note(f"{names} in the archive; the later file counts", "Twice")
                 receipt = {
                     "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
                     "name": target.name,

@@ -166,6 +166,18 @@ def test_a_second_archive_fills_the_folder_of_the_first(tmp_path):
         extract(tmp_path / "1.zip", tmp_path / "to")
 
 
+def test_one_name_twice_is_said(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for data in (b"first", b"second"):
+            info = tarfile.TarInfo("f")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    command = [sys.executable, "-m", "datastage", "extract", tmp_path / "x.tar", tmp_path / "to"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "1 name in the archive; the later file counts" in done.stderr
+    assert files_in(tmp_path / "to") == {"f": b"second"}
+
+
 def test_a_file_in_the_place_of_the_folder_is_not_touched(archive, tmp_path):
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(StorageError, match="not touched"):

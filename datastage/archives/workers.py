@@ -279,8 +279,7 @@ class Writers:
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
-            if self._failed is None and not isinstance(error, Stopped):
-                self._failed = error
+            self._failed = self._failed or error
         self._shares.stop()
 
     def _wait(self) -> None:

@@ -60,27 +60,26 @@ def _start_helpers(task: Task, directory: zip_directory.Directory, stack: ExitSt
 
 def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence[workers.Helper]) -> Result:
     reader = task.reader
-    tree = Tree(task.free_bytes)
+    result = Result(Tree(task.free_bytes))
     with ExitStack() as stack:
         # What is fetched while it is read comes in the order of the archive.
         writers = stack.enter_context(workers.Writers(helpers, in_order=reader.local_path is None))
         # Helpers write what has been judged, while the rest is.
         early = (lambda rows: writers.add(_batches(rows))) if helpers else None
-        plan = zip_plan.plan(directory, tree, task.pick, task.password, early)
-        result = Result(tree, plan.files, plan.folders, plan.left_out, plan.encoding, plan.matched)
-        task.reporter.phase(f"unpacking {reader.name}", tree.n_bytes)
+        plan = zip_plan.Plan(directory, result, task.pick, task.password, early)
+        task.reporter.phase(f"unpacking {reader.name}", result.tree.n_bytes)
         by_tool = {row for row in plan.links if not zip_entry.is_ours(directory.entry(row[0]))}
         folder = stack.enter_context(Folder(task.root))
-        for path, _ in plan.folders:
+        for path, _ in result.folders:
             folder.make_folder(path)
         _write_members(task, directory, plan, folder, writers, stack)
         targets = _write_by_tool(task, directory, plan, result, folder, by_tool)
         if plan.may_be_longer:
-            _correct_sizes(task.root, result, set(plan.may_be_longer))
+            _correct_sizes(task.root, result, plan.may_be_longer)
         links = []
         for row in sorted(plan.links):  # in the directory's order: of two of one path the later one counts
             target = targets[row[0]] if row in by_tool else _read_link(task, row, directory)
-            links.append((tree.admit(row[1], "link", 0, target), target))
+            links.append((result.tree.admit(row[1], "link", 0, target), target))
         make_links(result, folder, links)
         return result
 
@@ -126,8 +125,8 @@ def _write_members(
 
     batches = list(_batches(plan.rows))
     n_threads = 1 if plan.is_wide else min(task.n_cores, workers.MAX_WRITERS, len(batches))
-    n_bytes = sum(plan.files.sizes)
-    if writers.has_helpers or n_bytes <= THREADS_FROM_BYTES or n_bytes <= SMALL_BYTES * len(plan.files):
+    n_files, n_bytes = len(plan.result.files), plan.result.tree.n_bytes
+    if writers.has_helpers or n_bytes <= THREADS_FROM_BYTES or n_bytes <= SMALL_BYTES * n_files:
         n_threads = 1
     threads = [writer(stack.enter_context(Folder(task.root))) for _ in range(n_threads - 1)]
     writers.finish(batches, writer(folder), advance, threads)

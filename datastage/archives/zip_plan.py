@@ -13,11 +13,12 @@ from typing import Any
 
 from datastage.archives import zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.safety import MAX_TARGET_BYTES, Tree, clean
+from datastage.archives.extract import Result
+from datastage.archives.safety import MAX_TARGET_BYTES, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
 from datastage.file_names import junk_kind
-from datastage.reader import FileRecord, FileRecords
+from datastage.reader import FileRecord
 
 _WIDE_BYTES = 16 << 20
 
@@ -41,52 +42,8 @@ class Rows:
         return list(zip(self.ats[first:end], self.paths[first:end], self.offsets[first:end], limits))
 
 
-@dataclass(slots=True)
-class Plan:
-    """What will be written, all of it judged.
-
-    The targets of `links` are read when all else is there. `rows` are the members not given early. Files in
-    `may_be_longer` are so large that a Mac may have written their size modulo 4 GB. `is_wide` tells of a member whose
-    window is so large that two at a time would pass the bound on memory.
-    """
-
-    files: FileRecords
-    folders: list[tuple[str, int | None]]
-    links: list[Row]
-    needs_tool: list[Row]
-    rows: Rows
-    left_out: dict[str, int]
-    encoding: str | None
-    matched: bool
-    may_be_longer: list[str]
-    is_wide: bool
-
-
 class Disordered(Exception):
     """Members that were given early turn out to have others among them: begin again, and give none early."""
-
-
-def plan(
-    directory: Directory,
-    tree: Tree,
-    pick: Callable[[str], bool] | None,
-    password: bytes | None,
-    early: Callable[[Rows], None] | None = None,
-) -> Plan:
-    """Judge every member and say what will be written.
-
-    `early` is given rows while the rest is judged, as long as they come in the order of offsets: they may be written,
-    where all is taken away again should the rest break a rule. `Disordered` if members lie among those given early.
-    """
-    judge = _Judge(directory, tree, pick, password)
-    for data, base, ats in directory.parts():
-        judge.judge(data, base, ats)
-        if early is not None:
-            judge.give(early)
-    found = judge.plan()
-    if judge.offsets and (first := min(judge.offsets)):
-        zip_entry.refuse_hidden(directory.reader.read_at(0, min(first, zip_entry.HIDDEN_BYTES)))
-    return found
 
 
 # Letters, digits and the like, no part that begins with a dot, nothing that may be junk. Possessive: an odd name must
@@ -97,27 +54,47 @@ _is_plain = re.compile(
 ).fullmatch
 
 
-class _Judge:
-    """Judges members in the order of the directory, and gathers the plan."""
+class Plan:
+    """What will be written, judged in the order of the directory; files, folders and junk are noted in `result`.
+
+    `rows` are the members to read that were not given early, in the order of their offsets; `links` and `needs_tool`
+    those whose targets are read when all else is there, and whose method only a tool can undo. Files in
+    `may_be_longer` are so large that a Mac may have written their size modulo 4 GB. `is_wide` tells of a member whose
+    window is so large that two at a time would pass the bound on memory.
+    """
 
     def __init__(
-        self, directory: Directory, tree: Tree, pick: Callable[[str], bool] | None, password: bytes | None
+        self,
+        directory: Directory,
+        result: Result,
+        pick: Callable[[str], bool] | None = None,
+        password: bytes | None = None,
+        early: Callable[[Rows], None] | None = None,
     ) -> None:
-        self.directory, self.tree, self.pick, self.password = directory, tree, pick, password
+        """Judge every member.
+
+        `early` is given rows while the rest is judged, as long as they come in the order of offsets: they may be
+        written, where all is taken away again should the rest break a rule. `Disordered` if members lie among them.
+        """
+        self.directory, self.result, self.pick, self.password = directory, result, pick, password
         self.names = Names(directory)
         self.unwrapped = directory.unwrapped_offsets()
         # Of every member that is read: its place in the directory, its path, its offset, where its data ends at least.
         self.ats, self.offsets, self.ends = array("Q"), array("Q"), array("Q")
         self.paths: list[str] = []
-        self.files = FileRecords()
-        self.folders: list[tuple[str, int | None]] = []
-        self.links: dict[int, str] = {}
-        self.needs_tool: dict[int, str] = {}
-        self.left_out: dict[str, int] = {}
-        self.matched, self.is_wide = pick is None, False
+        self._links: dict[int, str] = {}
+        self._needs_tool: dict[int, str] = {}
+        self.is_wide = False
         self.n_given = 0
+        result.matched = pick is None
+        for data, base, ats in directory.parts():
+            self._judge(data, base, ats)
+            if early is not None:
+                self._give(early)
+        self._finish()
+        result.encoding = self.names.guess
 
-    def judge(self, data: bytes, base: int, ats: Any) -> None:
+    def _judge(self, data: bytes, base: int, ats: Any) -> None:
         """Judge the members whose entries are at `ats`; `data` is the part of the directory that begins at `base`.
 
         The common case, a plain file with a plain name, is told at a glance and written out here: each call counts.
@@ -127,7 +104,7 @@ class _Judge:
                 self._judge_entry(at, ZipEntry(data, at - base))
             return
         shift, start = self.directory.shift, self.directory.start
-        quick, admit, files = zip_entry.QUICK.unpack_from, self.tree.admit, self.files
+        quick, admit, files = zip_entry.QUICK.unpack_from, self.result.tree.admit, self.result.files
         add_at, add_path, add_offset, add_end = (
             self.ats.append,
             self.paths.append,
@@ -179,21 +156,21 @@ class _Judge:
     def _path_to_write(self, at: int, entry: ZipEntry, name: str) -> str:
         """Judge what a member is, and keep it in its list; return its path if it is to be read and written."""
         if entry.special:
-            self.tree.admit(name, entry.special)
+            self.result.tree.admit(name, entry.special)
         kind = kind_of(entry, name)
-        if kind == "folder" and (entry.usize or (entry.csize and entry.method == 0)):
+        if kind == "folder" and entry.csize and (entry.usize or entry.method == zip_entry.STORED):
             raise Fault("Z-FOLDER", "is a folder that holds bytes, which would be lost", name)
         trash = junk_kind(name)
         if trash or (self.pick is not None and not self.pick(_loose(name))):
             clean(name)
             if trash:
-                self.left_out[trash] = self.left_out.get(trash, 0) + (kind != "folder")
+                self.result.leave_out(trash, int(kind != "folder"))
             return ""
-        self.matched = True
+        self.result.matched = True
         if kind == "folder":
-            path = self.tree.admit(name, "folder")
+            path = self.result.tree.admit(name, "folder")
             if path:
-                self.folders.append((path, entry.mtime_ns))
+                self.result.folders.append((path, entry.mtime_ns))
             return ""
         is_ours = zip_entry.is_ours(entry)
         if kind == "link":
@@ -201,18 +178,18 @@ class _Judge:
                 raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", name)
             if is_ours:
                 zip_entry.check_method(entry, self.password)
-            self.links[at] = name
+            self._links[at] = name
             return ""
-        path = self.tree.admit(name, "file", entry.usize)
-        self.files.append(FileRecord(path, entry.usize, entry.crc))
+        path = self.result.tree.admit(name, "file", entry.usize)
+        self.result.files.append(FileRecord(path, entry.usize, entry.crc))
         if not is_ours:
-            self.needs_tool[at] = path
+            self._needs_tool[at] = path
             return ""
         zip_entry.check_method(entry, self.password)
         self.is_wide |= entry.method in (zip_entry.LZMA, zip_entry.ZSTD) and entry.usize > _WIDE_BYTES
         return path
 
-    def give(self, early: Callable[[Rows], None]) -> None:
+    def _give(self, early: Callable[[Rows], None]) -> None:
         """Give the rows judged since the last time, if they come in the order of offsets."""
         first, end = self.n_given, len(self.offsets) - 1  # where the last one ends is not known yet
         offsets = self.offsets[first : end + 1]
@@ -228,16 +205,16 @@ class _Judge:
             raise Disordered  # one of them may be written by now
         seen = set()
         for nth in range(len(self.ats) - 1, -1, -1):
-            path = self.paths[nth] or self.needs_tool.get(self.ats[nth], "")
+            path = self.paths[nth] or self._needs_tool.get(self.ats[nth], "")
             if path in seen:
                 self.paths[nth] = ""
-                self.needs_tool.pop(self.ats[nth], None)
-            elif path in self.tree.twice:
+                self._needs_tool.pop(self.ats[nth], None)
+            elif path in self.result.tree.twice:
                 seen.add(path)
 
-    def plan(self) -> Plan:
-        """Return the plan, once all members have been judged."""
-        if self.tree.twice:
+    def _finish(self) -> None:
+        """Judge what only all members show, and put them in the order of their offsets."""
+        if self.result.tree.twice:
             self._drop_earlier()
         n = self.n_given
         if n and min(self.offsets[n:]) < self.offsets[n]:
@@ -251,22 +228,15 @@ class _Judge:
         self.offsets.append(self.directory.start)
         limits = self.offsets[1:]
         self._refuse_overlaps(self.ends[n:], limits[n:], self.paths[n:])
-        return Plan(
-            files=self.files,
-            folders=self.folders,
-            links=self._rows_of(self.links),
-            needs_tool=self._rows_of(self.needs_tool),
-            rows=Rows(self.ats, self.paths, self.offsets, n, len(self.ats)),
-            left_out=self.left_out,
-            encoding=self.names.guess,
-            matched=self.matched,
-            may_be_longer=[
-                self.paths[nth]
-                for nth, room in enumerate(map(int.__sub__, limits, self.offsets))
-                if zip_entry.may_be_longer(room) and self.paths[nth] and self.directory.entry(self.ats[nth]).may_wrap
-            ],
-            is_wide=self.is_wide,
-        )
+        if self.offsets[0] and self.ats:
+            zip_entry.refuse_hidden(self.directory.reader.read_at(0, min(self.offsets[0], zip_entry.HIDDEN_BYTES)))
+        self.rows = Rows(self.ats, self.paths, self.offsets, n, len(self.ats))
+        self.links, self.needs_tool = self._rows_of(self._links), self._rows_of(self._needs_tool)
+        self.may_be_longer = {
+            self.paths[nth]
+            for nth, room in enumerate(map(int.__sub__, limits, self.offsets))
+            if zip_entry.may_be_longer(room) and self.paths[nth] and self.directory.entry(self.ats[nth]).may_wrap
+        }
 
     def _rows_of(self, paths: dict[int, str]) -> list[Row]:
         if not paths:

@@ -14,6 +14,7 @@ import zlib
 import pytest
 
 from datastage.archives import extract, iter_members, list_members, tar, zip_directory, zip_entry, zip_members, zip_plan
+from datastage.archives.extract import Result
 from datastage.archives.safety import Tree, clean
 from datastage.errors import DatastageError
 from datastage.reader import BytesReader, FileReader
@@ -241,6 +242,10 @@ ODD = {
     "zeros behind": (zip_raw(a, b, tail=bytes(512)), BOTH),
     "an archive stored last": (zip_raw(a, zip_entry("in.zip", zip_raw(b))), {"a.txt": A, "in.zip": zip_raw(b)}),
     "setuid": (zip_raw(changed(a, mode=0o104755), b), BOTH),
+    "a folder with a size and no bytes": (
+        zip_raw(both_lie(zip_entry("d/", b"", 0, FOLDER), usize=4096), zip_entry("d/f", A)),
+        {"d/f": A},
+    ),
     "twice": (zip_raw(b, a, changed(b, data=b"later")), {"a.txt": A, "b.txt": b"later"}),
     "twice, dotted": (
         zip_raw(b, zip_entry("./b.txt", b"later"), a, zip_entry(".//./b.txt", A)),
@@ -557,7 +562,7 @@ def test_wide_windows_are_undone_one_at_a_time():
     directory = zip_directory.find_directory(
         BytesReader(zip_raw(both_lie(zip_entry("z", b"", 14, payload=b"0" * 99), usize=90 << 20)))
     )
-    assert zip_plan.plan(directory, Tree(), None, None).is_wide
+    assert zip_plan.Plan(directory, Result(Tree())).is_wide
 
 
 def test_records_that_mean_nothing_are_not_kept():

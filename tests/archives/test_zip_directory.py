@@ -10,6 +10,7 @@ import pytest
 
 from datastage.archives import list_members, unpack, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
+from datastage.archives.extract import Result
 from datastage.archives.safety import Tree
 from datastage.errors import DamagedArchiveError, NotDataError, UnsafeArchiveError
 from datastage.reader import BytesReader, FileReader
@@ -112,7 +113,7 @@ class Mac:
 def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
     reader = Mac(n_large)
     directory = zip_directory.find_directory(reader)
-    plan = zip_plan.plan(directory, Tree(), None, None)
+    plan = zip_plan.Plan(directory, Result(Tree()))
     found = {}
     for at, _, offset, limit in plan.rows.part(0, 3):
         entry = directory.entry(at, offset)
