@@ -10,11 +10,10 @@ from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore
 from datastage.batches.gpu_augment import ResidentStore
 from datastage.batches.loader import Loaders, Source, build
-from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish
+from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_transform
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.targets import array_of, targets_of
 from datastage.batches.to_device import deliver, filled, mapped, sent, tensor_of
-from datastage.batches.trial import try_transform
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
 

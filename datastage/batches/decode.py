@@ -295,18 +295,15 @@ def _decode_any(data: bytes, remarks: list[str] | None) -> NDArray[np.uint8]:
 
 
 def _by_opencv(data: bytes) -> NDArray[Any] | None:
-    if not has_opencv():
+    if data[:4] not in (b"II*\0", b"MM\0*") or not has_opencv():
         return None
     import cv2
     import numpy as np
 
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if found is not None and found.ndim == 3 and found.shape[2] in (3, 4):
-            return np.asarray(found[:, :, 2::-1])
-        if found is not None and found.ndim == 2:
-            return np.asarray(found)
-    return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.shape[2:] not in ((), (3,), (4,)):
+        return None
+    return np.asarray(found if found.ndim == 2 else found[:, :, 2::-1])
 
 
 def _bits(image: Any) -> int:
@@ -322,12 +319,11 @@ def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArr
 
     values = np.nan_to_num(wide, nan=0.0) if wide.dtype.kind == "f" else wide
     least, most = values.min(), values.max()
-    if least < 0:
-        raise Unreadable(f"its values go from {least:g} to {most:g}, and no 0 to 255 is in them")
+    # Who computed floats from 0 to 1 may have gone a little beyond.
+    if least < (-0.01 if wide.dtype.kind == "f" else 0) or (wide.dtype.kind == "f" and most >= 256):
+        raise Unreadable(f"its values go from {least:g} to {most:g}: what is black and what is white, only you know")
     if wide.dtype.kind == "f":
-        if most > 255:
-            raise Unreadable(f"its values go from {least:g} to {most:g}: floats from 0 to 1, or to 255, are needed")
-        pixels = np.rint(values * 255 if most <= 1 else values).astype(np.uint8)
+        pixels = np.rint(values * (255 if most <= 1.01 else 1)).clip(0, 255).astype(np.uint8)
     elif wide.dtype == np.uint8:
         pixels = values
     else:

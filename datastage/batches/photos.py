@@ -20,13 +20,12 @@ from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import FolderImages, Images, ZipImages
 from datastage.batches.loader import Loaders, Source, build
-from datastage.batches.normalize import Finishers, Pool
+from datastage.batches.normalize import Finishers, Pool, try_transform
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.to_device import deliver
-from datastage.batches.trial import try_transform
 from datastage.errors import SpecError
 from datastage.reader import Reader
 

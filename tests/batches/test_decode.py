@@ -155,6 +155,7 @@ def odd_images():
         "32 bits tiff of small numbers": (saved(Image.fromarray(np.asarray(grey).astype(np.int32)), "TIFF"), of(grey)),
         "floats from 0 to 1": (saved(Image.fromarray(floats / 255), "TIFF"), of(grey)),
         "floats from 0 to 255": (saved(Image.fromarray(floats), "TIFF"), of(grey)),
+        "floats a little beyond": (saved(Image.fromarray((floats / 255 * 1.004).clip(-0.001)), "TIFF"), of(grey)),
         "floats with holes": (saved(Image.fromarray(holes), "TIFF"), without),
         "grey png": (saved(grey, "PNG"), of(grey)),
         "grey jpg": (saved(grey, "JPEG", quality=95), of(grey)),

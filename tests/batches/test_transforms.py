@@ -18,8 +18,8 @@ def made(transform, **options):
 @pytest.mark.parametrize(
     ("transform", "said"),
     [
-        (lambda a, b, c: a, "failed when it was tried"),
-        (lambda: 1, "failed when it was tried"),
+        (lambda a, b, c: a, "takes neither"),
+        (lambda: 1, "takes neither"),
         (lambda batch: batch[:1], "returned a tensor"),
         (lambda batch: None, "returned a None"),
         (lambda batch, generator: batch + [1], "failed when it was tried"),
