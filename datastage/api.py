@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datastage.archives import Member
     from datastage.batches import Augment, Loader, Loaders, Row
     from datastage.cleanup import Removable
+    from datastage.course import Checked
     from datastage.entry import ArchiveEntry, Entry
     from datastage.layouts import Reading
     from datastage.materialize import StageOptions
@@ -616,6 +617,39 @@ def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     return datasets.catalog()
 
 
+def catalog_line(archive: PathLike, *, progress: Progress = "auto") -> str:
+    """Return the line of a text catalog for an archive: name, place, digest. Every byte of it is read.
+
+    Raises
+    ------
+    SpecError
+        If `archive` names no file.
+    UnavailableError
+        If it cannot be had.
+
+    Examples
+    --------
+    >>> catalog_line("./birds.zip")  # doctest: +SKIP
+    'birds https://ADDRESS/birds.zip sha256:3f9a...  # 12 MB'
+    """
+    from datastage import course
+
+    with _told(progress) as (here, reporter):
+        return course.catalog_line(os.fspath(archive), here, reporter)
+
+
+def check_catalog(*names: str) -> list[Checked]:
+    """Look at every place of the datasets with these names, of all that have a name if none is given.
+
+    Nothing is fetched. Each result has ``name``, ``file``, ``place``, ``seen`` and ``trouble``, which is None where all
+    is well.
+    """
+    from datastage import course
+
+    with _told(False) as (here, _):
+        return course.check_catalog(names, here)
+
+
 def register(
     entry: Entry | ArchiveEntry | str,
     spec: PathLike | None = None,
@@ -668,7 +702,15 @@ def register(
     datasets.register(entry)
 
 
-def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
+def cell(
+    spec: str,
+    *,
+    wheel: str | None = None,
+    embed: bool = False,
+    catalog: PathLike | None = None,
+    fallbacks: Sequence[PathLike] = (),
+    save_to: PathLike | None = None,
+) -> str:
     """Return the text of a setup cell that puts datastage into a notebook and stages `spec`.
 
     Parameters
@@ -679,11 +721,22 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
         The address of the wheel, for notebooks that can install.
     embed : bool
         Carry the tool inside the cell: nothing to install and no internet needed.
+    catalog : path, optional
+        A text catalog; the cell carries the line of `spec`.
+    fallbacks : sequence of str or path
+        Further places of the same data, which the cell tries in order.
+    save_to : str or path, optional
+        Where the cell keeps the file for the next session, such as ``"drive:datasets"``.
 
     Returns
     -------
     str
         Python text to paste.
+
+    Raises
+    ------
+    SpecError
+        If a name is unknown, or an address holds a secret.
 
     Examples
     --------
@@ -694,15 +747,22 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
     from datastage.errors import SpecError
     from datastage.show.cell import cell as make
 
+    entries = {entry.name: entry for entry in datasets.read_catalog(Path(catalog))} if catalog is not None else {}
+    own = entries.get(spec)
     asked = sources.parse(spec)
-    if asked.scheme == "name":
+    if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    if str(asked).startswith(("http://...@", "https://...@")):
-        raise SpecError(
-            "The address holds a user name or a password, and whoever gets the cell could read it.",
-            "Next: an address that needs none, such as a share link.",
-        )
-    return make(spec, wheel=wheel, embed=embed)
+    more = [os.fspath(place) for place in ([fallbacks] if isinstance(fallbacks, str) else fallbacks)]
+    for place in (spec, *more, *(own.places if own is not None else ())):
+        if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
+            raise SpecError(
+                "The address holds a user name or a password, and whoever gets the cell could read it.",
+                "Next: an address that needs none, such as a share link.",
+            )
+    given: dict[str, Any] = {"fallbacks": more, "save_to": None if save_to is None else os.fspath(save_to)}
+    return make(
+        spec, wheel=wheel, embed=embed, own=own, options={name: value for name, value in given.items() if value}
+    )
 
 
 def _stager(here: Runtime, reporter: Reporter) -> Callable[..., Staged]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import datastage
 from datastage import api
-from datastage.errors import DatastageError, SpecError, StorageError, on_screen
-from datastage.progress import Reporter, human_bytes
+from datastage.errors import DatastageError, SpecError, StorageError, UnavailableError, on_screen
+from datastage.progress import Reporter
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
 if TYPE_CHECKING:
@@ -308,16 +308,24 @@ def _doctor(out: _Out) -> int:
     return 0
 
 
-def _catalog(out: _Out, catalog: Path | None = None) -> int:
+def _catalog(out: _Out, action: str, what: list[str], catalog: Path | None = None, task: str | None = None) -> int:
     _load_catalog(catalog)
-    entries = api.catalog()
-    sizes = (getattr(entry, "download_bytes", None) or getattr(entry, "n_bytes", None) or 0 for entry in entries)
-    shown = (human_bytes(size) if size else "" for size in sizes)
-    names = ("name", "title", "licence", "citation")
-    out.show(
-        [{name: getattr(entry, name) for name in names} for entry in entries],
-        (f"{one.name:14} {one.title:16} {size:>8}   {one.licence}" for one, size in zip(entries, shown, strict=True)),
-    )
+    if action == "add":
+        if not what:
+            raise SpecError("catalog add names no archive.", "Next: datastage catalog add birds.zip >> catalog.txt")
+        lines = [api.catalog_line(archive, progress=out.reporter) for archive in what]
+        out.show(lines, lines)
+        return 0
+    from datastage import course
+    from datastage.show import catalog as shown
+
+    if action == "check":
+        checked = api.check_catalog(*what)
+        none_left = course.without_a_place(checked)
+        out.show([asdict(each) for each in checked], shown.checked_lines(checked, none_left))
+        return UnavailableError.exit_code if none_left else 0
+    entries = shown.chosen(api.catalog(), what, task)
+    out.show(list(map(shown.facts, entries)), shown.lines(entries))
     return 0
 
 
@@ -340,7 +348,7 @@ _PASSWORD: dict[str, dict[str, Any]] = {
     "--password": {"help": "for a locked archive; others on this machine can see it while this runs"},
     "--password-file": {"type": Path, "metavar": "FILE", "help": "a file whose first line is the password"},
 }
-_CATALOG = {"type": Path, "metavar": "FILE.py", "help": "a course's own datasets"}
+_CATALOG = {"type": Path, "metavar": "FILE", "help": "a course's own datasets, lines of text or Python"}
 _WHAT = {"metavar": "WHAT", "help": "a name, drive:FILE, kaggle:OWNER/NAME, an address, a path"}
 # What a verb does, an example, its arguments (the names of an option are those of the public function), what runs it.
 _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]] = {
@@ -397,11 +405,22 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--val": {"metavar": "FOLDER", "help": "the folder that holds the part to validate on"},
         "--test": {"metavar": "FOLDER", "help": "the folder that holds the part to test on; 0 for none"},
     }, _read),
-    "catalog": ("List the datasets that have a name.", "", {"--catalog": _CATALOG}, _catalog),
+    "catalog": ("List the datasets that have a name; add one, or check them.", "add birds.zip", {
+        "action": {
+            "nargs": "?", "default": "list", "choices": ["list", "add", "check"],
+            "help": "list them (if nothing is said), print the line for an archive, or look at every place",
+        },
+        "what": {"nargs": "*", "default": [], "metavar": "WHAT", "help": "an archive, or names"},
+        "--catalog": _CATALOG,
+        "--task": {"metavar": "TASK", "help": "only those for classification, regression, text, audio, ..."},
+    }, _catalog),
     "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {
         "spec": _WHAT,
         "--wheel": {"metavar": "ADDRESS", "help": "where the wheel can be had"},
         "--embed": {**_YES, "help": "carry the tool inside the cell"},
+        "--catalog": {"type": Path, "metavar": "FILE", "help": "a text catalog; the cell carries the line of WHAT"},
+        "--fallback": {"action": "append", "dest": "fallbacks", "metavar": "WHAT", "help": "a further place for it"},
+        "--save-to": {"metavar": "WHERE", "help": "keep the file for the next session: drive:FOLDER, a path"},
     }, _cell),
 }  # fmt: skip

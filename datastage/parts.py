@@ -25,7 +25,7 @@ def on_this_machine(
     What was looked at goes into `looked`, and what people upload in its place into `near`.
     """
     for place in part.places:
-        if place.startswith(PACKAGE) and (path := _in_package(place.removeprefix(PACKAGE))) is not None:
+        if place.startswith(PACKAGE) and (path := in_package(place.removeprefix(PACKAGE))) is not None:
             yield Found(FileReader(path), str(path), f"{part.name} in the package {place.split(':')[1].split('/')[0]}")
     if part.size is None:
         return
@@ -40,7 +40,8 @@ def on_this_machine(
         near += misses.finish([listing], (), (part.name,))
 
 
-def _in_package(path: str) -> Path | None:
+def in_package(path: str) -> Path | None:
+    """Return a file of an installed package, which is not imported; None if it is not there."""
     package, _, rest = path.partition("/")
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None

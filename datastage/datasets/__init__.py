@@ -9,10 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
+from types import ModuleType
 
 from datastage.datasets import cifar, columns, mnist, numbers, photos, scenes, sounds, tables, texts
+from datastage.datasets.catalog_file import read_catalog
 from datastage.entry import ArchiveEntry, Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
+from datastage.settings import setting
 
 __all__ = [
     "ArchiveEntry",
@@ -26,7 +29,9 @@ __all__ = [
     "catalog",
     "get",
     "load_catalog",
+    "modules_of",
     "package_folders",
+    "read_catalog",
     "register",
     "with_files",
 ]
@@ -47,8 +52,23 @@ ENTRIES: tuple[Entry | ArchiveEntry, ...] = (
 )
 """The catalog: a new dataset is a file of its own and a row here (CONTRIBUTING.md, "Add a dataset")."""
 _entries: dict[str, Entry | ArchiveEntry] = {entry.name: entry for entry in ENTRIES}
+_settings_read: set[str] = set()
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def _from_setting() -> None:
+    """Register the entries of the text file that ``DATASTAGE_CATALOG`` names, once."""
+    named = setting("CATALOG")
+    if named is not None and named not in _settings_read:
+        if named.endswith(".py"):
+            raise SpecError(
+                "DATASTAGE_CATALOG names Python code, and a variable never makes code run.",
+                f"Next: datastage stage NAME --catalog {named}, or a catalog in a text file.",
+            )
+        for entry in read_catalog(Path(named).expanduser()):
+            register(entry)
+        _settings_read.add(named)
 
 
 def get(name: str) -> Entry | ArchiveEntry:
@@ -65,6 +85,7 @@ def get(name: str) -> Entry | ArchiveEntry:
       Did you mean cifar10?
       Next: datastage catalog lists the 85 that have a name; a path begins with ./, such as ./cifar-10.
     """
+    _from_setting()
     if name in _entries:
         return _entries[name]
     plain = {_plain(known): known for known in _entries}
@@ -87,8 +108,16 @@ def with_files(name: str | None) -> Entry | None:
     return found if isinstance(found, Entry) else None
 
 
+def modules_of(entry: Entry | ArchiveEntry) -> list[str]:
+    """Return the names of the modules of this package that hold `entry`."""
+    modules = {name: value for name, value in globals().items() if isinstance(value, ModuleType)}
+    held = {name: [*vars(module).values(), *getattr(module, "ENTRIES", ())] for name, module in modules.items()}
+    return [name for name, values in held.items() if any(value is entry for value in values)]
+
+
 def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     """Return every entry, those of datastage first, then those that were registered."""
+    _from_setting()
     return tuple(_entries.values())
 
 
@@ -133,12 +162,17 @@ def _check_files(entry: Entry) -> None:
 
 
 def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
-    """Run a course's own file and register the entries that it makes.
+    """Register the entries of a course's own file: lines of text, or a Python file, which is run.
 
-    Every `Entry` among the file's top-level names, in a list or tuple there, or registered by the file itself counts.
+    Of a Python file every `Entry` among its top-level names counts, in a list or tuple too, or registered by it.
     """
     import runpy
 
+    if path.suffix != ".py":
+        entries = tuple(read_catalog(path))
+        for entry in entries:
+            register(entry)
+        return entries
     before = set(_entries)
     try:
         values = runpy.run_path(str(path), run_name="datastage_catalog")

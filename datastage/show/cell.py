@@ -11,15 +11,35 @@ import base64
 import bz2
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from datastage._version import __version__
+from datastage.entry import ArchiveEntry
 from datastage.errors import SpecError
 
 # What a cell never reaches: the command, and the making of cells.
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
+# Verbs that no setup cell needs. Who calls one is told to install the wheel.
+_VERBS = (
+    *("archives/packing", "batches/any_dataset", "batches/any_loader", "batches/benchmark", "batches/frameworks"),
+    *("batches/keras_loader", "cleanup", "course", "extracting", "repair", "show/catalog", "show/doctor", "zipping"),
+)
+_STAND_IN = """\
+from datastage.errors import MissingDependencyError
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    def absent(*args, **options):
+        raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
+    return absent
+"""
+# Tables whose rows are carried if the spec needs them, and the rows that every spec needs.
+_TABLES = {"datastage/sources/__init__.py": "SOURCES", "datastage/datasets/__init__.py": "ENTRIES"}
+_PLACES = ("drive", "kaggle", "http", "path")
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -83,7 +103,14 @@ if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empt
 '''
 
 
-def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
+def cell(
+    spec: str,
+    *,
+    wheel: str | None = None,
+    embed: bool = False,
+    own: ArchiveEntry | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> str:
     """Return the text of a setup cell that stages `spec`, without a line break at its end.
 
     It looks for a wheel among the inputs, then installs the one at the address `wheel`. `embed`: it carries the tool.
@@ -93,10 +120,17 @@ def cell(spec: str, *, wheel: str | None = None, embed: bool = False) -> str:
             "A cell that carries the tool installs nothing, so that an address has no use in it.",
             "Next: leave out --wheel or --embed.",
         )
-    last = f"import datastage; path = datastage.stage({_literal(spec)})"
+    named = "".join(f", {name}={_literal(value)}" for name, value in (options or {}).items())
+    last = f"path = datastage.stage({_literal(spec)}{named})"
+    if own is not None:
+        facts = {"fallbacks": list(own.places[1:]), "expect": own.expect, "title": own.title, "licence": own.licence}
+        told = "".join(f", {name}={_literal(value)}" for name, value in facts.items() if value)
+        last = f"datastage.register({_literal(own.name)}, {_literal(own.places[0])}{told})\n{last}"
+    last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
     if embed:
-        text = base64.b85encode(carried_core()).decode()
+        specs = [spec, *(options or {}).get("fallbacks", ()), *(own.places if own is not None else ())]
+        text = base64.b85encode(carried_core(needed_rows(specs))).decode()
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
@@ -114,9 +148,9 @@ def _indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 
-def _literal(text: str) -> str:
+def _literal(value: Any) -> str:
     # JSON's text is Python's too, and has the double quotes that people write.
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return json.dumps(value, ensure_ascii=not str(value).isprintable())
 
 
 def package_digest() -> str:
@@ -125,21 +159,106 @@ def package_digest() -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def carried_modules() -> dict[str, str]:
+def needed_rows(specs: Sequence[str]) -> frozenset[str]:
+    """Return the modules of tables that these specs need: of their places, of their entries, of the entries' places."""
+    from datastage import datasets, sources
+
+    needed = {f"sources/{name}" for name in _PLACES}
+    waiting = list(specs)
+    rows = {row.scheme: row for row in sources.SOURCES}
+    while waiting:
+        spec = sources.parse(waiting.pop())
+        entries = {entry.name: entry for entry in datasets.catalog()}
+        if spec.scheme == "name" and spec.value in entries:
+            entry = entries[spec.value]
+            needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)}
+            waiting += [place for place in getattr(entry, "places", ()) if not place.startswith("package:")]
+        elif spec.scheme in rows:
+            needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
+    return frozenset(needed)
+
+
+def carried_modules(needed: Collection[str]) -> dict[str, str]:
     """Return what a cell carries, from each file's path to its text: our modules without comments and docstrings.
 
-    They are read through the package's own loader, so that it works from inside a wheel too.
+    They are read through the package's own loader, so that it works from inside a wheel too. Of the tables of places
+    and datasets the rows that are not `needed` are left out, with the modules that nothing else imports.
     """
-    return {
-        name: without_docstrings(item.read_text(encoding="utf-8"))
+    trees = {
+        name: ast.parse(item.read_text(encoding="utf-8"))
         for name, item in sorted(_files(files("datastage"), "datastage"), key=lambda pair: pair[0])
         if name.endswith(".py") and name not in _NOT_CARRIED
     }
+    for name, table in _TABLES.items():
+        _leave_out_rows(trees[name], table, {n.rpartition("/")[2] for n in needed if n.startswith(name[10:-12])})
+    kept = _reached(trees)
+    stand_ins = {f"datastage/{name}.py" for name in _VERBS}
+    return {
+        name: _STAND_IN if name in stand_ins else for_machines(tree) for name, tree in trees.items() if name in kept
+    }
 
 
-def carried_core() -> bytes:
+def _leave_out_rows(module: ast.Module, table: str, needed: Collection[str]) -> None:
+    """Take the rows of a table out that use a module which is not needed, and the import of that module."""
+    own = {"SOURCES": "datastage.sources", "ENTRIES": "datastage.datasets"}[table]
+    aliases: dict[str, str] = {}
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module == own:
+            aliases |= {each.asname or each.name: each.name for each in node.names}
+    unneeded = {alias for alias, name in aliases.items() if name not in needed}
+    used_elsewhere: set[str] = set()
+    for node in module.body:
+        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
+        target = node.target if isinstance(node, ast.AnnAssign) else None
+        if isinstance(value, ast.Tuple) and isinstance(target, ast.Name) and target.id == table:
+            value.elts = [row for row in value.elts if not _names(row) & unneeded]
+        elif not isinstance(node, ast.ImportFrom):
+            used_elsewhere |= _names(node)
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module == own:
+            gone = unneeded - used_elsewhere
+            node.names = [each for each in node.names if (each.asname or each.name) not in gone]
+    module.body = [node for node in module.body if not isinstance(node, ast.ImportFrom) or node.names]
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def _reached(trees: Mapping[str, ast.Module]) -> set[str]:
+    """Return the modules that the public names lead to, through imports at the top or in functions."""
+    reached: set[str] = set()
+    waiting = ["datastage/__init__.py", *(f"datastage/{name}.py" for name in _VERBS)]
+    for node in ast.walk(trees["datastage/__init__.py"]):  # its table of names is text
+        if isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
+            waiting += _files_of(str(node.value), trees)
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        if name.endswith(tuple(f"datastage/{verb}.py" for verb in _VERBS)):
+            continue
+        for node in ast.walk(trees[name]):
+            if isinstance(node, ast.Import):
+                waiting += [found for each in node.names for found in _files_of(each.name, trees)]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datastage"):
+                waiting += _files_of(node.module or "", trees)
+                waiting += [found for each in node.names for found in _files_of(f"{node.module}.{each.name}", trees)]
+            elif isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
+                waiting += _files_of(str(node.value), trees)  # a table of what is imported when it is used
+    return reached
+
+
+def _files_of(module: str, trees: Mapping[str, ast.Module]) -> list[str]:
+    path = module.replace(".", "/")
+    parents = [path[:at] + "/__init__.py" for at in range(len(path)) if path[at] == "/"]
+    return [name for name in (*parents, f"{path}.py", f"{path}/__init__.py") if name in trees]
+
+
+def carried_core(needed: Collection[str] = ()) -> bytes:
     """Return those modules as one compressed JSON object, the same bytes each time."""
-    return bz2.compress(json.dumps(carried_modules(), separators=(",", ":")).encode())
+    return bz2.compress(json.dumps(carried_modules(needed), separators=(",", ":")).encode())
 
 
 def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
@@ -151,12 +270,16 @@ def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]
             yield from _files(item, name)
 
 
-def without_docstrings(source: str) -> str:
-    """Return Python source without docstrings and comments: the same code."""
-    module = ast.parse(source)
+def for_machines(module: ast.Module) -> str:
+    """Return Python source without what only people and type checkers read: the same code."""
     for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(module)
+    # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
+    return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), ast.unparse(module), flags=re.MULTILINE)

@@ -1,0 +1,95 @@
+"""For a teacher: the line of a text catalog for an archive, and what 300 students would meet at each place of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shlex
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from datastage import datasets, parts, sources
+from datastage.entry import ArchiveEntry, Entry, Part
+from datastage.errors import DatastageError, SpecError
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import Reader
+from datastage.redact import hide_secrets
+from datastage.runtime import Runtime
+from datastage.transfer import Limits
+
+# A look, not a fetch: who does not answer soon is no place for a class.
+_LOOK = Limits(tries=1, longest_wait_s=2.0, longest_retry_after_s=2.0)
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was seen at one place of an entry: `trouble` is None where all is well."""
+
+    name: str
+    file: str
+    place: str
+    seen: str
+    trouble: str | None = None
+
+
+def catalog_line(archive: str, here: Runtime, reporter: Reporter = SILENT) -> str:
+    """Return the line of a text catalog for the file that `archive` names: every byte of it is read."""
+    spec = sources.parse(archive)
+    found = sources.open_spec(spec, here, reporter=reporter)
+    if not isinstance(found.content, Reader):
+        raise SpecError(f"{spec} is no file, so it has no digest.", "Next: datastage zip FOLDER FOLDER.zip")
+    digest, size = hashlib.sha256(), 0
+    with contextlib.closing(found.content) as reader:
+        reporter.phase(f"reading {reader.name}", reader.size)
+        for piece in reader.stream(0):
+            digest.update(piece)
+            size += len(piece)
+            reporter.advance(len(piece))
+    name = "".join(c if c.isalnum() else "_" for c in Path(spec.file_name).stem.lower()).strip("_")
+    name = name if name[:1].isalpha() else f"set_{name}"
+    place = shlex.quote(str(spec)) if sources.address_of(spec) is not None else f"https://ADDRESS/{spec.file_name}"
+    return f"{name} {place} sha256:{digest.hexdigest()}  # {human_bytes(size)}"
+
+
+def check_catalog(names: Sequence[str], here: Runtime) -> list[Checked]:
+    """Look at every place of the entries with these names, of all entries if there are none; nothing is fetched."""
+    entries = [datasets.get(name) for name in names] or list(datasets.catalog())
+    tasks = [(entry.name, part, place) for entry in entries for part in _parts(entry) for place in part.places]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda task: _look(task[0], task[1], task[2], here), tasks))
+
+
+def without_a_place(checked: Sequence[Checked]) -> list[str]:
+    """Return the files that no place gives, as ``"name: file"``."""
+    works = {(each.name, each.file) for each in checked if each.trouble is None}
+    return list(dict.fromkeys(f"{e.name}: {e.file}" for e in checked if (e.name, e.file) not in works))
+
+
+def _parts(entry: Entry | ArchiveEntry) -> tuple[Part, ...]:
+    if isinstance(entry, ArchiveEntry):
+        return entry.parts
+    return tuple(Part(each.name, each.urls, None, each.size) for each in entry.downloads)
+
+
+def _look(name: str, part: Part, place: str, here: Runtime) -> Checked:
+    shown = hide_secrets(place)
+    if place.startswith(parts.PACKAGE):
+        there = parts.in_package(place.removeprefix(parts.PACKAGE)) is not None
+        return Checked(name, part.name, shown, "installed" if there else "", None if there else "not installed here")
+    try:
+        found = sources.open_spec(sources.parse(place), here, limits=_LOOK, has_hash=part.expect is not None)
+    except DatastageError as error:
+        return Checked(name, part.name, shown, "", str(error.args[0]))
+    size = None
+    if isinstance(found.content, Reader):
+        size = found.content.size
+        found.content.close()
+    if part.size is not None and size is not None and size != part.size:
+        return Checked(name, part.name, shown, found.seen, f"it has {size:,} bytes, and {part.size:,} are expected")
+    published = found.digests.get((part.expect or "").partition(":")[0])
+    if published and part.expect and published != part.expect.partition(":")[2]:
+        return Checked(name, part.name, shown, found.seen, "its place publishes another digest")
+    return Checked(name, part.name, shown, found.seen)
