@@ -13,14 +13,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import datastage
 from datastage import api
 from datastage.errors import DatastageError, SpecError, StorageError, UnavailableError, on_screen
-from datastage.progress import Reporter
+from datastage.progress import Reporter, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
 if TYPE_CHECKING:

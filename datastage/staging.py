@@ -363,9 +363,14 @@ class _Chain:
         work = Work(options, slot, self.here, self.reporter, nested=entry.nested)
         inputs = [Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
         folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        kept: list[Location] = []
+        if self.options.save_to is not None:
+            work = replace(work, keep=partial(self._keep, below=entry.name))
+            if (below := self._kept_folder() / entry.name).is_dir():
+                kept = [Location(below, f"what was kept in {self.options.save_to}")]
         looked: list[Looked] = []
         places: list[tuple[str, Callable[[bool], Content]]] = []
-        for found in parts.on_this_machine(entry, part, [*folders, *inputs], looked, self.near):
+        for found in parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near):
             named = replace(work, called=part.name)  # a copy may bear another name
             places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
         for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):

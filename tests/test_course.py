@@ -140,7 +140,7 @@ def test_a_cell_carries_the_line_of_a_course(birds, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
 
     assert done.stdout.splitlines()[-1] == "w", done.stderr
-    assert (tmp_path / "kept/birds.zip").is_file()
+    assert (tmp_path / "kept/birds/birds.zip").is_file()
 
 
 def test_a_cell_carries_further_places(tmp_path):
