@@ -10,7 +10,7 @@ PACKAGE = Path(datastage.__file__).parent
 # 3,400 for readings of layouts (#20); 400 for ranks, labels and clients (#22);
 # 1,600 for places: GitHub, the Hub, buckets, course hosts (#23);
 # 1,500 for shared folders in Drive, Kaggle elsewhere, uploads (#23).
-MOST_LINES = 35_400
+MOST_LINES = 36_500
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
