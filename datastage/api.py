@@ -42,6 +42,7 @@ def stage(  # noqa: PLR0913
     copy: bool = False,
     save_to: PathLike | None = None,
     refresh: bool = False,
+    wait: float = 0.0,
     progress: Progress = "auto",
 ) -> Staged:
     r"""Put a dataset on this machine's fast disk, whole and checked, and return where it is.
@@ -78,6 +79,8 @@ def stage(  # noqa: PLR0913
         ``"drive:datasets"``, ``"/kaggle/working/data"``.
     refresh : bool
         Stage anew, whatever is there.
+    wait : float
+        Seconds to wait for the file of ``"upload:NAME"`` to appear where a person brings it; 0 only says how.
     progress : bool, "auto" or Reporter
         Who tells about progress: ``"auto"`` picks what suits a notebook, a terminal or a log; False is silent.
 
@@ -122,6 +125,7 @@ def stage(  # noqa: PLR0913
         copy=copy,
         save_to=save_to,
         refresh=refresh,
+        wait=wait,
     )
     with _told(progress) as (here, reporter):
         return _staged(options, here, reporter)

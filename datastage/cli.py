@@ -218,7 +218,7 @@ def _as_dict(staged: Staged) -> dict[str, Any]:
 
 
 def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: Any) -> int:
-    from datastage import datasets, sources
+    from datastage import runtime, sources, staging
 
     _load_catalog(catalog)
     options = _password(options)
@@ -228,8 +228,7 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
             "Next: run the line once for each.",
         )
     for spec in map(sources.parse, specs):  # a misspelt name is said before anything is fetched
-        if spec.scheme == "name":
-            datasets.get(spec.value)
+        staging.named_entry(spec, runtime.current())
     results: list[Staged] = []
     try:
         for text in specs:
@@ -366,6 +365,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--copy": {**_YES, "help": "copy even what can be used where it lies"},
         "--save-to": {"metavar": "WHERE", "help": "keep the file for the next session: drive:FOLDER, a path"},
         "--refresh": {**_YES, "help": "stage anew, whatever is there"},
+        "--wait": {"type": float, "metavar": "SECONDS", "help": "wait for the file of upload:NAME to appear"},
         "--catalog": _CATALOG,
     }, _stage),
     "extract": ("Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", {

@@ -44,6 +44,7 @@ class StageOptions:
     copy: bool = False
     save_to: Spec | None = None
     refresh: bool = False
+    wait: float = 0.0
 
     @classmethod
     def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:
@@ -67,6 +68,8 @@ class StageOptions:
                 raise SpecError(f"{option}={value!r} is no choice.", f"Next: {option}=True, False or 'auto'.")
         if self.members is not None and not self.members:
             raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")
+        if self.wait and all(spec.scheme != "upload" for spec in (self.spec, *self.fallbacks)):
+            raise SpecError("wait= is for a file that somebody brings: upload:NAME.", "Next: leave it out.")
         if self.spec.scheme == "name":
             self._check_name()
         if self.expect is None:

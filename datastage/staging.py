@@ -19,6 +19,7 @@ from datastage.errors import (
     DatastageError,
     IntegrityError,
     MissingDependencyError,
+    SpecError,
     StorageError,
     UnavailableError,
 )
@@ -43,7 +44,7 @@ IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5
 
 def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
     """Put the data that `options` name in its folder, and return it. See `datastage.stage`, which this is."""
-    named = datasets.get(options.spec.value) if options.spec.scheme == "name" else None
+    named = named_entry(options.spec, here)
     entry = named if isinstance(named, Entry) else None
     archive = named if isinstance(named, ArchiveEntry) else None
     if archive is not None:
@@ -57,6 +58,19 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
             names = ", ".join(left_out[:4]) + (", ..." if len(left_out) > 4 else "")
             reporter.note(f"{names} in {folder}: Python would take it for code; it is in {staged.path}", "Not linked")
     return staged
+
+
+def named_entry(spec: Spec, here: Runtime) -> Entry | ArchiveEntry | None:
+    """Return the dataset that a spec names; None if it is no name. An unknown name is answered with what is near."""
+    if spec.scheme != "name":
+        return None
+    try:
+        return datasets.get(spec.value)
+    except SpecError as error:
+        near = sources.near_name(spec.value, here)
+        if near is None:
+            raise
+        raise SpecError(str(error.args[0]), f"Next: is it this one?  {near}") from None
 
 
 def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> Wanted:
@@ -398,7 +412,10 @@ class _Chain:
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
         limits = IMPATIENT if another_is_left else None
         has_hash = self.options.expect is not None
-        found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
+        wait_s = self.options.wait
+        found = sources.open_spec(
+            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=wait_s
+        )
         self.reporter.note(found.seen, "Found")
         slow_below = transfer.SLOW_BYTES_S if another_is_left else None
         keep = self._keep if self.options.save_to is not None else None

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import SpecError
-from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
 from datastage.sources import drive, drive_link, http, kaggle
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
-from datastage.transfer import Limits
 
 __all__ = [
     "SOURCES",
@@ -34,6 +32,7 @@ __all__ = [
     "http",
     "kaggle",
     "key_of",
+    "near_name",
     "open_spec",
     "parse",
 ]
@@ -116,6 +115,9 @@ SOURCES: tuple[Source, ...] = (
     Source(
         "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
     ),
+    Source(
+        "upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",), example="upload:"
+    ),
     Source("file", paths.open_path, paths.parse_file, words=("file",), example="./", key=paths.key),
     Source("relative", paths.open_path, key=paths.key),
 )
@@ -176,13 +178,11 @@ def _source(spec: Spec) -> Source:
     return source
 
 
-def open_spec(
-    spec: Spec, runtime: Runtime, *, reporter: Reporter = SILENT, has_hash: bool = False, limits: Limits | None = None
-) -> Found:
-    """Reach what `spec` names; it must not be the name of a dataset, which is many places (`staging`)."""
+def open_spec(spec: Spec, runtime: Runtime, **more: Any) -> Found:
+    """Reach what `spec` names; `more` is of `Context`. The name of a dataset is many places (`staging`)."""
     reach = _source(spec).open
     assert reach is not None, f"no spec may be of the scheme {spec.scheme!r}"
-    return reach(spec, Context(runtime, reporter, has_hash, limits))
+    return reach(spec, Context(runtime, **more))
 
 
 def key_of(spec: Spec, cwd: Path) -> str:
@@ -193,3 +193,10 @@ def key_of(spec: Spec, cwd: Path) -> str:
 def address_of(spec: Spec) -> str | None:
     """Return what a browser opens to download the file that a spec names, secrets removed; None if it cannot."""
     return None if spec.scheme == "name" else _source(spec).address(spec)
+
+
+def near_name(name: str, runtime: Runtime) -> str | None:
+    """Return the spec of what is called like an unknown dataset: an attached input, or a file or folder here."""
+    key = kaggle.slug_key(name)
+    slugs = (item.slug for item in kaggle.inputs(runtime.input_root) if kaggle.slug_key(item.slug) == key)
+    return next((f"kaggle:{slug}" for slug in slugs), f"./{name}" if (runtime.cwd / name).exists() else None)

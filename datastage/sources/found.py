@@ -71,12 +71,15 @@ class Context:
         Whether the user gave a digest of the file.
     limits : Limits or None
         How patient to be with a server; None for the usual.
+    wait_s : float
+        How long to wait for a person who brings the file.
     """
 
     runtime: Runtime
     reporter: Reporter = SILENT
     has_hash: bool = False
     limits: Limits | None = None
+    wait_s: float = 0.0
 
 
 def _value(spec: Spec, cwd: Path) -> str:

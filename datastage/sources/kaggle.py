@@ -240,15 +240,15 @@ def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
 
 
 def _matching(handle: Handle, attached: Sequence[Input]) -> list[Input]:
-    slug = _slug_key(handle.slug)
-    named = [item for item in attached if _slug_key(item.slug) == slug]
+    slug = slug_key(handle.slug)
+    named = [item for item in attached if slug_key(item.slug) == slug]
     unsure = [item for item in named if item.kind == "input"]
     if handle.kind == "competition":
         return [item for item in named if item.kind == "competition"] or unsure
     if handle.kind != "any":
-        owner = _slug_key(handle.names[0])
+        owner = slug_key(handle.names[0])
         # The older layout does not say whose a dataset is; what does say it and is another's does not count.
-        owned = [item for item in named if item.owner and _slug_key(item.owner) == owner]
+        owned = [item for item in named if item.owner and slug_key(item.owner) == owner]
         sure = [item for item in owned if item.kind == handle.kind]
         if handle.kind == "model":  # below its folder: framework, variation, version
             sure = [deeper for item in sure or unsure if (deeper := _variation(item, handle)) is not None]
@@ -257,7 +257,7 @@ def _matching(handle: Handle, attached: Sequence[Input]) -> list[Input]:
     if not named:
         # An input called "datasets" whose own folders look like owners: asked for by name, it is meant.
         roots = {item.path.parents[1] for item in attached if item.kind in ("dataset", "notebook", "model")}
-        named = [Input(path, path.name) for path in sorted(roots) if _slug_key(path.name) == slug]
+        named = [Input(path, path.name) for path in sorted(roots) if slug_key(path.name) == slug]
     return named
 
 
@@ -265,7 +265,7 @@ def _variation(item: Input, handle: Handle) -> Input | None:
     """Return the folder of the version that was asked for, else of the newest that is attached."""
     folder = item.path
     for name in handle.names[2:]:
-        below = [path for path in _folders(folder) or () if _slug_key(path.name) == _slug_key(name)]
+        below = [path for path in _folders(folder) or () if slug_key(path.name) == slug_key(name)]
         if not below:
             return None
         folder = below[0]
@@ -274,7 +274,8 @@ def _variation(item: Input, handle: Handle) -> Input | None:
     return replace(item, path=versions[version]) if version in versions else None
 
 
-def _slug_key(name: str) -> str:
+def slug_key(name: str) -> str:
+    """Return what is the same for two spellings of a name."""
     return name.lower().replace("_", "-")
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import runtime
+from datastage import runtime, staging
 from datastage.errors import SpecError
 from datastage.sources import SOURCES, address_of, key_of, open_spec, parse
 from datastage.spec import Spec
+from tests.stand_ins.runtimes import Kaggle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ID = "1A2b3C4d5E6f7G8h9I0jKlMnOpQrStUvW"
@@ -214,3 +215,26 @@ def test_a_place_is_added_by_what_contributing_says(tmp_path):
     assert missing.returncode == 3
     assert "Next: " in missing.stderr
     assert "shelf:" in run("nosuchplace:x").stderr  # the words of the table are named
+
+
+@pytest.mark.parametrize(
+    ("attached", "here", "offered"),
+    [
+        ("datasets/ann/cats-vs-dogs", "", "kaggle:cats-vs-dogs"),
+        ("cats_vs_dogs", "", "kaggle:cats_vs_dogs"),
+        ("x", "cats-vs-dogs", "./cats-vs-dogs"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_input_or_folder_that_is_called_so(tmp_path, attached, here, offered):
+    machine = Kaggle(tmp_path / "k")
+    (machine.root / "kaggle/input" / attached).mkdir(parents=True)
+    if here:
+        (tmp_path / here).mkdir()
+    with pytest.raises(SpecError) as caught:
+        staging.named_entry(parse("cats-vs-dogs"), machine.runtime(cwd=tmp_path))
+    assert str(caught.value).splitlines()[-1].strip() == f"Next: is it this one?  {offered}"
+
+
+def test_an_unknown_name_with_nothing_near_lists_the_names(tmp_path):
+    with pytest.raises(SpecError, match="datastage catalog"):
+        staging.named_entry(parse("nonesuch"), Kaggle(tmp_path / "k").runtime(cwd=tmp_path))
