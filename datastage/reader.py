@@ -188,11 +188,15 @@ class BytesReader:
         """Return exactly `n` bytes from `offset`, fewer only at the end."""
         return self._data[offset : offset + n]
 
+    def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
+        """Give `n` bytes from `offset`, or all from there, in pieces."""
+        end = len(self._data) if n is None else offset + n
+        for at in range(offset, end, BLOCK_BYTES):
+            yield self.read_at(at, min(BLOCK_BYTES, end - at))
+
     def stream(self, offset: int = 0) -> Iterator[bytes]:
         """Give the bytes from `offset` to the end."""
-        while piece := self._data[offset : offset + BLOCK_BYTES]:
-            yield piece
-            offset += len(piece)
+        return self.pieces(offset, None)
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

@@ -13,7 +13,7 @@ import http.client
 import io
 import netrc
 import re
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -256,11 +256,9 @@ class _Https(http.client.HTTPSConnection):
 def _has_news(sock: socket.socket) -> bool:
     """Tell whether something has come over a connection, its end included."""
     try:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            return bool(poll.poll(0))
-        return bool(select.select([sock], [], [], 0)[0])
+        with selectors.DefaultSelector() as selector:
+            selector.register(sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
     except (OSError, ValueError):
         return True
 

@@ -5,8 +5,9 @@ read is tried again.
 Not here: what the bytes are (`archives`), where they come from (`sources`), where they end up (`staging`).
 """
 
-from datastage.transfer.partial import Transferred, fetch
+from datastage.transfer.partial import Transferred
 from datastage.transfer.prefetch import Ahead as ahead
+from datastage.transfer.prefetch import fetch
 from datastage.transfer.retry import (
     DEAD_MOUNT,
     MOUNT_READ,

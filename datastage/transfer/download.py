@@ -114,11 +114,6 @@ class ParallelDownload:
         with self._changed:
             self._start_workers()
 
-    def run(self) -> None:
-        """Fetch everything, and return when it is there and hashed; raise what went wrong."""
-        self.start()
-        self.finish(_TICK_S)
-
     def finish(self, tick_s: float) -> dict[str, str]:
         """Wait for the end, and return the digests; raise what went wrong."""
         while not self.tick():

@@ -1,4 +1,4 @@
-"""Fetch one file whole, or raise; go on with what an earlier run left."""
+"""The unfinished file beside the one that is fetched: laid out, gone on with by a later run, proven at its end."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datastage import runtime
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
-from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.progress import Reporter, human_bytes
 from datastage.reader import Reader, stat_identity
 from datastage.transfer.block_map import Block, BlockMap, plan, sound_runs
 from datastage.transfer.download import ParallelDownload
-from datastage.transfer.file_copy import copy_file
 from datastage.transfer.pieces import changed
 from datastage.transfer.retry import Interrupted, Limits
-
-_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,51 +26,6 @@ class Transferred:
     crc32: int
     digests: Mapping[str, str] = field(default_factory=dict)
     n_received: int = 0
-
-
-def fetch(
-    reader: Reader,
-    to: Path,
-    *,
-    expect: Mapping[str, str] | None = None,
-    reporter: Reporter = SILENT,
-    connections: int | None = None,
-    slow_below_bytes_s: float | None = None,
-    limits: Limits | None = None,
-) -> Transferred:
-    """Bring all bytes of `reader` to the file `to`: whole and checked, or not at all.
-
-    ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far. It raises `TooSlow` under `slow_below_bytes_s`,
-    and errors of ours for all else; what came is kept for the next call unless the bytes are wrong.
-    """
-    limits = limits or Limits()
-    expect = lower_case(expect)
-    if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
-        n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
-        _check(reader.name, digests, expect, to)
-        return Transferred(n_bytes, crc, digests, n_bytes)
-    partial = PartialFile(reader, to, expect, reporter, limits)
-    for restart in range(_RESTARTS + 1):
-        try:
-            return partial.fetch(connections, slow_below_bytes_s)
-        except Interrupted as fault:
-            partial.discard()
-            if restart == _RESTARTS:
-                raise fault.error from fault
-            partial.begin_anew(fault)
-        except ChecksumError:
-            partial.discard()
-            if not partial.was_resumed or restart == _RESTARTS:
-                raise
-        except IntegrityError:
-            partial.discard()
-            raise
-    raise AssertionError("unreachable")
-
-
-def lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the digests that are expected, names and digits in small letters."""
-    return {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
 
 
 class PartialFile:
@@ -94,19 +45,6 @@ class PartialFile:
     def _new_map(self) -> BlockMap:
         header = {"identity": self.reader.identity, "size": self.reader.size, "expect": dict(self.expect)}
         return BlockMap(self.part.with_name(self.part.name + ".map"), header)
-
-    def fetch(self, connections: int | None, slow_below_bytes_s: float | None) -> Transferred:
-        """Fetch what is lacking, check it, and put the file in its place."""
-        download = self.download(connections, slow_below_bytes_s)
-        try:
-            download.run()
-        except BaseException as error:
-            download.close()
-            # What fills the disk must not stay on it.
-            self.leave(keep=not isinstance(error, NoSpaceError))
-            raise
-        download.close()
-        return self.finish(download)
 
     def download(
         self, connections: int | None, slow_below_bytes_s: float | None, *, keep_first: int = 0
@@ -151,7 +89,7 @@ class PartialFile:
                     raise changed(self.reader.name)
             self._check_end(self.reader.local_path)
         n_bytes = self.part.stat().st_size
-        _check(self.reader.name, digests, self.expect, self.part)
+        check_digests(self.reader.name, digests, self.expect, self.part)
         try:
             os.replace(self.part, self.to)
         except OSError as error:
@@ -234,7 +172,8 @@ class PartialFile:
         self.part.unlink(missing_ok=True)
 
 
-def _check(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path) -> None:
+def check_digests(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path) -> None:
+    """Raise `ChecksumError`, and remove the file at `path`, if a digest is not the expected one."""
     for algorithm, wanted in expect.items():
         if digests[algorithm] != wanted:
             path.unlink(missing_ok=True)

@@ -22,28 +22,8 @@ def pieces_of(reader: Reader) -> Pieces:
     pieces: Pieces | None = getattr(reader, "pieces", None)
     if pieces is not None:
         return pieces
-    if reader.local_path is not None:
-        return _FilePieces(reader, reader.local_path)
-    return lambda offset, n: _pieces(reader, offset, n)
-
-
-def _pieces(reader: Reader, offset: int, n: int | None) -> Iterator[Piece]:
-    """Read a reader that knows `read_at` and `stream` alone."""
-    try:
-        if n is None:
-            yield from reader.stream(offset)
-            return
-        while n > 0:
-            piece = reader.read_at(offset, min(n, PIECE_BYTES))
-            if not piece:
-                raise Interrupted(cut_short(reader, offset))
-            yield piece
-            offset += len(piece)
-            n -= len(piece)
-    except DatastageError:
-        raise
-    except OSError as error:
-        raise of_file(error, Path(reader.name), offset) from error
+    assert reader.local_path is not None
+    return _FilePieces(reader, reader.local_path)
 
 
 class _FilePieces:

@@ -1,20 +1,51 @@
-"""A reader that is fetched while it is read: unpacking goes on while bytes arrive, and each crosses the link once."""
+"""Fetch a file whole, or raise; and read from it while it comes, so that each byte crosses the link once."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from datastage.errors import IntegrityError
+from datastage import runtime
+from datastage.errors import ChecksumError, IntegrityError, NoSpaceError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader
 from datastage.transfer.download import ParallelDownload
-from datastage.transfer.partial import PartialFile, Transferred, lower_case
+from datastage.transfer.file_copy import copy_file
+from datastage.transfer.partial import PartialFile, Transferred, check_digests
 from datastage.transfer.pieces import PIECE_BYTES
 from datastage.transfer.retry import Interrupted, Limits
 
-_TICK_S = 0.1
+_TICK_S = 0.015
+_WATCH_TICK_S = 0.1
+_RESTARTS = 3
+
+
+def fetch(
+    reader: Reader,
+    to: Path,
+    *,
+    expect: Mapping[str, str] | None = None,
+    reporter: Reporter = SILENT,
+    **options: Any,
+) -> Transferred:
+    """Bring all bytes of `reader` to the file `to`: whole and checked, or not at all. The options are those of `Ahead`.
+
+    It raises `TooSlow` under `slow_below_bytes_s`, and errors of ours for all else; what came is kept for the next call
+    unless the bytes are wrong.
+    """
+    expect = _lower_case(expect)
+    if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
+        n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
+        check_digests(reader.name, digests, expect, to)
+        return Transferred(n_bytes, crc, digests, n_bytes)
+    with Ahead(reader, to, expect=expect, reporter=reporter, is_read=False, **options) as coming:
+        return coming.finish()
+
+
+def _lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
 
 
 class Ahead:
@@ -22,7 +53,7 @@ class Ahead:
 
     What is asked for comes first, the rest in order. Reads may come from any thread; they wait until their bytes are
     there, or raise why they are not. Nothing read is proven before `finish` has returned: whoever unpacks must publish
-    only after it. The parameters are those of `fetch`.
+    only after it. ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far.
 
     Examples
     --------
@@ -47,26 +78,30 @@ class Ahead:
         connections: int | None = None,
         slow_below_bytes_s: float | None = None,
         limits: Limits | None = None,
+        is_read: bool = True,
     ) -> None:
         self.name = reader.name
         self.identity = reader.identity
-        self._partial = PartialFile(reader, to, lower_case(expect), reporter, limits or Limits())
+        self._partial = PartialFile(reader, to, _lower_case(expect), reporter, limits or Limits())
         self._how = (connections, slow_below_bytes_s)
+        self._is_read = is_read
         self._lock = threading.Lock()
         self._is_closed = False
+        self._n_restarts = 0
         self._finished: Transferred | None = None
-        self._download = self._partial.download(*self._how)
         self._start()
 
-    def _start(self) -> None:
-        download = self._download
+    def _start(self, keep_first: int = 0, n_given: int = 0) -> None:
+        self._download = download = self._partial.download(*self._how, keep_first=keep_first)
+        download.n_given = n_given
         download.start()
 
         def watch() -> None:
             while not download.tick():
-                download.wait(_TICK_S)
+                download.wait(_WATCH_TICK_S)
 
-        threading.Thread(target=watch, name="datastage-watch", daemon=True).start()
+        if self._is_read:  # else `finish` watches
+            threading.Thread(target=watch, name="datastage-watch", daemon=True).start()
 
     @property
     def size(self) -> int | None:
@@ -94,7 +129,7 @@ class Ahead:
             offset += len(piece)
 
     def finish(self) -> Transferred:
-        """Wait for the rest, check the digests, and put the file at its place; raises as `fetch` does.
+        """Wait for the rest, check the digests, and put the file at its place.
 
         After a `ChecksumError` whatever was made of the bytes must go.
         """
@@ -102,29 +137,32 @@ class Ahead:
             download = self._download
             try:
                 download.finish(_TICK_S)
+                download.close()
+                self._finished = self._partial.finish(download)
             except Interrupted as fault:
                 self._begin_anew(download, fault)
-                continue
-            download.close()
-            try:
-                self._finished = self._partial.finish(download)
-            except IntegrityError:
+            except IntegrityError as error:
                 self._partial.discard()
-                raise
+                # Bytes of two mirrors that do not fit: fetched anew from one, unless somebody has read them.
+                if not isinstance(error, ChecksumError) or not self._partial.was_resumed or download.n_given:
+                    raise
+                self._start()
         return self._finished
 
     def _begin_anew(self, download: ParallelDownload, fault: Interrupted) -> None:
-        """Go on in one stream where ranges turned out wrong: what has been read already must come again, the same."""
+        """Go on where ranges turned out wrong, or the file changed: what has been read must come again, the same."""
         with self._lock:
             if download is not self._download:
                 return  # another thread did it
-            if fault.kind != "no ranges" or self._partial.in_one_stream:
+            is_in_one_stream = self._partial.in_one_stream
+            self._n_restarts += 1
+            if self._n_restarts > _RESTARTS or (download.n_given and (fault.kind != "no ranges" or is_in_one_stream)):
                 raise fault.error from fault
             download.close()
+            if not download.n_given:
+                self._partial.discard()
             self._partial.begin_anew(fault)
-            self._download = self._partial.download(*self._how, keep_first=download.front())
-            self._download.n_given = download.n_given
-            self._start()
+            self._start(download.front() if download.n_given else 0, download.n_given)
 
     def close(self) -> None:
         """Stop fetching. What has come is kept for a next time if it can be gone on with."""
@@ -134,8 +172,9 @@ class Ahead:
             self._is_closed = True
             self._download.close()
             if self._finished is None:
-                wrong = isinstance(self._download.error, IntegrityError | Interrupted)  # the latter: it changed
-                self._partial.leave(keep=not wrong)
+                # Wrong bytes are not kept (`Interrupted`: the file changed); what fills the disk must not stay on it.
+                is_wrong = isinstance(self._download.error, IntegrityError | Interrupted | NoSpaceError)
+                self._partial.leave(keep=not is_wrong)
 
     def __enter__(self) -> Ahead:
         return self

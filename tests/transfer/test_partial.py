@@ -22,7 +22,7 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
-from datastage.progress import human_bytes
+from datastage.progress import Silent, human_bytes
 from datastage.reader import BytesReader, FileReader
 from datastage.sources import http
 from datastage.transfer import Limits, TooSlow, fetch
@@ -188,7 +188,7 @@ def test_what_has_come_of_a_file_is_told_when_it_is_gone_on_with(server, tmp_pat
         get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.8), slow_below_bytes_s=1e9)
     told, notes = {"resumed": 0, "came": 0}, []
 
-    class Tells(partial_module.SILENT.__class__):
+    class Tells(Silent):
         def resume(self, n_bytes):
             told["resumed"] += n_bytes
 
@@ -251,7 +251,7 @@ def test_a_slow_place_that_was_left_is_returned_to_with_what_had_come(server, tm
 def test_the_last_place_says_how_long_it_will_take(server, tmp_path, quick):
     notes = []
 
-    class Notes(partial_module.SILENT.__class__):
+    class Notes(Silent):
         def note(self, text, label=""):
             notes.append(f"{label:<10}{text}" if label else text)
 
@@ -326,7 +326,7 @@ def test_a_map_of_another_state_of_the_file_is_not_believed(server, tmp_path, qu
 def test_the_reporter_is_told_of_each_byte_once(server, tmp_path, quick):
     told = []
 
-    class Counts(partial_module.SILENT.__class__):
+    class Counts(Silent):
         def advance(self, n_bytes):
             told.append(n_bytes)
 
@@ -362,7 +362,7 @@ def test_a_disk_that_fills_up_meanwhile_is_no_space_and_is_left_as_it_was(server
 
 
 def test_an_interrupt_keeps_what_came(server, tmp_path, quick):
-    class Interrupts(partial_module.SILENT.__class__):
+    class Interrupts(Silent):
         def advance(self, n_bytes):
             if sum(seen.sent for seen in server.requests("data.bin")) > 1_000_000:
                 raise KeyboardInterrupt
