@@ -130,11 +130,13 @@ class Draws:
 
     def part(self, start: int, stop: int) -> Draws:
         """Return the rows from `start` to before `stop`, as views."""
-        return Draws(*(None if a is None else a[start:stop] for a in (getattr(self, f.name) for f in fields(self))))
+        return self.where(slice(start, stop))
 
-    def where(self, keep: NDArray[np.bool_]) -> Draws:
-        """Return the rows where `keep` is true."""
-        return Draws(*(None if a is None else a[keep] for a in (getattr(self, f.name) for f in fields(self))))
+    def where(self, keep: Any) -> Draws:
+        """Return the rows that this index picks."""
+        if self is NOTHING:
+            return self
+        return Draws(*(None if a is None else a[keep] for a in (getattr(self, name) for name in self.__slots__)))
 
 
 NOTHING = Draws()

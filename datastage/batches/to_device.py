@@ -92,7 +92,8 @@ def tensor_of(array: Any) -> Any:
 def _plainly(items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[Made]:
     for (images, targets, jitter, valid), seed in zip(items, seeds):
         factors = None if jitter is None else tensor_of(jitter).to(choice.device)
-        yield (finish(images, seed, factors), mapped(tensor_of(targets), lambda y: y.to(choice.device))), valid
+        y = tensor_of(targets)
+        yield (finish(images, seed, factors), y if isinstance(y, list) else y.to(choice.device)), valid
 
 
 def _on_cuda(
