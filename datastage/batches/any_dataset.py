@@ -8,9 +8,10 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage.batches.any_loader import LoaderSource, begin, moved
 from datastage.batches.augment import Draws
@@ -173,8 +174,7 @@ def _check_dataset(dataset: Any) -> None:
     raise SpecError(f"A {name} is not a torch Dataset or DataLoader.", *steps)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How batches are made: by how many worker processes (0 makes them here), how many ahead each, and why."""
 
     workers: int
@@ -275,9 +275,10 @@ class DatasetSource:
         """Say how batches are made."""
         if self.plan is None:
             return "workers are chosen after the first two batches"
-        if not self.plan.workers:
-            return f"batches made in this process ({self.plan.why})"
-        return f"{self.plan.workers} worker processes, {self.plan.prefetch} batches ahead each ({self.plan.why})"
+        workers, prefetch, why = self.plan
+        if not workers:
+            return f"batches made in this process ({why})"
+        return f"{workers} worker processes, {prefetch} batches ahead each ({why})"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
         """Return the engine for this device."""
@@ -342,7 +343,7 @@ class FromDataset:
         if self._loader is None or self._batches.in_use:  # by an epoch that was left open
             self._batches = BatchesToMake()
             self._loader = make()
-        self._batches.now, self._batches.in_use = to_make, True
+        self._batches[:], self._batches.in_use = to_make, True
         # Begun here and not in the thread that may ask for the batches: a process should fork from its main thread.
         return self._rest(begin(self._loader), self._batches)
 
@@ -391,7 +392,7 @@ class FromDataset:
             dataset,
             batch_sampler=self._batches,  # type: ignore[arg-type]
             persistent_workers=True,  # an epoch of one batch tells only how long the first one takes
-            worker_init_fn=Begin(getattr(self._source.like, "worker_init_fn", None)),
+            worker_init_fn=partial(_begin_worker, getattr(self._source.like, "worker_init_fn", None)),
             generator=generator or torch.Generator(),
             **more,
         )
@@ -401,32 +402,18 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-@dataclass(frozen=True)
-class Begin:
-    """What a worker process does first: the user's `worker_init_fn`, which finds the user's dataset as it would."""
+def _begin_worker(function: Callable[[int], Any] | None, worker: int) -> None:
+    """Call the user's `worker_init_fn`, which finds the user's dataset as it would."""
+    import torch
 
-    function: Callable[[int], Any] | None
-
-    def __call__(self, worker: int) -> None:
-        """Begin the worker of this number."""
-        import torch
-
-        info: Any = torch.utils.data.get_worker_info()
-        # torch lets nobody assign to it; ours wraps theirs, and what they prepare must reach theirs.
-        object.__setattr__(info, "dataset", info.dataset.dataset)
-        if self.function is not None:
-            self.function(worker)
+    info: Any = torch.utils.data.get_worker_info()
+    # torch lets nobody assign to it; ours wraps theirs, and what they prepare must reach theirs.
+    object.__setattr__(info, "dataset", info.dataset.dataset)
+    if function is not None:
+        function(worker)
 
 
-@dataclass
-class BatchesToMake:
+class BatchesToMake(list[Numbered]):
     """The batches of the epoch that is about to begin, as a batch sampler; workers outlive the epoch."""
 
-    now: list[Numbered] = field(default_factory=list)
-    in_use: bool = False
-
-    def __len__(self) -> int:
-        return len(self.now)
-
-    def __iter__(self) -> Iterator[Numbered]:
-        return iter(self.now)
+    in_use = False

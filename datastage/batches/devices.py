@@ -64,31 +64,23 @@ def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
     kind, _, index = name.partition(":")
     if kind == "cpu":
         return Choice(torch.device("cpu"), "cpu", "as asked")
-    trouble = ""
-    if kind in ("auto", "xla"):
-        found = _xla(torch, int(index) if index else None, asked=kind == "xla")
+    troubles = {}
+    for way, find in {"xla": _xla, "cuda": _cuda, "mps": _mps}.items():
+        if kind not in ("auto", way):
+            continue
+        found = find(torch, int(index) if index else None, asked=kind == way, local_rank=local_rank)
         if isinstance(found, Choice):
             return found
-        trouble = found if "cannot be imported" in found else ""
-        if kind == "xla":
-            raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto', or a TPU runtime.")
-    if kind in ("auto", "cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        current = torch.cuda.current_device() if count and torch.cuda.is_initialized() else 0
-        at = int(index) if index else current or local_rank % max(1, count)
-        found = _cuda(torch, at, count)
-        if isinstance(found, Choice):
-            return found
-        if kind == "cuda":
-            raise SpecError(f"device={name!r} cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
-        trouble = "; ".join(filter(None, (trouble, found)))
-    if kind in ("auto", "mps"):
-        found = _mps(torch)
-        if isinstance(found, Choice):
-            return found
-        if kind == "mps":
-            raise SpecError(f"device='mps' cannot be used: {found}.", "Next: use device='auto' or device='cpu'.")
-    return Choice(torch.device("cpu"), "cpu", trouble or "no GPU or TPU is attached")
+        if kind == way:
+            other = "device='auto', or a TPU runtime" if way == "xla" else "device='auto' or device='cpu'"
+            raise SpecError(f"device={name!r} cannot be used: {found}.", f"Next: use {other}.")
+        troubles[way] = found
+    broken = [troubles["xla"]] if "cannot be imported" in troubles["xla"] else []
+    return Choice(torch.device("cpu"), "cpu", "; ".join([*broken, troubles["cuda"]]))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _product(torch: Any, device: Any) -> str:
@@ -99,14 +91,17 @@ def _product(torch: Any, device: Any) -> str:
         # which reads its settings only once.
         right = bool((a * a).float().cpu().eq(4.0).all())
     except Exception as error:  # whatever a driver raises
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        return f"a small product on it failed ({said[0]})"
+        return f"a small product on it failed ({_first_line(error)})"
     return "" if right else "a small product on it came out wrong"
 
 
-def _cuda(torch: Any, index: int, count: int) -> Choice | str:
+def _cuda(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Choice | str:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
         return "no GPU is attached, its driver is too old, or this PyTorch was built without CUDA"
+    if index is None:
+        current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+        index = current or local_rank % count
     if index >= count:
         return f"there are {count} GPUs, counted from 0"
     name = torch.cuda.get_device_name(index)
@@ -131,7 +126,7 @@ def _cuda(torch: Any, index: int, count: int) -> Choice | str:
     return Choice(torch.device("cuda", index), "cuda", f"{name}{others}; a small product on it worked")
 
 
-def _mps(torch: Any) -> Choice | str:
+def _mps(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Choice | str:
     mps = getattr(torch.backends, "mps", None)
     if mps is None or not mps.is_available():
         return "this is not a Mac with an Apple GPU, or this PyTorch was built without MPS"
@@ -139,15 +134,14 @@ def _mps(torch: Any) -> Choice | str:
     return trouble or Choice(torch.device("mps"), "mps", "Apple GPU; a small product on it worked")
 
 
-def _xla(torch: Any, index: int | None, *, asked: bool) -> Choice | str:
+def _xla(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Choice | str:
     if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
         return "torch_xla is not installed"
     try:
         import torch_xla
         import torch_xla.runtime
     except Exception as error:  # it must be of torch's own version, and says so in many ways
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        return f"torch_xla is installed but cannot be imported ({said[0]})"
+        return f"torch_xla is installed but cannot be imported ({_first_line(error)})"
     # Where a TPU is absent torch_xla offers the CPU: slower than torch's own, so only for who asks for it by name.
     kind = torch_xla.runtime.device_type()
     if not asked and kind not in ("TPU", "NEURON"):
