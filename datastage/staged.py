@@ -51,13 +51,12 @@ _NUMBERS = ("n_files", "n_bytes", "seconds")
 class Staged(os.PathLike[str]):
     """A staged dataset: a path that knows its receipt.
 
-    It is the folder (or the file, where a single file was staged): ``str``, f-strings, ``open`` and every function that
-    takes a path take it; ``/`` gives a plain `Path`.
+    It is the folder (or the file, where a single file was staged): ``str``, ``open`` and every function that takes a
+    path take it; ``/`` gives a plain `Path`, ``+`` a text.
 
     Attributes
     ----------
     path : Path
-        The folder or file.
     receipt : mapping
         What was staged, from where, with which hashes, and what was left out.
     """
@@ -71,8 +70,7 @@ class Staged(os.PathLike[str]):
     def __fspath__(self) -> str:
         return str(self.path)
 
-    def __str__(self) -> str:
-        return str(self.path)
+    __str__ = __fspath__
 
     def __format__(self, format_spec: str) -> str:
         return format(str(self.path), format_spec)
@@ -88,6 +86,9 @@ class Staged(os.PathLike[str]):
 
     def __truediv__(self, other: str | os.PathLike[str]) -> Path:
         return self.path / other
+
+    def __add__(self, other: str) -> str:
+        return str(self.path) + other
 
     def glob(self, pattern: str) -> Iterator[Path]:
         """Yield the paths in the folder that match `pattern`, as `pathlib.Path.glob` does."""

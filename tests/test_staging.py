@@ -544,3 +544,9 @@ def test_a_run_that_lost_its_lock_leaves_the_files_of_its_successor(here, tmp_pa
     with pytest.raises(IntegrityError):
         quiet("./pets.zip", name="pets")
     assert list(root.rglob("pets.partial"))
+
+
+def test_text_is_added_to_the_path_as_beginners_do(here):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    assert staged + "/train/cat/1.txt" == str(staged / "train/cat/1.txt")
