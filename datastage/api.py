@@ -39,6 +39,7 @@ def stage(  # noqa: PLR0913
     unpack: bool | Literal["auto"] = "auto",
     strip: bool | Literal["auto"] = "auto",
     password: str | None = None,
+    encoding: str | None = None,
     copy: bool = False,
     save_to: PathLike | None = None,
     refresh: bool = False,
@@ -72,6 +73,8 @@ def stage(  # noqa: PLR0913
         Whether one top folder is taken off; ``"auto"`` does so if it bears the archive's name.
     password : str, optional
         For a locked archive.
+    encoding : str, optional
+        The encoding of names in an archive that are not marked as UTF-8, such as ``"cp850"``; guessed if not given.
     copy : bool
         Copy even what can be used where it lies.
     save_to : str or path, optional
@@ -122,6 +125,7 @@ def stage(  # noqa: PLR0913
         unpack=unpack,
         strip=strip,
         password=password,
+        encoding=encoding,
         copy=copy,
         save_to=save_to,
         refresh=refresh,
@@ -384,6 +388,7 @@ def extract(
     members: Sequence[str] | str | None = None,
     strip: bool = False,
     password: str | None = None,
+    encoding: str | None = None,
     nested: bool = False,
     progress: Progress = "auto",
 ) -> Staged:
@@ -402,6 +407,8 @@ def extract(
         Whether one top folder that holds everything is taken off.
     password : str, optional
         For a locked archive.
+    encoding : str, optional
+        As for `stage`.
     nested : bool
         Whether archives in the archive are unpacked too, each in a folder of its name.
     progress : bool, "auto" or Reporter
@@ -433,12 +440,13 @@ def extract(
             members=(members,) if isinstance(members, str) else members,
             strip=strip,
             password=password,
+            encoding=encoding,
             nested=nested,
             reporter=reporter,
         )
 
 
-def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
+def members(archive: PathLike, *, password: str | None = None, encoding: str | None = None) -> list[Member]:
     """List what is in an archive, without unpacking it.
 
     Parameters
@@ -447,6 +455,8 @@ def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
         The archive; its format is told by its content.
     password : str, optional
         For archives whose list of names is locked too.
+    encoding : str, optional
+        As for `stage`.
 
     Returns
     -------
@@ -461,7 +471,7 @@ def members(archive: PathLike, *, password: str | None = None) -> list[Member]:
     from datastage import archives, extracting
 
     with _told(False), extracting.open_archive(Path(archive).expanduser()) as reader:
-        return archives.list_members(reader, password=password)
+        return archives.list_members(reader, password=password, encoding=encoding)
 
 
 def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:

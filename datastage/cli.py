@@ -7,6 +7,7 @@ Paths go to standard output, one a line; everything else goes to standard error,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import json
 import os
@@ -188,6 +189,13 @@ class _Out:
             for line in lines:
                 _print(printable(str(line)))
 
+    def say_guess(self, staged: Staged) -> None:
+        """Say, also with --quiet, that letters of names were guessed."""
+        encoding = (getattr(staged, "receipt", None) or {}).get("encoding")
+        if self.quiet and encoding not in (None, "utf-8"):
+            with contextlib.suppress(OSError, ValueError):
+                print(f"Names were read as {encoding}; --encoding NAME settles it.", file=sys.stderr)
+
     @property
     def reporter(self) -> Reporter:
         from datastage import runtime, show
@@ -233,6 +241,7 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
     try:
         for text in specs:
             results.append(api.stage(text, **options, progress=out.reporter))
+            out.say_guess(results[-1])
             if not out.as_json:
                 _print(str(results[-1]))
     finally:
@@ -244,7 +253,7 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
 def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, **options: Any) -> int:
     options = _password(options)
     if list:
-        found = api.members(archive, password=options.get("password"))
+        found = api.members(archive, password=options.get("password"), encoding=options.get("encoding"))
         slashes = ("/" if one.kind == "folder" and not one.name.endswith("/") else "" for one in found)
         links = (f" -> {one.target}" if one.target else "" for one in found)
         lines = (f"{m.size:>14,}  {m.name}{slash}{link}" for m, slash, link in zip(found, slashes, links, strict=True))
@@ -253,6 +262,7 @@ def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, 
         raise SpecError("No folder was named to unpack into.", f"Next: datastage extract {archive} FOLDER")
     else:
         staged = api.extract(archive, folder, **options, progress=out.reporter)
+        out.say_guess(staged)
         out.show(_as_dict(staged), [staged])
     return 0
 
@@ -345,6 +355,7 @@ _COMMON: dict[str, dict[str, Any]] = {
 }
 _PASSWORD: dict[str, dict[str, Any]] = {
     "--password": {"help": "for a locked archive; others on this machine can see it while this runs"},
+    "--encoding": {"metavar": "NAME", "help": "the encoding of names in the archive: cp850, gbk, ..."},
     "--password-file": {"type": Path, "metavar": "FILE", "help": "a file whose first line is the password"},
 }
 _CATALOG = {"type": Path, "metavar": "FILE", "help": "a course's own datasets, lines of text or Python"}

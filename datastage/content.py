@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ def content_of(unpacked: Unpacked, folder: Path) -> Content:
             "stripped": unpacked.stripped,
             "encoding": unpacked.encoding,
             "n_replaced": unpacked.n_replaced,
+            "dangling": [files.paths[nth] for nth in files.targets if not os.path.exists(folder / files.paths[nth])],
         },
     )
 

@@ -32,6 +32,7 @@ def extract(
     members: Sequence[str] | None,
     strip: bool,
     password: str | None,
+    encoding: str | None,
     nested: bool,
     reporter: Reporter,
 ) -> Staged:
@@ -54,8 +55,10 @@ def extract(
                     reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
                 is_empty = not fills or not _content(target)
                 if not is_empty and not strip and not nested:
-                    filling.refuse_clashes(target, archives.wanted_paths(reader, members, password))
-                options = dict(members=members, strip=strip, password=password, nested=nested, reporter=reporter)
+                    filling.refuse_clashes(target, archives.wanted_paths(reader, members, password, encoding))
+                options = dict(
+                    members=members, strip=strip, password=password, encoding=encoding, nested=nested, reporter=reporter
+                )
                 content = _unpacked(reader, slot, options)
                 if n_replaced := content.facts["n_replaced"]:
                     names = "1 name" if n_replaced == 1 else f"{n_replaced:,} names"

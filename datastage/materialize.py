@@ -41,6 +41,7 @@ class StageOptions:
     unpack: bool | Literal["auto", "for loaders"] = "auto"
     strip: bool | Literal["auto"] = "auto"
     password: str | None = field(default=None, repr=False)
+    encoding: str | None = None
     copy: bool = False
     save_to: Spec | None = None
     refresh: bool = False
@@ -70,6 +71,7 @@ class StageOptions:
             raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")
         if self.wait and all(spec.scheme != "upload" for spec in (self.spec, *self.fallbacks)):
             raise SpecError("wait= is for a file that somebody brings: upload:NAME.", "Next: leave it out.")
+        archives.codec_of(self.encoding)
         if self.spec.scheme == "name":
             self._check_name()
         if self.expect is None:
@@ -83,7 +85,7 @@ class StageOptions:
 
     def _check_name(self) -> None:
         # Ignored, expect= would seem to have checked something.
-        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None}
+        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None, "encoding": None}
         given = [option for option, value in plain.items() if getattr(self, option) != value]
         if given:
             raise SpecError(
@@ -104,6 +106,8 @@ class StageOptions:
     def key(self, cwd: Path) -> str:
         """Return the key of the request: where the bytes come from, and the options that change the content."""
         options = {name: getattr(self, name) for name in ("expect", "members", "unpack", "strip")}
+        if self.encoding is not None:
+            options["encoding"] = self.encoding
         # A dataset of the catalog is always copied.
         copy = self.copy and self.spec.scheme != "name"
         return slots.request_key({**self._source(cwd), **options, "copy": copy})
@@ -287,6 +291,7 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
         members=options.members,
         strip=archives.stem_of(work.called or reader.name) if options.strip == "auto" else options.strip,
         password=options.password,
+        encoding=options.encoding,
         nested=work.nested,
         free_bytes=None if free is None else max(0, free - taken_bytes),
         reporter=reporter,

@@ -8,6 +8,7 @@ from datastage.archives.data_files import is_data
 from datastage.archives.extract import unpack
 from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
 from datastage.archives.listing import iter_members, list_members, wanted_paths
+from datastage.archives.names import codec_of
 from datastage.archives.packing import ZipResult, pack
 from datastage.archives.records import Member, Unpacked
 from datastage.archives.split import JoinedReader, is_part, joined, part_error
@@ -19,6 +20,7 @@ __all__ = [
     "ZipResult",
     "pack",
     "part_error",
+    "codec_of",
     "is_data",
     "is_one_file",
     "is_part",

@@ -30,13 +30,15 @@ def list_members(
         raise error_of(fault, reader.name) from None
 
 
-def wanted_paths(reader: Reader, members: Sequence[str] | None, password: str | None) -> Iterator[str]:
+def wanted_paths(
+    reader: Reader, members: Sequence[str] | None, password: str | None, encoding: str | None
+) -> Iterator[str]:
     """Give the paths that unpacking would write, where a list tells them; none for what is read to its end to know."""
     form = formats.sniff(reader)
     if form is None or not formats.find(form)[0].needs_file:
         return
     pick = names.chooser(members)
-    for member in list_members(reader, password=password, format=form):
+    for member in list_members(reader, password=password, encoding=encoding, format=form):
         if member.kind == "folder" or junk_kind(member.name):
             continue
         with suppress(Fault):  # unpacking will say it

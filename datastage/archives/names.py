@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from datastage.errors import SpecError
 from datastage.file_names import PART_WORDS, SPLIT_WORDS
 
 
@@ -74,7 +76,15 @@ _CODECS = {"shift_jis": "cp932", "euc_kr": "cp949", "gbk": "gb18030"}
 
 def codec_of(encoding: str | None) -> str | None:
     """Return Python's codec for an encoding: the widest of its family."""
-    return encoding and _CODECS.get(encoding.lower().replace("-", "_"), encoding)
+    if encoding is None:
+        return None
+    try:
+        return _CODECS.get(encoding.lower().replace("-", "_")) or codecs.lookup(encoding).name
+    except LookupError:
+        raise SpecError(
+            f"encoding={encoding!r} is no encoding that is known.",
+            "Next: cp850 or cp1252 (western Europe), cp1251 (Russia), gbk (China), shift_jis (Japan), euc_kr (Korea).",
+        ) from None
 
 
 def guess_encoding(names: Sequence[bytes]) -> str | None:

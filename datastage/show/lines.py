@@ -130,7 +130,10 @@ def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: st
             text += f": {shortened(inside.names, WIDTH - LABEL_WIDTH - len(text) - 2)}"
         lines += _labelled("Inside", text)
     if encoding := receipt.get("encoding"):
-        lines += _labelled("Names", f"were read as {encoding}; look whether they are right")
+        lines += _labelled("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)")
+    if dangling := receipt.get("dangling"):
+        text = f"{counted(len(dangling), 'link')} to nothing, as {printable(dangling[0])}"
+        lines += _labelled("Links", f"{text}: what was linked to was not packed")
     lines += _labelled("File" if receipt.get("single") else "Folder", printable(path))
     if stripped := receipt.get("stripped"):
         outer = f'(the outer folder "{printable(stripped)}" was taken off)'

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
 import random
+import subprocess
+import sys
+import tarfile
 
 import pytest
 
+import datastage
 from datastage.archives import iter_members, list_members, names
+from datastage.errors import SpecError
 from datastage.reader import BytesReader
 
 from .made import tree, unpacked
@@ -108,3 +115,71 @@ def test_an_encoding_that_is_given_is_that_of_a_tar_too(tmp_path):
     data += tar_raw(b"l", kind=b"2", target="café".encode("latin-1")) + END_BLOCKS
     unpacked(data, tmp_path / "to", encoding="latin-1")
     assert tree(tmp_path / "to") == {"café": b"1", "\u732b": b"2", "l": "-> café"}
+
+
+# --- as people meet it ---
+
+PORTUGUESE = zip_raw(*(zip_entry(name.encode("cp850"), b"1", flags=0, system=0) for name in ("d/cão.txt", "d/pão.txt")))
+
+
+def run(*words):
+    return subprocess.run([sys.executable, "-m", "datastage", *words], capture_output=True, text=True)
+
+
+def test_a_guess_that_changes_letters_is_said_also_when_quiet_and_encoding_settles_it(here):
+    (here / "d.zip").write_bytes(PORTUGUESE)
+    for words in (["stage", "./d.zip"], ["extract", "d.zip", "out"]):
+        done = run(*words, "--quiet")
+        assert (done.returncode, "read as cp850" in done.stderr) == (0, True), done.stderr
+        settled = run(*words[:-1], "settled" if words[0] == "extract" else words[-1], "--quiet", "--encoding", "cp437")
+        assert (settled.returncode, settled.stderr) == (0, "")
+        assert sorted(os.listdir(settled.stdout.strip()))[-1] != "pão.txt"
+    assert "pão" in run("extract", "--list", "d.zip").stdout
+    assert "pão" not in run("extract", "--list", "d.zip", "--encoding", "cp1252").stdout
+
+
+def test_another_encoding_is_another_request_and_an_unknown_one_is_an_error(here):
+    (here / "d.zip").write_bytes(PORTUGUESE)
+    guessed = datastage.stage("./d.zip", progress=False)
+    assert guessed.receipt["encoding"] == "cp850"
+    given = datastage.stage("./d.zip", encoding="cp437", progress=False)
+    assert (given.path != guessed.path, given.receipt["encoding"]) == (True, None)
+    for call in (
+        lambda: datastage.stage("./d.zip", encoding="klingon"),
+        lambda: datastage.extract("d.zip", "out", encoding="klingon"),
+        lambda: datastage.members("d.zip", encoding="klingon"),
+    ):
+        with pytest.raises(SpecError, match="klingon"):
+            call()
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_links_that_lead_to_nothing_are_said(kind, here, capsys):
+    if kind == "zip":
+        (here / "hub.zip").write_bytes(zip_raw(zip_entry("s/a", b"1"), zip_entry("s/l", b"gone", mode=0o120777)))
+    else:
+        data = tar_raw(b"s/a", b"1") + tar_raw(b"s/l", kind=b"2", target=b"gone") + END_BLOCKS
+        (here / "hub.tar").write_bytes(data)
+    staged = datastage.stage(f"./hub.{kind}")
+    assert "1 link to nothing, as s/l" in "".join(capsys.readouterr())
+    assert staged.receipt["dangling"] == ["s/l"]
+
+
+def test_a_file_that_only_a_hard_link_leads_to_is_repaired(here):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("d/a")
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"data"))
+        link = tarfile.TarInfo("d/b")
+        link.type, link.linkname = tarfile.LNKTYPE, "d/a"
+        archive.addfile(link)
+    (here / "h.tar").write_bytes(out.getvalue())
+    staged = datastage.stage("./h.tar", strip=False, progress=False)
+    (staged.path / "d" / "b").unlink()
+    datastage.verify(staged, repair=True, progress=False)
+    assert (staged.path / "d" / "b").read_bytes() == b"data"
+    datastage.extract("h.tar", "only", members="d/b", progress=False)
+    assert (here / "only" / "d" / "b").read_bytes() == b"data"
+    assert not (here / "only" / "d" / "a").exists()
