@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from datastage.archives import Member
     from datastage.batches import Augment, Loader, Loaders, Row
     from datastage.cleanup import Removable
@@ -616,6 +618,102 @@ def doctor() -> Report:
 
     with _told(False) as (here, _):
         return examine(here)
+
+
+def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None = None) -> Figure:
+    """Draw samples of data with their labels: a grid of pictures, or the first rows of a table.
+
+    Where training gets something else (augmentation, a transform), a second grid shows that. A loader that is given is
+    not used up: its next epoch is still to come.
+
+    Parameters
+    ----------
+    data : path, Staged, Loaders, Loader, Dataset or DataLoader
+        What `loaders` or `feed` takes or gives.
+    n : int
+        How many samples are drawn, from all over the data.
+    labels
+        As for `loaders`.
+    out : path, optional
+        A file to write the picture to, such as ``"preview.png"``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A notebook shows it.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> preview("digits").savefig("digits.png")  # doctest: +SKIP
+    """
+    from datastage.batches import Loaders
+    from datastage.show import pictures
+
+    if isinstance(data, Loaders):
+        data = data.train
+    elif isinstance(data, str | os.PathLike):
+        data = loaders(data, batch_size=n, labels=labels, device="cpu", progress=False).train
+    elif not hasattr(data, "explain"):
+        data = feed(data, batch_size=n, device="cpu", progress=False)
+    return _saved(pictures.preview(data, n), out)
+
+
+def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Figure:
+    """Draw what data is made of: samples of each class by split, sizes of the pictures, what was left out and why.
+
+    Parameters
+    ----------
+    data : path, Staged, Loaders or Loader
+        What `read` takes, or what `loaders` gives.
+    labels
+        As for `loaders`.
+    out : path, optional
+        A file to write the picture to, such as ``"summary.png"``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A notebook shows it. The red square is the size that `loaders` would bring pictures of mixed sizes to.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> summary("photos.zip")  # doctest: +SKIP
+    """
+    from datastage.batches import Loader, Loaders
+    from datastage.batches.photos import square_of
+    from datastage.show import pictures
+
+    if isinstance(data, Loader | Loaders):
+        parts = [data] if isinstance(data, Loader) else list(data)
+        return _saved(pictures.summary(pictures.counts_of_loaders(parts), [], 0, []), out)
+    reading = read(data, labels=labels, progress=False)
+    staged = data if isinstance(data, os.PathLike) or os.path.exists(data) else stage(data, progress=False)
+    sizes, damaged = pictures.sizes_of(reading, staged)
+    left_out = [line for line in reading.lines() if line.startswith("Left out")]
+    left_out += [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
+    square = square_of(sizes) if len(set(sizes)) > 1 else 0
+    return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
+
+
+def _saved(figure: Figure, out: PathLike | None) -> Figure:
+    from datastage.errors import StorageError
+
+    if out is not None:
+        try:
+            figure.savefig(out, dpi=120)
+        except OSError as error:
+            raise StorageError.of(error, f"writing {os.fspath(out)}") from error
+    return figure
 
 
 def catalog() -> tuple[Entry | ArchiveEntry, ...]:

@@ -311,6 +311,22 @@ def _read(out: _Out, data: str, test: Any = None, **options: Any) -> int:
     return 0
 
 
+def _picture(out: _Out, draw: Callable[..., Any], data: str, file: Path | None = None, **options: Any) -> int:
+    if file is None:
+        raise SpecError("The picture has no file to go to.", f"Next: the same line with --out {draw.__name__}.png")
+    draw(data, out=file, **options)
+    out.show(str(file), [file])
+    return 0
+
+
+def _preview(out: _Out, data: str, **options: Any) -> int:
+    return _picture(out, api.preview, data, **options)
+
+
+def _summary(out: _Out, data: str, **options: Any) -> int:
+    return _picture(out, api.summary, data, **options)
+
+
 def _doctor(out: _Out) -> int:
     report = api.doctor()
     out.show(report.to_dict(), str(report).splitlines())
@@ -425,6 +441,17 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--catalog": _CATALOG,
         "--task": {"metavar": "TASK", "help": "only those for classification, regression, text, audio, ..."},
     }, _catalog),
+    "preview": ("Draw samples with their labels.", "photos.zip --out preview.png", {
+        "data": {"metavar": "DATA"},
+        "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
+        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        "-n": {"type": int, "metavar": "N", "help": "how many samples"},
+    }, _preview),
+    "summary": ("Draw classes, sizes, and what was left out.", "photos.zip --out summary.png", {
+        "data": {"metavar": "DATA"},
+        "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
+        "--labels": {"metavar": "WHERE", "help": "as for read"},
+    }, _summary),
     "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {
         "spec": _WHAT,

@@ -50,6 +50,13 @@ SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
 """The sizes that photos of mixed sizes are brought to: the first that half of them have."""
 
 
+def square_of(sizes: Sequence[tuple[int, int]]) -> int:
+    """Return the side of the square that photos of these sizes are brought to."""
+    shorter = sorted(map(min, sizes))
+    middle = shorter[(len(shorter) - 1) // 2]
+    return next((side for side in SIDES if side <= middle), middle)
+
+
 def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = None, **named: Any) -> Loaders:
     """Make loaders of a folder of class folders.
 
@@ -161,9 +168,7 @@ def _size(images: Images, names: Sequence[str], options: LoaderOptions) -> tuple
         raise SpecError("None of the images can be read.", "Next: open one of them by hand, to see what it is.")
     if len(set(known)) == 1:
         return known[0], False
-    shorter = sorted(map(min, known))
-    middle = shorter[(len(shorter) - 1) // 2]
-    side = next((s for s in SIDES if s <= middle), middle)
+    side = square_of(known)
     heights, widths = zip(*known)
     options.reporter.note(
         f"{side} x {side}: photos go from {min(widths)} x {min(heights)} to {max(widths)} x {max(heights)} pixels, and "
@@ -198,12 +203,14 @@ class PhotoSource:
         return cls(cache, np.array(at, np.int64), values, size)
 
     def sample(self, i: int) -> NDArray[np.uint8]:
-        """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet; black if it cannot be."""
+        """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet."""
         import numpy as np
 
         at = self.at[[i]]
         if self.cache.state[at[0]] != FINE:
             self.cache.collect(self.cache.submit(at))
+        if self.cache.state[at[0]] != FINE:
+            raise self.cache.unreadable_error(int(at[0]), "it cannot be decoded")
         row = self.cache.rows[at[0]]
         return Fit(self.size, "stretch").apply(np.array(row if self.cache.last else row.transpose(1, 2, 0)))
 

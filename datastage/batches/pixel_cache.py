@@ -178,7 +178,7 @@ class PixelCache:
 
         numbers, states = at.tolist(), self.state[at]
         if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
-            raise self._unreadable_error(numbers[bad[0]], "an earlier run found it so")
+            raise self.unreadable_error(numbers[bad[0]], "an earlier run found it so")
         new = states == TO_DO
         if new.any() and not self._began:
             self._began = time.monotonic()
@@ -244,7 +244,7 @@ class PixelCache:
 
     def _note(self, index: int, trouble: str, remark: str) -> None:
         if trouble and self._unreadable == "raise":
-            raise self._unreadable_error(index, trouble)
+            raise self.unreadable_error(index, trouble)
         if trouble:
             self._trouble[index] = trouble
         if remark:
@@ -253,7 +253,7 @@ class PixelCache:
             self._reporter.advance(self.rows[0].nbytes)
         self.state[index] = BAD if trouble else FINE
 
-    def _unreadable_error(self, index: int, trouble: str) -> IntegrityError:
+    def unreadable_error(self, index: int, trouble: str) -> IntegrityError:
         return IntegrityError(
             f"{self.names[index]} cannot be read as an image: {trouble}.",
             "unreadable='skip' leaves such images out, and lists and counts them.",

@@ -1,0 +1,130 @@
+"""Pictures of data: what is drawn says what the data is, and looking uses nothing up."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+import datastage
+from datastage import cli
+from datastage.errors import IntegrityError, SpecError
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+Image = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_ROOT", str(tmp_path / "root"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for label, (name, n) in enumerate((("cat", 12), ("dog", 30))):
+            for i in range(n):
+                Image.new("RGB", (30 + i, 24), (100 * label + 50, i, 0)).save("one.png")
+                archive.write("one.png", f"{name}/{i}.png")
+        archive.writestr("dog/bad.png", b"no picture")
+    return tmp_path / "photos.zip"
+
+
+def titles(figure):
+    parts = figure.subfigs or [figure]
+    return [[cell.get_title() for cell in part.axes if cell.get_title()] for part in parts]
+
+
+def test_a_grid_shows_samples_from_all_over_the_data_with_their_labels(photos):
+    (shown,) = titles(datastage.preview(photos))
+
+    assert len(shown) >= 15
+    assert set(shown) == {"cat", "dog"}
+
+
+def test_what_training_gets_is_shown_where_it_differs(photos):
+    made = datastage.loaders(photos, batch_size=8, size=16, augment=datastage.Augment(flip=True), progress=False)
+
+    as_they_are, as_trained = titles(datastage.preview(made))
+
+    assert as_they_are
+    assert len(as_trained) == 8
+
+
+def test_looking_begins_no_epoch_of_the_loader(photos):
+    def made():
+        return datastage.loaders(
+            photos, batch_size=8, size=16, augment=datastage.Augment(flip=True), progress=False
+        ).train
+
+    looked_at, other = made(), made()
+    datastage.preview(looked_at)
+
+    for (x, y), (x2, y2) in zip(looked_at, other, strict=True):
+        assert (y == y2).all()
+        assert (x == x2).all()
+
+
+def test_the_first_rows_of_a_table_are_shown():
+    pytest.importorskip("sklearn")
+    (axes,) = datastage.preview("iris", n=5).axes
+
+    cells = {text.get_text().get_text() for text in axes.tables[0].get_celld().values()}
+    assert "setosa" in cells
+
+
+def test_a_dataset_of_the_users_own_is_shown():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.rand(20, 3, 8, 8), torch.arange(20))
+
+    (shown,) = titles(datastage.preview(data, n=4))
+
+    assert shown == ["0", "6", "12", "19"]
+
+
+def test_a_summary_counts_classes_and_names_what_is_damaged(photos):
+    figure = datastage.summary(photos)
+
+    classes, sizes = figure.axes
+    assert {label.get_text() for label in classes.get_yticklabels()} == {"cat", "dog"}
+    assert sorted(bar.get_width() for bar in classes.patches) == [12, 31]
+    assert "42 pictures" in sizes.get_title()
+    assert "24" in sizes.get_legend().get_texts()[0].get_text()
+    assert "dog/bad.png" in figure.get_supxlabel()
+
+
+def test_the_counts_of_loaders_are_those_of_their_splits(photos):
+    made = datastage.loaders(photos, batch_size=8, size=16, progress=False)
+
+    (classes,) = datastage.summary(made).axes
+
+    assert sum(bar.get_width() for bar in classes.patches) == 43
+    assert len(classes.get_legend().get_texts()) == 2
+
+
+def test_a_damaged_picture_is_an_error_and_never_black(photos):
+    made = datastage.loaders(photos, batch_size=8, size=16, test=0, progress=False)
+    dataset = made.train.dataset
+
+    bad = 0
+    for i in range(len(dataset)):
+        try:
+            dataset[i]
+        except IntegrityError:
+            bad += 1
+    assert bad == 1
+
+
+def test_the_command_writes_the_picture(photos, capsys):
+    assert cli.main(["preview", "photos.zip", "--out", "a.png", "-n", "4"]) == 0
+    assert cli.main(["summary", "photos.zip", "--out", "b.png"]) == 0
+
+    assert capsys.readouterr().out.split() == ["a.png", "b.png"]
+    for name in ("a.png", "b.png"):
+        assert np.asarray(Image.open(name)).std() > 1
+
+
+def test_the_command_asks_for_a_file(photos, capsys):
+    assert cli.main(["preview", "photos.zip"]) == SpecError.exit_code
+    assert "--out preview.png" in capsys.readouterr().err
