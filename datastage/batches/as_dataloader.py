@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,21 +88,6 @@ class Samples(Dataset[Any]):
         return {name: i for i, name in enumerate(self.classes)}
 
 
-class Epoch:
-    """Gives a loader's batches by their numbers: the next one in turn, any other by beginning there."""
-
-    def __init__(self, loader: Loader, epoch: int) -> None:
-        self._loader, self._epoch = loader, epoch
-        self._next, self._batches = -1, iter(())
-
-    def __call__(self, i: int) -> Any:
-        """Return batch `i`."""
-        if i != self._next:
-            self._batches = self._loader.batches_from(self._epoch, i)
-        self._next = i + 1
-        return next(self._batches)
-
-
 class LoaderBatches(Sampler[list[int]]):
     """The batches of this rank in the loader's next epoch, as tickets."""
 
@@ -132,11 +118,16 @@ class LoaderBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = self.loader.take_epoch()
-        plan = self.loader.plan(epoch)
-        give = Epoch(self.loader, epoch)
-        for i, (numbers, seed) in enumerate(plan):
+        begun: list[Iterator[Any]] = []
+
+        def batch(i: int) -> Any:
+            if not begun:  # the batches before it were skipped, and are never made
+                begun.append(self.loader.batches_from(epoch, i))
+            return next(begun[0])
+
+        for i, (numbers, seed) in enumerate(self.loader.plan(epoch)):
             if i >= first:
-                yield Ticket(numbers, seed, lambda i=i: give(i))  # type: ignore[misc]
+                yield Ticket(numbers, seed, partial(batch, i))
 
 
 class _Numbers:
@@ -152,7 +143,6 @@ class _Numbers:
         return sum(step.stop - step.start for step in self.loader.steps())
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next iterator is."""
         self.loader.set_epoch(epoch)
 
 

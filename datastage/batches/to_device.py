@@ -58,20 +58,15 @@ def filled(raw: Raw, step: Step) -> tuple[Any, Any, Any, int]:
     """
     import numpy as np
 
-    images, targets, jitter = raw
+    images, targets, jitter = raw  # the targets are this batch's own
     valid = min(len(images), step.valid)
-    if len(images) >= step.size:
-        if valid == len(images):
-            return images, targets, jitter, valid
-        targets = targets.copy()
-    elif len(images):
-        again = np.arange(step.size) % len(images)
-        images, targets = images[again], targets[again]
-        jitter = None if jitter is None else jitter[again]
-    else:  # none of its photos can be read
+    if not len(images):  # none of its photos can be read
         images, targets, jitter = (
             None if a is None else np.zeros((step.size, *a.shape[1:]), a.dtype) for a in (images, targets, jitter)
         )
+    elif len(images) < step.size:
+        again = np.arange(step.size) % len(images)
+        images, targets, jitter = (None if a is None else a[again] for a in (images, targets, jitter))
     if are_classes(targets):
         targets[valid:] = IGNORED
     return images, targets, jitter, valid
