@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     Batches = Iterator[tuple[Any, Any]]
     Samples = tuple[Sequence[str], Sequence[Any]]
 
-SHARE_OF_MEMORY = 0.7
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
 KEPT = 4
@@ -128,7 +127,6 @@ def photo_loaders(
         kept=None if near == options.cache else options.cache,
         threads=Threads(runtime.current().cores, "datastage-decode"),
         unreadable=options.unreadable,
-        free_bytes=_free_bytes,
         reporter=options.reporter,
     )
     sources: dict[str, Source] = {
@@ -136,14 +134,6 @@ def photo_loaders(
         for split, (names, labels) in splits.items()
     }
     return build(sources, options, classes)
-
-
-def _free_bytes(folder: Path | None) -> int | None:
-    """Return the room on the disk of a folder, which need not exist yet, or in memory; None if that is not known."""
-    if folder is not None:
-        return runtime.free_bytes(folder)
-    total = runtime.current().memory_bytes
-    return int(SHARE_OF_MEMORY * total) if total else None
 
 
 def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> Samples:

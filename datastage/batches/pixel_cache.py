@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datastage import runtime
 from datastage.batches.decode import Fit, Unreadable, best, decode, planes
 from datastage.batches.image_files import UNREAD, Images
 from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
@@ -34,6 +35,7 @@ SHOWN = 5
 TOGETHER = 8
 # How long an exit waits for pixels that are on their way to a disk, which may be Drive.
 KEEP_S = 600.0
+SHARE_OF_MEMORY = 0.7
 
 PUBLISHING: dict[Path, threading.Event] = {}
 """Files of pixels on their way to the disk: who wants one of them waits for it."""
@@ -63,20 +65,18 @@ class PixelCache:
         kept: Path | None = None,
         threads: Threads | None = None,
         unreadable: str = "skip",
-        free_bytes: Callable[[Path | None], int | None] = lambda folder: None,
         reporter: Reporter = SILENT,
     ) -> None:
         self.images, self.names, self.fit, self.last = images, names, fit, last
         self.threads = threads or Threads(os.cpu_count() or 1, "datastage-decode")
-        self._folder, self._kept, self._free_bytes = folder, kept, free_bytes
-        self._unreadable, self._reporter = unreadable, reporter
+        self._folder, self._kept, self._unreadable, self._reporter = folder, kept, unreadable, reporter
         self.decoder = best()
         self._open()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made from: another process looks for the file again, or decodes anew."""
-        names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_free_bytes")
-        return {name: getattr(self, name) for name in (*names, "_unreadable")}
+        names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_unreadable")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _reporter=SILENT)
@@ -92,7 +92,7 @@ class PixelCache:
         self._listed, self._began, self._resized = False, 0.0, 0
         self.state = np.zeros(len(self.names), np.uint8)
         every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
-        needed, free = int(np.prod(every)), self._free_bytes(self._folder)
+        needed, free = int(np.prod(every)), free_bytes(self._folder)
         fits = free is None or needed <= free
         self._file = None if self._folder is None else self._in_folder(self._folder, every)
         if self._found() or (fits and self._brought()):
@@ -110,7 +110,7 @@ class PixelCache:
                 self._file.create()
                 return
             except StorageError as error:
-                memory = self._free_bytes(None)
+                memory = free_bytes(None)
                 if memory is not None and needed > memory:
                     raise
                 self._file = None
@@ -349,6 +349,14 @@ class PixelCache:
         shown = [f"{self.names[i]} ({reasons[i]})" if i in reasons else self.names[i] for i in which[:SHOWN]]
         text = "".join(c if c.isprintable() else "?" for c in ", ".join(shown))
         return text + (f" and {len(which) - SHOWN:,} more" if len(which) > SHOWN else "")
+
+
+def free_bytes(folder: Path | None) -> int | None:
+    """Return the room on the disk of a folder, which need not exist yet, or in memory; None if that is not known."""
+    if folder is not None:
+        return runtime.free_bytes(folder)
+    total = runtime.current().memory_bytes
+    return int(SHARE_OF_MEMORY * total) if total else None
 
 
 @contextlib.contextmanager

@@ -238,7 +238,7 @@ def test_a_first_epoch_that_was_broken_off_leaves_no_packed_file(tmp_path):
 
 def test_no_room_is_said_beforehand_with_a_size_that_fits(tmp_path, monkeypatch):
     photo_folder(tmp_path)
-    monkeypatch.setattr("datastage.batches.photos._free_bytes", lambda folder: 100_000)
+    monkeypatch.setattr("datastage.batches.pixel_cache.free_bytes", lambda folder: 100_000)
     with pytest.raises(NoSpaceError, match=r"12 images of 224 x 224[\s\S]*size=\d"):
         from_folder(tmp_path, batch_size=5, size=224)
 
