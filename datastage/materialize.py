@@ -164,7 +164,7 @@ def _folder(folder: Path, found: Found, work: Work) -> Content:
         files, left_out = without_our_names(staged.list_folder(work.slot.partial), {}, work.slot.partial)
     else:
         work.reporter.phase(f"copying {folder.name}", None)
-        copied = transfer.copy_tree(folder, work.slot.partial, reporter=work.reporter)
+        copied = transfer.copy_tree(folder, work.slot.partial, reporter=work.reporter, spec=found.place)
         files, left_out = without_our_names(copied.files, copied.left_out, work.slot.partial)
     if not files:
         raise IntegrityError(f"The folder {folder} is empty.", "Next: look whether the files are in another folder.")

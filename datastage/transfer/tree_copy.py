@@ -49,11 +49,13 @@ def copy_tree(
     reporter: Reporter = SILENT,
     readers: int | None = None,
     limits: Limits | None = None,
+    spec: str | None = None,
 ) -> Copied:
     """Copy what is in `folder` into the folder `to`, which exists and is empty.
 
     Links to files and folders outside `folder` are followed and become what they lead to (a shortcut in Drive is such
-    a link); links within it stay links. `readers` files are read at once; as suits the disk, if None.
+    a link); links within it stay links. `readers` files are read at once; as suits the disk, if None. `spec`
+    is what a person wrote for the folder.
     """
     limits = limits or Limits()
     is_far = runtime.is_network_disk(folder)
@@ -62,9 +64,12 @@ def copy_tree(
     listing = _Listing(folder)
     pool.run(lambda task: listing.read(*task, pool), [("", folder, listing.above)], readers if is_far else 1)
     if is_far and len(listing.files) >= MANY:
+        here, what = runtime.current(), spec or str(folder)
+        bang = "!" if here.in_kernel or here.platform in ("colab", "kaggle") else ""
+        archive = f"{what}.zip" if what.startswith("drive:") else f"{folder.name}.zip"
         reporter.note(
             f"{len(listing.files):,} files, each of which takes a while from there; one archive is read much"
-            f" faster: datastage zip {shlex.quote(str(folder))} {folder.name}.zip",
+            f" faster: {bang}datastage zip {shlex.quote(what)} {shlex.quote(archive)}",
             "Slow",
         )
     copying = _Copying(to, reporter, pool)
