@@ -54,7 +54,8 @@ def _class_folders(look: Look) -> Reading | None:
         return None
     if (sounds := tasks.more_sounds(look.tree, look.shape)) is not None:
         raise sounds
-    return found if look.classes else parting.with_tables(found, look.tree, look.shape, look.tables)
+    found = found if look.classes else parting.with_tables(found, look.tree, look.shape, look.tables)
+    return parting.twice(found, look.tree)
 
 
 def _other_tasks(look: Look) -> Reading | None:

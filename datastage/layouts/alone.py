@@ -145,6 +145,9 @@ def _reading(
     if part is not None and len(rows) == 1:
         rows = _by_part(table, part, cells)
     features = _features(table, label, part)
+    if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
+        there = {plain(name) for name in rows["predict"].table.header}
+        features = [name for name in features if plain(name) in there] or features
     order, splits = _numbered(rows, task, label)
     said = [f"Label     {label}: {_span(cells)}, as they are"] if task == "regression" else []
     if (
@@ -155,7 +158,10 @@ def _reading(
         said.append(f"Numbered  the labels are {words.some(order)}: in batches they are 0 to {len(order) - 1}")
     dropped = [name for name in table.header if name not in features and name not in (label, part)]
     if dropped:
-        left_out = [*left_out, f"the columns {words.some(dropped)}: they name or number the rows, or are empty"]
+        left_out = [
+            *left_out,
+            f"the columns {words.some(dropped)}: they name the rows, are empty, or lack in another table",
+        ]
     reading = Reading(
         "a table",
         task,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
+from operator import le
 
 from datastage.errors import SpecError
 from datastage.layouts import words
@@ -69,7 +71,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
         splits["predict"] = plain_split(unlabelled)
     return Reading(
         "class folders", "classification", "pictures", tuple(order), ordered(splits), "folders",
-        left_out=(*left_out, *_masks(shape)), said=tuple(_empty(shape, order, tree)),
+        left_out=(*left_out, *_masks(shape), *_unread(tree)), said=tuple(_empty(shape, order, tree)),
     )  # fmt: skip
 
 
@@ -86,9 +88,10 @@ def _split(
     part: str, pairs: list[tuple[str, Leaf]], known: dict[str, str], number: dict[str, int], tree: Tree,
     unlabelled: list[Leaf],
 ) -> Split:  # fmt: skip
-    found: list[tuple[str, int]] = []
+    names: list[str] = []
+    labels: list[int] = []
     strange: set[str] = set()
-    for name, leaf in pairs:
+    for name, leaf in sorted(pairs, key=lambda pair: pair[1].node.path + "/"):
         cls = known.get(key(name))
         if cls is None and key(name) in ("unknown", "unlabeled", "unlabelled"):
             unlabelled.append(leaf)
@@ -96,17 +99,18 @@ def _split(
             strange.add(name)
         elif cls in number:
             base = f"{leaf.node.path}/" if leaf.node.path else ""
-            label = number[cls]
-            found += [(base + picture, label) for picture in leaf.node.pictures]
+            names += [base + picture for picture in sorted(leaf.node.pictures)]
+            labels += [number[cls]] * len(leaf.node.pictures)
     if strange:
         raise SpecError(
             f"{part} in {tree.where} has a class that train has not: {min(strange)}.",
             f"Train has {', '.join(list(number)[:8])}{', ...' if len(number) > 8 else ''}.",
             f"Next: {part}=0 leaves that part out." if part == "test" else "Next: look whether a folder is misspelt.",
         )
-    found.sort()
+    if not all(map(le, names, islice(names, 1, None))):  # folders within folders
+        names, labels = map(list, zip(*sorted(zip(names, labels))))  # type: ignore[assignment]
     seen = words.some(sorted({leaf.part for _, leaf in pairs if leaf.part}))
-    return Split([name for name, _ in found], [label for _, label in found], len(found), seen)
+    return Split(names, labels, len(names), seen)
 
 
 def _classes(names: set[str], tree: Tree) -> dict[str, str]:
@@ -147,6 +151,13 @@ def are_ids(names: set[str]) -> bool:
     letters = [sum(letter.isalpha() for letter in name) for name in names]
     wordnet = all(name[0] == "n" and name[1:9].isdigit() for name in names)
     return min(figures) >= 3 and max(letters) <= 9 and not wordnet
+
+
+def _unread(tree: Tree) -> list[str]:
+    """Say which pictures and folders cannot be read here, and what helps."""
+    heic = Counter(suffix for path in tree.files() if (suffix := words.suffix_of(path)) in words.HEIC)
+    said = [f"{n:,} files {suffix}: pip install pillow-heif reads them" for suffix, n in sorted(heic.items())]
+    return [*said, *(f"the folder {path}, which may not be read" for path in tree.unread)]
 
 
 def _masks(shape: Shape) -> list[str]:

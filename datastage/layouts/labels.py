@@ -64,8 +64,6 @@ def task_of(values: Sequence[Any]) -> str:
     """Say what is learnt from labels that the user gave: rows of numbers, decimals, or else classes."""
     if any(isinstance(value, (list, tuple)) or (hasattr(value, "shape") and value.shape) for value in values):
         return "multi-label"
-    if all(isinstance(value, float) or hasattr(value, "dtype") for value in values) and any(
-        float(v) % 1 for v in values
-    ):
+    if all(isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f" for value in values):
         return "regression"
     return "classification"

@@ -16,6 +16,26 @@ from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape, key
 from datastage.layouts.tree import Tree
 
+_LOOKED_AT = 200
+
+
+def twice(reading: Reading, tree: Tree) -> Reading:
+    """Say how many pictures of another part are, by name and size, those of the part to learn from."""
+    train = reading.splits.get("train")
+    said = []
+    for part in ("val", "test"):
+        other = reading.splits.get(part)
+        if other is None or train is None:
+            continue
+        last = {path[path.rfind("/") + 1 :]: path for path in train.names}
+        both = [(last[name], path) for path in other.names if (name := path[path.rfind("/") + 1 :]) in last]
+        looked = both[:: max(1, len(both) // _LOOKED_AT)]
+        same = sum(tree.size(one) == tree.size(two) for one, two in looked)
+        if same > 1 and 2 * same > len(looked):
+            n = same if len(looked) == len(both) else same * len(both) // len(looked)
+            said.append(f"Twice     about {n:,} pictures of {part} have the name and size of one of train")
+    return replace(reading, said=(*reading.said, *said)) if said else reading
+
 
 def with_tables(reading: Reading, tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading:
     """Add to class folders what tables and lists beside them say."""

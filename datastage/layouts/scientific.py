@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,14 +218,17 @@ def parquet(paths: Sequence[Path], asked: str | None) -> Reading:
             f"{paths[0].name} has no column {label!r}.", f"Next: one of {words.some(schema.names, 12)}: labels=..."
         )
 
+    classes = _words_in([pq.read_table(path, columns=[label]) for path in parts.get("train", paths)], label)
+
     def load(key: str) -> Any:
         part, _, what = key.partition("\0")
-        tables = [pq.read_table(path) for path in parts[part]]
-        return _labels_of(tables, label) if what == "y" else _features_of(tables, label)
+        if what == "y":
+            return _labels_of([pq.read_table(path, columns=[label]) for path in parts[part]], label, classes)
+        return _features_of([pq.read_table(path) for path in parts[part]], label)
 
     counts = {part: sum(pq.read_metadata(path).num_rows for path in found) for part, found in parts.items()}
     pairs = {part: (f"{part}\0x", f"{part}\0y") for part in parts}
-    return of_pairs("parquet", paths[0].name, pairs, load, counts, f'column "{label}"')
+    return replace(of_pairs("parquet", paths[0].name, pairs, load, counts, f'column "{label}"'), classes=classes)
 
 
 def _columns_told(path: Path) -> str:
@@ -236,15 +240,20 @@ def _columns_told(path: Path) -> str:
         return ""
 
 
-def _labels_of(tables: Sequence[Any], label: str) -> Any:
+def _words_in(tables: Sequence[Any], label: str) -> tuple[str, ...]:
+    values = {value for table in tables for value in table.column(label).unique().to_pylist()}
+    return tuple(words.by_value(values)) if any(isinstance(value, str) for value in values) else ()
+
+
+def _labels_of(tables: Sequence[Any], label: str, classes: Sequence[str]) -> Any:
     import numpy as np
 
     values = [value for table in tables for value in table.column(label).to_pylist()]
-    if values and isinstance(values[0], str):
-        order = words.by_value(values)
-        number = {name: at for at, name in enumerate(order)}
-        return np.array([number[value] for value in values], np.int64)
-    return np.array(values)
+    strange = set(values) - set(classes) if classes else ()
+    if strange:
+        raise SpecError(f"{min(map(str, strange))!r} is no class of the training part.", "Next: look into the file.")
+    number = {name: at for at, name in enumerate(classes)}
+    return np.array([number[value] for value in values] if classes else values)
 
 
 def _features_of(tables: Sequence[Any], label: str) -> Any:

@@ -95,7 +95,8 @@ def grow(tree: Tree) -> Node:
 
 def _node(path: str, pictures: list[str]) -> Node:
     """Make a folder's node; ``x_mask.png`` beside ``x.png`` is a mask, and no picture."""
-    if not any(word in name for name in pictures for word in _DRAWN):
+    together = "\n".join(pictures)  # of a thousand names, quicker than each by itself
+    if not any(word in together for word in _DRAWN):
         return Node(path, pictures, total=len(pictures))
     stems = {name[: name.rfind(".")] for name in pictures}
     masks = [name for name in pictures if (drawn := words.DRAWN.search(name)) and name[: drawn.start()] in stems]

@@ -66,6 +66,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
     """List a folder, links followed but not in circles; no file is asked for its size or time."""
     root = os.fspath(path)
     pictures = _pictures()
+    usual = {*pictures, *map(str.upper, pictures)}
     tree = Tree(
         root,
         {},
@@ -82,7 +83,9 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
             with os.scandir(f"{root}/{inside}" if inside else root) as entries:
                 for entry in entries:
                     name = entry.name
-                    if entry.is_dir():
+                    if name[name.rfind(".") :] in usual and name[0] != "." and entry.is_file():
+                        folder.pictures.append(name)  # the many go by this quick way
+                    elif entry.is_dir():
                         if words.is_junk_folder(name):
                             tree.junk[f"{name}/"] += 1
                             continue
