@@ -10,9 +10,9 @@ from typing import Any
 
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import numbers, words
-from datastage.layouts.asked import named_table, ordered_classes
+from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED, is_submission
-from datastage.layouts.choice import BOOKS, Choice, choose, parts_of, plain
+from datastage.layouts.choice import BOOKS, Choice, Column, choose, is_of_the_row, parts_of, plain, task_of
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.folders import LINE
 from datastage.layouts.labels import as_name, classes_and_labels
@@ -70,7 +70,7 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
     part = next((name for name in first.header if plain(name) in BOOKS and parts_of(name, first.sample(name))), None)
-    return _reading(tree, first, choice.label[0], part, parts, left_out, classes)
+    return _reading(first, choice.label[0], part, parts, left_out, classes)
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
@@ -114,7 +114,6 @@ class _Rows:
 
 
 def _reading(
-    tree: Tree,
     table: Table,
     label: str,
     part: str | None,
@@ -129,117 +128,97 @@ def _reading(
             f"{len(table.header)}.",
             "Next: mend that row.",
         )
-    kind = kind_of(table.sample(label))
-    if kind in ("text", "boxes", "runs", "pixels"):
-        raise SpecError(f'"{label}" of {table.name} holds {kind}, and no classes and no numbers.', *FEED)
-    cells = numbers.column(table, label)
-    task = _task(label, cells)
-    rows = {"train": _Rows(table, cells, None, len(cells))}
-    for name, other in parts.items():
-        own = next((one for one in other.header if plain(one) == plain(label)), None)
-        found = numbers.column(other, own) if own else None
-        if found is not None and not any(found):
-            found = None
-        n = len(found) if found is not None else len(numbers.column(other, other.header[0]))
-        rows[name if found is not None else "predict"] = _Rows(other, found, None, n)
-    if part is not None and len(rows) == 1:
-        rows = _by_part(table, part, cells)
+    rows = _rows_of(table, label, part, parts)
+    task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
     features = _features(table, label, part)
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
         there = {plain(name) for name in rows["predict"].table.header}
         features = [name for name in features if plain(name) in there] or features
-    order, splits = _numbered(rows, task, label)
-    said = [f"Label     {label}: {_span(cells)}, as they are"] if task == "regression" else []
-    if (
-        task == "classification"
-        and order != [str(i) for i in range(len(order))]
-        and all(name.lstrip("-").isdigit() for name in order)
-    ):
-        said.append(f"Numbered  the labels are {words.some(order)}: in batches they are 0 to {len(order) - 1}")
-    dropped = [name for name in table.header if name not in features and name not in (label, part)]
+    order, splits = _numbered(rows, task, label, classes)
+    dropped = [name for name in table.header if name not in (*features, label, part)]
     if dropped:
-        left_out = [
-            *left_out,
-            f"the columns {words.some(dropped)}: they name the rows, are empty, or lack in another table",
-        ]
-    reading = Reading(
-        "a table",
-        task,
-        "arrays",
-        tuple(order),
-        ordered(splits),
-        f'column "{label}" of {table.name}',
-        left_out=tuple(left_out),
-        said=tuple(said),
-        arrays=partial(_arrays, rows, splits, features),
-    )
-    if classes:
-        reading = ordered_classes(reading, classes)
-    return reading
+        left_out.append(f"the columns {words.some(dropped)}: they name the rows, are empty, or lack in another table")
+    said = ""
+    if order != [str(at) for at in range(len(order))] and all(name.lstrip("-").isdigit() for name in order):
+        said = f"Numbered  the labels are {words.some(order)}: in batches they are 0 to {len(order) - 1}"
+    return Reading(
+        "a table", task, "arrays", tuple(order), ordered(splits), f'column "{label}" of {table.name}',
+        left_out=tuple(left_out), said=(said,), arrays=partial(_arrays, rows, splits, features),
+    )  # fmt: skip
 
 
-def _span(cells: Sequence[str]) -> str:
-    values = [float(cell) for cell in cells if is_number(cell)]
-    return f"numbers from {min(values):g} to {max(values):g}" if values else "numbers"
+def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]) -> dict[str, _Rows]:
+    """Return the rows of each part: of its own table, or of one table by a column that says it."""
+    cells = numbers.column(table, label)
+    if part is not None and not parts:
+        values = numbers.column(table, part)
+        says = parts_of(part, values)
+        if "train" in says.values():
+            where: dict[str, list[int]] = {}
+            for at, value in enumerate(values):
+                where.setdefault(says.get(value, "train"), []).append(at)
+            return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
+    rows = {"train": _Rows(table, cells, None, len(cells))}
+    for name, other in parts.items():
+        own = next((one for one in other.header if plain(one) == plain(label)), None)
+        found = numbers.column(other, own or other.header[0])
+        if own and any(found):
+            rows[name] = _Rows(other, found, None, len(found))
+        else:
+            rows["predict"] = _Rows(other, None, None, len(found))
+    return rows
 
 
 def _task(label: str, cells: Sequence[str]) -> str:
-    from datastage.layouts.choice import Column, task_of
-
-    different = {cell for cell in cells if cell}
-    task = task_of(Column(label, kind_of(cells[:2000]) if len(different) > 1 else "words", len(different)))
-    if task == "captioning":
+    kind, different = kind_of(cells[:2000]), {cell for cell in cells if cell}
+    if kind in ("text", "unique", "boxes", "runs", "pixels"):
         raise SpecError(f'The values of "{label}" are not classes ({words.some(sorted(different)[:3])}, ...).', *FEED)
-    return task if task in ("classification", "regression") else "classification"
+    task = task_of(Column(label, kind if len(different) > 1 else "words", len(different)))
+    return "regression" if task == "regression" else "classification"
 
 
-def _by_part(table: Table, part: str, cells: list[str]) -> dict[str, _Rows]:
-    values = numbers.column(table, part)
-    says = parts_of(part, values)
-    if set(says.values()) == {"train", "val", "test"} or set(says.values()) >= {"train"}:
-        found: dict[str, list[int]] = {}
-        for at, value in enumerate(values):
-            found.setdefault(says.get(value, "train"), []).append(at)
-        return {name: _Rows(table, [cells[at] for at in rows], rows, len(values)) for name, rows in found.items()}
-    return {"train": _Rows(table, cells, None, len(cells))}
-
-
-def _numbered(rows: dict[str, _Rows], task: str, label: str) -> tuple[list[str], dict[str, Split]]:
-    """Number the classes of the training table; a word that another part alone has is an error."""
+def _numbered(
+    rows: dict[str, _Rows], task: str, label: str, classes: Sequence[str] | None
+) -> tuple[list[str], dict[str, Split]]:
+    """Number the classes of the training table, or those asked for; a word that another part alone has is an error."""
     train = rows["train"]
-    assert train.labels is not None
-    empty = [at for at, cell in enumerate(train.labels) if cell == ""]
+    empty = [at for at, cell in enumerate(train.labels or ()) if cell == ""]
     if empty:
         raise SpecError(
             f"{train.table.last}, row {empty[0] + 1 + train.table.has_header}: {label} is empty, in {len(empty):,} "
             "rows.",
             "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
         )
-    order, known = classes_and_labels(dict(enumerate(train.labels)), task)
-    splits = {"train": Split((), list(known.values()), len(known))}
-    number = {name: at for at, name in enumerate(order)}
+    order, _ = classes_and_labels(dict(enumerate(train.labels or ())), task)
+    for name in classes or ():
+        if name not in order:
+            raise SpecError(f"There is no class {name!r}.", f"Next: of {words.some(order, 12)} in classes=.")
+    known = set(order)
+    number = {name: at for at, name in enumerate(classes or order)}
+    splits = {}
     for name, part in rows.items():
-        if name == "train":
-            continue
         if part.labels is None:
             splits[name] = Split((), None, part.n_rows, part.table.last)
             continue
         if task == "regression":
             splits[name] = Split((), [float(cell) for cell in part.labels], len(part.labels))
             continue
-        strange = sorted({as_name(cell) for cell in part.labels} - number.keys())
+        names = [as_name(cell) for cell in part.labels]
+        strange = sorted(set(names) - known)
         if strange:
             raise SpecError(
                 f"{part.table.last}: {strange[0]!r} is no class of the training table.", "Next: look into the file."
             )
-        splits[name] = Split((), [number[as_name(cell)] for cell in part.labels], len(part.labels))
-    return order, splits
+        if classes:
+            kept = [at for at, one in enumerate(names) if one in number]
+            part.keep = [part.keep[at] for at in kept] if part.keep is not None else kept
+            names = [names[at] for at in kept]
+        splits[name] = Split((), [number[one] for one in names], len(names))
+    return list(number), splits
 
 
 def _features(table: Table, label: str, part: str | None) -> list[str]:
     """Return the columns to learn from: not those that number or name the rows, nor empty ones."""
-    from datastage.layouts.choice import Column, _is_of_the_row
-
     found: list[str] = []
     worded: list[str] = []
     dated: list[str] = []
@@ -248,7 +227,7 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         kind = kind_of(values)
         if name in (label, part) or kind == "empty":
             continue
-        if _is_of_the_row(Column(name, kind, len({v for v in values if v})), table, len(table.head)):
+        if is_of_the_row(Column(name, kind, len({v for v in values if v})), table, len(table.head)):
             continue
         if kind == "unique" and name == table.header[0]:
             continue

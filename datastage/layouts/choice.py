@@ -73,7 +73,7 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     free = [
         known[name]
         for name in known
-        if name not in ids and not _is_of_the_row(known[name], table, len(table.head)) and known[name].kind != "empty"
+        if name not in ids and not is_of_the_row(known[name], table, len(table.head)) and known[name].kind != "empty"
     ]
     found = _label(table, free, lacking, submission, len(ids))
     found.part = part
@@ -83,7 +83,8 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     return found
 
 
-def _is_of_the_row(column: Column, table: Table, n: int) -> bool:
+def is_of_the_row(column: Column, table: Table, n: int) -> bool:
+    """Whether a column numbers the rows, or keeps books of them: it is no feature and no label."""
     name = column.name
     if plain(name) in BOOKS or re.match(r"(?i)unnamed: ?\d+$", name):
         return True

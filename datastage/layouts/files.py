@@ -97,15 +97,21 @@ def known_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Read
 
 
 def holds_more(tree: Tree, n_pictures: int) -> bool:
-    """Whether a few pictures lie beside tables that are the data: ``american_sign_language.png`` beside pixels."""
-    if n_pictures > 20:
+    """Whether a few pictures lie beside what is the data: ``american_sign_language.png`` beside tables of pixels."""
+    kinds = Counter(words.suffix_of(path) for path in tree.files())
+    if n_pictures > 20 or not kinds:
         return False
-    sizes = [tree.size(path) for path in tree.files() if words.suffix_of(path) in TABLES | _ARRAYS]
-    sounds = sum(words.suffix_of(path) in words.SOUNDS | words.FILMS for path in tree.files())
-    if sounds > n_pictures:
+    if sum(kinds[one] for one in kinds if one in words.SOUNDS | words.FILMS) > n_pictures:
         return True
-    flat = sum(len(folder.pictures) for path, folder in tree.folders.items() if path.count("/") < 1)
-    return bool(sizes) and n_pictures <= 4 and flat == n_pictures
+    pictures = [tree.path_of(path, name) for path, folder in tree.folders.items() for name in folder.pictures]
+    if (
+        n_pictures > 4
+        or len({path.rpartition("/")[0] for path in pictures}) > 1
+        or not kinds.keys() & (TABLES | _ARRAYS)
+    ):
+        return False
+    tables = [table for path in tree.files() if words.suffix_of(path) in TABLES and (table := open_table(tree, path))]
+    return not fits_of(tables, Index(pictures))
 
 
 def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:

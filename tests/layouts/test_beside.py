@@ -1,0 +1,341 @@
+"""Replicas of our own: labels in tables, lists and names beside the pictures; other tasks; what the user says."""
+
+import json
+
+import numpy as np
+import pytest
+
+from datastage import layouts
+from datastage.errors import SpecError
+
+Image = pytest.importorskip("PIL.Image")
+
+
+@pytest.fixture
+def make(tmp_path):
+    def fill(files):
+        """Write empty pictures and texts: ``"a/*3.jpg"`` is a/0.jpg, a/1.jpg, a/2.jpg."""
+        for name, text in files.items():
+            head, star, tail = name.partition("*")
+            names = [f"{head}{i}{tail[1:]}" for i in range(int(tail[0]))] if star else [name]
+            for one in names:
+                (tmp_path / one).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / one).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path
+
+    return fill
+
+
+def pairs(found, split="train"):
+    part = found.splits[split]
+    return {name: found.classes[label] if found.classes else label for name, label in zip(part.names, part.labels)}
+
+
+def rows(*lines, sep=","):
+    return "\n".join(line.replace(",", sep) for line in lines) + "\n"
+
+
+FLOWERS = rows("image_id,species", "0.jpg,ash", "1.jpg,oak", "2.jpg,oak", "3.jpg,ash")
+BIRDS = rows("file\tcall", "birds/0\twren", "birds/1\trobin", "birds/2\twren", "birds/3\trobin")
+SERVED = {
+    "a column of file names": ({"pics/*4.jpg": "", "train.csv": FLOWERS}, {"pics/0.jpg": "ash", "pics/1.jpg": "oak"}),
+    "names without suffix and with a folder": ({"birds/*4.png": "", "labels.tsv": BIRDS}, {"birds/0.png": "wren"}),
+    "numbers without suffix": (
+        {"x/*4.png": "", "t.csv": rows("id,target", "0,1", "1,0", "2,1", "3,0")},
+        {"x/0.png": "1", "x/1.png": "0"},
+    ),
+    "one-hot columns": (
+        {"x/*4.png": "", "t.csv": rows("name, bolt, nut", "0.png,1,0", "1.png,0,1", "2.png,1,0", "3.png,0,1")},
+        {"x/0.png": "bolt", "x/1.png": "nut"},
+    ),
+    "one-hot columns among others": (
+        {"x/*4.png": "", "t.csv": rows("id,sick,well", "0,1,0", "1,0,1", "2,0,1", "3,1,0")},
+        {"x/0.png": "sick", "x/3.png": "sick"},
+    ),
+    "lines of JSON": (
+        {
+            "x/*2.png": "",
+            "x/metadata.jsonl": '{"file_name": "0.png", "label": "a"}\n{"file_name": "1.png", "label": "b"}\n',
+        },
+        {"x/0.png": "a", "x/1.png": "b"},
+    ),
+    "names to labels in JSON": ({"x/*2.png": "", "l.json": '{"0.png": "a", "1.png": "b"}'}, {"x/1.png": "b"}),
+    "a list of paths and numbers": (
+        {"x/*4.png": "", "train.txt": "x/0.png 0\nx/1.png 1\nx/2.png 1\n", "val.txt": "x/3.png 0\n"},
+        {"x/0.png": "0", "x/1.png": "1", "x/2.png": "1"},
+    ),
+    "words in the names of files": ({"cat.*3.jpg": "", "dog.*3.jpg": ""}, {"cat.0.jpg": "cat", "dog.2.jpg": "dog"}),
+    "words with a number": (
+        {"i/elm_*3.png": "", "i/red oak_*3.png": ""},
+        {"i/elm_1.png": "elm", "i/red oak_0.png": "red oak"},
+    ),
+    "what the test table lacks": (
+        {
+            "train/*3.jpg": "",
+            "test/x*2.jpg": "",
+            "train.csv": rows("id,site,kind", "0,n,a", "1,s,b", "2,n,b"),
+            "test.csv": rows("id,site", "x0,n", "x1,s"),
+        },
+        {"train/0.jpg": "a", "train/2.jpg": "b"},
+    ),
+    "what the submission asks for": (
+        {
+            "train/*3.jpg": "",
+            "test/x*2.jpg": "",
+            "train.csv": rows("id,site,kind", "0,n,a", "1,s,b", "2,n,b"),
+            "sample_submission.csv": rows("id,kind", "x0,a", "x1,a"),
+        },
+        {"train/0.jpg": "a", "train/1.jpg": "b"},
+    ),
+    "one name in two parts": (
+        {"train/*3.jpg": "", "test/*2.jpg": "", "train.csv": rows("id,label", "0.jpg,a", "1.jpg,b", "2.jpg,a")},
+        {"train/0.jpg": "a", "train/1.jpg": "b", "train/2.jpg": "a"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SERVED)
+def test_labels_beside_the_pictures_are_found(kind, make):
+    files, wanted = SERVED[kind]
+    found = pairs(layouts.read(make(files)))
+    assert {name: found[name] for name in wanted} == wanted
+
+
+def test_decimals_are_learnt_as_they_are(make):
+    found = layouts.read(make({"x/*3.png": "", "t.csv": rows("id,target", "0,0.5", "1,2.25", "2,1")}))
+    assert (found.task, list(found.splits["train"].labels)) == ("regression", [0.5, 2.25, 1.0])
+
+
+def test_a_column_of_parts_gives_the_parts(make):
+    text = rows("file,label,split", "0.png,a,train", "1.png,b,train", "2.png,a,valid", "3.png,b,test")
+    found = layouts.read(make({"x/*4.png": "", "t.csv": text}))
+    assert {split: len(part) for split, part in found.splits.items()} == {"train": 2, "val": 1, "test": 1}
+
+
+def test_pictures_without_a_row_and_rows_without_a_picture_are_counted(make):
+    text = rows("file,label", "0.png,a", "1.png,b", "7.png,a")
+    said = str(layouts.read(make({"x/*4.png": "", "t.csv": text})))
+    assert "2 pictures that have no row in t.csv" in said
+    assert "1 rows whose picture is not there" in said
+
+
+def test_lists_give_the_official_parts_of_class_folders(make):
+    files = {
+        "i/a/*3.jpg": "",
+        "i/b/*3.jpg": "",
+        "meta/train.txt": "a/0\na/1\nb/0\nb/1\n",
+        "meta/test.txt": "a/2\nb/2\n",
+    }
+    found = layouts.read(make(files))
+    assert found.splits["test"].names == ["i/a/2.jpg", "i/b/2.jpg"]
+
+
+def test_a_flat_part_gets_its_labels_from_a_table(make):
+    files = {
+        "Train/2/*3.png": "",
+        "Train/10/*3.png": "",
+        "Test/*2.png": "",
+        "Test.csv": rows("ClassId,Path", "10,Test/0.png", "2,Test/1.png"),
+    }
+    found = layouts.read(make(files))
+    assert found.classes == ("2", "10")
+    assert pairs(found, "test") == {"Test/0.png": "10", "Test/1.png": "2"}
+
+
+def test_folders_and_a_table_that_agree_are_the_folders(make):
+    text = rows("image,label,age", "a/0.png,a,3", "a/1.png,a,4", "b/0.png,b,5", "b/1.png,b,3")
+    assert layouts.read(make({"a/*2.png": "", "b/*2.png": "", "t.csv": text})).rule == "folders"
+
+
+BOXES = rows("id,bbox", '0,"[1,2,3,4]"', '0,"[5,2,3,4]"', '1,"[1,2,3,4]"')
+REFUSED = {
+    "several columns": (
+        {"x/*3.png": "", "t.csv": rows("id,sex,type", "0,m,a", "1,f,b", "2,m,b")},
+        ["t.csv", "sex", "type"],
+    ),
+    "tags in a cell": (
+        {"x/*4.png": "", "t.csv": rows("id,tags", "0,sun sea", "1,sun", "2,sea", "3,sand sea sun")},
+        ["t.csv", "tags", "multi"],
+    ),
+    "tags of numbers": ({"x/*3.png": "", "t.csv": rows("id,ids", "0,12 7", "1,7", "2,12 7 9")}, ["t.csv", "ids"]),
+    "several columns of ones": (
+        {"x/*3.png": "", "t.csv": rows("id,hat,tie", "0,1,1", "1,-1,1", "2,1,-1")},
+        ["t.csv", "hat", "tie"],
+    ),
+    "captions": (
+        {
+            "x/*2.png": "",
+            "c.txt": rows(
+                "image,caption",
+                "0.png,A dog runs over wet grass .",
+                "0.png,A wet dog is on the grass .",
+                "1.png,Two men talk at a long table .",
+            ),
+        },
+        ["c.txt", "caption"],
+    ),
+    "boxes in a table": ({"x/*2.png": "", "t.csv": BOXES}, ["t.csv", "bbox"]),
+    "masks beside images": ({"images/*3.png": "", "masks/*3.png": ""}, ["masks", "segmentation"]),
+    "labels of a part": ({"train/*3.png": "", "train_labels/*3.png": "", "val/*2.png": ""}, ["train_labels"]),
+    "patients with masks": (
+        {"P_0012/*2.tif": "", "P_0012/0_mask.tif": "", "P_0345/*2.tif": "", "P_0345/0_mask.tif": ""},
+        ["mask"],
+    ),
+    "a text about each": (
+        {"train/images/*2.jpg": "", "train/labels/*2.txt": "0 .5 .5 .2 .2\n"},
+        ["labels", "detection"],
+    ),
+    "a file about all": (
+        {"train/*3.jpg": "", "annotations/train.json": json.dumps({"images": [], "annotations": []})},
+        ["annotations/train.json"],
+    ),
+    "two domains": ({"trainA/*3.jpg": "", "trainB/*3.jpg": "", "testA/*1.jpg": ""}, ["trainA", "trainB"]),
+    "folders and a table that differ": (
+        {
+            "a1/*2.png": "",
+            "b1/*2.png": "",
+            "t.csv": rows("file,label", "a1/0.png,x", "a1/1.png,y", "b1/0.png,x", "b1/1.png,y"),
+        },
+        ["folders", "t.csv", "label"],
+    ),
+    "two lists": (
+        {"x/*3.png": "", "train_kind.txt": "0 a b\n1 c d\n2 a b\n", "train_maker.txt": "0 e f\n1 e f\n2 g h\n"},
+        ["train_kind.txt", "train_maker.txt"],
+    ),
+    "one folder": ({"images/*4.jpg": ""}, ["images", "no labels", "one class"]),
+    "photos of a phone": ({"IMG_*4.jpg": "", "DSC_*4.jpg": ""}, ["class folder", "IMG"]),
+    "numbers in names": ({"f/1_0_*3.jpg": "", "f/25_1_*3.jpg": ""}, ["name", "numbers"]),
+    "sounds": ({"yes/*3.wav": "", "no/*3.wav": ""}, [".wav", "Dataset"]),
+    "texts": ({"pos/*9.txt": "good\n", "neg/*9.txt": "bad\n"}, [".txt", "text"]),
+    "archives": ({"train.zip": b"PK\5\6" + bytes(18), "test.zip": b"PK\5\6" + bytes(18)}, ["train.zip"]),
+    "pickles": ({"train.p": b"\x80\4N.", "test.p": b"\x80\4N."}, ["train.p", "run code"]),
+    "files that a table is about": ({"scans/*3.dcm": b"x", "t.csv": rows("id,label", "0,a", "1,b", "2,a")}, [".dcm"]),
+    "several tables": (
+        {"ratings.csv": rows("user,item,stars", "1,2,3", "1,3,4"), "items.csv": rows("item,title", "2,Up", "3,It")},
+        ["ratings.csv", "items.csv"],
+    ),
+    "words among the features": (
+        {
+            "train.csv": rows("id,town,size,price", "1,A,3,10.5", "2,B,4,11.5"),
+            "test.csv": rows("id,town,size", "3,A,5"),
+        },
+        ["price", "town", "number"],
+    ),
+    "a date and no label": (
+        {"s.csv": rows("Date,Open,Close", "2020-01-02,1.5,2", "2020-01-03,1,2.5", "2020-01-04,3,1.5")},
+        ["Date", "label"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_only_the_user_knows_is_named_and_asked(kind, make):
+    files, mentioned = REFUSED[kind]
+    with pytest.raises(SpecError) as error:
+        layouts.read(make(files))
+    text = str(error.value)
+    assert [word for word in mentioned if word.casefold() not in text.casefold()] == []
+    assert "Next:" in text or "Nothing was guessed" in text
+
+
+ASKED = {
+    "a table and its column": ("t.csv:type", {"x/0.png": "a", "x/2.png": "b"}),
+    "a column": ("type", {"x/0.png": "a", "x/2.png": "b"}),
+    "a pattern": (r"([01])\.png", {"x/0.png": "0", "x/1.png": "1"}),
+    "a mapping": ({"0.png": "u", "x/1.png": "v"}, {"x/0.png": "u", "x/1.png": "v"}),
+    "a function": (lambda name: None if "2" in name else name[2], {"x/0.png": "0", "x/1.png": "1"}),
+}
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_labels_are_where_the_user_says(kind, make):
+    labels, wanted = ASKED[kind]
+    data = make({"x/*3.png": "", "t.csv": rows("id,sex,type", "0,m,a", "1,f,b", "2,m,b")})
+    found = pairs(layouts.read(data, labels=labels))
+    assert {name: found.get(name) for name in wanted} == wanted
+
+
+def test_several_labels_a_picture_are_rows_of_ones(make):
+    data = make({"x/*3.png": "", "t.csv": rows("id,tags,hat,tie", "0,sea sun,1,0", "1,sun,1,1", "2,sea,0,1")})
+    found = layouts.read(data, labels="t.csv:tags")
+    assert (found.classes, list(found.splits["train"].labels)) == (("sea", "sun"), [[1, 1], [0, 1], [1, 0]])
+    found = layouts.read(data, labels=["t.csv:hat", "tie"])
+    assert (found.classes, list(found.splits["train"].labels)) == (("hat", "tie"), [[1, 0], [1, 1], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("size", "no one table or column"),
+        ("t.csv:size", "has no column 'size'"),
+        ("(", "no pattern"),
+        (3, "says nothing"),
+        (lambda name: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_labels_that_say_nothing_are_told_so(labels, said, make):
+    data = make({"x/*2.png": "", "t.csv": rows("id,sex,type", "0,m,a", "1,f,b")})
+    with pytest.raises(SpecError, match=said):
+        layouts.read(data, labels=labels)
+
+
+def test_one_class_is_served_where_it_is_asked_for(make):
+    found = layouts.read(make({"images/*3.jpg": ""}), classes=["images"])
+    assert (found.classes, len(found.splits["train"])) == (("images",), 3)
+
+
+@pytest.mark.parametrize("mode", ["folder", "zip"])
+def test_a_zip_is_read_as_its_folder_is(make, mode, tmp_path_factory):
+    import shutil
+
+    data = make({"pics/*4.jpg": "", "train.csv": FLOWERS})
+    if mode == "zip":
+        data = shutil.make_archive(str(tmp_path_factory.mktemp("z") / "a"), "zip", data)
+    found = layouts.read(data)
+    assert pairs(found)["pics/1.jpg"] == "oak"
+    assert found.lines()[0] == 'Labels    column "species" of train.csv, 2 classes: ash 2, oak 2'
+
+
+def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followed(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from datastage.layouts.scientific import h5_names
+
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = np.arange(4)
+    with h5py.File(tmp_path / "train_set.h5", "w") as file:
+        file["x"], file["y"] = np.zeros((4, 8, 8, 3), "u1"), np.array([0, 1, 1, 0])
+        file["out"] = h5py.ExternalLink("other.h5", "secret")
+        file.create_dataset("objects", (2,), dtype=h5py.string_dtype())
+    assert h5_names(tmp_path / "train_set.h5") == ["x", "y"]
+    with pytest.raises(SpecError, match="which are the labels"):
+        layouts.read(tmp_path / "train_set.h5")
+    images, labels = layouts.read(tmp_path / "train_set.h5", labels="y").arrays("train")
+    assert (images.shape, labels.tolist()) == ((4, 8, 8, 3), [0, 1, 1, 0])
+
+
+def test_matlab_and_parquet_are_read_once_the_labels_are_named(tmp_path):
+    scipy, pq = pytest.importorskip("scipy.io"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    scipy.savemat(tmp_path / "train_32x32.mat", {"X": np.zeros((8, 8, 3, 5), "u1"), "y": np.array([1, 2, 3, 1, 2])})
+    images, labels = layouts.read(tmp_path / "train_32x32.mat", labels="y").arrays("train")
+    assert (images.shape, labels.tolist()) == ((5, 8, 8, 3), [1, 2, 3, 1, 2])
+    pq.write_table(pyarrow.table({"a": [1.0, 2.0], "kind": ["u", "v"]}), tmp_path / "t.parquet")
+    found = layouts.read(tmp_path / "t.parquet", labels="kind")
+    assert (found.classes, found.arrays("train")[1].tolist()) == (("u", "v"), [0, 1])
+
+
+def test_a_table_whose_test_part_has_no_label_is_to_predict(make):
+    data = make({"train.csv": rows("id,a,b,y", "1,5,6,0", "2,7,8,1"), "test.csv": rows("b,a,id", "6,5,9")})
+    found = layouts.read(data)
+    assert {split: len(part) for split, part in found.splits.items()} == {"train": 2, "predict": 1}
+    assert found.arrays("predict")[0].tolist() == [[5, 6]]  # by the names of the columns, not by their places
+
+
+def test_large_tables_are_read_in_blocks(make):
+    lines = ["a,b,label"] + [f"{i},{i / 4},{'xy'[i % 2]}" for i in range(30_000)]
+    found = layouts.read(make({"t.csv": rows(*lines)}) / "t.csv")
+    table, labels = found.arrays("train")
+    assert (table.shape, table[29_999].tolist(), labels[:3].tolist()) == ((30_000, 2), [29_999, 7499.75], [0, 1, 0])
+    with pytest.raises(SpecError, match="row 25001: a is 'what', which is no number"):
+        layouts.read(make({"t.csv": rows(*lines[:25_000], "what,1,x", *lines[25_000:])}) / "t.csv").arrays("train")
