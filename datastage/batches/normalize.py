@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.batch_ops import fitted, jittered
 from datastage.batches.decode import Fit
+from datastage.batches.devices import read_by_xla
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Finishers:
     """
 
     def __init__(self, options: LoaderOptions, shape: tuple[int, ...], choice: Choice, n: int) -> None:
-        self._options, self._shape, self._choice, self._most = options, shape, choice, min(options.batch_size, n)
+        self._options, self._shape, self._choice = options, shape, choice
+        self._most = options.batch_size if read_by_xla() else min(options.batch_size, n)  # for it batches are filled up
         self._idle: list[Any] = []
 
     @contextmanager

@@ -218,3 +218,9 @@ def test_a_dataset_is_padded_by_its_own_samples_on_a_tpu(xla):
     assert test.stats.images == 10
     train = feed(torch.utils.data.DataLoader(data, 4, shuffle=True))
     assert [len(batch) for (batch,) in train] == [4, 4]
+
+
+def test_torch_xlas_own_loader_pads_what_is_smaller_than_a_batch(xla):
+    _, test = from_arrays(splits(5), batch_size=8)
+    around = xla.distributed.parallel_loader.MpDeviceLoader(test, torch.device("cpu"))
+    assert [(x.shape[0], y.tolist()) for x, y in around] == [(8, [0, 1, 2, 3, 4, -100, -100, -100])]
