@@ -119,116 +119,88 @@ def _hangs(error: Exception) -> bool:
 
 # What `google.colab.drive.mount` raises, and the lines to say: the first that fits. The texts are those of colabtools,
 # google/colab/drive.py and _message.py (2026-04). {point}, {text} and {reason} are filled in.
+# fmt: off
 _MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] = (
-    (
-        _says("credential propagation"),
-        (
-            "Google did not connect your Drive: its window was closed or refused, or another\n"
-            "account was chosen than the one this notebook is open with.",
-            "",
-            " 1. Look at the picture at the top right: that account has to hold the file.",
-            " 2. Let the browser show pop-ups and keep cookies for colab.research.google.com.",
-            " 3. In Google's window choose that account, and tick everything it asks for.",
-            "",
-            _OTHER_WAY,
-            _AGAIN,
-        ),
-    ),
-    (
-        _says("Colab Enterprise"),
-        (
-            "Drive cannot be connected in Colab Enterprise; Google does not offer it there.",
-            _OTHER_WAY,
-            "Next: run this cell with the link; or copy the file into a bucket of your project.",
-        ),
-    ),
-    (
-        lambda error: isinstance(error, NotImplementedError),
-        (
-            "Drive cannot be connected in this runtime: it is not one of Colab's own machines.",
-            "In Colab, the arrow beside Connect > Connect to a hosted runtime gives one.",
-            _OTHER_WAY,
-            "Next: change the runtime or the line, and run this cell again.",
-        ),
-    ),
-    (
-        _says("initial read of root folder"),
-        (
-            "Google did not manage to list your My Drive in ten minutes: it holds too many items\n"
-            "side by side, outside of any folder. Your files are not harmed.",
-            "",
-            " 1. At drive.google.com, make a folder, and move the loose files of My Drive into it.",
-            " 2. Try again: what was listed is kept, and a second or third try often succeeds.",
-            "",
-            _OTHER_WAY,
-            _AGAIN,
-        ),
-    ),
-    (
-        _says("domain policy"),
-        (
-            "The school or company that this account belongs to does not let Drive be connected.",
-            _OTHER_WAY,
-            "Or copy the file into the Drive of a private account, and open the notebook with it.",
-            _AGAIN,
-        ),
-    ),
-    (
-        _says("already contain files"),
-        (
-            "Something lies in {point} already, so that Drive cannot be connected there:\n"
-            "a program wrote into it while Drive was not connected. That is not in your Drive.",
-            "",
-            "Run this in a cell; the files move to {point}-old, where you can look at them:",
-            "",
-            "    !mv {point} {point}-old",
-            "",
-            _AGAIN,
-        ),
-    ),
-    (
-        _says("Mountpoint must"),
-        (
-            "Drive cannot be connected at {point}: {reason}.",
-            "A fresh machine has a place for it.",
-            f"Next: {_RESTART}.",
-        ),
-    ),
+    (_says("credential propagation"), (
+        "Google did not connect your Drive: its window was closed or refused, or another\n"
+        "account was chosen than the one this notebook is open with.",
+        "",
+        " 1. Look at the picture at the top right: that account has to hold the file.",
+        " 2. Let the browser show pop-ups and keep cookies for colab.research.google.com.",
+        " 3. In Google's window choose that account, and tick everything it asks for.",
+        "",
+        _OTHER_WAY,
+        _AGAIN,
+    )),
+    (_says("Colab Enterprise"), (
+        "Drive cannot be connected in Colab Enterprise; Google does not offer it there.",
+        _OTHER_WAY,
+        "Next: run this cell with the link; or copy the file into a bucket of your project.",
+    )),
+    (lambda error: isinstance(error, NotImplementedError), (
+        "Drive cannot be connected in this runtime: it is not one of Colab's own machines.",
+        "In Colab, the arrow beside Connect > Connect to a hosted runtime gives one.",
+        _OTHER_WAY,
+        "Next: change the runtime or the line, and run this cell again.",
+    )),
+    (_says("initial read of root folder"), (
+        "Google did not manage to list your My Drive in ten minutes: it holds too many items\n"
+        "side by side, outside of any folder. Your files are not harmed.",
+        "",
+        " 1. At drive.google.com, make a folder, and move the loose files of My Drive into it.",
+        " 2. Try again: what was listed is kept, and a second or third try often succeeds.",
+        "",
+        _OTHER_WAY,
+        _AGAIN,
+    )),
+    (_says("domain policy"), (
+        "The school or company that this account belongs to does not let Drive be connected.",
+        _OTHER_WAY,
+        "Or copy the file into the Drive of a private account, and open the notebook with it.",
+        _AGAIN,
+    )),
+    (_says("already contain files"), (
+        "Something lies in {point} already, so that Drive cannot be connected there:\n"
+        "a program wrote into it while Drive was not connected. That is not in your Drive.",
+        "",
+        "Run this in a cell; the files move to {point}-old, where you can look at them:",
+        "",
+        "    !mv {point} {point}-old",
+        "",
+        _AGAIN,
+    )),
+    (_says("Mountpoint must"), (
+        "Drive cannot be connected at {point}: {reason}.",
+        "A fresh machine has a place for it.",
+        f"Next: {_RESTART}.",
+    )),
     (_says("must be a directory if present"), ("Drive cannot be connected: {text}.", f"Next: {_RESTART}.")),
-    (
-        lambda error: isinstance(error, KeyError) and "TBE_EPHEM_CREDS_ADDR" in str(error),
-        (
-            "This Colab machine lacks what Drive's client needs (TBE_EPHEM_CREDS_ADDR is not set).",
-            "That is the machine's fault, not yours; a fresh one has it.",
-            f"Next: {_RESTART}.",
-        ),
-    ),
-    (
-        _hangs,
-        (
-            "Colab's Drive client did not answer in time; it hangs. Your files are not harmed.",
-            f"It hangs again? {_RESTART}.",
-            _OTHER_WAY,
-            _AGAIN,
-        ),
-    ),
-    (
-        _says("mount failed"),
-        (
-            "Drive was not connected: Google's question was not answered in time, or its client\n"
-            "stopped. Your files are not harmed.",
-            " 1. Run this cell again, and answer Google's window within two minutes.",
-            "    No window? The browser may have blocked it: look at the end of the address bar.",
-            f" 2. It fails again? {_RESTART}.",
-            _OTHER_WAY,
-            _AGAIN,
-        ),
-    ),
+    (lambda error: isinstance(error, KeyError) and "TBE_EPHEM_CREDS_ADDR" in str(error), (
+        "This Colab machine lacks what Drive's client needs (TBE_EPHEM_CREDS_ADDR is not set).",
+        "That is the machine's fault, not yours; a fresh one has it.",
+        f"Next: {_RESTART}.",
+    )),
+    (_hangs, (
+        "Colab's Drive client did not answer in time; it hangs. Your files are not harmed.",
+        f"It hangs again? {_RESTART}.",
+        _OTHER_WAY,
+        _AGAIN,
+    )),
+    (_says("mount failed"), (
+        "Drive was not connected: Google's question was not answered in time, or its client\n"
+        "stopped. Your files are not harmed.",
+        " 1. Run this cell again, and answer Google's window within two minutes.",
+        "    No window? The browser may have blocked it: look at the end of the address bar.",
+        f" 2. It fails again? {_RESTART}.",
+        _OTHER_WAY,
+        _AGAIN,
+    )),
     (
         lambda error: True,
         ("Drive could not be connected: {kind}: {first}", f"It fails again? {_RESTART}.", _OTHER_WAY, _AGAIN),
     ),
 )
+# fmt: on
 
 
 def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:

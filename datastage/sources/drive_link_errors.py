@@ -147,27 +147,23 @@ def _connection_failed(failure: _Failure) -> DatastageError:
 _AGAIN = ("Nothing was kept of it, and you did nothing wrong.", "Next: run the same line again.")
 _BY_HAND = "Next: {}put {} beside your notebook{}, and name it with ./ in front."
 # What an error of gdown is, and what to answer: the first that fits. The lines are filled with its facts.
+# fmt: off
 _REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...] | Callable[[_Failure], DatastageError]]] = (
-    (
-        lambda failure: failure.says("Too many users have viewed or downloaded"),
-        lambda failure: quota(failure.spec, failure.spec.name or name_of(failure.spec)),
-    ),
-    (
-        lambda failure: failure.is_a("FolderContentsMaximumLimitError"),
-        (
-            "This folder, or one in it, holds 50 files or more, and the gdown that is installed here\n"
-            "stops at 50. Nothing was fetched.",
-            "",
-            " 1. Version 6 of gdown has no such limit:  pip install -U gdown",
-            "    and then restart the session (in Colab: Runtime > Restart session).",
-            " 2. Or open the link, signed in to Google, right-click the folder's name, and press",
-            '    "Organise" > "Add shortcut" > My Drive; then, in Colab:  drive:NAME OF THE FOLDER',
-            " 3. Or ask whoever shared it for one zip: a link to one file works everywhere.",
-            "    {page}",
-            "",
-            "Next: do one of these, then run the same line again.",
-        ),
-    ),
+    (lambda failure: failure.says("Too many users have viewed or downloaded"),
+     lambda failure: quota(failure.spec, failure.spec.name or name_of(failure.spec))),
+    (lambda failure: failure.is_a("FolderContentsMaximumLimitError"), (
+        "This folder, or one in it, holds 50 files or more, and the gdown that is installed here\n"
+        "stops at 50. Nothing was fetched.",
+        "",
+        " 1. Version 6 of gdown has no such limit:  pip install -U gdown",
+        "    and then restart the session (in Colab: Runtime > Restart session).",
+        " 2. Or open the link, signed in to Google, right-click the folder's name, and press",
+        '    "Organise" > "Add shortcut" > My Drive; then, in Colab:  drive:NAME OF THE FOLDER',
+        " 3. Or ask whoever shared it for one zip: a link to one file works everywhere.",
+        "    {page}",
+        "",
+        "Next: do one of these, then run the same line again.",
+    )),
     (
         lambda failure: (
             failure.says("Cannot retrieve the public link", "Cannot retrieve the folder", "Failed to retrieve folder")
@@ -175,50 +171,38 @@ _REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...] | Callable
         ),
         lambda failure: not_shared(failure.spec),
     ),
-    (
-        lambda failure: failure.is_a("FileURLRetrievalError"),
-        (
-            "Google does not give out this file, and says:",
-            "  {reason}",
-            "Open it in your browser, signed in to Google:  {page}",
-            _BY_HAND.format("download it there, ", "it", ""),
-        ),
-    ),
-    (
-        lambda failure: failure.is_a("HTTPError") and failure.status == 404,
-        (
-            "Google knows no file behind this link: it was removed, or the link is incomplete.",
-            "Next: copy the link again: right-click the file in Drive > Share > Copy link.",
-        ),
-    ),
-    (
-        lambda failure: failure.is_a("HTTPError"),
-        ("Google Drive answered with error {status}.", "Next: run the same line in a minute."),
-    ),
+    (lambda failure: failure.is_a("FileURLRetrievalError"), (
+        "Google does not give out this file, and says:",
+        "  {reason}",
+        "Open it in your browser, signed in to Google:  {page}",
+        _BY_HAND.format("download it there, ", "it", ""),
+    )),
+    (lambda failure: failure.is_a("HTTPError") and failure.status == 404, (
+        "Google knows no file behind this link: it was removed, or the link is incomplete.",
+        "Next: copy the link again: right-click the file in Drive > Share > Copy link.",
+    )),
+    (lambda failure: failure.is_a("HTTPError"),
+     ("Google Drive answered with error {status}.", "Next: run the same line in a minute.")),
     (
         lambda failure: (
             failure.says("incomplete") or failure.is_a("ChunkedEncodingError", "IncompleteRead", "ProtocolError")
         ),
         ("The connection to Google Drive was cut before the whole file had come.", *_AGAIN),
     ),
-    (
-        lambda failure: failure.is_a("Timeout", "TimeoutError") or failure.says("timed out"),
-        ("Google Drive sent nothing for a long time, and the download was given up.", *_AGAIN),
-    ),
+    (lambda failure: failure.is_a("Timeout", "TimeoutError") or failure.says("timed out"),
+     ("Google Drive sent nothing for a long time, and the download was given up.", *_AGAIN)),
     (lambda failure: failure.is_a("RequestException", "DownloadError"), _connection_failed),
     (
         lambda failure: isinstance(failure.error, OSError),
         lambda failure: StorageError.of(failure.error, "writing the shared file"),  # type: ignore[arg-type]
     ),
-    (
-        lambda failure: True,
-        (
-            "gdown could not fetch this link: {kind}: {text}",
-            "Open it in your browser, and download it there:  {page}",
-            _BY_HAND.format("", "the file", " or script"),
-        ),
-    ),
+    (lambda failure: True, (
+        "gdown could not fetch this link: {kind}: {text}",
+        "Open it in your browser, and download it there:  {page}",
+        _BY_HAND.format("", "the file", " or script"),
+    )),
 )
+# fmt: on
 
 
 def _reason(text: str) -> str:

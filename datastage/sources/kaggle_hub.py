@@ -104,7 +104,7 @@ def can_be_asked(handle: Handle) -> DatastageError | None:
     if is_offline(
         "localhost" if os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST") else "www.kaggle.com"
     ):
-        return _no_internet(_Failure(handle))
+        return _refusal(_Failure(handle, ("ConnectionError",)))
     return None
 
 
@@ -166,10 +166,9 @@ def _asked(
         if "path" in answer:
             return Path(answer["path"])
         failure = _Failure(handle, tuple(answer["error"]), answer["text"], answer["status"], runtime.platform)
-        if not (failure.status in (401, 403) or failure.is_a("UnauthenticatedError")):
+        if not failure.is_refused:
             break
-    words = next(words for fits, words in _REFUSALS if fits(failure))
-    raise words(failure)
+    raise _refusal(failure)
 
 
 def _credentials(runtime: Runtime) -> Iterator[dict[str, str]]:
@@ -229,132 +228,97 @@ class _Failure:
     status: int | None = None
     platform: str = ""
 
+    @property
+    def is_refused(self) -> bool:
+        return self.status in (401, 403) or self.is_a("UnauthenticatedError")
+
     def is_a(self, *names: str) -> bool:
         return bool(set(self.names) & set(names))
 
 
 _TOKEN = (
     "Kaggle gives you a token at kaggle.com/settings > API > Generate New Token. Put it",
-    "into the variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token; in Colab,",
-    "into a secret (key icon) of that name. An older kaggle.json beside it works too.",
+    "    into the variable KAGGLE_API_TOKEN or the file ~/.kaggle/access_token; in Colab,",
+    "    into a secret (key icon) of that name. An older kaggle.json beside it works too.",
 )
-
-
-def _rules(failure: _Failure) -> UnavailableError:
-    slug = failure.handle.slug
-    return UnavailableError(
-        f"Kaggle does not give out the data of {slug}: you have not accepted the rules\n"
+_BY_HAND = (
+    'In the right-hand panel, under "Input": "Add Input", search for {slug}, press +.',
+    "Its page is {page}",
+    "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
+)
+_AGAIN = "Next: run the same line again."
+# What an error is, and what to say: the first that fits. Its own text is not repeated: it may hold a signed address.
+# fmt: off
+_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...]]] = (
+    (lambda it: it.is_a("BackendError", "CredentialError", "KaggleEnvironmentError"),
+     ("Kaggle does not attach {slug} to this notebook by itself; by hand it works.", *_BY_HAND)),
+    (lambda it: it.is_a("Timeout") and it.platform == "kaggle",
+     ("Kaggle did not attach {slug} within {limit} seconds; by hand it works.", *_BY_HAND)),
+    (lambda it: it.is_refused and it.handle.kind == "competition", (
+        "Kaggle does not give out the data of {slug}: you have not accepted the rules\n"
         "of this competition yet, or Kaggle does not know that it is you.",
         "",
         " 1. Open this page, signed in, press Join Competition, and accept the rules:",
-        f"    https://www.kaggle.com/competitions/{slug}/rules",
-        f" 2. {_TOKEN[0]}",
-        *(f"    {line}" for line in _TOKEN[1:]),
+        "    https://www.kaggle.com/competitions/{slug}/rules",
+        f" 2. {_TOKEN[0]}", *_TOKEN[1:],
         "",
-        "Next: run the same line again.",
-    )
-
-
-def _private(failure: _Failure) -> UnavailableError:
-    return UnavailableError(
-        f"Kaggle does not give out {failure.handle.text}: it is private, or it asks for consent first.",
+        _AGAIN,
+    )),
+    (lambda it: it.is_a("UnauthenticatedError"),
+     ("Kaggle gives out {text} only to people that it knows.", *_TOKEN, "Its page is  {page}", _AGAIN)),
+    (lambda it: it.status == 401, (
+        "Kaggle does not accept your token: it is wrong, or it was taken back.", *_TOKEN,
+        "Next: make a new one, and run the same line again.",
+    )),
+    (lambda it: it.status == 403, (
+        "Kaggle does not give out {text}: it is private, or it asks for consent first.",
         "",
         " 1. Can you open this page, signed in? If it asks you to agree to something, do.",
-        f"    {failure.handle.page}",
-        f" 2. {_TOKEN[0]}",
-        *(f"    {line}" for line in _TOKEN[1:]),
+        "    {page}",
+        f" 2. {_TOKEN[0]}", *_TOKEN[1:],
         "",
-        "Next: run the same line again.",
-    )
-
-
-def _needs_token(failure: _Failure) -> UnavailableError:
-    if failure.handle.kind == "competition":
-        return _rules(failure)
-    return UnavailableError(
-        f"Kaggle gives out {failure.handle.text} only to people that it knows.",
-        *_TOKEN,
-        f"Its page is  {failure.handle.page}",
-        "Next: run the same line again.",
-    )
-
-
-def _wrong_token(failure: _Failure) -> UnavailableError:
-    return UnavailableError(
-        "Kaggle does not accept your token: it is wrong, or it was taken back.",
-        *_TOKEN,
-        "Next: make a new one, and run the same line again.",
-    )
-
-
-def _unknown(failure: _Failure) -> UnavailableError:
-    what = failure.handle.file or failure.handle.text
-    return UnavailableError(
-        f"Kaggle knows no {what}" + (f" in {failure.handle.text}." if failure.handle.file else "."),
+        _AGAIN,
+    )),
+    (lambda it: it.status == 404 or "not present in" in it.text, (
+        "Kaggle knows no {what}.",
         "Was it removed, renamed or made private? Its page would be:",
-        f"    {failure.handle.page}",
+        "    {page}",
         "Next: look at the spelling, then run the same line again.",
-    )
-
-
-def _no_internet(failure: _Failure) -> UnavailableError:
-    return UnavailableError(
-        f"Kaggle cannot be reached from here, so {failure.handle.slug} cannot be fetched.",
+    )),
+    (lambda it: it.is_a("Timeout"),
+     ("Kaggle sent nothing for a long time, and the download was given up.", _AGAIN)),
+    (lambda it: it.is_a("ConnectionError"), (
+        "Kaggle cannot be reached from here, so {slug} cannot be fetched.",
         "Elsewhere, open this page and press Download:",
-        f"    {failure.handle.page}",
+        "    {page}",
         "Put the file beside your notebook or script.",
-        f"Next: name it with ./ in front, such as ./{failure.handle.slug}.zip",
-    )
-
-
-def _too_slow(failure: _Failure) -> UnavailableError:
-    if failure.platform == "kaggle":
-        return UnavailableError(
-            f"Kaggle did not attach {failure.handle.slug} within {ATTACH_S:.0f} seconds; by hand it works.",
-            f'In the right-hand panel, under "Input": "Add Input", search for {failure.handle.slug}, press +.',
-            "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
-        )
-    return UnavailableError(
-        "Kaggle sent nothing for a long time, and the download was given up.", "Next: run the same line again."
-    )
-
-
-def _refused_inside(failure: _Failure) -> UnavailableError:
-    return UnavailableError(
-        f"Kaggle does not attach {failure.handle.slug} to this notebook by itself; by hand it works.",
-        f'In the right-hand panel, under "Input": "Add Input", search for {failure.handle.slug}, press +.',
-        f"Its page is {failure.handle.page}",
-        "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
-    )
-
-
-def _damaged(failure: _Failure) -> DatastageError:
-    return IntegrityError(
-        f"What came from Kaggle for {failure.handle.text} is not what Kaggle says it should be.",
-        "Nothing was kept of it.",
-        "Next: run the same line again.",
-    )
-
-
-def _otherwise(failure: _Failure) -> UnavailableError:
-    kind = f"{failure.names[0]}{f' ({failure.status})' if failure.status else ''}"
-    return UnavailableError(
-        f"kagglehub could not fetch {failure.handle.text}: {kind}.",
-        f"Open its page in a browser, and press Download:  {failure.handle.page}",
+        "Next: name it with ./ in front, such as ./{slug}.zip",
+    )),
+    (lambda it: True, (
+        "kagglehub could not fetch {text}: {kind}.",
+        "Open its page in a browser, and press Download:  {page}",
         "Next: run the same line again, or put the file beside your notebook and name it ./FILE",
-    )
-
-
-# The first that fits says what an error means. Its text is not repeated: it may hold a signed address.
-_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], Callable[[_Failure], DatastageError]]] = (
-    (lambda failure: failure.is_a("BackendError", "CredentialError", "KaggleEnvironmentError"), _refused_inside),
-    (lambda failure: failure.is_a("UnauthenticatedError"), _needs_token),
-    (lambda failure: failure.status == 401 and failure.handle.kind != "competition", _wrong_token),
-    (lambda failure: failure.status in (401, 403) and failure.handle.kind == "competition", _rules),
-    (lambda failure: failure.status == 403, _private),
-    (lambda failure: failure.status == 404 or "not present in" in failure.text, _unknown),
-    (lambda failure: failure.is_a("DataCorruptionError"), _damaged),
-    (lambda failure: failure.is_a("Timeout"), _too_slow),
-    (lambda failure: failure.is_a("ConnectionError"), _no_internet),
-    (lambda failure: True, _otherwise),
+    )),
 )
+# fmt: on
+
+
+def _refusal(failure: _Failure) -> DatastageError:
+    """Say what an error of kagglehub means, and what to do."""
+    handle = failure.handle
+    if failure.is_a("DataCorruptionError"):
+        return IntegrityError(
+            f"What came from Kaggle for {handle.text} is not what Kaggle says it should be.",
+            "Nothing was kept of it.",
+            _AGAIN,
+        )
+    facts = {
+        "slug": handle.slug,
+        "page": handle.page,
+        "text": handle.text,
+        "what": f"{handle.file} in {handle.text}" if handle.file else handle.text,
+        "kind": f"{failure.names[0]} ({failure.status})" if failure.status else next(iter(failure.names), ""),
+        "limit": f"{ATTACH_S:.0f}",
+    }
+    lines = next(lines for fits, lines in _REFUSALS if fits(failure))
+    return UnavailableError(*(line.format(**facts) for line in lines))
