@@ -21,21 +21,9 @@ from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
 
 __all__ = [
-    "SOURCES",
-    "Context",
-    "Fetch",
-    "Found",
-    "Source",
-    "address_of",
-    "drive",
-    "drive_link",
-    "http",
-    "kaggle",
-    "key_of",
-    "near_name",
-    "open_spec",
-    "parse",
-]
+    "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "drive", "drive_link", "http", "kaggle", "key_of",
+    "near_name", "open_spec", "parse",
+]  # fmt: skip
 
 
 def _late(module: str, name: str) -> Callable[..., Any]:
@@ -50,77 +38,33 @@ _DATAVERSES = (
     "rdr.kuleuven.be", "entrepot.recherche.data.gouv.fr", "data.sciencespo.fr", "edatos.consorciomadrono.es",
 )  # fmt: skip
 # Of the rows that know a server, the first one that recognises its page has it.
+# fmt: off
 SOURCES: tuple[Source, ...] = (
     Source("drive", drive.open_drive, drive.parse_drive, words=("drive",), example="drive:"),
-    Source(
-        "share",
-        drive_link.open_drive_link,
-        hosts=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
-        parse_page=drive_link.parse_link,
-    ),
-    Source(
-        "kaggle",
-        kaggle.open_kaggle,
-        kaggle.parse_kaggle,
-        words=("kaggle",),
-        example="kaggle:",
-        hosts=("kaggle.com",),
-        parse_page=kaggle.parse_page,
-    ),
-    Source(
-        "github",
-        _late("github", "open_github"),
-        _late("github", "parse_github"),
-        words=("github",),
-        example="github:",
-        hosts=("github.com", "raw.githubusercontent.com"),
-        parse_page=_late("github", "parse_page"),
-        address=_late("github", "address"),
-    ),
-    Source(
-        "hub",
-        _late("hub", "open_hub"),
-        _late("hub", "parse_hub"),
-        words=("hf",),
-        example="hf:",
-        hosts=("huggingface.co", "hf.co"),
-        parse_page=_late("hub", "parse_page"),
-        address=_late("hub", "address"),
-    ),
-    Source(
-        "record",
-        _late("research_data", "open_record"),
-        _late("research_data", "parse_doi"),
-        words=("doi",),
-        example="doi:",
-        hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES),
-        parse_page=_late("research_data", "parse_page"),
-        address=_late("research_data", "address"),
-    ),
-    Source(
-        "link",
-        _late("shared_links", "open_link"),
-        hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"),
-        parse_page=_late("shared_links", "parse_page"),
-        key=http.key,
-        address=str,
-    ),
-    Source(
-        "bucket",
-        _late("buckets", "open_bucket"),
-        _late("buckets", "parse_bucket"),
-        words=("s3", "gs", "az"),
-        example="s3://",
-    ),
-    Source(
-        "http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key, address=str
-    ),
-    Source(
-        "upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",), example="upload:"
-    ),
+    Source("share", drive_link.open_drive_link, parse_page=drive_link.parse_link,
+           hosts=("drive.google.com", "drive.usercontent.google.com", "docs.google.com")),
+    Source("kaggle", kaggle.open_kaggle, kaggle.parse_kaggle, words=("kaggle",), example="kaggle:",
+           hosts=("kaggle.com",), parse_page=kaggle.parse_page),
+    Source("github", _late("github", "open_github"), _late("github", "parse_github"), words=("github",),
+           example="github:", hosts=("github.com", "raw.githubusercontent.com"),
+           parse_page=_late("github", "parse_page"), address=_late("github", "address")),
+    Source("hub", _late("hub", "open_hub"), _late("hub", "parse_hub"), words=("hf",), example="hf:",
+           hosts=("huggingface.co", "hf.co"), parse_page=_late("hub", "parse_page"), address=_late("hub", "address")),
+    Source("record", _late("research_data", "open_record"), _late("research_data", "parse_doi"), words=("doi",),
+           example="doi:", hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES),
+           parse_page=_late("research_data", "parse_page"), address=_late("research_data", "address")),
+    Source("link", _late("shared_links", "open_link"), parse_page=_late("shared_links", "parse_page"), key=http.key,
+           hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"), address=str),
+    Source("bucket", _late("buckets", "open_bucket"), _late("buckets", "parse_bucket"), words=("s3", "gs", "az"),
+           example="s3://"),
+    Source("http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key,
+           address=str),
+    Source("upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",),
+           example="upload:"),
     Source("file", paths.open_path, paths.parse_file, words=("file",), example="./", key=paths.key),
     Source("relative", paths.open_path, key=paths.key),
 )
+# fmt: on
 
 
 def parse(text: str | os.PathLike[str]) -> Spec:
