@@ -27,7 +27,7 @@ from datastage.materialize import StageOptions, Work, check_digests, materialize
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader
-from datastage.redact import hide_secrets
+from datastage.redact import values_without_secrets
 from datastage.runtime import Runtime
 from datastage.slots import Slot
 from datastage.sources import Found, http, manual, parse, search
@@ -36,9 +36,9 @@ from datastage.spec import Spec
 from datastage.staged import Staged
 from datastage.store import Claim, Wanted
 
-# A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
 T = TypeVar("T")
 Step = tuple[str, Callable[[], Staged | None]]
+# A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
 
@@ -378,12 +378,15 @@ class _Chain:
         inputs = [Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
         folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
         kept: list[Location] = []
+        looked: list[Looked] = []
+        places: list[tuple[str, Callable[[bool], Content]]] = []
         if self.options.save_to is not None:
             work = replace(work, keep=partial(self._keep, below=entry.name))
             if (below := self._kept_folder() / entry.name).is_dir():
                 kept = [Location(below, f"what was kept in {self.options.save_to}")]
-        looked: list[Looked] = []
-        places: list[tuple[str, Callable[[bool], Content]]] = []
+            if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
+                found = Found(FileReader(below / part.name), str(below), f"{part.name}, kept in {self.options.save_to}")
+                places.append((found.seen, lambda left, found=found: materialize(found, work)))  # type: ignore[misc]
         for found in parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near):
             named = replace(work, called=part.name)  # a copy may bear another name
             places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
@@ -434,16 +437,11 @@ class _Chain:
     def _from_kept(self, kept: saved_copy.SavedCopy, another_is_left: bool) -> Staged:
         with FileReader(kept.path) as reader:
             check_digests(reader, {"sha256": kept.sha256})
-        return self._from_file(
-            kept.path, str(self.options.save_to), f"{kept.path.name}, kept in {self.options.save_to}"
-        )
-
-    def _from_file(self, path: Path, place: str, seen: str) -> Staged:
-        """Stage from a file of this machine that holds what the spec names; it may go afterwards."""
+        seen = f"{kept.path.name}, kept in {self.options.save_to}"
         self.reporter.note(seen, "Found")
         work = Work(self.options, self.claim.slot, self.here, self.reporter)
-        content = materialize(Found(FileReader(path), place, seen), work)
-        content.facts.pop("source_path", None)
+        content = materialize(Found(FileReader(kept.path), str(self.options.save_to), seen), work)
+        content.facts.pop("source_path", None)  # the source is what the spec names; the kept file may go
         return self._publish(content)
 
     def _keep(self, path: Path, name: str, below: str = "") -> None:
@@ -451,8 +449,8 @@ class _Chain:
         try:
             key = self.options.source_key(self.here.cwd)
             kept, was_there = saved_copy.keep(path, self._kept_folder() / below, key, name=name, reporter=self.reporter)
-            label, when = ("Kept", "already") if was_there else ("Kept", "for the next session")
-            self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", label)
+            when = "already" if was_there else "for the next session"
+            self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", "Kept")
         except StorageError as error:
             self.reporter.note(str(error.args[0]), "Not kept")
 
@@ -473,15 +471,12 @@ class _Chain:
             "folder": str(content.path or slot.final),
             "in_place": in_place,
             "single": content.single,
-            "attempts": [
-                {
-                    "place": hide_secrets(attempt.place),
-                    "seen": hide_secrets(attempt.seen),
-                    "seconds": round(attempt.seconds, 3),
-                    "failure": None if attempt.failure is None else hide_secrets(attempt.failure),
-                }
-                for attempt in self.attempts
-            ],
+            "attempts": values_without_secrets(
+                [
+                    {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
+                    for a in self.attempts
+                ]
+            ),
             **content.facts,
         }
         written = self.claim.publish(receipt, content.files, durable=store.outlives_machine(slot.root, self.here))

@@ -182,3 +182,36 @@ def test_what_a_killed_session_left_is_removed_in_time(here):
         os.utime(here / "kept" / name, (time.time() - age,) * 2)
     saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
     assert sorted(os.listdir(here / "kept")) == [".a.csv.0123456789abcde8.partial", saved_copy.INDEX, "a.csv"]
+
+
+def test_an_archive_of_the_catalog_is_kept_and_found_there_next_time(server, here, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    body = zip_bytes()
+    url = server.serve("birds.zip", body)
+    datastage.register("kept_birds", url, expect=f"sha256:{hashlib.sha256(body).hexdigest()}")
+    quiet("kept_birds", save_to="./kept")
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert (quiet("kept_birds", save_to="./kept") / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) == asked
+
+
+def test_a_file_of_ones_own_is_kept_and_each_time_it_is_said(here, tmp_path):
+    (here / "pets.zip").write_bytes(zip_bytes())
+    said = []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            said.append((label, text))
+
+    for _ in range(2):
+        datastage.stage("./pets.zip", save_to="./kept", refresh=True, progress=Notes())
+    assert [text for label, text in said if label == "Kept"] == [
+        "pets.zip in ./kept for the next session",
+        "pets.zip in ./kept already",
+    ]
+    (here / "pets").mkdir()
+    (here / "pets" / "1.txt").write_text("1")
+    datastage.stage("./pets", copy=True, save_to="./kept", progress=Notes())
+    assert said[-1][0] != "Kept"
+    assert any(label == "Not kept" for label, _ in said)
