@@ -102,6 +102,7 @@ def seconds_of(process):
 
 def hidden(root):
     """What is unfinished under a root: all that is hidden, but for the marks of what is staged."""
-    own = slots.own_folder_of(Path(root))
-    beside = [path.name for path in Path(root).iterdir() if path.name.startswith(".") and path != own]
-    return sorted(beside + ([path.name for path in own.iterdir() if path.suffix != ".mark"] if own.is_dir() else []))
+    beside = [path for path in Path(root).iterdir() if path.name.startswith(".")]
+    own = [path for path in beside if path.name.startswith(slots.OWN_FOLDER)]
+    left = [path for path in beside if path not in own] + [path for one in own for path in one.iterdir()]
+    return sorted(path.name for path in left if path.suffix != ".mark")
