@@ -173,6 +173,8 @@ def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
         for name, size, digests in rows
         if not name.endswith("/")
     ]
+    if refused is not None and refusal(refused) == 403 and not files:
+        raise refused  # it may be there, for others
     return _folder(spec, context, kind, files)
 
 
@@ -271,6 +273,8 @@ def _asking(spec: Spec, ask: Callable[[], Any]) -> Any:
         text = str(error).partition("Debug source")[0]
         if "redirect" in text.lower():
             raise _wrong_region(spec) from None
+        if "404 Not Found" in text:
+            raise _refused(spec, 404, error) from None
         raise UnavailableError(
             f"{spec.parts[1]} could not be read: {' '.join(text.split())[:200]}", "Next: run the same line again."
         ) from None

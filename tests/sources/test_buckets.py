@@ -110,6 +110,12 @@ def test_a_bucket_that_may_not_be_listed_says_forbidden_for_what_is_missing(buck
         quiet("s3://set/nothing.csv")
 
 
+def test_a_private_object_of_a_bucket_that_everybody_may_list_is_named(buckets):
+    buckets.private.add("top.csv")
+    with pytest.raises(UnavailableError, match="not open to everybody"):
+        quiet("s3://set/top.csv")
+
+
 def test_a_private_bucket_is_read_with_credentials_that_are_shown_nowhere(buckets, credentials, caplog):
     caplog.set_level(0)
     buckets.buckets["s3", "set"].is_public = False
@@ -124,6 +130,11 @@ def test_wrong_credentials_are_named(buckets, credentials, monkeypatch):
     with pytest.raises(UnavailableError, match="does not let these credentials read set") as caught:
         quiet("s3://set/data/a.csv")
     assert SECRET not in str(caught.value)
+
+
+def test_a_bucket_that_is_not_there_is_named_with_credentials_too(buckets, credentials):
+    with pytest.raises(UnavailableError, match="There is no bucket nothing"):
+        quiet("s3://nothing/a/")
 
 
 def test_a_bucket_in_another_region_is_found(buckets, credentials):

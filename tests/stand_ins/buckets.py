@@ -36,6 +36,7 @@ class Buckets:
     def __init__(self) -> None:
         self.buckets: dict[tuple[str, str], Bucket] = {}
         self.wrong: dict[str, bytes] = {}  # what is given in the place of an object
+        self.private: set[str] = set()  # objects of public buckets
         self.asked: list[str] = []
         server = self
 
@@ -116,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             top = "<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
             cut = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
             return self.give(200, f"{top}<Name>{rest[0]}</Name>{cut}{rows}{more}</ListBucketResult>".encode(), **region)
+        if path in self.stand_in.private and not signed:
+            return self.refuse(403, "AccessDenied")
         if path not in bucket.objects:
             return self.refuse(404 if bucket.may_list else 403, "NoSuchKey" if bucket.may_list else "AccessDenied")
         return self.file(path, bucket.objects[path], **region)
