@@ -255,72 +255,64 @@ def refused(
     netrc_trouble: str = "",
 ) -> Refused:
     """Say what a status means that brings no bytes."""
-    limited = _rate_limited(status, address, headers or email.message.Message(), body)
-    error = limited or _refusal(status, address, name, headers, netrc_trouble)
-    made = Refused(str(error.args[0]), *error.remedy)
-    made.status, made.body = status, body
-    made.headers = {name.lower(): value for name, value in headers.items()} if headers is not None else {}
+    headers = email.message.Message() if headers is None else headers
+    said = {name.lower(): value for name, value in headers.items()}
+    limited = _rate_limited(status, address, said, body)
+    made = Refused(*(limited or _refusal(status, address, name, said, netrc_trouble)))
+    made.status, made.body, made.headers = status, body, said
     # A limit of an hour is not waited for; one of a moment is.
-    made.is_final = limited is not None and "used up" in str(limited.args[0])
+    made.is_final = bool(limited) and "used up" in limited[0]
     return made
 
 
-def _rate_limited(
-    status: int, address: Address, headers: email.message.Message, body: bytes
-) -> UnavailableError | None:
-    """Tell a limit on requests that lasts from a server that is busy for a moment."""
-    if status not in (403, 429):
-        return None
+def _rate_limited(status: int, address: Address, headers: Mapping[str, str], body: bytes) -> tuple[str, ...]:
+    """Tell a limit on requests from a server that is busy for a moment; empty if it is none."""
     host, text = address.host, body.lower()
-    named = token_name(*address.origin)
-    token = [f"A token of your own has a limit of its own: set {named}."] if named else []
-    if headers.get("X-RateLimit-Remaining", "").strip() == "0" or b"rate limit exceeded" in text:
-        reset = headers.get("X-RateLimit-Reset", "").strip()
-        until = f" until {time.strftime('%H:%M', time.localtime(int(reset)))}" if reset.isdecimal() else ""
-        most = headers.get("X-RateLimit-Limit", "").strip()
+    if status not in (403, 429):
+        return ()
+    if headers.get("x-ratelimit-remaining", "").strip() == "0" or b"rate limit exceeded" in text:
+        reset, most = headers.get("x-ratelimit-reset", "").strip(), headers.get("x-ratelimit-limit", "").strip()
+        until = (
+            f" until {time.strftime('%H:%M', time.localtime(int(reset)))}" if re.fullmatch(r"\d{9,11}", reset) else ""
+        )
         many = f"only {most} requests an hour" if most.isdecimal() else "only so many requests"
-        return UnavailableError(
-            f"{host} takes {many} from one address, and they are used up{until} ({status}).",
-            "On Colab and in a school many people share one address.",
-            *token,
-            "Next: run the same line again later.",
-        )
-    if b"secondary rate limit" in text or (status == 429 and body.strip() == b"429: Too Many Requests"):
-        return UnavailableError(
-            f"{host} was asked too often in a short time from this address ({status}).",
-            "On Colab and in a school many people share one address.",
-            *token,
-            "Next: run the same line again in a few minutes.",
-        )
-    return None
+        what, when = f"takes {many} from one address, and they are used up{until}", "later"
+    elif b"secondary rate limit" in text or (status == 429 and body.strip() == b"429: Too Many Requests"):
+        what, when = "was asked too often in a short time from this address", "in a few minutes"
+    else:
+        return ()
+    named = token_name(*address.origin)
+    return (
+        f"{host} {what} ({status}).",
+        "On Colab and in a school many people share one address.",
+        *([f"A token of your own has a limit of its own: set {named}."] if named else ()),
+        f"Next: run the same line again {when}.",
+    )
 
 
 def _refusal(
-    status: int, address: Address, name: str, headers: email.message.Message | None, netrc_trouble: str
-) -> UnavailableError:
+    status: int, address: Address, name: str, headers: Mapping[str, str], netrc_trouble: str
+) -> tuple[str, ...]:
     host = address.host
     if status == 407:
         error = refused_by_proxy(407, address)
         assert isinstance(error, UnavailableError)
-        return error
+        return str(error.args[0]), *error.remedy
     if status in _REFUSALS:
-        text, *steps = (line.format(host=host, name=name, netrc=netrc_trouble or _NETRC) for line in _REFUSALS[status])
-        return UnavailableError(text, *steps)
+        return tuple(line.format(host=host, name=name, netrc=netrc_trouble or _NETRC) for line in _REFUSALS[status])
     if status in BUSY:
-        return UnavailableError(
+        return (
             f"{host} is too busy to give {name} ({_status(status)}).",
             "Next: run the same line again later; what has come is kept.",
         )
-    if status == 202 and headers is not None and "x-amzn-waf-action" in headers:
-        return UnavailableError(
+    if status == 202 and "x-amzn-waf-action" in headers:
+        return (
             f"{host} asks whether a person is there before it gives {name} (202): a program cannot answer that.",
-            *(_FIGSHARE if host.endswith("figshare.com") else ()),
+            *([_FIGSHARE] if host.endswith("figshare.com") else ()),
             _IN_A_BROWSER,
         )
     said = http.client.responses.get(status, "an unknown answer")
-    return UnavailableError(f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later.")
+    return f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later."
 
 
-_FIGSHARE = (
-    "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address.",
-)
+_FIGSHARE = "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address."

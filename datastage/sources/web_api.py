@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, found_at, open_url
 from datastage.sources.http_body import body_of
 from datastage.sources.http_session import HttpSession
-from datastage.transfer import Limits, TooSlow, fetch, patiently
+from datastage.transfer import Limits, Pool, fetch, patiently
 
 _MOST_BYTES = 32 << 20
 _FILES_AT_ONCE = 8
@@ -139,40 +139,16 @@ def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path,
     to = folder / "files"
     for parent in sorted({(to / file.path).parent for file in files}):
         parent.mkdir(parents=True, exist_ok=True)
-    todo = iter(sorted(files, key=lambda file: -(file.size or 0)))
-    lock = threading.Lock()
-    errors: list[BaseException] = []
 
-    def work() -> None:
-        while not errors:
-            with lock:
-                file = next(todo, None)
-            if file is None:
-                return
-            try:
-                with contextlib.closing(_reach(file, limits, has_hash=bool(file.digests))) as reader:
-                    few = 1 if (reader.size or 0) < 8 << 20 else None
-                    fetch(
-                        reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few
-                    )
-            except BaseException as error:
-                errors.append(error)
+    def bring(file: RemoteFile) -> tuple[()]:
+        with contextlib.closing(_reach(file, limits, has_hash=bool(file.digests))) as reader:
+            few = 1 if (reader.size or 0) < 8 << 20 else None
+            fetch(reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few)
+        return ()
 
-    threads = [
-        threading.Thread(target=work, name="datastage-fetch", daemon=True)
-        for _ in range(min(files[0].most_connections or _FILES_AT_ONCE, len(files)))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.1)  # in short waits, so that an interrupt gets through
-    except BaseException as error:
-        errors.append(error)
-        raise
-    if errors:
-        raise next((error for error in errors if not isinstance(error, TooSlow)), errors[0])
+    # Each transfer looks after its own stalls.
+    pool = Pool("the place", Limits(stall_s=math.inf))
+    pool.run(bring, sorted(files, key=lambda file: -(file.size or 0)), files[0].most_connections or _FILES_AT_ONCE)
     return to
 
 

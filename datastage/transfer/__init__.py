@@ -6,6 +6,7 @@ Not here: what the bytes are (`archives`), where they come from (`sources`), whe
 """
 
 from datastage.transfer.partial import Transferred
+from datastage.transfer.pool import Pool
 from datastage.transfer.prefetch import Ahead as ahead
 from datastage.transfer.prefetch import fetch
 from datastage.transfer.retry import (
@@ -30,6 +31,7 @@ __all__ = [
     "Interrupted",
     "Kind",
     "Limits",
+    "Pool",
     "TooSlow",
     "Transferred",
     "ahead",

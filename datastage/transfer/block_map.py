@@ -43,11 +43,7 @@ class Block:
 
 def block_bytes(size: int) -> int:
     """Return the size of a block for a file of `size` bytes: some sixty blocks, none tiny, none that takes long."""
-    wanted = size // 64
-    block = SMALLEST_BLOCK
-    while block < wanted and block < LARGEST_BLOCK:
-        block *= 2
-    return block
+    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (size // 64 - 1).bit_length()))
 
 
 def cut(start: int, end: int, step: int) -> list[Block]:

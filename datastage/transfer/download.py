@@ -185,7 +185,8 @@ class ParallelDownload:
 
     def _front(self, at: int) -> int:
         """Return up to where everything from `at` on is there; less than `at` if that byte is not."""
-        for block in self._blocks[max(0, bisect_right(self._starts, at) - 1) :]:
+        for number in range(max(0, bisect_right(self._starts, at) - 1), len(self._blocks)):
+            block = self._blocks[number]
             if not block.is_done:
                 return block.start + block.got
             at = max(at, block.start + block.got)

@@ -10,17 +10,18 @@ import stat
 import threading
 import time
 import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from datastage import runtime
-from datastage.errors import DatastageError, IntegrityError, StorageError, UnavailableError
+from datastage.errors import DatastageError, IntegrityError, StorageError
 from datastage.file_names import junk_kind
-from datastage.progress import SILENT, Reporter, human_seconds
+from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
+from datastage.transfer.pool import Pool
 from datastage.transfer.retry import Interrupted, Limits, of_file, patiently
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def copy_tree(
     limits = limits or Limits()
     is_far = runtime.is_network_disk(folder)
     readers = readers or (_READERS_FAR if is_far else _READERS_NEAR)
-    pool = _Pool(folder, limits)
+    pool = Pool(folder, limits)
     listing = _Listing(folder)
     pool.run(lambda task: listing.read(*task, pool), [("", folder, listing.above)], readers if is_far else 1)
     if is_far and len(listing.files) >= MANY:
@@ -98,73 +99,6 @@ def narrow(copy: Path, source: Path) -> None:
         copy.chmod(mode & allowed)
 
 
-class _Pool:
-    """Threads that work through tasks, and give up when nothing comes: a mount may keep a read for ever.
-
-    Not concurrent.futures: the interpreter joins its threads at its end, and one that is stuck would hold it up.
-    """
-
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._folder = folder
-        self.limits = limits
-        self.lock = threading.Condition()
-        self._last = time.monotonic()
-
-    def beat(self) -> None:
-        """Note that something has come."""
-        self._last = time.monotonic()
-
-    def run(self, work: Callable[[T], Iterable[T]], tasks: Iterable[T], n_threads: int) -> None:
-        """Call `work` with each task; what it returns are further tasks. Raise the first error, or that all stalled."""
-        todo = deque(tasks)
-        errors: list[BaseException] = []
-        n_busy = 0
-
-        def run() -> None:
-            nonlocal n_busy
-            while True:
-                with self.lock:
-                    while not todo and n_busy and not errors:
-                        self.lock.wait(0.1)
-                    if not todo or errors:
-                        self.lock.notify_all()
-                        return
-                    task = todo.popleft()
-                    n_busy += 1
-                more: Iterable[T] = ()
-                try:
-                    more = work(task)
-                except BaseException as error:
-                    errors.append(error)
-                with self.lock:
-                    todo.extend(more)
-                    n_busy -= 1
-                    if more or not todo:
-                        self.lock.notify_all()
-
-        self.beat()
-        threads = [threading.Thread(target=run, name="datastage-read", daemon=True) for _ in range(n_threads)]
-        for thread in threads:
-            thread.start()
-        # Each of a reader's tries may wait for its own while; threads that hang are left behind. After an error the
-        # others are waited for too: they still write.
-        patience = self.limits.stall_s * self.limits.tries
-        for thread in threads:
-            while thread.is_alive() and time.monotonic() - self._last < (self.limits.stall_s if errors else patience):
-                thread.join(0.1)
-        if not errors and any(thread.is_alive() for thread in threads):
-            errors.append(
-                UnavailableError(
-                    f"{self._folder} stalled: nothing came from it for {human_seconds(patience)}.",
-                    "The place it is mounted from does not answer any more.",
-                    "Next: mount it again (on Colab: Runtime > Disconnect and delete runtime), then run this line"
-                    " again.",
-                )
-            )
-        if errors:
-            raise errors[0]
-
-
 _Folder = tuple[str, Path, frozenset[str]]  # its name with a slash, its path, the folders that it lies in
 
 
@@ -179,7 +113,7 @@ class _Listing:
         self.folders: list[str] = []
         self.left_out: Counter[str] = Counter()
 
-    def read(self, prefix: str, path: Path, above: frozenset[str], pool: _Pool) -> list[_Folder]:
+    def read(self, prefix: str, path: Path, above: frozenset[str], pool: Pool) -> list[_Folder]:
         """List one folder, and return the folders in it."""
         folders: list[_Folder] = []
         for entry in patiently(lambda: _entries(path), pool.limits):
@@ -241,7 +175,7 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
 class _Copying:
     """Copies files into `to`, each with its checksum; counts the bytes for the reporter."""
 
-    def __init__(self, to: Path, reporter: Reporter, pool: _Pool) -> None:
+    def __init__(self, to: Path, reporter: Reporter, pool: Pool) -> None:
         self._to, self._reporter, self._pool = to, reporter, pool
         self._own = threading.local()
         self.copied: list[FileRecord] = []

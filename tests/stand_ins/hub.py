@@ -37,6 +37,7 @@ class Hub:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
+        self.http.handle_error = lambda *words: None  # a connection that the client ended
         self.port = self.http.server_address[1]
         self.address = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.http.serve_forever, daemon=True, name="hub").start()
