@@ -29,6 +29,8 @@ Batch = list[Row]
 Work = Callable[[], Batch]  # makes its batch when somebody takes it
 # More writers than this fight over the file system's locks.
 MAX_WRITERS = 8
+# A folder or a zip.
+PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT = """\
 import sys, types
 for name in ("datastage", "datastage.archives"):
@@ -106,7 +108,7 @@ class Helper:
 
     def __init__(self, setup: tuple[Any, ...]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, _package_root(), *_library_folders()],
+            [sys.executable, "-I", "-S", "-c", _BOOT, PACKAGE_ROOT, *_library_folders()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -115,13 +117,10 @@ class Helper:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
-        self._setup: tuple[Any, ...] | None = setup
+        self.send(setup)
 
     def send(self, item: Any) -> None:
         """Send work. A helper that has gone is noticed when its answer is read."""
-        if self._setup is not None:
-            setup, self._setup = self._setup, None
-            self.send(setup)
         data = marshal.dumps(item)
         try:
             self._in.write(len(data).to_bytes(4, "little") + data)
@@ -159,25 +158,11 @@ class Helper:
         self._process.wait()
 
 
-def _package_root() -> str:
-    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
 def _library_folders() -> list[str]:
     """Return the folders or zips from which the inflate libraries chosen here are imported."""
-    folders = []
-    for module in inflate.chosen().modules:
-        spec = importlib.util.find_spec(module)
-        if spec is not None and spec.origin:
-            folder = os.path.dirname(os.path.dirname(os.path.abspath(spec.origin)))
-            if folder not in folders:
-                folders.append(folder)
-    return folders
-
-
-def helpers_can_run() -> bool:
-    """Return whether a fresh interpreter can be started that finds our package."""
-    return bool(sys.executable) and os.path.exists(_package_root())
+    specs = [importlib.util.find_spec(module) for module in inflate.chosen().modules]
+    origins = [os.path.abspath(spec.origin) for spec in specs if spec is not None and spec.origin]
+    return list(dict.fromkeys(os.path.dirname(os.path.dirname(origin)) for origin in origins))
 
 
 class Stopped(Exception):

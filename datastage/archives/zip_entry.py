@@ -178,24 +178,14 @@ def unwrap_sizes(entry: ZipEntry, room: int) -> None:
 def unwrapped_offsets(
     read_at: ReadAt, entries: Callable[[], Iterator[tuple[int, ZipEntry]]], end: int
 ) -> dict[int, int]:
-    """Return the true offset of each entry, of members that end at `end`.
+    """Return the true offset of each entry, of members that end at `end`, by the headers before the data.
 
-    Offsets are in the order of the members, so each fall is a beginning. A member of over 4 GB may hide one: then the
-    headers before the data are asked.
+    Members lie in the order of their entries; one of over 4 GB hides how often the offsets began anew.
     """
     found = {}
-    base = last = 0
-    for at, entry in entries():
-        offset = entry.offset
-        base += WRAP if offset < last else 0
-        last = offset
-        found[at] = base + offset
-    if end - base - last < WRAP:
-        return found
     least = 0
     for at, entry in entries():
-        offset = entry.offset + least // WRAP * WRAP
-        offset += WRAP if offset < least else 0
+        offset = entry.offset - min(0, (entry.offset - least) // WRAP) * WRAP  # not before the last member
         size = LOCAL_BYTES + len(entry.raw_name)
         while offset < end:
             head = read_at(offset, size)

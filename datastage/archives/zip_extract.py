@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -43,9 +44,9 @@ def _start_helpers(task: Task, directory: zip_directory.Directory, stack: ExitSt
     helpers: list[workers.Helper] = []
     n = len(directory.ats)
     local = task.reader.local_path
+    if not sys.executable or not os.path.exists(workers.PACKAGE_ROOT):
+        return helpers  # no fresh interpreter could be started that finds our package
     if task.n_cores < 2 or n < HELPERS_FROM_FILES or local is None or directory.start > n * SMALL_BYTES:
-        return helpers
-    if not workers.helpers_can_run():
         return helpers
     modules = inflate.chosen().modules
     setup = (os.path.abspath(local), task.root, directory.start, directory.size, modules, task.password)

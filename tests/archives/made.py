@@ -125,5 +125,12 @@ class Link:
             yield piece
             offset += len(piece)
 
+    def pieces(self, offset: int, n: int | None):
+        end = self.size if n is None else offset + n
+        while offset < end:
+            piece = self.read_at(offset, min(end - offset, 1 << 18))
+            yield piece
+            offset += len(piece)
+
     def close(self) -> None:
         pass
