@@ -6,29 +6,17 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from datastage.batches.decode import Unreadable
 from datastage.errors import DamagedArchiveError, PasswordError, StorageError
-from datastage.layouts.tree import Tree, of_names
-from datastage.reader import Reader
-
-UNREAD = "Next: see whether it is still there and may be read, and run the same line again."
-
-
-class Images(Protocol):
-    """Image files by name."""
-
-    def read(self, name: str) -> bytes:
-        """Return a whole file, from any thread; raises `Unreadable` or `OSError`."""
-
-    def stamp(self, name: str) -> str:
-        """Return what changes when the file does; asked for only where pixels are kept."""
+from datastage.layouts.tree import UNREAD, Tree, of_names
+from datastage.reader import FileReader, Reader
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """The files of a folder."""
+    """The files of a folder, read from any thread; a stamp is asked for only where pixels are kept."""
 
     root: str
 
@@ -107,6 +95,7 @@ class ZipImages:
 
 
 def _opened(path: Path) -> ZipImages:
-    from datastage.reader import FileReader
-
     return ZipImages(FileReader(path))
+
+
+Images = FolderImages | ZipImages

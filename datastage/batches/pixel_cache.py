@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import runtime
 from datastage.batches.decode import Fit, Unreadable, best, decode, planes
-from datastage.batches.image_files import UNREAD, Images
+from datastage.batches.image_files import Images
 from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
 from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, NoSpaceError, StorageError
+from datastage.layouts.tree import UNREAD
 from datastage.lock import Held, locked
 from datastage.own_files import atomic_file
 from datastage.progress import SILENT, Reporter, duration, human_bytes
