@@ -151,7 +151,7 @@ def members(form: str, source: Source) -> Generator[StreamMember, None, None]:
     pieces = source.pieces
     decode = (compression or row).decode
     if decode is not None:
-        pieces = streams.Ahead(decode(pieces)) if source.in_thread else decode(pieces)
+        pieces = streams.ahead(decode(pieces)) if source.in_thread else decode(pieces)
     try:
         if row.members is not None:
             yield from row.members(replace(source, pieces=pieces, proves_its_end=decode is not None))

@@ -8,10 +8,11 @@ check the checksums.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import lzma
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from datastage.archives import inflate
@@ -266,60 +267,38 @@ def _broken(error: BaseException) -> Fault:
     return Fault("C-CRC" if "check" in text or "crc" in text else "C-STREAM", f"cannot be decompressed ({error})")
 
 
-class Ahead:
+def ahead(pieces: Pieces, n_pieces: int = 16) -> Generator[bytes, None, None]:
     """Run a decoder in a thread of its own, at most `n_pieces` ahead. Close it, also after an error."""
+    ready: queue.Queue[bytes | BaseException | None] = queue.Queue(n_pieces)
+    stopped = threading.Event()
 
-    def __init__(self, pieces: Pieces, n_pieces: int = 16) -> None:
-        self._pieces = pieces
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(n_pieces)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="datastage-decode", daemon=True)
-        self._thread.start()
+    def put(item: bytes | BaseException | None) -> bool:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return True
+        return False
 
-    def _run(self) -> None:
+    def run() -> None:
         last: BaseException | None = None
         try:
-            for piece in self._pieces:
-                if not self._put(piece):
-                    return
+            all(map(put, pieces))
         except BaseException as error:  # raised again where the pieces are read
             last = error
         finally:
-            close(self._pieces)
-        self._put(last)
+            close(pieces)
+        put(last)
 
-    def _put(self, item: bytes | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                pass
-        return False
-
-    def __iter__(self) -> Ahead:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._stop.is_set():
-            raise StopIteration
-        item = self._queue.get()
-        if item is None or isinstance(item, BaseException):
-            self._stop.set()
-            if item is None:
-                raise StopIteration
-            raise item
-        return item
-
-    def close(self) -> None:
-        """Stop the thread and wait for it, but not for bytes of a slow link: closing the reader ends that."""
-        self._stop.set()
-        while True:
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                break
-        self._thread.join(0.5)
+    thread = threading.Thread(target=run, name="datastage-decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(0.5)  # not for bytes of a slow link: closing the reader ends that
 
 
 class Bytes:

@@ -5,6 +5,7 @@ import gzip
 import importlib.util
 import lzma
 import os
+import threading
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_a_decoder_ahead_hands_on_what_it_met():
         yield b"1"
         raise Fault("C-CRC", "is wrong")
 
-    ahead = streams.Ahead(broken())
+    ahead = streams.ahead(broken())
     assert next(ahead) == b"1"
     with pytest.raises(Fault):
         next(ahead)
@@ -56,10 +57,10 @@ def test_a_decoder_ahead_hands_on_what_it_met():
 
 
 def test_a_decoder_ahead_can_be_left_half_way():
-    ahead = streams.Ahead(iter([bytes(10)] * 1000), 2)
+    ahead = streams.ahead(iter([bytes(10)] * 1000), 2)
     next(ahead)
     ahead.close()
-    assert not ahead._thread.is_alive()
+    assert not [thread for thread in threading.enumerate() if thread.name == "datastage-decode"]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
