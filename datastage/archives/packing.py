@@ -68,24 +68,23 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
     try:
         with atomic_file(to) as out, contextlib.closing(_read(walk.items(), readers)) as items:
             writer = _ZipWriter(out, reporter)
+            own = os.fstat(out.fileno())
             for item in items:
+                if item.status is not None and os.path.samestat(item.status, own):
+                    continue  # the zip itself, in the folder that it is made of
                 writer.add(item, os.fsencode(folder.name) + b"/" + item.name)
             if not writer.n_files:
                 raise IntegrityError(f"There are no files in {folder}.", "Next: look whether it is the right folder.")
             writer.finish()
             if os.path.lexists(to):
-                raise StorageError(
-                    f"{to} is there by now, and is not replaced.", "Next: look at it first.", filename=to
-                )
+                raise StorageError(f"{to} is there by now: it is kept.", "Next: look at it first.", filename=to)
     except StorageError:
         raise
     except OSError as error:
         if isinstance(error.filename, bytes):  # reading: `_Walk` and `_with_data` work with paths of bytes alone
             error.filename = os.fsdecode(error.filename)
             raise StorageError.of(error, doing, "Next: make it readable (chmod u+r), or take it out.") from error
-        raise StorageError.of(
-            error, doing, "Next: free some room there, or write the zip to another folder."
-        ) from error
+        raise StorageError.of(error, doing, "Next: free some room, or write the zip elsewhere.") from error
     return ZipResult(writer.n_files, writer.n_bytes, dict(walk.left_out))
 
 

@@ -109,6 +109,13 @@ def test_readers_beside_change_nothing(photos, tmp_path, readers):
         assert len(archive.namelist()) == 703
 
 
+def test_a_zip_in_the_folder_that_it_is_made_of_does_not_hold_itself(photos):
+    packed = pack(photos, photos / "photos.zip")
+    assert packed.n_files == 703
+    with zipfile.ZipFile(photos / "photos.zip") as archive:
+        assert not [name for name in archive.namelist() if "photos.zip" in name]
+
+
 # --- links, as a folder of Hugging Face's cache has them ---
 
 
