@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import filecmp
 import os
 import re
 import stat
@@ -32,7 +33,6 @@ from datastage.spec import Spec
 # Entries of a folder that are looked at for near names, and of two folders that are compared.
 _MOST_NAMES = 2000
 _MOST_COMPARED = 10_000
-_PIECE = 1 << 20
 
 
 def is_path(text: str) -> bool:
@@ -291,11 +291,11 @@ def _same_content(one: Path, other: Path) -> bool:
     if one.is_dir() != other.is_dir():
         return False
     if not one.is_dir():
-        return one.stat().st_size == other.stat().st_size and _same_bytes(one, other)
+        return filecmp.cmp(one, other, shallow=False)
     mine, others = _listing(one), _listing(other)
     if mine != others or len(mine) >= _MOST_COMPARED:
         return False
-    return all(_same_bytes(one / name, other / name) for name, _ in mine)
+    return all(filecmp.cmp(one / name, other / name, shallow=False) for name, _ in mine)
 
 
 def _listing(folder: Path) -> list[tuple[str, int]]:
@@ -306,14 +306,6 @@ def _listing(folder: Path) -> list[tuple[str, int]]:
                 yield str(path.relative_to(folder)), path.lstat().st_size
 
     return sorted(islice(files(), _MOST_COMPARED))
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    with one.open("rb") as mine, other.open("rb") as its:
-        while piece := mine.read(_PIECE):
-            if piece != its.read(_PIECE):
-                return False
-        return not its.read(1)
 
 
 # --- when it is not there

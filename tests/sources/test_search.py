@@ -17,7 +17,9 @@ from datastage.reader import BytesReader
 from datastage.sources import search_io
 from datastage.sources.search import Location, SearchLimits, find_files
 from tests import kaggle_inputs as layouts
+from tests.stand_ins import fuse
 
+needs_fuse = pytest.mark.skipif(fuse.why_not() != "", reason=fuse.why_not())
 FILES = layouts.small_cifar()
 ENTRY = layouts.entry_for("small_cifar", "cifar10", FILES)
 PUBLISHED = (Download("cifar-10-python.tar.gz", len(layouts.tar_bytes(FILES)), None, ()),)
@@ -415,3 +417,29 @@ def test_a_file_that_may_not_be_read_is_said_and_hides_nothing(tmp_path):
     found = look(tmp_path / "in", into=tmp_path / "out")
     assert found.complete
     assert "Permission denied" in found.looked[0].seen
+
+
+@needs_fuse
+def test_a_disk_that_fails_while_a_file_is_read_is_said_and_the_next_place_is_asked(tmp_path):
+    for name in ("failing", "well"):
+        (tmp_path / name).mkdir()
+        layouts.WRAPPINGS["its own folder"](FILES, tmp_path / name)
+    (tmp_path / "mount").mkdir()
+    faults = fuse.Faults(fail_after={"data_batch_1": (0, errno.EIO)})
+    with fuse.mounted(tmp_path / "failing", tmp_path / "mount", faults):
+        found = look(tmp_path / "mount", tmp_path / "well", into=tmp_path / "out")
+    assert found.complete
+    assert found.looked[0].seen.endswith("(Input/output error)")
+    assert contents(tmp_path / "out") == FILES
+
+
+@needs_fuse
+def test_a_disk_that_fails_while_an_archive_is_read_is_said(tmp_path):
+    (tmp_path / "failing").mkdir()
+    layouts.WRAPPINGS["zip"](FILES, tmp_path / "failing")
+    (tmp_path / "mount").mkdir()
+    faults = fuse.Faults(fail_after={"archive.zip": (0, errno.EIO)})
+    with fuse.mounted(tmp_path / "failing", tmp_path / "mount", faults):
+        found = look(tmp_path / "mount", into=tmp_path / "out")
+    assert not found.complete
+    assert "Input/output error" in found.looked[0].seen

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import gzip
 import io
 import lzma
@@ -14,6 +15,7 @@ from datastage.datasets import get, package_folders, tables
 from datastage.datasets.mnist import PixelTable
 from datastage.sources.search import find_files
 from tests import kaggle_inputs as layouts
+from tests.stand_ins import fuse
 
 FILES = layouts.small_mnist("FashionMNIST/raw", seed=1, n_train=60, n_test=20)
 TRAIN, TEST = layouts.mnist_csv(FILES, "train"), layouts.mnist_csv(FILES, "t10k")
@@ -206,3 +208,17 @@ def test_iris_and_digits_are_found_in_scikit_learn_without_importing_it(tmp_path
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["True", "False", "False"] * 2, done.stderr
+
+
+@pytest.mark.skipif(fuse.why_not() != "", reason=fuse.why_not())
+def test_a_disk_that_fails_while_a_table_is_read_is_said_and_hides_no_other(tmp_path):
+    layouts._write({"a.csv": layouts.mnist_csv(FILES, "train"), "b.csv": TEST}, tmp_path / "failing")
+    layouts._write({"c.csv": layouts.mnist_csv(FILES, "train")}, tmp_path / "well")
+    (tmp_path / "mount").mkdir()
+    faults = fuse.Faults(fail_after={"a.csv": (0, errno.EIO)})
+    with fuse.mounted(tmp_path / "failing", tmp_path / "mount", faults):
+        (tmp_path / "out").mkdir()
+        places = [tmp_path / "mount", tmp_path / "well"]
+        found = find_files(places, ENTRY.files, tmp_path / "out", converters=ENTRY.converters)
+    assert found.complete
+    assert found.looked[0].seen.endswith("(Input/output error)")
