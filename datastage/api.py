@@ -341,14 +341,22 @@ def feed(
 ) -> Loader:
     """Feed any PyTorch Dataset or DataLoader to the device, with what suits this machine.
 
+    A Dataset is shuffled. Given a DataLoader, `feed` keeps its dataset, order, batch size, ``collate_fn`` and
+    ``drop_last``, and its workers if it has any. A DataLoader with its own sampler, ``generator=`` or ``__iter__`` is
+    iterated unchanged. Without workers of its own, the first two batches are made and timed by one worker process, and
+    the workers follow from that.
+
     Parameters
     ----------
     dataset : torch Dataset or DataLoader
-        What to feed; a DataLoader keeps its own settings.
+        What to feed, or anything that gives batches. Batches may be tensors; tuples, lists, mappings and dataclasses of
+        such; or objects with a ``to(device)`` of their own.
     batch_size : int, optional
-        Samples in a batch; needed for a Dataset.
-    device, dtype, seed
+        Samples in a batch; needed for a Dataset that has a length. Without it, what can only be iterated gives batches.
+    device, seed
         As for `loaders`.
+    dtype : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``, which floating tensors are cast to. Whole numbers stay.
     progress : bool, "auto" or Reporter
         As for `stage`.
 

@@ -51,40 +51,7 @@ def feed(
     seed: int = 0,
     reporter: Reporter = SILENT,
 ) -> Loader:
-    """Feed any torch Dataset or DataLoader to the device.
-
-    A Dataset is shuffled. Given a DataLoader, `feed` keeps its dataset, order, batch size, ``collate_fn`` and
-    ``drop_last``, and its workers if it has any. A DataLoader with its own sampler, ``generator=`` or ``__iter__`` is
-    iterated unchanged. Without workers of its own, the first two batches are made and timed by one worker process, and
-    the workers follow from that.
-
-    Parameters
-    ----------
-    dataset : torch Dataset or DataLoader
-        What to feed. Batches may be tensors; tuples, lists, dicts, dataclasses and other mappings of such; or objects
-        with a ``to(device)`` of their own.
-    batch_size : int, optional
-        Samples a batch; needed for a Dataset that has a length, and for a DataLoader its own. Without it, what can only
-        be iterated gives whole batches.
-    device : str or torch.device
-        ``"auto"`` picks when the first batch is asked for.
-    dtype : {"float32", "bfloat16", "float16"}
-        What floating tensors are cast to. Whole numbers stay as they are.
-    seed : int
-        What order and the transforms' chance follow from, with the epoch.
-    reporter : Reporter
-        Who is told which device was chosen.
-
-    Returns
-    -------
-    Loader
-        ``explain()`` says what was chosen.
-
-    Raises
-    ------
-    SpecError
-        If this is no dataset, or an argument does not fit.
-    """
+    """Feed any torch Dataset or DataLoader to the device, as `datastage.feed` says."""
     torch = import_torch()
     from torch.utils.data import DataLoader, IterableDataset, RandomSampler
 

@@ -24,6 +24,8 @@ class LoaderSource:
     size: tuple[int, int] = (1, 1)
     given: int = field(default=0, init=False)
     """Samples given in this epoch, which some libraries want to know for their state."""
+    begins_at: int = field(default=0, init=False)
+    """Samples that were given of the next epoch before its state was loaded."""
 
     @property
     def dataset(self) -> Any:
@@ -57,19 +59,22 @@ class LoaderSource:
         if holder is None:
             return None
         try:
-            return holder.state_dict()
+            state = holder.state_dict()
         except TypeError:  # mosaicml-streaming's dataset
-            return holder.state_dict(self.given, True)
+            state = holder.state_dict(self.given, True)
+        return {"samples": self.given, "state": state}
 
-    def load_state_dict(self, state: Any) -> None:
-        """Let what is fed go on from there."""
+    def load_state_dict(self, state: Any, *, middle: bool) -> None:
+        """Let what is fed go on from there; a dataset whose epoch was at its end would give an empty one."""
         holder = self._holder()
         if holder is None:
             raise SpecError(
                 "The saved state holds one of the data that was fed, and this data has no load_state_dict.",
                 "Next: feed the same kind of dataset or DataLoader again.",
             )
-        holder.load_state_dict(state)
+        if middle or holder is self.loader:
+            holder.load_state_dict(state["state"])
+        self.begins_at = state["samples"] if middle else 0
 
 
 class FromLoader:
@@ -85,7 +90,7 @@ class FromLoader:
         parts += [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
         for part in {id(part): part for part in parts if hasattr(part, "set_epoch")}.values():
             part.set_epoch(epoch)
-        source.given = 0
+        source.given, source.begins_at = source.begins_at, 0
         for batch in moved(begin(loader), self._choice, self._options.dtype):
             n = samples_in(batch)
             source.given += n

@@ -382,7 +382,7 @@ class Loader:
                 "Or feed the dataset itself, which can go on anywhere: feed(loader.dataset, batch_size=...).",
             )
         if inner is not None:
-            self.source.load_state_dict(inner)  # type: ignore[attr-defined]
+            self.source.load_state_dict(inner, middle=batch > 0)  # type: ignore[attr-defined]
         self._stand(epoch, batch)
 
     def explain(self) -> str:

@@ -17,13 +17,13 @@ class Counting(IterableDataset):
     """As Hugging Face's and litdata's: it can only be iterated, and says where it is."""
 
     def __init__(self, n=20):
-        self.n, self.at, self.epochs = n, 0, []
+        self.n, self.at, self.begin, self.epochs = n, 0, 0, []
 
     def __iter__(self):
-        while self.at < self.n:
-            self.at += 1
-            yield self.at - 1
-        self.at = 0
+        begin, self.begin = self.begin, 0
+        for i in range(begin, self.n):
+            self.at = i + 1
+            yield i
 
     def set_epoch(self, epoch):
         self.epochs.append(epoch)
@@ -32,7 +32,7 @@ class Counting(IterableDataset):
         return {"at": self.at}
 
     def load_state_dict(self, state):
-        self.at = state["at"]
+        self.begin = state["at"]  # of an epoch that was at its end nothing is left
 
 
 class OfSamples(Counting):
@@ -53,6 +53,7 @@ class Stateful(DataLoader):
             if i >= start:
                 self.now = i + 1
                 yield batch
+        self.now = 0  # its state of a whole epoch begins the next
 
     def state_dict(self):
         return {"now": self.now}
@@ -79,8 +80,14 @@ def test_the_state_of_what_is_fed_goes_along_and_the_middle_of_an_epoch_is_gone_
     assert (state["epoch"], state["batch"]) == (0, 2)
     again = make()
     again.load_state_dict(state)
-    assert [batch.tolist() for batch in again] == [batch.tolist() for batch in running]
+    resumed = iter(again)
+    assert next(resumed).tolist() == next(running).tolist()
+    assert again.state_dict() == loader.state_dict()
+    assert [batch.tolist() for batch in resumed] == [batch.tolist() for batch in running]
     assert [len(batch) for batch in again] == [4] * 5
+    between = make()
+    between.load_state_dict(again.state_dict())
+    assert [len(batch) for batch in between] == [4] * 5
 
 
 def test_a_state_of_its_own_is_refused_where_there_is_nothing_to_take_it():
