@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.beside import FEED, Fit, Index, fits_of, labelled, paths_of, tables_of
+from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
 from datastage.layouts.choice import Column, plain, task_of
 from datastage.layouts.columns import Table, kind_of
-from datastage.layouts.folders import plain_split
-from datastage.layouts.labels import classes_and_labels
+from datastage.layouts.folders import paths_of
+from datastage.layouts.labels import classes_and_labels, number_of, ordered_classes
 from datastage.layouts.labels import task_of as task_of_values
-from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
 from datastage.layouts.tree import Tree
 
@@ -177,19 +178,9 @@ def _of_table(
         for cell, *values in zip(ids, *columns):
             path = index.find(cell, fit.table)
             if path is not None:
-                found[path] = [
-                    max(0.0, float(value or 0)) if task == "multi-label" else float(value) for value in values
-                ]
+                found[path] = [max(0.0, number_of(value or 0)) for value in values]
     reading = _reading(shape, parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
-    return Reading(
-        reading.layout,
-        "multi-label",
-        "pictures",
-        tuple(name.strip() for name in names),
-        reading.splits,
-        reading.rule,
-        left_out=reading.left_out,
-    )
+    return replace(reading, classes=tuple(name.strip() for name in names))
 
 
 def _reading(
@@ -205,64 +196,6 @@ def _reading(
         raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {some}.", _FORMS)
     task = task_of_values(list(found.values())[:1000])
     order, labels = classes_and_labels(found, task)
-    by_part: dict[str, list[str]] = {}
-    for path, part in parts.items():
-        if path in labels:
-            by_part.setdefault("test" if part == "predict" and "test" not in parts.values() else part, []).append(path)
-    if "train" not in by_part:
-        by_part["train"] = by_part.pop(next(iter(by_part)))
-    splits = {}
-    for part, paths in by_part.items():
-        paths.sort()
-        splits[part] = Split(paths, [labels[path] for path in paths], len(paths), words.some(shape.named(part)))
-    rest = sorted(path for path, part in parts.items() if path not in labels)
-    if rest and any(parts[path] != "train" for path in rest):
-        unlabelled = [path for path in rest if parts[path] != "train"]
-        splits["predict"] = Split(
-            unlabelled, None, len(unlabelled), words.some(sorted({path.rpartition("/")[0] for path in unlabelled}))
-        )
-        rest = [path for path in rest if parts[path] == "train"]
-    left_out = [*shape.left_out]
-    if rest:
-        left_out.append(f"{len(rest):,} pictures that labels= gives no label")
-    if lost:
-        left_out.append(f"{lost:,} names of labels= whose picture is not there, or which fit several")
-    return ordered_classes(
-        Reading("as labels= says", task, "pictures", tuple(order), ordered(splits), rule, left_out=tuple(left_out)),
-        classes,
-    )
-
-
-def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
-    """Apply ``classes=``, an order or a choice, to a reading."""
-    if not classes or reading.task != "classification":
-        return reading
-    missing = [name for name in classes if words.nfc(name) not in reading.classes]
-    if missing:
-        raise SpecError(
-            f"There is no class {missing[0]!r}.", f"Next: of {words.some(list(reading.classes), 12)} in classes=."
-        )
-    number = {reading.classes.index(words.nfc(name)): at for at, name in enumerate(classes)}
-    splits = {}
-    for part, split in reading.splits.items():
-        if split.labels is None:
-            splits[part] = split
-            continue
-        kept = [(name, number[label]) for name, label in zip(split.names, split.labels) if label in number]  # type: ignore[index]
-        splits[part] = Split([name for name, _ in kept], [label for _, label in kept], len(kept), split.seen)
-    rest = [name for name in reading.classes if name not in map(words.nfc, classes)]
-    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {words.some(rest)}"] if rest else []))
-    return Reading(
-        reading.layout,
-        reading.task,
-        reading.kind,
-        tuple(map(words.nfc, classes)),
-        splits,
-        reading.rule,
-        reading.pictures,
-        left_out,
-        reading.said,
-    )
-
-
-__all__ = ["Fit", "column_of", "named_table", "ordered_classes", "plain_split", "read"]
+    left_out = (f"{lost:,} names of labels= whose picture is not there, or which fit several",) if lost else ()
+    reading = Reading("as labels= says", task, "pictures", tuple(order), {}, rule, "", left_out)
+    return ordered_classes(filled(reading, shape, parts, labels, unnamed="labels= gives no label"), classes)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.choice import Choice, choose, measures, parts_of
 from datastage.layouts.columns import Table, from_json, open_table
-from datastage.layouts.folders import LINE, plain_split
+from datastage.layouts.folders import LINE, paths_of
 from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
-from datastage.layouts.shape import Leaf, Shape, key
+from datastage.layouts.shape import Shape, key
 from datastage.layouts.tree import Tree
 
 _LISTS = frozenset((".txt", ".lst", ".list", ".dat"))
@@ -198,19 +200,11 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
     return labelled(tree, shape, same, parts, index, rest=[fit for fit in fits_of(tables, index) if fit not in same])
 
 
-def paths_of(leaves: Iterable[Leaf]) -> Iterable[str]:
-    """Give the paths of the pictures in folders."""
-    for leaf in leaves:
-        base = f"{leaf.node.path}/" if leaf.node.path else ""
-        for name in leaf.node.pictures:
-            yield base + name
-
-
 def labelled(
     tree: Tree, shape: Shape, fits: Sequence[Fit], parts: dict[str, str], index: Index, rest: Sequence[Fit] = ()
 ) -> Reading:
     """Make the reading of tables that name pictures and hold their labels."""
-    rows: dict[str, object] = {}
+    rows: dict[str, Any] = {}
     source: dict[str, Table] = {}
     in_table: dict[str, str] = {}
     lost = many = again = 0
@@ -241,68 +235,67 @@ def labelled(
             "they describe what is in a picture (boxes, captions), and are no classes.",
             *FEED,
         )
-    task = fits[0].choice.task
-    if task == "one-hot":
-        names = [name.strip() for name in fits[0].choice.label]
-        rows = {path: names[[float(v or 0) for v in value].index(1.0)] for path, value in rows.items()}  # type: ignore[attr-defined]
-        task = "classification"
-    empty = [path for path, value in rows.items() if value == ""]
-    for path in empty:
-        del rows[path]
-    classes, labels = classes_and_labels(rows, task)
-    ids = {path for fit in rest for cell in fit.table.columns([fit.column])[0] if (path := index.find(cell, fit.table))}
-    return _reading(shape, fits, parts, labels, in_table, classes, task, lost, ids - labels.keys())
+    choice, first = fits[0].choice, fits[0].table
+    if choice.task == "one-hot":
+        rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
+    task = "classification" if choice.task == "one-hot" else choice.task
+    classes, labels = classes_and_labels({path: value for path, value in rows.items() if value != ""}, task)
+    named = {
+        path for fit in rest for cell in fit.table.columns([fit.column])[0] if (path := index.find(cell, fit.table))
+    }
+    what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {words.some(_bare(choice.label))}"
+    tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
+    reading = Reading(
+        "a table beside pictures", task, "pictures", tuple(classes), {},
+        f"{what} of {words.some([fit.table.name for fit in fits])}",
+        f'column "{fits[0].column}"{", in " + words.some(tops) if tops else ""}: {len(labels):,} of '
+        f"{len(labels) + lost:,} are there",
+        (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
+    )  # fmt: skip
+    return filled(reading, shape, parts, labels, in_table, named, f"have no row in {first.last}")
 
 
-def _reading(
-    shape: Shape,
-    fits: Sequence[Fit],
-    parts: dict[str, str],
-    labels: dict[str, Label],
-    in_table: dict[str, str],
-    classes: Sequence[str],
-    task: str,
-    lost: int,
-    named: set[str],
-) -> Reading:
+def _bare(names: Sequence[str]) -> list[str]:
+    return [name.strip() for name in names]
+
+
+def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
+    """Return the column that holds the one 1 of a row."""
+    ones = [name.strip() for name, value in zip(names, values) if float(value or 0) == 1]
+    if len(ones) != 1:
+        raise SpecError(
+            f"{table.name}: a row has {len(ones)} ones in {words.some(_bare(names))}: several labels a picture "
+            "(multi-label).",
+            f"{LINE} datastage.loaders(path, labels={_bare(names)[:2]}, batch_size=64), the columns by name",
+        )
+    return ones[0]
+
+
+def filled(
+    reading: Reading, shape: Shape, parts: Mapping[str, str], labels: Mapping[str, Label],
+    in_table: Mapping[str, str] = MappingProxyType({}), named: Collection[str] = (), unnamed: str = "have no label",
+) -> Reading:  # fmt: skip
+    """Put the labels of pictures into the parts that folders tell, else the table; what has none is to predict."""
     found: dict[str, list[str]] = {}
-    without: list[str] = []
+    without = 0
     for path, part in parts.items():
         if path in labels:
-            found.setdefault(part if shape.has_parts or part == "predict" else in_table.get(path, "train"), []).append(
-                path
-            )
+            own = part if shape.has_parts else in_table.get(path, "train")
+            found.setdefault("test" if own == "predict" else own, []).append(path)
         elif part == "train" and path not in named:
-            without.append(path)
+            without += 1
         else:
             found.setdefault("predict", []).append(path)
-    if "train" not in found and len(found) == 1 and (only := next(iter(found))) != "predict":
-        found["train"] = found.pop(only)
+    if "train" not in found and len(found.keys() - {"predict"}) == 1:
+        found["train"] = found.pop(next(part for part in found if part != "predict"))
     splits = {}
     for part, paths in found.items():
         paths.sort()
+        own_labels = None if part == "predict" else [labels[path] for path in paths]
         seen = words.some(shape.named(part)) if part != "predict" else ""
-        splits[part] = Split(paths, None if part == "predict" else [labels[path] for path in paths], len(paths), seen)
-    left_out = list(shape.left_out)
-    if without:
-        left_out.append(f"{len(without):,} pictures that have no row in {fits[0].table.last}")
-    if lost:
-        left_out.append(f"{lost:,} rows whose picture is not there, or whose name fits several")
-    column = fits[0].choice.label
-    what = f'column "{column[0]}"' if len(column) == 1 else f"columns {words.some([name.strip() for name in column])}"
-    tops = sorted({path.rpartition("/")[0] for paths in found.values() for path in paths if path in labels} - {""})
-    n = len(labels)
-    where = f", in {words.some(tops)}" if tops else ""
-    return Reading(
-        "a table beside pictures",
-        task,
-        "pictures",
-        tuple(classes),
-        ordered(splits),
-        f"{what} of {words.some([fit.table.name for fit in fits])}",
-        f'column "{fits[0].column}"{where}: {n:,} of {n + lost:,} are there',
-        tuple(left_out),
-    )
+        splits[part] = Split(paths, own_labels, len(paths), seen)
+    left_out = (*shape.left_out, *([f"{without:,} pictures that {unnamed}"] if without else []), *reading.left_out)
+    return replace(reading, splits=ordered(splits), left_out=left_out)
 
 
 FEED = (
@@ -382,8 +375,3 @@ def not_told(tree: Tree, fits: Sequence[Fit]) -> SpecError:
     return SpecError(
         f"Which labels the pictures in {tree.where} have, only you know:", *lines, *(FEED if feeds else (line,))
     )
-
-
-def without_labels(leaves: Sequence[Leaf]) -> Split:
-    """Return the part of pictures without labels."""
-    return plain_split(leaves)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from operator import le
 
 from datastage.errors import SpecError
 from datastage.layouts import words
+from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Leaf, Shape, key
 from datastage.layouts.tree import Tree
@@ -62,24 +63,31 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
             left_out.append(f"{sum(len(leaf.node.pictures) for leaf in flat):,} pictures of {part} in no class folder")
         if deep:
             named[part] = [(level(leaf.names), leaf) for leaf in deep]
-    order = _ordered(list(dict.fromkeys(known.values())), classes, tree, left_out)
+    order = words.by_value(known.values())
     number = {name: at for at, name in enumerate(order)}
     splits: dict[str, Split] = {}
     for part, pairs in named.items():
         splits[part] = _split(part, pairs, known, number, tree, unlabelled)
     if unlabelled:
         splits["predict"] = plain_split(unlabelled)
-    return Reading(
+    reading = Reading(
         "class folders", "classification", "pictures", tuple(order), ordered(splits), "folders",
         left_out=(*left_out, *_masks(shape), *_unread(tree)), said=tuple(_empty(shape, order, tree)),
     )  # fmt: skip
+    return ordered_classes(reading, classes)
+
+
+def paths_of(leaves: Iterable[Leaf]) -> Iterator[str]:
+    """Give the paths of the pictures in folders."""
+    for leaf in leaves:
+        base = f"{leaf.node.path}/" if leaf.node.path else ""
+        for name in leaf.node.pictures:
+            yield base + name
 
 
 def plain_split(leaves: Sequence[Leaf]) -> Split:
     """Return pictures without labels as a part."""
-    names = sorted(
-        f"{leaf.node.path}/{name}" if leaf.node.path else name for leaf in leaves for name in leaf.node.pictures
-    )
+    names = sorted(paths_of(leaves))
     tops = sorted({leaf.node.path for leaf in leaves} - {""})
     return Split(names, None, len(names), words.some(tops) if tops else "")
 
@@ -126,23 +134,6 @@ def _classes(names: set[str], tree: Tree) -> dict[str, str]:
                 f"{LINE} rename one, or labels=lambda name: name.split('/')[-2].lower(), if they are one class.",
             )
     return known
-
-
-def _ordered(found: list[str], asked: Sequence[str] | None, tree: Tree, left_out: list[str]) -> list[str]:
-    """Return the classes in their order: that of their names, or as asked."""
-    if not asked:
-        return words.by_value(found)
-    missing = [name for name in asked if words.nfc(name) not in found]
-    if missing:
-        raise SpecError(
-            f"There is no class {missing[0]!r} in {tree.where}.",
-            f"It has {words.some(sorted(found), 12)}. Next: one of them in classes=.",
-        )
-    chosen = [words.nfc(name) for name in asked]
-    rest = sorted(set(found) - set(chosen))
-    if rest:
-        left_out.append(f"the classes that classes= does not name: {words.some(rest)}")
-    return chosen
 
 
 def are_ids(names: set[str]) -> bool:

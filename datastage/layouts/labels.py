@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.reading import Label
+from datastage.layouts.reading import Label, Reading, Split
 
 Key = TypeVar("Key", bound=Hashable)
 _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
@@ -17,7 +18,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str], dict[Key, Label]]:
     """Return the classes in their order, and each sample's label."""
     if task == "regression":
-        return [], {sample: _number(value) for sample, value in values.items()}
+        return [], {sample: number_of(value) for sample, value in values.items()}
     if task == "multi-label":
         return _several(values)
     texts = {sample: as_name(value) for sample, value in values.items()}
@@ -32,7 +33,8 @@ def as_name(value: object) -> str:
     return str(int(float(text))) if "." in text and _WHOLE.fullmatch(text) else text
 
 
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """Return a label that is a number, or raise `SpecError`."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -46,7 +48,7 @@ def _several(values: Mapping[Key, Any]) -> tuple[list[str], dict[Key, Label]]:
     """Several labels a sample: rows of numbers as they are; texts as rows of 0 and 1, a column for each word."""
     first = next(iter(values.values()), ())
     if not isinstance(first, str):
-        return [], {sample: [_number(one) for one in value] for sample, value in values.items()}
+        return [], {sample: [number_of(one) for one in value] for sample, value in values.items()}
     sign = separator_of([str(value) for value in values.values()])
     parted = {
         sample: [part.strip() for part in str(value).split(sign) if part.strip()] for sample, value in values.items()
@@ -67,3 +69,27 @@ def task_of(values: Sequence[Any]) -> str:
     if all(isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f" for value in values):
         return "regression"
     return "classification"
+
+
+def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
+    """Apply ``classes=``, an order or a choice, to a reading of pictures."""
+    if not classes or reading.task != "classification":
+        return reading
+    chosen = [words.nfc(name) for name in classes]
+    missing = [name for name in chosen if name not in reading.classes]
+    if missing:
+        raise SpecError(
+            f"There is no class {missing[0]!r}: there are {words.some(list(reading.classes), 12)}.",
+            "Next: one of them in classes=.",
+        )
+    number = {reading.classes.index(name): at for at, name in enumerate(chosen)}
+    splits = {}
+    for part, split in reading.splits.items():
+        kept = [at for at, label in enumerate(split.labels or ()) if label in number]
+        labels = [number[split.labels[at]] for at in kept] if split.labels is not None else None  # type: ignore[index]
+        splits[part] = (
+            Split([split.names[at] for at in kept], labels, len(kept), split.seen) if labels is not None else split
+        )
+    rest = [name for name in reading.classes if name not in chosen]
+    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {words.some(rest)}"] if rest else []))
+    return replace(reading, classes=tuple(chosen), splits=splits, left_out=left_out)

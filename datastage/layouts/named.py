@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from datastage.layouts import words
-from datastage.layouts.beside import paths_of
-from datastage.layouts.folders import plain_split
+from datastage.layouts.folders import paths_of, plain_split
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape
 

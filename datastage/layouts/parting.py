@@ -10,7 +10,7 @@ from datastage.layouts import words
 from datastage.layouts.beside import Fit, Index, fits_of, not_told
 from datastage.layouts.choice import plain
 from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE, are_ids
+from datastage.layouts.folders import LINE, are_ids, paths_of
 from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape, key
@@ -92,11 +92,7 @@ def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Read
     splits = dict(reading.splits)
     left = set(splits["predict"].names)
     for part in ("val", "test"):
-        names = [
-            f"{leaf.node.path}/{name}" if leaf.node.path else name
-            for leaf in shape.parts.get(part, []) for name in leaf.node.pictures
-        ]  # fmt: skip
-        names = [name for name in names if name in left]
+        names = [name for name in paths_of(shape.parts.get(part, [])) if name in left]
         if not names or part in splits:
             continue
         index = Index(names)

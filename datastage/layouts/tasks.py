@@ -8,43 +8,22 @@ from collections.abc import Sequence
 
 from datastage.errors import SpecError
 from datastage.layouts import named, words
-from datastage.layouts.beside import FEED, Fit, paths_of
+from datastage.layouts.beside import FEED, Fit
 from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE
+from datastage.layouts.folders import LINE, paths_of
 from datastage.layouts.shape import Node, Shape
 from datastage.layouts.tree import Tree
 
 NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
 _MARKS = (".json", ".xml", ".txt")
 OPENED_WITH = {
-    ".h5": "h5py",
-    ".hdf5": "h5py",
-    ".mat": "scipy.io.loadmat",
-    ".parquet": "pandas.read_parquet",
-    ".xlsx": "pandas.read_excel",
-    ".xls": "pandas.read_excel",
-    ".npy": "numpy.load",
-    ".p": "pickle",
-    ".pkl": "pickle",
-    ".pickle": "pickle",
-    ".pt": "torch.load",
-    ".pth": "torch.load",
-    ".tfrec": "tensorflow",
-    ".tfrecord": "tensorflow",
-    ".dcm": "pydicom",
-    ".nii": "nibabel",
-    ".arrow": "pyarrow",
-    ".feather": "pandas.read_feather",
-    ".bson": "bson",
-    ".json": "json",
-    ".rds": "pyreadr",
-    ".sqlite": "sqlite3",
-    ".db": "sqlite3",
-    ".arff": "scipy.io.arff",
-    ".svs": "openslide",
-    ".lmdb": "lmdb",
-    ".tar": "webdataset",
-}
+    ".h5": "h5py", ".hdf5": "h5py", ".mat": "scipy.io.loadmat", ".parquet": "pandas.read_parquet",
+    ".xlsx": "pandas.read_excel", ".xls": "pandas.read_excel", ".npy": "numpy.load", ".p": "pickle",
+    ".pkl": "pickle", ".pickle": "pickle", ".pt": "torch.load", ".pth": "torch.load", ".tfrec": "tensorflow",
+    ".tfrecord": "tensorflow", ".dcm": "pydicom", ".nii": "nibabel", ".arrow": "pyarrow",
+    ".feather": "pandas.read_feather", ".bson": "bson", ".json": "json", ".rds": "pyreadr", ".sqlite": "sqlite3",
+    ".db": "sqlite3", ".arff": "scipy.io.arff", ".svs": "openslide", ".lmdb": "lmdb", ".tar": "webdataset",
+}  # fmt: skip
 _MAY_RUN = ", which may run code when they are opened, so only you can say that they are to be"
 ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst"))
 
