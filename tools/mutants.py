@@ -26,8 +26,25 @@ TIMEOUT_S = 180
 # The modules behind the promises, and the tests of each that run quickest for what they notice.
 TESTS = {
     "archives/safety.py": "tests/archives/test_safety.py tests/archives/test_hostile.py",
-    "archives/write.py": "tests/archives/test_engine.py tests/archives/test_safety.py tests/archives/test_hostile.py",
+    "archives/write.py": "tests/archives/test_write.py tests/archives/test_extract.py tests/archives/test_safety.py",
+    "archives/zip_directory.py": "tests/archives/test_zip_directory.py tests/archives/test_hostile.py",
+    "archives/zip_plan.py": "tests/archives/test_zip_plan.py tests/archives/test_hostile.py",
+    "archives/tar.py": "tests/archives/test_tar.py tests/archives/test_hostile.py",
+    "transfer/block_map.py": "tests/transfer/test_block_map.py tests/transfer/test_partial.py",
+    "transfer/partial.py": "tests/transfer/test_partial.py tests/transfer/test_prefetch.py",
     "lock.py": "tests/test_lock.py",
+    "store.py": "tests/test_store.py tests/test_staging.py tests/test_trust.py",
+    "staged.py": "tests/test_store.py tests/test_trust.py",
+    "cleanup.py": "tests/test_store.py tests/test_trust.py",
+    "own_files.py": "tests/test_trust.py tests/test_store.py tests/test_saved_copy.py",
+    "repair.py": "tests/test_trust.py tests/wholeness/test_flipped_bits.py",
+    "links.py": "tests/test_store.py tests/test_trust.py",
+    "redact.py": "tests/test_redact.py",
+    "datasets/pickles.py": "tests/datasets/test_pickles.py",
+    "layouts/choice.py": "tests/layouts",
+    "layouts/shape.py": "tests/layouts tests/batches/test_photos.py",
+    "batches/ranks.py": "tests/batches/test_ranks.py tests/batches/test_loader.py",
+    "batches/arrays.py": "tests/batches/test_arrays.py tests/batches/test_loader.py tests/batches/test_targets.py",
 }
 # Annotations and arithmetic on sizes of buffers change nothing that a promise speaks of.
 OPERATORS = (
