@@ -59,7 +59,8 @@ def main():
             path = datastage.stage("./photos.zip", progress=True)
             train, _ = datastage.loaders(path, batch_size=32, augment=datastage.Augment(scale=(0.5, 1), flip=True))
         grid = datastage.preview(train, n=8)
-    lines = [line.replace(f"{folder}/staged", "~/staged").replace(folder, "~/course") for line in said.getvalue().splitlines()]
+    text = said.getvalue().replace(f"{folder}/staged", "~/staged").replace(folder, "~/course")
+    lines = text.splitlines()
     code = ['path = datastage.stage("./photos.zip")', "train, test = datastage.loaders(path, batch_size=32)"]
     text = "\n".join([*(f">>> {line}" for line in code), "", *lines, "", ">>> datastage.preview(train)"])
 
