@@ -55,7 +55,7 @@ def snapshot(*folders):
             facts = path.lstat()
             content = path.read_bytes() if stat.S_ISREG(facts.st_mode) else None
             target = os.readlink(path) if stat.S_ISLNK(facts.st_mode) else None
-            seen[str(path)] = (facts.st_ino, facts.st_mode, facts.st_uid, facts.st_size, content, target)
+            seen[str(path)] = (facts.st_ino, facts.st_mode, facts.st_uid, content, target)
     return seen
 
 
@@ -132,7 +132,8 @@ def test_what_lies_under_a_name_of_ours_is_left_as_it_is_by_every_verb(here, tmp
         assert code in (0, 2, 4, 5), (words, capsys.readouterr().err)
         now = snapshot(root)
         assert {path: now.get(path) for path in planted} == planted, words
-    assert snapshot(outside, root / "conda") == before
+    # What extract was told to fill by a link may hold more now; what was there is as it was.
+    assert {path: facts for path, facts in snapshot(outside, root / "conda").items() if path in before} == before
 
 
 def test_clean_dry_run_changes_nothing_at_all(here, tmp_path):

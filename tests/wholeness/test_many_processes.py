@@ -52,7 +52,7 @@ def together(tmp_path, here, delays, kill_first=False, how=()):
     for delay in delays:
         time.sleep(delay)
         words = [sys.executable, "-c", COUNT, str(tmp_path / "count"), *how]
-        env = {**environment(), "HOLD_S": "0.7" if kill_first else "0"}
+        env = {**environment(), "HOLD_S": "3" if kill_first else "0"}
         processes.append(subprocess.Popen(words, env=env, stdout=-1, stderr=-1, text=True))
     if kill_first:
         deadline = time.monotonic() + 30
