@@ -230,12 +230,8 @@ def loaders(  # noqa: PLR0913
 
     Raises
     ------
-    SpecError
-        If an option makes no sense for this data.
-    IntegrityError
-        If the data is not what it should be.
-    MissingDependencyError
-        If torch or numpy is not installed.
+    SpecError, IntegrityError, MissingDependencyError
+        If an option makes no sense for this data, the data is not what it should be, or torch or numpy is missing.
     """
     from datastage.batches.open_data import open_data
     from datastage.batches.options import LoaderOptions
@@ -431,14 +427,11 @@ def extract(
 
     Raises
     ------
-    SpecError
-        If `archive` is no archive.
-    UnavailableError
-        If it is not there.
-    IntegrityError
-        If it is damaged, locked, or would do harm; nothing of it is left then.
-    StorageError
-        If `to` holds a file that the archive holds too, or this machine will not take it.
+    SpecError, UnavailableError
+        If `archive` is no archive, or is not there.
+    IntegrityError, StorageError
+        If it is damaged, locked, or would do harm; if `to` holds a file that it holds too, or this machine will not
+        take it. Nothing of it is left then.
     """
     from datastage import extracting
 
@@ -503,14 +496,9 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
 
     Raises
     ------
-    SpecError
-        If `folder` is a file, or `archive` is no place to write to.
-    UnavailableError
-        If the folder is not there.
-    IntegrityError
-        If there are no files in it.
-    StorageError
-        If something cannot be read or written, or `archive` is there already.
+    SpecError, UnavailableError, IntegrityError, StorageError
+        If `folder` is a file, is not there, holds no files, or cannot be read; if `archive` is no place to write to, is
+        there already, or cannot be written.
     """
     from datastage import zipping
 
@@ -541,12 +529,9 @@ def verify(
 
     Raises
     ------
-    SpecError
-        If the folder was not staged by datastage.
-    IntegrityError
-        If its list of files is itself damaged, or the source holds other bytes now.
-    UnavailableError
-        If `repair` cannot reach the source.
+    SpecError, IntegrityError, UnavailableError
+        If the folder was not staged by datastage; if its list of files is itself damaged, or the source holds other
+        bytes now; if `repair` cannot reach the source.
     """
     from datastage import repair as repairing
 
@@ -587,10 +572,9 @@ def clean(
 
     Raises
     ------
-    SpecError
-        If a time or a size makes no sense, or a name is none of a dataset that this user staged.
-    StorageError
-        If something cannot be removed; the rest has been.
+    SpecError, StorageError
+        If a time or a size makes no sense, or a name is none of a dataset that this user staged; if something cannot be
+        removed, which the rest has been.
     """
     from datastage import cleanup
 

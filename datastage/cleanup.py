@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -105,7 +104,7 @@ def removable(
     in `older_than_s` seconds before `now`, and those that were not asked for longest, until the rest takes no more
     than `budget_bytes`. A dataset that holds more than was staged is named, and stays unless it is called by name.
     """
-    names = list(names)
+    names = list(dict.fromkeys(names))
     datasets = _datasets(root, names)
     found = list(_left_by_the_killed(root, datasets))
     for name in names:
@@ -161,7 +160,7 @@ def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[R
             whose[name].pixels.append((path, _tree_bytes(path)))
             continue
         slot = Slot(root, match["name"], own)
-        is_left = what != "mark" if os.path.lexists(slot.final) else what not in ("old",)
+        is_left = what != "mark" if os.path.lexists(slot.final) else what != "old"
         if what == "mark" and os.path.lexists(slot.old):
             continue  # it goes with the only copy of a folder that was being replaced
         if not is_left or _is_in_use(path, slot) or not os.path.lexists(path):
@@ -236,14 +235,9 @@ def _remove_dataset(slot: Slot, item: Removable) -> bool:
     receipt = staged.receipt_of(slot.final)
     if receipt is None or os.lstat(slot.final / RECEIPT).st_mtime != item.used:
         return False
-    remove_tree(slot.old)
-    try:
-        os.rename(slot.final, slot.partial)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        remove_tree(slot.partial)
-        os.rename(slot.final, slot.partial)
+    for leftover in (slot.old, slot.partial):
+        remove_tree(leftover)
+    os.rename(slot.final, slot.partial)
     remove_tree(slot.partial)
     with contextlib.suppress(OSError):
         slot.mark.unlink()

@@ -198,10 +198,10 @@ def _has_our_form(receipt: dict[str, Any]) -> bool:
     single, fallbacks, left_out = receipt.get("single"), receipt.get("fallbacks", []), receipt.get("left_out", {})
     if single and (single in (".", "..", *OWN_NAMES) or set(single) & set("/\\\0")):
         return False
-    if not isinstance(fallbacks, list) or not all(isinstance(text, str) for text in fallbacks):
-        return False
     inside = receipt.get("inside", {"names": []})
     if not isinstance(inside, dict) or not isinstance(inside.get("names"), list):
+        return False
+    if not isinstance(fallbacks, list) or not all(isinstance(text, str) for text in fallbacks):
         return False
     return isinstance(left_out, dict) and all(isinstance(n, int) for n in left_out.values())
 
@@ -403,10 +403,8 @@ def sample_is_right(folder: Path, receipt: Mapping[str, Any], *, most_bytes: int
 
 def mark_used(folder: Path) -> None:
     """Note that a staged folder was asked for now, so that `clean` knows what is in use."""
-    try:
+    with contextlib.suppress(OSError, NotImplementedError):
         os.utime(folder / RECEIPT, follow_symlinks=False)
-    except (OSError, NotImplementedError):
-        pass
 
 
 # --- checking
@@ -490,11 +488,8 @@ def walk(base: Path) -> Iterator[str]:
 
 def list_folder(base: Path) -> list[FileRecord]:
     """Return the list of files for a folder that is there: every file read once for its CRC-32."""
-    files = []
-    for name in walk(base):
-        path = base / name
-        if path.is_symlink():
-            files.append(FileRecord(name, 0, 0, os.readlink(path)))
-        else:
-            files.append(FileRecord(name, *size_and_crc(path)))
-    return files
+    paths = [(name, base / name) for name in walk(base)]
+    return [
+        FileRecord(name, 0, 0, os.readlink(path)) if path.is_symlink() else FileRecord(name, *size_and_crc(path))
+        for name, path in paths
+    ]
