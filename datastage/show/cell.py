@@ -191,7 +191,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
     }
     for name, table in _TABLES.items():
         _leave_out_rows(trees[name], table, {n.rpartition("/")[2] for n in needed if n.startswith(name[10:-12])})
-    kept = _reached(trees)
+    kept = _reached(trees, [f"datastage/{name}.py" for name in needed])
     stand_ins = {f"datastage/{name}.py" for name in _VERBS}
     return {
         name: _STAND_IN if name in stand_ins else for_machines(tree) for name, tree in trees.items() if name in kept
@@ -211,7 +211,7 @@ def _leave_out_rows(module: ast.Module, table: str, needed: Collection[str]) -> 
         value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
         target = node.target if isinstance(node, ast.AnnAssign) else None
         if isinstance(value, ast.Tuple) and isinstance(target, ast.Name) and target.id == table:
-            value.elts = [row for row in value.elts if not _names(row) & unneeded]
+            value.elts = [row for row in value.elts if not _names(row) & unneeded and _late(row) <= set(needed)]
         elif not isinstance(node, ast.ImportFrom):
             used_elsewhere |= _names(node)
     for node in module.body:
@@ -221,14 +221,20 @@ def _leave_out_rows(module: ast.Module, table: str, needed: Collection[str]) -> 
     module.body = [node for node in module.body if not isinstance(node, ast.ImportFrom) or node.names]
 
 
+def _late(row: ast.AST) -> set[str]:
+    """Return the modules that a row imports when they are used: ``_late("hub", "open_hub")``."""
+    calls = [each for each in ast.walk(row) if isinstance(each, ast.Call) and _names(each.func) == {"_late"}]
+    return {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}
+
+
 def _names(node: ast.AST) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-def _reached(trees: Mapping[str, ast.Module]) -> set[str]:
-    """Return the modules that the public names lead to, through imports at the top or in functions."""
+def _reached(trees: Mapping[str, ast.Module], needed: Sequence[str]) -> set[str]:
+    """Return the modules that the public names and what is needed lead to, through imports anywhere."""
     reached: set[str] = set()
-    waiting = ["datastage/__init__.py", *(f"datastage/{name}.py" for name in _VERBS)]
+    waiting = [*needed, "datastage/__init__.py", *(f"datastage/{name}.py" for name in _VERBS)]
     for node in ast.walk(trees["datastage/__init__.py"]):  # its table of names is text
         if isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
             waiting += _files_of(str(node.value), trees)

@@ -28,7 +28,12 @@ __all__ = [
 
 def _late(module: str, name: str) -> Callable[..., Any]:
     """Return a function of a source that is imported when it is called: a run needs one place, not all."""
-    return lambda *words: getattr(importlib.import_module(f"datastage.sources.{module}"), name)(*words)
+
+    def call(*words: Any) -> Any:
+        return getattr(importlib.import_module(call.__module__), name)(*words)
+
+    call.__module__ = f"{__name__}.{module}"  # setup cells look here for what they have to carry
+    return call
 
 
 # Installations of Dataverse; others are found through the DOI of the dataset.

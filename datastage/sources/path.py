@@ -6,9 +6,11 @@ Not here: Drive's own specs (`drive`), finding files by content (`search`). No n
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import filecmp
+import importlib
 import os
 import re
 import stat
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from datastage import archives
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
@@ -84,11 +87,10 @@ def open_path(spec: Spec, context: Context) -> Found:
             return _relative(spec, runtime)
         except UnavailableError:
             if runtime.platform == "colab":
-                from datastage.sources import github
-
-                found = github.open_in_own_repository(spec, context)
-                if found is not None:
-                    return found
+                with contextlib.suppress(ModuleNotFoundError):  # a setup cell carries what its own places need
+                    github = importlib.import_module(".github", __package__)
+                    if (found := github.open_in_own_repository(spec, context)) is not None:
+                        return cast(Found, found)
             raise
     if re.match(r"[A-Za-z]:[\\/]", spec.value) and sys.platform != "win32":
         name = re.split(r"[\\/]", spec.value)[-1]

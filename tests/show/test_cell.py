@@ -387,3 +387,20 @@ def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
     subprocess.run([sys.executable, TOOLS / "make_pyz.py", tmp_path / "again.pyz"], check=True, capture_output=True)
 
     assert (tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spec", "module"),
+    [
+        ("github:owner/repo/x.csv", "github"),
+        ("hf:datasets/owner/name/x.csv", "hub"),
+        ("doi:10.5281/zenodo.1", "research_data"),
+        ("s3://bucket/x.csv", "buckets"),
+        ("https://www.dropbox.com/s/abc/x.csv", "shared_links"),
+    ],
+)
+def test_a_carried_core_has_the_place_that_its_data_comes_from_and_no_other(spec, module):
+    names = carried_modules(needed_rows([spec]))
+    assert f"datastage/sources/{module}.py" in names
+    assert "datastage/sources/web_api.py" in names
+    assert f"datastage/sources/{module}.py" not in carried_modules(needed_rows(["cifar10"]))
