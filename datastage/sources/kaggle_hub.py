@@ -186,8 +186,9 @@ def _run(
     handle: Handle, settings: Mapping[str, str], limit_s: float, cache: Path | None, reporter: Reporter | None
 ) -> dict[str, Any]:
     """Run kagglehub until it answers, or until nothing has come for `limit_s`."""
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TQDM_DISABLE": "1", **settings}
-    command = [sys.executable, "-c", _CHILD, json.dumps([handle.function, handle.text, handle.file])]
+    path = os.pathsep.join(folder for folder in sys.path if folder)  # no code that lies in the working directory
+    environ = {**os.environ, "PYTHONPATH": path, "TQDM_DISABLE": "1", **settings}
+    command = [sys.executable, "-P", "-c", _CHILD, json.dumps([handle.function, handle.text, handle.file])]
     last, seen_at = 0, time.monotonic()
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -290,14 +290,11 @@ def _elsewhere(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], of
     opening = f"{wanted.title} is not on this machine yet. {_why(attempts, offline)}"
     if runtime.platform == "slurm":
         return _cluster(wanted, opening)
-    if runtime.platform == "colab" or runtime.in_notebook:
-        opening += " You did nothing wrong, and can bring it by hand."
-        bring, last = _bring(wanted, runtime)
-        return _Text(_wrap(opening, 82), [_download(wanted), bring], [], last)
     opening += " You did nothing wrong, and can bring it by hand."
     bring, last = _bring(wanted, runtime)
-    download = _download(wanted, tail="with a browser, here or elsewhere")
-    return _Text(_wrap(opening, 82), [download, bring], [], last)
+    is_far = runtime.platform == "colab" or runtime.in_notebook
+    tail = "to your own computer" if is_far else "with a browser, here or elsewhere"
+    return _Text(_wrap(opening, 82), [_download(wanted, tail=tail), bring], [], last)
 
 
 def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:

@@ -113,6 +113,12 @@ def test_it_is_staged_in_one_line(api, monkeypatch, tmp_path):
     assert {name: text for name, text in tree(staged.path).items() if name in WHOLE} == WHOLE
 
 
+def test_code_that_lies_beside_the_notebook_is_not_run(fetched, tmp_path):
+    for name in ("json", "kagglehub", "requests"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken for code')")
+    assert tree(fetched("kaggle:ann/titanic")) == WHOLE
+
+
 # --- credentials
 
 
