@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
 
-without_secrets = hide_secrets
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -32,7 +31,7 @@ class Spec:
     name: str | None = field(default=None, repr=False)  # the file's, where it is not the last part of the value
 
     def __str__(self) -> str:
-        return self.text if self.scheme in ("name", "file", "relative", "drive") else without_secrets(self.text)
+        return self.text if self.scheme in ("name", "file", "relative", "drive") else hide_secrets(self.text)
 
     @property
     def file_name(self) -> str:
@@ -70,12 +69,12 @@ def split_scheme(text: str) -> tuple[str, str]:
 
 def split_address(text: str) -> urllib.parse.SplitResult:
     """Return the parts of an http or https address; raise `SpecError` if it is none."""
-    shown = without_secrets(text)
+    shown = hide_secrets(text)
     scheme, rest = split_scheme(text)
     if not rest.startswith("//"):
         raise SpecError(f"{shown!r}: an address begins with {scheme}://.", f"Next: {scheme}://{rest.lstrip('/')}")
     if " " in text:
-        raise SpecError(f"{shown!r}: an address holds no spaces.", f"Next: {without_secrets(text.replace(' ', '%20'))}")
+        raise SpecError(f"{shown!r}: an address holds no spaces.", f"Next: {hide_secrets(text.replace(' ', '%20'))}")
     try:
         url = urllib.parse.urlsplit(text)
         host, _ = url.hostname, url.port

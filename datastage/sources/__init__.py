@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import SpecError
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import drive, drive_link, http, kaggle
 from datastage.sources import path as paths
 from datastage.sources.found import Context, Fetch, Found, Source
-from datastage.spec import Spec, checked, split_address, split_scheme, without_secrets
+from datastage.spec import Spec, checked, split_address, split_scheme
 
 __all__ = [
     "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "drive", "drive_link", "http", "kaggle", "key_of",
@@ -103,8 +104,8 @@ def parse(text: str | os.PathLike[str]) -> Spec:
         examples = ", ".join(source.example for source in SOURCES if source.example)
         hint = f"Next: begin with {examples}, or name a dataset such as cifar10."
         if near:
-            hint = f"Did you mean {without_secrets(f'{near[0]}:{rest}')}"
-        raise SpecError(f"{without_secrets(text)!r}: there is no place called {word + ':'!r}.", hint)
+            hint = f"Did you mean {hide_secrets(f'{near[0]}:{rest}')}"
+        raise SpecError(f"{hide_secrets(text)!r}: there is no place called {word + ':'!r}.", hint)
     spec = parser(text, word, rest)
     return (_of_a_page(text) or spec) if spec.scheme == "http" else spec
 

@@ -29,6 +29,7 @@ from datastage.errors import (
     UnavailableError,
 )
 from datastage.progress import Reporter
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime, drive_mounts, is_offline
 from datastage.sources import drive
 from datastage.sources.drive_link_errors import (
@@ -42,7 +43,7 @@ from datastage.sources.drive_link_errors import (
     quota,
 )
 from datastage.sources.found import Context, Fetch, Found, bytes_in
-from datastage.spec import Spec, without_secrets
+from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout, start
 
 # A server that sends nothing for this long has hung up without saying so.
@@ -71,7 +72,7 @@ def parse_link(text: str, url: urllib.parse.SplitResult) -> Spec | None:
         return _parse_document(text, url, file_id)
     if not re.fullmatch(r"[A-Za-z0-9_-]{10,}", file_id):
         raise SpecError(
-            f"{without_secrets(text)!r} is a Google address without a file in it.",
+            f"{hide_secrets(text)!r} is a Google address without a file in it.",
             "In Drive, right-click the file > Share > Copy link.",
             "Next: https://drive.google.com/file/d/ID/view",
         )
@@ -89,7 +90,7 @@ def _parse_document(text: str, url: urllib.parse.SplitResult, file_id: str) -> S
         return Spec(text, "http", address + (f"&gid={sheet.group(1)}" if sheet else ""), name="sheet.csv")
     what, ending = _DOCUMENTS.get(kind, ("a page of Google", "a file"))
     raise SpecError(
-        f"{without_secrets(text)!r} is {what}, which lives in the browser: it holds no data.",
+        f"{hide_secrets(text)!r} is {what}, which lives in the browser: it holds no data.",
         f"Next: open it, press File > Download, as {ending}; put that file beside your notebook or script.",
     )
 

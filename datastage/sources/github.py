@@ -17,13 +17,14 @@ from datastage import archives
 from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
 from datastage.progress import Reporter
 from datastage.reader import FileReader
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.settings import setting
 from datastage.sources.endpoints import endpoint
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, check_first_bytes, found_at
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
-from datastage.spec import Spec, without_secrets
+from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
 from datastage.transfer import Limits, fetch
 
@@ -64,7 +65,7 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
     if host != "github.com":
         return None
     if len(pieces) < 2:
-        raise SpecError(f"{without_secrets(text)!r} names no repository.", "Next: https://github.com/OWNER/REPOSITORY")
+        raise SpecError(f"{hide_secrets(text)!r} names no repository.", "Next: https://github.com/OWNER/REPOSITORY")
     owner, repository = pieces[0], pieces[1].removesuffix(".git")
     kind, rest = (pieces[2] if len(pieces) > 2 else ""), "/".join(pieces[3:])
     if len(pieces) == 2:
@@ -303,7 +304,7 @@ def _release(spec: Spec, context: Context, owner: str, repository: str, tag: str
         )
     raise SpecError(
         f"{spec} is a release of {len(assets)} files.",
-        *(f"  {without_secrets(asset.url)}" for asset in assets[:20]),
+        *(f"  {hide_secrets(asset.url)}" for asset in assets[:20]),
         "Next: give the address of the one you mean.",
     )
 

@@ -1,7 +1,7 @@
 """A file behind an address: http and https, with the standard library alone.
 
 A user name, a password and the values of a query are used for asking and appear nowhere else: every text is made with
-`without_secrets`.
+`hide_secrets`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from typing import Any
 from datastage import net
 from datastage._version import __version__
 from datastage.errors import MissingDependencyError, UnavailableError
-from datastage.spec import without_secrets
+from datastage.redact import hide_secrets
 
 CONNECT_S = 10.0
 # Others have brought something so lately that a connection which could not be had is one too many.
@@ -63,7 +63,7 @@ def parse_address(url: str) -> Address:
     address = _any_address(url)
     if address.scheme not in _PORTS:
         raise UnavailableError(
-            f"{without_secrets(url)} is not an address of http or https.", "Next: copy it again from the browser."
+            f"{hide_secrets(url)} is not an address of http or https.", "Next: copy it again from the browser."
         )
     return address
 
@@ -77,7 +77,7 @@ def _any_address(url: str) -> Address:
             raise ValueError(host)
     except ValueError as error:
         raise UnavailableError(
-            f"{without_secrets(url)} is not an address that can be asked.", "Next: copy it again from the browser."
+            f"{hide_secrets(url)} is not an address that can be asked.", "Next: copy it again from the browser."
         ) from error
     query = "?" + urllib.parse.quote(parts.query, safe=_SAFE) if parts.query else ""
     return Address(
@@ -109,7 +109,7 @@ def proxy_of(address: Address) -> Address | None:
             _pysocks(setting, step)
             return proxy
     raise UnavailableError(
-        f"{setting} names no proxy that can be asked: {without_secrets(named)}; here only those of http and SOCKS are"
+        f"{setting} names no proxy that can be asked: {hide_secrets(named)}; here only those of http and SOCKS are"
         " spoken with.",
         step,
     )

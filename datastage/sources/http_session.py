@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from datastage import runtime
 from datastage.errors import MissingDependencyError, SpecError, UnavailableError
+from datastage.redact import hide_secrets
 from datastage.sources import http_answers as answers
 from datastage.sources.endpoints import token_name, user_token
 from datastage.sources.http_body import beginning_of
 from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address, proxy_of
-from datastage.spec import without_secrets
 from datastage.transfer import Interrupted, Limits
 
 _MOST_REDIRECTS = 10
@@ -45,7 +45,7 @@ class HttpSession:
         self._cookies: dict[tuple[str, str, int], dict[str, str]] | None = {} if with_cookies else None
         self._netrc = Netrc()
         self._n_refused = 0  # requests in a row that the first address refused
-        self._shown = without_secrets(url)
+        self._shown = hide_secrets(url)
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -145,10 +145,10 @@ class HttpSession:
             target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
             scheme = urllib.parse.urlsplit(target).scheme
         except ValueError:
-            target, scheme = without_secrets(location), ""
+            target, scheme = hide_secrets(location), ""
         if scheme not in ("http", "https"):
             raise UnavailableError(
-                f"{address.host} redirects to {without_secrets(target)}, which is no web address.", _IN_A_BROWSER
+                f"{address.host} redirects to {hide_secrets(target)}, which is no web address.", _IN_A_BROWSER
             )
         new = parse_address(target)
         if address.scheme == "https" and new.scheme == "http" and not self._has_hash:

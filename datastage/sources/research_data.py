@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from datastage.errors import DatastageError, SpecError, UnavailableError
+from datastage.redact import hide_secrets
 from datastage.sources.endpoints import endpoint
 from datastage.sources.found import Context, Found
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
-from datastage.spec import Spec, last_part, without_secrets
+from datastage.spec import Spec, last_part
 
 # Zenodo blocks an address that holds more connections for long.
 _ZENODO_CONNECTIONS = 2
@@ -135,7 +136,7 @@ def _chosen(files: list[RemoteFile], wanted: str, spec: Spec) -> list[RemoteFile
     names = [file.path for file in files]
     near = difflib.get_close_matches(wanted, names, 3, 0.5) or names[:8]
     raise UnavailableError(
-        f"{without_secrets(spec.text)}: the record holds no {wanted}.",
+        f"{hide_secrets(spec.text)}: the record holds no {wanted}.",
         f"It holds: {', '.join(near)}{'' if len(near) == len(names) else ', ...'}",
         "Next: name one of them, or the record alone for all of its files.",
     )
