@@ -60,11 +60,17 @@ class JoinedReader:
             pieces.append(self._tail[offset - self._tail_at :][:n])
         return b"".join(pieces)
 
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end."""
-        while piece := self.read_at(offset, BLOCK_BYTES):
+    def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
+        """Give `n` bytes from `offset`, or all, a few at a time."""
+        left = (self.size or 0) - offset if n is None else n
+        while left > 0 and (piece := self.read_at(offset, min(left, BLOCK_BYTES))):
             yield piece
             offset += len(piece)
+            left -= len(piece)
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end."""
+        return self.pieces(offset, None)
 
     def close(self) -> None:
         """Close all parts."""

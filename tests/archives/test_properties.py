@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datastage.archives import unpack
+from datastage.file_names import junk_kind
 from datastage.reader import FileReader
 
 from .made import tree
@@ -23,7 +24,7 @@ from .made import tree
 letters = st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters='/\\:*?"<>|\0')
 parts = st.text(letters, min_size=1, max_size=12).filter(
     lambda part: part not in (".", "..") and not part.startswith(("._", "-", "@", " ")) and part == part.strip(" .")
-    and part not in ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+    and junk_kind(part) is None
 )  # fmt: skip
 contents = st.one_of(
     st.binary(max_size=300), st.builds(lambda b, n: b * n, st.binary(min_size=1, max_size=9), st.integers(1, 9000))
