@@ -134,19 +134,18 @@ _KINDS = {
 
 def open_bucket(spec: Spec, context: Context) -> Found:
     """Reach an object, or all below a prefix; with the user's credentials where there are some, else as anybody."""
-    word, bucket, path = spec.parts
-    kind = _KINDS[word]
+    kind = _KINDS[spec.parts[0]]
     with_credentials = all(os.environ.get(name) for name in kind.credentials)
-    try:
-        return (_by_obstore if with_credentials else _by_https)(spec, context, kind, "")
-    except DatastageError as error:
-        region = getattr(error, "headers", {}).get("x-amz-bucket-region", "")
-        if refusal(error) not in (301, 307) or not region:
-            raise _explained(error, spec, kind, with_credentials) from error
+    reach = _by_obstore if with_credentials else _by_https
+    region = ""
+    while True:
         try:
-            return (_by_obstore if with_credentials else _by_https)(spec, context, kind, region)
-        except DatastageError as again:
-            raise _explained(again, spec, kind, with_credentials) from again
+            return reach(spec, context, kind, region)
+        except DatastageError as error:
+            other = getattr(error, "headers", {}).get("x-amz-bucket-region", "")
+            if region or not other or refusal(error) not in (301, 307):
+                raise _explained(error, spec, kind, with_credentials) from error
+            region = other
 
 
 def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
