@@ -26,7 +26,8 @@ _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cel
 # Verbs that no setup cell needs. Who calls one is told to install the wheel.
 _VERBS = (
     *("archives/packing", "batches/any_dataset", "batches/any_loader", "batches/benchmark", "batches/frameworks"),
-    *("batches/keras_loader", "cleanup", "course", "extracting", "repair", "show/catalog", "show/doctor", "zipping"),
+    *("batches/keras_loader", "cleanup", "course", "extracting", "repair", "show/catalog", "show/doctor"),
+    *("show/pictures", "zipping"),
 )
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
