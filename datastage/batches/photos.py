@@ -196,12 +196,7 @@ class PhotoSource:
         """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet."""
         import numpy as np
 
-        at = self.at[[i]]
-        if self.cache.state[at[0]] != FINE:
-            self.cache.collect(self.cache.submit(at))
-        if self.cache.state[at[0]] != FINE:
-            raise self.cache.unreadable_error(int(at[0]), "it cannot be decoded")
-        row = self.cache.rows[at[0]]
+        row = self.cache.row(int(self.at[i]))
         return Fit(self.size, "stretch").apply(np.array(row if self.cache.last else row.transpose(1, 2, 0)))
 
     def where(self, choice: Choice) -> str:
@@ -284,6 +279,7 @@ class FromPhotos:
         finally:
             for begun in waiting:
                 drop(begun.submitted)
+            cache.pause()
 
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, cache = self._source, self._source.cache

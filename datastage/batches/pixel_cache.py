@@ -116,7 +116,7 @@ class PixelCache:
                     raise
                 self._file = None
                 self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
-        self._memory = np.empty(every, np.uint8)
+        self._memory = np.zeros(every, np.uint8)
 
     def _in_folder(self, folder: Path, every: tuple[int, ...]) -> PixelFile:
         """Return the file of these images: one for all that they ever were, of which the latest is kept."""
@@ -183,7 +183,8 @@ class PixelCache:
         new = states == TO_DO
         if new.any() and not self._began:
             self._began = time.monotonic()
-            self._reporter.phase("decoding the photos", self.rows.nbytes)
+            left = int((self.state == TO_DO).sum())
+            self._reporter.phase("decoding the photos", left * self.rows[0].nbytes)
         to_do = np.flatnonzero(new | (states == FINE) if use else new).tolist()
         together = max(1, min(TOGETHER, len(to_do) // (2 * self.threads.n)))
         parts = [[(i, numbers[i]) for i in to_do[k : k + together]] for k in range(0, len(to_do), together)]
@@ -204,6 +205,25 @@ class PixelCache:
         if decoded and self._file is not None:
             self._file.give_back()
         return True
+
+    def row(self, index: int) -> NDArray[np.uint8]:
+        """Return one image, decoded if it was not yet; raises `IntegrityError` if it cannot be read."""
+        if self.state[index] == TO_DO:
+            (said,) = self._decode_all([(0, index)], None)
+            self._note(index, *said)
+        if self.state[index] == BAD:
+            raise self.unreadable_error(index, self._trouble.get(index, "it cannot be decoded"))
+        found: NDArray[np.uint8] = self.rows[index]
+        return found
+
+    def pause(self) -> None:
+        """Take the progress away where an epoch ended, or was left, before all was decoded."""
+        if self._began and not self.whole:
+            self._began = 0.0
+            self._close()
+
+    def _close(self) -> None:
+        getattr(self._reporter, "close", lambda: None)()
 
     def _decode_all(self, part: list[tuple[int, int]], use: Use | None) -> list[tuple[str, str]]:
         """Decode some images into their rows; return of each what is wrong with it, and what is to be said of it."""
@@ -335,7 +355,7 @@ class PixelCache:
         if self._began:
             taken = duration(time.monotonic() - self._began)
             say(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
-            getattr(self._reporter, "close", lambda: None)()
+            self._close()
         bad = (self.state == BAD).nonzero()[0].tolist()
         if bad:
             what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
