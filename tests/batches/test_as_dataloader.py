@@ -143,3 +143,23 @@ def test_setting_the_epoch_that_a_state_is_in_the_middle_of_keeps_the_place():
     assert len(list(loader)) == 4
     loader.set_epoch(3)
     assert len(list(loader)) == 6
+
+
+def test_a_loader_is_sent_without_its_device_and_without_what_draws_its_lines():
+    import threading
+
+    class Reporter:
+        def __init__(self):
+            self.lock, self.said = threading.Lock(), []  # as what draws a bar has
+
+        def note(self, text, label="Found"):
+            self.said.append(text)
+
+    reporter = Reporter()
+    loader = used(arrays(reporter=reporter).train)
+    again = pickle.loads(pickle.dumps(loader))
+    assert (
+        "the device is chosen when the first batch is asked for" in again.explain()
+    )  # another process may have another
+    next(iter(again))
+    assert len(reporter.said) == 1

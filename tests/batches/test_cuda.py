@@ -443,3 +443,8 @@ def test_what_torch_is_set_to_changes_no_batch(held, augment, change):
         torch.set_default_dtype(old)
         torch.set_default_device(None)
     assert all(torch.equal(x, a) for x, a in zip(found, expected, strict=True))
+
+
+def test_labels_of_a_batch_that_is_kept_keep_no_others(held):
+    for _, y in made("auto").train:
+        assert y.untyped_storage().nbytes() == y.nbytes
