@@ -6,7 +6,7 @@ import operator
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage.batches import ranks
@@ -18,6 +18,7 @@ from datastage.batches.ranks import Step
 from datastage.batches.stats import Stats
 from datastage.batches.to_device import tensors_of
 from datastage.errors import SpecError
+from datastage.progress import SILENT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +94,8 @@ class Loader:
         self._given: tuple[int, int, Any] | None = None  # of the latest batch: samples, rows, device
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engines": {}}  # they hold threads, processes and memory of a device
+        # Engines hold threads, processes and memory of a device; what draws our lines holds a lock.
+        return {**self.__dict__, "_engines": {}, "_options": replace(self._options, reporter=SILENT)}
 
     @property
     def batch_size(self) -> int:
