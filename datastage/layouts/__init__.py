@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,6 @@ class Look:
     shape: Shape
     tables: list[Table]
     classes: Sequence[str] | None = None
-    sounds: bool = field(default=True)
 
 
 def _class_folders(look: Look) -> Reading | None:

@@ -12,7 +12,7 @@ from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import numbers, words
 from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED, is_submission
-from datastage.layouts.choice import BOOKS, Choice, Column, choose, is_of_the_row, parts_of, plain, task_of
+from datastage.layouts.choice import BOOKS, Choice, Column, choose, is_of_the_row, parts_of, plain, side_of, task_of
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.folders import LINE
 from datastage.layouts.labels import as_name, classes_and_labels
@@ -271,7 +271,7 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
         images: Any = numbers.cells(kept, part.table.last)
     else:
         table = numbers.read(part.table, names, part.n_rows)
-        images = numbers.as_pictures(table if part.keep is None else table[part.keep], numbers.side_of(names))
+        images = numbers.as_pictures(table if part.keep is None else table[part.keep], side_of(names))
     if labels is None:
         return images, np.arange(len(images))
     kinds = Counter(map(type, labels))

@@ -93,8 +93,8 @@ def _are_pictures_of_floats(images: Any) -> bool:
 def of_pairs(
     layout: str,
     where: str,
-    pairs: Mapping[str, tuple[str, str]],
-    load: Callable[[str], Any],
+    pairs: Mapping[str, tuple[Any, Any]],
+    load: Callable[[Any], Any],
     counts: Mapping[str, int],
     rule: str,
 ) -> Reading:

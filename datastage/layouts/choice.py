@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,15 @@ _MEASURES = re.compile(
 _NUMBER_NAMES = re.compile(
     r"(?i)(age|price|score|count|year|weight|size|cost|rating|quality|value|angle|steering|temp|length)"
 )
+
+
+PIXEL = re.compile(r"(pixel|px|p|x)?_?\d+(x\d+)?", re.IGNORECASE)
+
+
+def side_of(names: Sequence[str]) -> int:
+    """Return the side of the square picture whose pixels the columns are; 0 where they are none."""
+    side = math.isqrt(len(names))
+    return side if side > 3 and side * side == len(names) and all(map(PIXEL.fullmatch, names)) else 0
 
 
 @dataclass(slots=True)
@@ -111,6 +121,9 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
     if len(named) > 1:
         return _same_in_words_and_numbers(named, table) or Choice()
     rest = [column for column in free if not _MEASURES.match(column.name)]
+    pictured = [column for column in rest if not PIXEL.fullmatch(column.name)]
+    if len(pictured) == 1 and side_of([column.name for column in rest if column not in pictured]):
+        return Choice((pictured[0].name,), why="all others are pixels")
     if n_ids and len(free) == 1:
         return Choice((free[0].name,), why="it is the only one")
     if n_ids and len(rest) > 1 and names and (found := _columns_of_ones(rest, table)):

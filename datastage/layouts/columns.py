@@ -19,7 +19,6 @@ from datastage.layouts.tree import Tree
 
 HEAD_BYTES = 1 << 16
 HEAD_ROWS = 400
-_BLANKS = re.compile(r"\s+")
 _INT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")

@@ -194,7 +194,9 @@ def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) ->
             if wanted <= {key(names[at]) for names in paths}:
                 return partial(_at, at)
     tops = {names[0] for names in paths}
-    if 2 * len({names[0] for names in paths if len(names) == 1}) >= len(tops):
+    direct = {names[0] for names in paths if len(names) == 1}
+    deep = Counter(names[0] for names in paths if names[0] not in direct)
+    if direct and max(deep.values(), default=1) < 2:
         return lambda names: names[0]  # pictures lie right in the upper folders: what lies deeper belongs to them
     trimmed = {names: names for names in paths}
     while (

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_PIXEL = re.compile(r"(pixel|px|p|x)?_?\d+(x\d+)?", re.IGNORECASE)
 _BLOCK_BYTES = 1 << 22
 
 
@@ -138,12 +135,6 @@ def _fault(table: Table, lines: Sequence[str], at: Sequence[int], before: int) -
     return IntegrityError(f"{table.last} is not a table of numbers.", "Next: look into the file.")
 
 
-def side_of(names: Sequence[str]) -> int:
-    """Return the side of the square picture whose pixels the columns are; 0 where they are none."""
-    side = math.isqrt(len(names))
-    return side if side > 3 and side * side == len(names) and all(map(_PIXEL.fullmatch, names)) else 0
-
-
 def as_pictures(rows: NDArray[Any], side: int) -> NDArray[Any]:
     """Turn rows of pixels into pictures, uint8 (N, side, side, 1), if they are whole numbers from 0 to 255."""
     import numpy as np
@@ -174,8 +165,3 @@ def cells(texts: Sequence[str], name: str) -> NDArray[np.uint8]:
             raise IntegrityError(f"{name}, row {at + 2}: not {width} pixels from 0 to 255.", "Next: mend that row.")
         out[at] = values
     return out.reshape(-1, side, side, 1)
-
-
-def chosen(array: NDArray[Any], keep: Sequence[int] | None) -> NDArray[Any]:
-    """Return some rows, or all where `keep` is None."""
-    return array if keep is None else array[list(itertools.islice(keep, len(keep)))]

@@ -89,6 +89,7 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
 def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Reading:
     """Give labels to a part whose pictures lie in no class folders, where a table names each and its class."""
     number = {key(name): at for at, name in enumerate(reading.classes)}
+    number |= {str(int(name)): at for name, at in number.items() if name.isdecimal()}  # 00016 is 16
     splits = dict(reading.splits)
     left = set(splits["predict"].names)
     for part in ("val", "test"):

@@ -70,32 +70,24 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
         raise _ask_arrays(paths, first, _names_or_none(first))
     names = h5_names(first)
 
-    def load(name: str, path: Path) -> Any:
-        with _h5(path) as file:
-            if name not in h5_names(path):
-                raise SpecError(f"{path.name} has no plain array {name!r}.", LOOK)
-            return file[name][()]
+    def load(key: tuple[Path, str]) -> Any:
+        if key[1] not in h5_names(key[0]):
+            raise SpecError(f"{key[0].name} has no plain array {key[1]!r}.", LOOK)
+        with _h5(key[0]) as file:
+            return file[key[1]][()]
 
     def shape(name: str) -> Sequence[int]:
         with _h5(first) as file:
             return tuple(file[name].shape)
 
     pairs = asked_pairs(first.name, names, asked, shape)
-    every = {part: (f"{first}\0{x}", f"{first}\0{y}") for part, (x, y) in pairs.items()}
-    own = words.split_of(first.stem)
-    for part, path in parts.items():
-        if path != first and own:
-            x, y = (re.sub(r"train(ing)?", part if part != "val" else "val", name) for name in pairs["train"])
-            every[part] = (f"{path}\0{x}", f"{path}\0{y}")
-    counts = {part: len(load(y.partition("\0")[2], Path(y.partition("\0")[0]))) for part, (_, y) in every.items()}
-    return of_pairs(
-        "arrays in HDF5",
-        first.name,
-        every,
-        lambda key: load(key.partition("\0")[2], Path(key.partition("\0")[0])),
-        counts,
-        f"the array {asked}",
-    )
+    every: dict[str, tuple[Any, Any]] = {part: ((first, x), (first, y)) for part, (x, y) in pairs.items()}
+    if words.split_of(first.stem):
+        for part, path in parts.items():
+            x, y = (re.sub(r"train(ing)?", part, name) for name in pairs["train"])
+            every.setdefault(part, ((path, x), (path, y)))
+    counts = {part: len(load(y)) for part, (_, y) in every.items()}
+    return of_pairs("arrays in HDF5", first.name, every, load, counts, f"the array {asked}")
 
 
 def _names_or_none(path: Path) -> list[str]:
@@ -107,7 +99,9 @@ def _names_or_none(path: Path) -> list[str]:
 
 def matlab(path: Path, asked: str | None) -> Reading:
     """Read a Matlab file: through scipy, or h5py where it is of version 7.3."""
-    if path.read_bytes()[:8].startswith(b"\x89HDF") or _is_73(path):
+    with open(path, "rb") as file:
+        head = file.read(128)
+    if head.startswith(b"\x89HDF") or b"MATLAB 7.3" in head:
         return hdf5([path], asked)
     if asked is None:
         raise _ask_arrays([path], path, [])
@@ -160,11 +154,6 @@ def matlab(path: Path, asked: str | None) -> Reading:
     pairs = asked_pairs(path.name, list(listed), asked, shape)
     counts = {part: shape(labels)[0] for part, (_, labels) in pairs.items()}
     return of_pairs("arrays in a Matlab file", path.name, pairs, load, counts, f"the array {label}")
-
-
-def _is_73(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return b"MATLAB 7.3" in file.read(128)
 
 
 def _product(dims: Sequence[int]) -> int:

@@ -21,12 +21,11 @@ PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
 
 @dataclass(slots=True)
 class Node:
-    """A folder that holds pictures, itself or below; `bare` are the folders in it that hold none."""
+    """A folder that holds pictures, itself or below; `masks` are drawn over pictures in it."""
 
     path: str
     pictures: list[str]
     kids: list[Node] = field(default_factory=list)
-    bare: list[str] = field(default_factory=list)
     total: int = 0
     masks: list[str] = field(default_factory=list)
     kind: str = OTHER
@@ -86,8 +85,6 @@ def grow(tree: Tree) -> Node:
         if node.total:
             parent.kids.append(node)
             parent.total += node.total
-        else:
-            parent.bare.append(node.name)
     for node in nodes.values():
         node.kids.sort(key=lambda kid: kid.path)
     return nodes[""]
@@ -159,8 +156,9 @@ def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[st
             kid.kind = MASK
         elif len(kids) == 1:
             kid.kind = NEUTRAL
+    deep = sum(kid.total for kid in neutral if kid.kids)  # images/cats: what lies beside images is no class
     for kid in free:
-        if kid.kind == OTHER and _is_aside(kid, kids):
+        if kid.kind == OTHER and (_is_aside(kid, kids) or (deep and not parts and kid.total < deep)):
             kid.kind = ASIDE
 
 

@@ -21,8 +21,6 @@ SPLITS = SPLIT_WORDS | {
     "pred": "predict", "predict": "predict", "prediction": "predict", "unlabeled": "predict",
     "unlabelled": "predict", "unsup": "predict",
 }  # fmt: skip
-UNKNOWN = frozenset(("unknown", "unlabeled", "unlabelled", "all", "images", "pred", "none", "0", "unclassified"))
-"""Names of the one folder that people put around pictures whose classes are not known."""
 _NOISE = frozenset(
     ("set", "dataset", "data", "images", "image", "imgs", "img", "pictures", "pics", "photos", "photo", "files")
     + ("folder", "split", "jpg", "jpeg", "png", "tif", "tiff", "bmp", "samples", "resized", "crops", "cropped", "full")

@@ -133,6 +133,11 @@ SERVED = {
         ["a", "b"],
         {"train": 10, "test": 1},
     ),
+    "examples beside a folder of class folders": (
+        ["Dataset/0/*3.jpg", "Dataset/1/*3.jpg", "Examples/*2.jpg"],
+        ["0", "1"],
+        {"train": 6},
+    ),
     "in other letters": (
         ["train/Cats/*2.png", "train/Dogs/*2.png", "test/cats/*1.png"],
         ["Cats", "Dogs"],
@@ -186,6 +191,10 @@ def test_test_and_val_without_train_are_no_classes():
 
 
 REFUSED = {
+    "class folders beside a folder of pictures": (
+        ["PetShots/cat/*3.jpg", "PetShots/dog/*3.jpg", "samples/*2.jpg"],
+        ["PetShots", "cat", "labels="],
+    ),
     "two levels": (
         ["north/oak/*2.jpg", "north/elm/*2.jpg", "south/oak/*2.jpg", "south/elm/*2.jpg"],
         ["north", "oak", "labels="],

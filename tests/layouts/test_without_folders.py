@@ -174,3 +174,10 @@ def test_a_cifar_folder_is_recognised_without_a_name(tmp_path):
     kaggle_inputs._write(kaggle_inputs.small_cifar(), tmp_path)
     assert tuple(layouts.read(tmp_path).splits) == ("train", "test")
     assert arrays(tmp_path, "test")[0].shape == (20, 32, 32, 3)
+
+
+def test_the_one_column_that_is_no_pixel_is_the_label(tmp_path):
+    header = ",".join(f"pixel_{i:04}" for i in range(16)) + ",character"
+    path = write(tmp_path, header + "\n" + ",".join(["7"] * 16) + ",ka\n" + ",".join(["9"] * 16) + ",kha\n")
+    found = layouts.read(path)
+    assert (found.classes, found.arrays("train")[0].shape) == (("ka", "kha"), (2, 4, 4, 1))
