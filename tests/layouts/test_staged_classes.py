@@ -1,0 +1,46 @@
+"""What is staged says the classes that `loaders` takes, whatever the folder around them is called."""
+
+import json
+import zipfile
+
+import pytest
+
+import datastage
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def put(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(folder / name)
+    return folder
+
+
+def test_classes_of_a_zip_are_those_in_its_inner_folder_and_are_kept_in_the_receipt(tmp_path):
+    put(tmp_path / "in", "photos/fish/1.png", "photos/bird/1.png", "photos/bird/2.png")
+    with zipfile.ZipFile(tmp_path / "small.zip", "w") as file:
+        for one in sorted((tmp_path / "in").rglob("*.png")):
+            file.write(one, one.relative_to(tmp_path / "in"))
+    staged = datastage.stage(tmp_path / "small.zip", root=tmp_path / "root", progress=False)
+    assert (staged.classes, staged.splits) == (("bird", "fish"), ("train",))
+    assert [array.shape[0] for array in staged.arrays("train")] == [3, 3]
+    kept = json.loads((staged.path / ".datastage.json").read_text())["reading"]
+    assert (kept["rule"], kept["counts"]) == ("folders", {"train": {"bird": 2, "fish": 1}})
+    put(staged.path, "photos/newt/1.png")
+    again = datastage.stage(tmp_path / "small.zip", root=tmp_path / "root", progress=False)
+    assert again.classes == ("bird", "fish", "newt")
+
+
+def test_classes_of_a_folder_used_in_place_are_read_anew_and_nothing_is_written_there(tmp_path):
+    data = put(tmp_path / "animals", "x/cat/1.png", "x/dog/1.png")
+    before = sorted(path.name for path in data.rglob("*"))
+    staged = datastage.stage(data, root=tmp_path / "root", progress=False)
+    assert staged.classes == ("cat", "dog")
+    assert sorted(path.name for path in data.rglob("*")) == before
+    assert datastage.read(staged, progress=False).classes == staged.classes
+
+
+def test_what_nobody_can_tell_has_no_classes(tmp_path):
+    staged = datastage.stage(put(tmp_path / "flat", "1.png", "2.png"), root=tmp_path / "root", progress=False)
+    assert (staged.classes, staged.splits) == ((), ())
