@@ -218,9 +218,9 @@ class PixelCache:
 
     def pause(self) -> None:
         """Take the progress away where an epoch ended, or was left, before all was decoded."""
-        if self._began and not self.whole:
-            self._began = 0.0
+        if self._began and not self._listed:
             self._close()
+            self._began = self._began if self.whole else 0.0
 
     def _close(self) -> None:
         getattr(self._reporter, "close", lambda: None)()
