@@ -288,6 +288,11 @@ def filled(
             found.setdefault("predict", []).append(path)
     if "train" not in found and len(found.keys() - {"predict"}) == 1:
         found["train"] = found.pop(next(part for part in found if part != "predict"))
+    if "train" not in found:
+        raise SpecError(
+            f"No picture of the part to learn from has a label ({reading.rule}); {len(labels):,} others have.",
+            "Next: look into the table, or name the parts: val=, test=.",
+        )
     splits = {}
     for part, paths in found.items():
         paths.sort()
