@@ -66,7 +66,7 @@ def hayazip_(archive: str, to: str) -> Callable[[], object]:
 
 def synced(archive: str, to: str) -> Callable[[], object]:
     """As `stage` does on a disk: all is on it before it is published."""
-    from datastage.place import sync_file_system
+    from datastage.store import sync_file_system
 
     unpack_all = datastage_(archive, to)
 

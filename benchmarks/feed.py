@@ -338,18 +338,18 @@ def image_folder(folder: Path, size: int, workers: int):
 
 def decoders(files: list[Path]) -> None:
     """Time each decoder that is here, one thread: to 256 pixels, and alone."""
-    from datastage.batches.decode import decode, present, square
+    from datastage.batches.decode import JPEG_DECODERS, Fit, decode
 
     data = [file.read_bytes() for file in files]
     print("\ndecoder, one thread" + " " * 27 + "decode/s   with resize/s")
-    for name in present():
+    for name in JPEG_DECODERS:
         began = time.perf_counter()
         for d in data:
-            decode(d, 0, name)
+            decode(d, None, name)
         alone = len(data) / (time.perf_counter() - began)
         began = time.perf_counter()
         for d in data:
-            square(decode(d, 256, name), 256)
+            Fit((256, 256)).apply(decode(d, Fit((256, 256)), name))
         print(f"{name:<46}{alone:>8,.0f}{len(data) / (time.perf_counter() - began):>14,.0f}", flush=True)
 
 
