@@ -6,18 +6,15 @@ from pathlib import Path
 import datastage
 
 PACKAGE = Path(datastage.__file__).parent
-# Lines of all modules of the library.
-# 3,400 for readings of layouts (#20); 400 for ranks, labels and clients (#22);
-# 1,600 for places: GitHub, the Hub, buckets, course hosts (#23);
-# 1,500 for shared folders in Drive, Kaggle elsewhere, uploads (#23).
-MOST_LINES = 36_500
+# Lines of all modules of the library. What the first house had takes some 24,000 of them where 18,000 are wanted: it is
+# to go down to that. On top: 4,500 for readings of layouts (#20), 2,600 for places (#23), 1,200 for a catalog of
+# eighty and a course's own (#23), 1,500 for whose files are whose (#19), 900 for labels of every kind, ranks and clients
+# (#20, #22), 1,000 for the doctor, pictures and cells (#24).
+MOST_LINES = 36_000
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
-LONG_FILES: dict[str, str] = {
-    "api.py": "the public verbs: two thirds are their docstrings",
-    "runtime.py": "793 lines, of the first house",
-}
+LONG_FILES: dict[str, str] = {"api.py": "the public verbs: two thirds are their docstrings"}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 
@@ -46,14 +43,15 @@ def test_the_library_keeps_its_budget_of_lines():
 
 def test_no_module_is_longer_than_a_person_reads_at_once():
     too_long = {name: text.count("\n") for name, text in modules().items() if text.count("\n") > MOST_LINES_A_FILE}
-    assert set(too_long) <= set(LONG_FILES), too_long
+    assert set(too_long) == set(LONG_FILES), too_long
 
 
 def test_no_function_is_longer_than_a_screen():
     too_long = {name: n for name, node in functions() if (n := lines_without_docstring(node)) > MOST_LINES_A_FUNCTION}
-    assert set(too_long) <= set(LONG_FUNCTIONS), too_long
+    assert set(too_long) == set(LONG_FUNCTIONS), too_long
 
 
-def test_each_exception_has_its_reason():
+def test_the_exceptions_are_ten_at_most_and_each_has_its_reason():
     exceptions = LONG_FILES | LONG_FUNCTIONS
     assert all(exceptions.values())
+    assert len(exceptions) <= 10
