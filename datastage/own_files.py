@@ -17,7 +17,7 @@ from datastage.mounts import is_network_disk
 
 _ABANDONED_S = 3600.0
 _ENDING = ".partial"
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -87,7 +87,7 @@ def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
     Nothing else is read: no link, no FIFO, no device, no file of another user's.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, os.O_RDONLY | NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     try:
@@ -105,10 +105,15 @@ def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
 # --- writing
 
 
+def no_link(path: str, flags: int) -> int:
+    """Open a file of ours and never what a link leads to: an ``opener`` for `open`, and all of our own writes."""
+    return os.open(path, flags | NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600)
+
+
 @contextlib.contextmanager
 def new_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Give a new file at `path`; a link or file of that name is an error, and nothing is written through it."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _BINARY
     with os.fdopen(os.open(path, flags, mode), "wb") as out:
         yield out
 
@@ -188,7 +193,7 @@ def _open_up(folder: Path) -> None:
     while folders:
         path = folders.pop()
         with contextlib.suppress(OSError):
-            held = os.open(path, os.O_PATH | os.O_DIRECTORY | _NO_LINK)
+            held = os.open(path, os.O_PATH | os.O_DIRECTORY | NO_LINK)
             try:
                 if os.fstat(held).st_uid == os.geteuid():
                     os.chmod(f"/proc/self/fd/{held}", 0o700)

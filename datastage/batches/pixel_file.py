@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.errors import StorageError
 from datastage.lock import kernel_id
+from datastage.own_files import atomic_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,8 +85,8 @@ class PixelFile:
     def create(self) -> None:
         """Make an empty file, for `write` and `publish`; raises `StorageError`."""
         # On a shared disk the number of a process means nothing without its machine: two containers have the same ones.
-        self._own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
-        self._partial = self.path.with_name(f".{self.path.name}.{self._own}")
+        own = f"{kernel_id()}.{os.getpid()}.{secrets.token_hex(4)}.partial"
+        self._partial = self.path.with_name(f".{self.path.name}.{own}")
         make_folder(self.path.parent)
         try:
             _remove_abandoned(self.path.parent)
@@ -121,7 +122,6 @@ class PixelFile:
         Files of the same images as they were before they changed go: nobody asks for them again.
         """
         receipt = self.path.with_suffix(".json")
-        beside = receipt.with_name(f".{receipt.name}.{self._own}")
         facts = {"schema": SCHEMA, "key": self._key, "bytes": self._n_bytes, "shape": list(self._shape)}
         facts |= {"probe": _probe(self._map), "unreadable": unreadable}
         try:
@@ -129,15 +129,14 @@ class PixelFile:
             if self._whole() is None:
                 # The receipt comes last: without one a packed file is not looked at.
                 os.replace(self._partial, self.path)
-                beside.write_text(json.dumps(facts), "utf-8")
-                os.replace(beside, receipt)
+                with atomic_file(receipt) as out:
+                    out.write(json.dumps(facts).encode())
                 for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
                     if other.stem != self.path.stem:
                         other.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError.of(error, "finishing the packed file", REMEDY) from error
         finally:
-            beside.unlink(missing_ok=True)
             self.discard()
 
     def discard(self) -> None:

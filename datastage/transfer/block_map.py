@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datastage.own_files import no_link
+
 SMALLEST_BLOCK = 256 << 10
 LARGEST_BLOCK = 4 << 20
 _VERSION = 1
@@ -100,7 +102,7 @@ class BlockMap:
     def begin(self, runs: Iterable[tuple[int, int, int]]) -> None:
         """Write the map anew with these runs, and keep it open for more."""
         text = json.dumps(self._header) + "\n" + "".join(f"{a} {n} {crc}\n" for a, n, crc in runs)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._fd = no_link(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
         os.write(self._fd, text.encode())
 
     def add(self, block: Block) -> None:

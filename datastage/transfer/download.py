@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datastage.errors import StorageError, UnavailableError
+from datastage.own_files import no_link
 from datastage.progress import Reporter, human_seconds
 from datastage.reader import Reader
 from datastage.transfer.block_map import Block, BlockMap
@@ -211,7 +212,7 @@ class ParallelDownload:
     def _work(self) -> None:
         try:
             # Its own descriptor: should it return from a stuck read after all, no other file is hit.
-            fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            fd = no_link(str(self._path), os.O_RDWR)
         except OSError as error:
             self._fail(StorageError.of(error, "writing the files"))
             return

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datastage.errors import DatastageError, IntegrityError, NoSpaceError, StorageError
+from datastage.own_files import no_link
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import stat_identity
 
@@ -26,7 +27,7 @@ def copy_file(
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     n_bytes = crc = 0
     try:
-        with open(source, "rb", buffering=0) as read_from, open(part, "wb", buffering=0) as write_to:
+        with open(source, "rb", buffering=0) as read_from, open(part, "wb", buffering=0, opener=no_link) as write_to:
             before = os.fstat(read_from.fileno())
             # A file that grows must not be copied for ever. Files of /proc say that they hold nothing.
             most = before.st_size or sys.maxsize

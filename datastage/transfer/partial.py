@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
+from datastage.own_files import no_link
 from datastage.progress import Reporter, human_bytes
 from datastage.reader import Reader, stat_identity
 from datastage.transfer.block_map import Block, BlockMap, plan, sound_runs
@@ -130,7 +131,7 @@ class PartialFile:
             runs = []
         if size is not None:
             self._check_room(size - sum(length for _, length, _ in runs))
-        with open(self.part, "r+b" if self.was_resumed else "wb") as file:
+        with open(self.part, "r+b" if self.was_resumed else "wb", opener=no_link) as file:
             if size is not None:
                 file.truncate(size)
         if self.in_one_stream or size is None:

@@ -19,6 +19,7 @@ from typing import TypeVar
 from datastage import runtime
 from datastage.errors import DatastageError, IntegrityError, StorageError
 from datastage.file_names import junk_kind
+from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
 from datastage.transfer.pool import Pool
@@ -205,7 +206,7 @@ class _Copying:
         write_to = -1
         size = crc = 0
         try:
-            write_to = os.open(self._to / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            write_to = os.open(self._to / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | os.O_CLOEXEC, 0o666)
             while n := _read(read_from, buffer, source, size):
                 self._pool.beat()
                 crc, size = zlib.crc32(buffer[:n], crc), size + n
