@@ -121,3 +121,30 @@ class TestZstd:
                 assert b"".join(streams.zst(iter([bytes(bad)]))) == b"0123456789" * 30
             except Fault:
                 pass
+
+
+def test_an_lz4_file_may_begin_with_a_frame_to_skip(tmp_path):
+    lz4 = pytest.importorskip("lz4.frame")
+    skipped = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"notes"
+
+    unpacked(skipped + lz4.compress(tar_of([("a", TEXT)])), tmp_path / "to")
+
+    assert tree(tmp_path / "to") == {"a": TEXT}
+
+
+@pytest.mark.parametrize("n_frames", [1, 2])
+def test_legacy_frames_of_lz4_are_read(n_frames, tmp_path):
+    block = pytest.importorskip("lz4.block")
+    data = tar_of([("a", TEXT)])
+    legacy = b"\x02\x21\x4c\x18"
+    half = len(data) // n_frames
+    parts = [data[i : i + half] for i in range(0, half * n_frames, half)]
+    parts[-1] = data[half * (n_frames - 1) :]
+    packed = b""
+    for part in parts:
+        squeezed = block.compress(part, store_size=False)
+        packed += legacy + len(squeezed).to_bytes(4, "little") + squeezed
+
+    unpacked(packed, tmp_path / "to")
+
+    assert tree(tmp_path / "to") == {"a": TEXT}

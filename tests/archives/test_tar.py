@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import tarfile
 
 import pytest
 
 from datastage.archives import sniff
 from datastage.reader import BytesReader
 
+from .made import tar_of, tree, unpacked
 from .raw import END_BLOCKS, outcome, pax_raw, tar_raw
 
 A, B = b"alpha " * 100, b"beta " * 20
@@ -57,3 +59,43 @@ def test_a_checksum_is_the_unsigned_or_the_signed_sum_and_no_other(change, tmp_p
     wanted = {"first": B, "caf\udce9.txt": A} if right else "T-HEADER"
     assert outcome(tar_raw(b"first", B) + data, tmp_path / "later") == wanted
     assert (sniff(BytesReader(data)) == "tar") == right
+
+
+def edited(data: bytes, name: str, change) -> bytes:
+    """Return a tar with the header of one member changed, and its checksum made right again."""
+    at = next(i for i in range(0, len(data), 512) if data[i : i + 100].rstrip(b"\0").decode("latin-1") == name)
+    header = bytearray(data[at : at + 512])
+    change(header)
+    return data[:at] + with_checksum(bytes(header)) + data[at + 512 :]
+
+
+def test_a_folder_of_an_old_tar_with_a_size_and_no_data_is_a_folder(tmp_path):
+    data = tar_of([("d/", None), ("d/a", b"text")], form=tarfile.USTAR_FORMAT)
+
+    def old(header):  # type of a file, no mark of ustar, and a size that nothing stands for
+        header[156:157], header[257:265], header[124:135] = b"\0", bytes(8), b"00000001000"
+
+    unpacked(edited(data, "d/" if b"d/\0" in data[:200] else "d", old), tmp_path / "to")
+
+    assert tree(tmp_path / "to") == {"d": None, "d/a": b"text"}
+
+
+def test_the_access_list_of_a_solaris_member_is_no_file_of_its_own(tmp_path):
+    data = tar_of([("acl", b"user::rw-,group::r--,mask:r--,other:r--\n"), ("a", b"text")], form=tarfile.USTAR_FORMAT)
+
+    def access_list(header):
+        header[156:157] = b"A"
+        header[:3] = b"a\0\0"
+
+    unpacked(edited(data, "acl", access_list), tmp_path / "to")
+
+    assert tree(tmp_path / "to") == {"a": b"text"}
+
+
+def test_a_stray_byte_in_the_end_blocks_is_no_cut(tmp_path):
+    data = bytearray(tar_of([("a", b"text")]))
+    data[-3] = 1
+
+    unpacked(bytes(data), tmp_path / "to")
+
+    assert tree(tmp_path / "to") == {"a": b"text"}
