@@ -911,6 +911,12 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
     try:
         with reported():
             yield here, reporter
+    except KeyboardInterrupt as stop:
+        if not here.in_kernel:
+            raise
+        from datastage.errors import Stopped
+
+        raise Stopped(getattr(reporter, "kept", "")) from stop
     finally:
         _close(reporter)
 

@@ -97,6 +97,17 @@ class DatastageError(Exception):
         return on_screen(self)
 
 
+class Stopped(KeyboardInterrupt):
+    """The person pressed stop in a notebook: two lines and no traceback; `kept` is what has come, in words."""
+
+    def __init__(self, kept: str = "") -> None:
+        kept = f"{kept} are kept; nothing" if kept else "Nothing"
+        super().__init__(f"Stopped. {kept} half-done was put in place.\nNext: run the same line again.")
+
+    def _render_traceback_(self) -> list[str]:
+        return str(self).splitlines()
+
+
 def on_screen(error: DatastageError) -> list[str]:
     """Return the lines by which a person is told: those of ``str(error)``, none wider than 88 columns.
 

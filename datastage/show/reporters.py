@@ -143,6 +143,14 @@ class Shown:
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()  # another process that is sent a loader says nothing: this one does
 
+    @property
+    def kept(self) -> str:
+        """What has come of a file that is being copied, in words; it is there for the next run."""
+        with self._lock:
+            if not self._name.startswith("copying") or not self._total:
+                return ""
+            return f"{human_bytes(self._done)} of {human_bytes(self._total)}"
+
     def close(self) -> None:
         """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""
         self._ended.set()

@@ -227,6 +227,42 @@ def test_a_bar_that_ends_early_is_not_left_red(kernel):
     assert screen.printed.strip() == "None"
 
 
+STOP = """
+import datastage, threading, _thread
+from datastage.progress import Silent
+class Slow(Silent):
+    kept = "48 MB of 100 MB"
+    def note(self, text, label=""):
+        raise KeyboardInterrupt
+open("a.csv", "w").write("1")
+try:
+    datastage.stage("./a.csv", copy=True, root="stopped", progress=Slow())
+except KeyboardInterrupt as error:
+    print(*error._render_traceback_(), sep="\\n")
+"""
+
+
+def test_a_stop_in_a_notebook_is_two_lines_with_what_is_kept(kernel, tmp_path):
+    screen = Screen()
+
+    kernel.execute_interactive(f"import os; os.chdir({str(tmp_path)!r})\n{STOP}", output_hook=screen, timeout=60)
+
+    assert screen.printed.splitlines() == [
+        "Stopped. 48 MB of 100 MB are kept; nothing half-done was put in place.",
+        "Next: run the same line again.",
+    ]
+
+
+def test_what_is_kept_is_said_while_a_file_is_copied_and_not_while_it_is_unpacked():
+    shown = Shown(io.StringIO(), None)
+    shown.phase("copying a.zip", 100_000_000)
+    shown.advance(48_000_000)
+    assert shown.kept == "48 MB of 100 MB"
+
+    shown.phase("unpacking a.zip", 100)
+    assert shown.kept == ""
+
+
 def test_false_is_silent():
     assert pick(False, runtime()) is SILENT
 
