@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTDATA = Path(os.environ.get("DATASTAGE_TESTDATA") or Path(os.path.expanduser("~")) / ".cache" / "datastage-testdata")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
