@@ -1,5 +1,3 @@
-import contextlib
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from datastage.batches.batch_ops import jittered, resized
 from datastage.batches.cpu_augment import HostStore
 from datastage.batches.crops import Crops, writer
 from datastage.batches.gpu_augment import ResidentStore
+from tests.torchvision_here import torchvision_here
 
 
 def smooth(n=6, height=40, width=30):
@@ -55,20 +54,8 @@ def noise(n=8):
 
 @pytest.fixture(scope="module")
 def theirs():
-    """torchvision's own functions; where it was built for another torch, they work once two operators are declared."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in (
-        "nms(Tensor dets, Tensor scores, float t) -> Tensor",
-        "qnms(Tensor d, Tensor s, float t) -> Tensor",
-    ):
-        with contextlib.suppress(RuntimeError):  # declared already
-            library.define(operator)
-    try:
-        from torchvision.transforms import v2
-
-        yield v2
-    except Exception as error:
-        pytest.skip(f"torchvision cannot be imported here: {error}")
+    """Return torchvision's own functions, or skip."""
+    return torchvision_here().transforms.v2
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 1.3, 1.9])

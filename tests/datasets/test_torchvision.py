@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 
 import numpy as np
 import pytest
@@ -11,27 +10,13 @@ import pytest
 from datastage.datasets import get
 from datastage.sources.search import find_files
 from tests import kaggle_inputs as layouts
+from tests.torchvision_here import torchvision_here
 
 
 @pytest.fixture(scope="module")
 def tv():
     """Return torchvision.datasets, or skip."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    import torch
-
-    keep = []
-    try:
-        import torchvision.datasets as module
-    except RuntimeError:
-        # A torchvision whose compiled half does not fit this torch: its datasets need none of it, but importing them
-        # asks for two operators by name.
-        keep.append(torch.library.Library("torchvision", "DEF"))
-        for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor x) -> Tensor"):
-            keep[0].define(schema)
-        import torchvision.datasets as module
-    yield module
-    keep.clear()
+    return torchvision_here().datasets
 
 
 def stage(entry, folder, into):
