@@ -19,8 +19,6 @@ from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
 from datastage.layouts.tree import Tree
 
-Asked = str | Mapping[Any, Any] | Callable[[str], Any] | Sequence[str]
-
 
 def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -> Reading:
     """Give the pictures of every part the labels that the user says.

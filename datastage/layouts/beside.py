@@ -100,7 +100,7 @@ class Index:
             return found
         dot = value.rfind(".")
         plain = value[:dot] if words.suffix_of(value) in words.PICTURES else value
-        fit = [one for one in found if _ends(one[: one.rfind(".")], plain)]
+        fit = [one for one in found if f"/{one[: one.rfind('.')]}".endswith(f"/{plain}")]
         if len(fit) > 1 and table is not None and table.folder:
             fit = [one for one in fit if one.startswith(table.folder + "/")] or fit
         if len(fit) > 1 and table is not None and self._parts:
@@ -112,10 +112,6 @@ class Index:
                 if (self._parts[one] in ("test", "predict")) == of_test and (of_test or self._parts[one] == of)
             ]
         return fit[0] if len(fit) == 1 else None
-
-
-def _ends(path: str, tail: str) -> bool:
-    return path == tail or path.endswith("/" + tail)
 
 
 @dataclass(slots=True)

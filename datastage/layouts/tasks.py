@@ -11,7 +11,7 @@ from datastage.layouts import named, words
 from datastage.layouts.beside import FEED, Fit
 from datastage.layouts.columns import Table
 from datastage.layouts.folders import LINE, paths_of
-from datastage.layouts.shape import Node, Shape
+from datastage.layouts.shape import Shape
 from datastage.layouts.tree import Tree
 
 NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
@@ -32,7 +32,7 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
     """Say that folders of masks lie beside the pictures; None if there are none."""
     if not shape.masks:
         return None
-    tops = sorted({_mask_folder(node) for node, _ in shape.masks})
+    tops = sorted({next(filter(words.is_mask, node.path.split("/")), node.name) for node, _ in shape.masks})
     n = sum(len(node.pictures) for node, _ in shape.masks)
     return SpecError(
         f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
@@ -41,10 +41,6 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
         *FEED,
         'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
     )
-
-
-def _mask_folder(node: Node) -> str:
-    return next((part for part in node.path.split("/") if words.is_mask(part)), node.name)
 
 
 def domains(tree: Tree, shape: Shape) -> SpecError | None:

@@ -361,7 +361,7 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
         ]
         closing = ["(With a verified phone you can instead turn on Settings > Internet.)"]
         return _Text(opening, steps, closing, f'Next:  path = datastage.stage("kaggle:{title}")')
-    steps = [[_clip(step, WIDTH - 4)] for step in _advice(tried)]
+    steps = [[_clip(step, WIDTH - 4)] for step in dict.fromkeys(step for one in tried for step in one.remedy)]
     last = "Next: look at the spelling, then run the same line again."
     if offline:
         last = "Next: run the same line again when this machine has internet."
@@ -370,7 +370,3 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
         steps = [step for step in steps if step[0] != last]
     steps = [step for step in steps if not step[0].startswith("Next: ")]
     return _Text(opening, steps[:2], [], last)
-
-
-def _advice(attempts: Iterable[Attempt]) -> list[str]:
-    return list(dict.fromkeys(step for attempt in attempts for step in attempt.remedy))
