@@ -107,7 +107,7 @@ def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
 
 def no_link(path: str, flags: int) -> int:
     """Open a file of ours and never what a link leads to: an ``opener`` for `open`, and all of our own writes."""
-    return os.open(path, flags | NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o600)
+    return os.open(path, flags | NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
 @contextlib.contextmanager

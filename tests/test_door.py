@@ -32,7 +32,7 @@ def test_the_changelog_names_every_command():
 
 
 def test_make_alone_says_what_there_is():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
 
     targets = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))
     assert {line.split()[1] for line in done.stdout.splitlines()} == targets

@@ -1,5 +1,6 @@
 """Whose files, whose receipts, whose secrets: nothing is believed, opened, moved or removed by its name alone."""
 
+import codecs
 import contextlib
 import hashlib
 import json
@@ -404,6 +405,8 @@ def as_user(uid, work, *, wait=True):
     import datastage.faults  # noqa: F401  what a user without our files cannot import later
     from datastage import repair, show, staging, zipping  # noqa: F401
 
+    for codec in ("ascii", "latin-1", "idna"):
+        codecs.lookup(codec)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
