@@ -10,12 +10,11 @@ import base64
 import hashlib
 import json
 import re
-import threading
 import urllib.parse
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from xml.sax.saxutils import escape
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "s3cr3t-key-of-the-tests"
 
@@ -30,7 +29,7 @@ class Bucket:
     region: str = "us-east-1"
 
 
-class Buckets:
+class Buckets(LoopbackServer):
     """The server; `buckets` holds them by (service, name)."""
 
     def __init__(self) -> None:
@@ -43,31 +42,11 @@ class Buckets:
         class Handler(_Handler):
             stand_in = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.handle_error = lambda *words: None  # a connection that the client ended
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True, name="buckets").start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler, "buckets")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     stand_in: Buckets
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-    def give(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def refuse(self, status: int, code: str, **headers: str) -> None:
         text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code><Message>no</Message></Error>"

@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 COMMIT = "a" * 40
 _PAGE = 3
 
 
-class Hub:
+class Hub(LoopbackServer):
     """The server. `files` holds path -> bytes by ``datasets/owner/name``; `large` the paths that LFS keeps."""
 
     def __init__(self) -> None:
@@ -35,32 +35,11 @@ class Hub:
         class Handler(_Handler):
             hub = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.handle_error = lambda *words: None  # a connection that the client ended
-        self.port = self.http.server_address[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True, name="hub").start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler, "hub")
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     hub: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-    def give(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def refuse(self, status: int, code: str, text: str) -> None:
         self.give(status, json.dumps({"error": text}).encode(), X_Error_Code=code, X_Error_Message=text)

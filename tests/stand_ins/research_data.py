@@ -11,8 +11,9 @@ import json
 import re
 import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 SERVICES = ("zenodo", "figshare", "figshare_files", "osf", "archive_org", "doi", "dropbox", "sharepoint", "onedrive")
 
@@ -21,7 +22,7 @@ def md5(body: bytes) -> str:
     return hashlib.md5(body).hexdigest()
 
 
-class ResearchData:
+class ResearchData(LoopbackServer):
     """The server. `records` holds the files by (service, id); `dois` the pages that DOIs lead to."""
 
     def __init__(self) -> None:
@@ -41,35 +42,16 @@ class ResearchData:
         class Handler(_Handler):
             data = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.handle_error = lambda *words: None  # a connection that the client ended
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True, name="research-data").start()
+        super().__init__(Handler, "research-data")
 
     @property
     def endpoints(self) -> str:
         """The value of ``DATASTAGE_ENDPOINTS``."""
         return " ".join(f"{name}={self.address}/{name}" for name in SERVICES)
 
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     data: ResearchData
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-    def give(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
 
     def page(self, value: Any) -> None:
         self.give(200, json.dumps(value).encode(), Content_Type="application/json")
