@@ -1,0 +1,1 @@
+"""Shards: WebDataset tars, and the small index that says what they hold."""

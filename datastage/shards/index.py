@@ -1,0 +1,198 @@
+"""The index of a folder of shards, and the list of a shard's members.
+
+``index.json`` names each shard, its length, digest and number of samples, and the classes. Beside ``train-000000.tar``
+lies ``train-000000.tar.index``, lines of JSON: the first is an object about the shard, each further one is
+``[member, offset of its bytes, their number, their CRC-32]``, in the order of the tar.
+
+Here: the values, and bytes to values, which trusts nothing. Not here: where the bytes lie, and who reads and writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, TypeGuard
+
+from datastage.errors import IntegrityError
+
+INDEX = "index.json"
+LIST_ENDING = ".index"
+"""What is put behind a shard's name for the list of its members."""
+SCHEMA = 1
+MOST_INDEX_BYTES = 64_000_000
+MOST_LIST_BYTES = 1_000_000_000
+MOST_BYTES = 1 << 44
+"""No shard is longer: what claims to be is no number to make room by."""
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "predict": "predict"}
+"""The part that a shard belongs to, by the word before the first dash of its name."""
+
+_NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,250}\.tar")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """A shard: the name of its file, its length in bytes, its SHA-256 in hex, and how many samples it holds."""
+
+    name: str
+    size: int
+    sha256: str
+    samples: int
+
+    @property
+    def split(self) -> str:
+        """The part that it belongs to; ``"train"`` if its name says none."""
+        return split_of(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardIndex:
+    """The shards of a folder, in order, and the classes by number; None where labels are no classes."""
+
+    shards: tuple[ShardEntry, ...]
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many samples all of them hold."""
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def splits(self) -> dict[str, tuple[ShardEntry, ...]]:
+        """The shards of each part."""
+        found = dict.fromkeys(shard.split for shard in self.shards)
+        return {split: tuple(shard for shard in self.shards if shard.split == split) for split in found}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHead:
+    """The first line of a list: the shard, the plan that it was made by, and the pictures that could not be read."""
+
+    shard: ShardEntry
+    plan: str = ""
+    damaged: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMember:
+    """A file in a shard: its name, where in the tar its bytes begin, how many they are, and their CRC-32."""
+
+    name: str
+    offset: int
+    size: int
+    crc32: int
+
+
+def split_of(name: str) -> str:
+    """Return the part that a shard of this name belongs to.
+
+    Examples
+    --------
+    >>> split_of("val-000003.tar"), split_of("photos-000003.tar")
+    ('val', 'train')
+    """
+    return SPLITS.get(name.partition("-")[0].lower(), "train")
+
+
+def write_index(index: ShardIndex) -> bytes:
+    """Return the bytes of ``index.json``: a shard a line, so that a person can read it."""
+    rows = ",\n".join(json.dumps(asdict(shard), ensure_ascii=False) for shard in index.shards)
+    classes = json.dumps(None if index.classes is None else list(index.classes), ensure_ascii=False)
+    return f'{{"schema": {SCHEMA}, "classes": {classes}, "shards": [\n{rows}\n]}}\n'.encode()
+
+
+def read_index(data: bytes) -> ShardIndex:
+    """Return what the bytes of an ``index.json`` say; `IntegrityError` if they are none, or claim what cannot be."""
+    found = _object(data, INDEX, MOST_INDEX_BYTES)
+    if found.get("schema") != SCHEMA:
+        raise _odd(INDEX, f"its schema is {found.get('schema')!r:.40}, and {SCHEMA} is known here")
+    rows, classes = found.get("shards"), found.get("classes")
+    if not isinstance(rows, list):
+        raise _odd(INDEX, "it lists no shards")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise _odd(INDEX, "its classes are no names")
+    shards = tuple(_entry(row, INDEX) for row in rows)
+    if len({shard.name for shard in shards}) < len(shards):
+        raise _odd(INDEX, "it lists a shard twice")
+    return ShardIndex(shards, None if classes is None else tuple(classes))
+
+
+def write_list(head: ShardHead, members: Iterable[ShardMember]) -> bytes:
+    """Return the bytes of a shard's list."""
+    first = {**asdict(head.shard), "plan": head.plan, "damaged": list(map(list, head.damaged))}
+    rows = ([member.name, member.offset, member.size, member.crc32] for member in members)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (first, *rows)).encode()
+
+
+def read_head(data: bytes) -> ShardHead:
+    """Return what the first line of a shard's list says of the shard; `data` may be longer than the line."""
+    line = data.partition(b"\n")[0]
+    found = _object(line, LIST_ENDING, MOST_INDEX_BYTES)
+    shard, plan, damaged = _entry(found, LIST_ENDING), found.get("plan", ""), found.get("damaged", [])
+    if not isinstance(plan, str) or not isinstance(damaged, list) or not all(map(_is_pair, damaged)):
+        raise _odd(shard.name + LIST_ENDING, "its first line holds something else than it should")
+    return ShardHead(shard, plan, tuple((name, why) for name, why in damaged))
+
+
+def read_list(data: bytes) -> tuple[ShardHead, list[ShardMember]]:
+    """Return what a shard's list says: of the shard, and of each member, none of which leaves the shard."""
+    if len(data) > MOST_LIST_BYTES:
+        raise _odd(LIST_ENDING, f"its {len(data):,} bytes are too many")
+    head = read_head(data)
+    return head, list(_members(data, head.shard))
+
+
+def _members(data: bytes, shard: ShardEntry) -> Iterator[ShardMember]:
+    where, end = shard.name + LIST_ENDING, 0
+    for line in data.splitlines()[1:]:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            raise _odd(where, "a line of it is no JSON: it is cut short or damaged") from None
+        if not isinstance(row, list) or len(row) != 4 or not isinstance(row[0], str) or not all(map(_whole, row[1:])):
+            raise _odd(where, "a line of it is no member, offset, size and checksum")
+        name, offset, size, crc32 = row
+        if offset < end or offset + size > shard.size or crc32 >> 32:
+            raise _odd(where, f"{name!r:.80} would lie where it cannot")
+        end = offset + size
+        yield ShardMember(name, offset, size, crc32)
+
+
+def _object(data: bytes, where: str, most: int) -> dict[str, Any]:
+    if len(data) > most:
+        raise _odd(where, f"its {len(data):,} bytes are too many")
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _odd(where, "it is no JSON: it is cut short or damaged") from None
+    if not isinstance(found, dict):
+        raise _odd(where, "it holds something else than it should")
+    return found
+
+
+def _entry(row: Any, where: str) -> ShardEntry:
+    if not isinstance(row, dict):
+        raise _odd(where, "a shard of it has no facts")
+    name, size, sha256, samples = (row.get(key) for key in ("name", "size", "sha256", "samples"))
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.startswith("."):
+        raise _odd(where, f"{name!r:.80} is no name of a shard")
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        raise _odd(where, f"{name} has no SHA-256")
+    # A sample takes a block for its header, and one for its bytes.
+    if not (_whole(size) and _whole(samples) and samples * 512 <= size <= MOST_BYTES):
+        raise _odd(where, f"{name} has a length, or a number of samples, that cannot be")
+    return ShardEntry(name, size, sha256, samples)
+
+
+def _is_pair(row: Any) -> bool:
+    return isinstance(row, list) and len(row) == 2 and all(isinstance(word, str) for word in row)
+
+
+def _whole(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
+
+
+def _odd(where: str, why: str) -> IntegrityError:
+    return IntegrityError(f"{where} cannot be used: {why}.", "Next: bring it again from where the shards were packed.")
