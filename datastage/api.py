@@ -368,13 +368,20 @@ def feed(
 
 
 def bench(
-    data: Any, *, batch_size: int = 256, size: int | None = None, device: str = "auto", progress: Progress = "auto"
+    data: Any,
+    *,
+    batch_size: int = 256,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    size: int | tuple[int, int] | None = None,
+    device: str = "auto",
+    progress: Progress = "auto",
 ) -> tuple[Row, ...]:
     """Time the feed of this data on this machine, beside a plain DataLoader over the same samples.
 
     Parameters
     ----------
-    data, batch_size, size, device, progress
+    data, batch_size, labels, classes, size, device, progress
         As for `loaders`.
 
     Returns
@@ -384,7 +391,8 @@ def bench(
     """
     from datastage import batches
 
-    return batches.bench(loaders(data, batch_size=batch_size, size=size, device=device, progress=progress))
+    options: dict[str, Any] = {"labels": labels, "classes": classes, "size": size, "device": device}
+    return batches.bench(loaders(data, batch_size=batch_size, progress=progress, **options))
 
 
 def extract(

@@ -375,6 +375,7 @@ _PASSWORD: dict[str, dict[str, Any]] = {
     "--password-file": {"type": Path, "metavar": "FILE", "help": "a file whose first line is the password"},
 }
 _CATALOG = {"type": Path, "metavar": "FILE", "help": "a course's own datasets, lines of text or Python"}
+_CLASS = {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"}
 _WHAT = {"metavar": "WHAT", "help": "a name, drive:FILE, kaggle:OWNER/NAME, an address, a path"}
 # What a verb does, an example, its arguments (the names of an option are those of the public function), what runs it.
 _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]] = {
@@ -422,13 +423,15 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
     "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", {
         "spec": _WHAT,
         "--batch-size": {"type": int, "metavar": "N", "help": "samples in a batch"},
+        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        "--class": _CLASS,
         "--size": {"type": int, "metavar": "PIXELS", "help": "height and width that photos are brought to"},
         "--device": {"help": "a device as torch names it, such as cpu or cuda"},
     }, _bench),
     "read": ("Say what data is taken for: classes, parts, labels.", "photos.zip", {
         "data": {"metavar": "DATA"},
         "--labels": {"metavar": "WHERE", "help": "a table, TABLE:COLUMN, a column, or a pattern with one group"},
-        "--class": {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"},
+        "--class": _CLASS,
         "--val": {"metavar": "FOLDER", "help": "the folder that holds the part to validate on"},
         "--test": {"metavar": "FOLDER", "help": "the folder that holds the part to test on; 0 for none"},
     }, _read),

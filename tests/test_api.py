@@ -184,3 +184,17 @@ def test_numbers_and_names_of_numpy_and_torch_are_taken():
     x, _ = next(iter(train))
     assert (len(x), x.dtype, train.n_samples + val.n_samples) == (16, torch.float16, 40)
     assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bench_takes_the_labels_that_the_data_does_not_tell(here):
+    picture_zip(here / "pets.zip")
+    flat = here / "flat"
+    flat.mkdir()
+    with zipfile.ZipFile(here / "pets.zip") as archive:
+        for name in archive.namelist():
+            (flat / name.rpartition("/")[2]).write_bytes(archive.read(name))
+    with pytest.raises(SpecError, match="labels"):
+        datastage.bench("./flat", batch_size=16, device="cpu", progress=False)
+    named = {"labels": lambda name: "even" if int(name[-7:-4]) % 2 == 0 else "odd", "classes": ["odd", "even"]}
+    rows = datastage.bench("./flat", batch_size=16, device="cpu", progress=False, **named)
+    assert [row.name.split(",")[0] for row in rows[:2]] == ["this feed", "this feed"]

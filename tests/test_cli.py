@@ -186,6 +186,8 @@ def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, opti
         ("verify", [], "repair", False),
         ("bench", ["--batch-size", "7"], "batch_size", 7),
         ("bench", ["--size", "64"], "size", 64),
+        ("bench", ["--labels", "train.csv:label"], "labels", "train.csv:label"),
+        ("bench", ["--class", "dog", "--class", "cat"], "classes", ["dog", "cat"]),
         ("bench", ["--device", "cpu"], "device", "cpu"),
         ("cell", ["--wheel", "https://host.example/w.whl"], "wheel", "https://host.example/w.whl"),
         ("cell", ["--embed"], "embed", True),

@@ -53,6 +53,8 @@ def _class_folders(look: Look) -> Reading | None:
         return None
     if (sounds := tasks.more_sounds(look.tree, look.shape)) is not None:
         raise sounds
+    if not look.classes and (formats := tasks.formats(look.tree, found.classes)) is not None:
+        raise formats
     found = found if look.classes else parting.with_tables(found, look.tree, look.shape, look.tables)
     return parting.twice(found, look.tree)
 

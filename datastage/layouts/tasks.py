@@ -63,6 +63,19 @@ def domains(tree: Tree, shape: Shape) -> SpecError | None:
     )
 
 
+def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
+    """Ask what folders are that are called by the form of their files: ``monet_jpg``, ``photo_jpg``."""
+    if not all(len(parts := words.words_of(name)) > 1 and f".{parts[-1]}" in words.PICTURES for name in classes):
+        return None
+    return SpecError(
+        f"{tree.where} holds the folders {words.some(list(classes))}: their names tell the form of the files. They may "
+        "be domains to translate between, or classes.",
+        f"{LINE} classes={list(classes[:4])}, if they are classes." if len(classes) < 5 else
+        f"{LINE} labels=lambda name: name.split('/')[-2], if they are classes.",
+        *FEED,
+    )  # fmt: skip
+
+
 def marked(tree: Tree, shape: Shape) -> SpecError | None:
     """Say that a file about each picture, or one about all, holds boxes or outlines; None if there is none."""
     stems = {

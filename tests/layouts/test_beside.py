@@ -190,6 +190,10 @@ REFUSED = {
         ["annotations/train.json"],
     ),
     "two domains": ({"trainA/*3.jpg": "", "trainB/*3.jpg": "", "testA/*1.jpg": ""}, ["trainA", "trainB"]),
+    "two domains by the form of their files": (
+        {"monet_jpg/*3.jpg": "", "photo_jpg/*4.jpg": "", "monet_tfrec/*2.tfrec": ""},
+        ["monet_jpg, photo_jpg", "domains", "classes=['monet_jpg', 'photo_jpg']"],
+    ),
     "folders and a table that differ": (
         {
             "a1/*2.png": "",

@@ -281,3 +281,12 @@ def test_a_class_too_small_to_be_parted_is_said():
 def test_one_image_is_too_few_to_set_any_aside():
     with pytest.raises(SpecError, match="test=0"):
         layouts.parted(reading("a/1.png", "b/2.png", classes=["a"]))
+
+
+def test_folders_named_by_the_form_of_their_files_are_classes_once_somebody_says_so():
+    names = ["monet_jpg/*3.jpg", "photo_jpg/*4.jpg"]
+    for said in ({"classes": ["photo_jpg", "monet_jpg"]}, {"labels": lambda name: name.split("/")[-2]}):
+        found = reading(*names, **said)
+        assert sorted(found.classes) == ["monet_jpg", "photo_jpg"]
+        assert sizes(found) == {"train": 7}
+    assert reading("cat_jpg/*3.jpg", "dog/*3.jpg").classes == ("cat_jpg", "dog")
