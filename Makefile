@@ -62,7 +62,7 @@ pyz: ready  ## datastage.pyz, the whole tool in one file
 	$(BIN)/python tools/make_pyz.py datastage.pyz
 
 # pip takes what installs together with the torch of the tests; what does not is left out, and said by the tests.
-CLIENTS := torchmetrics accelerate transformers lightning ray[train] keras tensorflow-cpu jax skorch pytorch-ignite torchdata torch_geometric
+CLIENTS := torchmetrics accelerate transformers lightning ray[train] keras tensorflow-cpu jax skorch pytorch-ignite torchdata torch_geometric litdata webdataset datasets
 clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they are for
 	test -d .venv-clients || $(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
@@ -71,6 +71,11 @@ clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they a
 	-.venv-clients/bin/python -m pip install -q fastcore fastdownload fastprogress fasttransform matplotlib plum-dispatch cloudpickle
 	-.venv-clients/bin/python -m pip install -q --no-deps fastai
 	.venv-clients/bin/python -m pytest tests/clients
+	@# mosaicml-streaming asks for an older transformers than the others work with.
+	test -d .venv-streaming || $(PYTHON) -m venv .venv-streaming
+	.venv-streaming/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
+	.venv-streaming/bin/python -m pip install -q mosaicml-streaming
+	.venv-streaming/bin/python -m pytest tests/clients -k "mosaicml or versions"
 
 xla:  ## feeding beside the real torch_xla, on the CPU
 	test -d .venv-xla || $(PYTHON) -m venv .venv-xla

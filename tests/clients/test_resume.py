@@ -1,9 +1,5 @@
 """Going on in the middle of an epoch, and starting processes, through other people's trainers: `make clients`."""
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +8,8 @@ import torch
 
 from datastage.batches import feed, from_arrays
 
-REPOSITORY = str(Path(__file__).parents[2])
 
-
-def run(script, folder):
-    (folder / "script.py").write_text(textwrap.dedent(script))
-    environment = {"PYTHONPATH": REPOSITORY, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
-        timeout=170,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def test_the_trainer_goes_on_in_the_middle_of_an_epoch_with_the_batches_that_were_left(tmp_path):
-    pytest.importorskip("transformers")
+def test_the_trainer_goes_on_in_the_middle_of_an_epoch_with_the_batches_that_were_left(run):
     said = run(
         """
         import torch, datastage
@@ -63,13 +45,12 @@ def test_the_trainer_goes_on_in_the_middle_of_an_epoch_with_the_batches_that_wer
         assert rest == whole[5:], (rest[:2], whole[5:7])
         print("right")
         """,
-        tmp_path,
-    )
+        "transformers", "accelerate",
+    )  # fmt: skip
     assert "right" in said
 
 
-def test_lightning_starts_processes_and_goes_on_in_the_middle_of_an_epoch(tmp_path):
-    pytest.importorskip("lightning")
+def test_lightning_starts_processes_and_goes_on_in_the_middle_of_an_epoch(run):
     said = run(
         """
         import lightning, numpy as np, torch, datastage
@@ -112,7 +93,7 @@ def test_lightning_starts_processes_and_goes_on_in_the_middle_of_an_epoch(tmp_pa
             assert sorted(given) == list(range(40)), given
             print("right")
         """,
-        tmp_path,
+        "lightning",
     )
     assert "right" in said
 
