@@ -411,10 +411,11 @@ class Connections:
             self._in_use.discard(exchange.sock)
         exchange.drop()
 
-    def others_flow(self) -> bool:
-        """Tell whether other connections have brought something just now."""
+    def others_flow(self, began: float) -> bool:
+        """Tell whether other connections have brought something just now, or since `began`."""
         with self._lock:
-            return bool(self._in_use) and time.monotonic() - self.flowed_at < _FLOWS_S
+            flow_now = bool(self._in_use) and time.monotonic() - self.flowed_at < _FLOWS_S
+            return flow_now or self.flowed_at > began
 
     def interrupt(self) -> None:
         """Break off all reads under way, from another thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.message
 import http.client
+import time
 import urllib.parse
 from collections.abc import Mapping
 
@@ -163,6 +164,7 @@ class HttpSession:
         return Address(*new.origin, new.target, self.origin.user, self.origin.password)
 
     def _exchange(self, address: Address, headers: dict[str, str]) -> Exchange:
+        began = time.monotonic()
         try:
             cookies = "; ".join(f"{k}={v}" for k, v in (self._cookies or {}).get(address.origin, {}).items())
             own = {"Cookie": cookies} if cookies else {}
@@ -173,7 +175,7 @@ class HttpSession:
             fault = self.broken(error, address)
             # A server that gives each client only so many connections says it in this way too.
             is_lost = isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError)
-            if is_lost and isinstance(fault, Interrupted) and self.connections.others_flow():
+            if is_lost and isinstance(fault, Interrupted) and self.connections.others_flow(began):
                 fault = Interrupted(fault.error, "busy")
             # What the standard library says of a header that it refuses holds the header.
             raise fault from (None if isinstance(error, ValueError) else error)

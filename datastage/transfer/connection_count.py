@@ -23,9 +23,9 @@ class ConnectionCount:
         self._stepped = 0.0
         self._since: tuple[float, int] | None = None
 
-    def back_off(self, n_active: int) -> None:
-        """Halve the connections for good: the server refused some."""
-        self.target = max(1, min(self.target, n_active) // 2)
+    def settle(self, most: int) -> None:
+        """Have no more than so many for good, but one at least: the server refused some."""
+        self.target = max(1, min(self.target, most))
         self._is_settled = True
 
     def tick(self, now: float, n_received: int, n_flowing: int) -> bool:

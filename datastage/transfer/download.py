@@ -41,12 +41,13 @@ _DRIP_AFTER_S = 2.0
 class _Job:
     """One worker at one block."""
 
-    __slots__ = ("began", "block", "got_before", "is_taken_away", "last")
+    __slots__ = ("began", "block", "came_before", "got_before", "is_taken_away", "last")
 
-    def __init__(self, block: Block, now: float) -> None:
+    def __init__(self, block: Block, now: float, came_before: int) -> None:
         self.block = block
         self.began = self.last = now
         self.got_before = block.got
+        self.came_before = came_before  # over all connections, when this one was asked
         self.is_taken_away = False  # whatever the worker still brings is dropped
 
     @property
@@ -237,7 +238,7 @@ class ParallelDownload:
                 if not wait and len(self._jobs) < self._count.target:
                     block = self._choose(now)
                     if block is not None:
-                        job = _Job(block, now)
+                        job = _Job(block, now, self.n_received)
                         self._jobs.add(job)
                         return job
                 self._n_idle += 1
@@ -377,8 +378,8 @@ class ParallelDownload:
                 return
             self._jobs.discard(job)
             block, now = job.block, time.monotonic()
-            block.failures += 1
-            wait = self._limits.wait_s(block.failures, fault.wait_s)
+            block.failures += not (fault.kind == "busy" and self._is_one_too_many(job))
+            wait = self._limits.wait_s(max(1, block.failures), fault.wait_s)
             if fault.kind == "broken" and block.failures == 1 and job.got:
                 wait = min(wait, _AFTER_A_CUT_S)
             if fault.kind == "busy":
@@ -391,8 +392,12 @@ class ParallelDownload:
 
     def _back_off(self, now: float, wait: float) -> None:
         if now >= self._paused_until:
-            self._count.back_off(len(self._jobs) + 1)
+            self._count.settle(min(self._count.target, len(self._jobs) + 1) // 2)
         self._paused_until = max(self._paused_until, now + wait)
+
+    def _is_one_too_many(self, job: _Job) -> bool:
+        """Tell whether a worker brought nothing while others did: some servers leave those beyond a number hanging."""
+        return job.last == job.began and self.n_received > job.came_before
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
@@ -438,10 +443,9 @@ class ParallelDownload:
             self._jobs.discard(job)
             self._n_threads -= 1
             block = job.block
-            # A server that gives each client so many connections may leave one too many hanging.
-            others_flow = any(now - other.last < self._limits.stall_s / 2 for other in self._jobs)
-            if is_stalled and not job.got and others_flow:
-                self._back_off(now, 0.0)
+            if is_stalled and self._is_one_too_many(job):
+                # It spends no try. As many as bring something are had from now on; a server may count those that hang.
+                self._count.settle(sum(other.last > other.began for other in self._jobs))
             else:
                 block.failures += 1
             block.not_before = now

@@ -704,7 +704,7 @@ BEYOND = {
 def test_a_server_that_gives_two_connections_gives_the_file(beyond, raw_server, tmp_path, quick):
     body = random.Random(6).randbytes(2_000_000)
     server = limited(raw_server, body, 2, BEYOND[beyond])
-    get(server.url(), tmp_path / "data.bin", replace(quick, stall_s=1.5, tries=12, longest_wait_s=0.5))
+    get(server.url(), tmp_path / "data.bin", replace(quick, stall_s=1.5, tries=6, longest_wait_s=0.5))
     same = (tmp_path / "data.bin").read_bytes() == body
     assert same
 

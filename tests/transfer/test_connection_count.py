@@ -46,7 +46,7 @@ def test_it_begins_small():
 
 def test_it_never_grows_back_after_a_refusal():
     pace = run(ConnectionCount(16), lambda n: n * 1_000_000, 3)
-    pace.back_off(16)
+    pace.settle(16 // 2)
     assert pace.target == 8
     assert run(pace, lambda n: n * 1_000_000, 60).target == 8
 
@@ -54,11 +54,11 @@ def test_it_never_grows_back_after_a_refusal():
 def test_a_fixed_number_stays_but_for_a_refusal():
     pace = run(ConnectionCount(6, fixed=True), lambda n: n * 1_000_000, 5)
     assert pace.target == 6
-    pace.back_off(6)
+    pace.settle(6 // 2)
     assert pace.target == 3
 
 
 def test_there_is_always_one_connection():
     pace = ConnectionCount(1)
-    pace.back_off(1)
+    pace.settle(0)
     assert pace.target == 1

@@ -231,6 +231,39 @@ def test_a_server_that_says_too_many_gets_fewer_connections_for_good(server, tmp
     assert len(refused) <= 4
 
 
+class TwoAtOnce(BytesReader):
+    """Leaves all but two connections hanging, and counts those for a while after they were left."""
+
+    def __init__(self, data, hang_s):
+        super().__init__(data)
+        self.hang_s = hang_s
+        self.lock = threading.Lock()
+        self.n_open = 0
+        self.some_hang = threading.Event()
+
+    def pieces(self, offset, n):
+        with self.lock:
+            self.n_open += 1
+            is_beyond = self.n_open > 2
+        try:
+            if is_beyond:
+                self.some_hang.set()
+                time.sleep(self.hang_s)
+            else:
+                self.some_hang.wait(5)  # the others are over before the first of those is given up
+                yield self.read_at(offset, n)
+        finally:
+            with self.lock:
+                self.n_open -= 1
+
+
+def test_those_that_a_server_leaves_hanging_are_not_all_asked_for_again_at_once(tmp_path, quick):
+    stall_s = 0.6
+    reader = TwoAtOnce(BODY, 1.4 * stall_s)
+    fetch(reader, tmp_path / "b", limits=replace(quick, stall_s=stall_s, tries=6))
+    assert same(tmp_path / "b")
+
+
 def test_a_slow_place_is_left_while_another_is_left(server, tmp_path, quick):
     url = server.serve("data.bin", BODY, rate=40_000)
     with pytest.raises(TooSlow, match="kB/s only") as caught:
