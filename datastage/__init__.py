@@ -13,127 +13,37 @@ True
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from datastage._version import __version__
 
+TYPE_CHECKING = False  # typing's own costs thirty modules
 if TYPE_CHECKING:
+    # isort: off
     from datastage.api import (
-        bench,
-        catalog,
-        catalog_line,
-        cell,
-        check_catalog,
-        clean,
-        doctor,
-        extract,
-        feed,
-        loaders,
-        members,
-        preview,
-        read,
-        register,
-        stage,
-        summary,
-        verify,
-        zip_folder,
-    )
+        bench, catalog, catalog_line, cell, check_catalog, clean, doctor, extract, feed, loaders, members, preview,
+        read, register, stage, summary, verify, zip_folder,
+    )  # fmt: skip
     from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
     from datastage.entry import ArchiveEntry, Download, Entry, File
     from datastage.errors import (
-        Attempt,
-        ChecksumError,
-        DamagedArchiveError,
-        DatastageError,
-        FaultError,
-        IntegrityError,
-        LockTimeoutError,
-        MissingDependencyError,
-        NoSpaceError,
-        NotDataError,
-        PasswordError,
-        SpecError,
-        StorageError,
-        UnavailableError,
+        Attempt, ChecksumError, DamagedArchiveError, DatastageError, FaultError, IntegrityError, LockTimeoutError,
+        MissingDependencyError, NoSpaceError, NotDataError, PasswordError, SpecError, StorageError, UnavailableError,
         UnsafeArchiveError,
-    )
+    )  # fmt: skip
     from datastage.layouts import Reading
     from datastage.staged import Staged
 
 __all__ = [
-    "ArchiveEntry",
-    "Attempt",
-    "Augment",
-    "ChecksumError",
-    "DamagedArchiveError",
-    "DatastageError",
-    "FaultError",
-    "Download",
-    "Entry",
-    "File",
-    "IntegrityError",
-    "Loader",
-    "Loaders",
-    "LockTimeoutError",
-    "MissingDependencyError",
-    "NoSpaceError",
-    "NotDataError",
-    "PasswordError",
-    "Reading",
-    "SpecError",
-    "Staged",
-    "StorageError",
-    "UnavailableError",
-    "UnsafeArchiveError",
-    "__version__",
-    "as_jax",
-    "as_numpy",
-    "as_tf",
-    "bench",
-    "catalog",
-    "catalog_line",
-    "cell",
-    "check_catalog",
-    "clean",
-    "doctor",
-    "extract",
-    "feed",
-    "loaders",
-    "members",
-    "preview",
-    "read",
-    "register",
-    "stage",
-    "summary",
-    "verify",
-    "zip_folder",
-]
+    "ArchiveEntry", "Attempt", "Augment", "ChecksumError", "DamagedArchiveError", "DatastageError", "Download", "Entry",
+    "FaultError", "File", "IntegrityError", "Loader", "Loaders", "LockTimeoutError", "MissingDependencyError",
+    "NoSpaceError", "NotDataError", "PasswordError", "Reading", "SpecError", "Staged", "StorageError",
+    "UnavailableError", "UnsafeArchiveError", "__version__", "as_jax", "as_numpy", "as_tf", "bench", "catalog",
+    "catalog_line", "cell", "check_catalog", "clean", "doctor", "extract", "feed", "loaders", "members", "preview",
+    "read", "register", "stage", "summary", "verify", "zip_folder",
+]  # fmt: skip
 
-# Which module each public name comes from; what is not named here is one of datastage.errors.
+# Which module a public name comes from: what is not named here is a function of `api` or an error.
 _HOME = {
-    **dict.fromkeys(
-        (
-            "bench",
-            "catalog",
-            "catalog_line",
-            "cell",
-            "check_catalog",
-            "clean",
-            "doctor",
-            "extract",
-            "feed",
-            "loaders",
-            "members",
-            "preview",
-            "read",
-            "register",
-            "stage",
-            "summary",
-            "verify",
-            "zip_folder",
-        ),
-        "datastage.api",
-    ),
     **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
     **dict.fromkeys(("ArchiveEntry", "Download", "Entry", "File"), "datastage.entry"),
     "Reading": "datastage.layouts",
@@ -141,10 +51,10 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'datastage' has no attribute {name!r}")
-    return getattr(import_module(_HOME.get(name, "datastage.errors")), name)
+    return getattr(import_module(_HOME.get(name, "datastage.api" if name.islower() else "datastage.errors")), name)
 
 
 def __dir__() -> list[str]:

@@ -68,7 +68,7 @@ def set_aside(split: Split, share: float, salt: str, classes: Sequence[str]) -> 
     names, labels = split.names, split.labels
     for at, name in enumerate(names):
         group = labels[at] if classes and labels is not None and isinstance(labels[at], int) else 0
-        groups.setdefault(group, []).append((place(name, salt), at))  # type: ignore[arg-type]
+        groups.setdefault(group, []).append((place(name, salt), at))
     aside: set[int] = set()
     wanted = _shared_out({group: len(members) for group, members in groups.items()}, count)
     for group, members in groups.items():

@@ -116,7 +116,7 @@ def _split(
             f"Next: {part}=0 leaves that part out." if part == "test" else "Next: look whether a folder is misspelt.",
         )
     if not all(map(le, names, islice(names, 1, None))):  # folders within folders
-        names, labels = map(list, zip(*sorted(zip(names, labels))))  # type: ignore[assignment]
+        names, labels = map(list, zip(*sorted(zip(names, labels))))
     seen = words.some(sorted({leaf.part for _, leaf in pairs if leaf.part}))
     return Split(names, labels, len(names), seen)
 

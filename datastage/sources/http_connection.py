@@ -177,7 +177,7 @@ class _TimedSocket(io.RawIOBase):
         if left <= 0:
             raise TimeoutError
         self._sock.settimeout(left)
-        return self._raw.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()
@@ -354,7 +354,7 @@ class Connections:
             except (OSError, ValueError, http.client.HTTPException) as error:
                 if connection is not None:
                     with self._lock:
-                        self._in_use.discard(sock)  # type: ignore[arg-type]
+                        self._in_use.discard(sock)
                     connection.close()
                 if is_new or isinstance(error, UnavailableError | MissingDependencyError | TimeoutError | NotHttp):
                     raise
