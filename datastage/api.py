@@ -161,6 +161,7 @@ def loaders(  # noqa: PLR0913
     seed: int = 0,
     unreadable: Literal["skip", "raise"] = "skip",
     cache: PathLike | None = None,
+    cache_gb: float | None = None,
     progress: Progress = "auto",
 ) -> Loaders:
     """Feed a dataset to the accelerator: batches on the device, as fast as the device takes them.
@@ -220,6 +221,9 @@ def loaders(  # noqa: PLR0913
     cache : path, optional
         The folder where photos are kept as pixels for the next time; it may lie on Drive or in /kaggle/working. Else
         they are kept beside the staged data.
+    cache_gb : float, optional
+        Of shards: how many gigabytes of this machine's disk they, and their pixels, may take; the oldest go first. None
+        is half of what is free.
     progress : bool, "auto" or Reporter
         As for `stage`.
 
@@ -256,17 +260,24 @@ def loaders(  # noqa: PLR0913
         std=std,
         unreadable=unreadable,
     )
+    asked: dict[str, Any] = {"labels": labels, "classes": classes, "cache": cache, "cache_gb": _gigabytes(cache_gb)}
     with _told(progress) as (here, reporter):
         return open_data(
             data,
             replace(options, reporter=reporter),
             auto_augment=augment == "auto",
-            cache=cache,
             here=here,
-            labels=labels,
-            classes=classes,
             stage=_stager(here, reporter),
+            **asked,
         )
+
+
+def _gigabytes(value: Any) -> float | None:
+    from datastage.errors import SpecError
+
+    if value is not None and (isinstance(value, bool | str) or not float(value) > 0):
+        raise SpecError(f"cache_gb={value!r}: a number of gigabytes above 0 is needed.", "Next: cache_gb=50.")
+    return None if value is None else float(value)
 
 
 def read(

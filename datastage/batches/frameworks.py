@@ -168,12 +168,12 @@ def _on_cpu(loader: Loader, pad: bool) -> None:
 
 
 @functools.cache
-def keras_loader() -> type[Loader]:
+def keras_loader(kind: type[Loader] = Loader) -> type[Loader]:
     """Return the class of loaders that Keras 3 takes: one that is one of its own data adapters too."""
     from keras import config
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-    class KerasLoader(Loader, DataAdapter):  # type: ignore[misc]
+    class KerasLoader(kind, DataAdapter):  # type: ignore[misc,valid-type]
         """A `Loader` that gives each trainer of Keras an epoch of its kind of batches, without rows that pad them.
 
         Images come in the order of axes that Keras is set to.
@@ -201,13 +201,13 @@ def keras_loader() -> type[Loader]:
             return len(self) if self.n_samples is not None else None
 
         def __reduce__(self) -> Any:
-            return _rebuilt, (self.__getstate__(),)
+            return _rebuilt, (kind, self.__getstate__())
 
     return KerasLoader
 
 
-def _rebuilt(state: dict[str, Any]) -> Loader:
+def _rebuilt(kind: type[Loader], state: dict[str, Any]) -> Loader:
     """Make a copied or pickled loader anew: its class has no name that pickle would find."""
-    loader: Loader = object.__new__(keras_loader())
+    loader: Loader = object.__new__(keras_loader(kind))  # type: ignore[arg-type]
     loader.__dict__.update(state)
     return loader

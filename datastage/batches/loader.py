@@ -15,6 +15,7 @@ from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
 from datastage.batches.devices import Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
+from datastage.batches.saved_state import checked_state
 from datastage.batches.stats import Stats
 from datastage.batches.to_device import tensors_of
 from datastage.errors import SpecError
@@ -71,6 +72,8 @@ class Loader:
     >>> [tuple(x.shape) for x, y in train]
     [(4, 3, 8, 8), (4, 3, 8, 8), (2, 3, 8, 8)]
     """
+
+    _fixed: tuple[str, ...] = ("seed", "n_samples", "batch_size", "world_size")  # a state is of these alone
 
     def __init__(
         self,
@@ -193,7 +196,7 @@ class Loader:
         return len(self.source) if isinstance(self.source, Sized) else len(self.steps())
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        # Libraries ask for an iterator only to see whether there is one, so the epoch is taken with the first batch.
+        # Libraries ask for an iterator only to see if there is one, so the epoch is taken with the first batch.
         epoch, first = self.take_epoch()
         self._stats = Stats(epoch=epoch)
         yield from self._batches(epoch, first, self._run, self._stats)
@@ -206,7 +209,7 @@ class Loader:
         return epoch, first
 
     def batches_from(self, epoch: int, first: int) -> Iterator[Any]:
-        """Give the batches of an epoch from this one on, whatever epoch is the next."""
+        """Give the batches of an epoch from this one on."""
         self._stand(epoch, first)
         return iter(self)
 
@@ -352,25 +355,9 @@ class Loader:
         ------
         SpecError
             If this is no state, or one of another seed, number of samples, batch size, number of processes, shuffle or
-            drop_last: batches would differ.
-            If it is of the middle of an epoch whose order is neither ours nor that of something that has a state.
+            drop_last; or of the middle of an epoch whose order is neither ours nor of something that has a state.
         """
-        mine = self._own_state()
-        if not isinstance(state, Mapping):
-            raise SpecError(f"This is not the state of a loader, but of type {type(state).__name__}.")
-        inner = state.get("inner")
-        state = {key: value for key, value in state.items() if key != "inner"}
-        # Those two were not always in it, and a state lives as long as the checkpoint that it lies in.
-        if not set(mine) - set(self._asked) <= set(state) <= set(mine):
-            raise SpecError(f"This is not the state of a loader: it holds {', '.join(map(str, state)) or 'nothing'}.")
-        epoch, batch = (_whole(key, state[key]) for key in ("epoch", "batch"))
-        for key in ("seed", "n_samples", "batch_size", "world_size", *self._asked):
-            if key in state and state[key] != mine[key]:
-                raise SpecError(
-                    f"The saved state has {key}={state[key]} and this loader has {key}={mine[key]}, "
-                    "so it cannot go on exactly there.",
-                    f"Next: make the loader with {key}={state[key]}, or start anew with set_epoch({epoch}).",
-                )
+        epoch, batch, inner = checked_state(state, self._own_state(), self._fixed, self._asked)
         if batch and self.n_samples is not None and batch >= len(self):
             raise SpecError(
                 f"The saved state has batch={batch} of epoch {epoch}, and an epoch has {len(self)}, counted from 0.",
@@ -416,13 +403,6 @@ class Loader:
         from datastage.show.card import loader_card
 
         return loader_card([self])
-
-
-def _whole(name: str, value: Any) -> int:
-    """Return a number of a state, or raise `SpecError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise SpecError(f"The saved state has {name}={value!r}: a whole number from 0 up is needed.")
-    return value
 
 
 def repeated(numbers: list[int], size: int) -> list[int]:
@@ -474,16 +454,18 @@ class Loaders:
         return loader_card(self)
 
 
-def loader_class() -> type[Loader]:
+def loader_class(kind: type[Loader] = Loader) -> type[Loader]:
     """Return the class of loaders to be made: Keras takes nothing that is not one of its own data adapters."""
     if getattr(sys.modules.get("keras"), "__version__", "").startswith("3."):
         from datastage.batches.frameworks import keras_loader
 
-        return keras_loader()
-    return Loader
+        return keras_loader(kind)  # type: ignore[arg-type]
+    return kind
 
 
-def build(splits: Mapping[str, Source], options: LoaderOptions, classes: Sequence[str] = ()) -> Loaders:
+def build(
+    splits: Mapping[str, Source], options: LoaderOptions, classes: Sequence[str] = (), kind: type[Loader] = Loader
+) -> Loaders:
     """Make the loaders: train as asked, the others plain."""
     chooser = Chooser(options.device, options.dtype, hold=options.hold, reporter=options.reporter)
     names = tuple(classes or options.classes)
@@ -491,5 +473,5 @@ def build(splits: Mapping[str, Source], options: LoaderOptions, classes: Sequenc
     for name, source in splits.items():
         training = name == "train"
         own = options if training else options.plain
-        made[name] = loader_class()(source, own, chooser, name=name, training=training, classes=names)
+        made[name] = loader_class(kind)(source, own, chooser, name=name, training=training, classes=names)
     return Loaders(made["train"], made.get("val"), made.get("test"), names, made.get("predict"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ def open_data(
     *,
     auto_augment: bool,
     cache: PathLike | None,
+    cache_gb: float | None = None,
     here: Runtime,
     labels: Any = None,
     classes: Sequence[str] | None = None,
@@ -50,6 +52,18 @@ def open_data(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
         )
+    if _may_be_shards(data):
+        from datastage.batches.shards import from_shards
+        from datastage.shards import listing
+
+        shards = listing.find(data.path if isinstance(data, Staged) else data, here)
+        if shards is not None:
+            near = _folder(cache)
+            return from_shards(
+                shards, options, here=here, labels=labels, classes=classes, cache=near, cache_gb=cache_gb
+            )
+    if cache_gb is not None:
+        raise SpecError(f"cache_gb={cache_gb!r} is for shards, and this is none.", "Next: leave cache_gb out.")
     staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
     asked: dict[str, Any] = {"labels": labels, "classes": classes, "val": options.val, "test": options.test}
     if staged is not None:
@@ -98,10 +112,26 @@ def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None
             )
 
 
+def _may_be_shards(data: Staged | PathLike) -> bool:
+    """Whether data may lie in shards, told by names alone: most does not, and nothing for shards is imported for it."""
+    text = os.fspath(data.path if isinstance(data, Staged) else data)
+    if ".tar" in text or text.endswith(("/", "index.json")) or text.startswith("drive:"):
+        return True
+    found: list[str] = []
+    for part in ("", "train", "val", "valid", "validation", "test"):
+        with contextlib.suppress(OSError):  # whoever reads it says what is wrong with it
+            found += os.listdir(os.path.join(os.path.expanduser(text), part))
+    return any(name.endswith(".tar") or name == "index.json" for name in found)
+
+
+def _folder(cache: PathLike | None) -> Path | None:
+    return None if cache is None else Path(os.path.abspath(Path(cache).expanduser()))
+
+
 def _pixels(cache: PathLike | None, path: Path, here: Runtime) -> Path:
     """Return the folder in which the photos of `path` are kept as pixels."""
-    if cache is not None:
-        return Path(os.path.abspath(Path(cache).expanduser()))
+    if (folder := _folder(cache)) is not None:
+        return folder
     # Beside what was staged, so that `clean` finds whose they are; what is used in place has its receipt in the root.
     found = store.staged_at(path)
     root = None if found is None else (path.parent.parent if found.receipt.get("single") == path.name else path.parent)

@@ -108,7 +108,7 @@ def photo_loaders(
     # In one order whatever the splits are, so that another val= or test= finds the same pixels.
     wanted = sorted({name for names, _ in splits.values() for name in names})
     number = {name: i for i, name in enumerate(wanted)}
-    shape, resized = (options.shape, True) if options.shape else _size(images, wanted, options)
+    shape, resized = (options.shape, True) if options.shape else size_of_all(images, wanted, options)
     options.check_shape((3, *shape))
     try_transform(options, (3, *shape))
     kept = shape
@@ -144,7 +144,7 @@ def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> 
     return [names[i] for i in keep], [labels[i] for i in keep]
 
 
-def _size(images: Images, names: Sequence[str], options: LoaderOptions) -> tuple[tuple[int, int], bool]:
+def size_of_all(images: Any, names: Sequence[str], options: LoaderOptions) -> tuple[tuple[int, int], bool]:
     """Return the size that photos come in, and whether they are brought to it; said where they differ."""
     known = []
     for name in names[:: max(1, len(names) // LOOKED_AT)]:

@@ -142,6 +142,13 @@ class PixelCache:
         return self._memory if self._file is None else self._file.rows
 
     @property
+    def troubles(self) -> dict[int, str]:
+        """What is wrong with the images that cannot be read, by their numbers."""
+        return {
+            i: self._trouble.get(i, "an earlier run found it so") for i in (self.state == BAD).nonzero()[0].tolist()
+        }
+
+    @property
     def whole(self) -> bool:
         """Whether every image was decoded, or found unreadable."""
         return bool((self.state != TO_DO).all())
@@ -248,6 +255,14 @@ class PixelCache:
 
     def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
         """Decode `data` into the row of image `index`, and return it; raises `Unreadable`."""
+        row = self._decoded(data, remarks)
+        if self._file is None:
+            self._memory[index] = row
+        else:
+            self._file.write(index, row)
+        return row
+
+    def _decoded(self, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
         import numpy as np
 
         if not data:
@@ -256,12 +271,7 @@ class PixelCache:
         if self.fit.odd and pixels.shape[:2] != self.fit.shape:
             self._resized += 1
         pixels = self.fit.apply(pixels)
-        row = np.ascontiguousarray(pixels) if self.last else planes(pixels)
-        if self._file is None:
-            self._memory[index] = row
-        else:
-            self._file.write(index, row)
-        return row
+        return np.ascontiguousarray(pixels) if self.last else planes(pixels)
 
     def _note(self, index: int, trouble: str, remark: str) -> None:
         if trouble and self._unreadable == "raise":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,6 +59,17 @@ def local_rank() -> int:
     """Return which of this machine's processes we are, as far as that is known."""
     told = launched()
     return world().rank if told is None else told.local_rank
+
+
+def nodes() -> int:
+    """Return over how many machines the processes are spread, as far as a launcher says it; else 1."""
+    here = world()
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
+        value = os.environ.get(name, "")
+        if value.isdecimal() and int(value) and here.size % int(value) == 0:
+            return here.size // int(value)
+    value = os.environ.get("SLURM_STEP_NUM_NODES", "")
+    return int(value) if value.isdecimal() and 0 < int(value) <= here.size else 1
 
 
 def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:

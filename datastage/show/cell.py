@@ -26,7 +26,17 @@ _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cel
 # Verbs that no setup cell needs. Who calls one is told to install the wheel.
 _VERBS = (
     *("archives/packing", "batches/any_dataset", "batches/any_loader", "batches/benchmark", "batches/frameworks"),
-    *("batches/keras_loader", "cleanup", "course", "extracting", "repair", "show/catalog", "show/doctor"),
+    *(
+        "batches/keras_loader",
+        "batches/shards",
+        "shards/listing",
+        "cleanup",
+        "course",
+        "extracting",
+        "repair",
+        "show/catalog",
+        "show/doctor",
+    ),
     *("show/pictures", "zipping"),
 )
 _STAND_IN = """\

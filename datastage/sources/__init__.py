@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
@@ -43,6 +44,7 @@ _DATAVERSES = (
     "dataverse.unc.edu", "dataverse.org", "data.aussda.at", "darus.uni-stuttgart.de", "heidata.uni-heidelberg.de",
     "rdr.kuleuven.be", "entrepot.recherche.data.gouv.fr", "data.sciencespo.fr", "edatos.consorciomadrono.es",
 )  # fmt: skip
+_MANY = re.compile(r"\{(\d+\.\.\d+|[^{}\s]*,[^{}\s]*)\}")
 # Of the rows that know a server, the first one that recognises its page has it.
 # fmt: off
 SOURCES: tuple[Source, ...] = (
@@ -67,6 +69,7 @@ SOURCES: tuple[Source, ...] = (
            address=str),
     Source("upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",),
            example="upload:"),
+    Source("list", _late("braces", "open_list"), key=_late("braces", "key")),
     Source("file", paths.open_path, paths.parse_file, words=("file",), example="./", key=paths.key),
     Source("relative", paths.open_path, key=paths.key),
 )
@@ -84,6 +87,8 @@ def parse(text: str | os.PathLike[str]) -> Spec:
     if isinstance(text, os.PathLike):
         return paths.of_path(text)
     text = checked(text)
+    if _MANY.search(text):
+        return cast(Spec, _late("braces", "parse_list")(text))
     if paths.is_path(text):
         return Spec(text, "file", text)
     if any(ord(c) < 32 for c in text):

@@ -1,0 +1,257 @@
+"""Batches of pictures that lie in shards: decoded by threads, cut and mirrored, in the order of `shards.order`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from datastage.batches.augment import NOTHING, TRANSFORM, Draws, draw
+from datastage.batches.cpu_augment import HostStore, cut
+from datastage.batches.crops import Crops, Wholes, writer
+from datastage.batches.normalize import Finishers, Pool
+from datastage.batches.pixel_cache import BAD, PixelCache, Submitted, drop
+from datastage.batches.ranks import Step, local_rank, world
+from datastage.batches.to_device import deliver
+from datastage.shards.cache import Stop
+from datastage.shards.order import Epoch, Part, Window, random
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datastage.batches.devices import Choice
+    from datastage.batches.options import LoaderOptions
+    from datastage.batches.shard_source import OpenShard, ShardSource
+    from datastage.batches.to_device import Made
+
+KEPT = 4
+"""Batches whose memory is kept for the next ones, as for photos."""
+AHEAD = 2
+"""Batches whose photos are being decoded at once."""
+
+
+class _Rows(NamedTuple):
+    """The samples of a window in their order: shard, number in it, and what chance does to each."""
+
+    shard: NDArray[np.int64]
+    number: NDArray[np.int64]
+    draws: Draws
+
+
+class _Begun(NamedTuple):
+    """A batch whose photos are being decoded."""
+
+    submitted: list[tuple[PixelCache, Submitted]]
+    ks: list[int]  # the shards, by their numbers
+    shards: list[OpenShard]
+    of: NDArray[np.int64]  # which of them each row is of
+    number: NDArray[np.int64]
+    labels: NDArray[Any]
+    draws: Draws
+    images: NDArray[np.uint8]
+
+
+class _Each:
+    """Values that are made as the batches are, given once each, in order; XLA's own loader asks for them by number."""
+
+    def __init__(self, n: int) -> None:
+        self._n, self._values = n, deque[Any]()
+
+    def append(self, value: Any) -> None:
+        self._values.append(value)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            yield self._values.popleft()
+
+    def __getitem__(self, i: int) -> Any:
+        return self._values.popleft()
+
+
+class FromShards:
+    """Batches of photos in shards."""
+
+    def __init__(self, source: ShardSource, choice: Choice, options: LoaderOptions) -> None:
+        import numpy as np
+
+        self._source, self._choice, self._options = source, choice, options
+        moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
+        self._last = source.last and moved
+        self._write = writer(source.size, last=self._last) if source.last else None
+        out = (*source.size, 3) if self._last else (3, *source.size)
+        self._fill = options.fill(3)
+        self._memory = Pool((options.batch_size, *out), np.uint8, keep=KEPT)
+        self._finishers = Finishers(options, (3, *source.size), choice, options.batch_size)
+        self.static = choice.kind == "xla"
+
+    def stream(
+        self,
+        epoch: Epoch,
+        number: int,
+        position: int,
+        n_steps: int,
+        given: deque[int],
+        *,
+        training: bool,
+        drop_last: bool,
+    ) -> Iterator[Made]:
+        """Give the batches of epoch `number` from a place on; `given` is told where each of them ends."""
+        here, options, stop = world(), self._options, threading.Event()
+        steps, seeds = _Each(n_steps), _Each(n_steps)
+        parts = epoch.parts(
+            position, options.batch_size, rank=here.rank, size=here.size, drop_last=drop_last, even=not training
+        )
+
+        def planned() -> Iterator[Part]:
+            for part in parts:
+                rows = sum(piece.stop - piece.start for piece in part.pieces)
+                size = options.batch_size if self.static else part.size
+                steps.append(Step(0, rows, size, rows if training else part.valid))
+                seeds.append(_seed(options.seed, number, part.start, here.rank))
+                given.append(part.stop)
+                yield part
+
+        with self._finishers.lent() as finish:
+            raw = self._raw(epoch, number, planned(), stop)
+            yield from deliver(raw, finish, seeds, self._choice, steps=steps, stop=stop)  # type: ignore[arg-type]
+
+    def _raw(
+        self, epoch: Epoch, number: int, parts: Iterator[Part], stop: threading.Event
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        source, waiting = self._source, deque[_Begun]()
+        windows: dict[tuple[int, int], _Rows] = {}
+        try:
+            while True:
+                while len(waiting) < AHEAD and (part := next(parts, None)) is not None:
+                    new = [p.window for p in part.pieces if (p.window.lane, p.window.number) not in windows]
+                    if new:
+                        self._enter(epoch, number, new, windows, waiting, part, stop)
+                    waiting.append(self._begun(part, windows, stop))
+                if not waiting:
+                    break
+                for pixels, submitted in waiting[0].submitted:
+                    if not pixels.collect(submitted, stop):
+                        return
+                yield self._ended(waiting.popleft())
+            source.say_what_was_left_out()
+        except Stop:
+            return
+        finally:
+            for begun in waiting:
+                for _, submitted in begun.submitted:
+                    drop(submitted)
+            source.cache.ahead(())
+            source.release(())
+
+    def _enter(
+        self,
+        epoch: Epoch,
+        number: int,
+        new: list[Window],
+        windows: dict[tuple[int, int], _Rows],
+        waiting: deque[_Begun],
+        part: Part,
+        stop: threading.Event,
+    ) -> None:
+        """Begin windows: let go of the shards of those before, and bring what comes now and next."""
+        source, options = self._source, self._options
+        keep = {(piece.window.lane, piece.window.number) for piece in part.pieces}
+        for done in windows.keys() - keep:
+            del windows[done]
+        in_use = {k for piece in part.pieces for k in piece.window.shards}
+        if source.tight:  # the batches under way would keep shards that have to go
+            for begun in waiting:
+                for pixels, submitted in begun.submitted:
+                    pixels.collect(submitted, stop)
+        else:
+            in_use |= {k for begun in waiting for k in begun.ks}
+        source.release(in_use)
+        coming = [k for window in new for k in window.shards] + [k for window in new for k in epoch.after(window)]
+        source.cache.ahead([source.shards[k] for k in coming if k not in source.open_now])
+        for window in new:
+            shard, at = window.samples(epoch.shuffle)
+            draws = draw(
+                options.augment,
+                at,
+                size=source.size,
+                seed=options.seed,
+                epoch=number + ((window.lane << 40 | window.number + 1) << 32),
+            )
+            windows[window.lane, window.number] = _Rows(shard, at, draws)
+            turn = local_rank() % max(1, len(window.shards))
+            for k in (*window.shards[turn:], *window.shards[:turn]):
+                opened = source.opened(k, stop)
+                if source.shares_pixels:
+                    opened.pixels.complete_once()
+
+    def _begun(self, part: Part, windows: dict[tuple[int, int], _Rows], stop: threading.Event) -> _Begun:
+        import numpy as np
+
+        source = self._source
+        numbers, which, draws, ks = [], [], [], list[int]()
+        for window, start, stop_at in part.pieces:
+            rows = windows[window.lane, window.number]
+            which.append(rows.shard[start:stop_at] + len(ks))
+            numbers.append(rows.number[start:stop_at])
+            draws.append(rows.draws.part(start, stop_at))
+            ks += window.shards
+        of, number, drawn = np.concatenate(which), np.concatenate(numbers), _joined(draws)
+        used = np.unique(of).tolist()
+        shards = [source.opened(ks[i], stop) for i in used]
+        of = np.searchsorted(used, of)
+        pairs = list(zip(of.tolist(), number.tolist()))
+        values = [source.label(shards[i], j) for i, j in pairs]
+        labels = source.rule.array(values, [shards[i].file.samples[j] for i, j in pairs])
+        out = self._memory.take()[: len(of)]
+        if self._write is not None:
+            made: Wholes = Crops(out, source.fit.shape, drawn.box, drawn.flip, self._write, last=self._last)
+        else:
+            made = Wholes(out, None if drawn.shift is not None else drawn.flip)
+        submitted = []
+        for i, shard in enumerate(shards):
+            at = np.flatnonzero(of == i)
+            use = partial(_use, made, at.tolist())
+            submitted.append((shard.pixels, shard.pixels.submit(number[at], use)))
+        return _Begun(submitted, [ks[i] for i in used], shards, of, number, labels, drawn, made.images)
+
+    def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
+        import numpy as np
+
+        _, _, shards, of, number, labels, draws, images = begun
+        fine = np.ones(len(of), bool)
+        for i, shard in enumerate(shards):
+            fine[of == i] = shard.pixels.state[number[of == i]] != BAD
+            if shard.pixels.path is not None and shard.pixels.whole:
+                shard.pixels.publish()
+        if not fine.all():
+            images, labels, draws = images[fine], labels[fine], draws.where(fine)
+        if draws.shift is not None and len(images):
+            store = HostStore(np.ascontiguousarray(images), self._options.augment, self._fill)
+            return store.batch(np.arange(len(images)), draws), labels, draws.jitter
+        if draws.cutout is not None and self._options.augment is not None:
+            cut(images, draws.cutout, self._options.augment.cutout, self._fill)
+        return images, labels, draws.jitter
+
+
+def _use(made: Wholes, at: list[int], i: int, row: NDArray[np.uint8]) -> None:
+    made.cut(at[i], row)
+
+
+def _joined(draws: list[Draws]) -> Draws:
+    import numpy as np
+
+    if len(draws) == 1 or draws[0] is NOTHING:
+        return draws[0]
+    parts = ([getattr(each, name) for each in draws] for name in Draws.__slots__)
+    return Draws(*(None if part[0] is None else np.concatenate(part) for part in parts))
+
+
+def _seed(seed: int, epoch: int, position: int, rank: int) -> int:
+    """Return the seed of what a transform draws for one batch."""
+    return int(random(seed, epoch, TRANSFORM, position, rank).integers(0, 2**62))

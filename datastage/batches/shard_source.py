@@ -1,0 +1,316 @@
+"""A part of a dataset in shards: which are open, how many samples each has, and their pictures as pixels.
+
+A shard's pictures are decoded when they are asked for. Where the pixels of all shards fit the budget they are kept, a
+file a shard, and later epochs read those; else each picture is decoded in each epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage.batches.decode import Fit
+from datastage.batches.image_files import Images
+from datastage.batches.options import LoaderOptions
+from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
+from datastage.batches.prefetch import Threads
+from datastage.batches.ranks import world
+from datastage.batches.shard_labels import LabelRule
+from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.shards.cache import ShardCache
+from datastage.shards.listing import Shard
+from datastage.shards.members import Sample, ShardFile
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from datastage.batches.devices import Choice
+
+KEPT_OPEN = 32
+"""Shards that stay open where there is room for all: listing the samples of one takes a part of an epoch's time."""
+
+
+class _Pictures:
+    """The pictures of a shard, by their sample's number, as `PixelCache` reads them."""
+
+    def __init__(self, file: ShardFile) -> None:
+        self._file = file
+
+    def read(self, name: str) -> bytes:
+        number = int(name.rpartition("#")[2])
+        ending = self._file.samples[number].picture()
+        return b"" if ending is None else self._file.part(number, ending)
+
+    def stamp(self, name: str) -> str:
+        sample = self._file.samples[int(name.rpartition("#")[2])]
+        return f"{self._file.size}-{sample.parts.get(sample.picture() or '')}"
+
+
+class Unkept(PixelCache):
+    """Pictures that are decoded whenever they are asked for; only those that cannot be read are remembered."""
+
+    def _open(self) -> None:
+        import numpy as np
+
+        self.state = np.zeros(len(self.names), np.uint8)
+        self._trouble: dict[int, str] = {}
+        self._remarks: dict[str, list[int]] = {}
+        self._listed, self._began, self._resized, self._file = True, 1.0, 0, None
+
+    @property
+    def rows(self) -> NDArray[np.uint8]:
+        """Return no rows, of the shape that they would have."""
+        import numpy as np
+
+        return np.empty((0, *self.fit.shape, 3) if self.last else (0, 3, *self.fit.shape), np.uint8)
+
+    def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
+        return self._decoded(data, remarks)
+
+    def _note(self, index: int, trouble: str, remark: str) -> None:
+        if trouble:
+            if self._unreadable == "raise":
+                raise self.unreadable_error(index, trouble)
+            self._trouble[index], self.state[index] = trouble, BAD
+
+
+@dataclass
+class OpenShard:
+    """A shard in use."""
+
+    file: ShardFile
+    pixels: PixelCache
+
+    @property
+    def n(self) -> int:
+        """Its samples."""
+        return len(self.file.samples)
+
+    def troubles(self) -> dict[str, str]:
+        """Return which pictures could not be read, and why."""
+        return {self.pixels.names[i].rpartition("#")[0]: why for i, why in self.pixels.troubles.items()}
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.file.close()
+
+
+@dataclass
+class ShardSource:
+    """A split that lies in shards."""
+
+    shards: tuple[Shard, ...]
+    cache: ShardCache
+    rule: LabelRule
+    size: tuple[int, int]
+    fit: Fit
+    last: bool
+    threads: Threads
+    options: LoaderOptions
+    pixels: Path | None
+    counts: dict[int, int] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {k: shard.samples for k, shard in enumerate(self.shards)}
+        self.counts |= {k: n for k, n in known.items() if n is not None and k not in self.counts}
+        self._most: dict[int, int] = {}
+        self._limited = self.options.limit is None
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._lock = threading.RLock()
+        self._keeps: bool | None = None
+        self._said = 0  # of the unreadable ones
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("shards", "cache", "rule", "size", "fit", "last", "threads", "options", "pixels", "counts")
+        return {name: getattr(self, name) for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    # --- how many samples there are
+
+    @property
+    def n(self) -> int | None:
+        """Samples in an epoch; None as long as not every shard was counted."""
+        if not self._limited and not self._limit_by_what_is_known():
+            return None
+        return sum(self.counts[k] for k in range(len(self.shards))) if len(self.counts) >= len(self.shards) else None
+
+    def count(self, k: int, stop: threading.Event | None = None) -> int:
+        """Return how many samples a shard has; it is brought and listed where no index says."""
+        if k not in self.counts:
+            self.opened(k, stop)
+        return self.counts[k]
+
+    def limited(self, stop: threading.Event | None = None) -> None:
+        """Leave out the shards behind ``limit=``: the first ones are enough to try things out."""
+        while not self._limited and not self._limit_by_what_is_known():
+            self.count(next(k for k in range(len(self.shards)) if k not in self.counts), stop)
+
+    def _limit_by_what_is_known(self) -> bool:
+        left, limit = self.options.limit or 0, self.options.limit
+        for k in range(len(self.shards)):
+            if limit is None or k not in self.counts:
+                return False
+            if self.counts[k] >= left:
+                with self._lock:
+                    self.release(())
+                    self.shards, self._most = self.shards[: k + 1], {k: left}
+                    self.counts = {i: self.counts[i] for i in range(k)} | {k: left}
+                break
+            left -= self.counts[k]
+        self._limited = True
+        return True
+
+    # --- open shards
+
+    def opened(self, k: int, stop: threading.Event | None = None) -> OpenShard:
+        """Return a shard, open; it is brought and listed if need be."""
+        with self._lock:
+            if k in self._open:
+                self._open.move_to_end(k)
+                return self._open[k]
+            shard = self.shards[k]
+            file = self.cache.open(shard, stop)
+            file.samples = shard.kept(file.scan())[: self._most.get(k)]
+            known = self.counts.get(k)
+            if known is not None and known != len(file.samples):
+                raise IntegrityError(
+                    f"{shard.name} holds {len(file.samples):,} samples, and {known:,} were there before, or by its "
+                    "index.",
+                    "Next: look whether somebody writes to the shards; if they are new, pack the index anew.",
+                )
+            self.counts[k] = len(file.samples)
+            made = OpenShard(file, self._pixels_of(shard, file))
+            self._open[k] = made
+            return made
+
+    def release(self, in_use: Collection[int]) -> None:
+        """Let go of the shards that nobody uses, but for a few where there is room for all."""
+        with self._lock:
+            spare = [k for k in self._open if k not in in_use]
+            for k in spare if self.tight else spare[: max(0, len(spare) - KEPT_OPEN)]:
+                self._told(self._open[k])
+                self._open.pop(k).close()
+
+    @property
+    def open_now(self) -> Collection[int]:
+        """Return the shards that are open, by their numbers."""
+        return self._open.keys()
+
+    @property
+    def tight(self) -> bool:
+        """Whether not all of the shards that are brought fit the budget, as far as their sizes are known."""
+        sizes = [shard.size or max((s.file.size for s in self._open.values()), default=0) for shard in self.shards]
+        return any(shard.path is None for shard in self.shards) and sum(sizes) > self.cache.budget
+
+    def _told(self, shard: OpenShard) -> None:
+        new = {name: why for name, why in shard.troubles().items() if name not in self.unreadable}
+        self.unreadable |= new
+
+    def say_what_was_left_out(self) -> None:
+        """Say which pictures could not be read, once each."""
+        with self._lock:
+            for shard in self._open.values():
+                self._told(shard)
+        new = list(self.unreadable.items())[self._said :]
+        self._said = len(self.unreadable)
+        if new:
+            some = ", ".join(f"{name} ({why})" for name, why in new[:5]) + (", ..." if len(new) > 5 else "")
+            what = "1 image that cannot be read" if len(new) == 1 else f"{len(new):,} images that cannot be read"
+            self.options.reporter.note(f"{what}: {some}", "Left out")
+
+    # --- pixels
+
+    def _pixels_of(self, shard: Shard, file: ShardFile) -> PixelCache:
+        names = [f"{shard.name}/{sample.key}#{i}" for i, sample in enumerate(file.samples)]
+        how: dict[str, Any] = {"last": self.last, "threads": self.threads, "unreadable": self.options.unreadable}
+        pictures: Any = _Pictures(file)
+        images: Images = pictures
+        if names and self._fit_the_budget(len(names), file.size):
+            with contextlib.suppress(StorageError):  # the disk is fuller than it was: without them it goes too
+                return PixelCache(images, names, self.fit, folder=self.pixels, **how)
+            self._keeps = False
+        return Unkept(images, names, self.fit, folder=None, **how)
+
+    def _fit_the_budget(self, n: int, n_bytes: int) -> bool:
+        """Whether the pixels of all shards may be kept, told by the first one; tars that are brought count too."""
+        if self._keeps is None:
+            h, w = self.fit.shape
+            share = 3 * h * w * n + (0 if self.shards[0].path is not None else n_bytes)
+            most = self.cache.budget
+            if self.pixels is not None and (free := free_bytes(self.pixels)) is not None:
+                most = min(most, free + sum(path.stat().st_size for path in self.pixels.glob("packed-*.u8")))
+            self._keeps = self.pixels is not None and share * len(self.shards) <= most
+        return self._keeps
+
+    @property
+    def shares_pixels(self) -> bool:
+        """Whether the ranks of a machine decode each shard once for all of them."""
+        return bool(self._keeps) and world().size > 1
+
+    # --- for others
+
+    def where(self, choice: Choice) -> str:
+        """Say where the shards lie, and what becomes of their pictures."""
+        here = sum(shard.path is not None for shard in self.shards)
+        place = "read where they lie" if here == len(self.shards) else f"brought to {self.cache.folder}"
+        kept = "pixels kept for later epochs" if self._keeps else "decoded as they are needed"
+        return f"{len(self.shards):,} shards {place}; photos {kept}"
+
+    def open(self, choice: Choice, options: LoaderOptions) -> Any:
+        """Return the engine for this device."""
+        from datastage.batches.shard_engine import FromShards
+
+        return FromShards(self, choice, options)
+
+    def label(self, shard: OpenShard, number: int) -> Any:
+        """Return the label of a sample as it is written."""
+        sample: Sample = shard.file.samples[number]
+        return None if self.rule.kind == "key" else self.rule.value(sample, partial(shard.file.part, number))
+
+    def _at(self, i: int) -> tuple[OpenShard, int]:
+        if self.n is None:
+            raise SpecError(
+                "The shards have no index, and were not all counted yet: samples have no numbers.",
+                "Next: one epoch, which counts them; or iterate over the loader.",
+            )
+        for k in range(len(self.shards)):
+            if i < self.counts[k]:
+                return self.opened(k), i
+            i -= self.counts[k]
+        raise IndexError(i)
+
+    def sample(self, i: int) -> NDArray[np.uint8]:
+        """Return the picture of one sample as it is, (H, W, 3)."""
+        import numpy as np
+
+        shard, number = self._at(i)
+        row = shard.pixels.row(number)
+        return Fit(self.size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
+
+    @property
+    def labels(self) -> _Labels:
+        """The label of each sample, by its number."""
+        return _Labels(self)
+
+
+class _Labels(Sequence[Any]):
+    def __init__(self, source: ShardSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return self._source.n or 0
+
+    def __getitem__(self, i: Any) -> Any:
+        source = self._source
+        shard, number = source._at(range(len(self))[i])
+        return source.rule.array([source.label(shard, number)], [shard.file.samples[number]])[0]

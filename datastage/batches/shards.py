@@ -1,0 +1,276 @@
+"""From shards to loaders: `from_shards`; and `ShardLoader`, whose epochs are never held as a whole.
+
+Its state is a place in the epoch's order, which does not depend on the ranks: any number of them goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datastage import runtime, slots, sources, staging
+from datastage.batches import ranks
+from datastage.batches.decode import Fit
+from datastage.batches.loader import Loader, Loaders, build
+from datastage.batches.normalize import try_transform
+from datastage.batches.options import LoaderOptions
+from datastage.batches.photos import MARGIN, size_of_all
+from datastage.batches.prefetch import Threads
+from datastage.batches.saved_state import checked_state
+from datastage.batches.saved_state import whole as whole_number
+from datastage.batches.shard_labels import rule_of, with_classes
+from datastage.batches.shard_source import ShardSource
+from datastage.errors import SpecError
+from datastage.reader import FileReader
+from datastage.runtime import Runtime
+from datastage.shards.cache import ShardCache, budget_of
+from datastage.shards.listing import Shard, ShardSet, look, parted
+from datastage.shards.members import Sample
+from datastage.shards.order import Epoch
+from datastage.sources import Fetch
+
+if TYPE_CHECKING:
+    from datastage.batches.shard_labels import LabelRule
+
+
+class UncountedError(SpecError, TypeError):
+    """Nobody knows yet how long an epoch is; a `TypeError` too, as Python's own where something has no length."""
+
+
+class _Head:
+    """The samples at the beginning of a shard, as something to read pictures and labels from."""
+
+    def __init__(self, shard: Shard, here: Runtime) -> None:
+        content: Any = FileReader(shard.path) if shard.path else sources.open_spec(shard.spec, here).content
+        if isinstance(content, Path | Fetch):
+            raise SpecError(f"{shard.spec} is no single file.", "Next: name the shards themselves.")
+        try:
+            self._data, self.samples = look(content)
+        finally:
+            content.close()
+        self._by_key = {sample.key: sample for sample in self.samples}
+        if not any(sample.picture() for sample in self.samples):
+            seen = ", ".join(sorted({part for sample in self.samples[:20] for part in sample.parts})) or "nothing"
+            raise SpecError(
+                f"The samples of {shard.name} have no picture: their parts are {seen}.",
+                "Next: for other data, webdataset's own reader: datastage.feed(webdataset.WebLoader(...)).",
+            )
+
+    def part(self, sample: Sample, part: str) -> bytes:
+        """Return one part of a sample."""
+        offset, size = sample.parts[part]
+        return self._data[offset : offset + size]
+
+    def read(self, name: str) -> bytes:
+        """Return a picture."""
+        sample = self._by_key[name]
+        return self.part(sample, sample.picture() or "")
+
+
+def from_shards(
+    found: ShardSet,
+    options: LoaderOptions,
+    *,
+    here: Runtime,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    cache: Path | None = None,
+    cache_gb: float | None = None,
+) -> Loaders:
+    """Make loaders of shards, and say what was taken. Only the beginning of one shard of each part is looked at."""
+    options.check_shape((3, *(options.shape or (4096, 4096))))
+    found, said = parted(found, val=options.val, test=options.test)
+    for line in said:
+        options.reporter.note(line.removeprefix("Set aside "), "Set aside")
+    heads = {split: _Head(shards[0], here) for split, shards in found.splits.items()}
+    head = heads["train"]
+    names = [sample.key for sample in head.samples if sample.picture()]
+    shape, resized = (options.shape, True) if options.shape else size_of_all(head, names, options)
+    options.check_shape((3, *shape))
+    try_transform(options, (3, *shape))
+    crops = options.augment is not None and options.augment.scale is not None
+    kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if crops and resized else shape
+    folder, pixels = _folders(found, cache, here)
+    near = ShardCache(folder, budget_of(cache_gb, folder), here)
+    threads = Threads(here.cores, "datastage-decode")
+    made: dict[str, ShardSource] = {}
+    rule: LabelRule | None = None
+    for split, shards in found.splits.items():
+        own = heads[split]
+        if split == "train":
+            rule = rule_of(own.samples, own.part, labels, needed=True)
+            every = _every_label(shards, rule) if all(shard.path for shard in shards) else None
+            rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
+            splits_rule = rule
+        else:
+            theirs = rule_of(own.samples, own.part, labels, needed=False)
+            splits_rule = theirs if theirs.kind == "key" or rule is None else rule
+        at = "predict" if splits_rule.kind == "key" else split
+        fit = Fit(kept, options.fit, odd=not resized)
+        made[at] = ShardSource(shards, near, splits_rule, shape, fit, crops, threads, options, pixels)
+    return build(made, options, rule.classes if rule else (), kind=ShardLoader)
+
+
+def _every_label(shards: Sequence[Shard], rule: LabelRule) -> Any:
+    from datastage.shards.members import ShardFile
+
+    def every() -> Iterator[Any]:
+        for shard in shards:
+            file = ShardFile(shard.path or Path(), shard.name)
+            for number, sample in enumerate(file.scan()):
+                yield rule.value(sample, partial(file.part, number))
+            file.close()
+
+    return every
+
+
+def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path | None]:
+    """Return where shards are brought to, and where their pixels are kept; None if there is no place for those."""
+    first = next(iter(found.splits.values()))[0]
+    key = slots.request_key({"shards": found.name, "first": sources.key_of(first.spec, here.cwd)})[:8]
+    own = slots.make_own_folder(staging.root_folder(None, here))
+    name = slots.safe_name(found.name)
+    pixels = own / f"{name}-{key}.pixels" if cache is None else cache
+    if runtime.is_network_disk(pixels):
+        pixels = slots.pixels_folder(staging.root_folder(None, here), pixels)
+    return own / f"{name}-{key}.shards", pixels
+
+
+class ShardLoader(Loader):
+    """A `Loader` over shards. ``len`` and ``n_samples`` are known from an index, or once all shards were counted."""
+
+    source: ShardSource
+    _fixed = ("seed",)
+    _groups: int | None = None  # of nodes: how many lanes the shards are dealt to, settled when the first batch is made
+    _resumed: tuple[int, int, int] | None = None  # an epoch, a place in its order, and the number of the batch there
+
+    def __len__(self) -> int:
+        n, whole = self.source.n, self.batch_size * ranks.world().size
+        if n is None:
+            raise UncountedError(
+                "How many batches an epoch has is not known yet: the shards have no index.",
+                "The first epoch counts them; until then iterate without len().",
+                "Next: datastage pack, or any index.json of the shards, tells it at once.",
+            )
+        return n // whole if self.drop_last else -(-n // whole)
+
+    def _lanes(self) -> int:
+        if self._groups is None:
+            self._groups = min(ranks.nodes(), len(self.source.shards))
+        return self._groups
+
+    def _epoch(self, number: int) -> Epoch:
+        self.source.limited()
+        shuffle = (self._options.seed, number) if self.shuffle else None
+        return Epoch(len(self.source.shards), self.source.count, lanes=self._lanes(), shuffle=shuffle)
+
+    def _place(self, epoch: int, batch: int) -> int:
+        """Return where in the order of an epoch a batch begins."""
+        start, first = 0, 0
+        if self._resumed is not None and self._resumed[0] == epoch:
+            _, start, first = self._resumed
+        return start + (batch - first) * self.batch_size * ranks.world().size
+
+    def _begin(self, epoch: int, first: int) -> Iterator[tuple[Any, int]]:
+        if self._resumed is not None and self._resumed[0] != epoch:
+            self._resumed = None
+        position, world = self._place(epoch, first), ranks.world()
+        engine, order = self._opened(), self._epoch(epoch)
+        if engine.static and self.source.n is None:
+            for k in range(len(self.source.shards)):  # static shapes need to know the last batch
+                self.source.count(k)
+        n, whole = self.source.n, self.batch_size * world.size
+        if n is not None and self.drop_last and n < whole:
+            raise SpecError(
+                f"{self.name}: {n:,} samples give no whole batch of {self.batch_size:,}, and what does not fill one is "
+                "dropped.",
+                f"Next: batch_size={max(1, n // world.size)} or smaller.",
+            )
+        left = max(0, (n or 0) - position)
+        n_steps = left // whole if self.drop_last else -(-left // whole)
+        ends: deque[int] = deque()
+        made = engine.stream(order, epoch, position, n_steps, ends, training=self.training, drop_last=self.drop_last)
+        return self._told(made, ends, epoch, first)
+
+    def _told(
+        self, made: Iterator[tuple[Any, int]], ends: deque[int], epoch: int, first: int
+    ) -> Iterator[tuple[Any, int]]:
+        for item in made:
+            first, at = first + 1, ends.popleft()
+            if at != self._place(epoch, first):  # the last steps of ranks may be shorter ones
+                self._resumed = (epoch, at, first)
+            yield item
+            del item
+        if self._resumed is not None and self._resumed[0] == epoch:
+            self._resumed = None
+
+    def plan(self, epoch: int) -> list[tuple[list[int], int]]:
+        """Return of each of this rank's batches in an epoch the samples, numbered shard by shard, and their place."""
+        world, order = ranks.world(), self._epoch(epoch)
+        firsts = [0]
+        for k in range(len(self.source.shards)):
+            firsts.append(firsts[-1] + self.source.count(k))
+        made = []
+        for part in order.parts(
+            0, self.batch_size, rank=world.rank, size=world.size, drop_last=self.drop_last, even=not self.training
+        ):
+            numbers: list[int] = []
+            for window, start, stop in part.pieces:
+                shard, number = (a[start:stop].tolist() for a in window.samples(order.shuffle))
+                numbers += [firsts[window.shards[s]] + i for s, i in zip(shard, number)]
+            made.append((numbers, part.start))
+        return made
+
+    def _own_state(self) -> dict[str, Any]:
+        epoch, batch = getattr(self, "_at", self._next)
+        position, n = self._place(epoch, batch), self.source.n
+        whole = self.batch_size * ranks.world().size
+        if n is not None and (position >= n or (self.drop_last and position + whole > n)):
+            epoch, batch, position = epoch + 1, 0, 0
+        shards = {"n": len(self.source.shards), "position": position, "lanes": self._lanes()}
+        unknown = any(shard.samples is None for shard in self.source.shards)
+        counts = [self.source.counts.get(k, -1) for k in range(len(self.source.shards))] if unknown else []
+        return {**super()._own_state(), "epoch": epoch, "batch": batch, "shards": {**shards, "counts": counts}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken, with any number of ranks and any batch size.
+
+        Raises
+        ------
+        SpecError
+            If this is no state, or one of another seed, shuffle or drop_last, or of other shards: batches would differ.
+        """
+        epoch, _, _ = checked_state(state, self._own_state(), self._fixed, self._asked)
+        shards = state["shards"]
+        keys = ("n", "position", "lanes")
+        if not isinstance(shards, Mapping) or not {*keys, "counts"} <= set(shards):
+            raise SpecError("This is not the state of a loader over shards.", "Next: the state of the same loader.")
+        (n, position, lanes), counts = (whole_number(key, shards[key]) for key in keys), list(shards["counts"])
+        if n != len(self.source.shards) or not lanes or len(counts) not in (0, n):
+            raise SpecError(
+                f"The saved state is of {n:,} shards, and here are {len(self.source.shards):,}.",
+                f"Next: give the same shards again, or start anew with set_epoch({epoch}).",
+            )
+        for k, count in enumerate(counts):
+            if isinstance(count, int) and count >= 0 and self.source.counts.setdefault(k, count) != count:
+                raise SpecError(
+                    f"{self.source.shards[k].name} held {count:,} samples when the state was saved, and now others.",
+                    f"Next: start anew with set_epoch({epoch}).",
+                )
+        self._groups = lanes
+        whole, total = self.batch_size * ranks.world().size, self.source.n
+        first = position // whole
+        if total is not None:
+            left = max(0, total - position)
+            first = max(0, len(self) - (left // whole if self.drop_last else -(-left // whole)))
+        self._stand(epoch, first)
+        self._resumed = (epoch, position, first) if position else None
+
+    def explain(self) -> str:
+        """Say in one line what this loader does, and why."""
+        shards = f"{len(self.source.shards):,} shards, not counted yet, in batches of {self.batch_size:,}"
+        text = super().explain().replace("batches in the order that your data gives them", shards)
+        return text if self._groups in (None, 1) else f"{text}; shards dealt to {self._groups} groups of nodes"

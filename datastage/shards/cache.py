@@ -1,0 +1,316 @@
+"""Shards on this machine: read where they lie, or brought whole into a folder that keeps to a budget.
+
+One folder serves all processes of a machine: each shard is brought once, under a lock, by the one transfer, and checked
+where its digest is known. Whoever reads a shard holds a shared lock on its file; the oldest go first, and never one
+that is held. Threads bring what will be wanted next, while there is room for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datastage import runtime, sources, transfer
+from datastage.errors import IntegrityError, NoSpaceError, StorageError, UnavailableError
+from datastage.lock import locked
+from datastage.own_files import no_link
+from datastage.progress import human_bytes
+from datastage.reader import Reader
+from datastage.runtime import Runtime
+from datastage.shards.listing import Shard
+from datastage.shards.members import ShardFile
+from datastage.sources import Fetch
+
+_TICK_S = 0.05
+_IDLE_S = 30.0
+_THREADS = 2
+"""So that one comes while the last bytes of another are waited for."""
+SHARE_OF_DISK = 0.5
+"""Without a budget so much of what is free is used."""
+
+
+class Stop(Exception):
+    """Nobody wants the shard any more."""
+
+
+class ShardCache:
+    """The shards of one dataset on this machine, in `folder`, where they may take `budget` bytes."""
+
+    def __init__(self, folder: Path, budget: int, here: Runtime) -> None:
+        self.folder, self.budget, self.here = folder, budget, here
+        self._identities: dict[str, str] = {}  # of the shards that this session has read, as they were
+        self._begin()
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._process = os.getpid()
+        self._n_threads = 0
+        self._needed: dict[str, Shard] = {}  # somebody waits for these
+        self._wanted: dict[str, Shard] = {}  # these come next
+        self._bringing: set[str] = set()
+        self._ready: dict[str, ShardFile] = {}  # brought, and held until they are opened
+        self._failed: dict[str, Exception] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("folder", "budget", "here", "_identities")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def open(self, shard: Shard, stop: threading.Event | None = None) -> ShardFile:
+        """Return a shard, open and held; it is brought first if it is not here.
+
+        Raises `Stop` once `stop` is set; an error of ours if it cannot be had, or is not what it was.
+        """
+        if shard.path is not None:
+            return ShardFile(shard.path, shard.name)
+        key = self._key(shard)
+        with self._changed:
+            self._failed.clear()  # what had no room, or a broken line, may go now
+            try:
+                while key not in self._ready and key not in self._failed:
+                    if stop is not None and stop.is_set():
+                        raise Stop
+                    self._needed[key] = shard  # again and again: another loader may have waited for it too
+                    self._start()
+                    self._changed.wait(_TICK_S)
+            finally:
+                self._needed.pop(key, None)
+            if key in self._ready:
+                return self._ready.pop(key)
+            raise self._failed.pop(key)
+
+    def ahead(self, shards: Sequence[Shard]) -> None:
+        """Bring these next, in this order, and no others; returns at once."""
+        with self._changed:
+            self._wanted = {self._key(shard): shard for shard in shards if shard.path is None}
+            self._failed.clear()
+            for key in self._ready.keys() - self._wanted.keys() - self._needed.keys():
+                self._ready.pop(key).close()
+            if self._wanted:
+                self._start()
+
+    def _start(self) -> None:
+        if self._process != os.getpid():
+            self._begin()  # the threads did not come along with a fork
+        for _ in range(_THREADS - self._n_threads):
+            self._n_threads += 1
+            threading.Thread(target=self._work, name="datastage-shards", daemon=True).start()
+        self._changed.notify_all()
+
+    def _next(self) -> tuple[str, Shard, bool] | None:
+        """Choose what to bring: what somebody waits for, and while that comes nothing else."""
+        busy = self._bringing | self._ready.keys() | self._failed.keys()
+        for key, shard in self._needed.items():
+            if key not in busy:
+                return key, shard, True
+        if not self._needed:
+            for key, shard in self._wanted.items():
+                if key not in busy:
+                    return key, shard, False
+        return None
+
+    def _work(self) -> None:
+        until = time.monotonic() + _IDLE_S
+        while True:
+            with self._changed:
+                task = self._next()
+                if task is None:
+                    if time.monotonic() > until:
+                        self._n_threads -= 1
+                        return
+                    self._changed.wait(1.0)
+                    continue
+                self._bringing.add(task[0])
+            until = time.monotonic() + _IDLE_S
+            key, shard, needed = task
+            file, failed = None, None
+            try:
+                file = self._bring(shard, needed=needed)
+            except Exception as error:
+                failed = error
+            with self._changed:
+                self._bringing.discard(key)
+                if file is not None:
+                    self._ready[key] = file
+                elif failed is not None:  # of one that nobody waits for yet it is said to whoever will
+                    self._failed[key] = failed
+                    if not needed and key in self._needed:
+                        del self._failed[key]  # somebody waits by now, for whom more room is made
+                self._changed.notify_all()
+
+    # --- one shard
+
+    def _key(self, shard: Shard) -> str:
+        text = shard.sha256 or sources.key_of(shard.spec, self.here.cwd)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _target(self, shard: Shard) -> Path:
+        return self.folder / f"{self._key(shard)}.tar"
+
+    def _bring(self, shard: Shard, *, needed: bool) -> ShardFile:
+        target = self._target(shard)
+        if shard.sha256 is not None and (held := _held(target, shard)) is not None:
+            return held
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StorageError.of(error, "making the folder of the shards") from error
+        with locked(self.folder / f".{target.name}.lock"):
+            if shard.sha256 is not None and (held := _held(target, shard)) is not None:
+                return held
+            return self._fetched(shard, target, needed=needed)
+
+    def _fetched(self, shard: Shard, target: Path, *, needed: bool) -> ShardFile:
+        """Fetch a shard unless what is here is what lies there now; asked once a session."""
+        mark, key = target.with_suffix(".identity"), self._key(shard)
+        before = self._identities.get(key)
+        if before is not None and _read(mark) == before and (held := _held(target, shard)) is not None:
+            return held
+        try:
+            found = sources.open_spec(shard.spec, self.here, has_hash=shard.sha256 is not None)
+        except UnavailableError:
+            # A node without internet goes on with what is here: it came whole.
+            if before is None and _read(mark) and (held := _held(target, shard)) is not None:
+                return held
+            raise
+        content = found.content
+        if isinstance(content, Path | Fetch):
+            raise UnavailableError(f"{shard.spec} is no single file.", "Next: look at its place.")
+        try:
+            identity = f"{content.identity}|{content.size}"
+            if shard.sha256 is None and before not in (None, identity):
+                raise IntegrityError(
+                    f"{shard.name} changed at its place while it was being trained on: its samples may be others now.",
+                    "Next: make the loaders anew, which begins with the shards as they are now.",
+                )
+            held = _held(target, shard) if _read(mark) == identity else None
+            if held is None:
+                _forget(target)
+                self._make_room(content.size or shard.size or 0, needed=needed)
+                expect = {"sha256": shard.sha256} if shard.sha256 else dict(found.digests)
+                self._fetch(content, target, expect)
+                with open(mark, "wb", opener=no_link) as out:
+                    out.write(identity.encode())
+                held = _held(target, shard)
+        finally:
+            content.close()
+        self._identities[key] = identity
+        if held is None:
+            raise StorageError(
+                f"{shard.name} has another length than its index says, or went away as soon as it had come.",
+                "Next: pack the index anew, or run the same line again.",
+            )
+        return held
+
+    def _fetch(self, content: Reader, target: Path, expect: dict[str, str]) -> None:
+        while True:
+            try:
+                transfer.fetch(content, target, expect=expect)
+                return
+            except NoSpaceError:
+                if not self._remove_oldest():
+                    raise
+
+    # --- the budget
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Return when each shard was last used, its bytes, and where it is; the oldest first."""
+        found = []
+        for path in self.folder.glob("*.tar"):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((stat.st_mtime, stat.st_size, path))
+        return sorted(found)
+
+    def _make_room(self, size: int, *, needed: bool) -> None:
+        while (used := sum(n for _, n, _ in self._files())) + size > self.budget:
+            if self._remove_oldest() or (needed and self._let_go()):
+                continue
+            gb = 1.1 * (used + size) / 1e9
+            raise NoSpaceError(
+                f"The shards that are in use at once take more than the {human_bytes(self.budget)} that they may take: "
+                f"{human_bytes(used)} are held, and the next one has {human_bytes(size)}.",
+                f"Next: cache_gb={gb:.2g} or more.",
+                filename=self.folder,
+            )
+
+    def _let_go(self) -> bool:
+        """Let go of what was brought ahead, so that it may be removed."""
+        with self._changed:
+            keys = self._ready.keys() - self._needed.keys()
+            for key in keys:
+                self._ready.pop(key).close()
+        return bool(keys)
+
+    def _remove_oldest(self) -> bool:
+        """Remove the shard that was not used for longest, and is held by nobody; False if there is none."""
+        return any(_removed(path) for _, _, path in self._files())
+
+
+def budget_of(cache_gb: float | None, folder: Path) -> int:
+    """Return how many bytes shards, and their pixels, may take."""
+    if cache_gb is not None:
+        return int(cache_gb * 1e9)
+    own = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+    free = runtime.free_bytes(folder)
+    return int(SHARE_OF_DISK * (free + own)) if free is not None else 1 << 60
+
+
+def _held(path: Path, shard: Shard) -> ShardFile | None:
+    """Open a shard that was brought, and hold it; None if it is not here."""
+    if not path.is_file():
+        return None
+    try:
+        file = ShardFile(path, shard.name)
+    except StorageError:
+        return None
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file.fd, fcntl.LOCK_SH)
+    # It may have been removed between opening and holding: its bytes stay readable, but a next one would fetch it anew.
+    if not path.is_file() or (shard.size is not None and file.size != shard.size):
+        file.close()
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return file
+
+
+def _removed(path: Path) -> bool:
+    """Remove a shard unless somebody holds it."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _forget(path)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _forget(target: Path) -> None:
+    target.with_suffix(".identity").unlink(missing_ok=True)
+    target.unlink(missing_ok=True)
+
+
+def _read(mark: Path) -> str | None:
+    try:
+        return mark.read_text("utf-8")
+    except OSError:
+        return None

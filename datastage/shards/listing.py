@@ -1,0 +1,360 @@
+"""Which shards data is: a list in braces, an index, a folder of tars, a single tar of samples; and their parts.
+
+Here: `find`, which looks at names, at an index, and at the beginning of one shard; `parted`, which sets shards aside.
+Not here: bringing shards (`cache`), what their samples are trained on (`batches`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datastage import sources
+from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
+from datastage.layouts.aside import TEST_SHARE, place
+from datastage.reader import FileReader, Reader
+from datastage.runtime import Runtime
+from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index
+from datastage.shards.members import Sample, samples_of
+from datastage.sources.braces import expanded
+from datastage.spec import Spec
+
+HEAD_BYTES = 4 << 20
+"""Of the first shard so much is looked at before it comes, and more only where a sample is longer."""
+MOST_HEAD_BYTES = 256 << 20
+WHOLE_SHARDS = 10
+"""From so many shards on whole ones are set aside; of fewer, samples by a hash of their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard: where it lies, and what an index says of it.
+
+    `path` is there if it may be read where it is. `keep`, where samples are set aside by a hash of their keys, says
+    which ones are of this part: two shares of the line from 0 to 1.
+    """
+
+    name: str
+    spec: Spec
+    path: Path | None = None
+    size: int | None = None
+    sha256: str | None = None
+    samples: int | None = None
+    keep: tuple[float, float] | None = None
+
+    def kept(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Return the samples that are of this part."""
+        if self.keep is None:
+            return list(samples)
+        low, high = self.keep
+        return [sample for sample in samples if low <= place(sample.key, "test") < high]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSet:
+    """The shards of each part, the classes where an index names them, and how a person calls all of it."""
+
+    splits: dict[str, tuple[Shard, ...]]
+    classes: tuple[str, ...] | None
+    name: str
+
+
+def find(data: Any, here: Runtime) -> ShardSet | None:
+    """Return the shards that `data` is; None if it is something else, which others read."""
+    if isinstance(data, str) and (spec := sources.parse(data)).scheme == "list":
+        return _of_list(spec, here)
+    if isinstance(data, str) and _is_index(data):
+        return _of_index_at(data, here)
+    if isinstance(data, str):
+        return _of_place(sources.parse(data), data, here)
+    path = Path(data).expanduser()
+    return _of_folder(path) if path.is_dir() else _of_one(path.name, sources.parse(path), path)
+
+
+def _is_index(text: str) -> bool:
+    return text.partition("?")[0].replace("\\", "/").rpartition("/")[2] == INDEX
+
+
+def _of_list(spec: Spec, here: Runtime) -> ShardSet:
+    texts = expanded(spec.value)
+    if odd := next((text for text in texts if not sources.parse(text).file_name.endswith(".tar")), ""):
+        raise SpecError(
+            f"{sources.parse(odd)} is no shard: shards are uncompressed tars, and their names end with .tar.",
+            f"Next: datastage.stage({str(spec)!r}), which brings them as files.",
+        )
+    folder = _folder_of(texts[0], here)
+    shards = [_shard(text, folder) for text in texts]
+    missing = [str(shard.spec) for shard in shards if shard.path is not None and not shard.path.is_file()]
+    if missing:
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UnavailableError(
+            f"Of the {len(shards):,} shards {len(missing):,} are not there: {some}.",
+            "Next: look at the numbers in the braces, and at the folder.",
+        )
+    index = _index_beside(texts[0], shards[0].path, here)
+    return _set(shards, index, str(spec))
+
+
+def _folder_of(text: str, here: Runtime) -> Path:
+    """Return the folder that relative paths like `text` are meant from: this one, or another of the usual places."""
+    spec = sources.parse(text)
+    if spec.scheme != "relative" or (here.cwd / spec.value).exists():
+        return here.cwd
+    content = sources.open_spec(spec, here).content
+    path = None if isinstance(content, Path | sources.Fetch) else content.local_path
+    return here.cwd if path is None else path.parents[len(Path(spec.value).parts) - 1]
+
+
+def _shard(text: str, folder: Path) -> Shard:
+    spec = sources.parse(text)
+    is_path = spec.scheme in ("file", "relative")
+    return Shard(
+        spec.file_name, spec, Path(os.path.abspath(folder / os.path.expanduser(spec.value))) if is_path else None
+    )
+
+
+def _index_beside(text: str, path: Path | None, here: Runtime) -> ShardIndex | None:
+    """Return the index that lies beside a shard; an index is optional, so that none, or one of others, is no error."""
+    try:
+        if path is not None:
+            beside = path.with_name(INDEX)
+            return read_index(beside.read_bytes()) if beside.is_file() else None
+        start, _, query = text.partition("?")
+        return read_index(_all_of(f"{start.rpartition('/')[0]}/{INDEX}{'?' + query if query else ''}", here))
+    except (DatastageError, OSError):
+        return None
+
+
+def _all_of(text: str, here: Runtime) -> bytes:
+    content = sources.open_spec(sources.parse(text), here).content
+    if isinstance(content, Path | sources.Fetch):
+        raise NotDataError(f"{sources.parse(text)} is no file.", "Next: give the address of the index.")
+    try:
+        return head_of(content, MOST_INDEX_BYTES)
+    finally:
+        content.close()
+
+
+def _of_index_at(text: str, here: Runtime) -> ShardSet | None:
+    spec = sources.parse(text)
+    index = read_index(_all_of(text, here))
+    start, _, query = text.replace("\\", "/").partition("?")
+    folder, more = start.rpartition("/")[0], "?" + query if query else ""
+    web = spec.scheme in ("http", "bucket", "link")
+    names = (urllib.parse.quote(shard.name) if spec.scheme == "http" else shard.name for shard in index.shards)
+    texts = [f"{folder}/{name}{more if web else ''}" if folder else f"./{name}" for name in names]
+    base = _folder_of(text, here)
+    shards = [replace(_shard(each, base), name=one.name) for each, one in zip(texts, index.shards)]
+    return _set(shards, index, str(spec))
+
+
+def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
+    if spec.scheme in ("file", "relative", "drive", "kaggle"):
+        try:
+            found = sources.open_spec(spec, here)
+        except DatastageError:
+            return None  # whoever stages it says why
+        content = found.content
+        if isinstance(content, Path):
+            return _of_folder(content, only_index=spec.scheme == "drive")
+        if isinstance(content, sources.Fetch):
+            return None
+        with_path = content.local_path if found.in_place else None
+        try:
+            return _of_one(content.name, spec, with_path, content)
+        finally:
+            content.close()
+    if spec.scheme == "bucket" and text.endswith("/"):
+        try:
+            return _of_index_at(text + INDEX, here)
+        except UnavailableError:
+            return None
+    if spec.scheme in ("http", "bucket") and spec.file_name.endswith(".tar"):
+        found = sources.open_spec(spec, here)
+        if isinstance(found.content, Path | sources.Fetch):
+            return None
+        try:
+            return _of_one(found.content.name, spec, None, found.content)
+        finally:
+            found.content.close()
+    return None
+
+
+def _of_one(name: str, spec: Spec, path: Path | None, reader: Reader | None = None) -> ShardSet | None:
+    """Return a single tar as one shard, if it holds samples and no folders of pictures."""
+    if not name.endswith(".tar"):
+        return None
+    opened = reader or FileReader(spec.value if path is None else path)
+    try:
+        if not _holds_samples(opened):
+            return None
+    finally:
+        if reader is None:
+            opened.close()
+    return _set([Shard(name, spec, path)], None, name)
+
+
+def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
+    """Return the tars in a folder, or in its folders train, val and test, if they hold samples."""
+    try:
+        if (folder / INDEX).is_file():
+            try:
+                index = read_index((folder / INDEX).read_bytes())
+            except DatastageError:
+                index = None  # a file of somebody else
+            if index is not None and index.shards:
+                return _set([_in(folder, shard.name) for shard in index.shards], index, folder.name)
+        if only_index:
+            return None
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+        shards = {"": [name for name in names if name.endswith(".tar")]}
+        for name in names:
+            if name.lower() in SPLITS and (folder / name).is_dir():
+                tars = sorted(one for one in os.listdir(folder / name) if re.fullmatch(r"[^.].*\.tar", one))
+                shards[SPLITS[name.lower()]] = [f"{name}/{one}" for one in tars]
+    except OSError:
+        return None  # whoever reads it says why
+    found = {split: tars for split, tars in shards.items() if tars}
+    if not found:
+        return None
+    for name in {found_in[at] for found_in in found.values() for at in (0, -1)}:  # a test part may lack labels
+        with FileReader(folder / name) as reader:
+            if _holds_samples(reader):
+                break
+    else:
+        return None
+    if "" in found:
+        return _set([_in(folder, name) for name in found[""]], None, folder.name)
+    return ShardSet(
+        {split: tuple(_in(folder, name) for name in tars) for split, tars in found.items()}, None, folder.name
+    )
+
+
+def _in(folder: Path, name: str) -> Shard:
+    path = folder / name
+    return Shard(path.name, sources.parse(path), path)
+
+
+def _holds_samples(reader: Reader) -> bool:
+    """Whether the first samples of a tar have a label beside their picture; a tar of class folders has not."""
+    samples = look(reader)[1]
+    return any(sample.picture() and _has_label(sample) for sample in samples[:20])
+
+
+def _has_label(sample: Sample) -> bool:
+    # Tables of a picture's own, beside it in a folder, are annotations of another kind.
+    return "cls" in sample.parts or ("/" not in sample.key and bool({"json", "txt"} & set(sample.parts)))
+
+
+def look(reader: Reader) -> tuple[bytes, list[Sample]]:
+    """Return the beginning of a shard, and the samples that lie in it whole."""
+    n = HEAD_BYTES
+    while True:
+        head = head_of(reader, n)
+        samples = list(samples_of(lambda at, n, head=head: head[at : at + n], len(head), reader.name, whole=False))
+        if samples or len(head) < n or n >= MOST_HEAD_BYTES:
+            if not samples and len(head) < n:  # all of it is here: one sample, or a fault that is said
+                samples = list(samples_of(lambda at, n, head=head: head[at : at + n], len(head), reader.name))
+            return head, samples
+        n *= 4
+
+
+def head_of(reader: Reader, n: int) -> bytes:
+    """Return the first bytes of a reader, at most `n`."""
+    if reader.ranges:
+        return reader.read_at(0, n)
+    made = b""
+    stream = reader.stream(0)
+    for piece in stream:
+        made += piece
+        if len(made) >= n:
+            break
+    if (close := getattr(stream, "close", None)) is not None:
+        close()
+    return made[:n]
+
+
+def split_of(name: str) -> str:
+    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``""``.
+
+    Examples
+    --------
+    >>> split_of("imagenet-train-000000.tar"), split_of("s-000.tar")
+    ('train', '')
+    """
+    words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}
+    return words.pop() if len(words) == 1 else ""
+
+
+def _set(shards: list[Shard], index: ShardIndex | None, name: str) -> ShardSet:
+    """Part the shards by their names, and add what the index knows of them."""
+    known = {} if index is None else {entry.name: entry for entry in index.shards}
+    splits: dict[str, list[Shard]] = {}
+    for shard in shards:
+        entry = known.get(shard.name)
+        if entry is not None:
+            shard = replace(shard, size=entry.size, sha256=entry.sha256, samples=entry.samples)
+        splits.setdefault(split_of(shard.name) or "train", []).append(shard)
+    return ShardSet(
+        {split: tuple(ones) for split, ones in splits.items()}, index.classes if index and known else None, name
+    )
+
+
+def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[ShardSet, list[str]]:
+    """Apply ``val=`` and ``test=``: the parts, and lines to say of them.
+
+    A part that the shards have stays as it is; ``0`` leaves it out. Without a test part and without ``test=``, 10 % is
+    set aside: whole shards from `WHOLE_SHARDS` on, else samples by a hash of their keys. Shards of one part alone,
+    whichever it is called, are there to train on.
+    """
+    splits, said = dict(found.splits), []
+    only = next(iter(splits)) if len(splits) == 1 else ""
+    if only not in ("", "train"):
+        splits = {"train": splits[only]}
+        test = 0 if test is None else test
+    if "train" not in splits:
+        raise SpecError(f"There are shards of {' and '.join(splits)}, and none to train on.", "Next: add those.")
+    aside = {}
+    for name, share in (("test", test), ("val", val)):
+        if isinstance(share, str | bool) or (share is not None and not 0 <= share < 1):
+            raise SpecError(
+                f"{name}={share!r}: of shards a share can be set aside, such as {name}=0.1.",
+                "Next: a share; or name the shards after their parts, as in train-000000.tar and val-000000.tar.",
+            )
+        if name in splits and share == 0 and share is not None:
+            del splits[name]
+        elif name not in splits and (share or (name == "test" and share is None)):
+            aside[name] = TEST_SHARE if share is None else share
+    if aside:
+        _set_aside(splits, aside)
+        parts = " and ".join(f"{round(100 * share)} % as {name}" for name, share in aside.items())
+        few = len(found.splits[only or "train"]) < WHOLE_SHARDS
+        how = "samples by a hash of their keys" if few else "whole shards by a hash of their names"
+        zero = " (test=0 sets none aside)" if "test" in aside and test is None else ""
+        said.append(f"Set aside {parts}: {how}{zero}")
+    order = [name for name in ("train", "val", "test", "predict") if name in splits]
+    return replace(found, splits={name: splits[name] for name in order}), said
+
+
+def _set_aside(splits: dict[str, tuple[Shard, ...]], aside: dict[str, float]) -> None:
+    if sum(aside.values()) >= 1:
+        raise SpecError("val= and test= leave nothing to train on.", "Next: smaller shares.")
+    train, low = splits["train"], 0.0
+    if len(train) < WHOLE_SHARDS:
+        for name, share in aside.items():
+            splits[name] = tuple(replace(shard, keep=(low, low + share), samples=None) for shard in train)
+            low += share
+        splits["train"] = tuple(replace(shard, keep=(low, 1.0), samples=None) for shard in train)
+        return
+    drawn = sorted(train, key=lambda shard: (place(shard.name, "test"), shard.name))
+    for name, share in aside.items():
+        count = max(1, round(share * len(train)))
+        taken, drawn = {shard.name for shard in drawn[:count]}, drawn[count:]
+        splits[name] = tuple(shard for shard in train if shard.name in taken)
+    left = {shard.name for shard in drawn}
+    splits["train"] = tuple(shard for shard in train if shard.name in left)

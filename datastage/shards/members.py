@@ -1,0 +1,165 @@
+"""A shard as samples: its members grouped by key, as WebDataset does, and their bytes read where they lie.
+
+``00012.jpg`` and ``00012.cls``, one behind the other, are one sample of the key ``00012`` with the parts ``jpg`` and
+``cls``: the key ends at the first dot of the file's name. Names of members are never used as paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datastage.archives import tar
+from datastage.archives.errors import Fault, error_of
+from datastage.archives.streams import Bytes
+from datastage.errors import DamagedArchiveError, StorageError
+
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
+UNREAD = "Look whether the shard is still there and may be read, then run it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The parts of one sample: of each extension, in small letters, the offset and the length of its bytes."""
+
+    key: str
+    parts: dict[str, tuple[int, int]]
+
+    def picture(self) -> str | None:
+        """Return the extension of its picture; None if it has none."""
+        found = [part for part in self.parts if part.rpartition(".")[2] in PICTURES]
+        plain = [part for part in found if "." not in part]
+        return min(plain or found, key=lambda part: PICTURES.index(part.rpartition(".")[2]), default=None)
+
+
+def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
+    """Group members, given as name, offset and length, into samples.
+
+    Examples
+    --------
+    >>> [(s.key, list(s.parts)) for s in grouped([("./a/1.JPG", 0, 9), ("a/1.cls", 9, 1), ("a/2.seg.png", 10, 4)])]
+    [('a/1', ['jpg', 'cls']), ('a/2', ['seg.png'])]
+    """
+    now: Sample | None = None
+    for name, offset, size in members:
+        name = name.removeprefix("./")
+        folder, slash, base = name.rpartition("/")
+        stem, dot, ending = base.partition(".")
+        if not dot or not stem or (stem.startswith("__") and stem.endswith("__")):
+            continue  # hidden files, files without an ending, and notes on the shard itself
+        key = folder + slash + stem
+        if now is None or key != now.key:
+            if now is not None:
+                yield now
+            now = Sample(key, {})
+        now.parts[ending.lower()] = (offset, size)
+    if now is not None:
+        yield now
+
+
+class _Seeking(Bytes):
+    """A file, or its beginning, as something to read from that passes over bytes without reading them."""
+
+    def __init__(self, read_at: Any, size: int) -> None:
+        super().__init__(iter(()))
+        self.at, self._size, self._read_at = 0, size, read_at
+
+    def read(self, n: int) -> bytes:
+        data: bytes = self._read_at(self.at, min(n, self._size - self.at))
+        self.at += len(data)
+        return data
+
+    def pieces(self, n: int) -> Iterator[memoryview]:
+        data = self.read(n)
+        if data:
+            yield memoryview(data)
+
+    def skip(self, n: int) -> int:
+        passed = max(0, min(n, self._size - self.at))
+        self.at += passed
+        return passed
+
+
+def samples_of(read_at: Any, size: int, name: str, *, whole: bool = True) -> Iterator[Sample]:
+    """Give the samples of a tar of `size` bytes; `DamagedArchiveError` if it is cut short, damaged or no tar.
+
+    Of one of which only the beginning is here (not `whole`) those come whose bytes are all here.
+    """
+    stream = _Seeking(read_at, size)
+
+    def members() -> Iterator[tuple[str, int, int]]:
+        for member in tar.members(stream, needs_end=whole):
+            if member.kind == "file" and member.sparse is None and stream.at + member.size <= size:
+                yield member.name, stream.at, member.size
+
+    samples = grouped(members())
+    last: Sample | None = None
+    try:
+        for sample in samples:
+            if last is not None:
+                yield last
+            last = sample
+    except Fault as fault:
+        if whole:
+            raise error_of(fault, name) from None
+        return  # the last sample may lack a part
+    if last is not None and whole:
+        yield last
+
+
+@dataclass
+class ShardFile:
+    """A shard on this machine, open for reading from any thread, and its samples."""
+
+    path: Path
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+    fd: int = -1
+
+    def __post_init__(self) -> None:
+        try:
+            self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+            self.size = os.fstat(self.fd).st_size
+        except OSError as error:
+            self.close()
+            raise StorageError.of(error, f"opening the shard {self.name}", UNREAD) from error
+
+    def scan(self) -> list[Sample]:
+        """Return its samples, listed when first asked for."""
+        if not self.samples:
+            self.samples = list(samples_of(self.read_at, self.size, self.name))
+        return self.samples
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return `n` bytes, fewer only at the end."""
+        try:
+            data = os.pread(self.fd, n, offset)
+            while len(data) < n and (more := os.pread(self.fd, n - len(data), offset + len(data))):
+                data += more
+            return data
+        except OSError as error:
+            raise StorageError.of(error, f"reading the shard {self.name}", UNREAD) from error
+
+    def part(self, number: int, ending: str) -> bytes:
+        """Return the bytes of one part of a sample; raises `DamagedArchiveError` if the file became shorter."""
+        offset, size = self.samples[number].parts[ending]
+        data = self.read_at(offset, size)
+        if len(data) != size:
+            raise DamagedArchiveError(
+                f"{self.name} became shorter while it was read.", "Next: bring the shard again, then run it again."
+            )
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()

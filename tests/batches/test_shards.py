@@ -1,0 +1,308 @@
+"""Shards on this disk as loaders: what is taken for samples, labels and parts, and that each sample comes once."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+import datastage
+from datastage import Augment
+from datastage.errors import IntegrityError, SpecError
+from tests.stand_ins.shards import given, index_of, labelled, picture, shards, tar_of, write
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def loaders(data, **options):
+    options = {"batch_size": 4, "device": "cpu", "progress": False, **options}
+    return datastage.loaders(data, **options)
+
+
+class Notes:
+    def __init__(self):
+        self.lines = []
+
+    def phase(self, name, total_bytes):
+        pass
+
+    def advance(self, n_bytes):
+        pass
+
+    def resume(self, n_bytes):
+        pass
+
+    def note(self, text, label=""):
+        self.lines.append(f"{label}: {text}")
+
+
+def single(tmp_path, samples):
+    """One shard of these samples, beside another that is as good, as a list in braces."""
+    (tmp_path / "s-0.tar").write_bytes(tar_of(samples))
+    (tmp_path / "s-1.tar").write_bytes(tar_of(samples))
+    return str(tmp_path / "s-{0..1}.tar")
+
+
+@pytest.mark.parametrize("kind", ["list", "folder", "index", "staged list", "relative"])
+def test_each_sample_comes_once_an_epoch_with_its_label(tmp_path, kind, monkeypatch):
+    counts = [7, 9, 5, 8, 11, 3]
+    data = write(tmp_path / "set", counts, index=kind == "index")
+    if kind == "folder":
+        data = tmp_path / "set"
+    elif kind == "index":
+        data = str(tmp_path / "set" / "index.json")
+    elif kind == "staged list":
+        data = datastage.stage(data, progress=False)
+        assert sorted(path.name for path in data.iterdir() if path.suffix == ".tar")[:2] == [
+            "train-000000.tar",
+            "train-000001.tar",
+        ]
+    elif kind == "relative":
+        monkeypatch.chdir(tmp_path)
+        data = "set/train-{000000..000005}.tar"
+    train = loaders(data, test=0).train
+    epochs = [given(train) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(43)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert len({label // 1 for label in epochs[0][:7]}) == 7
+    assert len(train) == 11
+
+
+def test_the_first_batches_are_those_of_one_shard(tmp_path):
+    train = loaders(write(tmp_path, [8] * 6), test=0).train
+    assert len({label // 8 for label in given(train)[:8]}) == 1
+
+
+def test_an_index_tells_the_length_and_without_one_the_first_epoch_does(tmp_path):
+    known = loaders(write(tmp_path / "a", [7, 9], index=True), test=0).train
+    assert (len(known), known.n_samples) == (4, 16)
+    train = loaders(write(tmp_path / "b", [7, 9]), test=0).train
+    with pytest.raises(TypeError, match="not known yet") as caught:
+        len(train)
+    assert isinstance(caught.value, SpecError)
+    assert train.n_samples is None
+    assert "not counted yet" in train.explain()
+    assert len(list(train)) == len(train) == 4
+    assert train.n_samples == 16
+
+
+def test_an_index_that_lies_about_a_shard_is_an_error(tmp_path):
+    data = write(tmp_path, [7, 9], index=True)
+    made = shards([7, 9])
+    (tmp_path / "index.json").write_bytes(index_of(made, [7, 8]))
+    train = loaders(data, test=0).train
+    with pytest.raises(IntegrityError, match="9 samples"):
+        list(train)
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("train", "val", "test"), {"train", "val", "test"}),
+        (("train", "valid"), {"train", "val", "test"}),
+        (("imagenet-train", "imagenet-validation"), {"train", "val", "test"}),
+        (("photos",), {"train", "test"}),
+        (("val",), {"train"}),
+    ],
+)
+def test_the_names_of_shards_tell_the_parts(tmp_path, names, parts):
+    for i, name in enumerate(names):
+        write(tmp_path / "set", [20, 21], name, first=50 * i)
+    found = loaders(tmp_path / "set")
+    assert {name for name in ("train", "val", "test") if getattr(found, name) is not None} == parts
+    assert sorted(sum((given(loader) for loader in found), [])) == sorted(
+        50 * i + j for i in range(len(names)) for j in range(41)
+    )
+    if len(names) > 1:
+        assert given(found.val) == list(range(50, 91))  # in order
+
+
+def test_folders_tell_the_parts_too(tmp_path):
+    write(tmp_path / "set/train", [6, 6], "s")
+    write(tmp_path / "set/test", [5], "s", first=100)
+    train, test = loaders(tmp_path / "set")
+    assert (sorted(given(train)), given(test)) == (list(range(12)), list(range(100, 105)))
+
+
+@pytest.mark.parametrize("n_shards", [4, 20])
+def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
+    data = write(tmp_path, [10] * n_shards)
+    said = Notes()
+    train, val, test = loaders(data, val=0.2, progress=said)
+    parts = [sorted(given(part)) for part in (train, val, test)]
+    assert sorted(sum(parts, [])) == list(range(10 * n_shards))
+    assert all(parts)
+    again = loaders(data, val=0.2)
+    assert [sorted(given(part)) for part in again] == parts
+    (line,) = (line for line in said.lines if line.startswith("Set aside"))
+    assert ("whole shards" in line) == (n_shards == 20)
+    if n_shards == 20:
+        assert [len(part) for part in parts] == [140, 40, 20]
+
+
+@pytest.mark.parametrize(
+    ("parts", "labels", "expected"),
+    [
+        ({"cls": b"3\n"}, None, 3),
+        ({"json": b'{"label": 2, "width": 10}'}, None, 2),
+        ({"json": b'{"label": 2, "class": 7}'}, "json:class", 7),
+        ({"cls": b"1", "id.txt": b"5"}, "id.txt", 5),
+        ({"cls": b"1.5"}, None, 1.5),
+        ({"json": b'{"box": [1, 2, 3.5]}'}, "json:box", [1.0, 2.0, 3.5]),
+        ({"txt": b"x"}, {"a": 4}, 4),
+        ({"txt": b"x"}, lambda key: len(key), 1),
+    ],
+)
+def test_labels_are_read_from_what_the_samples_have_and_the_user_says(tmp_path, parts, labels, expected):
+    train = loaders(single(tmp_path, [("a", {"jpg": picture(9, kind="JPEG"), **parts})]), labels=labels, test=0).train
+    ((_, y),) = train
+    assert y.tolist() == [expected] * 2
+    assert y.is_floating_point() == (not isinstance(expected, int))
+
+
+@pytest.mark.parametrize(
+    ("parts", "labels", "words"),
+    [
+        ({"json": b'{"label": 2, "class": 7}'}, None, "labels='json:label'"),
+        ({"json": b'{"width": 2}'}, None, "labels='json:width'"),
+        ({"txt": b"a cat"}, None, "labels='txt'"),
+        ({"json": b'{"label": [{"a": 1}]}'}, None, "labels="),
+        ({"cls": b"1"}, 5, "labels="),
+    ],
+)
+def test_a_label_is_never_guessed(tmp_path, parts, labels, words):
+    with pytest.raises(SpecError) as caught:
+        loaders(single(tmp_path, [("a", {"png": picture(1), **parts})]), labels=labels)
+    assert words in str(caught.value).splitlines()[-1]
+
+
+def test_names_of_classes_are_numbered_in_order_or_as_asked_and_said(tmp_path):
+    samples = [
+        (f"{i}", {"png": picture(i), "cls": name.encode()}) for i, name in enumerate(("dog", "cat", "dog", "eel"))
+    ]
+    data, said = single(tmp_path, samples), Notes()
+    found = loaders(data, test=0, progress=said)
+    assert found.classes == ("cat", "dog", "eel")
+    assert any("3, from cls: cat, dog, eel" in line for line in said.lines)
+    assert sorted(sum((y.tolist() for _, y in found.train), [])) == [0, 0, 1, 1, 1, 1, 2, 2]
+    mine = loaders(data, test=0, classes=["eel", "dog", "cat"])
+    assert sorted(sum((y.tolist() for _, y in mine.train), [])) == [0, 0, 1, 1, 1, 1, 2, 2]
+    with pytest.raises(IntegrityError, match="none of the 2"):
+        list(loaders(data, test=0, classes=["dog", "cat"]).train)
+
+
+def test_a_test_part_without_labels_is_to_predict(tmp_path):
+    write(tmp_path / "set", [6])
+    (tmp_path / "set/test-0.tar").write_bytes(tar_of([(f"t{i}", {"png": picture(i)}) for i in range(3)]))
+    found = loaders(tmp_path / "set")
+    ((_, ids),) = found.predict
+    assert list(ids) == ["t0", "t1", "t2"]
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [None, Augment(flip=True), Augment(crop=2, flip=True), Augment(scale=(0.5, 1.0), flip=True), Augment(cutout=3)],
+)
+@pytest.mark.parametrize("keep", [True, False])
+def test_batches_are_the_same_whether_pixels_are_kept_or_not(tmp_path, augment, keep):
+    data = write(tmp_path, [7, 9, 5])
+    one = loaders(data, test=0, augment=augment, seed=3, size=8).train
+    two = loaders(data, test=0, augment=augment, seed=3, size=8, cache_gb=1.0 if keep else 1e-7).train
+    for _ in range(2):
+        for (x, y), (u, v) in zip(one, two, strict=True):
+            assert y.tolist() == v.tolist()
+            assert x.tolist() == u.tolist()
+    assert ("kept" in two.explain()) == keep
+
+
+def test_later_epochs_and_later_sessions_read_pixels(tmp_path, monkeypatch):
+    data = write(tmp_path, [7, 9, 5])
+    list(loaders(data, test=0).train)
+    deadline = 200
+    train = loaders(data, test=0).train
+    while deadline and len(list((tmp_path / "root").rglob("packed-*.json"))) < 3:
+        import time
+
+        time.sleep(0.05)
+        deadline -= 1
+    monkeypatch.setattr("datastage.batches.pixel_cache.decode", None)  # nothing can be decoded any more
+    assert sorted(given(train)) == list(range(21))
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_listed_or_an_error(tmp_path):
+    samples = labelled(range(6))
+    samples[2][1]["png"] = b"no picture"
+    del samples[4][1]["png"]
+    (tmp_path / "s-0.tar").write_bytes(tar_of(samples))
+    (tmp_path / "s-1.tar").write_bytes(tar_of(labelled(range(6, 9))))
+    said = Notes()
+    train = loaders(str(tmp_path / "s-{0..1}.tar"), test=0, progress=said).train
+    assert sorted(given(train)) == [0, 1, 3, 5, 6, 7, 8]
+    assert any(line.startswith("Left out: 2 images") and "s-0.tar/000002" in line for line in said.lines)
+    with pytest.raises(IntegrityError, match="s-0.tar/000002|s-0.tar/000004"):
+        list(loaders(str(tmp_path / "s-{0..1}.tar"), test=0, unreadable="raise").train)
+
+
+def test_photos_of_mixed_sizes_are_brought_to_one(tmp_path):
+    samples = [(f"{i}", {"png": picture(i, (40 + 9 * i, 50)), "cls": str(i).encode()}) for i in range(4)]
+    train = loaders(single(tmp_path, samples), test=0).train
+    assert {tuple(x.shape[1:]) for x, _ in train} == {(3, 48, 48)}
+
+
+def test_limit_takes_the_first_samples_and_opens_no_further_shards(tmp_path):
+    data = write(tmp_path, [7, 9, 5])
+    train = loaders(data, test=0, limit=10).train
+    (tmp_path / "train-000002.tar").write_bytes(b"nothing that anybody should read")
+    assert [sorted(given(train)) for _ in range(2)] == [list(range(10))] * 2
+    assert len(train) == 3
+
+
+def test_a_tar_of_class_folders_is_still_one(tmp_path):
+    (tmp_path / "pets.tar").write_bytes(
+        tar_of([(f"{kind}/{i}", {"png": picture(i)}) for kind in ("cat", "dog") for i in range(6)])
+    )
+    assert loaders(tmp_path / "pets.tar").classes == ("cat", "dog")
+
+
+def test_a_single_shard_is_enough(tmp_path):
+    (tmp_path / "s.tar").write_bytes(tar_of(labelled(range(9))))
+    assert sorted(given(loaders(tmp_path / "s.tar", test=0).train)) == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("s-{5..2}.tar", "names no file"),
+        ("s-{0..9999999}.tar", "more than"),
+        ("set/train-{000000..000004}.tar", "3 are not there"),
+        ("set/train-{000000..000001}.zip", "There is no"),
+    ],
+)
+def test_a_wrong_list_is_an_error_that_says_the_next_step(tmp_path, monkeypatch, text, words):
+    write(tmp_path / "set", [3, 3])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(datastage.DatastageError, match=words) as caught:
+        loaders(text)
+    assert str(caught.value).splitlines()[-1].strip().startswith("Next: ")
+
+
+def test_a_loader_can_be_sent_to_another_process_and_counted(tmp_path):
+    train = loaders(write(tmp_path, [7, 9]), test=0).train
+    again = pickle.loads(pickle.dumps(train))
+    assert given(again) == given(train)
+
+
+def test_samples_can_be_had_one_by_one_once_they_are_counted(tmp_path):
+    train = loaders(write(tmp_path, [7, 9], index=True), test=0).train
+    image, label = train.dataset[10]
+    assert (len(train.dataset), label, image[0, 0, 0]) == (16, 10, 10)
+
+
+def test_the_parts_of_a_sample_that_are_not_used_do_no_harm(tmp_path):
+    samples = [
+        (f"{i}", {"json": json.dumps({"label": i}).encode(), "npy": b"x", "png": picture(i), "txt": b"y"})
+        for i in range(5)
+    ]
+    assert sorted(given(loaders(single(tmp_path, samples), test=0).train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
