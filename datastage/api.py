@@ -331,10 +331,8 @@ def read(
         with _told(progress) as (here, reporter):
             unpack: Any = "auto" if parse(data).scheme == "name" else FOR_LOADERS
             staged = _staged(StageOptions.of(data, unpack=unpack), here, reporter, say_next=False)
-    entry = datasets.with_files(staged.receipt.get("entry"))
-    if entry is not None:
-        return layouts.of_entry(entry, staged.path)
-    return layouts.read(staged.path, labels=labels, classes=classes, val=val, test=test)
+    entry = datasets.of_receipt(staged.receipt)
+    return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
 
 
 def feed(

@@ -16,6 +16,12 @@ Arrays: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 Read: TypeAlias = "Callable[[Path, str], Arrays]"
 """A function of the staged folder and the name of a split that gives its `Arrays`."""
 
+Lists: TypeAlias = "Callable[[Path], tuple[tuple[str, ...], dict[str, dict[str, Any]]]]"
+"""A function of the staged folder that gives the classes in their order and, for each part, pictures and their labels.
+
+A picture is its path in the folder; its label the name of a class, or a row of 0 and 1, one for each class.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -207,8 +213,12 @@ class ArchiveEntry:
         What it is for: ``"classification"``, ``"regression"``, ``"multi-label"``, ``"detection"``, ``"text"``, ...
     labels : str
         What `datastage.loaders` takes as ``labels=`` for it; empty where its layout tells.
+    read : callable or None
+        Gives the arrays of a split, where they lie in a form of the publisher's own; `splits` names the splits.
+    lists : callable or None
+        Gives the parts and labels of pictures, where lists of the publisher's own form say them.
     names : mapping of str to str
-        What folders mean: classes by their codes, or splits by odd names.
+        What folders mean: the names of classes by their codes.
     classes : tuple of str
         Names of the classes; empty where the files tell them.
     splits : mapping of str to int
@@ -240,6 +250,8 @@ class ArchiveEntry:
     more: tuple[Part, ...] = ()
     task: str = "classification"
     labels: str = ""
+    read: Read | None = None
+    lists: Lists | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     splits: Mapping[str, int] = field(default_factory=dict)

@@ -122,7 +122,7 @@ class Staged(os.PathLike[str]):
 
     def _told(self) -> Mapping[str, Any]:
         """Return what the reading of the data says in short, and keep it in the receipt of what is our own copy."""
-        from datastage import layouts
+        from datastage import datasets, layouts
         from datastage.layouts.tree import stamp_of
 
         stamp = "" if self.receipt.get("in_place") else stamp_of(self.path)
@@ -130,7 +130,7 @@ class Staged(os.PathLike[str]):
         if stamp and kept.get("stamp") == stamp:
             return kept
         try:
-            found = {**layouts.read(self.path).as_dict(), "stamp": stamp}
+            found = {**layouts.of_entry(datasets.of_receipt(self.receipt), self.path).as_dict(), "stamp": stamp}
         except (SpecError, IntegrityError, MissingDependencyError):
             return {}  # only the user can tell: `loaders` says what was seen
         if stamp:
@@ -161,10 +161,13 @@ class Staged(os.PathLike[str]):
         MissingDependencyError
             If numpy, or what the format needs, is not installed.
         """
+        from datastage import datasets, layouts
         from datastage.layouts.pictures import arrays_of
 
         entry = self._entry()
-        return entry.read(self.path, split) if entry is not None else arrays_of(self.path, split)
+        if entry is not None:
+            return entry.read(self.path, split)
+        return arrays_of(self.path, split, layouts.of_entry(datasets.of_receipt(self.receipt), self.path))
 
     def _repr_html_(self) -> str:
         from datastage.show.card import staged_card

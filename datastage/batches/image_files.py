@@ -1,4 +1,4 @@
-"""Where the files of images are read: a folder, or a zip without unpacking it."""
+"""Where the files of images are read: a folder, a zip without unpacking it, or a column of parquet files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from datastage.batches.decode import Unreadable
 from datastage.errors import DamagedArchiveError, PasswordError, StorageError
+from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.tree import UNREAD, Tree, of_names
 from datastage.reader import FileReader, Reader
 
@@ -98,4 +99,4 @@ def _opened(path: Path) -> ZipImages:
     return ZipImages(FileReader(path))
 
 
-Images = FolderImages | ZipImages
+Images = FolderImages | ZipImages | ParquetImages

@@ -17,6 +17,7 @@ from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_reading
 from datastage.errors import SpecError
+from datastage.layouts.parquet import ParquetImages
 from datastage.materialize import FOR_LOADERS
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -78,14 +79,19 @@ def open_data(
             images = ZipImages(FileReader(staged.path))
             options = replace(options, cache=_pixels(cache, staged.path, here))
             return from_reading(images, layouts.read(images.tree(), **asked), options)
-    entry = datasets.with_files(staged.receipt.get("entry"))
-    if entry is not None:
+    entry = datasets.of_receipt(staged.receipt)
+    if isinstance(entry, datasets.Entry):
         return _of_entry(entry, staged, options, auto_augment, cache)
-    reading = layouts.read(staged.path, **asked)
+    reading = layouts.of_entry(entry, staged.path, **asked)
+    if entry is not None:
+        options = _own_options(entry, options, auto_augment)
     if reading.kind == "arrays":
         _check_photos_only(staged.path.name, options, cache)
     else:
         options = replace(options, cache=_pixels(cache, staged.path, here))
+    if reading.layout == "parquet":
+        root = staged.path if staged.path.is_dir() else staged.path.parent
+        return from_reading(ParquetImages(str(root)), reading, options)
     return from_reading(FolderImages(str(staged.path)), reading, options)
 
 
@@ -93,13 +99,20 @@ def _of_entry(
     entry: datasets.Entry, staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None
 ) -> Loaders:
     _check_photos_only(entry.name, options, cache)
+    arrays = {split: staged.arrays(split) for split in staged.splits}
+    return from_arrays(arrays, _own_options(entry, options, auto_augment), classes=entry.classes)
+
+
+def _own_options(
+    entry: datasets.Entry | datasets.ArchiveEntry, options: LoaderOptions, auto_augment: bool
+) -> LoaderOptions:
+    """Add what the catalog says of a dataset, where the user says nothing else."""
     if auto_augment and entry.augment:
         own: dict[str, Any] = dict(entry.augment)
         options = replace(options, augment=Augment(**own))
-    arrays = {split: staged.arrays(split) for split in staged.splits}
-    if options.mean is None and options.std is None:
+    if options.mean is None and options.std is None and entry.mean:
         options = replace(options, mean=entry.mean, std=entry.std)
-    return from_arrays(arrays, options, classes=entry.classes)
+    return options
 
 
 def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None) -> None:

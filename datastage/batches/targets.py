@@ -31,7 +31,8 @@ def targets_of(
             raise SpecError(
                 f"{name}: labels of shape {labels.shape} and type {labels.dtype}; train has {_kind(first)}."
             )
-    if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0):
+    named = bool(classes) and are_classes(first) and 0 <= _least(first) <= first.max() < len(classes)
+    if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0 and not named):
         return _numbered(found, classes, reporter)
     if first.ndim == 2 and first.shape[1] > 1 and ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all():
         reporter.note("each row holds a single 1: labels.argmax(1) gives numbers of classes", "Labels")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from datastage.datasets import cifar, columns, mnist, numbers, photos, scenes, sounds, tables, texts
 from datastage.datasets.catalog_file import read_catalog
@@ -30,6 +32,7 @@ __all__ = [
     "get",
     "load_catalog",
     "modules_of",
+    "of_receipt",
     "package_folders",
     "read_catalog",
     "register",
@@ -106,6 +109,11 @@ def with_files(name: str | None) -> Entry | None:
     """Return the entry of this name whose files are known one by one; None if it is none, or one archive."""
     found = _entries.get(name or "")
     return found if isinstance(found, Entry) else None
+
+
+def of_receipt(receipt: Mapping[str, Any]) -> Entry | ArchiveEntry | None:
+    """Return the entry of which something was staged; None if it has none, or this process does not know it."""
+    return _entries.get(receipt.get("entry") or receipt.get("catalog") or "")
 
 
 def modules_of(entry: Entry | ArchiveEntry) -> list[str]:

@@ -1,17 +1,81 @@
-"""Sets of small pictures in arrays: idx, npz, mat and binary files, told by their digests; `layouts` reads them.
+"""Sets of small pictures in arrays: idx, npz, mat and binary files, told by their digests, and how these are read.
 
 Sizes and digests: torchvision 0.29 (md5), tensorflow-datasets 4.9.10 (sha256), medmnist 3.0.2 (md5).
 """
 
 from __future__ import annotations
 
-from datastage.entry import ArchiveEntry, Lookalike, Part
+from pathlib import Path
+from typing import Any
+
+from datastage.datasets.idx import read_idx
+from datastage.entry import ArchiveEntry, Arrays, Lookalike, Part
+from datastage.errors import IntegrityError, MissingDependencyError
 
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 _KMNIST = "http://codh.rois.ac.jp/kmnist/dataset/kmnist"
 _QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
 _USPS = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 _PCAM = "https://zenodo.org/record/2546921/files/camelyonpatch_level_2_split_"
+_DIGITS = tuple("0123456789")
+
+
+def matlab(path: Path) -> dict[str, Any]:
+    """Return the arrays of a Matlab file."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
+    found: dict[str, Any] = loadmat(str(path))
+    return found
+
+
+def _qmnist(path: Path, split: str) -> Arrays:
+    start = path / "QMNIST/raw" / f"qmnist-{split}"
+    rows = read_idx(start.with_name(start.name + "-labels-idx2-int"))  # the class, then who wrote it and where
+    return read_idx(start.with_name(start.name + "-images-idx3-ubyte")), rows[:, 0]
+
+
+def _emnist(path: Path, split: str) -> Arrays:
+    start = f"emnist-balanced-{split}-"  # the parting that most papers use, of the six that are there
+    images = read_idx(path / f"{start}images-idx3-ubyte").transpose(0, 2, 1)  # they lie on their side
+    return images, read_idx(path / f"{start}labels-idx1-ubyte")
+
+
+def _svhn(path: Path, split: str) -> Arrays:
+    found = matlab(path / f"{split}_32x32.mat")
+    return found["X"].transpose(3, 0, 1, 2), found["y"].reshape(-1) % 10  # the digit 0 is labelled 10
+
+
+def _stl10(path: Path, split: str) -> Arrays:
+    import numpy as np
+
+    pixels = np.fromfile(path / f"{split}_X.bin", np.uint8).reshape(-1, 3, 96, 96)
+    # Planes of columns; labels count from 1.
+    return pixels.transpose(0, 3, 2, 1), np.fromfile(path / f"{split}_y.bin", np.uint8) - 1
+
+
+def _usps(path: Path, split: str) -> Arrays:
+    import numpy as np
+
+    file = path / ("usps" if split == "train" else "usps.t")
+    rows = [line.split() for line in file.read_text("ascii").splitlines() if line.strip()]
+    if any(len(row) != 257 for row in rows):
+        raise IntegrityError(f"{file.name} has a row of other than 256 values.", "Next: stage it with refresh=True.")
+    values = np.array([[cell.rpartition(":")[2] for cell in row[1:]] for row in rows], np.float32)
+    pixels = ((values + 1) * 127.5).round().astype(np.uint8).reshape(-1, 16, 16)
+    return pixels, np.array([int(float(row[0])) - 1 for row in rows])
+
+
+def _pcam(path: Path, split: str) -> Arrays:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingDependencyError("PatchCamelyon needs h5py.", "Next: pip install h5py") from None
+    start = f"camelyonpatch_level_2_split_{'valid' if split == 'val' else split}_"
+    with h5py.File(path / f"{start}x.h5", "r") as images, h5py.File(path / f"{start}y.h5", "r") as labels:
+        return images["x"][()], labels["y"][()].reshape(-1)
+
 
 KMNIST = ArchiveEntry(
     "kmnist", "Kuzushiji-MNIST", (f"{_KMNIST}/train-images-idx3-ubyte.gz",),
@@ -32,6 +96,8 @@ EMNIST = ArchiveEntry(
     "emnist", "EMNIST", ("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip",),
     "md5:58c8d27c78d21e728a6bc7b3cc06412e", 561753746,
     citation="Cohen, Afshar, Tapson, van Schaik, EMNIST, 2017", nested=True,
+    splits={"train": 112800, "test": 18800}, read=_emnist,
+    classes=(*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
     homepage="https://www.nist.gov/itl/products-and-services/emnist-dataset", mean=(0.1751,), std=(0.3332,),
 )  # fmt: skip
 QMNIST = ArchiveEntry(
@@ -47,27 +113,28 @@ QMNIST = ArchiveEntry(
     ),
     licence="BSD-3-Clause", citation="Yadav, Bottou, Cold Case: the Lost MNIST Digits, 2019",
     homepage="https://github.com/facebookresearch/qmnist", splits={"train": 60000, "test": 60000},
-    mean=(0.1307,), std=(0.3081,),
+    read=_qmnist, classes=_DIGITS, mean=(0.1307,), std=(0.3081,),
 )  # fmt: skip
 SVHN = ArchiveEntry(
     "svhn", "SVHN, cropped digits", (f"{_SVHN}/train_32x32.mat",), "md5:e26dedcc434d2e4c54c9b2d4a06d8373", 182040794,
     more=(Part("test_32x32.mat", (f"{_SVHN}/test_32x32.mat",), "md5:eb5a983be6a315427106f1b164d9cef3", 64275384),),
     licence="non-commercial use", citation="Netzer et al., 2011", homepage=f"{_SVHN}/",
     splits={"train": 73257, "test": 26032}, mean=(0.4377, 0.4438, 0.4728), std=(0.1980, 0.2010, 0.1970),
-    search_words="svhn train_32x32.mat",
+    search_words="svhn train_32x32.mat", read=_svhn, classes=_DIGITS,
 )  # fmt: skip
 STL10 = ArchiveEntry(
     "stl10", "STL-10", ("http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",),
     "md5:91f7769df0f17e558f3565bffb0c7dfb", 2640397119, citation="Coates, Lee, Ng, AISTATS 2011",
     homepage="https://cs.stanford.edu/~acoates/stl10/", splits={"train": 5000, "test": 8000},
     mean=(0.4467, 0.4398, 0.4066), std=(0.2603, 0.2566, 0.2713),
-    classes=("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
+    read=_stl10, classes=("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
     lookalikes=(Lookalike("the pictures as PNG files", "stl10_binary.tar.gz", names=("*/train_images/*.png",)),),
 )  # fmt: skip
 USPS = ArchiveEntry(
     "usps", "USPS digits", (f"{_USPS}/usps.bz2",), "md5:ec16c51db3855ca6c91edd34d0e9b197", 6579383,
     more=(Part("usps.t.bz2", (f"{_USPS}/usps.t.bz2",), "md5:8ea070ee2aca1ac39742fdd1ef5ed118", 1831726),),
     citation="J. J. Hull, PAMI 1994", splits={"train": 7291, "test": 2007}, mean=(0.2469,), std=(0.2989,),
+    read=_usps, classes=_DIGITS,
 )  # fmt: skip
 PCAM = ArchiveEntry(
     "pcam", "PatchCamelyon", (f"{_PCAM}train_x.h5.gz",),
@@ -83,7 +150,7 @@ PCAM = ArchiveEntry(
         )
     ),
     licence="CC0", citation="Veeling et al., MICCAI 2018", homepage="https://github.com/basveeling/pcam",
-    splits={"train": 262144, "val": 32768, "test": 32768},
+    splits={"train": 262144, "val": 32768, "test": 32768}, read=_pcam, classes=("normal", "tumor"),
 )  # fmt: skip
 
 _ORGANS = ("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left",

@@ -1,10 +1,15 @@
-"""Archives of pictures: one to a few files each, told by their digests; `layouts` reads how the pictures lie.
+"""Archives of pictures: one to a few files each, told by their digests; and the publishers' own lists of labels.
 
-Sizes and digests: torchvision 0.29 (md5), tensorflow-datasets 4.9.10 (sha256), fastai 2.8 (sizes of imagewoof).
+Where folders or plain tables tell the labels, `layouts` reads them. Sizes and digests: torchvision 0.29 (md5),
+tensorflow-datasets 4.9.10 (sha256), fastai 2.8 (sizes of imagewoof).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+from datastage.datasets.numbers import matlab
 from datastage.entry import ArchiveEntry, Lookalike, Part
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -20,6 +25,96 @@ _WNIDS = {
     "n02096294": "Australian terrier", "n02099601": "golden retriever", "n02105641": "Old English sheepdog",
     "n02111889": "Samoyed", "n02115641": "dingo",
 }  # fmt: skip
+_FLOWERS = (
+    "pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea", "english marigold", "tiger lily",
+    "moon orchid", "bird of paradise", "monkshood", "globe thistle", "snapdragon", "colt's foot", "king protea",
+    "spear thistle", "yellow iris", "globe-flower", "purple coneflower", "peruvian lily", "balloon flower",
+    "giant white arum lily", "fire lily", "pincushion flower", "fritillary", "red ginger", "grape hyacinth",
+    "corn poppy", "prince of wales feathers", "stemless gentian", "artichoke", "sweet william", "carnation",
+    "garden phlox", "love in the mist", "mexican aster", "alpine sea holly", "ruby-lipped cattleya", "cape flower",
+    "great masterwort", "siam tulip", "lenten rose", "barbeton daisy", "daffodil", "sword lily", "poinsettia",
+    "bolero deep blue", "wallflower", "marigold", "buttercup", "oxeye daisy", "common dandelion", "petunia",
+    "wild pansy", "primula", "sunflower", "pelargonium", "bishop of llandaff", "gaura", "geranium", "orange dahlia",
+    "pink-yellow dahlia", "cautleya spicata", "japanese anemone", "black-eyed susan", "silverbush",
+    "californian poppy", "osteospermum", "spring crocus", "bearded iris", "windflower", "tree poppy", "gazania",
+    "azalea", "water lily", "rose", "thorn apple", "morning glory", "passion flower", "lotus", "toad lily",
+    "anthurium", "frangipani", "clematis", "hibiscus", "columbine", "desert-rose", "tree mallow", "magnolia",
+    "cyclamen", "watercress", "canna lily", "hippeastrum", "bee balm", "ball moss", "foxglove", "bougainvillea",
+    "camellia", "mallow", "mexican petunia", "bromelia", "blanket flower", "trumpet creeper", "blackberry lily",
+)  # fmt: skip
+
+# --- lists of labels: each gives the classes in their order and, for each part, pictures and labels
+Listed = tuple[tuple[str, ...], dict[str, dict[str, Any]]]
+
+
+def _pairs(path: Path, sign: str | None = None) -> list[tuple[str, str]]:
+    """Return the two columns of a list, parted at the first `sign`; of a longer line the rest is one."""
+    rows = (line.strip().split(sign, 1) for line in path.read_text("utf-8").splitlines())
+    return [(row[0], row[1]) for row in rows if len(row) == 2 and not row[0].startswith("#")]
+
+
+def _flowers102(path: Path) -> Listed:
+    root = path / "flowers-102"
+    ids, numbers = matlab(root / "setid.mat"), matlab(root / "imagelabels.mat")["labels"].reshape(-1)
+    parts = {
+        part: {f"flowers-102/jpg/image_{n:05}.jpg": _FLOWERS[numbers[n - 1] - 1] for n in ids[key].reshape(-1)}
+        for part, key in (("train", "trnid"), ("val", "valid"), ("test", "tstid"))
+    }
+    return _FLOWERS, parts
+
+
+def _pets(path: Path) -> Listed:
+    parts = {}
+    for part, name in (("train", "trainval"), ("test", "test")):
+        rows = _pairs(path / f"oxford-iiit-pet/annotations/{name}.txt")
+        parts[part] = {f"oxford-iiit-pet/images/{stem}.jpg": stem.rpartition("_")[0] for stem, _ in rows}
+    return tuple(sorted(set(parts["train"].values()), key=str.casefold)), parts
+
+
+def _textures(path: Path) -> Listed:
+    """Take the first of ten partings, as torchvision does."""
+    parts = {}
+    for part in ("train", "val", "test"):
+        rows = (path / f"dtd/labels/{part}1.txt").read_text("utf-8").split()
+        parts[part] = {f"dtd/images/{row}": row.partition("/")[0] for row in rows}
+    return tuple(sorted(set(parts["train"].values()))), parts
+
+
+def _aircraft(path: Path) -> Listed:
+    parts = {
+        part: {f"data/images/{n}.jpg": variant for n, variant in _pairs(path / f"data/images_variant_{part}.txt")}
+        for part in ("train", "val", "test")
+    }
+    return tuple((path / "data/variants.txt").read_text("utf-8").split("\n")[:-1]), parts
+
+
+def _scenes(path: Path) -> Listed:
+    """Take the folders below the one of the first letter for the class: ``apartment_building/outdoor``."""
+    found = {file.relative_to(path).as_posix(): file.parent.relative_to(path) for file in path.rglob("*.jpg")}
+    labels = {name: "/".join(folder.parts[1:]) for name, folder in sorted(found.items())}
+    return tuple(sorted(set(labels.values()))), {"train": labels}
+
+
+def _places(path: Path) -> Listed:
+    names = [name for name, _ in _pairs(path / "categories_places365.txt")]
+    rows = _pairs(path / "places365_val.txt")
+    return tuple(names), {"train": {f"val_256/{file}": names[int(number)] for file, number in rows}}
+
+
+def _faces(path: Path) -> Listed:
+    _, head, *rows = (path / "celeba/list_attr_celeba.txt").read_text("utf-8").splitlines()
+    attributes = {row.split()[0]: [float(int(cell) > 0) for cell in row.split()[1:]] for row in rows if row.strip()}
+    parts: dict[str, dict[str, Any]] = {"train": {}, "val": {}, "test": {}}
+    for file, number in _pairs(path / "celeba/list_eval_partition.txt"):
+        parts[("train", "val", "test")[int(number)]][f"celeba/img_align_celeba/{file}"] = attributes[file]
+    return tuple(head.split()), parts
+
+
+def _objects(path: Path) -> Listed:
+    """Leave the folder of pictures of no class out, as torchvision does."""
+    found = {file.relative_to(path).as_posix(): file.parent.name for file in path.rglob("image_*.jpg")}
+    labels = {name: label for name, label in sorted(found.items()) if label != "BACKGROUND_Google"}
+    return tuple(sorted(set(labels.values()))), {"train": labels}
 
 
 def _fastai(name: str, title: str, file: str, size: int, expect: str | None, n: tuple[int, int]) -> ArchiveEntry:
@@ -82,7 +177,7 @@ CATS_VS_DOGS = (
     ArchiveEntry(
         "dogs_vs_cats_redux", "Dogs vs. Cats Redux, the competition",
         ("kaggle:competitions/dogs-vs-cats-redux-kernels-edition",), None, None,
-        licence="the competition's rules, which must be accepted", mirror=False,
+        licence="the competition's rules, which must be accepted", mirror=False, nested=True,
         homepage="https://www.kaggle.com/c/dogs-vs-cats-redux-kernels-edition", splits={"train": 25000},
     ),
 )  # fmt: skip
@@ -134,7 +229,8 @@ FLOWERS102 = ArchiveEntry(
              "flowers-102"),
     ),
     citation="Nilsback, Zisserman, ICVGIP 2008", homepage=f"{_VGG}/flowers/102/",
-    splits={"train": 1020, "val": 1020, "test": 6149}, mean=(0.4330, 0.3819, 0.2964), std=(0.2588, 0.2179, 0.2402),
+    splits={"train": 1020, "val": 1020, "test": 6149}, lists=_flowers102,
+    mean=(0.4330, 0.3819, 0.2964), std=(0.2588, 0.2179, 0.2402),
     lookalikes=(
         Lookalike("the form of a Udacity course, which is parted otherwise", "102flowers.tgz with its two .mat files",
                   names=("*/train/102/*", "*/valid/102/*")),
@@ -143,15 +239,15 @@ FLOWERS102 = ArchiveEntry(
 PETS = ArchiveEntry(
     "oxford_iiit_pet", "Oxford-IIIT Pet",
     (f"{_VGG}/pets/data/images.tar.gz", "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz"),
-    "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", 791918971, into="oxford-iiit-pet/images",
+    "md5:5c4f3ee8e5d25df40f4fd59a7f44e54c", 791918971, into="oxford-iiit-pet",
     more=(
         Part("annotations.tar.gz",
              (f"{_VGG}/pets/data/annotations.tar.gz", "https://thor.robots.ox.ac.uk/~vgg/data/pets/annotations.tar.gz"),
-             "md5:95a8c909bbe2e81eed6a22bccdf3f68f", 19173078, "oxford-iiit-pet/annotations"),
+             "md5:95a8c909bbe2e81eed6a22bccdf3f68f", 19173078, "oxford-iiit-pet"),
     ),
     licence="CC BY-SA 4.0", citation="Parkhi, Vedaldi, Zisserman, Jawahar, CVPR 2012",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/", splits={"train": 3680, "test": 3669},
-    labels=r"(\w+)_\d+\.jpg$",
+    lists=_pets,
 )  # fmt: skip
 FOOD101 = ArchiveEntry(
     "food101", "Food-101", ("http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",),
@@ -163,6 +259,7 @@ CALTECH = (
     ArchiveEntry(
         "caltech101", "Caltech-101", ("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
         "md5:3138e1922a9193bfa496528edbbc45d0", 137414764, nested=True, licence="CC BY 4.0",
+        lists=_objects, splits={"train": 8677},
         citation="Fei-Fei, Fergus, Perona, CVPR 2004 Workshop", homepage="https://data.caltech.edu/records/mzrjq-6wc02",
         lookalikes=(Lookalike("the older archive, caltech_101.tgz", "caltech-101.zip", sizes=(131740031,)),),
     ),
@@ -175,7 +272,8 @@ CALTECH = (
 )  # fmt: skip
 DTD = ArchiveEntry(
     "dtd", "Describable Textures", (f"{_VGG}/dtd/download/dtd-r1.0.1.tar.gz",), "md5:fff73e5086ae6bdbea199a49dfb8a4c1",
-    625239812, licence="research only", citation="Cimpoi et al., CVPR 2014", homepage=f"{_VGG}/dtd/",
+    625239812, licence="research only", citation="Cimpoi et al., CVPR 2014", homepage=f"{_VGG}/dtd/", lists=_textures,
+    splits={"train": 1880, "val": 1880, "test": 1880},
 )  # fmt: skip
 EUROSAT = ArchiveEntry(
     "eurosat", "EuroSAT, RGB",
@@ -228,6 +326,7 @@ CELEBA = ArchiveEntry(
     licence="non-commercial research only", citation="Liu, Luo, Wang, Tang, ICCV 2015", mirror=False,
     homepage="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html", task="multi-label",
     splits={"train": 162770, "val": 19867, "test": 19962}, search_words="celeba-dataset",
+    lists=_faces,
 )  # fmt: skip
 LFW = ArchiveEntry(
     "lfw", "Labeled Faces in the Wild", ("https://ndownloader.figshare.com/files/5976018",),
@@ -243,7 +342,7 @@ AIRCRAFT = ArchiveEntry(
     "fgvc_aircraft", "FGVC-Aircraft", (f"{_VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",),
     "sha256:e4e323d410e29f0370c81eabdcbb0e2b813acea1de22891b70b58ff41bfc9834", 2753340328,
     licence="non-commercial research only", citation="Maji et al., arXiv 1306.5151", mirror=False,
-    homepage=f"{_VGG}/fgvc-aircraft/",
+    homepage=f"{_VGG}/fgvc-aircraft/", lists=_aircraft, splits={"train": 3334, "val": 3333, "test": 3333},
 )  # fmt: skip
 CLIP = (
     ArchiveEntry(
@@ -260,6 +359,7 @@ CLIP = (
 SUN397 = ArchiveEntry(
     "sun397", "SUN397", ("http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz",),
     "md5:8ca2778205c41d23104230ba66911c7a", 39077296924, citation="Xiao et al., CVPR 2010",
+    lists=_scenes,
 )  # fmt: skip
 PLACES365 = ArchiveEntry(
     "places365_val", "Places365, validation", ("http://data.csail.mit.edu/places/places365/val_256.tar",),
@@ -270,6 +370,7 @@ PLACES365 = ArchiveEntry(
              "md5:35a0585fee1fa656440f3ab298f8479c", 67498496),
     ),
     licence="research only", citation="Zhou et al., PAMI 2017", homepage="http://places2.csail.mit.edu/", mirror=False,
+    lists=_places, splits={"train": 36500},
 )  # fmt: skip
 
 ENTRIES = (

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastage.entry import Entry
+from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
 from datastage.layouts import asked, beside, copies, files, folders, named, parting, tasks, tree
+from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
 from datastage.layouts.reading import Reading, Split, labelled
@@ -136,11 +136,25 @@ def read(
     raise tasks.unlabelled(listed, shape, look.tables, ())
 
 
-def of_entry(entry: Entry, path: Path) -> Reading:
-    """Make the reading of a dataset of the catalog, whose facts are known."""
-    splits = {split: Split((), (), n) for split, n in entry.splits.items()}
-    arrays = partial(entry.read, path)
-    return Reading(entry.title, "classification", "arrays", entry.classes, splits, "", arrays=arrays)
+def of_entry(
+    entry: Entry | ArchiveEntry | None,
+    path: Path,
+    *,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    val: object = None,
+    test: object = None,
+) -> Reading:
+    """Tell what is staged, by what the catalog knows of it; None is what has no entry. The rest is as for `read`."""
+    if isinstance(entry, Entry):
+        return by_entry.of_files(entry, path)
+    if entry is None or labels is not None:
+        return read(path, labels=labels, classes=classes, val=val, test=test)
+    if (found := by_entry.own_form(entry, path, classes)) is not None:
+        return found
+    codes = {name: code for code, name in entry.names.items()}
+    wanted = None if classes is None else [codes.get(name, name) for name in classes]
+    return by_entry.named(entry, read(path, labels=entry.labels or None, classes=wanted, val=val, test=test))
 
 
 def has_pictures(listed: Tree) -> bool:

@@ -54,7 +54,7 @@ def checked(where: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray
     import numpy as np
 
     images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2 and 1 in labels.shape:
+    if labels.ndim == 2 and 1 in labels.shape and labels.size == len(images):
         labels = labels.reshape(-1)
     if labels.ndim == 2 and set(np.unique(labels).tolist()) <= {0, 1} and (labels.sum(1) == 1).all():
         labels = labels.argmax(1)

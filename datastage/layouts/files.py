@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import SpecError
-from datastage.layouts import alone, arrays, scientific, tasks, words
+from datastage.layouts import alone, arrays, parquet, scientific, tasks, words
 from datastage.layouts.beside import Index, fits_of, is_submission
 from datastage.layouts.columns import Table, open_table
 from datastage.layouts.reading import Reading
@@ -74,7 +74,8 @@ def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
     if suffix == ".mat" and len(paths) == 1:
         return scientific.matlab(paths[0], asked)
     if suffix == ".parquet":
-        return scientific.parquet(paths, asked)
+        root = Path(tree.where) if tree.where and Path(tree.where).is_dir() else paths[0].parent
+        return parquet.read(paths, root, asked)
     raise tasks.no_pictures(tree)
 
 

@@ -17,6 +17,7 @@ from datastage.layouts.shape import Shape, key
 from datastage.layouts.tree import Tree
 
 _LOOKED_AT = 200
+_LABEL_WORDS = frozenset(("class", "label", "target", "category", "species"))
 
 
 def twice(reading: Reading, tree: Tree) -> Reading:
@@ -120,17 +121,23 @@ def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Read
 
 
 def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]:
-    for name in fit.table.header:
-        if name == fit.column or not all(key(as_name(value)) in number for value in fit.table.sample(name)):
-            continue
-        ids, values = fit.table.columns([fit.column, name])
-        found = {}
-        for cell, value in zip(ids, values):
-            path, at = index.find(cell, fit.table), number.get(key(as_name(value)))
-            if path is not None and at is not None:
-                found[path] = at
-        return found
-    return {}
+    """Return the class of each picture, by the column whose values are classes; one of edges may look like numbers."""
+    fitting = [
+        name
+        for name in fit.table.header
+        if name != fit.column and all(key(as_name(value)) in number for value in fit.table.sample(name))
+    ]
+    called = [name for name in fitting if _LABEL_WORDS & set(words.words_of(name))]
+    fitting = called if len(fitting) > 1 else fitting
+    if len(fitting) != 1:
+        return {}
+    ids, values = fit.table.columns([fit.column, fitting[0]])
+    found = {}
+    for cell, value in zip(ids, values):
+        path, at = index.find(cell, fit.table), number.get(key(as_name(value)))
+        if path is not None and at is not None:
+            found[path] = at
+    return found
 
 
 def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Reading:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.reading import Reading
 
 if TYPE_CHECKING:
@@ -14,13 +16,10 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4 << 30
 
 
-def arrays_of(path: Path, split: str, reading: Reading | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+def arrays_of(path: Path, split: str, reading: Reading) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the samples of a part and their labels."""
     import numpy as np
 
-    from datastage.layouts import read
-
-    reading = read(path) if reading is None else reading
     if split not in reading.splits:
         raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(reading.splits)}.")
     if reading.arrays is not None:
@@ -39,9 +38,10 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
     except ImportError:
         raise MissingDependencyError("Reading pictures needs Pillow.", "Next: pip install pillow") from None
     images: list[Any] = []
+    rows = ParquetImages(str(folder if folder.is_dir() else folder.parent))
     for name in names:
         try:
-            with Image.open(folder / name) as picture:
+            with Image.open(io.BytesIO(rows.read(name)) if ".parquet:" in name else folder / name) as picture:
                 grey = picture.mode in ("1", "L", "I", "I;16")
                 image = np.asarray(picture.convert("L" if grey else "RGB"))
         except (OSError, SyntaxError, ValueError) as error:

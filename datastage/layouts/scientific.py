@@ -1,4 +1,4 @@
-"""HDF5, Matlab's and parquet's files through their libraries, where these are there.
+"""HDF5 and Matlab's files through their libraries, where these are there.
 
 No link out of a file is followed, no array of objects is read, and nothing whose size was not looked at.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,111 +175,3 @@ def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> Spe
         f'{LINE} datastage.loaders(path, labels="{label}", batch_size=64), by the name of the array',
         f"or open it with {opener} and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
     )
-
-
-# --- parquet
-
-
-def parquet(paths: Sequence[Path], asked: str | None) -> Reading:
-    """Read parquet files: columns of numbers as rows; a column of pictures' bytes as pictures of one size."""
-    if asked is None:
-        raise SpecError(
-            f"{words.some([path.name for path in paths])} (parquet) {'holds' if len(paths) == 1 else 'hold'} a table"
-            f"{_columns_told(paths[0])}; which column is the label, only you know.",
-            f'{LINE} datastage.loaders(path, labels="label", batch_size=64), by the name of the column',
-            "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), "
-            "batch_size=64).",
-        )
-    try:
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingDependencyError(f"{paths[0].name} needs pyarrow.", "Next: pip install pyarrow") from None
-    label = asked.rpartition(":")[2]
-    parts: dict[str, list[Path]] = {}
-    for path in sorted(paths):
-        parts.setdefault(
-            words.split_of(path.stem.partition("-")[0]) or words.split_of(path.stem) or "train", []
-        ).append(path)
-    schema = pq.read_schema(parts.get("train", paths)[0])
-    if label not in schema.names:
-        raise SpecError(
-            f"{paths[0].name} has no column {label!r}.", f"Next: one of {words.some(schema.names, 12)}: labels=..."
-        )
-
-    classes = _words_in([pq.read_table(path, columns=[label]) for path in parts.get("train", paths)], label)
-
-    def load(key: str) -> Any:
-        part, _, what = key.partition("\0")
-        if what == "y":
-            return _labels_of([pq.read_table(path, columns=[label]) for path in parts[part]], label, classes)
-        return _features_of([pq.read_table(path) for path in parts[part]], label)
-
-    counts = {part: sum(pq.read_metadata(path).num_rows for path in found) for part, found in parts.items()}
-    pairs = {part: (f"{part}\0x", f"{part}\0y") for part in parts}
-    return replace(of_pairs("parquet", paths[0].name, pairs, load, counts, f'column "{label}"'), classes=classes)
-
-
-def _columns_told(path: Path) -> str:
-    try:
-        import pyarrow.parquet as pq
-
-        return f" with the columns {words.some(list(pq.read_schema(path).names), 8)}"
-    except Exception:  # no pyarrow, or a damaged file: it is named all the same
-        return ""
-
-
-def _words_in(tables: Sequence[Any], label: str) -> tuple[str, ...]:
-    values = {value for table in tables for value in table.column(label).unique().to_pylist()}
-    return tuple(words.by_value(values)) if any(isinstance(value, str) for value in values) else ()
-
-
-def _labels_of(tables: Sequence[Any], label: str, classes: Sequence[str]) -> Any:
-    import numpy as np
-
-    values = [value for table in tables for value in table.column(label).to_pylist()]
-    strange = set(values) - set(classes) if classes else ()
-    if strange:
-        raise SpecError(f"{min(map(str, strange))!r} is no class of the training part.", "Next: look into the file.")
-    number = {name: at for at, name in enumerate(classes)}
-    return np.array([number[value] for value in values] if classes else values)
-
-
-def _features_of(tables: Sequence[Any], label: str) -> Any:
-    import numpy as np
-    import pyarrow as pa
-
-    names = [name for name in tables[0].column_names if name != label]
-    kinds = {name: tables[0].schema.field(name).type for name in names}
-    pictures = [name for name, kind in kinds.items() if pa.types.is_struct(kind) or pa.types.is_binary(kind)]
-    if pictures:
-        return _pictures([value for table in tables for value in table.column(pictures[0]).to_pylist()])
-    numbers = [name for name, kind in kinds.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
-    if not numbers:
-        raise SpecError(
-            "No column of the parquet file holds numbers or pictures.", "Next: pandas.read_parquet, and pass arrays."
-        )
-    return np.concatenate([np.stack([table.column(name).to_numpy() for name in numbers], 1) for table in tables])
-
-
-def _pictures(values: Sequence[Any]) -> Any:
-    import io
-
-    import numpy as np
-
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingDependencyError("Reading pictures needs Pillow.", "Next: pip install pillow") from None
-    found = []
-    for value in values:
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if data is None:
-            raise SpecError("The parquet file names pictures and does not hold them.", "Next: get the files beside it.")
-        with Image.open(io.BytesIO(data)) as picture:
-            found.append(np.asarray(picture.convert("RGB")))
-        if found[-1].shape != found[0].shape:
-            raise SpecError(
-                f"The pictures differ in size: {found[0].shape[1::-1]} and {found[-1].shape[1::-1]}.",
-                "Next: write them into class folders, which loaders(..., size=224) brings to one size.",
-            )
-    return np.stack(found)

@@ -88,3 +88,13 @@ def test_a_dataset_is_added_by_the_words_of_contributing_alone(birds, tmp_path):
     code = line.replace("batch_size=64", 'batch_size=2, device="cpu", progress=False') + "print(train.classes)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=package.parent)
     assert "robin" in done.stdout, done.stderr
+
+
+def test_what_a_catalog_says_of_labels_is_taken_and_what_the_user_says_comes_first(tmp_path):
+    (tmp_path / "marks.csv").write_text("first,second,third\n" + "".join(f"{n},{n % 2},{n % 3}\n" for n in range(12)))
+    line = f'marks {tmp_path / "marks.csv"} labels="second"\n'
+    (tmp_path / "course.txt").write_text(line)
+    datasets.load_catalog(tmp_path / "course.txt")
+
+    assert datastage.read("marks", progress=False).rule == 'column "second" of marks.csv'
+    assert datastage.read("marks", labels="third", progress=False).rule == 'column "third" of marks.csv'

@@ -317,16 +317,11 @@ def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followe
     assert (images.shape, labels.tolist()) == ((4, 8, 8, 3), [0, 1, 1, 0])
 
 
-def test_matlab_and_parquet_are_read_once_the_labels_are_named(tmp_path):
-    scipy, pq = pytest.importorskip("scipy.io"), pytest.importorskip("pyarrow.parquet")
-    import pyarrow
-
+def test_matlab_is_read_once_the_labels_are_named(tmp_path):
+    scipy = pytest.importorskip("scipy.io")
     scipy.savemat(tmp_path / "train_32x32.mat", {"X": np.zeros((8, 8, 3, 5), "u1"), "y": np.array([1, 2, 3, 1, 2])})
     images, labels = layouts.read(tmp_path / "train_32x32.mat", labels="y").arrays("train")
     assert (images.shape, labels.tolist()) == ((5, 8, 8, 3), [1, 2, 3, 1, 2])
-    pq.write_table(pyarrow.table({"a": [1.0, 2.0], "kind": ["u", "v"]}), tmp_path / "t.parquet")
-    found = layouts.read(tmp_path / "t.parquet", labels="kind")
-    assert (found.classes, found.arrays("train")[1].tolist()) == (("u", "v"), [0, 1])
 
 
 def test_a_table_whose_test_part_has_no_label_is_to_predict(make):

@@ -1,0 +1,81 @@
+"""The reading of a dataset of the catalog: what its entry says of labels, parts and names comes before any guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datastage.entry import ArchiveEntry, Arrays, Entry
+from datastage.errors import IntegrityError, SpecError
+from datastage.layouts.arrays import LOOK, checked
+from datastage.layouts.beside import FEED
+from datastage.layouts.labels import ordered_classes
+from datastage.layouts.reading import Reading, Split, ordered
+
+_WHOLE = frozenset(("detection", "segmentation", "recommendation"))
+"""Tasks for which datastage stages and another library feeds; of texts and sounds `layouts` says what opens them."""
+
+
+def of_files(entry: Entry, path: Path) -> Reading:
+    """Make the reading of an entry whose files are known one by one, and so all its facts."""
+    splits = {split: Split((), (), n) for split, n in entry.splits.items()}
+    return Reading(entry.title, "classification", "arrays", entry.classes, splits, "", arrays=partial(entry.read, path))
+
+
+def own_form(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading | None:
+    """Read a form of the publisher's own: arrays, or lists of pictures; None if `layouts` can tell by itself."""
+    if entry.task in _WHOLE:
+        raise SpecError(
+            f"{entry.name} is for {entry.task}, and loaders() feeds pictures and numbers with a label each. It is "
+            f"staged whole: {path}",
+            *FEED,
+        )
+    try:
+        if entry.read is not None:
+            return _of_arrays(entry, path)
+        return _of_lists(entry, path, classes) if entry.lists is not None else None
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise IntegrityError(f"{entry.title} at {path} is not as it was published: {error}.", LOOK) from error
+
+
+def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
+    splits = {part: Split((), (), n) for part, n in entry.splits.items()}
+    task = "regression" if entry.task == "regression" else "classification"
+
+    def arrays(split: str) -> Arrays:
+        if split not in splits or entry.read is None:
+            raise SpecError(f"{entry.name} has no split {split!r}.", f"Next: one of {', '.join(splits)}.")
+        return checked(entry.title, *entry.read(path, split))
+
+    rule = "the last column" if task == "regression" else ""
+    return Reading(entry.title, task, "arrays", entry.classes, ordered(splits), rule, arrays=arrays)
+
+
+def _of_lists(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading:
+    assert entry.lists is not None
+    names, parts = entry.lists(path)
+    number: dict[Any, Any] = {name: at for at, name in enumerate(names)}
+    splits, lost = {}, 0
+    for part, rows in parts.items():
+        there = {name: label for name, label in rows.items() if (path / name).is_file()}
+        lost += len(rows) - len(there)
+        labels = [label if isinstance(label, list) else number[label] for label in there.values()]
+        splits[part] = Split(list(there), labels, len(there))
+    left_out = (f"{lost:,} pictures of the lists that are not there",) if lost else ()
+    task = "multi-label" if entry.task == "multi-label" else "classification"
+    reading = Reading(
+        entry.title, task, "pictures", names, ordered(splits), "the lists of the publisher", left_out=left_out
+    )
+    return ordered_classes(reading, classes)
+
+
+def named(entry: ArchiveEntry, reading: Reading) -> Reading:
+    """Give classes that the files call by codes or numbers, or not at all, the names that the entry knows."""
+    classes = tuple(entry.names.get(name, name) for name in reading.classes)
+    task = "multi-label" if entry.task == "multi-label" else reading.task
+    return replace(reading, classes=classes or entry.classes, task=task)

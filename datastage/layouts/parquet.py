@@ -1,0 +1,287 @@
+"""Parquet files: columns of numbers as rows; pictures that lie in a column, as the Hugging Face Hub keeps them.
+
+Here: which files are which part, which column is the label, the names of its classes, and the bytes of a picture.
+pyarrow reads the files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datastage import runtime
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.layouts import words
+from datastage.layouts.arrays import LABELS, LOOK, of_pairs
+from datastage.layouts.folders import LINE
+from datastage.layouts.reading import Reading, Split, ordered
+
+_CLASS_NAMES = re.compile(
+    r"- name: (?P<column>\S+)\n\s+dtype:\n\s+class_label:\n\s+names:\n(?P<names>(?:\s+'?\d+'?: .*\n)+)"
+)
+_MOST_README_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Set:
+    """Parquet files of one table, by part, and what is known of its columns."""
+
+    root: Path
+    parts: dict[str, list[Path]]
+    schema: Any
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the classes, by column
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> Path:
+        return next(iter(self.parts.values()))[0]
+
+    def column(self, part: str, name: str) -> list[Any]:
+        import pyarrow.parquet as pq
+
+        return [
+            value for path in self.parts[part] for value in pq.read_table(path, columns=[name]).column(0).to_pylist()
+        ]
+
+
+def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
+    """Read parquet files below `root`: pictures with their labels, or rows of numbers.
+
+    Raises
+    ------
+    SpecError
+        If several columns may be the label, or the files are several sets.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError(f"{paths[0].name} needs pyarrow.", "Next: pip install pyarrow") from None
+    parts, left_out = _parts(paths, root)
+    first = next(iter(parts.values()))[0]
+    try:
+        found = _Set(root, parts, pq.read_schema(first), left_out=left_out)
+        found.names = _class_names(found)
+        pictures = picture_column(found.schema)
+        label = _label(found, None if asked is None else asked.rpartition(":")[2], pictures)
+        return _of_rows(found, label) if pictures is None else _of_pictures(found, label)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise IntegrityError(f"{first.name} is not a whole parquet file: {error}.", LOOK) from None
+
+
+def _parts(paths: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """Sort files by part: ``data/train-00000-of-00002.parquet``, ``default/train/0000.parquet``; one set alone."""
+    parts: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(paths):
+        folders = list(path.relative_to(root).parent.parts)
+        part = words.split_of(path.stem.partition("-")[0]) or words.split_of(path.stem)
+        if part is None and folders and (part := words.split_of(folders[-1])) is not None:
+            folders.pop()
+        kind = "/".join(one for one in folders if one != "data")
+        parts.setdefault(kind, {}).setdefault(part or "", []).append(path)
+    if len(parts) > 1:
+        told = words.some([kind or "files right there" for kind in parts], 8)
+        one = next(kind for kind in parts if kind)
+        raise SpecError(
+            f"{root} holds several sets of parquet files: {told}; which is meant, only you know.",
+            f"{LINE} datastage.loaders(path / {one!r}, batch_size=64); or stage that folder alone: hf:.../{one}",
+        )
+    (found,) = parts.values()
+    free = found.pop("", [])
+    if not found:
+        return {"train": free}, []
+    if "train" not in found:
+        found = {"train": free or found.pop(next(iter(found))), **found}
+        free = []
+    said = [f"{words.some([path.name for path in free])}, which no part's name begins"] if free else []
+    return {part: found[part] for part in ("train", "val", "test", "predict") if part in found}, said
+
+
+def picture_column(schema: Any) -> str | None:
+    """Return the column that holds pictures: a struct of bytes and a path, or bytes alone; None if none does."""
+    import pyarrow as pa
+
+    def has_bytes(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            kind = next((kind.field(at).type for at in range(kind.num_fields) if kind.field(at).name == "bytes"), None)
+        return kind is not None and bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    return next((name for name in schema.names if has_bytes(schema.field(name).type)), None)
+
+
+def _class_names(found: _Set) -> dict[str, tuple[str, ...]]:
+    """Return the names of classes: from the file's own features, else from those in the README beside it."""
+    try:
+        features = json.loads((found.schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: tuple(one["names"]) for name, one in features.items() if one.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        pass
+    try:
+        with open(found.root / "README.md", encoding="utf-8") as file:
+            text = file.read(_MOST_README_BYTES)
+    except (OSError, UnicodeError):
+        return {}
+    names = {}
+    for match in _CLASS_NAMES.finditer(text):
+        rows = [row.partition(": ")[2].strip().strip("'\"") for row in match["names"].splitlines() if row.strip()]
+        names[match["column"]] = tuple(rows)
+    return names
+
+
+def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
+    columns = list(found.schema.names)
+    if asked is not None:
+        if asked not in columns:
+            raise SpecError(
+                f"{found.first.name} has no column {asked!r}.", f"Next: one of {words.some(columns, 12)}: labels=..."
+            )
+        return asked
+    if pictures is not None:
+        known = list(found.names) or [name for name in columns if name.lower() in LABELS]
+        if len(known) == 1 and known[0] in columns:
+            return known[0]
+    every = [path.name for part in found.parts.values() for path in part]
+    raise SpecError(
+        f"{words.some(every)} (parquet) {'holds' if len(every) == 1 else 'hold'} a table"
+        f" with the columns {words.some(columns, 8)}; which column is the label, only you know.",
+        f'{LINE} datastage.loaders(path, labels="{next(iter(found.names), "label")}", batch_size=64), by the name of '
+        "the column",
+        "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
+    )
+
+
+def _numbered(found: _Set, label: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
+    """Return the names of the classes, and the labels of each part as numbers; -1, unknown to the Hub, stays."""
+    values = {part: found.column(part, label) for part in found.parts}
+    if label in found.names or not any(isinstance(value, str) for value in values["train"]):
+        return found.names.get(label, ()), values
+    classes = tuple(words.by_value({value for value in values["train"] if isinstance(value, str)}))
+    number: dict[str | None, int] = {None: -1, **{name: at for at, name in enumerate(classes)}}
+    strange = {value for part in values.values() for value in part} - number.keys()
+    if strange:
+        raise SpecError(f"{min(map(str, strange))!r} is no class of the training part.", "Next: look into the file.")
+    return classes, {part: [number[value] for value in rows] for part, rows in values.items()}
+
+
+def _of_pictures(found: _Set, label: str) -> Reading:
+    """Name each picture by its file and its row; `batches` reads them."""
+    import pyarrow.parquet as pq
+
+    classes, labels = _numbered(found, label)
+    if not classes:
+        order = sorted({value for value in labels["train"] if value is not None and value != -1})
+        if not all(isinstance(value, int) for value in order):
+            raise SpecError(f"The column {label!r} holds no classes.", "Next: another column: labels=...")
+        classes, number = tuple(map(str, order)), {value: at for at, value in enumerate(order)}
+        labels = {part: [number.get(value, -1) for value in rows] for part, rows in labels.items()}
+    splits: dict[str, Split] = {}
+    for part, paths in found.parts.items():
+        names = [
+            f"{path.relative_to(found.root).as_posix()}:{row}"
+            for path in paths
+            for row in range(pq.read_metadata(path).num_rows)
+        ]
+        kept = [at for at, value in enumerate(labels[part]) if value is not None and 0 <= value < len(classes)]
+        if not kept and names:
+            splits["predict"] = Split(names, None, len(names), part)
+            continue
+        if len(kept) < len(names):
+            found.left_out.append(f"{len(names) - len(kept):,} rows of {part} whose label is not known")
+        splits[part] = Split([names[at] for at in kept], [labels[part][at] for at in kept], len(kept), part)
+    return Reading(
+        "parquet", "classification", "pictures", classes, ordered(splits), f'column "{label}"',
+        left_out=tuple(found.left_out),
+    )  # fmt: skip
+
+
+def _of_rows(found: _Set, label: str) -> Reading:
+    classes, labels = _numbered(found, label)
+
+    def load(key: tuple[str, bool]) -> Any:
+        import numpy as np
+
+        part, is_label = key
+        return np.array(labels[part]) if is_label else _numbers(found.parts[part], label)
+
+    counts = {part: len(rows) for part, rows in labels.items()}
+    pairs = {part: ((part, False), (part, True)) for part in found.parts}
+    reading = of_pairs("parquet", found.first.name, pairs, load, counts, f'column "{label}"')
+    return Reading(
+        reading.layout, reading.task, reading.kind, classes, reading.splits, reading.rule,
+        left_out=tuple(found.left_out), arrays=reading.arrays,
+    )  # fmt: skip
+
+
+def _numbers(paths: Sequence[Path], label: str) -> Any:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path) for path in paths]
+    kinds = {name: tables[0].schema.field(name).type for name in tables[0].column_names if name != label}
+    numbers = [name for name, kind in kinds.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+    if not numbers:
+        raise SpecError(
+            "No column of the parquet file holds numbers or pictures.", "Next: pandas.read_parquet, and pass arrays."
+        )
+    return np.concatenate([np.stack([table.column(name).to_numpy() for name in numbers], 1) for table in tables])
+
+
+class ParquetImages:
+    """The pictures in a column of parquet files below `root`, by file and row: ``data/train-0.parquet:17``.
+
+    The groups of rows that were read are kept as they are, the last ones first, within a share of the memory.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._files: dict[str, tuple[Any, str, list[int]]] = {}
+        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._n_bytes, self._most_bytes = 0, (runtime.current().memory_bytes or 8 << 30) // 4
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ParquetImages, (self.root,)
+
+    def read(self, name: str) -> bytes:
+        """Return the picture of a row, as it was encoded."""
+        path, _, row = name.rpartition(":")
+        with self._lock:
+            group, at = self._group(path, int(row))
+        value = group[at].as_py()
+        data = value.get("bytes") if isinstance(value, dict) else value
+        return bytes(data or b"")  # a file that names a picture and does not hold it has one that cannot be read
+
+    def _group(self, path: str, row: int) -> tuple[Any, int]:
+        if path not in self._files:
+            import pyarrow.parquet as pq
+
+            file = pq.ParquetFile(f"{self.root}/{path}", memory_map=True)
+            starts = [0]
+            for number in range(file.metadata.num_row_groups):
+                starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
+            self._files[path] = file, picture_column(file.schema_arrow) or "", starts
+        file, column, starts = self._files[path]
+        number = bisect_right(starts, row) - 1
+        key = path, number
+        if key not in self._groups:
+            self._groups[key] = file.read_row_group(number, columns=[column]).column(0)
+            self._n_bytes += self._groups[key].nbytes
+            while self._n_bytes > self._most_bytes and len(self._groups) > 1:
+                self._n_bytes -= self._groups.popitem(last=False)[1].nbytes
+        self._groups.move_to_end(key)
+        return self._groups[key], row - starts[number]
+
+    def stamp(self, name: str) -> str:
+        """Return the length and time of its file, and its row."""
+        path, _, row = name.rpartition(":")
+        stat = os.stat(f"{self.root}/{path}")
+        return f"{stat.st_size}-{stat.st_mtime_ns}-{row}"

@@ -1,0 +1,139 @@
+"""Pictures in parquet files, as the Hugging Face Hub keeps them: parts, classes, labels, pictures of any size."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+import datastage
+from datastage import layouts
+from datastage.errors import IntegrityError, SpecError
+
+pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+Image = pytest.importorskip("PIL.Image")
+pytestmark = pytest.mark.usefixtures("here")
+NAMES = ("cat", "dog", "eel")
+
+
+def picture(label, *, width=8, kind="PNG"):
+    made = io.BytesIO()
+    Image.new("RGB", (width, 8), (40 * max(0, label) + 20,) * 3).save(made, kind)
+    return {"bytes": made.getvalue(), "path": f"{label}.png"}
+
+
+def write(path, labels, *, names=NAMES, width=8, told=True, column="label", **more):
+    """Write a shard as `datasets` does: an Image and a ClassLabel, and what they are in the schema's metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"image": [picture(label, width=width + at) for at, label in enumerate(labels)], column: labels, **more}
+    table = pa.table({**columns, column: pa.array(labels)})
+    features = {"image": {"_type": "Image"}, column: {"names": list(names), "_type": "ClassLabel"}}
+    if told:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path, row_group_size=2)
+
+
+def fed(path, **options):
+    return datastage.loaders(
+        path, batch_size=64, augment=None, shuffle=False, device="cpu", dtype="uint8", progress=False, **options
+    )
+
+
+def seen(loaders, part):
+    ((x, y),) = getattr(loaders, part)
+    shown = [NAMES[round((grey - 20) / 40)] for grey in x.reshape(len(x), -1).median(1).values.tolist()]
+    return shown, [loaders.classes[label] for label in y.tolist()]
+
+
+def test_parts_and_shards_of_mixed_sizes_are_fed_with_the_names_of_their_classes(tmp_path):
+    write(tmp_path / "data/train-00000-of-00002.parquet", [0, 2, 1])
+    write(tmp_path / "data/train-00001-of-00002.parquet", [2], width=20)
+    write(tmp_path / "data/validation-00000-of-00001.parquet", [1])
+    write(tmp_path / "data/test-00000-of-00001.parquet", [-1, -1])  # the Hub hides labels so
+    (tmp_path / "README.md").write_text("# A set\n")
+
+    loaders = fed(tmp_path, size=8, test=0)
+
+    assert loaders.classes == NAMES
+    for part, wanted in (("train", ["cat", "eel", "dog", "eel"]), ("val", ["dog"])):
+        shown, named = seen(loaders, part)
+        assert shown == named == wanted
+    assert len(loaders.predict) == 1
+    assert loaders.test is None
+
+
+def test_the_copy_that_the_hub_converts_has_a_folder_for_each_part(tmp_path):
+    write(tmp_path / "default/train/0000.parquet", [0, 1])
+    write(tmp_path / "default/train/0001.parquet", [2])
+    write(tmp_path / "default/test/0000.parquet", [1])
+
+    found = layouts.read(tmp_path)
+
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 3, "test": 1}
+    assert found.rule == 'column "label"'
+
+
+def test_several_configurations_are_asked_about(tmp_path):
+    write(tmp_path / "full/train-00000-of-00001.parquet", [0, 1])
+    write(tmp_path / "small/train-00000-of-00001.parquet", [0, 1])
+
+    with pytest.raises(SpecError, match="several sets .* full, small"):
+        layouts.read(tmp_path)
+    assert len(layouts.read(tmp_path / "small").splits["train"]) == 2
+
+
+def test_names_of_classes_come_from_the_readme_where_the_file_has_none(tmp_path):
+    write(tmp_path / "data/train-00000-of-00001.parquet", [0, 2, 1], told=False)
+    names = "".join(f"          '{at}': {name}\n" for at, name in enumerate(NAMES))
+    text = f"---\ndataset_info:\n  features:\n  - name: image\n    dtype: image\n  - name: label\n    dtype:\n      class_label:\n        names:\n{names}---\n"  # noqa: E501
+    (tmp_path / "README.md").write_text(text)
+
+    assert layouts.read(tmp_path).classes == NAMES
+
+
+def test_of_two_labels_one_is_asked_for(tmp_path):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    write(path, [0, 1, 2], told=False, column="fine", coarse=["x", "y", "x"])
+
+    with pytest.raises(SpecError, match="image, fine, coarse; which column is the label"):
+        layouts.read(path)
+    assert layouts.read(path, labels="coarse").classes == ("x", "y")
+    shown, named = seen(fed(path, labels="fine", test=0, size=8), "train")
+    assert (shown, named) == (["cat", "dog", "eel"], ["0", "1", "2"])
+
+
+def test_rows_without_a_label_are_left_out_and_said(tmp_path):
+    write(tmp_path / "train-00000-of-00001.parquet", [0, -1, 1])
+    found = layouts.read(tmp_path)
+    assert (len(found.splits["train"]), found.left_out) == (2, ("1 rows of train whose label is not known",))
+
+
+def test_pictures_of_one_size_are_one_array(tmp_path):
+    path = tmp_path / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"image": [picture(1), picture(0)], "label": [1, 0]}), path)
+    images, labels = datastage.stage(path, progress=False).arrays("train")
+    assert (images.shape, images[:, 0, 0, 0].tolist(), labels.tolist()) == ((2, 8, 8, 3), [60, 20], [1, 0])
+
+
+def test_a_picture_that_is_only_named_is_left_out_as_one_that_cannot_be_read(tmp_path):
+    rows = [picture(0), {"bytes": None, "path": "elsewhere.png"}, picture(1)]
+    pq.write_table(pa.table({"image": rows, "label": [0, 0, 1]}), tmp_path / "t.parquet")
+    ((x, y),) = fed(tmp_path / "t.parquet", test=0, size=8).train
+    assert y.tolist() == [0, 1]
+
+
+def test_rows_of_numbers_need_no_picture(tmp_path):
+    pq.write_table(pa.table({"a": [1.0, 2.0], "kind": ["u", "v"]}), tmp_path / "t.parquet")
+    found = layouts.read(tmp_path / "t.parquet", labels="kind")
+    assert (found.classes, found.arrays("train")[1].tolist()) == (("u", "v"), [0, 1])
+    assert found.arrays("train")[0].dtype == np.float32
+
+
+def test_a_file_cut_short_is_named(tmp_path):
+    write(tmp_path / "t.parquet", [0, 1])
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IntegrityError, match="not a whole parquet file"):
+        layouts.read(tmp_path / "t.parquet", labels="label")
