@@ -89,10 +89,8 @@ def open_data(
         _check_photos_only(staged.path.name, options, cache)
     else:
         options = replace(options, cache=_pixels(cache, staged.path, here))
-    if reading.layout == "parquet":
-        root = staged.path if staged.path.is_dir() else staged.path.parent
-        return from_reading(ParquetImages(str(root)), reading, options)
-    return from_reading(FolderImages(str(staged.path)), reading, options)
+    root = staged.path if staged.path.is_dir() else staged.path.parent
+    return from_reading((ParquetImages if reading.layout == "parquet" else FolderImages)(str(root)), reading, options)
 
 
 def _of_entry(

@@ -74,7 +74,7 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
         return _spec(text, "file", owner, repository, rest)
     if kind == "tree" and rest:
         return _spec(text, "folder", owner, repository, rest)
-    if kind == "releases" and not rest.startswith("download"):
+    if kind == "releases" and "download" not in rest.split("/")[:2]:
         tag = rest.removeprefix("tag/") if rest.startswith("tag/") else "latest"
         value = f"release/{owner}/{repository}/{tag}"
         return Spec(text, "github", value, ("release", owner, repository, tag), name=repository)

@@ -150,6 +150,8 @@ _KINDS = {
     "notebooks": ("notebook", 2),
     "code": ("notebook", 2),
 }
+# Pages of the website that belong to nobody.
+_NO_OWNERS = frozenset((*_KINDS, "account", "benchmarks", "discussions", "docs", "learn", "organizations", "settings"))
 
 
 def _handle(value: str) -> Handle | None:
@@ -176,6 +178,8 @@ def _handle(value: str) -> Handle | None:
 def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
     """Tell the dataset, competition, model or notebook whose page this is."""
     pieces = [urllib.parse.unquote(piece) for piece in url.path.split("/") if piece]
+    if len(pieces) == 2 and pieces[0] not in _NO_OWNERS:
+        pieces = ["datasets", *pieces]  # as the addresses of datasets were once
     kind, n_names = _KINDS.get(pieces[0] if pieces else "", ("", 0))
     if not kind or len(pieces) <= n_names:
         return None

@@ -27,7 +27,12 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
         return _spec(text, _with(url, "dl", "1", without=("raw",)), "Dropbox", "dropbox.zip" if is_folder else name)
     if host.endswith("sharepoint.com"):
         if not (kind := re.match(r"/:(\w):/", path)):
-            return None
+            if path.endswith("/download.aspx"):
+                return None
+            raise SpecError(
+                "This is the address of a page of SharePoint or OneDrive, which shows it to those who are signed in.",
+                "Next: there, Share > 'Anyone with the link' > Copy link.",
+            )
         if kind[1] == "f":
             raise SpecError(
                 "A folder of SharePoint or OneDrive cannot be fetched by its link.",
