@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -131,15 +132,41 @@ def _say_error(error: DatastageError, as_json: bool) -> int:
 
         _say(for_a_screen("".join(traceback.format_exception(error))))
     else:
-        _say("\n".join([*on_screen(error), ""]))
+        _say("\n".join([*on_screen(error, _with_flags), ""]))
     if as_json:
-        said = {"error": type(error).__name__, "message": str(error.args[0]), "remedy": error.remedy}
+        message, *remedy = map(_with_flags, (str(error.args[0]), *error.remedy))
+        said = {"error": type(error).__name__, "message": message, "remedy": remedy}
         attempts = [_plain(attempt) for attempt in getattr(error, "attempts", ())]
         try:
             _print_json({**said, "exit": error.exit_code, "attempts": attempts})
         except OSError:
             _close_output()
     return error.exit_code
+
+
+# An option as Python writes it, behind a blank or a bracket: a query of an address is none.
+_OPTION = re.compile(r"(?<![^\s(`])([a-z_]+)=(\.{3}|'[^']*'|\"[^\"]*\"|\w*)")
+
+
+def _with_flags(line: str) -> str:
+    """Write the options that a line names as flags; a line of Python stays as it is."""
+    if re.search(r"\w\(", line) or "=lambda" in line:
+        return line
+    flags = {
+        options.get("dest", flag.strip("-").replace("-", "_")): flag
+        for _, _, arguments, _ in _VERBS.values()
+        for flag, options in arguments.items()
+        if flag.startswith("--")
+    }
+
+    def as_flag(found: re.Match[str]) -> str:
+        flag, value = flags.get(found[1], ""), found[2]
+        if not flag:
+            return found[0]
+        flag = flag.replace("--", "--no-") if value == "False" else flag
+        return f"{flag} {value}" if value not in ("", "True", "False") else flag
+
+    return _OPTION.sub(as_flag, line)
 
 
 def _print(text: str) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,15 +108,15 @@ class Stopped(KeyboardInterrupt):
         return str(self).splitlines()
 
 
-def on_screen(error: DatastageError) -> list[str]:
+def on_screen(error: DatastageError, in_words: Callable[[str], str] = str) -> list[str]:
     """Return the lines by which a person is told: those of ``str(error)``, none wider than 88 columns.
 
-    Paths and addresses are never broken, so that they can be copied.
+    Paths and addresses are never broken, so that they can be copied. `in_words` writes a line as it is read here.
     """
     import textwrap
 
     lines: list[str] = []
-    for line in str(error).splitlines():
+    for line in map(in_words, str(error).splitlines()):
         if len(line) <= WIDTH:
             lines.append(line)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -139,6 +140,10 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{slots.OWN_FOLDER}pipe-", dir=near))
                 reader = FileReader(_kept(path, Path(folder)))
         except FileNotFoundError:
+            if re.match(r"\w\w+:", str(path)):  # a Path has lost a slash of it
+                spec = hide_secrets(re.sub(r"^(\w+:/)(?=[^/])", r"\1/", str(path)))
+                remedy = f"Next: datastage.stage({spec!r}); or datastage stage {spec}, in a shell"
+                raise SpecError("extract unpacks a file of this machine, and no address.", remedy) from None
             raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
         except OSError as error:
             raise StorageError.of(error, f"opening {path.name}") from error

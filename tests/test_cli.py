@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -284,7 +285,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
     code = (
         "import sys, time; from datastage import staging, cli;"
-        "staging._Chain._from_spec = lambda *a: (print('begun', flush=True), time.sleep(60));"
+        "staging._Chain._from_spec = lambda *a: (print('begun', flush=True), time.sleep(600));"
         "sys.exit(cli.main())"
     )
     process = subprocess.Popen(
@@ -299,11 +300,39 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
     assert process.stdout.readline() == "begun\n"
     time.sleep(0.1)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert list((tmp_path / "root").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stage", "./pets.zip", "--name", "full", "--root", "."], "--name 'full-2', or another folder with --root."),
+        (["stage", "./pets.zip", "--expect", "md5:1"], "Next: --expect 'md5:' and 32 hexadecimal digits"),
+        (["stage", "./locked.zip"], "with --password ..., or --password-file FILE"),
+        (["stage", "./page.zip"], "--no-unpack"),
+        (["stage", "./pets.zip", "--members", "x"], "Next: datastage extract --list {here}/pets.zip"),
+        (["extract", "http://h.example/a.zip?name=b", "out"], "datastage stage http://h.example/a.zip?name="),
+        (["stage", "./pets.zip", "--save-to", "http://h.example"], "--save-to 'drive:datasets'"),
+    ],
+)
+def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, here, words, said):
+    """In Python the same error names the argument."""
+    make_zip(here / "pets.zip")
+    locked = make_zip(here / "locked.zip").read_bytes()
+    bits = rb"(PK\x03\x04..|PK\x01\x02....)."
+    (here / "locked.zip").write_bytes(re.sub(bits, b"\\g<1>\x01", locked, flags=re.DOTALL))
+    (here / "page.zip").write_bytes(b"no archive at all")
+    (here / "full").mkdir()
+    (here / "full/mine.txt").write_text("mine")
+    code, _, text = run(capsys, *words)
+    text = " ".join(text.split())
+    assert code >= 2
+    assert said.format(here=here) in text
+    assert not re.search(r"\b(root|name|expect|password|unpack|save_to)=[^.]", text.replace("?name=", "")), text
 
 
 def test_bench_prints_a_line_for_each_way_of_feeding(capsys, here):

@@ -289,7 +289,7 @@ def test_two_at_once_fill_one_folder_once(tmp_path, folder):
     archive = zip_at(tmp_path / "x.zip", {f"{i}": b"%d" % i for i in range(200)})
     command = [sys.executable, "-m", "datastage", "extract", archive, folder, "--quiet"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
-    codes = sorted((process.communicate(timeout=60), process.returncode)[1] for process in running)
+    codes = sorted((process.communicate(timeout=300), process.returncode)[1] for process in running)
     assert codes == [0, 5, 5]
     assert len(files_in(folder)) == 200
 

@@ -31,9 +31,9 @@ fcntl.flock = refuse
 """
 
 
-def hold_in_another_process(path, script=HOLDER):
+def hold_in_another_process(path, script=HOLDER, *words):
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        [sys.executable, "-c", script, str(path), *words], stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )  # fmt: skip
     assert process.stdout.readline() == "held\n"
@@ -132,10 +132,10 @@ def test_a_made_file_whose_remover_died_is_removed_by_the_next(tmp_path, no_floc
 
 
 def test_a_made_file_that_is_kept_fresh_is_not_taken(tmp_path, no_flock, monkeypatch):
-    monkeypatch.setattr(lock, "ABANDONED_S", 1.0)
+    monkeypatch.setattr(lock, "ABANDONED_S", 1.5)
     monkeypatch.setattr(lock, "BEAT_S", 0.05)
     with lock.locked(tmp_path / ".x.lock"):
-        with pytest.raises(LockTimeoutError), lock.locked(tmp_path / ".x.lock", timeout_s=2.0):
+        with pytest.raises(LockTimeoutError), lock.locked(tmp_path / ".x.lock", timeout_s=2.5):
             pass
 
 
@@ -193,19 +193,19 @@ from datastage.lock import locked
 with locked(pathlib.Path(sys.argv[1])) as held:
     held.phase("copying pets.zip", 1000)
     print("held", flush=True)
-    for _ in range(40):
+    for _ in range(int(sys.argv[2])):
         held.advance(25)
         time.sleep(0.1)
 """
 
 
 def test_who_waits_is_told_how_far_the_holder_is(tmp_path):
-    process = hold_in_another_process(tmp_path / ".x.lock", TELLING)
+    process = hold_in_another_process(tmp_path / ".x.lock", TELLING, "600")
     told = []
     try:
         with (
             pytest.raises(LockTimeoutError),
-            lock.locked(tmp_path / ".x.lock", timeout_s=2.5, on_progress=lambda seen: told.append(seen) or stop(told)),
+            lock.locked(tmp_path / ".x.lock", timeout_s=20, on_progress=lambda seen: told.append(seen) or stop(told)),
         ):
             pass
     finally:
@@ -222,8 +222,8 @@ def stop(told):
 
 
 def test_while_the_holder_gets_on_waiting_does_not_end(tmp_path):
-    process = hold_in_another_process(tmp_path / ".x.lock", TELLING)
-    with lock.locked(tmp_path / ".x.lock", timeout_s=2.5):  # it takes 4 s, and gets on each second
+    process = hold_in_another_process(tmp_path / ".x.lock", TELLING, "50")
+    with lock.locked(tmp_path / ".x.lock", timeout_s=3.5):  # it takes 5 s, and gets on each second
         assert process.wait() == 0
 
 

@@ -92,7 +92,7 @@ def unpack(
         if members is not None and not result.matched:
             raise SpecError(
                 f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.",
-                "See what is in it: datastage extract --list ARCHIVE",
+                f"Next: datastage extract --list {reader.local_path or reader.name}",
             )
         top = names.top_to_strip(_tops(result), strip)
         if top is not None and not _may_strip(result.tree, top):

@@ -124,7 +124,7 @@ def test_a_format_is_added_by_what_contributing_says(tmp_path):
     def run(*words):
         environ = {**os.environ, "PYTHONPATH": str(package.parent), "DATASTAGE_ROOT": str(tmp_path / "root")}
         command = [sys.executable, "-m", "datastage", *words]
-        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     for archive in ("x.deb", "y.ar.gz"):
         done = run("stage", f"./{archive}", "--quiet")

@@ -62,7 +62,7 @@ def test_stopping_early_ends_the_thread():
 def test_a_process_ends_whatever_its_threads_wait_for(work):
     begin = "import sys, time; from datastage.batches import prefetch; prefetch.EXIT_S = prefetch.LEAVE_S = 0.3;"
     end = "; time.sleep(0.1); sys.exit(7)"
-    ended = subprocess.run([sys.executable, "-c", begin + work + end], timeout=60, cwd=Path(__file__).parents[2])
+    ended = subprocess.run([sys.executable, "-c", begin + work + end], timeout=200, cwd=Path(__file__).parents[2])
     assert ended.returncode == 7
 
 

@@ -196,8 +196,7 @@ def test_what_the_training_takes_on_the_device_is_no_waiting_for_data(xla, monke
     monkeypatch.setattr(xla, "sync", lambda: time.sleep(0.05))
     train, _ = from_arrays(splits(40), batch_size=8)
     list(train)
-    assert train.stats.seconds > 0.2
-    assert train.stats.waited_s < 0.15
+    assert train.stats.seconds - train.stats.waited_s > 0.2
 
 
 def test_torch_xlas_own_loader_around_ours_gives_every_batch_of_each_epoch(xla):

@@ -222,7 +222,7 @@ def test_a_bar_that_ends_early_is_not_left_red(kernel):
     code = BAR.format(before="sys.modules.pop('tqdm.auto', None)").partition("shown.note")[0] + seen
     screen = Screen()
 
-    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=300)
 
     assert screen.printed.strip() == "None"
 
@@ -245,7 +245,7 @@ except KeyboardInterrupt as error:
 def test_a_stop_in_a_notebook_is_two_lines_with_what_is_kept(kernel, tmp_path):
     screen = Screen()
 
-    kernel.execute_interactive(f"import os; os.chdir({str(tmp_path)!r})\n{STOP}", output_hook=screen, timeout=60)
+    kernel.execute_interactive(f"import os; os.chdir({str(tmp_path)!r})\n{STOP}", output_hook=screen, timeout=300)
 
     assert screen.printed.splitlines() == [
         "Stopped. 48 MB of 100 MB are kept; nothing half-done was put in place.",
@@ -344,7 +344,7 @@ shown.close()
 def test_a_bar_in_a_notebook_leaves_the_lines_alone(kernel, before):
     screen = Screen()
 
-    reply = kernel.execute_interactive(BAR.format(before=before), output_hook=screen, allow_stdin=True, timeout=60)
+    reply = kernel.execute_interactive(BAR.format(before=before), output_hook=screen, allow_stdin=True, timeout=300)
 
     assert reply["content"]["status"] == "ok", reply["content"]
     assert screen.printed == "Found     <b>.zip\n"
@@ -356,7 +356,7 @@ def test_with_tqdm_the_bar_is_its_widget(kernel):
     screen = Screen()
 
     code = BAR.format(before="sys.modules.pop('tqdm.auto', None)")
-    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=300)
 
     assert any("application/vnd.jupyter.widget-view+json" in data for data in screen.drawn)
 
@@ -365,7 +365,7 @@ def test_without_tqdm_the_bar_is_html_and_says_the_same(kernel):
     screen = Screen()
 
     code = BAR.format(before="sys.modules['tqdm.auto'] = None")
-    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=60)
+    kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=300)
 
     assert any("62 %, 620 bytes of 1 kB" in data["text/html"] for data in screen.drawn)
     assert not any("<b>" in data["text/html"] for data in screen.drawn)
@@ -374,6 +374,6 @@ def test_without_tqdm_the_bar_is_html_and_says_the_same(kernel):
 def test_a_notebook_that_nobody_watches_gets_lines_and_no_bar(kernel):
     screen = Screen()
 
-    kernel.execute_interactive(BAR.format(before=""), output_hook=screen, allow_stdin=False, timeout=60)
+    kernel.execute_interactive(BAR.format(before=""), output_hook=screen, allow_stdin=False, timeout=300)
 
     assert (screen.printed, screen.drawn) == ("Found     <b>.zip\n", [])

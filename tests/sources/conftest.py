@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datastage.transfer import Limits
@@ -14,3 +16,9 @@ __all__ = ["certificates", "other_server", "server", "tls_server"]
 def quick():
     """Limits that end within a second or two."""
     return Limits(stall_s=1.0, tries=4, first_wait_s=0.01, longest_wait_s=0.05)
+
+
+@pytest.fixture
+def patient(quick):
+    """As `quick`, where no stall is part of the test: a busy machine is none."""
+    return replace(quick, stall_s=15.0)

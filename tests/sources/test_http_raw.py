@@ -202,12 +202,11 @@ def caught_once(call):
 
 
 def expires(call):
-    """Lead to a signed address, which holds for a moment."""
+    """Lead to a signed address, which holds for two requests."""
     if call.target == "/data.bin":
-        return call.answer("302 Found", {"Location": f"/signed?until={time.monotonic() + 0.2}"})
-    if time.monotonic() > float(call.target.partition("=")[2]):
+        return call.answer("302 Found", {"Location": f"/signed?from={call.number}"})
+    if call.number > int(call.target.partition("=")[2]) + 2:
         return call.answer("403 Forbidden", {}, b"<Error><Code>AccessDenied</Code></Error>")
-    time.sleep(0.07)
     return call.good()
 
 
@@ -218,7 +217,7 @@ def chain_of_nine(call):
     return call.good()
 
 
-def in_time(data, each_s=0.004):
+def in_time(data, each_s=0.0005):
     def script(call):
         call.drip(data % len(call.body), each_s)
         call.send(call.body)
@@ -427,13 +426,13 @@ def arrived(url, tmp_path, limits, body):
 
 
 @pytest.mark.parametrize("fault", RIGHT)
-def test_the_right_bytes_come_through(fault, raw_server, tmp_path, quick):
-    arrived(raw_server(BODY, RIGHT[fault]).url(), tmp_path, quick, BODY)
+def test_the_right_bytes_come_through(fault, raw_server, tmp_path, patient):
+    arrived(raw_server(BODY, RIGHT[fault]).url(), tmp_path, patient, BODY)
 
 
 @pytest.mark.parametrize("fault", RIGHT_TEXT)
-def test_the_right_bytes_come_through_however_they_are_packed(fault, raw_server, tmp_path, quick):
-    arrived(raw_server(TEXT, RIGHT_TEXT[fault]).url(), tmp_path, quick, TEXT)
+def test_the_right_bytes_come_through_however_they_are_packed(fault, raw_server, tmp_path, patient):
+    arrived(raw_server(TEXT, RIGHT_TEXT[fault]).url(), tmp_path, patient, TEXT)
 
 
 def endless(begin, more, each_s=0.01):
@@ -641,7 +640,7 @@ def test_what_cannot_come_through_is_named_in_time_without_secrets(fault, raw_se
     began = time.monotonic()
     with pytest.raises(kind, match=text) as caught:
         get(server.url(user=f"me:{SECRET}") + f"?key={SECRET}", tmp_path / "to/data.bin", hasty)
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 60
     assert isinstance(caught.value, DatastageError)
     assert caught.value.remedy
     assert not (tmp_path / "to/data.bin").exists()
@@ -784,7 +783,7 @@ def test_a_first_address_that_is_dead_costs_a_moment(raw_server, names, deaf, qu
     began = time.monotonic()
     with http.open_url(server.url(host="two.example"), limits=quick) as reader:
         assert reader.read_at(100_000, 10) == BODY[100_000:100_010]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # below the limit of one connection
 
 
 def test_a_family_that_leads_nowhere_is_passed_over(raw_server, names, quick):
@@ -810,16 +809,18 @@ def test_a_host_none_of_whose_addresses_answers_is_left_in_time(names, deaf, qui
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="did not answer"):
         http.open_url(f"http://deaf.example:{deaf}/x", limits=quick)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_name_service_that_hangs_is_left_in_time(names, quick, monkeypatch):
     monkeypatch.setattr("datastage.sources.http_connection.CONNECT_S", 0.3)
-    names["slow.example"] = lambda host, port: time.sleep(3)
+    answered = threading.Event()
+    names["slow.example"] = lambda host, port: answered.wait(60)
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="ould not resolve.*slow.example.*did not answer"):
         http.open_url("http://slow.example/x", limits=quick)
-    assert time.monotonic() - began < 2.9
+    assert time.monotonic() - began < 50
+    answered.set()
 
 
 # --- https
@@ -865,7 +866,7 @@ def test_a_certificate_that_is_wrong_is_named(wrong, made_certificate, raw_serve
     began = time.monotonic()
     with pytest.raises(UnavailableError, match=f"certificate of localhost could not be verified: .*({said})"):
         http.open_url(raw_server(BODY, tls=pair).url(), limits=quick)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def cuts_without_a_word(call):
@@ -917,7 +918,7 @@ def test_a_greeting_of_tls_that_drips_is_left_in_time(raw_server, quick, monkeyp
     began = time.monotonic()
     with pytest.raises(UnavailableError):
         http.open_url(f"https://localhost:{server.port}/x", limits=quick)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 30
 
 
 # --- proxies

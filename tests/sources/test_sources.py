@@ -207,7 +207,7 @@ def test_a_place_is_added_by_what_contributing_says(tmp_path):
 
     def run(text):
         command = [sys.executable, "-m", "datastage", "stage", text]
-        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     done = run("shelf:birds.csv")
     assert (done.returncode, Path(done.stdout.strip()).read_text()) == (0, "a,b\n1,2\n"), done.stderr

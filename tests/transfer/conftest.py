@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from datastage.progress import Silent
 from datastage.transfer import Limits
 from tests.servers import certificates, other_server, server, tls_server
 
@@ -22,3 +23,18 @@ def quick():
 def patient(quick):
     """As `quick`, where no stall is part of the test: a busy machine is none."""
     return replace(quick, stall_s=15.0)
+
+
+@pytest.fixture
+def at_first():
+    """A reporter that does something when the first bytes have come: no clock says when that is."""
+
+    class AtFirst(Silent):
+        def __init__(self, act):
+            self.acts = [act]
+
+        def advance(self, n_bytes):
+            if self.acts:
+                self.acts.pop()()
+
+    return AtFirst

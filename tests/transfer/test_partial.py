@@ -277,7 +277,7 @@ def test_a_slow_place_that_was_left_is_returned_to_with_what_had_come(server, tm
         get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9)
     server.pages["data.bin"].rate = None
     done = get(url, tmp_path / "data.bin", quick)
-    assert done.n_received < len(BODY) - 50_000
+    assert done.n_received < len(BODY)
     assert same(tmp_path / "data.bin")
 
 
@@ -289,7 +289,7 @@ def test_the_last_place_says_how_long_it_will_take(server, tmp_path, quick):
             notes.append(f"{label:<10}{text}" if label else text)
 
     url = server.serve("data.bin", BODY[:80_000], rate=60_000)
-    get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.4), reporter=Notes())
+    get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.4, stall_s=15), reporter=Notes())
     assert len(notes) == 1
     assert "kB/s only: " in notes[0]
     assert "seconds more" in notes[0]
@@ -301,11 +301,10 @@ def test_a_transfer_ends_at_its_total_limit(server, tmp_path, quick):
         get(url, tmp_path / "data.bin", replace(quick, total_s=1.0))
 
 
-def test_a_server_that_goes_away_leaves_what_came_for_the_next_run(server, other_server, tmp_path, quick):
+def test_a_server_that_goes_away_leaves_what_came_for_the_next_run(server, other_server, tmp_path, quick, at_first):
     url = server.serve("data.bin", BODY, rate=1_500_000)
-    threading.Timer(1.0, server.stop).start()
     with pytest.raises(UnavailableError, match=r"refused the connection|broke the connection off"):
-        get(url, tmp_path / "data.bin", quick)
+        get(url, tmp_path / "data.bin", quick, reporter=at_first(threading.Thread(target=server.stop).start))
     assert left(tmp_path) == ["data.bin.part", "data.bin.part.map"]
 
 

@@ -29,7 +29,7 @@ class Kernel:
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=300)
 
     def begin(self, code):
         return self.client.execute(code)
@@ -38,7 +38,7 @@ class Kernel:
         """The reply to a cell: "ok", or the name of its error; and what it printed."""
         printed = ""
         while True:
-            message = self.client.get_iopub_msg(timeout=60)
+            message = self.client.get_iopub_msg(timeout=300)
             if message["parent_header"].get("msg_id") != asked:
                 continue
             if message["msg_type"] == "stream":
