@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 20
 _EMPTY_BYTES = 64  # no archive without a member is larger
+_VOLUME = re.compile(r"(?i)(\.part\d+)?\.[rs](ar|\d\d)$")
 _SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
 
 
@@ -49,16 +51,16 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder) as place:
         stem = secrets.token_hex(12)
-        path = os.path.join(place, f"{stem}.{suffix}")
-        local = reader.local_path
-        volumes = getattr(reader, "paths", ()) if suffix == "rar" else ()
-        for volume in volumes:  # 7z finds the others by the name of the first
-            ending = re.search(r"(?i)\.part\d+\.rar$", volume.name)
-            os.symlink(os.path.abspath(volume), os.path.join(place, stem + (ending[0] if ending else ".rar")))
-        if volumes:
-            path = os.path.join(place, min(os.listdir(place)))
-        elif local is not None and hasattr(os, "symlink"):
-            os.symlink(os.path.abspath(local), path)
+        paths = getattr(reader, "paths", (reader.local_path,))
+        endings = [_VOLUME.search(str(each)) for each in paths] if suffix == "rar" else []
+        if len(endings) > 1 and all(endings):  # 7z finds the others by the name of the first
+            names = [stem + ending[0].lower() for ending in endings if ending]
+        else:
+            names = [f"{stem}.{suffix}"]
+        path = os.path.join(place, names[0])
+        if paths[0] is not None and len(names) == len(paths) and hasattr(os, "symlink"):
+            for volume, name in zip(paths, names, strict=True):
+                os.symlink(os.path.abspath(volume), os.path.join(place, name))
         else:
             with open(path, "wb") as file:
                 for piece in reader.stream(0):
@@ -228,12 +230,29 @@ class _Printed:
             raise self._why(Fault(wrong, text, name))
 
 
+def _has_lost_its_end(reader: Reader) -> bool:
+    """Tell whether a RAR 4 archive ends behind a member: 7z takes it for whole, and RAR 2 wrote no block at the end."""
+    at, by_rar3 = 7, False
+    while (head := reader.read_at(at, 36)) and len(head) >= 7 and reader.read_at(0, 7)[6:] == b"\0":
+        kind, flags, length = struct.unpack_from("<BHH", head, 2)
+        if kind == 0x7B or length < 7 or (kind == 0x73 and flags & 0x80):  # the end; no block; a list that is locked
+            return False
+        content = int.from_bytes(head[7:11], "little") if flags & 0x8000 else 0
+        if kind == 0x74:
+            by_rar3 |= head[24:25] >= b"\x1d"
+            content |= int.from_bytes(head[32:36], "little") << 32 if flags & 0x100 else 0
+        at += length + content
+    return by_rar3
+
+
 def members(form: str, source: Source) -> Iterator[StreamMember]:
     """Give the members of an archive that a tool reads."""
     with _local(source.reader, source.folder, form) as path:
         listed = _listed(path, source.password, form)
         if not listed and (form == "rar" or (source.reader.size or 0) > _EMPTY_BYTES):
             raise Fault("S-CUT", f"is {source.reader.size:,} bytes long, and its list names none of them")
+        if form == "rar" and _has_lost_its_end(source.reader):
+            raise Fault("S-CUT", "is cut short: the block that ends it is missing")
         if not source.wants_content:
             yield from listed
             return

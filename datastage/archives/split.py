@@ -1,4 +1,4 @@
-"""Archives cut into parts: .z01 .z02 .zip, .zip.001, .7z.001, what `split` makes, .part1.rar, read where all lie."""
+"""Archives cut into parts, read where all lie: .z01 .zip, .zip.001, .part1.rar, .rar .r00, what `split` makes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
 from datastage.reader import BLOCK_BYTES, FileReader
 
-_SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.r\d\d)")
+_SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
 
@@ -94,11 +94,11 @@ def joined(path: Path) -> JoinedReader | None:
         if re.fullmatch(r"(?i).*\.(zip|z\d\d+)", path.name):
             parts = _split_zip(path, exists)
         else:
-            parts = _numbered(path.name, exists) or _lettered(path.name, exists)
+            parts = _old_rar(path.name, exists) or _numbered(path.name, exists) or _lettered(path.name, exists)
         if len(parts) < 2:
             return None
         missing = [part for part in parts if not exists(part)]
-        is_sure = is_part(path.name) or path.suffix.lower() == ".zip"
+        is_sure = is_part(path.name) or path.suffix.lower() == ".zip" or is_part(parts[1])
         if missing and is_sure:
             others = ", ".join(missing[:3]) + " and others" * (len(missing) > 3)
             raise Fault("P-PART", f"is one part of several, and these are not beside it: {others}")
@@ -125,7 +125,9 @@ def _is_cut(first: Path, second: Path) -> bool:
 
 
 def _whole_name(parts: list[str]) -> str:
-    if parts[-1].lower().endswith((".zip", ".rar")):
+    if parts[0].lower().endswith(".rar"):
+        return re.sub(r"(?i)\.part\d+(?=\.rar$)", "", parts[0])
+    if parts[-1].lower().endswith(".zip"):
         return parts[-1]
     name = re.sub(r"[-_. ]*(part)?[-_. ]*$", "", os.path.commonprefix(parts).rstrip("0a"), flags=re.I)
     return name or parts[0]
@@ -140,6 +142,20 @@ def _split_zip(path: Path, exists: Callable[[str], bool]) -> list[str]:
         n = max(n, int(number))
     names = ([f"{stem}.{z}{nth:02}" for z in (letter, letter.swapcase())] for nth in range(1, n + 1))
     return [*(next(filter(exists, each), each[0]) for each in names), last]
+
+
+def _old_rar(name: str, exists: Callable[[str], bool]) -> list[str]:
+    """Return the parts of a rar as they were called before .part1.rar: .rar .r00 ... .r99 .s00 ..."""
+    match = re.fullmatch(r"(?i)(.*\.)(?:(r)ar|([rs])(\d\d))", name)
+    if match is None:
+        return []
+    first = next(filter(exists, (match[1] + "rar", match[1] + "RAR")), match[1] + "rar")
+    r = match[2] or chr(ord(match[3]) - (match[3] in "sS"))
+    names = [f"{match[1]}{chr(ord(r) + nth // 100)}{nth % 100:02}" for nth in range(200)]
+    n = names.index(name) + 1 if name in names else 0
+    while any(exists(more) for more in names[n : n + 3]):
+        n += 1
+    return [first, *names[:n]] if n else []
 
 
 def _numbered(name: str, exists: Callable[[str], bool]) -> list[str]:

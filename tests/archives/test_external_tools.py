@@ -113,7 +113,7 @@ def test_without_the_tool_the_error_names_it(monkeypatch, tmp_path):
     assert tree(tmp_path / "to") == {}
 
 
-def rar4(files: dict[str, bytes], crc_of=zlib.crc32) -> bytes:
+def rar4(files: dict[str, bytes], crc_of=zlib.crc32, version=20) -> bytes:
     """Return a RAR 4 archive, stored, written by hand."""
 
     def block(kind: int, flags: int, body: bytes, data: bytes = b"") -> bytes:
@@ -124,7 +124,7 @@ def rar4(files: dict[str, bytes], crc_of=zlib.crc32) -> bytes:
     for name, data in files.items():
         raw = name.encode()
         body = struct.pack(
-            "<LLBLLBBHL", len(data), len(data), 3, crc_of(data), 0x512D6354, 20, 0x30, len(raw), 0o100644
+            "<LLBLLBBHL", len(data), len(data), 3, crc_of(data), 0x512D6354, version, 0x30, len(raw), 0o100644
         )
         out += block(0x74, 0x8000, body + raw, data)
     return out + block(0x7B, 0x4000, b"")
@@ -256,6 +256,17 @@ def test_a_rar_cut_anywhere_is_said_to_be_cut_and_never_to_be_locked(make, tmp_p
         assert not isinstance(caught.value, PasswordError), end
         assert "locked" not in str(caught.value)
         assert any(word in str(caught.value) for word in ("cut short", "list of its members")), str(caught.value)
+
+
+@needs_7z
+def test_a_rar_that_ends_behind_a_member_is_cut_unless_rar_2_made_it(tmp_path):
+    files = {"a.txt": b"alpha\n" * 9, "b.txt": b"beta"}
+    unpacked(rar4(files, version=29), tmp_path / "whole")
+    unpacked(rar4(files, version=20)[:-7], tmp_path / "of old")
+    assert tree(tmp_path / "whole") == tree(tmp_path / "of old") == files
+    for cut in (rar4(files, version=29)[:-7], rar4({"a.txt": files["a.txt"]}, version=29)[:-7]):
+        with pytest.raises(DamagedArchiveError, match="cut short"):
+            unpacked(cut, tmp_path / "cut")
 
 
 @needs_7z

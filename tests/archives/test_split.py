@@ -144,6 +144,24 @@ def test_the_last_part_that_is_missing_leaves_damage_and_nothing_else(here):
     assert list((here.parent / "root").glob("x*")) == []
 
 
+def rar4_volumes(data: bytes, *, old_names: bool = False, n: int = 2) -> list[bytes]:
+    """Return a stored RAR 4 archive of volumes, written by hand."""
+
+    def block(kind: int, flags: int, body: bytes, content: bytes = b"") -> bytes:
+        rest = struct.pack("<BHH", kind, flags, 7 + len(body)) + body
+        return struct.pack("<H", zlib.crc32(rest) & 0xFFFF) + rest + content
+
+    volumes, step = [], -(-len(data) // n)
+    for nth in range(n):
+        piece, is_last = data[nth * step : (nth + 1) * step], nth == n - 1
+        crc = zlib.crc32(data if is_last else piece)
+        body = struct.pack("<LLBLLBBHL", len(piece), len(data), 3, crc, 0x512D6354, 20, 0x30, 1, 0o100644)
+        main = block(0x73, (0 if n == 1 else 1 if old_names else 0x11) | (0x100 if nth == 0 else 0), bytes(6))
+        file = block(0x74, 0x8000 | (nth > 0) | (0 if is_last else 2), body + b"a", piece)
+        volumes.append(b"Rar!\x1a\x07\x00" + main + file + block(0x7B, 0x4000 | (not is_last), b""))
+    return volumes
+
+
 def rar5_volumes(data: bytes) -> list[bytes]:
     """Return a stored RAR 5 archive of two volumes, written by hand."""
 
@@ -178,3 +196,32 @@ def test_volumes_of_a_rar_are_read_together_and_one_alone_is_named(tmp_path):
     with pytest.raises(IntegrityError, match="one part of several") as caught:
         datastage.extract(tmp_path / "x.part1.rar", tmp_path / "out", progress=False)
     assert "locked" not in str(caught.value)
+
+
+@pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
+@pytest.mark.parametrize("names", [("x.rar", "x.r00", "x.r01"), ("X.RAR", "X.R00", "X.R01")])
+def test_volumes_of_a_rar_with_the_names_of_old_are_read_together(names, tmp_path):
+    data = bytes(range(256)) * 40
+    for name, volume in zip(names, rar4_volumes(data, old_names=True, n=3), strict=True):
+        (tmp_path / name).write_bytes(volume)
+    for nth, name in enumerate(names):
+        datastage.extract(tmp_path / name, tmp_path / f"{nth}", progress=False)
+        assert (tmp_path / f"{nth}/a").read_bytes() == data
+    (tmp_path / names[1]).rename(tmp_path / "elsewhere")
+    for name in (names[0], names[2]):
+        with pytest.raises(IntegrityError, match=f"these are not beside it: {names[1]}"):
+            datastage.extract(tmp_path / name, tmp_path / "out", progress=False)
+
+
+@pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
+def test_a_rar_that_was_cut_by_another_tool_is_joined(tmp_path):
+    data = bytes(range(256)) * 40
+    cut(tmp_path, rar4_volumes(data, n=1)[0], ["x.rar.001", "x.rar.002", "x.rar.003"])
+    datastage.extract(tmp_path / "x.rar.001", tmp_path / "to", progress=False)
+    assert (tmp_path / "to/a").read_bytes() == data
+
+
+def test_a_rar_beside_something_called_like_a_part_of_another_is_left_alone(tmp_path):
+    (tmp_path / "x.rar").write_bytes(b"Rar!" + bytes(20))
+    (tmp_path / "y.r00").write_bytes(b"a part of another")
+    assert joined(tmp_path / "x.rar") is None
