@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
-from datastage.sources.endpoints import at_endpoint, endpoint
+from datastage.sources.endpoints import ENDPOINTS, at_endpoint, endpoint
 from datastage.sources.found import Context, Found
 from datastage.sources.http_answers import Refused
 from datastage.sources.web_api import RemoteFile, open_file, open_files, read_page, refusal
@@ -229,10 +229,17 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
             f"{spec} is read with your credentials through obstore, which is not installed.",
             "Next: pip install obstore; or unset the credentials if the bucket is open to everybody.",
         ) from None
-    options: dict[str, Any] = {"region": region} if region else {}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http:"):
-        options["client_options"] = {"allow_http": True}
-    store = _asking(spec, lambda: from_url(f"{word}://{bucket}", **options))
+    try:
+        store = from_url(f"{word}://{bucket}", **_options(word, region))
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        text = " ".join(str(error).partition("Debug source")[0].split())
+        for name in kind.credentials:
+            text = text.replace(os.environ.get(name, "\0"), f"${name}")
+        names = " and ".join(kind.credentials)
+        raise UnavailableError(
+            f"The credentials in {names} cannot be used: {text[:200]}",
+            f"Next: compare {names} with what you were given.",
+        ) from None
     where = f"in {bucket} at {kind.title}"
     if path and not path.endswith("/"):
         try:
@@ -255,6 +262,22 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
         if not row["path"].endswith("/")
     ]
     return _folder(spec, context, kind, files)
+
+
+def _options(word: str, region: str) -> dict[str, Any]:
+    """Return what obstore cannot know by itself: the region that a bucket told, and endpoints of the user's."""
+    from datetime import timedelta
+
+    waits = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}  # its own go on for three minutes
+    options: dict[str, Any] = {"retry_config": waits, **({"region": region} if region else {})}
+    chosen = os.environ.get("AWS_ENDPOINT_URL", "")
+    if word == "gs" and endpoint("google_storage") != ENDPOINTS["google_storage"]:
+        chosen = options["google_base_url"] = endpoint("google_storage")
+    elif word == "az" and (chosen := endpoint("azure", " ").strip()):
+        options["endpoint"] = chosen
+    if chosen.startswith("http:"):
+        options["client_options"] = {"allow_http": True}
+    return options
 
 
 def _asking(spec: Spec, ask: Callable[[], Any]) -> Any:

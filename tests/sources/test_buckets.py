@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import random
+import shutil
 import sys
 
 import pytest
 
-import datastage
 from datastage.errors import ChecksumError, MissingDependencyError, SpecError, UnavailableError
 from datastage.sources import parse
-from tests.stand_ins.buckets import KEY, SECRET, Bucket, Buckets
+from tests.sources.staged import quiet, tree, without
+from tests.stand_ins.buckets import AZURE_KEY, KEY, SECRET, Bucket, Buckets, service_account
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -26,8 +28,7 @@ def buckets(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.address}/s3")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "school")
     monkeypatch.setenv("DATASTAGE_ENDPOINTS", f"google_storage={server.address}/gs azure={server.address}")
-    for name in ("http_proxy", "https_proxy", "all_proxy", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
+    without(monkeypatch, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
     yield server
     server.close()
 
@@ -38,15 +39,6 @@ def credentials(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-
-
-def quiet(spec, **options):
-    return datastage.stage(spec, progress=False, **options)
-
-
-def tree(staged):
-    paths = (path for path in staged.path.rglob("*") if path.is_file() and not path.name.startswith(".datastage"))
-    return {path.relative_to(staged.path).as_posix(): path.read_bytes() for path in paths}
 
 
 def below(prefix):
@@ -141,6 +133,64 @@ def test_a_bucket_in_another_region_is_found(buckets, credentials):
     buckets.buckets["s3", "set"].region = "eu-central-1"
     buckets.buckets["s3", "set"].is_public = False
     assert quiet("s3://set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
+
+
+@pytest.fixture
+def of_google(buckets, monkeypatch, tmp_path):
+    pytest.importorskip("obstore")
+    if shutil.which("openssl") is None:
+        pytest.skip("left out: openssl makes the key, and is not here")
+    file, buckets.modulus = service_account(tmp_path)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    buckets.buckets["gs", "set"].is_public = False
+    return file
+
+
+@pytest.fixture
+def of_azure(buckets, monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY)
+    monkeypatch.setenv("DATASTAGE_ENDPOINTS", f"azure={buckets.address}/az")
+    buckets.buckets["az", "set"].is_public = False
+
+
+def test_google_is_asked_with_a_token_that_the_service_account_signed(buckets, of_google, caplog):
+    caplog.set_level(0)
+    staged = quiet("gs://set/data/more/b c.bin")
+    assert staged.path.read_bytes() == BIG
+    assert tree(quiet("gs://set/data")) == below("data/")
+    buckets.modulus += 2  # of another key
+    with pytest.raises(UnavailableError, match="does not let these credentials read set") as caught:
+        quiet("gs://set/top.csv")
+    assert "PRIVATE KEY" not in str(caught.value) + str(staged.receipt) + caplog.text
+    assert "eyJ" not in str(caught.value) + str(staged.receipt) + caplog.text
+
+
+def test_a_file_of_credentials_that_is_none_is_named(buckets, of_google, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+    with pytest.raises(UnavailableError, match="GOOGLE_APPLICATION_CREDENTIALS") as caught:
+        quiet("gs://set/top.csv")
+    assert str(caught.value).splitlines()[-1].strip().startswith("Next:")
+
+
+def test_a_key_that_is_none_is_named_and_not_shown(buckets, of_azure, monkeypatch):
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "no base64, and s3cret")
+    with pytest.raises(UnavailableError, match="AZURE_STORAGE_ACCOUNT_KEY cannot be used") as caught:
+        quiet("az://set/top.csv")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_azure_is_asked_with_requests_that_the_accounts_key_signs(buckets, of_azure, monkeypatch, caplog):
+    caplog.set_level(0)
+    staged = quiet("az://set/data/more/b c.bin")
+    assert staged.path.read_bytes() == BIG
+    assert tree(quiet("az://set/data")) == below("data/")
+    assert AZURE_KEY not in str(staged.receipt) + caplog.text
+    wrong = base64.b64encode(b"of somebody else").decode()
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", wrong)
+    with pytest.raises(UnavailableError, match="does not let these credentials read set") as caught:
+        quiet("az://set/top.csv")
+    assert wrong not in str(caught.value)
 
 
 def test_credentials_without_obstore_say_what_to_install(buckets, credentials, monkeypatch):

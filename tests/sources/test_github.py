@@ -12,11 +12,11 @@ from threading import Thread
 
 import pytest
 
-import datastage
 from datastage import runtime
 from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.sources import address_of, parse
 from datastage.sources import github as github_source
+from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.github import GitHub
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -38,19 +38,9 @@ def github(monkeypatch):
     server.add("teacher/course", "main", FILES, lfs=("data/big.bin",))
     server.add("teacher/course", "feature/x", {"data/iris.csv": b"of the branch\n"})
     monkeypatch.setenv("DATASTAGE_ENDPOINTS", server.endpoints)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "GITHUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
+    without(monkeypatch, "GITHUB_TOKEN")
     yield server
     server.close()
-
-
-def quiet(spec, **options):
-    return datastage.stage(spec, progress=False, **options)
-
-
-def tree(staged):
-    paths = (path for path in staged.path.rglob("*") if path.is_file() and not path.name.startswith(".datastage"))
-    return {path.relative_to(staged.path).as_posix(): path.read_bytes() for path in paths}
 
 
 def of_data(files, start):

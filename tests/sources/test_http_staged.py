@@ -10,10 +10,10 @@ import zipfile
 
 import pytest
 
-import datastage
 from datastage.errors import ChecksumError, DatastageError, IntegrityError, NotDataError
 from tests.sources import test_http_raw as raw
 from tests.sources.raw_server import raw_server
+from tests.sources.staged import quiet
 
 __all__ = ["raw_server"]
 
@@ -57,13 +57,9 @@ ODD = [
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    for name in ("http_proxy", "all_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def quiet(spec, **options):
-    return datastage.stage(spec, progress=False, **options)
 
 
 def content(staged):

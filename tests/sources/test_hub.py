@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-import datastage
 from datastage.errors import ChecksumError, SpecError, UnavailableError
 from datastage.sources import address_of, parse
+from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.hub import COMMIT, Hub
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -31,19 +31,9 @@ def hub(monkeypatch):
     server.files["datasets/owner/set"] = FILES
     server.large.add("data/more/big.bin")
     monkeypatch.setenv("HF_ENDPOINT", server.address)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
+    without(monkeypatch, "HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
     yield server
     server.close()
-
-
-def quiet(spec, **options):
-    return datastage.stage(spec, progress=False, **options)
-
-
-def tree(staged):
-    paths = (path for path in staged.path.rglob("*") if path.is_file() and not path.name.startswith(".datastage"))
-    return {path.relative_to(staged.path).as_posix(): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize(

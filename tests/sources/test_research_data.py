@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-import datastage
 from datastage.errors import ChecksumError, IntegrityError, SpecError, UnavailableError
 from datastage.sources import address_of, parse
+from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.research_data import ResearchData
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -34,19 +34,9 @@ PHOTOS = {"cat/1.txt": b"meow", "dog/2.txt": b"woof"}
 def data(monkeypatch):
     server = ResearchData()
     monkeypatch.setenv("DATASTAGE_ENDPOINTS", server.endpoints)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    without(monkeypatch)
     yield server
     server.close()
-
-
-def quiet(spec, **options):
-    return datastage.stage(spec, progress=False, **options)
-
-
-def tree(staged):
-    paths = (path for path in staged.path.rglob("*") if path.is_file() and not path.name.startswith(".datastage"))
-    return {path.relative_to(staged.path).as_posix(): path.read_bytes() for path in paths}
 
 
 def hashes(staged):

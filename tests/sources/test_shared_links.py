@@ -7,7 +7,8 @@ import pytest
 import datastage
 from datastage.errors import SpecError, UnavailableError
 from datastage.sources import parse
-from tests.sources.test_research_data import CSV, PHOTOS, data, quiet, tree, zip_of
+from tests.sources.staged import quiet, tree
+from tests.sources.test_research_data import CSV, PHOTOS, data, zip_of
 
 __all__ = ["data"]
 

@@ -8,15 +8,35 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import re
+import subprocess
 import urllib.parse
 from dataclasses import dataclass, field
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "s3cr3t-key-of-the-tests"
+ACCOUNT, AZURE_KEY = "school", base64.b64encode(b"the-azure-key-of-the-tests").decode()
+
+
+def service_account(folder: Path) -> tuple[Path, int]:
+    """Write a file of credentials as Google gives it, with a key of its own; return it and the key's modulus."""
+    made = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
+    private = subprocess.run(made, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(["openssl", "rsa", "-noout", "-modulus"], input=private, capture_output=True, text=True)
+    facts = {"type": "service_account", "private_key": private, "private_key_id": "k1", "project_id": "p",
+             "client_email": "course@p.iam.gserviceaccount.com", "client_id": "1"}  # fmt: skip
+    path = folder / "service-account.json"
+    path.write_text(json.dumps(facts))
+    return path, int(shown.stdout.strip().removeprefix("Modulus="), 16)
+
+
+def _from_b64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 @dataclass
@@ -37,6 +57,7 @@ class Buckets(LoopbackServer):
         self.wrong: dict[str, bytes] = {}  # what is given in the place of an object
         self.private: set[str] = set()  # objects of public buckets
         self.asked: list[str] = []
+        self.modulus = 0  # of the key that Google knows
         server = self
 
         class Handler(_Handler):
@@ -56,11 +77,7 @@ class _Handler(LoopbackHandler):
         etag = f'"{hashlib.md5(body).hexdigest()}"'
         body = self.stand_in.wrong.get(path, body)
         said = {"ETag": etag, "Last_Modified": "Sat, 21 Nov 2026 10:00:00 GMT", **headers}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if not asked or not body:
-            return self.give(200, body, **said)
-        start, end = int(asked[1]), min(int(asked[2]) + 1, len(body))
-        self.give(206, body[start:end], Content_Range=f"bytes {start}-{end - 1}/{len(body)}", **said)
+        self.give_file(body, **said)
 
     do_HEAD = property(lambda self: self.do_GET)
 
@@ -86,30 +103,59 @@ class _Handler(LoopbackHandler):
         if query.get("list-type") == "2":
             if not bucket.may_list:
                 return self.refuse(403, "AccessDenied", **region)
-            prefix, start = query.get("prefix", ""), query.get("continuation-token", "")
-            names = sorted(name for name in bucket.objects if name.startswith(prefix) and name > start)
-            rows = "".join(
-                f"<Contents><Key>{escape(name)}</Key><Size>{len(bucket.objects[name])}</Size>"
-                f"<LastModified>2026-11-21T10:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>"
-                for name in names[:2]  # pages of two
-            )
-            more = f"<NextContinuationToken>{escape(names[1])}</NextContinuationToken>" if len(names) > 2 else ""
-            top = "<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
-            cut = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
-            return self.give(200, f"{top}<Name>{rest[0]}</Name>{cut}{rows}{more}</ListBucketResult>".encode(), **region)
+            return self.listing(rest[0], bucket, query, **region)
         if path in self.stand_in.private and not signed:
             return self.refuse(403, "AccessDenied")
         if path not in bucket.objects:
             return self.refuse(404 if bucket.may_list else 403, "NoSuchKey" if bucket.may_list else "AccessDenied")
         return self.file(path, bucket.objects[path], **region)
 
+    def listing(self, name: str, bucket: Bucket, query: dict[str, str], **headers: str) -> None:
+        prefix, start = query.get("prefix", ""), query.get("continuation-token", "")
+        names = sorted(name for name in bucket.objects if name.startswith(prefix) and name > start)
+        rows = "".join(
+            f"<Contents><Key>{escape(name)}</Key><Size>{len(bucket.objects[name])}</Size>"
+            f"<LastModified>2026-11-21T10:00:00.000Z</LastModified><ETag>&quot;e&quot;</ETag></Contents>"
+            for name in names[:2]  # pages of two
+        )
+        more = f"<NextContinuationToken>{escape(names[1])}</NextContinuationToken>" if len(names) > 2 else ""
+        top = "<ListBucketResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+        cut = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        self.give(200, f"{top}<Name>{name}</Name>{cut}{rows}{more}</ListBucketResult>".encode(), **headers)
+
+    def is_signed_for_google(self) -> bool:
+        """Whether the request bears a token that the known key signed (RFC 7515, RS256)."""
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token.count(".") != 2:
+            return False
+        said, _, signature = token.rpartition(".")
+        plain = pow(int.from_bytes(_from_b64(signature), "big"), 65537, self.stand_in.modulus or 1)
+        digest = bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(said.encode()).digest()
+        return plain == int.from_bytes(b"\0\1" + b"\xff" * (253 - len(digest)) + b"\0" + digest, "big")
+
+    def is_signed_for_azure(self) -> bool:
+        """Whether the account's key signed this very request, as Azure's "Authorize with Shared Key" says."""
+        path, _, query = self.path.partition("?")
+        usual = ("Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type", "Date",
+                 "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range")  # fmt: skip
+        said = [self.command, *(self.headers.get(name, "") for name in usual)]
+        said[3] = "" if said[3] == "0" else said[3]
+        own = sorted((name.lower(), value) for name, value in self.headers.items() if name.lower().startswith("x-ms-"))
+        said += [f"{name}:{value.strip()}" for name, value in own]
+        words = sorted(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        said.append("\n".join([f"/{ACCOUNT}{path}", *(f"{name.lower()}:{value}" for name, value in words)]))
+        made = hmac.new(base64.b64decode(AZURE_KEY), "\n".join(said).encode(), hashlib.sha256).digest()
+        return self.headers.get("Authorization") == f"SharedKey {ACCOUNT}:{base64.b64encode(made).decode()}"
+
     def gs(self, rest: list[str], query: dict[str, str]) -> None:
         is_list = rest[:3] == ["storage", "v1", "b"]
         bucket = self.stand_in.buckets.get(("gs", rest[3] if is_list else rest[0]))
         if bucket is None:
             return self.refuse(404, "NoSuchBucket")
-        if not bucket.is_public:
+        if not (bucket.is_public or self.is_signed_for_google()):
             return self.refuse(403, "AccessDenied")
+        if query.get("list-type") == "2":
+            return self.listing(rest[0], bucket, query)
         if is_list:
             start = query.get("pageToken", "")
             names = sorted(n for n in bucket.objects if n.startswith(query.get("prefix", "")) and n > start)
@@ -128,11 +174,15 @@ class _Handler(LoopbackHandler):
         bucket, path = self.stand_in.buckets.get(("az", rest[0])), "/".join(rest[1:])
         if bucket is None:
             return self.refuse(404, "ContainerNotFound")
-        if not bucket.is_public:
+        if self.headers.get("Authorization") and not self.is_signed_for_azure():
+            return self.refuse(403, "AuthenticationFailed")
+        if not bucket.is_public and not self.headers.get("Authorization"):
             return self.refuse(409, "PublicAccessNotPermitted")
         if query.get("comp") == "list":
             rows = "".join(
                 f"<Blob><Name>{escape(name)}</Name><Properties><Content-Length>{len(body)}</Content-Length>"
+                "<Last-Modified>Sat, 21 Nov 2026 10:00:00 GMT</Last-Modified><Etag>0x1</Etag>"
+                "<Content-Type>application/octet-stream</Content-Type>"
                 f"<Content-MD5>{_b64(body)}</Content-MD5></Properties></Blob>"
                 for name, body in sorted(bucket.objects.items())
                 if name.startswith(query.get("prefix", ""))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-import threading
 import time
 import urllib.parse
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 NAMES = {"github_raw": "raw", "github_archives": "archives", "github_media": "media", "github_api": "api"}
 
@@ -27,7 +25,7 @@ def pointer(body: bytes) -> bytes:
     return b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (oid.encode(), len(body))
 
 
-class GitHub:
+class GitHub(LoopbackServer):
     """The server. `repositories` holds path -> bytes by (owner/name, ref); `lfs` the paths that LFS keeps elsewhere."""
 
     def __init__(self) -> None:
@@ -45,11 +43,7 @@ class GitHub:
         class Handler(_Handler):
             github = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.http.handle_error = lambda *words: None  # a connection that the client ended
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True, name="github").start()
+        super().__init__(Handler, "github")
 
     @property
     def endpoints(self) -> str:
@@ -65,24 +59,9 @@ class GitHub:
     def in_git(self, repository: str, path: str, body: bytes) -> bytes:
         return pointer(body) if (repository, path) in self.lfs else body
 
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     github: GitHub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *words: Any) -> None:
-        pass
-
-    def give(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
 
     def do_GET(self) -> None:
         path = urllib.parse.unquote(self.path.partition("?")[0])
@@ -124,14 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.give(404, b"404: Not Found", Content_Type="text/plain")
         body = self.github.in_git("/".join(rest[:2]), found[2], found[1][found[2]])
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
-        self.with_ranges(body, etag)
-
-    def with_ranges(self, body: bytes, etag: str) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        if not asked or not body:
-            return self.give(200, body, ETag=etag, Accept_Ranges="bytes")
-        start, end = int(asked[1]), min(int(asked[2]) + 1, len(body))
-        self.give(206, body[start:end], ETag=etag, Content_Range=f"bytes {start}-{end - 1}/{len(body)}")
+        self.give_file(body, ETag=etag)
 
     def archive(self, rest: list[str]) -> None:
         owner, name, form, *ref = rest
@@ -163,18 +135,18 @@ class _Handler(BaseHTTPRequestHandler):
             return self.give(403, b"This repository is over its data quota.")
         if found is None or found[2] not in found[1]:
             return self.give(404, b"404: Not Found")
-        self.with_ranges(found[1][found[2]], f'"{hashlib.sha256(found[1][found[2]]).hexdigest()}"')
+        self.give_file(found[1][found[2]], ETag=f'"{hashlib.sha256(found[1][found[2]]).hexdigest()}"')
 
     def api(self, rest: list[str]) -> None:
         if rest[0] == "assets":
             body = dict(self.github.releases["/".join(rest[1:4])])[rest[4]]
-            return self.with_ranges(body, '"asset"')
+            return self.give_file(body, ETag='"asset"')
         if rest[0] == "gists":
             files = self.github.gists.get(rest[1])
             if files is None:
                 return self.give(404, b'{"message":"Not Found"}')
             if len(rest) > 2:
-                return self.with_ranges(files[rest[2]], '"gist"')
+                return self.give_file(files[rest[2]], ETag='"gist"')
             made = {
                 name: {"raw_url": f"{self.github.address}/api/gists/{rest[1]}/{name}", "size": len(body)}
                 for name, body in files.items()

@@ -15,12 +15,12 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import urllib.parse
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 VERSIONS = ("5.2.2", "6")
 _HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com", "accounts.google.com")
@@ -44,36 +44,23 @@ class Shared:
     has_length: bool = True
 
 
-class DriveServer:
+class DriveServer(LoopbackServer):
     """The server; `files` is by id, and `asked` lists every path that was asked for, with the host before it."""
 
     def __init__(self) -> None:
         self.files: dict[str, Shared] = {}
         self.folders: dict[str, tuple[str, list[tuple[str, str, bool]]]] = {}  # id: its name; id, name, is a folder
         self.asked: list[str] = []
-        self.over = threading.Event()
         server = self
 
         class Handler(_Handler):
             drive = server
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.port = self.http.server_address[1]
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-
-    def close(self) -> None:
-        self.over.set()
-        self.http.shutdown()
-        self.http.server_close()
+        super().__init__(Handler, "google-drive")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LoopbackHandler):
     drive: DriveServer
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
 
     def do_GET(self) -> None:
         url = urllib.parse.urlsplit(self.path)
@@ -94,10 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif shared is None or shared.how == "gone":
             self.page("<html><head><title>Error 404 (Not Found)!!1</title></head></html>", status=404)
         elif shared.how == "private":
-            self.send_response(302)
-            self.send_header("Location", "https://accounts.google.com/ServiceLogin?continue=x")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.give(302, Location="https://accounts.google.com/ServiceLogin?continue=x")
         elif shared.how == "quota":
             self.page(
                 "<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>\n"
@@ -144,12 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.page(f"<html><head><title>{html.escape(name)}</title></head><body>{links}</body></html>")
 
     def page(self, text: str, status: int = 200) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.give(status, text.encode(), Content_Type="text/html; charset=utf-8")
 
     def file(self, shared: Shared) -> None:
         self.send_response(200)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from tests.stand_ins.server import LoopbackHandler, LoopbackServer
 
 PORT = 7777  # kagglesdk's own for its environment TEST
 
@@ -31,7 +31,6 @@ class KaggleApi:
     mounts: Path | None = None  # where Kaggle and Colab mount; None refuses
     is_mounting: bool = True  # whether what was asked for appears there
     asked: list[tuple[str, str]] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> KaggleApi:
         api = self
@@ -39,23 +38,15 @@ class KaggleApi:
         class Handler(_Handler):
             kaggle = api
 
-        self.http = ThreadingHTTPServer(("localhost", PORT), Handler)
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        self.server = LoopbackServer(Handler, "kaggle", host="localhost", port=PORT)
         return self
 
     def close(self) -> None:
-        self.over.set()
-        self.http.shutdown()
-        self.http.server_close()
+        self.server.close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LoopbackHandler):
     kaggle: KaggleApi
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
@@ -80,11 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif action == "ListTreeDatasetFiles":
             self.answer({"files": []})
         else:
-            self.send_response(302)
             path = f"/gcs/{name}/{file or 'archive.zip'}?X-Goog-Signature=secret"
-            self.send_header("Location", f"http://localhost:{PORT}{path}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.give(302, Location=f"http://localhost:{PORT}{path}")
 
     def do_GET(self) -> None:
         name, _, file = self.path.partition("?")[0].removeprefix("/gcs/").rpartition("/")
@@ -98,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.kaggle.stall_after is not None:
             self.wfile.write(body[: self.kaggle.stall_after])
             self.wfile.flush()
-            self.kaggle.over.wait(30)
+            self.kaggle.server.over.wait(30)
             return
         self.wfile.write(body)
 
@@ -119,9 +107,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer({"slug": slug} if is_colab else {"wasSuccessful": True, "result": {"mountSlug": slug}})
 
     def answer(self, value: dict[str, Any], status: int = 200) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.give(status, json.dumps(value).encode(), Content_Type="application/json")
