@@ -261,7 +261,7 @@ def loaders(  # noqa: PLR0913
         unreadable=unreadable,
     )
     asked: dict[str, Any] = {"labels": labels, "classes": classes, "cache": cache, "cache_gb": _gigabytes(cache_gb)}
-    with _told(progress) as (here, reporter):
+    with _told(progress) as (here, reporter), _named(data, batch_size):
         return open_data(
             data,
             replace(options, reporter=reporter),
@@ -332,7 +332,8 @@ def read(
             unpack: Any = "auto" if parse(data).scheme == "name" else FOR_LOADERS
             staged = _staged(StageOptions.of(data, unpack=unpack), here, reporter, say_next=False)
     entry = datasets.of_receipt(staged.receipt)
-    return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
+    with _named(data):
+        return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
 
 
 def feed(
@@ -936,6 +937,22 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
         raise Stopped(getattr(reporter, "kept", "")) from stop
     finally:
         _close(reporter)
+
+
+@contextlib.contextmanager
+def _named(data: Any, batch_size: int | None = None) -> Iterator[None]:
+    """Let the steps of an error name the data, and the batch size, as the person wrote them."""
+    from datastage.errors import DatastageError, name_data
+    from datastage.staged import Staged
+
+    try:
+        yield
+    except DatastageError as error:
+        given = data if isinstance(data, str) else None
+        if isinstance(data, os.PathLike) and not isinstance(data, Staged):
+            given = os.path.abspath(data)
+        name_data(error, given, batch_size)
+        raise
 
 
 def _close(reporter: Reporter) -> None:

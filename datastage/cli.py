@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -286,7 +287,9 @@ def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, 
         lines = (f"{m.size:>14,}  {m.name}{slash}{link}" for m, slash, link in zip(found, slashes, links, strict=True))
         out.show(found, lines)
     elif folder is None:
-        raise SpecError("No folder was named to unpack into.", f"Next: datastage extract {archive} FOLDER")
+        raise SpecError(
+            "No folder was named to unpack into.", f"Next: datastage extract {shlex.quote(str(archive))} FOLDER"
+        )
     else:
         staged = api.extract(archive, folder, **options, progress=out.reporter)
         out.say_guess(staged)
@@ -312,7 +315,7 @@ def _verify(out: _Out, folder: Path, **options: Any) -> int:
         return 0
     _say(
         f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {counted(found.n_files, 'file')}.\n"
-        f"Next: datastage verify {printable(str(folder))} --repair\n"
+        f"Next: datastage verify {shlex.quote(printable(str(folder)))} --repair\n"
     )
     return 4
 

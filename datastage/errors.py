@@ -24,14 +24,17 @@ Here: the classes, how they read, fit a screen and pickle. Not here: who prints 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datastage.redact import for_a_screen
+from datastage.redact import for_a_screen, hide_secrets
 
 WIDTH = 88  # columns of a screen
+_CALL = re.compile(r"datastage\.\w+\(path(?:, | / )((?:[^()]|\([^()]*\))*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,26 @@ class DatastageError(Exception):
 
             return traceback.format_exception(self)
         return on_screen(self)
+
+
+def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
+    """Put what the person wrote in place of ``path`` and 64 in the steps of an error, so that its lines run as printed.
+
+    `given` is a spec; None where what was given has no text, and is called ``path`` in the lines.
+    """
+
+    def said(step: str) -> str:
+        if batch_size is not None:
+            step = step.replace("batch_size=64", f"batch_size={batch_size}")
+        if given is None:
+            return step
+        if hide_secrets(given) != given:  # an address that may not be shown again
+            return _CALL.sub(r"the same line again with \1", step)
+        shown = json.dumps(given, ensure_ascii=False)
+        step = step.replace("(path / ", f"(datastage.stage({shown}) / ")
+        return step.replace("(path, ", f"({shown}, ")
+
+    error.remedy = tuple(said(step) for step in error.remedy)
 
 
 class Stopped(KeyboardInterrupt):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -72,7 +73,7 @@ def _staged(path: Path) -> tuple[Path, dict[str, Any]]:
         raise SpecError(
             f"{path} was staged as {staged.written_for(moved)}, and was moved or copied here.",
             "Its receipt is not believed unseen: it may have come with the data.",
-            f"Next: to take it over as it is:  datastage verify {path} --adopt",
+            f"Next: to take it over as it is:  datastage verify {shlex.quote(str(path))} --adopt",
         )
     raise SpecError(
         f"{path} is not a folder that datastage prepared.", "Next: give the path that datastage stage printed."
@@ -171,10 +172,11 @@ def _source_of(slot: Slot, receipt: dict[str, Any]) -> StageOptions:
     is_known = mark is not None and mark["token"] == receipt.get("token") and mark["specs"] == specs
     parsed = [parse(text) for text in specs]
     if not is_known and any(spec.scheme not in ("file", "relative", "name") for spec in parsed):
+        again = shlex.join([specs[0], "--root", str(slot.root), "--name", slot.name, "--refresh"])
         raise SpecError(
             f"{slot.final} names {specs[0]} as its source, and nothing here shows that you ever asked for that.",
             "No address is contacted on the word of a receipt alone.",
-            f"Next: datastage stage {specs[0]} --root {slot.root} --name {slot.name} --refresh",
+            f"Next: datastage stage {again}",
         )
     return StageOptions(parsed[0], tuple(parsed[1:]), name="again", copy=True)
 

@@ -8,12 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.next_lines import Recorder
+
 # Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTDATA = Path(os.environ.get("DATASTAGE_TESTDATA") or Path(os.path.expanduser("~")) / ".cache" / "datastage-testdata")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+ERRORS = Recorder()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Whatever a test does, the code in the steps of the errors that it meets runs as printed, where the test is."""
+    ERRORS.clear()
+    result = yield
+    troubles = ERRORS.troubles()
+    assert not troubles, "steps of errors that do not run:\n" + "\n".join(troubles)
+    return result
 
 
 @pytest.fixture

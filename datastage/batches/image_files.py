@@ -61,7 +61,8 @@ class ZipImages:
         if any(entry.encrypted for entry, _ in self._entries.values()):
             raise PasswordError(
                 f"{reader.name} is locked.",
-                "Next: loaders(datastage.stage(..., password=...), ...), which unpacks it first.",
+                "Next: unpack it with its password first, and pass what that gives to loaders:",
+                'path = datastage.stage("FILE", password="...")',
             )
 
     def __reduce__(self) -> tuple[Any, ...]:

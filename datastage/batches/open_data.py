@@ -51,7 +51,7 @@ def open_data(
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
-            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=...).",
+            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=64).",
         )
     if _may_be_shards(data):
         from datastage.batches.shards import from_shards

@@ -56,7 +56,9 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
             )
         images.append(image)
         if len(images) * image.size > _MOST_BYTES:
-            raise SpecError("These pictures are too many for one array.", "Next: datastage.loaders(path, ...).")
+            raise SpecError(
+                "These pictures are too many for one array.", "Next: datastage.loaders(path, batch_size=64)."
+            )
     if not all(image.ndim == 2 for image in images):
         return np.stack([np.repeat(one[..., None], 3, axis=2) if one.ndim == 2 else one for one in images])
     return np.stack(images)[..., np.newaxis]

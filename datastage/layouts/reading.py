@@ -129,6 +129,7 @@ class Reading:
         return {
             "layout": self.layout,
             "task": self.task,
+            "kind": self.kind,
             "rule": self.rule,
             "classes": list(self.classes),
             "splits": {split: len(part) for split, part in self.splits.items()},

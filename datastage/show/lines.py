@@ -9,7 +9,6 @@ The words are a person's: file, folder, copy, ready. A line has 88 columns, but 
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
 import textwrap
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.errors import WIDTH
 from datastage.progress import duration, human_bytes
 from datastage.redact import printable as printable
+from datastage.show.following import next_line
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -105,8 +105,7 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     """Return the lines for what was staged, or for what was ready already."""
     receipt = staged.receipt
     inside = inside_of(receipt)
-    name = "path" if here.in_notebook else None
-    following = next_line(receipt, inside, path=str(staged), name=name)
+    following = next_line(staged, here)
     if receipt.get("reused"):
         return ready_lines(
             receipt, inside, path=str(staged), following=following, now=_now(), is_unchanged=_is_unchanged(receipt)
@@ -208,27 +207,6 @@ def stays_line(platform: str, *, disk_outlives_machine: bool, from_input: bool) 
     if not disk_outlives_machine:
         return "Ready for this session. The disk is emptied afterwards: run the same line next time."
     return "Ready, and it stays here: next time the same line has nothing to do."
-
-
-def next_line(receipt: Mapping[str, Any], inside: Inside | None, *, path: str, name: str | None) -> str:
-    """Return the line of code that comes next."""
-    shown = name or json.dumps(path, ensure_ascii=False)
-    if receipt.get("single"):
-        if path.lower().endswith(".csv"):
-            return f"Next:  table = pandas.read_csv({shown})"
-        return f'Next:  file = open({shown}, "rb")'
-    if receipt.get("entry") or (inside is not None and inside.kind == "image"):
-        n_samples = inside.n_files if inside is not None else _n_samples(str(receipt["entry"]))
-        batch_size = 32 if n_samples < 2_000 else 512 if receipt.get("entry") else 256
-        return f"Next:  train, test = datastage.loaders({shown}, batch_size={batch_size})"
-    return f"Next:  files = sorted({shown}.iterdir())" if name else f"Next:  ls {shown}"
-
-
-def _n_samples(entry: str) -> int:
-    from datastage import datasets
-
-    found = datasets.with_files(entry)  # None for a course's own name, which this process has not been told
-    return sum(found.splits.values()) if found else 10_000
 
 
 def _how(receipt: Mapping[str, Any]) -> str:

@@ -227,7 +227,8 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
     except ImportError:
         raise MissingDependencyError(
             f"{spec} is read with your credentials through obstore, which is not installed.",
-            "Next: pip install obstore; or unset the credentials if the bucket is open to everybody.",
+            "Or unset the credentials, if the bucket is open to everybody.",
+            "Next: pip install obstore",
         ) from None
     try:
         store = from_url(f"{word}://{bucket}", **_options(word, region))

@@ -107,7 +107,8 @@ def open_drive_link(spec: Spec, context: Context) -> Found:
             "A shared Google Drive link needs the library gdown, which is not installed here.",
             "Everything else works without it: drive: in Colab, files, https:// addresses.",
             "Or open the link in a browser, download the file, and put it beside your notebook or script.",
-            "Next:  pip install gdown   and run the same line again.",
+            "Once gdown is installed, run the same line again.",
+            "Next:  pip install gdown",
         )
     if is_offline(HOST):
         raise no_internet(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -150,4 +151,4 @@ def line_to_run(spec: str, runtime: Runtime) -> str:
     if runtime.in_kernel:
         return f"Next:  path = datastage.stage({quoted})"
     bang = "!" if runtime.platform in ("colab", "kaggle") else ""
-    return f"Next:  {bang}datastage stage {quoted}"
+    return f"Next:  {bang}datastage stage {quoted if not set('$`') & set(quoted) else shlex.quote(spec)}"

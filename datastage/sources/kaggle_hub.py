@@ -99,7 +99,8 @@ def can_be_asked(handle: Handle) -> DatastageError | None:
             "Fetching from Kaggle needs the library kagglehub, which is not installed here.",
             "Or open this page in a browser, press Download, and put the file beside your notebook:",
             f"    {handle.page}",
-            "Next:  pip install kagglehub   and run the same line again.",
+            "Once kagglehub is installed, run the same line again.",
+            "Next:  pip install kagglehub",
         )
     if is_offline(
         "localhost" if os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST") else "www.kaggle.com"

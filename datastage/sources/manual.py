@@ -10,6 +10,7 @@ and ends with the next step. It uses a person's words; the attempts, hashes and 
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 import urllib.parse
 from collections.abc import Iterable, Sequence
@@ -200,7 +201,7 @@ def _line_to_run(wanted: Wanted, runtime: Runtime, where: str) -> str:
     if runtime.in_kernel:
         return f'Next:  path = datastage.stage("{wanted.spec}", fallbacks=["{where}"])'
     bang = "!" if runtime.platform in ("colab", "kaggle") else ""
-    return f"Next:  {bang}datastage stage {wanted.spec} --fallback {where}"
+    return f"Next:  {bang}datastage stage {wanted.spec} --fallback {shlex.quote(where)}"
 
 
 def _brought(wanted: Wanted) -> str:

@@ -1,6 +1,8 @@
 """Replicas of our own: labels in tables, lists and names beside the pictures; other tasks; what the user says."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,6 +31,15 @@ def make(tmp_path):
 def pairs(found, split="train"):
     part = found.splits[split]
     return {name: found.classes[label] if found.classes else label for name, label in zip(part.names, part.labels)}
+
+
+def zipped(*names):
+    """A zip of empty pictures."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    return out.getvalue()
 
 
 def rows(*lines, sep=","):
@@ -211,7 +222,7 @@ REFUSED = {
     "numbers in names": ({"f/1_0_*3.jpg": "", "f/25_1_*3.jpg": ""}, ["name", "numbers"]),
     "sounds": ({"yes/*3.wav": "", "no/*3.wav": ""}, [".wav", "Dataset"]),
     "texts": ({"pos/*9.txt": "good\n", "neg/*9.txt": "bad\n"}, [".txt", "text"]),
-    "archives": ({"train.zip": b"PK\5\6" + bytes(18), "test.zip": b"PK\5\6" + bytes(18)}, ["train.zip"]),
+    "archives": ({"train.zip": zipped("a/1.png", "b/1.png"), "test.zip": zipped("a/2.png", "b/2.png")}, ["train.zip"]),
     "pickles": ({"train.p": b"\x80\4N.", "test.p": b"\x80\4N."}, ["train.p", "run code"]),
     "files that a table is about": ({"scans/*3.dcm": b"x", "t.csv": rows("id,label", "0,a", "1,b", "2,a")}, [".dcm"]),
     "several tables": (

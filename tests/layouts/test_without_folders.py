@@ -9,7 +9,7 @@ from datastage.layouts.pictures import arrays_of
 
 
 def arrays(path, split):
-    return arrays_of(path, split)
+    return arrays_of(path, split, layouts.read(path))
 
 
 def write(tmp_path, text: str, name: str = "table.csv"):

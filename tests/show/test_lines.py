@@ -11,7 +11,6 @@ from datastage.show.lines import (
     duration,
     inside_of,
     left_out_text,
-    next_line,
     origin,
     printable,
     ready_lines,
@@ -83,7 +82,7 @@ def test_an_entry_from_an_input_reads_like_the_last_screen():
 
 
 def test_a_second_run_says_three_lines():
-    following = next_line(DRIVE_ZIP, look_inside(PATHS), path="/content/staged/datasets-3f9a", name="path")
+    following = "Next:  train, test = datastage.loaders(path, batch_size=256)"
 
     lines = ready_lines(
         DRIVE_ZIP,
@@ -128,29 +127,6 @@ def test_each_machine_says_how_long_the_folder_stays(platform, from_input, said)
 
 def test_a_disk_that_stays_promises_no_emptying():
     assert "empties" not in stays_line("terminal", disk_outlives_machine=True, from_input=False)
-
-
-@pytest.mark.parametrize(
-    ("receipt", "path", "said"),
-    [
-        (DRIVE_ZIP, "/p", "datastage.loaders(path, batch_size=256)"),
-        (CIFAR10, "/p", "datastage.loaders(path, batch_size=512)"),
-        ({"entry": "iris"}, "/p", "batch_size=32)"),
-        ({"entry": "a course's own"}, "/p", "batch_size=512)"),
-        ({"single": "iris.csv"}, "/p/iris.csv", "pandas.read_csv(path)"),
-        ({"single": "notes.txt"}, "/p/notes.txt", "open(path"),
-    ],
-)
-def test_the_next_line_fits_what_was_staged(receipt, path, said):
-    assert said in next_line(receipt, None if receipt.get("entry") else look_inside(PATHS), path=path, name="path")
-
-
-def test_the_next_line_of_a_folder_without_images_feeds_nothing():
-    assert "loaders" not in next_line({}, look_inside(["a/b.txt"]), path="/p", name="path")
-
-
-def test_after_the_command_the_next_line_writes_the_path_out():
-    assert 'loaders("/p"' in next_line(CIFAR10, None, path="/p", name=None)
 
 
 def test_train_and_test_are_not_counted_as_classes():

@@ -1,0 +1,107 @@
+"""The code in the steps of errors: found, and run as it is printed.
+
+`Recorder` keeps every error of the library that is made while a test runs. `pieces` finds the code in an error's steps,
+and `trouble` says what is wrong with a piece: it names what there is not, or does not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import datastage
+from datastage import layouts
+from datastage.errors import DatastageError
+
+CALL = re.compile(r"((?:\w+(?:, \w+)* = )?)(datastage\.\w+\()")
+# What only the user can fill in.
+BLANK = re.compile(r"\.\.\.|\b(COLUMN|TABLE|FOLDER|FILE|NAME|TITLE|ID|OWNER|SPEC)\b")
+RUN = ("loaders", "read")
+
+
+class Recorder:
+    """The errors made since `clear`, by their steps, and the data that was read when one was raised."""
+
+    def __init__(self) -> None:
+        self.errors: dict[tuple[str, ...], DatastageError] = {}
+        self.data: dict[int, Any] = {}
+        made, read = DatastageError.__init__, layouts.read
+
+        def init(error: DatastageError, *words: Any) -> None:
+            made(error, *words)
+            if len(self.errors) < 30:  # a test of properties makes thousands
+                self.errors.setdefault(error.remedy, error)
+
+        def reading(data: Any, **options: Any) -> Any:
+            try:
+                return read(data, **options)
+            except DatastageError as error:
+                self.data[id(error)] = data
+                raise
+
+        DatastageError.__init__, layouts.read, self.read = init, reading, read  # type: ignore[method-assign]
+
+    def clear(self) -> None:
+        self.errors, self.data = {}, {}
+
+    def troubles(self) -> list[str]:
+        """Say which lines of code do not run, of all errors."""
+        found = []
+        for error in [*self.errors.values()]:
+            data = self.data.get(id(error))
+            names = {"path": Path(data)} if isinstance(data, str | os.PathLike) else {}
+            found += [f"{code}\n    {why}" for code in pieces(error) if (why := trouble(code, names, self.read))]
+        return found
+
+
+def pieces(error: DatastageError) -> Iterator[str]:
+    """Give each statement with a call of ours in the steps of an error."""
+    text = "\n".join(error.remedy)
+    for found in CALL.finditer(text):
+        end, depth = found.end(), 1
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        yield " ".join(text[found.start() : end].split())
+
+
+def trouble(code: str, names: Mapping[str, Any], read: Callable[..., Any]) -> str:
+    """Say what is wrong with a piece of code; empty if it runs, or if only the user can fill it in."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError as error:
+        return "" if BLANK.search(code) else f"{error}"
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("datastage."):
+            name = ast.unparse(call.func).removeprefix("datastage.")
+            if name not in datastage.__all__:
+                return f"there is no {name}"
+            known = inspect.signature(getattr(datastage, name)).parameters
+            if wrong := [one.arg for one in call.keywords if one.arg and one.arg not in known]:
+                return f"{name} takes no {', '.join(wrong)}"
+    free = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    free -= {argument.arg for node in ast.walk(tree) if isinstance(node, ast.Lambda) for argument in node.args.args}
+    verb = re.search(r"datastage\.(\w+)\(", code)
+    if BLANK.search(code) or verb is None or verb[1] not in RUN or not free <= {"datastage", *names}:
+        return ""
+    try:
+        exec(compile(code, "<step>", "exec"), {"datastage": _Quiet(read), **names})
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+class _Quiet:
+    """The package, whose `loaders` only reads: the pictures of many tests are empty files."""
+
+    def __init__(self, read: Callable[..., Any]) -> None:
+        def loaders(data: Any, batch_size: int = 0, **options: Any) -> Any:
+            kept = {key: options[key] for key in ("labels", "classes", "val", "test") if key in options}
+            return [*read(data, **kept).splits] if isinstance(data, str | os.PathLike) else [data]
+
+        self.loaders = self.read = loaders

@@ -1,0 +1,106 @@
+"""The lines of code in the steps of errors: what watches them, and that those of `loaders` give batches."""
+
+import shlex
+
+import pytest
+
+import datastage
+from datastage import layouts
+from datastage.errors import SpecError, name_data
+from tests.made_data import photos, picture, table_beside
+from tests.next_lines import pieces, trouble
+
+pytest.importorskip("torch")
+pytest.importorskip("PIL.Image")
+
+
+def deep(folder):
+    for area in ("amazon", "dslr"):
+        photos(folder / "data" / area, "bike", "mug", n=4)
+    return folder / "data"
+
+
+def numbered(folder):
+    for i in range(8):
+        picture(folder / "scans" / f"{'ab'[i % 2]}_{i % 3}_{i}.png", seed=i)
+    return folder / "scans"
+
+
+ASKED = {
+    "two columns": lambda f: table_beside(f / "two", "sex", "type", row=lambda i: f"{'mf'[i % 2]},{'ab'[i // 6]}"),
+    "folders below folders": deep,
+    "a lone test folder": lambda f: photos(f / "lone", "cat", "dog", "test"),
+    "tags in a cell": lambda f: table_beside(f / "tags", "tags", row=lambda i: ("sun sea", "sun", "sea")[i % 3]),
+}
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("kind", ASKED)
+def test_each_line_that_an_error_offers_gives_batches(kind, as_text, here):
+    data = ASKED[kind](here)
+    data = f"./{data.relative_to(here)}" if as_text else data
+    with pytest.raises(SpecError) as caught:
+        datastage.loaders(data, batch_size=3, progress=False)
+
+    offered = [code for code in pieces(caught.value) if "..." not in code]
+
+    assert offered, caught.value
+    for code in offered:
+        assert "path" not in code.replace(str(data), ""), "what was given is named"
+        assert "64" not in code
+        x, _ = next(iter(eval(code, {"datastage": datastage}).train))
+        assert len(x) <= 3
+
+
+def test_what_was_staged_is_called_path(here):
+    path = datastage.stage(ASKED["two columns"](here), progress=False)
+    with pytest.raises(SpecError) as caught:
+        datastage.loaders(path, batch_size=3, progress=False)
+
+    (code,) = [code for code in pieces(caught.value)][:1]
+
+    assert eval(code, {"datastage": datastage, "path": path}).classes == ("f", "m")
+
+
+def test_an_address_with_a_secret_is_not_written_out():
+    error = SpecError("Two columns.", 'Next: datastage.loaders(path, labels="t.csv:sex", batch_size=64)')
+
+    name_data(error, "https://ann:hunter2@host/x.zip?token=hunter2", 16)
+
+    assert error.remedy == ('Next: the same line again with labels="t.csv:sex", batch_size=16',)
+
+
+def test_a_command_that_an_error_offers_is_written_for_the_shell(here):
+    from datastage.runtime import current
+    from datastage.sources.found import line_to_run
+
+    line = line_to_run('drive:my $HOME "best" `photos`.zip', current()).removeprefix("Next:")
+
+    assert shlex.split(line) == ["datastage", "stage", 'drive:my $HOME "best" `photos`.zip']
+
+
+@pytest.mark.parametrize(
+    ("step", "wrong"),
+    [
+        ("Next: datastage.loaders(path, lables='x', batch_size=64)", "takes no lables"),
+        ("Next: datastage.load(path)", "there is no load"),
+        ("Next: datastage.loaders(path / 'nowhere', batch_size=64)", "Error"),
+        ("Next: datastage.loaders(path, batch_size=64", ""),
+        ("Next: datastage.loaders(path, batch_size=64)", None),
+        ('Next: datastage.loaders(path, labels="COLUMN", batch_size=64)', None),
+    ],
+)
+def test_the_watch_over_steps_sees_what_does_not_run(step, wrong, tmp_path):
+    data = photos(tmp_path / "p", "a", "b")
+
+    (code,) = pieces(SimpleError(step))
+    found = trouble(code, {"path": data}, layouts.read)
+
+    assert (found == "") if wrong is None else (found and wrong in found)
+
+
+class SimpleError:
+    """Steps alone: an error of ours would be watched."""
+
+    def __init__(self, *remedy):
+        self.remedy = remedy
