@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -58,10 +60,19 @@ class LoaderSource:
         holder = self._holder()
         if holder is None:
             return None
-        try:
-            state = holder.state_dict()
-        except TypeError:  # mosaicml-streaming's dataset
-            state = holder.state_dict(self.given, True)
+        # What datasets of mosaicml-streaming and litdata want to be told, by their names for it.
+        facts = {"num_samples": self.given, "num_samples_yielded": self.given, "from_beginning": True}
+        facts |= {"num_workers": 0, "batch_size": getattr(self.loader, "batch_size", None) or 1}
+        asked = inspect.signature(holder.state_dict).parameters.values()
+        wanted = [
+            one.name
+            for one in asked
+            if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        ]
+        if not facts.keys() >= set(wanted):
+            return None
+        # A copy: theirs may be what they go on to change.
+        state = copy.deepcopy(holder.state_dict(**{name: facts[name] for name in wanted}))
         return {"samples": self.given, "state": state}
 
     def load_state_dict(self, state: Any, *, middle: bool) -> None:
@@ -73,7 +84,7 @@ class LoaderSource:
                 "Next: feed the same kind of dataset or DataLoader again.",
             )
         if middle or holder is self.loader:
-            holder.load_state_dict(state["state"])
+            holder.load_state_dict(copy.deepcopy(state["state"]))
         self.begins_at = state["samples"] if middle else 0
 
 

@@ -42,6 +42,16 @@ class OfSamples(Counting):
         return {"at": num_samples}
 
 
+class OfWorkers(Counting):
+    """As litdata's: it asks for more, and goes on to change what it returned."""
+
+    def state_dict(self, num_samples_yielded: int, num_workers: int, batch_size: int, **more):
+        assert (num_workers, batch_size, more) == (0, 4, {})
+        self.last = getattr(self, "last", {})
+        self.last["at"] = num_samples_yielded
+        return self.last
+
+
 class Stateful(DataLoader):
     """As torchdata's StatefulDataLoader, of a dataset that has no state."""
 
@@ -67,9 +77,10 @@ class Stateful(DataLoader):
     [
         lambda: feed(Counting(), batch_size=4, device="cpu"),
         lambda: feed(OfSamples(), batch_size=4, device="cpu"),
+        lambda: feed(OfWorkers(), batch_size=4, device="cpu"),
         lambda: feed(Stateful(list(range(20)), batch_size=4), device="cpu"),
     ],
-    ids=["a dataset", "a dataset that counts samples", "a loader"],
+    ids=["a dataset", "one that counts samples", "one that counts workers", "a loader"],
 )
 def test_the_state_of_what_is_fed_goes_along_and_the_middle_of_an_epoch_is_gone_on_with(make):
     loader = make()
@@ -88,6 +99,18 @@ def test_the_state_of_what_is_fed_goes_along_and_the_middle_of_an_epoch_is_gone_
     between = make()
     between.load_state_dict(again.state_dict())
     assert [len(batch) for batch in between] == [4] * 5
+
+
+def test_a_state_that_asks_for_what_nobody_knows_is_none():
+    class Strange(Counting):
+        def state_dict(self, moon):
+            raise AssertionError("asked all the same")
+
+    loader = feed(Strange(), batch_size=4, device="cpu")
+    next(iter(loader))
+    assert "inner" not in loader.state_dict()
+    with pytest.raises(SpecError, match="cannot go on exactly there"):
+        loader.load_state_dict(loader.state_dict())
 
 
 def test_a_state_of_its_own_is_refused_where_there_is_nothing_to_take_it():
@@ -189,21 +212,39 @@ def test_packed_sequences_keep_their_sizes_on_the_cpu(monkeypatch):
     assert packed.batch_sizes.device.type == "cpu"
 
 
+CHANGES = {
+    "device": (torch.set_default_device, "meta", None),
+    "dtype": (torch.set_default_dtype, torch.float64, torch.float32),
+    "deterministic": (torch.use_deterministic_algorithms, True, False),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_default_device_changes_nothing(workers):
+def test_what_torch_is_set_to_changes_no_batch(workers, change):
     data = TensorDataset(torch.arange(20.0), torch.arange(20))
 
     def given():
         loader = feed(DataLoader(data, 4, shuffle=True, num_workers=workers), device="cpu", seed=3)
-        return [y for _, y in loader] + [y for _, y in feed(data, batch_size=4, device="cpu", seed=3)]
+        batches = [*loader, *feed(data, batch_size=4, device="cpu", seed=3)]
+        if change != "device":  # there torch's own collating makes tensors of numbers where it was told to
+            batches += feed(IteratedFloats(), batch_size=4, device="cpu")
+        return [part for batch in batches for part in batch]
 
     expected = given()
-    torch.set_default_device("meta")
+    set_to, value, back = CHANGES[change]
+    set_to(value)
     try:
         found = given()
     finally:
-        torch.set_default_device(None)
+        set_to(back)
+    assert [part.dtype for part in found] == [part.dtype for part in expected]
     assert all((a == b).all() for a, b in zip(found, expected, strict=True))
+
+
+class IteratedFloats(IterableDataset):
+    def __iter__(self):
+        return iter((i / 2, i) for i in range(8))
 
 
 def test_ranks_are_told_that_data_of_this_kind_must_share_itself_out(monkeypatch):
