@@ -70,17 +70,17 @@ clients:  ## the examples of docs/CLIENTS.md, run with the libraries that they a
 	@# fastai asks for an older torch, and works with this one.
 	-.venv-clients/bin/python -m pip install -q fastcore fastdownload fastprogress fasttransform matplotlib plum-dispatch cloudpickle
 	-.venv-clients/bin/python -m pip install -q --no-deps fastai
-	.venv-clients/bin/python -m pytest tests/clients
+	.venv-clients/bin/python -m pytest --timeout 900 tests/clients
 	@# mosaicml-streaming asks for an older transformers than the others work with.
 	test -d .venv-streaming || $(PYTHON) -m venv .venv-streaming
 	.venv-streaming/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
 	.venv-streaming/bin/python -m pip install -q mosaicml-streaming
-	.venv-streaming/bin/python -m pytest tests/clients -k "mosaicml or versions"
+	.venv-streaming/bin/python -m pytest --timeout 900 tests/clients -k "mosaicml or versions"
 
 xla:  ## feeding beside the real torch_xla, on the CPU
 	test -d .venv-xla || $(PYTHON) -m venv .venv-xla
 	.venv-xla/bin/python -m pip install -q "torch==2.9.*" "torch_xla==2.9.*" numpy tqdm gdown pytest pytest-timeout
-	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/clients -k "torch_xla or TPU"
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest --timeout 900 tests/clients -k "torch_xla or TPU"
 
 clean:  ## take away what was built
 	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

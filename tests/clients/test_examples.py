@@ -12,6 +12,7 @@ PREAMBLE, *EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 TITLES = re.findall(r"^## (.*)$", PAGE, re.M)[: len(EXAMPLES)]
 NEEDS = {
     "PyTorch, alone or under torchrun": ["torch"],
+    "Two T4 on Kaggle": ["accelerate"],
     "torchmetrics": ["torchmetrics"],
     "Lightning": ["lightning"],
     "Hugging Face Accelerate": ["accelerate"],
@@ -23,6 +24,7 @@ NEEDS = {
     "ignite": ["ignite"],
     "fastai": ["fastai"],
     "TPU": ["torch_xla"],
+    "What streams: Hugging Face datasets, webdataset, litdata, mosaicml-streaming": ["datasets"],
     "A DataLoader of your own, and weights for the classes": ["torch"],
 }
 ON_RANKS = ["PyTorch, alone or under torchrun", "torchmetrics", "Hugging Face Accelerate", "Hugging Face Trainer"]
@@ -49,6 +51,21 @@ def test_an_example_runs_on_several_ranks(title, ranks, run):
         assert said.count("of 30 right") == ranks
     if title == "Hugging Face Trainer":
         assert "'eval_n': 30" in said or "'eval_n': '30'" in said
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_script_for_several_ranks_counts_each_sample_and_goes_on_where_it_stopped(ranks, run):
+    pytest.importorskip("sklearn")
+    script = (REPOSITORY / "examples" / "train_on_ranks.py").read_text("utf-8")
+    here = f"import sys\nsys.path.insert(0, {str(REPOSITORY / 'examples')!r})\n"
+    script = script.replace("import argparse\n", here + "import argparse\n", 1)
+    data = ["--data", "digits", "--epochs", "2"]
+    whole = run(script, arguments=data, ranks=ranks).splitlines()
+    assert [line.split(" of ")[1] for line in whole if line.startswith("epoch")] == ["363 right"] * 2
+    kept = [*data, "--keep", "kept.pt"]
+    assert run(script, arguments=[*kept, "--stop-after", "3"], ranks=ranks).strip() == ""
+    rest = run(script, arguments=kept, ranks=ranks).splitlines()
+    assert [line.split(":")[0] for line in rest if line.startswith("epoch")] == ["epoch 1", "epoch 2"]
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
