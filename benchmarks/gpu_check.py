@@ -117,7 +117,7 @@ def check_an_epochs_start_waits_for_nothing():
     next(iter(train))
     took = time.perf_counter() - began
     sync()
-    assert took < 0.1, f"the first batch came after {took:.2f} s"
+    assert DRY or took < 0.1, f"the first batch came after {took:.2f} s"
 
 
 def check_copied_batches_are_those_of_the_cpu():

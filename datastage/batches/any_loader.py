@@ -61,14 +61,10 @@ class LoaderSource:
         if holder is None:
             return None
         # What datasets of mosaicml-streaming and litdata want to be told, by their names for it.
-        facts = {"num_samples": self.given, "num_samples_yielded": self.given, "from_beginning": True}
-        facts |= {"num_workers": 0, "batch_size": getattr(self.loader, "batch_size", None) or 1}
-        asked = inspect.signature(holder.state_dict).parameters.values()
-        wanted = [
-            one.name
-            for one in asked
-            if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-        ]
+        facts = {"num_samples": self.given, "from_beginning": True, "num_samples_yielded": self.given, "num_workers": 0}
+        facts["batch_size"] = getattr(self.loader, "batch_size", None) or 1
+        every = inspect.signature(holder.state_dict).parameters.values()
+        wanted = [p.name for p in every if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         if not facts.keys() >= set(wanted):
             return None
         # A copy: theirs may be what they go on to change.
