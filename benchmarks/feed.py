@@ -39,6 +39,7 @@ PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "s
 FFCV_NEEDS = ("setuptools", "wheel", "numba", "fastargs", "terminaltables", "pytorch-pfn-extras", "assertpy", "psutil")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 BATCH = 512
+FIRST, ALONE = "datastage, first epoch, uint8", "decoding alone, a thread a core"
 kept_alive = []
 
 
@@ -297,7 +298,9 @@ def photos(chosen, scratch: Path) -> None:
         return lambda: through(loader, None)
 
     contenders = {
-        "datastage, first epoch, uint8": first,
+        FIRST: first,
+        ALONE: decoding_alone(files),
+        f"{ALONE}, and resizing": decoding_alone(files, kept=round(size * 256 / 224)),
         "datastage, later epochs, uint8, channels last": later("uint8", "channels_last"),
         "datastage, later epochs, uint8": later("uint8", "contiguous"),
         "datastage, later epochs, float32": later("float32", "contiguous"),
@@ -309,6 +312,9 @@ def photos(chosen, scratch: Path) -> None:
     figures = rounds_of(contenders, chosen.rounds)
     title = f"{len(files):,} photos to {size}, random-resized crop and flip"
     table(title, figures, len(files), "torchvision")
+    for name in (ALONE, f"{ALONE}, and resizing"):
+        wall, cpu = (figures[name][i] / figures[FIRST][i] for i in (0, 1))
+        print(f"{name}: {wall:.0%} of the wall time of the first epoch, {cpu:.0%} of its processor time")
     if Path("/proc/self/status").exists():
         loader = from_folder(folder, dtype="uint8", **options(scratch / "watched")).train
         next(iter(loader))
@@ -317,6 +323,26 @@ def photos(chosen, scratch: Path) -> None:
         packed = sum(file.stat().st_size for file in (scratch / "watched too").iterdir()) / 1e6
         print(f"memory while {packed:,.0f} MB were packed: {most - before:,.0f} MB more than before")
     decoders(files[:64])
+
+
+def decoding_alone(files: list[Path], kept: int = 0):
+    """Return what decodes all the photos by a thread a core and does nothing else, or resizes them besides."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from datastage.batches.decode import Fit, best, decode
+
+    def some(part: list[Path]) -> None:
+        for file in part:
+            pixels = decode(file.read_bytes(), None, best())
+            if kept:
+                Fit((kept, kept)).apply(pixels)
+
+    def run() -> None:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for _ in pool.map(some, [files[i : i + 8] for i in range(0, len(files), 8)]):
+                pass
+
+    return run
 
 
 def resident_mb() -> float:
