@@ -11,18 +11,22 @@ import errno
 import hashlib
 import json
 import os
-import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
-from datastage.errors import SpecError, StorageError
+from datastage.errors import DatastageError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader
+from datastage.reader import FileReader, Reader
 from datastage.runtime import Runtime
 from datastage.sources import drive
 from datastage.spec import Spec
+
+if TYPE_CHECKING:
+    from datastage.sources.bucket_folder import BucketFolder
 
 INDEX = ".datastage-kept.json"
 _MOST_INDEX_BYTES = 10_000_000
@@ -32,25 +36,36 @@ _MOST_INDEX_BYTES = 10_000_000
 class SavedCopy:
     """A file that an earlier session kept, and the digest that it had."""
 
-    path: Path
+    path: Path  # of one in a bucket its name alone
     sha256: str
+    reach: Callable[[], Reader] | None = None
+
+    def open(self) -> Reader:
+        """Return a reader of it."""
+        return FileReader(self.path) if self.reach is None else self.reach()
 
 
 def parse(save_to: str | os.PathLike[str]) -> Spec:
-    """Return the spec of a place to keep files in; a bucket is refused, with the way through a mount."""
-    bucket = re.match(r"(s3|gs)://([^/]*)", save_to) if isinstance(save_to, str) else None
-    if bucket is None:
-        return sources.parse(save_to)
-    client = "gcsfuse" if bucket[1] == "gs" else "s3fs"
-    raise SpecError(
-        f"{save_to}: a bucket is not written to by datastage itself.",
-        f"One that is mounted is a folder like any other:  {client} {bucket[2]} /mnt/bucket",
-        "Next: save_to='/mnt/bucket/datasets'; or keep it in Drive: save_to='drive:datasets'.",
-    )
+    """Return the spec of a place to keep files in; a bucket that cannot be written to from here is refused at once."""
+    spec = sources.parse(save_to)
+    if spec.scheme == "bucket":
+        from datastage.sources import bucket_folder
+
+        bucket_folder.check(spec)
+    return spec
+
+
+def place_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path | BucketFolder:
+    """Return the folder that `save_to` names, on this machine or in a bucket."""
+    if save_to.scheme != "bucket":
+        return folder_of(save_to, here, reporter)
+    from datastage.sources.bucket_folder import BucketFolder
+
+    return BucketFolder.of(save_to)
 
 
 def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path:
-    """Return the folder that `save_to` names; it need not exist yet. Drive is connected for a ``drive:``.
+    """Return the folder of this machine that `save_to` names; it need not exist yet. Drive is connected for it.
 
     Raises `SpecError` if it is no place that files can be written to, `UnavailableError` if Drive cannot be connected.
     """
@@ -66,11 +81,15 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
     )
 
 
-def find(folder: Path, key: str) -> SavedCopy | None:
+def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
     """Return the file that was kept for the request of this key, if it is there."""
     entry = (_index(folder) or {}).get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return None
+    if not isinstance(folder, Path):
+        name = slots.safe_file_name(entry["file"])
+        is_there = folder.size(name) == entry.get("size")
+        return SavedCopy(Path(name), str(entry.get("sha256")), partial(folder.open, name)) if is_there else None
     path = folder / slots.safe_file_name(entry["file"])
     with contextlib.suppress(OSError):
         if path.is_file() and path.stat().st_size == entry.get("size"):
@@ -78,12 +97,16 @@ def find(folder: Path, key: str) -> SavedCopy | None:
     return None
 
 
-def keep(path: Path, folder: Path, key: str, *, name: str, reporter: Reporter = SILENT) -> tuple[Path, bool]:
+def keep(
+    path: Path, folder: Path | BucketFolder, key: str, *, name: str, reporter: Reporter = SILENT
+) -> tuple[Path, bool]:
     """Copy the file `path` into `folder` under `name`, and note which request it answers.
 
     A file of that name which was not kept for the same request is left alone: ours gets another name then. Returns
     where the file is, and whether it was there already. `StorageError` if it cannot be written: nothing is left of it.
     """
+    if not isinstance(folder, Path):
+        return _keep_there(path, folder, key, name, reporter)
     target = folder / slots.safe_file_name(name)
     try:
         size, sha256 = path.stat().st_size, None
@@ -116,14 +139,46 @@ def keep(path: Path, folder: Path, key: str, *, name: str, reporter: Reporter = 
     return target, False
 
 
+def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter: Reporter) -> tuple[Path, bool]:
+    """Keep a file in a bucket, as `keep` does in a folder."""
+    target = slots.safe_file_name(name)
+    try:
+        index = _index(folder) or {}
+        fact = {"size": path.stat().st_size, "sha256": _sha256(path)}
+        known = index.get(key) or {}
+        if known.items() >= fact.items() and folder.size(str(known.get("file"))) == fact["size"]:
+            return Path(known["file"]), True
+        if known.get("file") != target and folder.size(target) is not None:
+            target = f"{key[:8]}-{target}"  # it is another request's, or somebody's
+        reporter.phase(f"keeping {target}", path.stat().st_size)
+
+        def pieces() -> Iterator[bytes]:
+            with FileReader(path) as reader:
+                for piece in reader.stream(0):
+                    yield bytes(piece)
+                    reporter.advance(len(piece))
+
+        folder.put(target, pieces)
+        text = json.dumps({**index, key: {"file": target, **fact}}, indent=1) + "\n"
+        folder.put(INDEX, lambda: iter((text.encode(),)))
+    except DatastageError as error:
+        raise StorageError(f"{target} cannot be kept in {folder}: {error.args[0]}", *error.remedy) from error
+    return Path(target), False
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(folder: Path) -> dict[str, Any] | None:
+def _index(folder: Path | BucketFolder) -> dict[str, Any] | None:
     """Return what was kept in a folder, by request; None if there is no index of ours."""
-    text = own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES)
+    if isinstance(folder, Path):
+        text = own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES)
+    elif (size := folder.size(INDEX)) is None or size > _MOST_INDEX_BYTES:
+        return None
+    else:
+        text = folder.open(INDEX).read_at(0, size)
     try:
         index = json.loads(text) if text is not None else None
     except (ValueError, RecursionError):

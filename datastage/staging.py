@@ -233,6 +233,9 @@ class _Chain:
             (_mirror_name(entry, number), partial(self._download, entry, number)) for number in range(mirrors)
         ]
         places += [(str(spec), partial(self._entry_from, entry, spec)) for spec in self.options.fallbacks]
+        if self.options.save_to is not None and self.options.save_to.scheme == "bucket":
+            spec = (self._kept_folder() / entry.name).spec("")
+            places.insert(0, (f"kept in {self.options.save_to}", partial(self._entry_from, entry, spec)))
         yield from self._in_turn(places)
 
     def _in_turn(
@@ -382,18 +385,22 @@ class _Chain:
         places: list[tuple[str, Callable[[bool], Content]]] = []
         if self.options.save_to is not None:
             work = replace(work, keep=partial(self._keep, below=entry.name))
-            if (below := self._kept_folder() / entry.name).is_dir():
+            below = self._kept_folder() / entry.name
+            if self.options.save_to.scheme == "bucket":
+                places.append((f"kept {part.name}", partial(self._part_from, below.spec(part.name), part, work)))
+            elif below.is_dir():
                 kept = [Location(below, f"what was kept in {self.options.save_to}")]
-            if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
-                found = Found(FileReader(below / part.name), str(below), f"{part.name}, kept in {self.options.save_to}")
-                places.append((found.seen, lambda left, found=found: materialize(found, work)))  # type: ignore[misc]
+                if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
+                    seen = f"{part.name}, kept in {self.options.save_to}"
+                    found = Found(FileReader(below / part.name), str(below), seen)
+                    places.append((seen, lambda left, found=found: materialize(found, work)))  # type: ignore[misc]
         for found in parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near):
             named = replace(work, called=part.name)  # a copy may bear another name
             places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
         for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
             places.append((place, partial(self._part_from, parse(place), part, work)))
-        seen = {place.place: place for place in looked}.values()
-        self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in seen]
+        places_looked = {place.place: place for place in looked}.values()
+        self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in places_looked]
         for name, step in self._in_turn(places):
             content = self._try(name, step)
             if content is not None:
@@ -430,17 +437,18 @@ class _Chain:
 
     # --- what earlier sessions kept
 
-    def _kept_folder(self) -> Path:
+    def _kept_folder(self) -> Any:
+        """Return the folder of this machine, or of a bucket."""
         assert self.options.save_to is not None
-        return saved_copy.folder_of(self.options.save_to, self.here, self.reporter)
+        return saved_copy.place_of(self.options.save_to, self.here, self.reporter)
 
     def _from_kept(self, kept: saved_copy.SavedCopy, another_is_left: bool) -> Staged:
-        with FileReader(kept.path) as reader:
+        with contextlib.closing(kept.open()) as reader:
             check_digests(reader, {"sha256": kept.sha256})
         seen = f"{kept.path.name}, kept in {self.options.save_to}"
         self.reporter.note(seen, "Found")
         work = Work(self.options, self.claim.slot, self.here, self.reporter)
-        content = materialize(Found(FileReader(kept.path), str(self.options.save_to), seen), work)
+        content = materialize(Found(kept.open(), str(self.options.save_to), seen), work)
         content.facts.pop("source_path", None)  # the source is what the spec names; the kept file may go
         return self._publish(content)
 

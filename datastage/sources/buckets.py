@@ -120,7 +120,7 @@ def _md5(text: str) -> dict[str, str]:
     return {"md5": digest.hex()} if len(digest) == 16 else {}
 
 
-_KINDS = {
+KINDS = {
     "s3": _Kind("Amazon S3", _s3_address, _s3_rows, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
     "gs": _Kind(
         "Google Cloud Storage",
@@ -134,7 +134,7 @@ _KINDS = {
 
 def open_bucket(spec: Spec, context: Context) -> Found:
     """Reach an object, or all below a prefix; with the user's credentials where there are some, else as anybody."""
-    kind = _KINDS[spec.parts[0]]
+    kind = KINDS[spec.parts[0]]
     with_credentials = all(os.environ.get(name) for name in kind.credentials)
     reach = _by_obstore if with_credentials else _by_https
     region = ""
@@ -220,27 +220,10 @@ def _explained(error: DatastageError, spec: Spec, kind: _Kind, with_credentials:
 
 
 def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
-    word, bucket, path = spec.parts
-    try:
-        import obstore
-        from obstore.store import from_url
-    except ImportError:
-        raise MissingDependencyError(
-            f"{spec} is read with your credentials through obstore, which is not installed.",
-            "Or unset the credentials, if the bucket is open to everybody.",
-            "Next: pip install obstore",
-        ) from None
-    try:
-        store = from_url(f"{word}://{bucket}", **_options(word, region))
-    except (obstore.exceptions.BaseError, ValueError) as error:
-        text = " ".join(str(error).partition("Debug source")[0].split())
-        for name in kind.credentials:
-            text = text.replace(os.environ.get(name, "\0"), f"${name}")
-        names = " and ".join(kind.credentials)
-        raise UnavailableError(
-            f"The credentials in {names} cannot be used: {text[:200]}",
-            f"Next: compare {names} with what you were given.",
-        ) from None
+    _, bucket, path = spec.parts
+    store = store_of(spec, kind, region)
+    import obstore
+
     where = f"in {bucket} at {kind.title}"
     if path and not path.endswith("/"):
         try:
@@ -250,7 +233,7 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
             if error.status != 404:
                 raise
     prefix = f"{path.rstrip('/')}/" if path else ""
-    batches = _asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
+    batches = asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
     files = [
         RemoteFile(
             str(row["path"]).removeprefix(prefix),
@@ -263,6 +246,31 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
         if not row["path"].endswith("/")
     ]
     return _folder(spec, context, kind, files)
+
+
+def store_of(spec: Spec, kind: _Kind, region: str) -> Any:
+    """Return obstore's store for the bucket of a spec, with the user's credentials."""
+    word, bucket, _ = spec.parts
+    try:
+        import obstore
+        from obstore.store import from_url
+    except ImportError:
+        raise MissingDependencyError(
+            f"{spec} is read with your credentials through obstore, which is not installed.",
+            "Or unset the credentials, if the bucket is open to everybody.",
+            "Next: pip install obstore",
+        ) from None
+    try:
+        return from_url(f"{word}://{bucket}", **_options(word, region))
+    except (obstore.exceptions.BaseError, ValueError) as error:
+        text = " ".join(str(error).partition("Debug source")[0].split())
+        for name in kind.credentials:
+            text = text.replace(os.environ.get(name, "\0"), f"${name}")
+        names = " and ".join(kind.credentials)
+        raise UnavailableError(
+            f"The credentials in {names} cannot be used: {text[:200]}",
+            f"Next: compare {names} with what you were given.",
+        ) from None
 
 
 def _options(word: str, region: str) -> dict[str, Any]:
@@ -281,7 +289,7 @@ def _options(word: str, region: str) -> dict[str, Any]:
     return options
 
 
-def _asking(spec: Spec, ask: Callable[[], Any]) -> Any:
+def asking(spec: Spec, ask: Callable[[], Any]) -> Any:
     """Ask obstore, and turn its errors into a server's refusals."""
     from obstore import exceptions
 
@@ -331,7 +339,7 @@ class ObjectReader:
         import obstore
 
         self._spec, self._store, self._path = spec, store, path
-        facts = _asking(spec, lambda: obstore.head(store, path))
+        facts = asking(spec, lambda: obstore.head(store, path))
         self.name = last_part(path)
         self.size: int | None = facts["size"]
         self.identity = f"{facts.get('e_tag') or facts['last_modified']}-{self.size}"
@@ -342,7 +350,7 @@ class ObjectReader:
 
         n = max(0, min(n, (self.size or 0) - offset))
         ask = partial(obstore.get_range, self._store, self._path, start=offset, length=n)
-        return bytes(_asking(self._spec, ask)) if n else b""
+        return bytes(asking(self._spec, ask)) if n else b""
 
     def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
         """Give `n` bytes from `offset` in pieces, in one try."""

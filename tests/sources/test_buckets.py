@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
 import shutil
 import sys
 
 import pytest
 
+import datastage
+from datastage import datasets, own_files
 from datastage.errors import ChecksumError, MissingDependencyError, SpecError, UnavailableError
+from datastage.progress import Silent
 from datastage.sources import parse
 from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.buckets import AZURE_KEY, KEY, SECRET, Bucket, Buckets, service_account
@@ -197,6 +201,82 @@ def test_credentials_without_obstore_say_what_to_install(buckets, credentials, m
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingDependencyError, match="pip install obstore"):
         quiet("s3://set/data/a.csv")
+
+
+# --- kept there
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text, label=""):
+        self.said.append((label, text))
+
+
+@pytest.fixture(params=["s3", "gs", "az"])
+def kept_in(request, buckets):
+    """A bucket that is written to with credentials, and what to read of it."""
+    request.getfixturevalue({"s3": "credentials", "gs": "of_google", "az": "of_azure"}[request.param])
+    bucket = buckets.buckets[request.param, "set"]
+    bucket.is_public = False
+    return f"{request.param}://set/kept", bucket
+
+
+def forget(tmp_path):
+    own_files.remove_tree(tmp_path / "root")
+
+
+def test_what_was_fetched_is_kept_in_a_bucket_and_found_there_first(kept_in, buckets, server, tmp_path):
+    place, bucket = kept_in
+    url = server.serve("big.bin", BIG * 8)  # in several parts
+    said = []
+    for _ in range(2):
+        notes = Notes()
+        assert datastage.stage(url, save_to=place, progress=notes).path.read_bytes() == BIG * 8
+        said.append([label for label, _ in notes.said])
+        n_asked = len(server.seen)
+        forget(tmp_path)
+    assert bucket.objects["kept/big.bin"] == BIG * 8
+    assert ("Kept" in said[0], "Kept" in said[1]) == (True, False)
+    assert [path for path in buckets.asked if "partNumber=" in path or "blockid=" in path]
+    assert quiet(url, save_to=place).path.read_bytes() == BIG * 8
+    assert len(server.seen) == n_asked
+
+
+def test_a_kept_object_that_changed_is_fetched_anew_and_another_of_its_name_lies_beside_it(kept_in, server, tmp_path):
+    place, bucket = kept_in
+    url = server.serve("pets.csv", b"cat,1\n")
+    quiet(url, save_to=place)
+    bucket.objects["kept/pets.csv"] = b"dog,1\n"
+    forget(tmp_path)
+    assert quiet(url, save_to=place).path.read_bytes() == b"cat,1\n"
+    forget(tmp_path)
+    other = server.serve("other/pets.csv", b"eel,12\n")
+    assert quiet(other, save_to=place).path.read_bytes() == b"eel,12\n"
+    assert {b"eel,12\n"} < set(bucket.objects.values())
+
+
+def test_a_bucket_that_may_not_be_written_to_costs_no_data_and_is_said(kept_in, server):
+    place, bucket = kept_in
+    bucket.may_write = False
+    notes = Notes()
+    staged = datastage.stage(server.serve("pets.csv", b"cat,1\n"), save_to=place, progress=notes)
+    assert staged.path.read_bytes() == b"cat,1\n"
+    assert [text for label, text in notes.said if label == "Not kept" and "cannot be kept in" in text]
+
+
+def test_an_entry_of_the_catalog_is_kept_in_a_bucket_too(buckets, credentials, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    body = b"1,2\n" * 30
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    datastage.register("marks", server.serve("marks.csv", body), expect=digest)
+    quiet("marks", save_to="s3://set/kept")
+    assert buckets.buckets["s3", "set"].objects["kept/marks/marks.csv"] == body
+    forget(tmp_path)
+    n_asked = len(server.seen)
+    assert quiet("marks", save_to="s3://set/kept").path.read_bytes() == body
+    assert len(server.seen) == n_asked
 
 
 @pytest.mark.parametrize("text", ["s3:set/a", "gs://", "s3:///a"])

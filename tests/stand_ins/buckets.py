@@ -46,6 +46,7 @@ class Bucket:
     objects: dict[str, bytes] = field(default_factory=dict)
     is_public: bool = True
     may_list: bool = True
+    may_write: bool = True
     region: str = "us-east-1"
 
 
@@ -57,6 +58,7 @@ class Buckets(LoopbackServer):
         self.wrong: dict[str, bytes] = {}  # what is given in the place of an object
         self.private: set[str] = set()  # objects of public buckets
         self.asked: list[str] = []
+        self.parts: dict[tuple[str, str], dict[str, bytes]] = {}  # of objects that are being written
         self.modulus = 0  # of the key that Google knows
         server = self
 
@@ -80,12 +82,13 @@ class _Handler(LoopbackHandler):
         self.give_file(body, **said)
 
     do_HEAD = property(lambda self: self.do_GET)
+    do_PUT = do_POST = property(lambda self: self.do_GET)
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
         self.stand_in.asked.append(urllib.parse.unquote(self.path))
         service, *rest = urllib.parse.unquote(path).lstrip("/").split("/")
-        words = dict(urllib.parse.parse_qsl(query))
+        words = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
         {"s3": self.s3, "gs": self.gs, "az": self.az}[service](rest, words)
 
     def s3(self, rest: list[str], query: dict[str, str]) -> None:
@@ -104,11 +107,35 @@ class _Handler(LoopbackHandler):
             if not bucket.may_list:
                 return self.refuse(403, "AccessDenied", **region)
             return self.listing(rest[0], bucket, query, **region)
+        if self.command in ("PUT", "POST"):
+            return self.written(rest[0], path, bucket, query) if signed else self.refuse(403, "AccessDenied")
         if path in self.stand_in.private and not signed:
             return self.refuse(403, "AccessDenied")
         if path not in bucket.objects:
             return self.refuse(404 if bucket.may_list else 403, "NoSuchKey" if bucket.may_list else "AccessDenied")
         return self.file(path, bucket.objects[path], **region)
+
+    def written(self, name: str, path: str, bucket: Bucket, query: dict[str, str]) -> None:
+        """Take an object: at once, or in parts that are joined when all are there. Part of one is nothing."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not bucket.may_write:
+            return self.refuse(403, "AccessDenied")
+        parts = self.stand_in.parts.setdefault((name, path), {})
+        if "uploads" in query:
+            top = f"<InitiateMultipartUploadResult><Bucket>{name}</Bucket><Key>{escape(path)}</Key>"
+            return self.give(200, f"{top}<UploadId>u1</UploadId></InitiateMultipartUploadResult>".encode())
+        part = query.get("partNumber") or query.get("blockid")
+        if part is not None:
+            parts[part] = body
+            return self.give(201 if "blockid" in query else 200, ETag=f'"{hashlib.md5(body).hexdigest()}"')
+        if query.get("comp") == "blocklist" or "uploadId" in query:
+            order = re.findall(rb"<(?:PartNumber|Latest|Uncommitted)>([^<]+)<", body)
+            body = b"".join(parts[key.decode()] for key in order)
+        bucket.objects[path] = body
+        self.stand_in.parts.pop((name, path))
+        done = "<CompleteMultipartUploadResult><ETag>&quot;e&quot;</ETag></CompleteMultipartUploadResult>"
+        self.give(201 if "blocklist" in query.values() or self.path.startswith("/az") else 200,
+                  done.encode() if self.command == "POST" else b"", ETag='"e"')  # fmt: skip
 
     def listing(self, name: str, bucket: Bucket, query: dict[str, str], **headers: str) -> None:
         prefix, start = query.get("prefix", ""), query.get("continuation-token", "")
@@ -166,6 +193,9 @@ class _Handler(LoopbackHandler):
             more = {"nextPageToken": names[1]} if len(names) > 2 else {}
             return self.give(200, json.dumps({"items": items, **more}).encode())
         path = "/".join(rest[1:])
+        if self.command in ("PUT", "POST"):
+            is_signed = self.is_signed_for_google()
+            return self.written(rest[0], path, bucket, query) if is_signed else self.refuse(403, "AccessDenied")
         if path not in bucket.objects:
             return self.refuse(404, "NoSuchKey")
         return self.file(path, bucket.objects[path], x_goog_hash=f"md5={_b64(bucket.objects[path])}")
@@ -178,6 +208,8 @@ class _Handler(LoopbackHandler):
             return self.refuse(403, "AuthenticationFailed")
         if not bucket.is_public and not self.headers.get("Authorization"):
             return self.refuse(409, "PublicAccessNotPermitted")
+        if self.command == "PUT":
+            return self.written(rest[0], path, bucket, query)
         if query.get("comp") == "list":
             rows = "".join(
                 f"<Blob><Name>{escape(name)}</Name><Properties><Content-Length>{len(body)}</Content-Length>"
