@@ -251,17 +251,21 @@ def launched(environ: Mapping[str, str] | None = None) -> Launched | None:
     """Return what torchrun, or a launcher that does as it does, told this process; None if there was none.
 
     All three of ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` must be there and fit together: some clusters set the first
-    two for a machine whose processes are started later. Slurm's own variables are not looked at: ``srun`` sets them for
-    tasks that have nothing to do with each other too, and a job's script has those of a task.
+    two for a machine whose processes are started later. Slurm's own variables count only beside ``MASTER_ADDR``, by
+    which processes find each other: ``srun`` sets them for tasks that have nothing to do with each other too.
 
     Examples
     --------
     >>> launched({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
     Launched(rank=3, size=4, local_rank=1)
-    >>> launched({"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"})
+    >>> launched({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"})
+    >>> launched({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1", "MASTER_ADDR": "n1"})
+    Launched(rank=3, size=4, local_rank=1)
     """
     environ = os.environ if environ is None else environ
     values = [environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not any(values) and environ.get("MASTER_ADDR"):
+        values = [environ.get(name, "") for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")]
     if not all(value.isdecimal() for value in values):
         return None
     rank, size, local_rank = map(int, values)

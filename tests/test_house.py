@@ -10,9 +10,9 @@ PACKAGE = Path(datastage.__file__).parent
 # is to go down to that. On top: 4,500 for readings of layouts (#20), 2,770 for places and for what is kept in buckets
 # (#23), 1,700 for a catalog of eighty, each read as it is published, and of a course (#23), 1,500 for whose files are
 # whose (#19), 970 for labels of every kind, ranks and clients (#20, #22), 1,000 for the doctor, pictures and cells
-# (#24), 210 for the index of shards (#25), 2,320 for training on shards (#25), 80 for flags in what the command says
+# (#24), 210 for the index of shards (#25), 2,350 for training on shards (#25), 80 for flags in what the command says
 # and rars in parts (#21), 180 for lines of code that run as printed (#24).
-MOST_LINES = 39_420
+MOST_LINES = 39_450
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

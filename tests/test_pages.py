@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import datastage
+from tests.stand_ins.shards import write
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -48,6 +49,7 @@ def data(tmp_path_factory):
                 picture.save(path)
                 archive.write(path, f"{kind}/{n}.png")
                 rows.append(f"{path.name},{kind}")
+    write(folder / "shards", [12] * 4)
     (folder / "table/train.csv").write_text("\n".join(rows) + "\n")
     (folder / "iris.csv").write_text("5.1,3.5,1.4,0.2,setosa\n")
     return folder

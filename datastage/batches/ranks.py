@@ -62,14 +62,12 @@ def local_rank() -> int:
 
 
 def nodes() -> int:
-    """Return over how many machines the processes are spread, as far as a launcher says it; else 1."""
-    here = world()
-    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
-        value = os.environ.get(name, "")
-        if value.isdecimal() and int(value) and here.size % int(value) == 0:
-            return here.size // int(value)
-    value = os.environ.get("SLURM_STEP_NUM_NODES", "")
-    return int(value) if value.isdecimal() and 0 < int(value) <= here.size else 1
+    """Return over how many machines the processes are spread, as far as torchrun or srun says it; else 1."""
+    size, local = world().size, os.environ.get("LOCAL_WORLD_SIZE", "")
+    if local.isdecimal() and int(local) and size % int(local) == 0:
+        return size // int(local)
+    steps = os.environ.get("SLURM_STEP_NUM_NODES", "")
+    return int(steps) if steps.isdecimal() and 0 < int(steps) <= size else 1
 
 
 def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:

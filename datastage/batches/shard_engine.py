@@ -45,7 +45,7 @@ class _Begun(NamedTuple):
     """A batch whose photos are being decoded."""
 
     submitted: list[tuple[PixelCache, Submitted]]
-    ks: list[int]  # the shards, by their numbers
+    ks: list[int]  # the shards of its windows, by their numbers
     shards: list[OpenShard]
     of: NDArray[np.int64]  # which of them each row is of
     number: NDArray[np.int64]
@@ -139,6 +139,8 @@ class FromShards:
                     if not pixels.collect(submitted, stop):
                         return
                 yield self._ended(waiting.popleft())
+                if source.tight and waiting:
+                    source.release({k for begun in waiting for k in begun.ks})
             source.say_what_was_left_out()
         except Stop:
             return
@@ -218,7 +220,7 @@ class FromShards:
             at = np.flatnonzero(of == i)
             use = partial(_use, made, at.tolist())
             submitted.append((shard.pixels, shard.pixels.submit(number[at], use)))
-        return _Begun(submitted, [ks[i] for i in used], shards, of, number, labels, drawn, made.images)
+        return _Begun(submitted, ks, shards, of, number, labels, drawn, made.images)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
         import numpy as np

@@ -153,7 +153,7 @@ class ShardLoader(Loader):
             raise UncountedError(
                 "How many batches an epoch has is not known yet: the shards have no index.",
                 "The first epoch counts them; until then iterate without len().",
-                "Next: datastage pack, or any index.json of the shards, tells it at once.",
+                "Next: an index.json beside the shards, which tells it at once.",
             )
         return n // whole if self.drop_last else -(-n // whole)
 

@@ -54,6 +54,7 @@ class ShardCache:
         self._needed: dict[str, Shard] = {}  # somebody waits for these
         self._wanted: dict[str, Shard] = {}  # these come next
         self._bringing: set[str] = set()
+        self._coming: dict[str, int] = {}  # their bytes, for which room was made
         self._ready: dict[str, ShardFile] = {}  # brought, and held until they are opened
         self._failed: dict[str, Exception] = {}
 
@@ -194,7 +195,7 @@ class ShardCache:
             held = _held(target, shard) if _read(mark) == identity else None
             if held is None:
                 _forget(target)
-                self._make_room(content.size or shard.size or 0, needed=needed)
+                self._make_room(key, content.size or shard.size or 0, needed=needed)
                 expect = {"sha256": shard.sha256} if shard.sha256 else dict(found.digests)
                 self._fetch(content, target, expect)
                 with open(mark, "wb", opener=no_link) as out:
@@ -202,6 +203,8 @@ class ShardCache:
                 held = _held(target, shard)
         finally:
             content.close()
+            with self._changed:
+                self._coming.pop(key, None)
         self._identities[key] = identity
         if held is None:
             raise StorageError(
@@ -230,8 +233,20 @@ class ShardCache:
                 found.append((stat.st_mtime, stat.st_size, path))
         return sorted(found)
 
-    def _make_room(self, size: int, *, needed: bool) -> None:
-        while (used := sum(n for _, n, _ in self._files())) + size > self.budget:
+    def _used(self) -> int:
+        """Return the bytes that are here, or coming, in this process and in others."""
+        used = sum(n for _, n, _ in self._files()) + sum(self._coming.values())
+        for path in self.folder.glob("*.tar.part"):
+            with contextlib.suppress(OSError):
+                used += path.stat().st_size if path.name.partition(".")[0] not in self._coming else 0
+        return used
+
+    def _make_room(self, key: str, size: int, *, needed: bool) -> None:
+        while True:
+            with self._changed:
+                if (used := self._used()) + size <= self.budget:
+                    self._coming[key] = size
+                    return
             if self._remove_oldest() or (needed and self._let_go()):
                 continue
             gb = 1.1 * (used + size) / 1e9

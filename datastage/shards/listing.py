@@ -23,6 +23,8 @@ from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, 
 from datastage.shards.members import Sample, samples_of
 from datastage.sources.braces import expanded
 from datastage.spec import Spec
+from datastage.transfer import Limits, patiently
+from datastage.transfer.pieces import pieces_of
 
 HEAD_BYTES = 4 << 20
 """Of the first shard so much is looked at before it comes, and more only where a sample is longer."""
@@ -265,18 +267,25 @@ def look(reader: Reader) -> tuple[bytes, list[Sample]]:
 
 
 def head_of(reader: Reader, n: int) -> bytes:
-    """Return the first bytes of a reader, at most `n`."""
-    if reader.ranges:
-        return reader.read_at(0, n)
-    made = b""
-    stream = reader.stream(0)
-    for piece in stream:
-        made += piece
-        if len(made) >= n:
-            break
-    if (close := getattr(stream, "close", None)) is not None:
-        close()
-    return made[:n]
+    """Return the first bytes of a reader, at most `n`; a line that is cut is taken up again."""
+    made = bytearray()
+    n = n if reader.size is None else min(n, reader.size)
+
+    def more() -> None:
+        if not reader.ranges:
+            made.clear()
+        pieces = pieces_of(reader)(len(made), n - len(made) if reader.ranges else None)
+        try:
+            for piece in pieces:
+                made.extend(piece)
+                if len(made) >= n:
+                    break
+        finally:
+            if (close := getattr(pieces, "close", None)) is not None:
+                close()
+
+    patiently(more, Limits())
+    return bytes(made[:n])
 
 
 def split_of(name: str) -> str:

@@ -306,3 +306,60 @@ def test_the_parts_of_a_sample_that_are_not_used_do_no_harm(tmp_path):
         for i in range(5)
     ]
     assert sorted(given(loaders(single(tmp_path, samples), test=0).train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_on_a_tpu_no_shape_ever_changes(tmp_path, monkeypatch, index):
+    import sys
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "stand_ins"))
+    import torch_xla
+    import torch_xla.distributed.parallel_loader as parallel
+    import torch_xla.runtime
+
+    parallel.shapes.clear()
+    try:
+        write(tmp_path / "set", [7, 9, 5], index=index)
+        write(tmp_path / "set", [6], "test", first=100)
+        (tmp_path / "set/index.json").unlink(missing_ok=True)
+        found = datastage.loaders(tmp_path / "set", batch_size=4, progress=False)
+        for _ in range(2):
+            seen = [y.tolist() for _, y in found.train]
+            assert [len(y) for y in seen] == [4] * 5
+            assert len(set(sum(seen, []))) == 20
+        assert [y.tolist() for _, y in found.test] == [[100, 101, 102, 103], [104, 105, -100, -100]]
+        assert len(parallel.shapes) == 1
+        assert torch_xla.syncs
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torch_xla"]:
+            del sys.modules[name]
+
+
+JAX = """
+import sys, jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import datastage
+train = datastage.loaders(sys.argv[1], batch_size=8, device="cpu", test=0, progress=False).train
+mesh = Mesh(np.array(jax.devices()), ("batch",))
+assert len(jax.devices()) == 4
+seen = []
+for x, y, weight in datastage.as_jax(train, NamedSharding(mesh, PartitionSpec("batch")), pad=True):
+    assert x.shape[1:] == (8, 12, 3) and len(x.sharding.device_set) == 4
+    seen += np.asarray(y)[np.asarray(weight) == 1].tolist()
+assert sorted(seen) == list(range(21)), seen
+"""
+
+
+def test_jax_on_four_devices_gets_each_sample_once(tmp_path):
+    import os
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    pytest.importorskip("jax")
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    data = write(tmp_path / "set", [7, 9, 5])
+    environ = {**os.environ, **flags, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", JAX, data], env=environ, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
