@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import own_files
+from datastage.carded import Carded
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.file_names import PICTURE_SUFFIXES, split_of
 from datastage.reader import FileRecord, FileRecords
@@ -48,7 +49,7 @@ _TEXTS = (
 _NUMBERS = ("n_files", "n_bytes", "seconds")
 
 
-class Staged(os.PathLike[str]):
+class Staged(Carded, os.PathLike[str]):
     """A staged dataset: a path that knows its receipt.
 
     It is the folder (or the file, where a single file was staged): ``str``, ``open`` and every function that takes a
@@ -78,6 +79,8 @@ class Staged(os.PathLike[str]):
     def __repr__(self) -> str:
         return f"Staged({str(self.path)!r})"
 
+    _repr_pretty_ = Carded._repr_pretty_  # IPython takes a class's own __repr__ before what is inherited
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Staged) and self.path == other.path
 
@@ -106,21 +109,21 @@ class Staged(os.PathLike[str]):
     def splits(self) -> tuple[str, ...]:
         """The parts of the data that are there, of ``train``, ``val`` and ``test``; empty if nobody can tell."""
         entry = self._entry()
-        found = entry.splits if entry is not None else self._told().get("splits", {})
+        found = entry.splits if entry is not None else self.told().get("splits", {})
         return tuple(split for split in found if split != "predict")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their numbers; empty if the data names none."""
         entry = self._entry()
-        return entry.classes if entry is not None else tuple(self._told().get("classes", ()))
+        return entry.classes if entry is not None else tuple(self.told().get("classes", ()))
 
     def _entry(self) -> Entry | None:
         from datastage import datasets
 
         return datasets.with_files(self.receipt.get("entry"))
 
-    def _told(self) -> Mapping[str, Any]:
+    def told(self) -> Mapping[str, Any]:
         """Return what the reading of the data says in short, and keep it in the receipt of what is our own copy."""
         from datastage import datasets, layouts
         from datastage.layouts.tree import stamp_of
@@ -168,11 +171,6 @@ class Staged(os.PathLike[str]):
         if entry is not None:
             return entry.read(self.path, split)
         return arrays_of(self.path, split, layouts.of_entry(datasets.of_receipt(self.receipt), self.path))
-
-    def _repr_html_(self) -> str:
-        from datastage.show.card import staged_card
-
-        return staged_card(self.receipt, self.path)
 
 
 # --- receipts

@@ -20,6 +20,7 @@ import hashlib
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,7 +79,7 @@ class Claim:
     """The right to fill a place, under its lock."""
 
     slot: Slot
-    reporter: Reporter
+    reporter: _Told
     key: str
     token: str
     held: Held
@@ -86,7 +87,7 @@ class Claim:
     def publish(self, receipt: Mapping[str, Any], files: Sequence[FileRecord], *, durable: bool) -> dict[str, Any]:
         """Put the partial folder in its place, with this receipt; return the receipt as written."""
         own = {"key": self.key, "name": self.slot.name, "at": str(self.slot.final), "token": self.token}
-        own |= staged.counts(files)
+        own |= staged.counts(files) | {"steps": self.reporter.steps()}
         written = publish(self.slot, {**own, **receipt}, files, durable=durable, check=self.held.check)
         remove_tree(self.slot.fetch)
         return written
@@ -336,13 +337,24 @@ def _locks_of_others(slot: Slot) -> list[Path]:
 
 
 class _Told:
-    """A reporter that also tells those who wait for the lock."""
+    """A reporter that also tells those who wait for the lock, and knows how long each step took."""
 
     def __init__(self, reporter: Reporter, held: Held) -> None:
         self._reporter, self._held = reporter, held
         self.note = reporter.note
+        self._begun: list[tuple[str, float]] = []
+
+    def steps(self) -> dict[str, float]:
+        """Return the seconds of what was done so far, by its first word: copying, unpacking."""
+        taken: dict[str, float] = {}
+        ends = [*(began for _, began in self._begun[1:]), time.monotonic()]
+        for (name, began), ended in zip(self._begun, ends):
+            word = name.partition(" ")[0]
+            taken[word] = round(taken.get(word, 0.0) + ended - began, 3)
+        return taken
 
     def phase(self, name: str, total_bytes: int | None) -> None:
+        self._begun.append((name, time.monotonic()))
         self._held.phase(name, total_bytes)
         self._reporter.phase(name, total_bytes)
 

@@ -12,7 +12,8 @@ PACKAGE = Path(datastage.__file__).parent
 # whose (#19), 970 for labels of every kind, ranks and clients (#20, #22), 1,000 for the doctor, pictures and cells
 # (#24), 210 for the index of shards (#25), 2,350 for training on shards (#25), 80 for flags in what the command says
 # and rars in parts (#21), 180 for lines of code that run as printed (#24).
-MOST_LINES = 39_450
+# 900 for cards with a look at the data, misuse answered, and what a stop says (#24).
+MOST_LINES = 40_350
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,8 +17,9 @@ from datastage.batches.devices import Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
 from datastage.batches.saved_state import checked_state
-from datastage.batches.stats import Stats
+from datastage.batches.stats import EPOCHS_KEPT, Stats, facts, lines, shapes_of
 from datastage.batches.to_device import tensors_of
+from datastage.carded import Carded
 from datastage.errors import SpecError
 from datastage.progress import SILENT
 
@@ -50,7 +52,7 @@ class Source(Protocol):
         """Say where the images are held."""
 
 
-class Loader:
+class Loader(Carded):
     """Batches ``(x, y)`` on the device, epoch after epoch.
 
     The first batch of each ``iter()`` begins the next epoch. Order and augmentation follow from the seed and the epoch
@@ -94,6 +96,10 @@ class Loader:
         self._next = (0, 0)  # the epoch and batch that the next iterator begins with
         self._run = 0  # which iterator the state belongs to: the latest
         self._stats = Stats()
+        self.epochs: deque[Stats] = deque(maxlen=EPOCHS_KEPT)
+        """What each of the latest epochs delivered; the last of them is `stats`."""
+        self.shapes = ""
+        """Shape and type of a batch, in words, once one was given."""
         self._given: tuple[int, int, Any] | None = None  # of the latest batch: samples, rows, device
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,6 +125,16 @@ class Loader:
     def augment(self) -> Augment | None:
         """What is done to each image."""
         return self._options.augment
+
+    @property
+    def options(self) -> LoaderOptions:
+        """What was asked for."""
+        return self._options
+
+    @property
+    def choice(self) -> Choice | None:
+        """The device and why it was taken; None before the first batch is asked for."""
+        return self._chooser.made
 
     @property
     def device(self) -> Any:
@@ -199,6 +215,7 @@ class Loader:
         # Libraries ask for an iterator only to see if there is one, so the epoch is taken with the first batch.
         epoch, first = self.take_epoch()
         self._stats = Stats(epoch=epoch)
+        self.epochs.append(self._stats)
         yield from self._batches(epoch, first, self._run, self._stats)
 
     def take_epoch(self) -> tuple[int, int]:
@@ -251,6 +268,8 @@ class Loader:
                     continue
                 stats.batches += 1
                 self._given = _about(batch, n)
+                if stats.batches == 1:
+                    self.shapes = shapes_of(batch)
                 tell(i)
                 yield batch
                 del batch  # what the training let go of is not kept alive here
@@ -375,34 +394,13 @@ class Loader:
         self._stand(epoch, batch)
 
     def explain(self) -> str:
-        """Say in one line what this loader does, and why."""
-        choice, options = self._chooser.made, self._options
-        where = "the device is chosen when the first batch is asked for"
-        if choice is not None:
-            where = f"on {choice.device} ({choice.why}), {self.source.where(choice)}"
-        said = [
-            f"{self.name}: batches in the order that your data gives them"
-            if self.n_samples is None
-            else f"{self.name}: {self.n_samples:,} samples in {len(self):,} batches of {self.batch_size:,}; "
-            + ("shuffled" if options.shuffle else "in order"),
-            str(options.augment) if options.augment else "",
-            options.dtype,
-            options.memory_format if options.memory_format != "contiguous" else "",
-            where,
-        ]
-        world = ranks.world()
-        if world.size > 1:
-            shares = "" if self.n_samples is not None else ", which your data must share out itself"
-            said.append(f"rank {world.rank} of {world.size}{shares}")
-        return "; ".join(text for text in said if text)
+        """Say in lines what this loader does, and why."""
+        return "\n".join(lines(facts(self)))
 
     def __repr__(self) -> str:
-        return f"<Loader {self.explain()}>"
+        return f"<Loader {': '.join(facts(self)[0])}>"
 
-    def _repr_html_(self) -> str:
-        from datastage.show.card import loader_card
-
-        return loader_card([self])
+    _repr_pretty_ = Carded._repr_pretty_
 
 
 def repeated(numbers: list[int], size: int) -> list[int]:
@@ -416,8 +414,8 @@ def _about(batch: Any, n: int) -> tuple[int, int, Any]:
     return (n, n, "cpu") if first is None else (n, max(n, len(first)), first.device)
 
 
-@dataclass(frozen=True)
-class Loaders:
+@dataclass(frozen=True, repr=False)
+class Loaders(Carded):
     """The loaders of a dataset's splits. Unpacks into train, val and test, as far as there are such.
 
     Attributes
@@ -444,14 +442,13 @@ class Loaders:
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __str__(self) -> str:
+    def explain(self) -> str:
+        """Say in lines what each loader does, and why."""
         more = [] if self.predict is None else [self.predict]
-        return "\n".join(loader.explain() for loader in (*self, *more))
+        return "\n\n".join(loader.explain() for loader in (*self, *more))
 
-    def _repr_html_(self) -> str:
-        from datastage.show.card import loader_card
-
-        return loader_card(self)
+    __str__ = __repr__ = explain
+    _repr_pretty_ = Carded._repr_pretty_
 
 
 def loader_class(kind: type[Loader] = Loader) -> type[Loader]:

@@ -104,11 +104,11 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from datastage.show.card import card
+        from datastage.show.card import Card
 
         rows = [(each.name, each.found) for each in self.findings]
         steps = [(f"{each.name} !", f"{each.trouble} {' '.join(each.remedy)}") for each in self.troubles]
-        return card("datastage doctor", [*rows, *(steps or [("", "Nothing is in the way.")])])
+        return Card("datastage doctor", [*rows, *(steps or [("", "Nothing is in the way.")])]).html()
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))

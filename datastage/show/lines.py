@@ -118,22 +118,22 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
 
 def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: str) -> list[str]:
     """Return the labelled lines of a receipt: ``Copied``, ``Left out``, ``Inside``, ``Folder``."""
-    lines = _labelled("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
+    lines = labelled_lines("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
     if left_out := receipt.get("left_out"):
-        lines += _labelled("Left out", left_out_text(left_out))
+        lines += labelled_lines("Left out", left_out_text(left_out))
     if n_replaced := receipt.get("n_replaced"):
-        lines += _labelled("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts")
+        lines += labelled_lines("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts")
     if inside is not None and not receipt.get("entry") and not receipt.get("single"):
         text = str(inside)
         if inside.names:
             text += f": {shortened(inside.names, WIDTH - LABEL_WIDTH - len(text) - 2)}"
-        lines += _labelled("Inside", text)
+        lines += labelled_lines("Inside", text)
     if encoding := receipt.get("encoding"):
-        lines += _labelled("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)")
+        lines += labelled_lines("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)")
     if dangling := receipt.get("dangling"):
         text = f"{counted(len(dangling), 'link')} to nothing, as {printable(dangling[0])}"
-        lines += _labelled("Links", f"{text}: what was linked to was not packed")
-    lines += _labelled("File" if receipt.get("single") else "Folder", printable(path))
+        lines += labelled_lines("Links", f"{text}: what was linked to was not packed")
+    lines += labelled_lines("File" if receipt.get("single") else "Folder", printable(path))
     if stripped := receipt.get("stripped"):
         outer = f'(the outer folder "{printable(stripped)}" was taken off)'
         if len(lines[-1]) + 3 + len(outer) <= WIDTH:
@@ -225,7 +225,8 @@ def _how(receipt: Mapping[str, Any]) -> str:
     return f"{human_bytes(n_bytes)} in {duration(seconds)}{rate}"
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def labelled_lines(label: str, text: str) -> list[str]:
+    """Wrap a text in the column beside its label; a path stays one line."""
     body = textwrap.wrap(text, WIDTH - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
@@ -235,6 +236,17 @@ def _labelled(label: str, text: str) -> list[str]:
 def labelled(label: str, text: str) -> str:
     """Set a label before a line, in the column that all labels share."""
     return f"{label:<{LABEL_WIDTH}}{text}" if label else text
+
+
+def writable(text: str, stream: Any) -> str:
+    """Return the text with what the stream's encoding lacks written another way."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeError:
+        text = text.translate({ord("█"): "#", ord("▓"): "+", ord("▒"): "=", ord("░"): "."})
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def split_label(line: str) -> tuple[str, str]:

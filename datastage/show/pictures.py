@@ -173,7 +173,7 @@ def counts_of_loaders(loaders: Sequence[Any]) -> dict[str, dict[str, int]]:
     found = {}
     for number, loader in enumerate(loaders):
         classes, targets = loader.dataset.classes, np.asarray(loader.dataset.targets)
-        split = loader.explain().partition(":")[0] or str(number)
+        split = loader.name or str(number)
         if targets.ndim == 1 and classes:
             found[split] = dict(zip(classes, np.bincount(targets.astype(int), minlength=len(classes)).tolist()))
         else:

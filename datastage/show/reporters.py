@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from datastage.errors import WIDTH
 from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
-from datastage.show.lines import LABEL_WIDTH, labelled, printable
+from datastage.show.lines import LABEL_WIDTH, labelled, printable, writable
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -180,7 +180,7 @@ class Shown:
             text = _fitting(text, shutil.get_terminal_size().columns)
         with contextlib.suppress(OSError, ValueError):
             # One write for a block of lines: a saved notebook makes an output of each.
-            stream.write(_writable(f"{text}\n", stream))
+            stream.write(writable(f"{text}\n", stream))
             stream.flush()
 
     # --- a log
@@ -220,7 +220,7 @@ class TerminalLine:
         if total_bytes and 0 <= done_bytes <= total_bytes and room >= 10:
             full = room * done_bytes // total_bytes
             line += f"  {'█' * full}{'░' * (room - full)}"
-        line = _writable(line[:columns], self._stream)[:columns]
+        line = writable(line[:columns], self._stream)[:columns]
         self._stream.write(f"\r{line.ljust(self._width)}")
         self._stream.flush()
         self._width = len(line)
@@ -231,17 +231,6 @@ class TerminalLine:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
             self._width = 0
-
-
-def _writable(text: str, stream: TextIO) -> str:
-    """Return the text with what the stream's encoding lacks written another way."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeError:
-        text = text.replace("█", "#").replace("░", ".")
-        text = text.encode(encoding, "backslashreplace").decode(encoding)
-    return text
 
 
 def _fitting(text: str, columns: int) -> str:
