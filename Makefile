@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format coverage mutants torture bench fuzz docs wheel pyz clients xla clean ready
+.PHONY: help demo test lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla clean ready
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -21,7 +21,7 @@ demo: ready  ## train a small network on data from a pretend Drive, and save a p
 
 test: ready  ## the tests, in a few minutes on two cores
 	@$(BIN)/python -VV
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/clients tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/clients --ignore tests/browser tests
 
 lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -34,7 +34,7 @@ format: ready  ## lay out the code
 	$(BIN)/ruff format .
 
 coverage: ready  ## lines and branches that the tests run
-	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients tests
+	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients --ignore tests/browser tests
 	$(BIN)/python -m coverage report --skip-covered --sort cover
 
 mutants: ready  ## put 200 mistakes into the modules behind the promises, one at a time, and print those unnoticed
@@ -42,6 +42,10 @@ mutants: ready  ## put 200 mistakes into the modules behind the promises, one at
 
 torture: ready  ## the long tests: hundreds of kills, every write failing in turn
 	$(BIN)/python -m pytest -m slow --timeout 3000 tests
+
+browser: ready  ## notebooks in a real JupyterLab (Debian: chromium, chromium-driver); pictures in build/browser
+	$(PIP) install -q jupyterlab selenium
+	DATASTAGE_PICTURES=$(CURDIR)/build/browser $(BIN)/python -m pytest tests/browser
 
 bench: ready  ## the figures of docs/PERFORMANCE.md, each beside its peers
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from datastage.progress import SILENT, Reporter
 
@@ -27,8 +29,28 @@ if TYPE_CHECKING:
 
 Progress = bool | Literal["auto"] | Reporter
 PathLike = str | os.PathLike[str]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
+def _answered(verb: Callable[P, T]) -> Callable[P, T]:
+    """Have a call that does not fit answered with the argument that was meant; the signature stays what it is."""
+    signature = inspect.signature(verb)
+
+    @functools.wraps(verb)
+    def checked(*given: P.args, **named: P.kwargs) -> T:
+        try:
+            signature.bind(*given, **named)
+        except TypeError:
+            from datastage.misuse import misused
+
+            raise misused(verb.__name__, signature, given, named) from None
+        return verb(*given, **named)
+
+    return checked
+
+
+@_answered
 def stage(  # noqa: PLR0913
     spec: PathLike,
     *,
@@ -137,10 +159,11 @@ def stage(  # noqa: PLR0913
         return _staged(options, here, reporter)
 
 
+@_answered
 def loaders(  # noqa: PLR0913
     data: Any,
-    *,
     batch_size: int,
+    *,
     labels: Any = None,
     classes: Sequence[str] | None = None,
     val: float | str | None = None,
@@ -280,6 +303,7 @@ def _gigabytes(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+@_answered
 def read(
     data: PathLike,
     *,
@@ -336,10 +360,11 @@ def read(
         return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
 
 
+@_answered
 def feed(
     dataset: Any,
-    *,
     batch_size: int | None = None,
+    *,
     device: str = "auto",
     dtype: str = "float32",
     seed: int = 0,
@@ -377,6 +402,7 @@ def feed(
         return batches.feed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
 
 
+@_answered
 def bench(
     data: Any,
     *,
@@ -405,6 +431,7 @@ def bench(
     return batches.bench(loaders(data, batch_size=batch_size, progress=progress, **options))
 
 
+@_answered
 def extract(
     archive: PathLike,
     to: PathLike,
@@ -467,6 +494,7 @@ def extract(
         )
 
 
+@_answered
 def members(archive: PathLike, *, password: str | None = None, encoding: str | None = None) -> list[Member]:
     """List what is in an archive, without unpacking it.
 
@@ -495,6 +523,7 @@ def members(archive: PathLike, *, password: str | None = None, encoding: str | N
         return archives.list_members(reader, password=password, encoding=encoding)
 
 
+@_answered
 def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:
     """Pack a folder into one zip: thousands of small files on Drive become one that copies at full speed.
 
@@ -524,6 +553,7 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
         return zipping.zip_folder(folder, archive, here, reporter)
 
 
+@_answered
 def verify(
     staged: PathLike | Staged, *, repair: bool = False, adopt: bool = False, progress: Progress = "auto"
 ) -> Verification:
@@ -557,6 +587,7 @@ def verify(
         return repairing.verify(staged, here, repair=repair, adopt=adopt, reporter=reporter)
 
 
+@_answered
 def clean(
     names: Sequence[str] | str = (),
     *,
@@ -630,6 +661,7 @@ def doctor() -> Report:
         return examine(here)
 
 
+@_answered
 def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw samples of data with their labels: a grid of pictures, or the first rows of a table.
 
@@ -669,17 +701,18 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     elif isinstance(data, str | os.PathLike):
         data = loaders(data, batch_size=n, labels=labels, device="cpu", progress=False).train
     elif not hasattr(data, "explain"):
-        data = feed(data, batch_size=n, device="cpu", progress=False)
+        data = _fed(data, n)
     return _saved(pictures.preview(data, n), out)
 
 
+@_answered
 def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw what data is made of: samples of each class by split, sizes of the pictures, what was left out and why.
 
     Parameters
     ----------
-    data : path, Staged, Loaders or Loader
-        What `read` takes, or what `loaders` gives.
+    data : path, Staged, Loaders, Loader, Dataset or DataLoader
+        What `read` takes, what `loaders` gives, or what `feed` takes.
     labels
         As for `loaders`.
     out : path, optional
@@ -703,9 +736,14 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     from datastage.batches.photos import square_of
     from datastage.show import pictures
 
+    if not isinstance(data, Loader | Loaders | str | os.PathLike):
+        data = _fed(data, 1)
     if isinstance(data, Loader | Loaders):
         parts = [data] if isinstance(data, Loader) else list(data)
-        return _saved(pictures.summary(pictures.counts_of_loaders(parts), [], 0, []), out)
+        counts, said = pictures.counts_of_loaders(parts)
+        sizes = pictures.sizes_of_samples(parts)
+        sizes = sizes if len(set(sizes)) > 1 else []
+        return _saved(pictures.summary(counts, sizes, square_of(sizes) if sizes else 0, said), out)
     reading = read(data, labels=labels, progress=False)
     staged = data if isinstance(data, os.PathLike) or os.path.exists(data) else stage(data, progress=False)
     sizes, damaged = pictures.sizes_of(reading, staged)
@@ -713,6 +751,11 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     left_out += [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
     square = square_of(sizes) if len(set(sizes)) > 1 else 0
     return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
+
+
+def _fed(data: Any, n: int) -> Loader:
+    """Feed what a user has of their own; a DataLoader in its own batches."""
+    return feed(data, None if hasattr(data, "batch_size") else n, device="cpu", progress=False)
 
 
 def _saved(figure: Figure, out: PathLike | None) -> Figure:
@@ -772,6 +815,7 @@ def check_catalog(*names: str) -> list[Checked]:
         return course.check_catalog(names, here)
 
 
+@_answered
 def register(
     entry: Entry | ArchiveEntry | str,
     spec: PathLike | None = None,
@@ -824,6 +868,7 @@ def register(
     datasets.register(entry)
 
 
+@_answered
 def cell(
     spec: str,
     *,
@@ -912,7 +957,7 @@ def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_nex
 def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
     """Give where we are and who is told; whatever was drawn is taken down, and a fault of ours is put in words."""
     from datastage import runtime
-    from datastage.errors import SpecError
+    from datastage.errors import SpecError, stopped_in_two_lines
     from datastage.faults import reported
 
     here = runtime.current()
@@ -927,14 +972,8 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
     else:
         reporter = progress
     try:
-        with reported():
+        with stopped_in_two_lines(lambda: getattr(reporter, "kept", "")), reported():
             yield here, reporter
-    except KeyboardInterrupt as stop:
-        if not here.in_kernel:
-            raise
-        from datastage.errors import Stopped
-
-        raise Stopped(getattr(reporter, "kept", "")) from stop
     finally:
         _close(reporter)
 

@@ -23,11 +23,12 @@ Here: the classes, how they read, fit a screen and pickle. Not here: who prints 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,15 @@ class Stopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return str(self).splitlines()
+
+
+@contextlib.contextmanager
+def stopped_in_two_lines(kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Make of a stop one that a notebook shows in two lines, with what has come."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise stop if isinstance(stop, Stopped) else Stopped(kept()) from None
 
 
 def on_screen(error: DatastageError, in_words: Callable[[str], str] = str) -> list[str]:

@@ -348,13 +348,14 @@ class _Told:
         """Return the seconds of what was done so far, by its first word: copying, unpacking."""
         taken: dict[str, float] = {}
         ends = [*(began for _, began in self._begun[1:]), time.monotonic()]
-        for (name, began), ended in zip(self._begun, ends):
-            word = name.partition(" ")[0]
+        for (word, began), ended in zip(self._begun, ends):
             taken[word] = round(taken.get(word, 0.0) + ended - began, 3)
         return taken
 
     def phase(self, name: str, total_bytes: int | None) -> None:
-        self._begun.append((name, time.monotonic()))
+        word = name.partition(" ")[0]
+        if not self._begun or self._begun[-1][0] != word:
+            self._begun.append((word, time.monotonic()))
         self._held.phase(name, total_bytes)
         self._reporter.phase(name, total_bytes)
 

@@ -1,5 +1,6 @@
 """What was fetched is kept for the next session, and found there first: the file itself, whole or not at all."""
 
+import errno
 import hashlib
 import io
 import os
@@ -101,6 +102,22 @@ def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(
     staged = datastage.stage(server.serve("pets.zip", zip_bytes()), save_to="./kept", progress=Notes())
     assert (staged / "cat/1.txt").exists()
     assert any(note.startswith("Not kept") for note in notes)
+
+
+def test_a_full_drive_is_called_so(drive, here, monkeypatch):
+    said = []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            said.append(f"{label}: {text}")
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(saved_copy, "FileReader", full)
+    (here / "a.zip").write_bytes(zip_bytes())
+    datastage.stage("./a.zip", save_to="drive:kept", progress=Notes())
+    assert any(line.startswith("Not kept: your Google Drive is full") for line in said)
 
 
 def test_keeping_that_breaks_off_leaves_nothing(here, monkeypatch):

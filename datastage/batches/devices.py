@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.ranks import local_rank, world
 from datastage.errors import MissingDependencyError, SpecError
 from datastage.progress import SILENT, Reporter
+from datastage.runtime import current
 
 if TYPE_CHECKING:
     import torch
 
+GPU_CLICKS = {
+    "colab": "Runtime > Change runtime type > T4 GPU > Save. The disk is emptied then: run your cells again.",
+    "kaggle": "in the right-hand panel, Settings > Accelerator > GPU T4 x2. It needs a phone-verified account.",
+}
+"""What a person presses to get a GPU, by platform."""
 NAMES = re.compile(r"auto|(cpu|mps)(:0)?|(cuda|xla)(:[0-9]+)?")
 
 
@@ -210,6 +216,14 @@ class Chooser:
             made = choose(self.wanted, local_rank=local_rank())
             self.made = replace(made, holds=self._hold)
             self._say(f"{made.device}: {made.why}", "Device")
+            here = current()
+            if (
+                made.kind == "cpu"
+                and str(self.wanted) == "auto"
+                and not here.accelerator
+                and here.platform in GPU_CLICKS
+            ):
+                self._say(f"for a GPU: {GPU_CLICKS[here.platform]}", "Note")
             if warning := slow(made, self.dtype):
                 self._say(warning, "Note")
         return self.made

@@ -7,9 +7,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from datastage import runtime
 from datastage.batches import ranks
 from datastage.batches.accelerate_state import accelerate_told
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
@@ -20,7 +22,7 @@ from datastage.batches.saved_state import checked_state
 from datastage.batches.stats import EPOCHS_KEPT, Stats, facts, lines, shapes_of
 from datastage.batches.to_device import tensors_of
 from datastage.carded import Carded
-from datastage.errors import SpecError
+from datastage.errors import SpecError, stopped_in_two_lines
 from datastage.progress import SILENT
 
 if TYPE_CHECKING:
@@ -216,7 +218,8 @@ class Loader(Carded):
         epoch, first = self.take_epoch()
         self._stats = Stats(epoch=epoch)
         self.epochs.append(self._stats)
-        yield from self._batches(epoch, first, self._run, self._stats)
+        with stopped_in_two_lines() if runtime.current().in_kernel else nullcontext():
+            yield from self._batches(epoch, first, self._run, self._stats)
 
     def take_epoch(self) -> tuple[int, int]:
         """Begin the next epoch: return it, and the number of its first batch."""

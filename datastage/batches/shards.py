@@ -270,7 +270,8 @@ class ShardLoader(Loader):
         self._resumed = (epoch, position, first) if position else None
 
     def explain(self) -> str:
-        """Say in one line what this loader does, and why."""
+        """Say in lines what this loader does, and why."""
         shards = f"{len(self.source.shards):,} shards, not counted yet, in batches of {self.batch_size:,}"
         text = super().explain().replace("batches in the order that your data gives them", shards)
-        return text if self._groups in (None, 1) else f"{text}; shards dealt to {self._groups} groups of nodes"
+        dealt = f"\nGroups    shards dealt to {self._groups} groups of nodes"
+        return text if self._groups in (None, 1) else text + dealt

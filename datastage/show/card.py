@@ -161,8 +161,7 @@ def _terms(receipt: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return licence and citation, as the catalog has them."""
     from datastage import datasets
 
-    name = receipt.get("catalog") or receipt.get("entry")
-    entry = next((entry for entry in datasets.catalog() if entry.name == name), None)
+    entry = datasets.of_receipt(receipt)
     licence = receipt.get("licence") or (entry.licence if entry else "")
     terms = [("Licence", str(licence or "")), ("Cite", entry.citation if entry else "")]
     return [(label, text) for label, text in terms if text]

@@ -22,6 +22,7 @@ from typing import Any
 
 from datastage import datasets
 from datastage._version import __version__
+from datastage.batches.devices import GPU_CLICKS
 from datastage.errors import WIDTH
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
@@ -202,13 +203,8 @@ def _accelerator(here: Runtime, said: Mapping[str, Any]) -> Iterator[Finding]:
 
 def no_accelerator(here: Runtime) -> tuple[str | None, tuple[str, ...]]:
     """Return what a person presses to get a GPU here; nothing where that is not known."""
-    if here.platform == "colab":
-        step = "Runtime > Change runtime type > T4 GPU > Save. The disk is emptied then: run your cells again."
-        return "No GPU is attached.", (f"Next: {step}",)
-    if here.platform == "kaggle":
-        step = "in the right-hand panel, Settings > Accelerator > GPU T4 x2. It needs a phone-verified account."
-        return "No GPU is attached.", (f"Next: {step}",)
-    return None, ()
+    click = GPU_CLICKS.get(here.platform)
+    return ("No GPU is attached.", (f"Next: {click}",)) if click else (None, ())
 
 
 def _restart(here: Runtime) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, MissingDependencyError
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST_CLASSES = 30
 _MOST_SIZES = 2_000
+_MOST_LABELS = 500
 _COLUMNS = 8
 
 
@@ -39,6 +40,8 @@ def preview(loader: Any, n: int) -> Figure:
     if getattr(loader, "augment", None) is not None or getattr(loader, "transform", None) is not None or not rows[0][1]:
         rows.append(("as training gets them", list(_batch(loader, n))))
     rows = [(title, samples) for title, samples in rows if samples]
+    if not rows:
+        raise SpecError("There is no sample to draw.", "Next: look whether the data is empty.")
     if rows[0][1][0][0].ndim < 2:
         return _table(rows[0][1], classes)
     lines = [-(-len(samples) // _COLUMNS) for _, samples in rows]
@@ -67,16 +70,34 @@ def _samples(loader: Any, n: int) -> Iterator[tuple[NDArray[Any], Any]]:
             sample = dataset[i]
         except IntegrityError:  # a damaged picture, which `summary` names
             continue
-        x, y, *_ = (*sample, None) if isinstance(sample, tuple | list) else (sample, None)
+        x, y = _pair(sample)
         yield _array(x), y
 
 
 def _batch(loader: Any, n: int) -> Iterator[tuple[NDArray[Any], Any]]:
     """Give the samples of a batch as training gets them, from a copy: the loader's own epoch is not begun."""
-    batch = next(iter(copy.deepcopy(loader)))
-    x, y = batch[:2] if isinstance(batch, tuple | list) and len(batch) > 1 else (batch, None)
+    try:
+        copied = copy.deepcopy(loader)
+    except Exception as error:  # whatever a generator or an open file says of it
+        raise SpecError(
+            "A look would use up what it is given: it can be iterated once, and not copied.",
+            "Next: preview(list_of_samples), with a few of its samples.",
+        ) from error
+    batch = next(iter(copied), None)
+    if batch is None:
+        return
+    x, y = _pair(batch)
     for i in range(min(n, len(x))):
         yield _array(x[i]), None if y is None else y[i]
+
+
+def _pair(sample: Any) -> tuple[Any, Any]:
+    """Return what is shown of a sample or a batch, and its label; of a mapping what is called so."""
+    if isinstance(sample, Mapping):
+        x = next((sample[key] for key in ("image", "img", "pixel_values", "x") if key in sample), None)
+        y = next((sample[key] for key in ("label", "labels", "target", "y") if key in sample), None)
+        return next(iter(sample.values())) if x is None else x, y
+    return (sample[0], sample[1]) if isinstance(sample, tuple | list) and len(sample) > 1 else (sample, None)
 
 
 def _array(value: Any) -> NDArray[Any]:
@@ -115,13 +136,22 @@ def _table(samples: Sequence[tuple[NDArray[Any], Any]], classes: Sequence[str]) 
     """Draw the first rows of a table of numbers."""
     width = min(_COLUMNS, max(1, samples[0][0].size))
     figure = _figure(1.1 * (width + 1), 0.3 * (len(samples) + 2))
-    cells = [[*(f"{number:.4g}" for number in x.ravel()[:width]), _label(y, classes)] for x, y in samples]
+    cells = [[*map(_cell, x.ravel()[:width]), _label(y, classes)] for x, y in samples]
     more = [f"... {samples[0][0].size} columns"] if samples[0][0].size > width else []
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title("The first rows" + "".join(f" ({text})" for text in more), fontsize=10)
     axes.table(cells, colLabels=[*map(str, range(width)), "label"], loc="center")
     return figure
+
+
+def _cell(value: Any) -> str:
+    text = (
+        f"{value:.4g}"
+        if isinstance(value, float | int) or hasattr(value, "dtype") and value.dtype.kind in "fiu"
+        else str(value)
+    )
+    return text if len(text) <= 24 else f"{text[:21]}..."
 
 
 def summary(
@@ -166,19 +196,54 @@ def counts_of(reading: Reading) -> dict[str, dict[str, int]]:
     return {split: counts for split, counts in found.items() if sum(counts.values())}
 
 
-def counts_of_loaders(loaders: Sequence[Any]) -> dict[str, dict[str, int]]:
-    """Return how many samples each class has, in the split of each loader."""
+def counts_of_loaders(loaders: Sequence[Any]) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Return how many samples each class has, in the split of each loader; and what is to be said of the counts."""
     import numpy as np
 
-    found = {}
-    for number, loader in enumerate(loaders):
-        classes, targets = loader.dataset.classes, np.asarray(loader.dataset.targets)
-        split = loader.name or str(number)
-        if targets.ndim == 1 and classes:
-            found[split] = dict(zip(classes, np.bincount(targets.astype(int), minlength=len(classes)).tolist()))
+    found, said = {}, []
+    for loader in loaders:
+        dataset = loader.dataset
+        classes = getattr(dataset, "classes", None) or loader.classes
+        targets, n = _targets(dataset)
+        if targets is None:
+            found[loader.name] = {"samples": n}
+            continue
+        if len(targets) < n:
+            said.append(f"{loader.name}: the labels of {len(targets):,} of {n:,} samples, from all over the data")
+        if classes and targets.dtype.kind in "iu" and targets.min(initial=0) >= 0:
+            counts = np.bincount(targets, minlength=len(classes)).tolist()
+            found[loader.name] = dict(zip([*map(str, classes), *map(str, range(len(classes), len(counts)))], counts))
         else:
-            found[split] = {"samples": len(targets)}
-    return found
+            values, numbers = np.unique(targets, return_counts=True)
+            few = len(values) <= max(_MOST_CLASSES, len(targets) // 10)
+            found[loader.name] = dict(zip(map(str, values), numbers.tolist())) if few else {"samples": n}
+    return found, said
+
+
+def _targets(dataset: Any) -> tuple[NDArray[Any] | None, int]:
+    """Return the labels of a dataset, as it names them or from samples all over it; and how many samples it has."""
+    import numpy as np
+
+    n = len(dataset) if hasattr(dataset, "__len__") else 0
+    named = next((getattr(dataset, name) for name in ("targets", "labels") if hasattr(dataset, name)), None)
+    if named is None and getattr(dataset, "tensors", None):
+        named = dataset.tensors[-1]
+    if named is None and hasattr(dataset, "__getitem__"):
+        looked = dict.fromkeys(np.linspace(0, n - 1, min(n, _MOST_LABELS)).astype(int).tolist())
+        named = [_pair(dataset[i])[1] for i in looked]
+    if named is None:
+        return None, n
+    try:
+        targets = np.asarray(named.cpu() if hasattr(named, "cpu") else named)
+    except ValueError:  # of several shapes, as boxes are
+        return None, n
+    return (targets if targets.ndim == 1 and targets.dtype.kind in "iubUf" else None), n
+
+
+def sizes_of_samples(loaders: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return height and width of samples of a dataset of the user's own."""
+    shapes = [_pixels(x).shape for loader in loaders for x, _ in _samples(loader, 100) if x.ndim in (2, 3)]
+    return [(shape[0], shape[1]) for shape in shapes]
 
 
 def sizes_of(reading: Reading, where: Any) -> tuple[list[tuple[int, int]], list[str]]:

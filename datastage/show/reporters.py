@@ -59,6 +59,8 @@ def phase_text(done_bytes: int, total_bytes: int | None, seconds: float, resumed
     >>> phase_text(100_000_000, 200_000_000, 2.0, 48_000_000)
     '50 %, 100 MB of 200 MB, 26 MB/s, 4 s left'
     """
+    if not done_bytes and not total_bytes:
+        return ""  # of what has no bytes, as waiting for a person, the name says all
     # More than was announced: the size was of the archive, or a guess. Then no share is better than a false one.
     total = total_bytes if total_bytes and done_bytes <= total_bytes else None
     parts = [f"{human_bytes(done_bytes)} of {human_bytes(total)}" if total else human_bytes(done_bytes)]
@@ -99,7 +101,7 @@ class Shown:
         self._clock = clock
         self._log_every_s = log_every_s
         self._lock = threading.Lock()
-        self._name = ""
+        self._name = self._kept_last = ""
         self._total: int | None = None
         self._done = self._resumed = 0
         self._began = 0.0
@@ -147,18 +149,24 @@ class Shown:
     def kept(self) -> str:
         """What has come of a file that is being copied, in words; it is there for the next run."""
         with self._lock:
-            if not self._name.startswith("copying") or not self._total:
-                return ""
-            return f"{human_bytes(self._done)} of {human_bytes(self._total)}"
+            return self._kept()
 
     def close(self) -> None:
         """Take the bar away. Closing twice is fine, and a closed reporter can be used again."""
         self._ended.set()
         with self._lock:
             self._clear()
+            self._kept_last = self._kept()
             self._name = ""
 
     # --- drawing; the lock is held
+
+    def _kept(self) -> str:
+        if not self._name:
+            return self._kept_last  # a stop is put in words after the bar has gone
+        if not self._name.startswith("copying") or not self._total:
+            return ""
+        return f"{human_bytes(self._done)} of {human_bytes(self._total)}"
 
     def _draw(self) -> None:
         assert self._surface is not None
@@ -197,7 +205,7 @@ class Shown:
             with self._lock:
                 if self._name:
                     text = phase_text(self._done, self._total, self._clock() - self._began, self._resumed)
-                    self._write(f"{printable(self._name)}: {text}")
+                    self._write(_named(printable(self._name), text))
 
 
 class TerminalLine:
@@ -212,10 +220,10 @@ class TerminalLine:
 
     def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
         """Write the line over the one before."""
-        columns = max(20, shutil.get_terminal_size().columns) - 1
-        line = f"{name}: {text}"
+        columns = max(20, shutil.get_terminal_size().columns) - 3  # the ^C of a stop fits behind it
+        line = _named(name, text)
         if len(line) > columns:
-            line = text  # the numbers say more than the name
+            line = text or name  # the numbers say more than the name
         room = min(columns - len(line) - 2, 40)
         if total_bytes and 0 <= done_bytes <= total_bytes and room >= 10:
             full = room * done_bytes // total_bytes
@@ -231,6 +239,10 @@ class TerminalLine:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
             self._width = 0
+
+
+def _named(name: str, text: str) -> str:
+    return f"{name}: {text}" if text else name
 
 
 def _fitting(text: str, columns: int) -> str:
@@ -283,7 +295,7 @@ class NotebookArea:
         if total_bytes != bar.total:
             bar.reset(total_bytes)
         bar.n = done_bytes
-        bar.set_description_str(f"{name}: {text}")
+        bar.set_description_str(_named(name, text))
 
     def clear(self) -> None:
         """Empty the area."""
@@ -314,7 +326,7 @@ class _Nothing(_Html):
 
 def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Html:
     share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
-    return _Html(f"<div><progress{share}></progress> {html.escape(f'{name}: {text}')}</div>")
+    return _Html(f"<div><progress{share}></progress> {html.escape(_named(name, text))}</div>")
 
 
 def _tqdm_bar(total_bytes: int | None) -> Any:

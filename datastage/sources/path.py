@@ -340,7 +340,7 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
 
 
 def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> UnavailableError:
-    drive_path = re.fullmatch(r"(content/g?drive/.+)|(?:my )?drive/(.+)", value, re.IGNORECASE)
+    drive_path = re.fullmatch(r"(content/g?drive/.+)|(?:my ?)?drive/(.+)", value, re.IGNORECASE)
     if drive_path and drive_path[1]:
         absolute = runtime.system_root / value
         if (not_connected := drive.not_connected(absolute, runtime)) is not None:

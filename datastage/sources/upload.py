@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from datastage.errors import DatastageError, SpecError, UnavailableError
-from datastage.progress import Reporter
+from datastage.progress import Reporter, duration, human_seconds
 from datastage.runtime import Runtime
 from datastage.sources import kaggle, path
 from datastage.sources.found import Context, Fetch, Found, line_to_run
@@ -54,16 +54,26 @@ def open_upload(spec: Spec, context: Context) -> Found:
     facts = {"name": name, "stem": _title(name), "cwd": runtime.cwd}
     steps = [line.format(**facts) for line in _STEPS.get(runtime.platform, _STEPS[""])]
     if context.wait_s and not runtime.is_batch:
-        for line in steps:
-            context.reporter.note(line)
+        context.reporter.note("\n".join(_panel(name, steps, context.wait_s)))
         found = _waited_for(spec, context)
         if found is not None:
             return found
         raise UnavailableError(
-            f"{name} did not appear within {context.wait_s:.0f} seconds.", *steps, "Next: then run the same line again."
+            f"{name} did not appear within {human_seconds(context.wait_s)}.",
+            *steps,
+            "Next: then run the same line again.",
         )
     next_line = f"Next: then {line_to_run(str(spec), runtime).removeprefix('Next:').strip()}"
     raise UnavailableError(f"{name} has to be brought here first.", *steps, next_line)
+
+
+def _panel(name: str, steps: list[str], wait_s: float) -> list[str]:
+    """Return the lines that stand while a cell waits: which file, from where, where to put it, and how to end it."""
+    return [
+        f"{name} is wanted, from your own computer. This waits for it, up to {duration(wait_s)}.",
+        *(f" {n}. {step}" if not step.startswith(" ") else step for n, step in enumerate(steps, 1)),
+        "When all of it is there, this goes on by itself. To end the waiting, stop it.",
+    ]
 
 
 def _title(name: str) -> str:
@@ -85,12 +95,17 @@ def _there(spec: Spec, runtime: Runtime) -> Found | None:
 
 def _waited_for(spec: Spec, context: Context) -> Found | None:
     """Look for the file again and again until it is there and grows no more; name what appears in its place."""
-    runtime, deadline = context.runtime, time.monotonic() + context.wait_s
-    context.reporter.phase(f"waiting for {spec.value}", None)
+    runtime, began = context.runtime, time.monotonic()
     known = set(os.listdir(runtime.cwd))
+    inputs = {item.slug for item in kaggle.inputs(runtime.input_root)}
     last = ""
-    while time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+    while (waited := time.monotonic() - began) < context.wait_s:
+        context.reporter.phase(f"waiting for {spec.value}, {duration(waited)} of {duration(context.wait_s)}", None)
+        time.sleep(min(_POLL_S, context.wait_s))
+        for item in kaggle.inputs(runtime.input_root):
+            if item.slug not in inputs and item.slug != _title(spec.value):
+                context.reporter.note(f'the input "{item.slug}" has appeared; "{_title(spec.value)}" is waited for.')
+            inputs.add(item.slug)
         for other in sorted(set(os.listdir(runtime.cwd)) - known - {spec.value}):
             known.add(other)
             if _is_renamed(other, spec.value):

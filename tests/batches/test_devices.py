@@ -1,11 +1,14 @@
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from datastage.batches import devices
 from datastage.batches.devices import Choice, Chooser, choose, slow
 from datastage.errors import SpecError
+from datastage.progress import Silent
 
 
 @pytest.fixture
@@ -191,3 +194,23 @@ def test_options_are_taken_as_torch_writes_them(option, given, known):
     from datastage.batches.options import LoaderOptions
 
     assert getattr(LoaderOptions(**{"batch_size": 4, option: given}), option) == known
+
+
+@pytest.mark.parametrize(
+    ("platform", "click"), [("colab", "Change runtime type"), ("kaggle", "Settings > Accelerator")]
+)
+@pytest.mark.parametrize("accelerator", ["", "cuda"])
+def test_where_no_gpu_is_attached_the_click_for_one_is_said(monkeypatch, platform, click, accelerator):
+    class Notes(Silent):
+        said = ""
+
+        def note(self, text, label=""):
+            self.said += text
+
+    monkeypatch.setattr(devices, "current", lambda: SimpleNamespace(platform=platform, accelerator=accelerator))
+    monkeypatch.setattr(devices, "choose", lambda *a, **b: devices.Choice(torch.device("cpu"), "cpu", "no GPU"))
+    notes = Notes()
+
+    devices.Chooser("auto", "float32", reporter=notes)()
+
+    assert (click in notes.said) is (accelerator == "")

@@ -103,6 +103,87 @@ def test_the_counts_of_loaders_are_those_of_their_splits(photos):
     assert len(classes.get_legend().get_texts()) == 2
 
 
+class Own:
+    """A dataset of a user's own that names neither classes nor targets."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, i):
+        return self.make(i)
+
+
+def own_picture(i):
+    return np.full((3, 8 + i % 2, 8), i / 40, np.float32), i % 3
+
+
+@pytest.mark.parametrize("wrap", ["dataset", "dataloader", "fed"])
+def test_classes_of_a_dataset_of_the_users_own_are_counted(wrap):
+    import torch
+
+    data = Own(own_picture)
+    if wrap != "dataset":
+        data = torch.utils.data.DataLoader(data, batch_size=1)
+    if wrap == "fed":
+        data = datastage.feed(data, device="cpu", progress=False)
+
+    classes, sizes = datastage.summary(data).axes
+
+    assert sorted(bar.get_width() for bar in classes.patches) == [13, 13, 14]
+    assert "40 pictures" in sizes.get_title()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda i: {"image": Image.new("L", (8, 8), i), "label": i % 2},
+        lambda i: (np.zeros((8, 8), np.uint8), "abc"[i % 3]),
+        lambda i: Image.new("RGB", (8, 8)),
+        lambda i: ("some words", 1),
+        lambda i: {"text": "some words", "label": 0},
+    ],
+)
+def test_whatever_samples_a_dataset_gives_they_are_drawn(make):
+    assert datastage.preview(Own(make), n=4).axes
+    assert datastage.summary(Own(make)).axes
+
+
+def stream(samples):
+    """Return a DataLoader of what can be iterated once, and not copied."""
+    import torch
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __init__(self):
+            self.samples = (sample for sample in samples)
+
+        def __iter__(self):
+            return self.samples
+
+    return torch.utils.data.DataLoader(Stream(), batch_size=2)
+
+
+def test_what_can_be_iterated_once_is_not_used_up():
+    given = stream([own_picture(0)] * 8)
+
+    with pytest.raises(SpecError, match="use up"):
+        datastage.preview(given)
+    assert len(list(given)) == 4
+
+
+def test_what_gives_no_sample_has_nothing_to_draw():
+    import torch
+
+    class Empty(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(())
+
+    with pytest.raises(SpecError, match="no sample"):
+        datastage.preview(torch.utils.data.DataLoader(Empty(), batch_size=2))
+
+
 def test_a_damaged_picture_is_an_error_and_never_black(photos):
     made = datastage.loaders(photos, batch_size=8, size=16, test=0, progress=False)
     dataset = made.train.dataset

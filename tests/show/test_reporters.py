@@ -170,7 +170,7 @@ def test_a_narrow_terminal_keeps_the_numbers(monkeypatch):
 
     TerminalLine(terminal).draw("copying a-very-long-name.tar.gz", "62 %, 744 MB of 1.2 GB", 1, 2)
 
-    assert seen_on(terminal) == ["62 %, 744 MB of 1.2 GB  " + "█" * 7 + "░" * 8]
+    assert seen_on(terminal) == ["62 %, 744 MB of 1.2 GB  " + "█" * 6 + "░" * 7]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -257,6 +257,9 @@ def test_what_is_kept_is_said_while_a_file_is_copied_and_not_while_it_is_unpacke
     shown = Shown(io.StringIO(), None)
     shown.phase("copying a.zip", 100_000_000)
     shown.advance(48_000_000)
+    assert shown.kept == "48 MB of 100 MB"
+
+    shown.close()
     assert shown.kept == "48 MB of 100 MB"
 
     shown.phase("unpacking a.zip", 100)

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 import datastage
-from datastage.errors import SpecError, UnavailableError
+from datastage.errors import SpecError, Stopped, UnavailableError
 from datastage.progress import Silent
 from datastage.sources import open_spec, parse, upload
 from tests.sources.test_drive import Kernel, Notes
@@ -116,6 +116,17 @@ def test_only_a_files_name_follows(text):
 # --- waiting
 
 
+class Waiting(Notes):
+    """Notes that keep the phases too."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []
+
+    def phase(self, name, total_bytes):
+        self.begun.append(name)
+
+
 @pytest.fixture
 def soon(monkeypatch):
     monkeypatch.setattr(upload, "_POLL_S", 0.05)
@@ -141,11 +152,17 @@ def test_the_file_is_waited_for_where_it_may_appear_until_it_grows_no_more(soon,
         written.append(time.monotonic())
 
     soon(0.2, bring)
-    notes = Notes()
+    notes = Waiting()
     found = open_spec(parse("upload:birds.zip"), here, reporter=notes, wait_s=20)
     assert found.content.size == 8000
     assert written
-    assert notes.said == ["Copy birds.zip into this folder:", f"    {tmp_path}"]
+    assert notes.said[0].splitlines() == [
+        "birds.zip is wanted, from your own computer. This waits for it, up to 20 s.",
+        " 1. Copy birds.zip into this folder:",
+        f"    {tmp_path}",
+        "When all of it is there, this goes on by itself. To end the waiting, stop it.",
+    ]
+    assert notes.begun[0] == "waiting for birds.zip, 1 s of 20 s"
 
 
 def test_an_upload_on_kaggle_is_waited_for_among_the_inputs(soon, tmp_path):
@@ -169,6 +186,32 @@ def test_another_file_that_appears_is_named_and_the_wait_goes_on(soon, tmp_path)
     found = open_spec(parse("upload:birds.zip"), here, reporter=notes, wait_s=20)
     assert found.content.size == 2
     assert "fish.zip has appeared; birds.zip is what is waited for." in notes.said
+
+
+def test_another_input_that_appears_on_kaggle_is_named(soon, tmp_path):
+    machine = Kaggle(tmp_path / "k")
+
+    def bring(slug):
+        (machine.root / "kaggle/input" / slug).mkdir()
+        (machine.root / "kaggle/input" / slug / "a.csv").write_text("x")
+
+    soon(0.2, lambda: bring("titanic"))
+    soon(0.8, lambda: bring("birds-data"))
+    notes = Notes()
+    open_spec(
+        parse("upload:birds.zip"), machine.runtime(cwd=machine.root / "kaggle/working"), reporter=notes, wait_s=20
+    )
+    assert 'the input "titanic" has appeared; "birds-data" is waited for.' in notes.said
+
+
+def test_a_wait_that_is_stopped_ends_at_once(soon, here):
+    class Pressed(Notes):
+        def phase(self, name, total_bytes):
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped, match="Nothing half-done was put in place"):
+        datastage.stage("upload:birds.zip", wait=300, progress=Pressed())
+    assert not list(here.parent.joinpath("root").glob("*birds*"))
 
 
 def test_a_wait_ends(soon, tmp_path):

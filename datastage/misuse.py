@@ -1,0 +1,67 @@
+"""A public function called another way than it is meant: which argument was meant, in place of a bare TypeError."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+
+from datastage.errors import SpecError
+
+# What the same thing is called elsewhere.
+_ELSEWHERE = {
+    **dict.fromkeys(("bs", "batch"), "batch_size"),
+    **dict.fromkeys(("image_size", "img_size", "imgsz", "resize", "shape"), "size"),
+    **dict.fromkeys(("dir", "folder", "output_dir", "dest", "destination", "data_dir", "cache_dir"), "root"),
+    **dict.fromkeys(("force", "force_download", "overwrite"), "refresh"),
+    **dict.fromkeys(("md5", "sha256", "checksum", "hash", "known_hash"), "expect"),
+    **dict.fromkeys(("transforms", "augmentation"), "transform"),
+    **dict.fromkeys(("val_split", "validation_split", "valid"), "val"),
+    **dict.fromkeys(("test_split", "test_size"), "test"),
+    **dict.fromkeys(("label", "target", "targets", "y"), "labels"),
+    **dict.fromkeys(("verbose", "quiet"), "progress"),
+}
+
+
+def misused(verb: str, signature: inspect.Signature, given: Sequence[object], named: Mapping[str, object]) -> SpecError:
+    """Return the error for a call that does not fit a function's signature."""
+    parameters = signature.parameters
+    unnamed = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    for name in named:
+        if name not in parameters:
+            meant = nearest(name, list(parameters))
+            step = f"write {meant}= in its place." if meant else f"its arguments are {', '.join(parameters)}."
+            return SpecError(f"{verb}() has no argument {name}=.", f"Next: {step}")
+    if len(given) > len(unnamed):
+        count = "one argument" if len(unnamed) == 1 else f"{len(unnamed)} arguments"
+        others = [name for name in parameters if name not in unnamed]
+        return SpecError(
+            f"{verb}() takes {count} without a name ({', '.join(unnamed)}), and {len(given)} were given.",
+            f"Next: name the others, such as {others[0]}=." if others else "Next: leave the others out.",
+        )
+    here = {**dict.fromkeys(unnamed[: len(given)]), **named}
+    missing = [name for name, one in parameters.items() if one.default is one.empty and name not in here]
+    if not missing:
+        return SpecError(f"{verb}() got {unnamed[0]} twice.", "Next: give it once.")
+    return SpecError(
+        f"{verb}() needs {' and '.join(missing)}.",
+        f"Next: add {', '.join('batch_size=64' if name == 'batch_size' else name for name in missing)}.",
+    )
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return which of the known words was meant; nothing if none is near.
+
+    Examples
+    --------
+    >>> nearest("batchsize", ["size", "batch_size"]), nearest("stag", ["stage", "cell"]), nearest("xyz", ["stage"])
+    ('batch_size', 'stage', '')
+    """
+    plain = {_plain(name): name for name in known}
+    elsewhere = _ELSEWHERE.get(word.lower(), "")
+    close = difflib.get_close_matches(_plain(word), plain, 1, 0.7)
+    return plain[close[0]] if close else elsewhere if elsewhere in known else ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").lower()
