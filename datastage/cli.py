@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import datastage
-from datastage import api
+from datastage import api, misuse
 from datastage.errors import DatastageError, SpecError, Stopped, StorageError, UnavailableError, on_screen
 from datastage.progress import Reporter, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
@@ -92,13 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], as_json: bool) -> int:
     from datastage.faults import reported
 
-    if not words:
-        _say(_parser().format_help())
-        return SpecError.exit_code
     try:
         with reported():
             try:
-                options = _options(words)
+                flags = {name: [*row[2], *_COMMON] for name, row in _VERBS.items()}
+                options = misuse.taken_apart(words, _parser(), flags)
             except SystemExit as ended:
                 return ended.code if isinstance(ended.code, int) else SpecError.exit_code
             as_json = options.pop("json")
@@ -111,25 +109,6 @@ def _run(words: list[str], as_json: bool) -> int:
     except BrokenPipeError:
         _close_output()
         return 0
-
-
-def _options(words: list[str]) -> dict[str, Any]:
-    """Take the command line apart; a misspelt verb or option is answered with the one that was meant."""
-    from datastage.misuse import nearest
-
-    parser = _parser()
-    verb = next((word for word in words if not word.startswith("-")), "")
-    if verb and verb not in _VERBS:
-        near = nearest(verb, list(_VERBS))
-        step = f"did you mean  datastage {near} ?" if near else "datastage --help lists what there is."
-        raise SpecError(f"datastage has no verb {verb!r}.", f"Next: {step}")
-    options, rest = parser.parse_known_args(words)
-    if rest:
-        flag = rest[0].partition("=")[0]
-        near = nearest(flag, [*_VERBS[verb][2], *_COMMON]) if flag.startswith("-") else ""
-        step = f"did you mean {near} ?" if near else f"datastage {verb} --help"
-        raise SpecError(f"datastage {verb} does not know {' '.join(rest)!r}.", f"Next: {step}")
-    return vars(options)
 
 
 def _close_output() -> None:

@@ -1,10 +1,13 @@
-"""A public function called another way than it is meant: which argument was meant, in place of a bare TypeError."""
+"""A public function or the command called another way than it is meant: which argument was meant."""
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from datastage.errors import SpecError
 
@@ -47,6 +50,30 @@ def misused(verb: str, signature: inspect.Signature, given: Sequence[object], na
         f"{verb}() needs {' and '.join(missing)}.",
         f"Next: add {', '.join('batch_size=64' if name == 'batch_size' else name for name in missing)}.",
     )
+
+
+def taken_apart(
+    words: list[str], parser: argparse.ArgumentParser, flags: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Take a command line apart, given the flags of each verb; a misspelt one is answered with the one that was meant.
+
+    Without words the help is shown, and the process ends as on a wrong line.
+    """
+    if not words:
+        parser.print_help(sys.stderr)
+        raise SystemExit(SpecError.exit_code)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if verb and verb not in flags:
+        near = nearest(verb, list(flags))
+        step = f"did you mean  datastage {near} ?" if near else "datastage --help lists what there is."
+        raise SpecError(f"datastage has no verb {verb!r}.", f"Next: {step}")
+    options, rest = parser.parse_known_args(words)
+    if rest:
+        flag = rest[0].partition("=")[0]
+        near = nearest(flag, flags[verb]) if flag.startswith("-") else ""
+        step = f"did you mean {near} ?" if near else f"datastage {verb} --help"
+        raise SpecError(f"datastage {verb} does not know {' '.join(rest)!r}.", f"Next: {step}")
+    return vars(options)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
-from datastage.errors import DatastageError, SpecError, StorageError
+from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
 from datastage.runtime import Runtime
@@ -164,6 +164,13 @@ def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter:
     except DatastageError as error:
         raise StorageError(f"{target} cannot be kept in {folder}: {error.args[0]}", *error.remedy) from error
     return Path(target), False
+
+
+def why_not(error: StorageError, save_to: Spec | None) -> str:
+    """Say why a file was not kept; of a full Drive what makes room there."""
+    if isinstance(error, NoSpaceError) and save_to is not None and save_to.scheme == "drive":
+        return "your Google Drive is full: empty its bin at drive.google.com, or delete what you need no more"
+    return str(error.args[0])
 
 
 def _sha256(path: Path) -> str:

@@ -19,7 +19,6 @@ from datastage.errors import (
     DatastageError,
     IntegrityError,
     MissingDependencyError,
-    NoSpaceError,
     SpecError,
     StorageError,
     UnavailableError,
@@ -461,10 +460,7 @@ class _Chain:
             when = "already" if was_there else "for the next session"
             self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", "Kept")
         except StorageError as error:
-            said = str(error.args[0])
-            if isinstance(error, NoSpaceError) and self.options.save_to and self.options.save_to.scheme == "drive":
-                said = "your Google Drive is full: empty its bin at drive.google.com, or delete what you need no more"
-            self.reporter.note(said, "Not kept")
+            self.reporter.note(saved_copy.why_not(error, self.options.save_to), "Not kept")
 
     # --- the end
 

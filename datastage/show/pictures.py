@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +30,16 @@ def _figure(width: float, height: float) -> Figure:
             "Install it (pip install matplotlib), then run the same line again.",
             "Next: print(datastage.read(data)) says the same in words.",
         ) from error
+
+    class Picture(Figure):
+        """A figure that a notebook shows, also where nobody has asked matplotlib to."""
+
+        def _repr_png_(self) -> bytes:
+            self.savefig(out := io.BytesIO(), format="png")
+            return out.getvalue()
+
     # Not pyplot's: a notebook shows a figure that is returned, and would show one of pyplot's a second time.
-    return Figure(figsize=(width, height), layout="constrained")
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def preview(loader: Any, n: int) -> Figure:

@@ -286,7 +286,8 @@ class NotebookArea:
         """Show the bar, or bring it up to date."""
         if self._bar is None and self._handle is None:
             self._bar = _tqdm_bar(total_bytes)
-            first = self._bar.container if self._bar is not None else _html_bar(name, text, done_bytes, total_bytes)
+            plain = _html_bar(name, text, done_bytes, total_bytes)
+            first = plain if self._bar is None else _View(self._bar.container)
             self._handle = self._display(first, display_id=True)
         if self._bar is None:
             self._handle.update(_html_bar(name, text, done_bytes, total_bytes))
@@ -317,6 +318,16 @@ class _Html:
 
     def __repr__(self) -> str:
         return ""
+
+
+class _View:
+    """A widget as what shows it: ipywidgets 7, which Colab has, would else display it where we cannot empty it."""
+
+    def __init__(self, widget: Any) -> None:
+        self._shown = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/plain": "", "application/vnd.jupyter.widget-view+json": self._shown}
 
 
 class _Nothing(_Html):

@@ -42,7 +42,7 @@ class Lab:
     """JupyterLab in `folder`, and a browser; pictures go to the folder `pictures`."""
 
     def __init__(self, folder: Path, pictures: Path, *, width: int = 1100, height: int = 1000) -> None:
-        self.folder, self.pictures, self.name = folder, pictures, ""
+        self.folder, self.pictures, self.name, self._cell = folder, pictures, "", 0
         pictures.mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -119,6 +119,7 @@ class Lab:
 
     def begin(self, cell: int) -> None:
         """Press run on a cell."""
+        self._cell = cell
         self.js(PANEL + "panel.content.activeCellIndex = arguments[0]", cell)
         self.js("jupyterapp.commands.execute('notebook:run-cell')")
         has_number = f"return /[0-9]/.test({PROMPTS}[arguments[0]])"
@@ -145,8 +146,8 @@ class Lab:
         self._until(lambda: text in self.shown(cell), text)
 
     def shown(self, cell: int) -> str:
-        """Return the text that a cell's outputs show now."""
-        return str(self.js(f"return {SHOWN}?.innerText", cell) or "")
+        """Return the text that a cell's outputs show now; tqdm writes spaces as wide as a digit."""
+        return str(self.js(f"return {SHOWN}?.innerText", cell) or "").replace("\u2007", " ")
 
     def count(self, cell: int, selector: str) -> int:
         """Return how many elements in a cell's outputs fit a selector and can be seen."""
@@ -162,4 +163,5 @@ class Lab:
 
     def snap(self, name: str) -> None:
         """Take a picture at once, while something moves."""
+        self.js("document.querySelectorAll('.jp-CodeCell')[arguments[0]].scrollIntoView()", self._cell)
         self.driver.save_screenshot(str(self.pictures / f"{name}.png"))

@@ -1,5 +1,7 @@
 """Pictures of data: what is drawn says what the data is, and looking uses nothing up."""
 
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -41,6 +43,22 @@ def test_a_grid_shows_samples_from_all_over_the_data_with_their_labels(photos):
 
     assert len(shown) >= 15
     assert set(shown) == {"cat", "dog"}
+
+
+SHOWN = """
+import sys, datastage
+from IPython.core.formatters import DisplayFormatter
+assert "matplotlib.pyplot" not in sys.modules
+data, _ = DisplayFormatter().format(datastage.preview("photos.zip", n=4))
+print(sorted(data), data["image/png"][:4])
+"""
+
+
+def test_a_notebook_shows_the_picture_where_nobody_has_asked_matplotlib_to(photos):
+    pytest.importorskip("IPython")
+    shown = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True)
+
+    assert shown.stdout.strip() == r"['image/png', 'text/plain'] b'\x89PNG'", shown.stderr
 
 
 def test_what_training_gets_is_shown_where_it_differs(photos):
