@@ -124,16 +124,40 @@ def test_every_page_is_in_the_navigation():
     assert listed == {name_of(page) for page in PAGES}
 
 
-GUIDES = [
-    *DOCS.glob("start/*.md"),
-    *(DOCS / f"{name}.md" for name in ("index", "cp-unzip", "photos", "own-data", "training", "questions")),
-]
+def test_every_public_name_is_in_the_reference():
+    shown = re.findall(r"^::: datastage\.(\w+)$", (DOCS / "reference.md").read_text("utf-8"), re.MULTILINE)
+
+    assert sorted(shown) == sorted(set(datastage.__all__) - {"__version__"})
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_sentences_of_a_guide_are_short(page):
+def test_every_variable_that_is_read_is_on_the_page_of_settings():
+    code = "\n".join(path.read_text("utf-8") for path in (ROOT / "datastage").rglob("*.py"))
+    names = re.findall(r"DATASTAGE_[A-Z]+(?:_[A-Z]+)*", code)
+    names += [f"DATASTAGE_{name}" for name in re.findall(r"\b(?:setting|is_set)\(\"([A-Z_]+)\"", code)]
+
+    page = (DOCS / "settings.md").read_text("utf-8")
+
+    assert [name for name in sorted(set(names)) if f"`{name}`" not in page] == []
+
+
+def test_the_chart_shows_the_figures_of_its_table_and_they_are_measured(tmp_path):
+    text = (DOCS / "fast.md").read_text("utf-8")
+    figures = re.findall(r"\| ([\d.]+) times as fast \|", text)
+    measured = re.findall(r"([\d.]+)×", (DOCS / "PERFORMANCE.md").read_text("utf-8"))
+
+    subprocess.run([sys.executable, ROOT / "benchmarks/chart.py", tmp_path / "fast.svg"], check=True)
+
+    drawn = (tmp_path / "fast.svg").read_text("utf-8")
+    assert drawn == (DOCS / "fast.svg").read_text("utf-8"), "run benchmarks/chart.py"
+    assert figures == re.findall(r">([\d.]+)×<", drawn)
+    assert {float(one) for one in figures} <= {float(one) for one in measured}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_sentences_are_short(page):
     text = re.sub(r"```.*?```|<!--.*?-->", "", page.read_text("utf-8"), flags=re.DOTALL)
-    text = re.sub(r"^(\|.*|#.*)$", "", text, flags=re.MULTILINE)
-    sentences = [sentence for sentence in re.split(r"(?<=[.:?!])\s+", text) if len(sentence.split()) > 2]
+    text = re.sub(r"^(\|.*|#.*|:::.*)$", "", text, flags=re.MULTILINE)
+    sentences = [len(one.split()) for one in re.split(r"(?<=[.:?!])\s+|\n\s*\n|\n- ", text)]
+    sentences = [n for n in sentences if n > 2]
 
-    assert sum(len(sentence.split()) for sentence in sentences) / len(sentences) < 20
+    assert not sentences or sum(sentences) / len(sentences) < 20

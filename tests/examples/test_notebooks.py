@@ -239,4 +239,4 @@ def test_every_notebook_is_linked_from_the_page_of_examples():
     page = (ROOT / "docs/examples.md").read_text("utf-8")
 
     for notebook in EXAMPLES.rglob("*.ipynb"):
-        assert notebook.relative_to(EXAMPLES).as_posix() in page, notebook.name
+        assert f"`{notebook.relative_to(EXAMPLES).with_suffix('').as_posix()}`" in page, notebook.name
