@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import datastage
 from datastage import cli
 from datastage.staged import Verification
 
@@ -54,6 +55,20 @@ def test_quiet_says_nothing_but_the_path(capsys, here):
     make_zip(here / "pets.zip")
     code, out, err = run(capsys, "stage", "./pets.zip", "--quiet")
     assert (code, out.count("\n"), err) == (0, 1, "")
+
+
+@pytest.mark.parametrize("output", ["a pipe", "/dev/full"])
+def test_the_version_is_said_without_importing_what_it_does_not_need(output):
+    """Nor is a full disk passed over."""
+    words = [sys.executable, "-X", "importtime", "-m", "datastage", "--version"]
+    if output == "a pipe":
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, f"datastage {datastage.__version__}\n")
+        assert "datastage.cli" not in done.stderr
+    elif os.path.exists(output):
+        with open(output, "w") as full:
+            environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+            assert subprocess.run(words, stdout=full, stderr=subprocess.DEVNULL, env=environment).returncode == 5
 
 
 def test_two_datasets_give_two_paths(capsys, here):
