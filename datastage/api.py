@@ -192,9 +192,10 @@ def loaders(  # noqa: PLR0913
     Parameters
     ----------
     data : str, path, Staged, pair of arrays, or mapping
-        What `stage` takes, or what it gave; a folder with a folder for each class; ``(images, labels)``; or a mapping
-        from ``"train"``, ``"val"``, ``"test"`` to such pairs. Images are uint8 of shape (N, H, W, C) or (N, H, W), or
-        float32 of shape (N, D).
+        What `stage` takes, or what it gave; a folder with a folder for each class; shards
+        (``"s3://bucket/train-{000000..000127}.tar"``, a folder of such, their ``index.json``); ``(images, labels)``; or
+        a mapping from ``"train"``, ``"val"``, ``"test"`` to such pairs. Images are uint8 of shape (N, H, W, C) or
+        (N, H, W), or float32 of shape (N, D).
     batch_size : int
         Samples in a batch.
     labels : optional

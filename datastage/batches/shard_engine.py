@@ -229,7 +229,7 @@ class FromShards:
         fine = np.ones(len(of), bool)
         for i, shard in enumerate(shards):
             fine[of == i] = shard.pixels.state[number[of == i]] != BAD
-            if shard.pixels.path is not None and shard.pixels.whole:
+            if shard.pixels.path is not None and shard.pixels.whole and len(shard.troubles()) < shard.n:
                 shard.pixels.publish()
         if not fine.all():
             images, labels, draws = images[fine], labels[fine], draws.where(fine)

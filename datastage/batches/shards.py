@@ -133,10 +133,11 @@ def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, 
     key = slots.request_key({"shards": found.name, "first": sources.key_of(first.spec, here.cwd)})[:8]
     own = slots.make_own_folder(staging.root_folder(None, here))
     name = slots.safe_name(found.name)
-    pixels = own / f"{name}-{key}.pixels" if cache is None else cache
+    folder = own / f"{name}-{key}.shards"
+    pixels = folder / "pixels" if cache is None else cache
     if runtime.is_network_disk(pixels):
         pixels = slots.pixels_folder(staging.root_folder(None, here), pixels)
-    return own / f"{name}-{key}.shards", pixels
+    return folder, pixels
 
 
 class ShardLoader(Loader):
@@ -180,8 +181,7 @@ class ShardLoader(Loader):
         position, world = self._place(epoch, first), ranks.world()
         engine, order = self._opened(), self._epoch(epoch)
         if engine.static and self.source.n is None:
-            for k in range(len(self.source.shards)):  # static shapes need to know the last batch
-                self.source.count(k)
+            self._counted()  # static shapes need to know the last batch
         n, whole = self.source.n, self.batch_size * world.size
         if n is not None and self.drop_last and n < whole:
             raise SpecError(
@@ -206,6 +206,25 @@ class ShardLoader(Loader):
             del item
         if self._resumed is not None and self._resumed[0] == epoch:
             self._resumed = None
+
+    def _counted(self) -> Loader:
+        for k in range(len(self.source.shards)):
+            self.source.count(k)
+        return self
+
+    @property
+    def sampler(self) -> Any:
+        """What gives the samples one by one, for libraries that look for it; the shards are counted first."""
+        from datastage.batches.as_dataloader import sampler
+
+        return sampler(self._counted())
+
+    @property
+    def batch_sampler(self) -> Any:
+        """What gives the batches, as numbers of samples; the shards are counted first."""
+        from datastage.batches.as_dataloader import batch_sampler
+
+        return batch_sampler(self._counted())
 
     def plan(self, epoch: int) -> list[tuple[list[int], int]]:
         """Return of each of this rank's batches in an epoch the samples, numbered shard by shard, and their place."""

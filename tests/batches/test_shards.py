@@ -363,3 +363,20 @@ def test_jax_on_four_devices_gets_each_sample_once(tmp_path):
     environ = {**os.environ, **flags, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", JAX, data], env=environ, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
+
+
+def test_libraries_that_take_a_loader_apart_get_each_sample_once(tmp_path):
+    from torch.utils.data import DataLoader
+
+    train = loaders(write(tmp_path / "set", [7, 9, 5]), test=0).train
+    whole = DataLoader(train.dataset, batch_sampler=train.batch_sampler, collate_fn=train.collate_fn)
+    assert [sorted(label for _, y in whole for label in y.tolist()) for _ in range(2)] == [list(range(21))] * 2
+    alone = DataLoader(train.dataset, sampler=train.sampler)
+    assert sorted(int(y) for _, y in alone) == list(range(21))
+
+
+def test_shards_can_be_looked_at(tmp_path):
+    pytest.importorskip("matplotlib")
+    train = loaders(write(tmp_path / "set", [7, 9], index=True), test=0).train
+    assert datastage.preview(train, n=4) is not None
+    assert sorted(given(train)) == list(range(16))

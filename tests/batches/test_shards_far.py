@@ -219,3 +219,32 @@ def test_no_secret_of_an_address_is_in_a_name_or_a_line(server, tmp_path):
     list(train)
     names = [os.fspath(path) for path in (tmp_path / "root").rglob("*")]
     assert "hunter2" not in "".join(names) + train.explain() + repr(train.state_dict())
+
+
+def test_shards_in_a_bucket(monkeypatch):
+    from tests.stand_ins.buckets import Bucket, Buckets
+
+    bucket = Buckets()
+    files = {f"set/train-{k:06d}.tar": data for k, data in enumerate(shards(COUNTS))}
+    bucket.buckets["s3", "photos"] = Bucket({**files, "set/index.json": index_of(list(files.values()), COUNTS)})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{bucket.address}/s3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        for data in ("s3://photos/set/train-{000000..000005}.tar", "s3://photos/set/", "s3://photos/set/index.json"):
+            train = train_of(data)
+            assert (len(train), sorted(given(train))) == (11, list(range(sum(COUNTS))))
+    finally:
+        bucket.close()
+
+
+def test_a_node_without_internet_takes_what_another_kept_on_the_shared_disk(server, tmp_path, monkeypatch):
+    made = shards([5])[0]
+    server.serve("set/train-000000.tar", made)
+    for node in ("one", "two"):
+        monkeypatch.setenv("DATASTAGE_ROOT", str(tmp_path / node))
+        staged = datastage.stage(
+            server.url("set/train-000000.tar"), save_to=tmp_path / "shared", unpack=False, progress=False
+        )
+        assert staged.path.read_bytes() == made
+        server.stop()
