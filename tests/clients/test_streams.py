@@ -120,6 +120,10 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("own", [False, True])
 def test_mosaicml_streaming(own, run):
+    try:
+        import streaming  # noqa: F401
+    except Exception as error:  # a torchvision of another build of torch ends in a RuntimeError
+        pytest.skip(f"mosaicml-streaming cannot be imported here: {error}")
     script = """
 import torch, datastage
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
