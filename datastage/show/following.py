@@ -63,11 +63,11 @@ def _splits(staged: Staged) -> Mapping[str, int]:
         return entry.splits
     if staged.receipt.get("in_place") and not staged.receipt.get("single") and not _is_small(staged.path):
         return {}
-    return dict(staged._told().get("splits", {}))
+    return dict(staged.told().get("splits", {}))
 
 
 def _is_of_pictures(staged: Staged) -> bool:
-    return not staged.receipt.get("entry") and staged._told().get("kind") == "pictures"
+    return not staged.receipt.get("entry") and staged.told().get("kind") == "pictures"
 
 
 def _is_small(folder: Path) -> bool:
