@@ -67,7 +67,7 @@ def test_a_process_ends_whatever_its_threads_wait_for(work):
 
 
 def test_pieces_are_done_by_as_many_threads_as_asked_for_and_errors_come_with_their_piece():
-    pool, names, both = Threads(2, "few"), set(), threading.Barrier(2, timeout=20)
+    pool, names, both = Threads(2, "few"), set(), threading.Barrier(2, timeout=120)
 
     def piece(i):
         both.wait()

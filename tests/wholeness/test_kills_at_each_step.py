@@ -47,7 +47,7 @@ def test_killed_at_each_step_of_publishing_old_or_new_is_there(tmp_path, here):
             if number == 0:
                 datastage.stage("./data.zip", name="data", progress=False)
         process = begin(STEP, at)
-        process.communicate(timeout=100)
+        process.communicate(timeout=400)
         final = root / "data"
         now = fingerprint(final) if final.exists() else "nothing"
         outcomes.add(now)

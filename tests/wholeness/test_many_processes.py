@@ -37,7 +37,7 @@ print(datastage.stage("./data.zip", progress=False), flush=True)
 
 def holder(tmp_path):
     """The number of the process that holds a lock below the root."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         for path in (tmp_path / "root").rglob("*.lock*"):
             facts = lock._read(path)
@@ -56,7 +56,7 @@ def together(tmp_path, here, delays, kill_first=False, how=()):
         env = {**environment(), "KILL_FIRST": "yes" if kill_first else ""}
         processes.append(subprocess.Popen(words, env=env, stdout=-1, stderr=-1, text=True))
     if kill_first:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 200
         while not (tmp_path / "count").exists() and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(0.02)

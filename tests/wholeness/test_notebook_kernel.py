@@ -84,13 +84,13 @@ def slow(server, here, monkeypatch):
 
 def wait_for_bytes(server, share):
     size = len(server.pages["data.zip"].body)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while server.n_sent["data.zip"] < share * size and time.monotonic() < deadline:
         time.sleep(0.01)
     return size
 
 
-def gone(look, seconds=10.0):
+def gone(look, seconds=60.0):
     """Wait until `look` gives nothing; return what it gave last."""
     deadline = time.monotonic() + seconds
     while (seen := look()) and time.monotonic() < deadline:
@@ -139,7 +139,7 @@ def test_a_kernel_killed_while_it_unpacks_leaves_no_helper_running(kernel, here,
     make_zip(here / "data.zip", n=2500, size=30_000)  # enough for helper processes
     kernel.run("import datastage")
     kernel.begin("datastage.stage('./data.zip', progress=False)")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not list((tmp_path / "root").rglob("*.partial/class*/*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     kernel.kill()

@@ -64,7 +64,7 @@ def change_while_read(spec, how, at, victim, options, script=SCRIPT):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert result.returncode == 0, (result.returncode, result.stderr)
     print(f"\n{spec} {how}: {result.stdout.strip()}")
