@@ -1,4 +1,4 @@
-"""Read and write idx files, the format of MNIST.
+"""Files of arrays: read and write idx, the format of MNIST; read Matlab's.
 
 Here: the header, the arrays, and a look at whether a file is one. Not here: which files make a dataset (`mnist`).
 
@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError
+from datastage.errors import IntegrityError, MissingDependencyError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,3 +61,13 @@ def read_idx(path: Path) -> NDArray[Any]:
         raise IntegrityError(f"{path.name} has {found:,} bytes of values; its header says {expected:,}.", _AGAIN)
     values = np.frombuffer(data, dtype, offset=4 + 4 * n_dims).reshape(shape)
     return values.astype(dtype.newbyteorder("="))
+
+
+def matlab(path: Path) -> dict[str, Any]:
+    """Return the arrays of a Matlab file."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
+    found: dict[str, Any] = loadmat(str(path))
+    return found

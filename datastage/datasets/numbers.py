@@ -6,9 +6,8 @@ Sizes and digests: torchvision 0.29 (md5), tensorflow-datasets 4.9.10 (sha256), 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from datastage.datasets.idx import read_idx
+from datastage.datasets.idx import matlab, read_idx
 from datastage.entry import ArchiveEntry, Arrays, Lookalike, Part
 from datastage.errors import IntegrityError, MissingDependencyError
 
@@ -18,16 +17,6 @@ _QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
 _USPS = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 _PCAM = "https://zenodo.org/record/2546921/files/camelyonpatch_level_2_split_"
 _DIGITS = tuple("0123456789")
-
-
-def matlab(path: Path) -> dict[str, Any]:
-    """Return the arrays of a Matlab file."""
-    try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
-    found: dict[str, Any] = loadmat(str(path))
-    return found
 
 
 def _qmnist(path: Path, split: str) -> Arrays:

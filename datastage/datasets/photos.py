@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datastage.datasets.numbers import matlab
+from datastage.datasets.idx import matlab
 from datastage.entry import ArchiveEntry, Lookalike, Part
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
