@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,13 @@ from tests.next_lines import Recorder
 # Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+with contextlib.suppress(ImportError):  # the clients' environments have none
+    from hypothesis import HealthCheck, settings
+
+    # How long an example takes says nothing on a machine that does other work.
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 TESTDATA = Path(os.environ.get("DATASTAGE_TESTDATA") or Path(os.path.expanduser("~")) / ".cache" / "datastage-testdata")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
