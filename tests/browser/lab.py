@@ -57,7 +57,7 @@ class Lab:
         self.server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
         self._stack.callback(self._stop_server)
         try:
-            self._until(self._answers, "JupyterLab")
+            self.until(self._answers, "JupyterLab")
             chrome = Options()
             chrome.binary_location = shutil.which("chromium") or ""
             for flag in (*CHROMIUM, f"window-size={width},{height}", f"user-data-dir={folder / 'chrome'}"):
@@ -78,7 +78,8 @@ class Lab:
             return True
         return False
 
-    def _until(self, holds: Callable[[], Any], what: str) -> None:
+    def until(self, holds: Callable[[], Any], what: str) -> None:
+        """Wait until something holds; a picture is taken where it does not come."""
         deadline = time.monotonic() + WAIT_S
         while not holds():
             if time.monotonic() > deadline:
@@ -113,8 +114,8 @@ class Lab:
     def load(self) -> None:
         """Load the page, as a person does who presses reload."""
         self.driver.get(f"http://127.0.0.1:{self.port}/lab/tree/{self.name}.ipynb?reset")
-        self._until(lambda: self.js(IS_OPEN), "the notebook")
-        self._until(lambda: self.js(IS_CONNECTED), "the kernel")
+        self.until(lambda: self.js(IS_OPEN), "the notebook")
+        self.until(lambda: self.js(IS_CONNECTED), "the kernel")
         self.js(PANEL + "jupyterapp.shell.activateById(panel.id); jupyterapp.shell.collapseLeft()")
 
     def begin(self, cell: int) -> None:
@@ -123,11 +124,11 @@ class Lab:
         self.js(PANEL + "panel.content.activeCellIndex = arguments[0]", cell)
         self.js("jupyterapp.commands.execute('notebook:run-cell')")
         has_number = f"return /[0-9]/.test({PROMPTS}[arguments[0]])"
-        self._until(lambda: self.js(IS_BUSY) or self.js(has_number, cell), "the beginning of the cell")
+        self.until(lambda: self.js(IS_BUSY) or self.js(has_number, cell), "the beginning of the cell")
 
     def finish(self) -> None:
         """Wait until nothing runs."""
-        self._until(lambda: not self.js(IS_BUSY), "the end of the cell")
+        self.until(lambda: not self.js(IS_BUSY), "the end of the cell")
         time.sleep(1.0)  # the last output may come after it
 
     def run(self, cell: int) -> str:
@@ -143,7 +144,7 @@ class Lab:
 
     def until_shown(self, cell: int, text: str) -> None:
         """Wait until a cell shows a text."""
-        self._until(lambda: text in self.shown(cell), text)
+        self.until(lambda: text in self.shown(cell), text)
 
     def shown(self, cell: int) -> str:
         """Return the text that a cell's outputs show now; tqdm writes spaces as wide as a digit."""

@@ -114,7 +114,7 @@ def test_nothing_half_full_stays_after_a_reload(lab, server, photos):
     lab.load()
     lab.snap("reloaded-while")
     server.pages["photos.zip"].rate = 1e9
-    lab.finish()
+    lab.until((lab.folder / "staged/reloaded/.datastage.json").exists, "the staged data")
     lab.picture("reloaded")
     assert lab.count(0, BAR) == 0
     assert "3 classes" in lab.run(1)
