@@ -83,6 +83,7 @@ _SAID = (
     ("cannot open encrypted", "Z-LOCKED", "does not open"),
     ("missing volume", "P-PART", "is one part of several, and the others are not beside it"),
     ("unexpected end", "S-CUT", "is cut short"),
+    ("unsupported archive type", "X-RAR", "is a rar archive, and the 7z here was built without reading those"),
     ("unsupported method", "Z-METHOD", "is compressed in a way that the tool here does not know"),
     ("unsupported", "Z-METHOD", "has a feature that the tool here does not know"),
     ("crc failed", "C-CRC", "has a wrong checksum"),

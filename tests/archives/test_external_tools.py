@@ -113,6 +113,16 @@ def test_without_the_tool_the_error_names_it(monkeypatch, tmp_path):
     assert tree(tmp_path / "to") == {}
 
 
+def test_a_7z_that_was_built_without_rar_is_said_to_be_so(monkeypatch, tmp_path):
+    """As Debian's is."""
+    tool = tmp_path / "7z"
+    tool.write_text("#!/bin/sh\nprintf '\\nERROR:\\nUnsupported archive type\\n' >&2\nexit 2\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(external_tools.shutil, "which", lambda name: str(tool) if name == "7z" else None)
+    with pytest.raises(MissingDependencyError, match="built without"):
+        unpacked(rar4({"a": b"1"}), tmp_path / "to", name="x.rar")
+
+
 def rar4(files: dict[str, bytes], crc_of=zlib.crc32, version=20) -> bytes:
     """Return a RAR 4 archive, stored, written by hand."""
 
