@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla clean ready
+.PHONY: help demo test lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla scale ray clean ready
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -48,7 +48,7 @@ browser: ready  ## notebooks in a real JupyterLab (Debian: chromium, chromium-dr
 	DATASTAGE_PICTURES=$(CURDIR)/build/browser $(BIN)/python -m pytest tests/browser
 
 bench: ready  ## the figures of docs/PERFORMANCE.md, each beside its peers
-	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/scale%,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$script || exit 1; done
 
 fuzz: ready  ## odd archives for SECONDS seconds
 	@# Guided by coverage where atheris installs; it has no wheel for some Pythons, and is done without there.
@@ -86,6 +86,22 @@ xla:  ## feeding beside the real torch_xla, on the CPU
 	.venv-xla/bin/python -m pip install -q "torch==2.9.*" "torch_xla==2.9.*" numpy tqdm gdown pytest pytest-timeout
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest --timeout 900 tests/clients -k "torch_xla or TPU"
 
+# What each environment of a peer holds beside torch, torchvision and Pillow; a peer that does not install is left out.
+SCALE := webdataset litdata mosaic ray
+scale: ready  ## training from shards beside webdataset, litdata, mosaicml-streaming and ImageFolder; the model of costs
+	for name in $(SCALE); do test -d .venv-scale-$$name || $(PYTHON) -m venv .venv-scale-$$name; done
+	-for name in $(SCALE); do \
+		case $$name in mosaic) what=mosaicml-streaming;; ray) what="ray[data] opencv-python-headless simplejpeg tqdm gdown";; *) what=$$name;; esac; \
+		.venv-scale-$$name/bin/python -m pip install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 torchvision==0.28.0 numpy pillow $$what; \
+	done
+	PYTHONPATH=. $(BIN)/python benchmarks/scale.py
+	PYTHONPATH=. $(BIN)/python benchmarks/scale_model.py
+
+ray:  ## packing as a Ray Data job, on two nodes of which one is killed
+	test -d .venv-ray || $(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install -q "ray[data]" numpy pillow opencv-python-headless simplejpeg tqdm gdown pytest pytest-timeout
+	PYTHONPATH=. .venv-ray/bin/python -m pytest --timeout 900 tests/shards/test_pack_ray.py
+
 clean:  ## take away what was built
 	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 
@@ -97,6 +113,6 @@ $(VENV)/ready: requirements-dev.txt setup.cfg pyproject.toml Makefile
 	@# Tests compare our reading with torchvision's where it can be had; its own requirements are met already.
 	-$(PIP) install -q --no-deps torchvision==0.28.0
 	@# What reads photos quickly on Colab and Kaggle, and JAX: the tests say what they leave out where one has no wheel.
-	-for name in opencv-python-headless simplejpeg jax; do $(PIP) install -q $$name; done
+	-for name in opencv-python-headless simplejpeg jax 'moto[s3,server]'; do $(PIP) install -q $$name; done
 	$(PIP) install -q --no-deps --no-build-isolation -e . || $(PIP) install -q --no-deps -e .
 	@touch $(VENV)/ready

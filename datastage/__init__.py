@@ -20,8 +20,8 @@ TYPE_CHECKING = False  # typing's own costs thirty modules
 if TYPE_CHECKING:
     # isort: off
     from datastage.api import (
-        bench, catalog, catalog_line, cell, check_catalog, clean, doctor, extract, feed, loaders, members, preview,
-        read, register, stage, summary, verify, zip_folder,
+        bench, catalog, catalog_line, cell, check_catalog, clean, doctor, extract, feed, loaders, members, pack,
+        preview, read, register, stage, summary, verify, zip_folder,
     )  # fmt: skip
     from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
     from datastage.entry import ArchiveEntry, Download, Entry, File
@@ -38,8 +38,8 @@ __all__ = [
     "FaultError", "File", "IntegrityError", "Loader", "Loaders", "LockTimeoutError", "MissingDependencyError",
     "NoSpaceError", "NotDataError", "PasswordError", "Reading", "SpecError", "Staged", "StorageError",
     "UnavailableError", "UnsafeArchiveError", "__version__", "as_jax", "as_numpy", "as_tf", "bench", "catalog",
-    "catalog_line", "cell", "check_catalog", "clean", "doctor", "extract", "feed", "loaders", "members", "preview",
-    "read", "register", "stage", "summary", "verify", "zip_folder",
+    "catalog_line", "cell", "check_catalog", "clean", "doctor", "extract", "feed", "loaders", "members", "pack",
+    "preview", "read", "register", "stage", "summary", "verify", "zip_folder",
 ]  # fmt: skip
 
 # Which module a public name comes from: what is not named here is a function of `api` or an error.

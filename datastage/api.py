@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datastage.entry import ArchiveEntry, Entry
     from datastage.layouts import Reading
     from datastage.materialize import StageOptions
+    from datastage.packing import Packed
     from datastage.runtime import Runtime
     from datastage.show.doctor import Report
     from datastage.staged import Staged, Verification
@@ -552,6 +553,78 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
 
     with _told(progress) as (here, reporter):
         return zipping.zip_folder(folder, archive, here, reporter)
+
+
+@_answered
+def pack(
+    data: PathLike | Staged,
+    to: PathLike,
+    *,
+    shards: str | int = "256MB",
+    size: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    val: float | str | None = None,
+    test: float | str | None = None,
+    progress: Progress = "auto",
+) -> Packed:
+    """Pack pictures into shards: WebDataset tars with an index, for data that is past one disk or one machine.
+
+    Each part of the data becomes ``train-000000.tar``, ``val-...``, ``test-...``; a sample is its picture and its label
+    (``.cls``, the number of its class, or ``.json``). A run that was stopped goes on: whole shards stay as they are.
+
+    Parameters
+    ----------
+    data : str, path or Staged
+        What `loaders` takes: a folder, a zip, a name, a place. Its labels are read in the same way.
+    to : str or path
+        The folder for the shards, ``"drive:photos-shards"``, or what is below a prefix of a bucket:
+        ``"s3://bucket/photos"``, ``"gs://..."``, ``"az://..."``. Nothing in it that is not of this packing is replaced.
+    shards : str or int
+        About how long a shard is: ``"256MB"``, or a number of bytes.
+    size : int, optional
+        The pixels that the short side of larger pictures is brought to; they become JPEGs of quality 90. Without it,
+        and for pictures that are no larger, the bytes stay as they are.
+    engine : {"local", "ray"}
+        Who does it: this process on all its cores, or a Ray Data job on the cluster that ``RAY_ADDRESS`` names, else on
+        this machine. All its nodes must see `data` and `to`, and hold datastage.
+    labels, classes, val, test
+        As for `loaders`; what `loaders` would set aside is set aside here.
+    progress : bool, "auto" or Reporter
+        As for `stage`.
+
+    Returns
+    -------
+    Packed
+        ``.to``, ``.samples``, ``.index`` with the shards; how many were ``.written`` now and how many ``.kept``; and
+        ``.damaged``, the pictures that could not be read.
+
+    Raises
+    ------
+    SpecError, UnavailableError, IntegrityError
+        If the data holds no pictures, its labels must be asked for, or it cannot be had; if no picture can be read.
+    StorageError, MissingDependencyError
+        If `to` holds something else, or takes no more; if Ray, or obstore for a bucket, is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+    ...     (folder / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.new("RGB", (8, 8)).save(folder / "photos" / name)
+    >>> packed = pack(folder / "photos", folder / "shards", test=0, progress=False)
+    >>> packed.samples, [shard.name for shard in packed.index.shards]
+    (3, ['train-000000.tar'])
+    """
+    from datastage.packing import PackOptions
+    from datastage.packing import pack as packing
+
+    options = PackOptions(shards, size, engine, labels, classes, val, test)
+    with _told(progress) as (here, reporter):
+        return packing(data, to, options, here, reporter, _stager(here, reporter))
 
 
 @_answered

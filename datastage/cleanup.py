@@ -15,6 +15,7 @@ from datastage import slots, staged
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError
 from datastage.lock import is_held, locked
 from datastage.own_files import remove_tree
+from datastage.progress import bytes_of
 from datastage.runtime import Runtime
 from datastage.slots import Slot
 from datastage.staged import RECEIPT
@@ -58,7 +59,7 @@ def clean(
 ) -> tuple[Removable, ...]:
     """Remove what may go under a root. See `datastage.clean`, which this is."""
     age = None if older_than is None else _seconds(older_than)
-    most = None if budget is None else _bytes(budget)
+    most = None if budget is None else bytes_of(budget)
     folder = (root or here.root_setting or slots.fast_root(here.fast_disk, shared=here.fast_disk_shared)).expanduser()
     folder = Path(os.path.abspath(here.cwd / folder))
     found = removable(folder, names=names, older_than_s=age, budget_bytes=most, now=time.time())
@@ -81,13 +82,6 @@ def _seconds(text: str | float) -> float:
     if match is None:
         raise SpecError(f"{text!r} is not a length of time.", "Next: for example 30d, 12h or 45m.")
     return float(match[1]) * {"": 86400, "d": 86400, "h": 3600, "m": 60}[match[2]]
-
-
-def _bytes(text: str | int) -> int:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", str(text).lower())
-    if match is None:
-        raise SpecError(f"{text!r} is not a size.", "Next: for example 20GB or 500MB.")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
 def removable(

@@ -304,6 +304,20 @@ def _zip(out: _Out, folder: str, archive: str) -> int:
     return 0
 
 
+def _pack(out: _Out, data: str, to: str, **options: Any) -> int:
+    packed = api.pack(data, to, **options, progress=out.reporter)
+    out.show({**_plain(packed), "samples": packed.samples}, [packed.to])
+    return 0
+
+
+def _share(text: str) -> Any:
+    """Return a share that was typed, or the name of a folder."""
+    try:
+        return float(text) or 0
+    except ValueError:
+        return text
+
+
 def _verify(out: _Out, folder: Path, **options: Any) -> int:
     from datastage.show import counted
 
@@ -439,6 +453,17 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
     "zip": ("Pack a folder of many files into one zip.", "drive:photos drive:photos.zip", {
         "folder": {"metavar": "FOLDER"}, "archive": {"metavar": "ARCHIVE"},
     }, _zip),
+    "pack": ("Pack pictures into WebDataset shards.", "photos.zip --to s3://bucket/photos --size 256", {
+        "data": {"metavar": "DATA"},
+        "--to": {"required": True, "metavar": "WHERE", "help": "a folder, drive:FOLDER, s3://, gs:// or az://BUCKET/PATH"},
+        "--shards": {"metavar": "SIZE", "help": "about how long a shard is: 256MB"},
+        "--size": {"type": int, "metavar": "PIXELS", "help": "bring the short side to this, as JPEG"},
+        "--engine": {"choices": ["local", "ray"], "help": "this process, or a Ray Data job"},
+        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        "--class": {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"},
+        "--val": {"type": _share, "metavar": "SHARE", "help": "a share, or the folder, to validate on"},
+        "--test": {"type": _share, "metavar": "SHARE", "help": "a share, or the folder, to test on; 0 for none"},
+    }, _pack),
     "verify": ("Check a staged folder against what was staged.", "data/cifar10", {
         "folder": {"type": Path},
         "--repair": {**_YES, "help": "bring damaged and missing files again"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -119,8 +120,10 @@ def new_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True, replace: bool = True) -> Iterator[BinaryIO]:
     """Give a new file to write, which takes the place of `target` when the block ends without an error.
+
+    Without `replace` nothing that is there by then is replaced: `FileExistsError`.
 
     The unfinished file is hidden and lies beside `target`; it is removed after an error. Files that killed
     processes left there more than an hour ago are removed first. An `OSError` passes unchanged.
@@ -133,14 +136,28 @@ def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True) -> Iterat
             out.flush()
             if sync:
                 os.fsync(out.fileno())
-        os.replace(unfinished, target)
+        if replace:
+            os.replace(unfinished, target)
+        else:
+            _put_anew(unfinished, target)
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink()
 
 
-def remove_abandoned(target: Path) -> None:
-    """Remove unfinished files for `target` that nobody has written to for an hour; one that is at work writes often."""
+def _put_anew(unfinished: Path, target: Path) -> None:
+    try:
+        os.link(unfinished, target)
+    except FileExistsError:
+        raise
+    except OSError:  # this file system has no links
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from None
+        os.rename(unfinished, target)
+
+
+def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
+    """Remove unfinished files for `target` that nobody has written to for so long; one that is at work writes often."""
     names = []
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         start = f".{target.name}."
@@ -152,7 +169,7 @@ def remove_abandoned(target: Path) -> None:
             continue
         with contextlib.suppress(OSError):
             seen = path.lstat()
-            if stat.S_ISREG(seen.st_mode) and is_ours(path, seen) and time.time() - seen.st_mtime > _ABANDONED_S:
+            if stat.S_ISREG(seen.st_mode) and is_ours(path, seen) and time.time() - seen.st_mtime > after_s:
                 path.unlink()
 
 

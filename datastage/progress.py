@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
+
+from datastage.errors import SpecError
 
 
 class Reporter(Protocol):
@@ -60,6 +63,20 @@ def human_bytes(n: int | float) -> str:
             break
     text = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
     return f"{text.removesuffix('.0')} {unit}"
+
+
+def bytes_of(text: str | int) -> int:
+    """Return the number of bytes that a person means, in powers of ten; `SpecError` if it is no size.
+
+    Examples
+    --------
+    >>> bytes_of("256MB"), bytes_of("1.5 GB"), bytes_of(4096)
+    (256000000, 1500000000, 4096)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", str(text).lower())
+    if match is None:
+        raise SpecError(f"{text!r} is not a size.", "Next: for example 20GB or 500MB.")
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
 def human_seconds(seconds: float) -> str:

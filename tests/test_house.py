@@ -6,18 +6,21 @@ from pathlib import Path
 import datastage
 
 PACKAGE = Path(datastage.__file__).parent
-# Lines of all modules of the library. What the first house had takes some 24,000 of them where 18,000 are wanted: it
-# is to go down to that. On top: 4,500 for readings of layouts (#20), 2,770 for places and for what is kept in buckets
+# Lines of all modules of the library. What the first house had takes some 24,000 of them where 18,000 are wanted: it is
+# to go down to that. On top: 4,500 for readings of layouts (#20), 2,770 for places and for what is kept in buckets
 # (#23), 1,700 for a catalog of eighty, each read as it is published, and of a course (#23), 1,500 for whose files are
 # whose (#19), 970 for labels of every kind, ranks and clients (#20, #22), 1,000 for the doctor, pictures and cells
-# (#24), 210 for the index of shards (#25), 2,350 for training on shards (#25), 80 for flags in what the command says
-# and rars in parts (#21), 180 for lines of code that run as printed (#24).
-# 900 for cards with a look at the data, misuse answered, and what a stop says (#24).
-MOST_LINES = 40_350
+# (#24), 1,180 for packing shards and their index (#25), 2,350 for training on shards (#25), 80 for flags in what the
+# command says and rars in parts (#21), 180 for lines of code that run as printed (#24). 900 for cards with a look at
+# the data, misuse answered, and what a stop says (#24).
+MOST_LINES = 41_350
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
-LONG_FILES: dict[str, str] = {"api.py": "the public verbs: two thirds are their docstrings"}
+LONG_FILES: dict[str, str] = {
+    "api.py": "the public verbs: two thirds are their docstrings",
+    "cli.py": "a third is the table of the verbs and their flags",
+}
 LONG_FUNCTIONS: dict[str, str] = {}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from datastage import datasets, layouts, materialize, slots, staging, store
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
-from datastage.batches.image_files import FolderImages, ZipImages
+from datastage.batches.image_files import FolderImages, Images, ZipImages
 from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_reading
@@ -65,20 +65,11 @@ def open_data(
             )
     if cache_gb is not None:
         raise SpecError(f"cache_gb={cache_gb!r} is for shards, and this is none.", "Next: leave cache_gb out.")
-    staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
+    staged, images = located(data, stage)
     asked: dict[str, Any] = {"labels": labels, "classes": classes, "val": options.val, "test": options.test}
-    if staged is not None:
-        mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
-    elif parse(data).scheme == "name":
-        staged = stage(data)
-    else:
-        # Photos are decoded straight from their zip: no small file is ever written. Of any other archive only what is
-        # in it is kept, since its files can be read in one order alone.
-        staged = stage(data, unpack=FOR_LOADERS)
-        if staged.path.is_file() and materialize.is_archive(staged.path):
-            images = ZipImages(FileReader(staged.path))
-            options = replace(options, cache=_pixels(cache, staged.path, here))
-            return from_reading(images, layouts.read(images.tree(), **asked), options)
+    if images is not None:
+        options = replace(options, cache=_pixels(cache, staged.path, here))
+        return from_reading(images, layouts.read(images.tree(), **asked), options)
     entry = datasets.of_receipt(staged.receipt)
     if isinstance(entry, datasets.Entry):
         return _of_entry(entry, staged, options, auto_augment, cache)
@@ -89,8 +80,29 @@ def open_data(
         _check_photos_only(staged.path.name, options, cache)
     else:
         options = replace(options, cache=_pixels(cache, staged.path, here))
-    root = staged.path if staged.path.is_dir() else staged.path.parent
-    return from_reading((ParquetImages if reading.layout == "parquet" else FolderImages)(str(root)), reading, options)
+    return from_reading(images_at(staged.path, reading), reading, options)
+
+
+def images_at(path: Path, reading: layouts.Reading) -> Images:
+    """Return the pictures of what is staged at `path` and was read so."""
+    root = path if path.is_dir() else path.parent
+    return (ParquetImages if reading.layout == "parquet" else FolderImages)(str(root))
+
+
+def located(data: Any, stage: Callable[..., Staged]) -> tuple[Staged, ZipImages | None]:
+    """Return where the data lies, staged first if need be; and its pictures, where they are read from their zip."""
+    staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
+    if staged is not None:
+        mark_used(staged.path.parent if staged.receipt.get("single") else staged.path)
+    elif parse(data).scheme == "name":
+        staged = stage(data)
+    else:
+        # Photos are decoded straight from their zip: no small file is ever written. Of any other archive only what is
+        # in it is kept, since its files can be read in one order alone.
+        staged = stage(data, unpack=FOR_LOADERS)
+        if staged.path.is_file() and materialize.is_archive(staged.path):
+            return staged, ZipImages(FileReader(staged.path))
+    return staged, None
 
 
 def _of_entry(

@@ -248,7 +248,7 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
     return _folder(spec, context, kind, files)
 
 
-def store_of(spec: Spec, kind: _Kind, region: str) -> Any:
+def store_of(spec: Spec, kind: _Kind, region: str = "", **more: Any) -> Any:
     """Return obstore's store for the bucket of a spec, with the user's credentials."""
     word, bucket, _ = spec.parts
     try:
@@ -256,12 +256,12 @@ def store_of(spec: Spec, kind: _Kind, region: str) -> Any:
         from obstore.store import from_url
     except ImportError:
         raise MissingDependencyError(
-            f"{spec} is read with your credentials through obstore, which is not installed.",
+            f"{spec} is reached with your credentials through obstore, which is not installed.",
             "Or unset the credentials, if the bucket is open to everybody.",
             "Next: pip install obstore",
         ) from None
     try:
-        return from_url(f"{word}://{bucket}", **_options(word, region))
+        return from_url(f"{word}://{bucket}", **_options(word, region), **more)
     except (obstore.exceptions.BaseError, ValueError) as error:
         text = " ".join(str(error).partition("Debug source")[0].split())
         for name in kind.credentials:

@@ -1,0 +1,266 @@
+"""Pictures into shards: what `datastage.pack` does.
+
+Here: `pack`, which plans (`plan`), makes what is missing (`shard_file`, or `ray_engine`) and writes the index.
+Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how shards are read (`shards`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datastage import datasets, layouts, saved_copy
+from datastage.batches.decode import Unreadable
+from datastage.batches.image_files import FolderImages, ZipImages
+from datastage.batches.open_data import images_at, located
+from datastage.batches.targets import targets_of
+from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.packing.bucket_place import BucketPlace
+from datastage.packing.making import by_threads, head_at, put
+from datastage.packing.places import FolderPlace, Place
+from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
+from datastage.packing.ray_engine import by_ray
+from datastage.packing.sample import QUALITY, packed
+from datastage.packing.shard_file import Arrays, Job, Pictures
+from datastage.progress import SILENT, Reporter, bytes_of, human_bytes
+from datastage.runtime import Runtime
+from datastage.shards.index import (
+    INDEX,
+    LIST_ENDING,
+    MOST_INDEX_BYTES,
+    ShardHead,
+    ShardIndex,
+    write_index,
+)
+from datastage.staged import Staged
+from datastage.zipping import place_of
+
+TRIED = 64
+"""Pictures that are made smaller before anything is planned, to know what one takes."""
+LEAST_BYTES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What `pack` made.
+
+    Attributes
+    ----------
+    to : str
+        The folder or bucket, as `loaders` takes it.
+    index : ShardIndex
+        The shards, with lengths, digests and counts, and the classes.
+    written, kept : int
+        Shards that this run made, and those that were there already.
+    damaged : tuple of (str, str)
+        Pictures that could not be read and are in no shard, each with the reason.
+    """
+
+    to: str
+    index: ShardIndex
+    written: int
+    kept: int
+    damaged: tuple[tuple[str, str], ...]
+
+    @property
+    def samples(self) -> int:
+        """How many samples the shards hold."""
+        return self.index.samples
+
+
+@dataclass(frozen=True, slots=True)
+class PackOptions:
+    """How data is packed; the names are those of `datastage.pack`."""
+
+    shards: str | int = "256MB"
+    size: int | None = None
+    engine: str = "local"
+    labels: Any = None
+    classes: Any = None
+    val: Any = None
+    test: Any = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("local", "ray"):
+            raise SpecError(f"engine={self.engine!r} is no choice.", "Next: engine='local' or engine='ray'.")
+        if self.size is not None and (type(self.size) is not int or not 8 <= self.size <= 8192):
+            raise SpecError(f"size={self.size!r} is no side in pixels.", "Next: a whole number, such as size=256.")
+        if bytes_of(self.shards) < LEAST_BYTES:
+            raise SpecError(f"shards={self.shards!r} is too small for a shard.", "Next: shards='256MB'.")
+
+
+def pack(
+    data: Any, to: Any, options: PackOptions, here: Runtime, reporter: Reporter, stage: Callable[..., Staged]
+) -> Packed:
+    """Pack data into shards. See `datastage.pack`, which this is."""
+    place = _place(to, here, reporter)
+    pictures, reading = _opened(data, options, place, stage)
+    for line in reading.lines():
+        reporter.note(*layouts.labelled(line))
+    plan = _planned(pictures, reading, options)
+    with place.claimed(lambda who: reporter.note(f"for {who}, which packs there", "Waiting")):
+        plan, heads = _begun(place, plan)
+        missing = [shard for shard in plan.shards if shard.name not in heads]
+        _tell(plan, missing, place, reporter)
+        job = Job(pictures, options.size, plan.key)
+        if options.engine == "ray":
+            made = by_ray(job, place, missing, reporter)
+        else:
+            made = by_threads(job, place, missing, here.cores, reporter)
+        heads |= {head.shard.name: head for head in made}
+        index = ShardIndex(
+            tuple(heads[shard.name].shard for shard in plan.shards),
+            tuple(reading.classes) if reading.classes else None,
+        )
+        put(place, INDEX, write_index(index), replace=True)
+    damaged = tuple(bad for shard in plan.shards for bad in heads[shard.name].damaged)
+    result = Packed(place.text, index, len(missing), len(plan.shards) - len(missing), damaged)
+    _say(result, reporter)
+    return result
+
+
+# --- what is packed, and where
+
+
+def _place(to: Any, here: Runtime, reporter: Reporter) -> Place:
+    spec = place_of(to)
+    if spec.scheme == "bucket":
+        fast = str(here.fast_disk)
+        return BucketPlace(spec, fast if os.access(fast, os.W_OK) else None)
+    folder = Path(os.path.abspath(saved_copy.folder_of(spec, here, reporter)))
+    if folder.exists() and not folder.is_dir():
+        raise SpecError(f"{folder} is a file, not a folder.", "Next: name a new folder for the shards.")
+    return FolderPlace(folder)
+
+
+def _opened(
+    data: Any, options: PackOptions, place: Place, stage: Callable[..., Staged]
+) -> tuple[Pictures, layouts.Reading]:
+    if not isinstance(data, Staged | str | os.PathLike):
+        raise SpecError(f"pack() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
+    staged, images = located(data, stage)
+    if isinstance(place, FolderPlace) and staged.path in (place.folder, *place.folder.parents):
+        raise SpecError(
+            f"{place.folder} lies in the data that is packed, and would be read as a part of it.",
+            "Next: name a folder beside it.",
+        )
+    asked: dict[str, Any] = {name: getattr(options, name) for name in ("labels", "classes", "val", "test")}
+    if images is None:
+        reading = layouts.of_entry(datasets.of_receipt(staged.receipt), staged.path, **asked)
+    else:
+        reading = layouts.read(images.tree(), **asked)
+    if reading.kind == "arrays":
+        return _of_arrays(reading, staged.path.name)
+    val, test = (None if isinstance(share, str) else share for share in (options.val, options.test))
+    reading, said = layouts.parted(reading, val=val, test=test)
+    return images or images_at(staged.path, reading), replace(reading, said=(*reading.said, *said))
+
+
+def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Reading]:
+    """Return the rows of arrays as pictures, if pictures is what they are."""
+    assert reading.arrays is not None
+    arrays = {split: reading.arrays(split) for split in reading.splits}
+    if any(images.dtype.name != "uint8" or images.ndim not in (3, 4) for images, _ in arrays.values()):
+        raise SpecError(
+            f"{name} holds rows of numbers, and shards hold pictures.",
+            "Next: datastage.loaders takes them as they are.",
+        )
+    given = {split: labels for split, (_, labels) in arrays.items() if split != "predict"}
+    labels, classes = targets_of(given, reading.classes, SILENT)
+    splits: dict[str, Any] = {
+        split: layouts.Split([f"{split}/{number}" for number in range(len(images))], _listed(labels.get(split)))
+        for split, (images, _) in arrays.items()
+    }
+    return Arrays({split: images for split, (images, _) in arrays.items()}), replace(
+        reading, splits=splits, classes=classes
+    )
+
+
+def _listed(labels: Any) -> list[Any] | None:
+    return None if labels is None else labels.tolist()
+
+
+def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions) -> Plan:
+    names = [name for part in reading.splits.values() for name in part.names]
+    if not names:
+        raise SpecError("There are no pictures to pack.", "Next: datastage read DATA says what the data is taken for.")
+    lengths = {name: _length(pictures, name) for name in names}
+    made = []
+    for name in names[:: max(1, len(names) // TRIED)]:
+        try:
+            made.append(len(packed(pictures.read(name), options.size)))
+        except Unreadable as error:
+            why = str(error)
+    if not made:
+        raise IntegrityError(f"None of the pictures can be read: {why}.", "Next: open one of them by hand.")
+    taken = None if options.size is None else sum(made) / len(made)
+    how = [options.size, QUALITY if options.size else None, list(reading.classes)]
+    return plan_of(samples_of(reading, lengths), bytes_of(options.shards), taken, how)
+
+
+def _length(pictures: Pictures, name: str) -> int:
+    if isinstance(pictures, FolderImages | ZipImages):
+        return int(pictures.stamp(name).partition("-")[0])
+    return len(pictures.read(name))
+
+
+# --- what is there already
+
+
+def _begun(place: Place, plan: Plan) -> tuple[Plan, dict[str, ShardHead]]:
+    """Return the plan with the borders of an earlier run, and what that one has made; claim the place if it is free."""
+    there = place.names()
+    facts = place.read(PLAN, MOST_INDEX_BYTES)
+    before = None if facts is None else as_before(plan, facts)
+    if before is None:
+        ours = {PLAN, INDEX, *(shard.name for shard in plan.shards)}
+        foreign = sorted(name for name in there if name in ours or name.endswith((".tar", ".tar" + LIST_ENDING)))
+        if foreign:
+            what = "shards of other data, or packed in another way" if facts is not None else f"{foreign[0]} already"
+            raise StorageError(
+                f"{place.text} holds {what}; nothing of it is replaced.", "Next: pack into another, empty folder."
+            )
+        put(place, PLAN, plan.facts())
+        return plan, {}
+    strange = [name for name in there if name.endswith(".tar") and name not in {shard.name for shard in before.shards}]
+    if strange:
+        raise StorageError(
+            f"{place.text} holds {strange[0]}, which is no shard of this data.", "Next: move it to another folder."
+        )
+    with_list = [shard for shard in before.shards if shard.name in there and shard.name + LIST_ENDING in there]
+    heads = {shard.name: head_at(place, shard.name) for shard in with_list}
+    for name, head in heads.items():
+        if head.plan != plan.key or head.shard.size != there[name]:
+            raise StorageError(f"{name} in {place.text} is not what was packed there.", f"Next: move {name} away.")
+    return before, heads
+
+
+# --- what is said
+
+
+def _tell(plan: Plan, missing: list[Shard], place: Place, reporter: Reporter) -> None:
+    def n_bytes(shards: Iterable[Shard]) -> int:
+        return sum(sample.n_bytes for shard in shards for sample in shard.samples)
+
+    total, to_do = n_bytes(plan.shards), n_bytes(missing)
+    if len(missing) < len(plan.shards):
+        reporter.note(f"with {len(plan.shards) - len(missing):,} of {len(plan.shards):,} shards there", "Went on")
+    reporter.phase(f"packing into {Path(place.text).name}", total)
+    reporter.resume(total - to_do)
+
+
+def _say(result: Packed, reporter: Reporter) -> None:
+    index = result.index
+    parts = ", ".join(f"{split} {sum(s.samples for s in shards):,}" for split, shards in index.splits.items())
+    n_bytes = human_bytes(sum(shard.size for shard in index.shards))
+    word = "shard" if len(index.shards) == 1 else "shards"
+    reporter.note(f"{parts} into {len(index.shards):,} {word}, {n_bytes}", "Packed")
+    if result.damaged:
+        few = ", ".join(f"{name} ({why})" for name, why in result.damaged[:5])
+        more = ", ..." if len(result.damaged) > 5 else ""
+        noun = "picture" if len(result.damaged) == 1 else "pictures"
+        reporter.note(f"{len(result.damaged):,} {noun} that cannot be read: {few}{more}", "Left out")
+    reporter.note(f'train, test = datastage.loaders("{result.to}", batch_size=256)', "Next:")

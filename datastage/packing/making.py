@@ -1,0 +1,91 @@
+"""Making the shards that are missing: each is written whole, then its list; what has come meanwhile is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from datastage.batches.prefetch import Threads
+from datastage.errors import DatastageError, StorageError
+from datastage.packing.places import Place
+from datastage.packing.plan import Shard
+from datastage.packing.shard_file import Job
+from datastage.progress import Reporter
+from datastage.shards.index import LIST_ENDING, MOST_INDEX_BYTES, ShardHead, read_head
+
+AT_ONCE = 2
+"""Shards in the making: while one goes to the disk or over the network, the threads make the next one's pictures."""
+_HEAD_BYTES = 65_536
+_LEAVE_S = 30.0
+
+
+def head_at(place: Place, name: str) -> ShardHead:
+    """Return what the list of a shard says of it."""
+    found = place.read(name + LIST_ENDING, _HEAD_BYTES) or b""
+    if b"\n" not in found:
+        found = place.read(name + LIST_ENDING, MOST_INDEX_BYTES) or b""
+    return read_head(found)
+
+
+def make(job: Job, place: Place, shard: Shard, **how: Any) -> ShardHead:
+    """Make one shard, and its list behind it. One that has come meanwhile is kept, if it holds the same."""
+    try:
+        with place.new(shard.name) as out:
+            made = job.write(shard, out, **how)
+    except FileExistsError:
+        # A run that was killed between the two, or another worker: bytes are the same where the libraries are.
+        listed = place.names()
+        if shard.name + LIST_ENDING in listed:
+            head = head_at(place, shard.name)
+            if head.plan == job.plan and head.shard.size == listed[shard.name]:
+                return head
+        if place.digest(shard.name) != made.head.shard.sha256:
+            raise StorageError(
+                f"{shard.name} in {place.text} is not what is packed there; it is not replaced.",
+                f"Next: move {shard.name} away, and run the same line again.",
+            ) from None
+    put(place, shard.name + LIST_ENDING, made.listing, replace=True)
+    return made.head
+
+
+def put(place: Place, name: str, data: bytes, *, replace: bool = False) -> None:
+    """Write a small file."""
+    try:
+        with place.new(name, replace=replace) as out:
+            out.write(data)
+    except FileExistsError:
+        raise StorageError(f"{place.text} has just got a {name}.", "Next: is another one packing there?") from None
+    except DatastageError:
+        raise
+    except OSError as error:
+        raise StorageError.of(error, f"writing {name}") from error
+
+
+def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporter: Reporter) -> Iterator[ShardHead]:
+    """Make shards here: threads make pictures, and two more write what they made."""
+    pixels, writers = Threads(cores, "datastage-pack"), Threads(AT_ONCE, "datastage-shard")
+    stop = threading.Event()
+
+    def done(n_bytes: int) -> None:
+        if stop.is_set():
+            raise InterruptedError("packing was stopped")
+        reporter.advance(n_bytes)
+
+    def begin(shard: Shard) -> Future[ShardHead]:
+        return writers.submit(partial(make, job, place, shard, ahead=pixels.submit, done=done))
+
+    futures = list(map(begin, missing))
+    try:
+        for future in futures:
+            yield future.result()
+    except (DatastageError, InterruptedError):
+        raise
+    except OSError as error:
+        raise StorageError.of(error, "packing") from error
+    finally:
+        stop.set()
+        writers.leave(_LEAVE_S)
+        pixels.leave(_LEAVE_S)

@@ -1,0 +1,152 @@
+"""Which sample goes into which shard: from the reading, the pictures' lengths and the options alone, so that a second
+run, or another machine, plans the same.
+
+Here: the order, the keys and the borders of shards. Not here: pixels (`sample`), tars (`shard_file`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from datastage.errors import IntegrityError
+from datastage.layouts import Reading
+
+PLAN = "pack.json"
+"""The file by which a folder of shards says what is packed there; it comes before the first shard."""
+SCHEMA = 1
+OVERHEAD = 2_048
+"""Bytes of a tar that a sample takes beside its picture: two headers, a label, and what fills blocks up."""
+_MOST_PLAN_BYTES = 64_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture, by its name in the data; the key that it has in the shard; its label, None without; its length."""
+
+    name: str
+    key: str
+    label: Any
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard that is to be made."""
+
+    name: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All shards, and a digest of everything that they follow from."""
+
+    key: str
+    shards: tuple[Shard, ...]
+
+    def facts(self) -> bytes:
+        """Return the bytes of the file that keeps this plan."""
+        counts = {shard.name: len(shard.samples) for shard in self.shards}
+        return (json.dumps({"schema": SCHEMA, "plan": self.key, "shards": counts}, indent=1) + "\n").encode()
+
+
+def samples_of(reading: Reading, lengths: Mapping[str, int]) -> dict[str, list[Sample]]:
+    """Return the samples of each part in the order in which they are packed.
+
+    Training samples come in an order drawn by a digest of their names: a shard of one class alone would be read in one
+    piece in each epoch, however windows of shards are shuffled.
+    """
+    found: dict[str, list[Sample]] = {}
+    for split, part in reading.splits.items():
+        labels: Sequence[Any] = part.labels if part.labels is not None else [None] * len(part.names)
+        rows = list(zip(part.names, labels, strict=True))
+        if split == "train":
+            rows.sort(key=lambda row: _digest(row[0]))
+        taken: set[str] = set()
+        found[split] = [Sample(name, _key(name, taken), label, lengths[name]) for name, label in rows]
+    return found
+
+
+def plan_of(samples: Mapping[str, list[Sample]], n_bytes: int, packed: float | None, options: Sequence[Any]) -> Plan:
+    """Part the samples into shards of about `n_bytes`, all of a part alike.
+
+    `packed` is what a picture takes where they are made smaller, None where each keeps its length; `options` is what
+    the bytes of shards follow from beside the samples.
+    """
+    digest = hashlib.sha256(json.dumps([SCHEMA, n_bytes, *options], default=str).encode())
+    shards: list[Shard] = []
+    for split, rows in samples.items():
+        for row in rows:
+            digest.update(json.dumps([split, row.name, row.label, row.n_bytes], default=str).encode())
+        ends, total = [], 0.0
+        for row in rows:
+            total += OVERHEAD + (row.n_bytes if packed is None else packed)
+            ends.append(total)
+        n = max(1, min(round(total / n_bytes), len(rows)))
+        at = 0
+        for number in range(n):
+            stop = at
+            while stop < len(rows) and (ends[stop] <= total * (number + 1) / n or number == n - 1):
+                stop += 1
+            shards.append(Shard(f"{split}-{number:06}.tar", tuple(rows[at:stop])))
+            at = stop
+    return Plan(digest.hexdigest(), tuple(shards))
+
+
+def as_before(plan: Plan, facts: bytes) -> Plan | None:
+    """Return the plan with the borders that an earlier run wrote down; None if that run packed something else."""
+    try:
+        if len(facts) > _MOST_PLAN_BYTES:
+            raise ValueError("it is too long")
+        found = json.loads(facts)
+        if found["schema"] != SCHEMA or found["plan"] != plan.key:
+            return None
+        counts: dict[str, int] = dict(found["shards"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    rows: dict[str, list[Sample]] = {}
+    for shard in plan.shards:
+        rows.setdefault(shard.name.rpartition("-")[0], []).extend(shard.samples)
+    shards, at = [], dict.fromkeys(rows, 0)
+    for name, count in counts.items():
+        split = name.rpartition("-")[0]
+        if split not in rows or type(count) is not int or count < 0:
+            raise _odd()
+        shards.append(Shard(name, tuple(rows[split][at[split] : at[split] + count])))
+        at[split] += count
+    if any(at[split] != len(part) for split, part in rows.items()):
+        raise _odd()
+    return replace(plan, shards=tuple(shards))
+
+
+def _odd() -> IntegrityError:
+    return IntegrityError(f"{PLAN} does not say what it said.", "Next: pack into another folder.")
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+
+
+def _key(name: str, taken: set[str]) -> str:
+    """Return what a sample is called in the tar, which no other is.
+
+    Readers of WebDataset part a member's name at the first dot of its last part, and pass over names in ``__``.
+    """
+    path = PurePosixPath(name.encode("utf-8", "replace").decode().replace("\\", "_"))
+    parts = [part for part in path.parts if part not in ("/", "..")]
+    last = parts[-1].removesuffix(path.suffix).replace(".", "_") if parts else ""
+    key = "/".join([*parts[:-1], last or "_"])
+    key = re.sub(r"(^|/)__([^/]*__(?=/|$))", r"\1_\2", key)
+    key = re.sub(r"[\x00-\x1f\x7f]", "_", key)
+    free, n = key, 1
+    while free in taken:
+        n += 1
+        free = f"{key}-{n}"
+    taken.add(free)
+    return free

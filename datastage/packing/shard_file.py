@@ -1,0 +1,146 @@
+"""One shard: samples in, a WebDataset tar out, with the list of its members. It holds a few pictures at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO, Protocol
+
+from datastage.batches.decode import Unreadable
+from datastage.packing.plan import Sample, Shard
+from datastage.packing.sample import ending, packed
+from datastage.shards.index import ShardEntry, ShardHead, ShardMember, write_list
+
+_ENDS = 2 * tarfile.BLOCKSIZE
+
+
+class Pictures(Protocol):
+    """Where pictures are read, from any thread; `Unreadable` or `OSError` if one cannot be."""
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a picture."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard that was written: what is known of it, and the bytes of its list."""
+
+    head: ShardHead
+    listing: bytes
+
+
+@dataclass(frozen=True)
+class Job:
+    """What it takes to make any shard of a plan."""
+
+    pictures: Pictures
+    size: int | None
+    plan: str
+
+    def write(
+        self,
+        shard: Shard,
+        out: BinaryIO,
+        ahead: Callable[..., Future[Any]] | None = None,
+        done: Callable[[int], None] = lambda n_bytes: None,
+    ) -> Made:
+        """Write a shard into `out`; `ahead` submits work to threads, `done` counts the bytes of pictures."""
+        tar, damaged, n = _Tar(out), [], 0
+        for sample, data in self._packed(shard, ahead):
+            done(sample.n_bytes)
+            if isinstance(data, Unreadable):
+                damaged.append((sample.name.encode("utf-8", "backslashreplace").decode(), str(data)))
+                continue
+            n += 1
+            tar.add(f"{sample.key}.{ending(data, sample.name)}", data)
+            if sample.label is not None:
+                tar.add(*_label(sample))
+        head = ShardHead(ShardEntry(shard.name, tar.finish(), tar.sha256.hexdigest(), n), self.plan, tuple(damaged))
+        return Made(head, write_list(head, tar.members))
+
+    def _packed(
+        self, shard: Shard, ahead: Callable[..., Future[Any]] | None
+    ) -> Iterator[tuple[Sample, bytes | Unreadable]]:
+        """Give each sample with its bytes, in order, a few of them made ahead."""
+        if ahead is None:
+            yield from ((sample, self.one(sample)) for sample in shard.samples)
+            return
+        waiting: deque[tuple[Sample, Future[bytes | Unreadable]]] = deque()
+        for sample in shard.samples:
+            waiting.append((sample, ahead(partial(self.one, sample))))
+            if len(waiting) >= AHEAD:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+    def one(self, sample: Sample) -> bytes | Unreadable:
+        """Return what is packed of a sample, or why nothing is."""
+        try:
+            return packed(self.pictures.read(sample.name), self.size)
+        except Unreadable as error:
+            return error
+        except FileNotFoundError:
+            return Unreadable("it is not there any more")
+
+
+AHEAD = 32
+"""Pictures that are in work or wait to be written: what a shard in the making holds in memory."""
+
+
+def _label(sample: Sample) -> tuple[str, bytes]:
+    """Return the member of a label: a class by its number, other targets as JSON."""
+    label = sample.label
+    if isinstance(label, int) or (hasattr(label, "dtype") and label.dtype.kind in "iu" and not label.ndim):
+        return f"{sample.key}.cls", b"%d" % label
+    return f"{sample.key}.json", json.dumps(label.tolist() if hasattr(label, "tolist") else label).encode()
+
+
+class _Tar:
+    """A tar, its digest, and where its members lie. No time and no owner: the same bytes anywhere."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._at = out, 0
+        self.sha256 = hashlib.sha256()
+        self.members: list[ShardMember] = []
+
+    def add(self, name: str, data: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        head = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+        self.members.append(ShardMember(name, self._at + len(head), len(data), zlib.crc32(data)))
+        self._write(head)
+        self._write(data)
+        self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
+
+    def finish(self) -> int:
+        """Write the end, and return the length."""
+        self._write(bytes(_ENDS + -(self._at + _ENDS) % tarfile.RECORDSIZE))
+        return self._at
+
+    def _write(self, data: bytes) -> None:
+        self._out.write(data)
+        self.sha256.update(data)
+        self._at += len(data)
+
+
+class Arrays:
+    """Pictures that are rows of arrays, as PNG; a name is ``SPLIT/NUMBER``."""
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self._arrays = arrays
+
+    def read(self, name: str) -> bytes:
+        """Return a row as a PNG."""
+        from datastage.packing.sample import png
+
+        split, _, number = name.partition("/")
+        return png(self._arrays[split][int(number)])
