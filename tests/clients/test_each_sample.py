@@ -290,7 +290,7 @@ if "padded" not in WAY:
 
 def test_skorch(given):
     script = """
-import skorch
+import skorch.helper
 train, test = loaders()
 
 class Loss(torch.nn.CrossEntropyLoss):
