@@ -148,12 +148,12 @@ def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
         known = list(found.names) or [name for name in columns if name.lower() in LABELS]
         if len(known) == 1 and known[0] in columns:
             return known[0]
+    some = [*found.names, *(name for name in reversed(columns) if name != pictures), *columns]
     every = [path.name for part in found.parts.values() for path in part]
     raise SpecError(
         f"{words.some(every)} (parquet) {'holds' if len(every) == 1 else 'hold'} a table"
         f" with the columns {words.some(columns, 8)}; which column is the label, only you know.",
-        f'{LINE} datastage.loaders(path, labels="{next(iter(found.names), "label")}", batch_size=64), by the name of '
-        "the column",
+        f'{LINE} datastage.loaders(path, labels="{some[0]}", batch_size=64), by the name of the column',
         "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
     )
 
