@@ -13,13 +13,13 @@ from typing import Any, Literal
 from datastage import archives, runtime, saved_copy, slots, sources, staged, transfer
 from datastage.content import Content, content_of, refuse_if_changed, without_our_names
 from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, SpecError, StorageError
-from datastage.mounts import is_network_disk
+from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.own_files import fresh_folder
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, Reader
 from datastage.runtime import Runtime
 from datastage.slots import Slot
-from datastage.sources import Fetch, Found, drive, drive_errors
+from datastage.sources import Fetch, Found, drive_errors
 from datastage.spec import Spec
 
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
@@ -145,7 +145,7 @@ def materialize(found: Found, work: Work) -> Content:
             made = _folder(content, found, work) if isinstance(content, Path) else _file(content, found, work)
         except StorageError as error:
             path = content if isinstance(content, Path) else content.local_path
-            if path is not None and error.errno in transfer.MOUNT_READ and drive.is_on_drive(path, work.here):
+            if path is not None and error.errno in MOUNT_READ and is_on_drive(path, work.here.system_root):
                 raise drive_errors.explain_os_error(error, path, work.here) from error
             raise
     made.facts.update(place=found.place, seen=found.seen)
@@ -277,7 +277,7 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
 def _taken_meanwhile(reader: Reader, here: Runtime) -> int:
     """Return the bytes of our disk that the archive itself takes while it is unpacked."""
     size = reader.size or 0
-    on_drive = reader.local_path is not None and drive.is_on_drive(reader.local_path, here)
+    on_drive = reader.local_path is not None and is_on_drive(reader.local_path, here.system_root)
     # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
     return 2 * size if on_drive else size
 

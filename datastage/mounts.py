@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,12 @@ from datastage.timeouts import call_with_timeout
 T = TypeVar("T")
 
 _STAT_WAIT_S = 5.0
+# What a mount answers whose client has died or is dying: ENOTCONN mostly; the others were seen elsewhere on FUSE.
+DEAD_MOUNT = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
+# What a mount says once that may be gone at the next try.
+PASSING_MOUNT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
+# What reading from a mount fails with, and writing to a disk of ours hardly does.
+MOUNT_READ = DEAD_MOUNT | {errno.EIO, errno.ENOENT}
 _NETWORK_TYPES = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "glusterfs", "wekafs"}
 )
@@ -79,6 +86,17 @@ def drive_mounts(
     return tuple(found)
 
 
+def is_on_drive(path: Path, root: Path = Path("/")) -> bool:
+    """Tell whether `path` lies in a mounted Drive, by itself or by a link."""
+    places = dict.fromkeys([Path(os.path.abspath(path)), Path(os.path.realpath(path))])
+    return any(drive_mounts(root, around=place) for place in places)
+
+
+def my_drive(mount: Path) -> Path:
+    """Return the folder of the user's own files in a mounted Drive."""
+    return mount / ("MyDrive" if os.path.isdir(mount / "MyDrive") else "My Drive")
+
+
 def drive_log(root: Path = Path("/")) -> Path:
     """Return where Colab's Drive client writes its log, which alone says that a quota is used up."""
     return root / "root/.config/Google/DriveFS/Logs/drive_fs.txt"
@@ -120,6 +138,18 @@ def within(seconds: float, work: Callable[[], T], otherwise: T) -> T:
         return call_with_timeout(work, seconds)
     except Exception:
         return otherwise
+
+
+def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T:
+    """Return what `work` returns; what a mount gets over by itself is tried again after each wait, in vain or not."""
+    for wait in wait_s:
+        try:
+            return call_with_timeout(work)
+        except OSError as error:
+            if error.errno not in PASSING_MOUNT:
+                raise
+        time.sleep(wait)
+    return call_with_timeout(work)
 
 
 def is_network_disk(path: str | os.PathLike[str], *, root: Path = Path("/")) -> bool:

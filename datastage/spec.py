@@ -83,3 +83,42 @@ def split_address(text: str) -> urllib.parse.SplitResult:
     if not host:
         raise SpecError(f"{shown!r} names no server.", f"Next: {scheme}://SERVER/FILE")
     return url
+
+
+# --- paths
+
+
+def is_path(text: str) -> bool:
+    r"""Tell whether `text` is a path by its beginning: ``/x``, ``~/x``, ``./x``, ``../x``, ``C:\x``."""
+    return bool(re.match(r"[A-Za-z]:[\\/]|[/~]|\.\.?([\\/]|$)", text))
+
+
+def of_path(path: os.PathLike[str]) -> Spec:
+    """Return the spec of a path object: exactly that file or folder."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise SpecError(f"A path of bytes cannot be staged: {text!r}.", "Next: give the path as text.")
+    return Spec(text, "file", text)
+
+
+def parse_file(text: str, word: str, rest: str) -> Spec:
+    """Tell the path in ``file:///PATH``."""
+    if not rest.startswith("///") and not rest.startswith("//localhost/"):
+        raise SpecError(f"{text!r}: a file's address has three slashes.", f"Next: file:///{rest.lstrip('/')}")
+    path = urllib.parse.unquote(rest.removeprefix("//localhost").removeprefix("//"))
+    return Spec(text, "file", path[1:] if re.match(r"/[A-Za-z]:[\\/]", path) else path)
+
+
+def parse_bare(text: str) -> Spec:
+    """Tell a relative path, which has a slash or a dot, from the name of a dataset."""
+    if "/" in text or "\\" in text or "." in text:
+        if text.lower().startswith(("www.", "drive.google.com", "github.com", "kaggle.com")):
+            raise SpecError(f"{text!r} looks like an address without its beginning.", f"Next: write https://{text}")
+        return Spec(text, "relative", text)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise SpecError(
+            f"{text!r} is neither the name of a dataset nor a path.",
+            f"A file of that name is written './{text}'.",
+            "Next: datastage catalog lists the names.",
+        )
+    return Spec(text, "name", text)

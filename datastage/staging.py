@@ -30,7 +30,7 @@ from datastage.reader import FileReader
 from datastage.redact import values_without_secrets
 from datastage.runtime import Runtime
 from datastage.slots import Slot
-from datastage.sources import Found, http, manual, parse, search
+from datastage.sources import Found, http, kaggle_inputs, manual, parse, search
 from datastage.sources.walk import Location, Looked
 from datastage.spec import Spec
 from datastage.staged import Staged
@@ -161,7 +161,7 @@ class _Chain:
                 return error
             if real and all(isinstance(error, IntegrityError) for error in real):
                 return real[0]
-        inputs = [item.slug for item in sources.kaggle.inputs(self.here.input_root)]
+        inputs = [item.slug for item in kaggle_inputs.inputs(self.here.input_root)]
         return manual.manual_instructions(
             self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short
         )
@@ -218,12 +218,11 @@ class _Chain:
 
     def _entry_chain(self, entry: Entry) -> Iterator[Step]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
-        inputs = [search.Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
-        folders = [search.Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
-        packages = [search.Location(path, f"the package {_package(path)}") for path in datasets.package_folders(entry)]
+        folders, inputs = self._folders_and_inputs()
+        packages = [Location(path, f"the package {_package(path)}") for path in datasets.package_folders(entry)]
         kept = []
         if self.options.save_to is not None and (folder := self._kept_folder() / entry.name).is_dir():
-            kept = [search.Location(folder, f"what was kept in {self.options.save_to}")]
+            kept = [Location(folder, f"what was kept in {self.options.save_to}")]
         silent = [("DATASTAGE_PATH", folders), ("installed packages", packages), ("inputs", inputs), ("kept", kept)]
         for name, locations in (*silent, ("Drive", self._named_on_drive(entry))):
             if locations:
@@ -237,6 +236,10 @@ class _Chain:
             spec = (self._kept_folder() / entry.name).spec("")
             places.insert(0, (f"kept in {self.options.save_to}", partial(self._entry_from, entry, spec)))
         yield from self._in_turn(places)
+
+    def _folders_and_inputs(self) -> tuple[list[Location], list[Location]]:
+        folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        return folders, [Location(item.path, item.called) for item in kaggle_inputs.inputs(self.here.input_root)]
 
     def _in_turn(
         self, places: Sequence[tuple[str, Callable[[bool], T | None]]]
@@ -257,7 +260,7 @@ class _Chain:
         for name, act in slow:
             yield name, partial(act, False)
 
-    def _named_on_drive(self, entry: Entry) -> list[search.Location]:
+    def _named_on_drive(self, entry: Entry) -> list[Location]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
         names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
         found = []
@@ -268,12 +271,12 @@ class _Chain:
                 for name in names:
                     with contextlib.suppress(OSError):
                         if (mount.path / folder / name).is_file():
-                            found.append(search.Location(mount.path / folder / name, f"{name} in your Drive"))
+                            found.append(Location(mount.path / folder / name, f"{name} in your Drive"))
         return found
 
     # --- an entry's steps
 
-    def _search(self, entry: Entry, places: Sequence[search.Location]) -> Staged | None:
+    def _search(self, entry: Entry, places: Sequence[Location]) -> Staged | None:
         """Look for the entry's files by content in `places`; stage what was found."""
         fresh_folder(self.claim.slot.partial)
         result = search.find_files(
@@ -332,7 +335,7 @@ class _Chain:
             for path in got:
                 self._keep(path, path.name, entry.name)
         host = _mirror_name(entry, number)
-        staged = self._search(entry, [search.Location(path, f"{path.name} from {host}") for path in got])
+        staged = self._search(entry, [Location(path, f"{path.name} from {host}") for path in got])
         if staged is None:
             remove_tree(self.claim.slot.fetch)
         return staged
@@ -341,7 +344,7 @@ class _Chain:
         """Look for the entry's files in what another spec names."""
         found = sources.open_spec(spec, self.here, reporter=self.reporter)
         with opened(found, self.claim.slot, self.reporter) as content:
-            return self._search(entry, [search.Location(content, found.seen)])
+            return self._search(entry, [Location(content, found.seen)])
 
     # --- an entry that is a few files
 
@@ -378,8 +381,7 @@ class _Chain:
             self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None
         )
         work = Work(options, slot, self.here, self.reporter, nested=entry.nested)
-        inputs = [Location(item.path, item.called) for item in sources.kaggle.inputs(self.here.input_root)]
-        folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        folders, inputs = self._folders_and_inputs()
         kept: list[Location] = []
         looked: list[Looked] = []
         places: list[tuple[str, Callable[[bool], Content]]] = []
@@ -422,9 +424,8 @@ class _Chain:
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
         limits = IMPATIENT if another_is_left else None
         has_hash = self.options.expect is not None
-        wait_s = self.options.wait
         found = sources.open_spec(
-            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=wait_s
+            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=self.options.wait
         )
         self.reporter.note(found.seen, "Found")
         slow_below = transfer.SLOW_BYTES_S if another_is_left else None

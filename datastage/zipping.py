@@ -8,9 +8,9 @@ from pathlib import Path
 
 from datastage import archives, saved_copy, sources
 from datastage.errors import NoSpaceError, SpecError, StorageError
+from datastage.mounts import is_on_drive
 from datastage.progress import Reporter
 from datastage.runtime import Runtime
-from datastage.sources import drive
 from datastage.spec import Spec
 
 
@@ -26,7 +26,7 @@ def zip_folder(
         target.parent.mkdir(parents=True, exist_ok=True)
         packed = archives.pack(found.content, target, reporter=reporter)
     except NoSpaceError as error:
-        if not drive.is_on_drive(target.parent, here):
+        if not is_on_drive(target.parent, here.system_root):
             raise
         raise NoSpaceError(
             f"Google Drive is full: there was no room left while packing {found.content.name}.",

@@ -13,7 +13,7 @@ PACKAGE = Path(datastage.__file__).parent
 # (#24), 1,180 for packing shards and their index (#25), 2,350 for training on shards (#25), 80 for flags in what the
 # command says and rars in parts (#21), 180 for lines of code that run as printed (#24). 900 for cards with a look at
 # the data, misuse answered, and what a stop says (#24).
-MOST_LINES = 41_350
+MOST_LINES = 41_400
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

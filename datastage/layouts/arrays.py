@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.datasets import cifar, idx
+from datastage import datasets
+from datastage.datasets import idx
+from datastage.entry import Entry
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, ordered
@@ -223,7 +225,8 @@ def _idx_length(path: Path) -> int:
 
 def cifar_batches(path: Path) -> Reading | None:
     """Read CIFAR's own batches in a folder; None if they are not there."""
-    for entry in (cifar.CIFAR10, cifar.CIFAR100):
+    known = [entry for entry in datasets.ENTRIES if isinstance(entry, Entry) and entry.name.startswith("cifar")]
+    for entry in known:
         if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
             splits = {part: Split((), (), n) for part, n in entry.splits.items()}
             return Reading(

@@ -7,8 +7,8 @@ The package index knows another project by the name datastage, so no cell instal
 from __future__ import annotations
 
 import ast
-import base64
 import bz2
+import fnmatch
 import hashlib
 import json
 import re
@@ -18,27 +18,39 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from datastage._version import __version__
-from datastage.entry import ArchiveEntry
+from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
 
 # What a cell never reaches: the command, and the making of cells.
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
-# Verbs that no setup cell needs. Who calls one is told to install the wheel.
+# Verbs that no setup cell needs.
 _VERBS = (
-    *("archives/packing", "batches/any_dataset", "batches/any_loader", "batches/benchmark", "batches/frameworks"),
+    *("archives/packing", "batches/any_*", "batches/as_dataloader", "batches/benchmark", "batches/frameworks"),
     *(
-        "batches/keras_loader",
-        "batches/shards",
-        "shards/listing",
         "cleanup",
         "course",
+        "datasets/catalog_file",
         "extracting",
         "repair",
+        "shards/*",
         "show/catalog",
         "show/doctor",
+        "show/pictures",
     ),
-    *("show/pictures", "zipping"),
+    *("batches/keras_loader", "batches/shards", "zipping"),
 )
+# What some specs need: places, the search for files by content, and what tells and decodes data that no entry knows.
+_FOR_SOME = (
+    *("sources/drive*", "sources/endpoints", "sources/http*", "sources/kaggle", "sources/kaggle_hub"),
+    *("sources/manual", "sources/near_misses", "sources/path", "sources/search*", "sources/walk", "sources/web_api"),
+    *("parts", "saved_copy", "transfer/tree_copy"),
+    *("batches/crops", "batches/image_files", "batches/photos"),
+    *("batches/pixel_*", "layouts/__init__", "layouts/[b-np]*", "layouts/al*", "layouts/ar*", "layouts/asked"),
+    *("layouts/s*", "layouts/t*"),
+)
+# What is carried only for a file of such a name: for any other it would be the last 4 KB of 200.
+_FOR_NAMES = {"archives/external_tools": (".7z", ".rar"), "layouts/scientific": (".h5", ".hdf5", ".mat", ".parquet")}
+# In place of a module that is left out. Who calls something of it is told to install the wheel.
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
 def __getattr__(name):
@@ -48,9 +60,6 @@ def __getattr__(name):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
     return absent
 """
-# Tables whose rows are carried if the spec needs them, and the rows that every spec needs.
-_TABLES = {"datastage/sources/__init__.py": "SOURCES", "datastage/datasets/__init__.py": "ENTRIES"}
-_PLACES = ("drive", "kaggle", "http", "path")
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -101,14 +110,19 @@ _INSTALL = """\
 """
 _CARRY = '''\
 # datastage {version} (Apache-2.0), carried in this cell: nothing to install, no internet needed.
-import base64, bz2, json, pathlib, sys, tempfile
+import bz2, json, pathlib, sys, tempfile
 CORE = """
 {core}
 """
 if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empty folder of that name was imported
     sys.modules.pop("datastage", None)
     tool = pathlib.Path(tempfile.mkdtemp())
-    for name, text in json.loads(bz2.decompress(base64.b85decode("".join(CORE.split())))).items():
+    digit = {{chr(n): at for at, n in enumerate(n for n in range(33, 127) if n not in (34, 92))}}
+    core, number = bytearray(), 0
+    for at, letter in enumerate("".join(CORE.split()), 1):  # 16 digits of base 92 are 13 bytes
+        number = number * 92 + digit[letter]
+        if at % 16 == 0: core += number.to_bytes(13, "big"); number = 0
+    for name, text in json.loads(bz2.decompress(core)).items():
         (tool / name).parent.mkdir(parents=True, exist_ok=True); (tool / name).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(tool))
 '''
@@ -140,8 +154,8 @@ def cell(
     last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
     if embed:
-        specs = [spec, *(options or {}).get("fallbacks", ()), *(own.places if own is not None else ())]
-        text = base64.b85encode(carried_core(needed_rows(specs))).decode()
+        needed = needed_modules([spec, *(own.places if own is not None else ())], options)
+        text = _in_digits(carried_core(needed))
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
@@ -153,6 +167,13 @@ def cell(
     elsewhere = "Next: see whether the internet is on and this address is right, and run this cell again:\\n"
     clicks = _CLICKS.format(why=why, wheel=file_name, elsewhere=elsewhere + '" + pip[-1] + "')
     return look + _INSTALL.format(address=_literal(wheel)) + _indented(clicks) + last
+
+
+def _in_digits(data: bytes) -> str:
+    """Return bytes as digits of base 92: what can be typed, but for ``"`` and the backslash. base85 is 2 % longer."""
+    digits = [chr(n) for n in range(33, 127) if n not in (34, 92)]
+    numbers = [int.from_bytes(data[at : at + 13].ljust(13, b"\0"), "big") for at in range(0, len(data), 13)]
+    return "".join(digits[number // 92**place % 92] for number in numbers for place in reversed(range(16)))
 
 
 def _indented(text: str) -> str:
@@ -170,107 +191,104 @@ def package_digest() -> str:
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
-def needed_rows(specs: Sequence[str]) -> frozenset[str]:
-    """Return the modules of tables that these specs need: of their places, of their entries, of the entries' places."""
+def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = None) -> frozenset[str]:
+    """Return which of the modules `_FOR_SOME` these specs need: for their places, their entries, their options."""
     from datastage import datasets, sources
 
-    needed = {f"sources/{name}" for name in _PLACES}
-    waiting = list(specs)
+    options = options or {}
+    needed: set[str] = set()
+    waiting = [*specs, *options.get("fallbacks", ())]
+    if len(waiting) > 1:
+        needed.add("sources/manual")  # what is said where several places fail
+    if options.get("save_to"):
+        needed.add("saved_copy")
+        waiting.append(options["save_to"])
     rows = {row.scheme: row for row in sources.SOURCES}
+    entries = {entry.name: entry for entry in datasets.catalog()}
     while waiting:
         spec = sources.parse(waiting.pop())
-        entries = {entry.name: entry for entry in datasets.catalog()}
-        if spec.scheme == "name" and spec.value in entries:
-            entry = entries[spec.value]
+        entry = entries.get(spec.value) if spec.scheme == "name" else None
+        if entry is not None:
+            needed |= {"sources/http", "sources/manual", "sources/search" if isinstance(entry, Entry) else "parts"}
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)}
             waiting += [place for place in getattr(entry, "places", ()) if not place.startswith("package:")]
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
+            if sources.address_of(spec) is not None:
+                needed.add("sources/manual")  # what is said on Kaggle without internet
+            if spec.scheme != "http":
+                needed.add("transfer/tree_copy")  # it may be a folder
+        if not isinstance(entry, Entry):
+            needed |= {"layouts/pictures", "layouts/tree", "batches/photos"}
+            needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
+            if "cifar" in spec.file_name.lower():
+                needed.add("datasets/cifar")  # its batches are told by their files
     return frozenset(needed)
 
 
 def carried_modules(needed: Collection[str]) -> dict[str, str]:
     """Return what a cell carries, from each file's path to its text: our modules without comments and docstrings.
 
-    They are read through the package's own loader, so that it works from inside a wheel too. Of the tables of places
-    and datasets the rows that are not `needed` are left out, with the modules that nothing else imports.
+    They are read through the package's own loader, so that it works from inside a wheel too. What is not `needed` is
+    left out, and a stand-in takes its place where something names it.
     """
-    trees = {
-        name: ast.parse(item.read_text(encoding="utf-8"))
-        for name, item in sorted(_files(files("datastage"), "datastage"), key=lambda pair: pair[0])
-        if name.endswith(".py") and name not in _NOT_CARRIED
-    }
-    for name, table in _TABLES.items():
-        _leave_out_rows(trees[name], table, {n.rpartition("/")[2] for n in needed if n.startswith(name[10:-12])})
-    kept = _reached(trees, [f"datastage/{name}.py" for name in needed])
-    stand_ins = {f"datastage/{name}.py" for name in _VERBS}
-    return {
-        name: _STAND_IN if name in stand_ins else for_machines(tree) for name, tree in trees.items() if name in kept
-    }
-
-
-def _leave_out_rows(module: ast.Module, table: str, needed: Collection[str]) -> None:
-    """Take the rows of a table out that use a module which is not needed, and the import of that module."""
-    own = {"SOURCES": "datastage.sources", "ENTRIES": "datastage.datasets"}[table]
-    aliases: dict[str, str] = {}
-    for node in module.body:
-        if isinstance(node, ast.ImportFrom) and node.module == own:
-            aliases |= {each.asname or each.name: each.name for each in node.names}
-    unneeded = {alias for alias, name in aliases.items() if name not in needed}
-    used_elsewhere: set[str] = set()
-    for node in module.body:
-        value = node.value if isinstance(node, ast.AnnAssign | ast.Assign) else None
-        target = node.target if isinstance(node, ast.AnnAssign) else None
-        if isinstance(value, ast.Tuple) and isinstance(target, ast.Name) and target.id == table:
-            value.elts = [row for row in value.elts if not _names(row) & unneeded and _late(row) <= set(needed)]
-        elif not isinstance(node, ast.ImportFrom):
-            used_elsewhere |= _names(node)
-    for node in module.body:
-        if isinstance(node, ast.ImportFrom) and node.module == own:
-            gone = unneeded - used_elsewhere
-            node.names = [each for each in node.names if (each.asname or each.name) not in gone]
-    module.body = [node for node in module.body if not isinstance(node, ast.ImportFrom) or node.names]
-
-
-def _late(row: ast.AST) -> set[str]:
-    """Return the modules that a row imports when they are used: ``_late("hub", "open_hub")``."""
-    calls = [each for each in ast.walk(row) if isinstance(each, ast.Call) and _names(each.func) == {"_late"}]
-    return {str(call.args[0].value) for call in calls if isinstance(call.args[0], ast.Constant)}
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-
-
-def _reached(trees: Mapping[str, ast.Module], needed: Sequence[str]) -> set[str]:
-    """Return the modules that the public names and what is needed lead to, through imports anywhere."""
+    trees, texts = {}, {}
+    for path, item in sorted(_files(files("datastage"), "datastage"), key=lambda pair: pair[0]):
+        if path.endswith(".py") and path not in _NOT_CARRIED:
+            name = path.removeprefix("datastage/").removesuffix(".py")
+            trees[name] = ast.parse(item.read_text(encoding="utf-8"))
+            if name == "datasets/__init__":
+                _leave_out_entries(trees[name], {other[9:] for other in needed if other.startswith("datasets/")})
+            texts[name] = for_machines(trees[name])
     reached: set[str] = set()
-    waiting = [*needed, "datastage/__init__.py", *(f"datastage/{name}.py" for name in _VERBS)]
-    for node in ast.walk(trees["datastage/__init__.py"]):  # its table of names is text
-        if isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
-            waiting += _files_of(str(node.value), trees)
+    named: set[str] = set()
+    waiting = ["__init__", *(found for name in needed for found in _modules(f"datastage/{name}", trees))]
     while waiting:
         name = waiting.pop()
         if name in reached:
             continue
         reached.add(name)
-        if name.endswith(tuple(f"datastage/{verb}.py" for verb in _VERBS)):
-            continue
-        for node in ast.walk(trees[name]):
-            if isinstance(node, ast.Import):
-                waiting += [found for each in node.names for found in _files_of(each.name, trees)]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("datastage"):
-                waiting += _files_of(node.module or "", trees)
-                waiting += [found for each in node.names for found in _files_of(f"{node.module}.{each.name}", trees)]
-            elif isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
-                waiting += _files_of(str(node.value), trees)  # a table of what is imported when it is used
-    return reached
+        leads_to = {found for module in _imports(trees[name]) for found in _modules(module.replace(".", "/"), trees)}
+        named |= leads_to
+        stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
+        waiting += [other for other in leads_to if not _is_one(other, stops)]
+    carried = {name: text if name in reached else _STAND_IN for name, text in texts.items() if name in reached | named}
+    return {f"datastage/{name}.py": text for name, text in carried.items()}
 
 
-def _files_of(module: str, trees: Mapping[str, ast.Module]) -> list[str]:
-    path = module.replace(".", "/")
-    parents = [path[:at] + "/__init__.py" for at in range(len(path)) if path[at] == "/"]
-    return [name for name in (*parents, f"{path}.py", f"{path}/__init__.py") if name in trees]
+def _is_one(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _leave_out_entries(module: ast.Module, needed: Collection[str]) -> None:
+    """Take the families that are not needed out of the table of datasets, and their imports."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module == "datastage.datasets":
+            families = {each.name for each in node.names}
+            node.names = [each for each in node.names if each.name in needed]
+    for node in module.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Tuple):
+            names = [{each.id for each in ast.walk(row) if isinstance(each, ast.Name)} for row in node.value.elts]
+            node.value.elts = [row for row, used in zip(node.value.elts, names) if not used & families - set(needed)]
+    module.body = [node for node in module.body if not isinstance(node, ast.ImportFrom) or node.names]
+
+
+def _imports(module: ast.Module) -> Iterator[str]:
+    """Give the names of modules of ours that a module names: in an import anywhere, or in a table of names."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("datastage."):
+            yield str(node.value)
+
+
+def _modules(path: str, trees: Mapping[str, ast.Module]) -> list[str]:
+    """Return the modules that are imported with ``datastage/path``, its packages first."""
+    parts = path.split("/")[1:] if path.startswith("datastage/") else []
+    above = ["/".join([*parts[:n], "__init__"]) for n in range(len(parts) + 1)]
+    return [name for name in (*above, "/".join(parts), "/".join(parts[:-1])) if name in trees]
 
 
 def carried_core(needed: Collection[str] = ()) -> bytes:
@@ -294,9 +312,25 @@ def for_machines(module: ast.Module) -> str:
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
+        for name in ("body", "orelse", "finalbody"):
+            statements = getattr(node, name, None)
+            if isinstance(statements, list):
+                run = [each for each in statements if not (isinstance(each, ast.If) and _is_for_checkers(each.test))]
+                if not isinstance(node, ast.ClassDef):  # a class may read the annotations of its fields
+                    run = [_unannotated(each) for each in run if not isinstance(each, ast.AnnAssign) or each.value]
+                setattr(node, name, run or [ast.Pass()] * (name == "body"))
     # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
-    return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), ast.unparse(module), flags=re.MULTILINE)
+    text = ast.unparse(ast.fix_missing_locations(module))
+    return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), text, flags=re.MULTILINE)
+
+
+def _is_for_checkers(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
+def _unannotated(statement: ast.stmt) -> ast.stmt:
+    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        return ast.Assign([statement.target], statement.value)
+    return statement

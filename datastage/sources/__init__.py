@@ -17,14 +17,12 @@ from typing import Any, cast
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
-from datastage.sources import drive, drive_link, http, kaggle
-from datastage.sources import path as paths
+from datastage.sources import kaggle_inputs
 from datastage.sources.found import Context, Fetch, Found, Source
-from datastage.spec import Spec, checked, split_address, split_scheme
+from datastage.spec import Spec, checked, is_path, of_path, parse_bare, parse_file, split_address, split_scheme
 
 __all__ = [
-    "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "drive", "drive_link", "http", "kaggle", "key_of",
-    "near_name", "open_spec", "parse",
+    "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "key_of", "near_name", "open_spec", "parse",
 ]  # fmt: skip
 
 
@@ -48,11 +46,11 @@ _MANY = re.compile(r"\{(\d+\.\.\d+|[^{}\s]*,[^{}\s]*)\}")
 # Of the rows that know a server, the first one that recognises its page has it.
 # fmt: off
 SOURCES: tuple[Source, ...] = (
-    Source("drive", drive.open_drive, drive.parse_drive, words=("drive",), example="drive:"),
-    Source("share", drive_link.open_drive_link, parse_page=drive_link.parse_link,
+    Source("drive", _late("drive", "open_drive"), _late("drive", "parse_drive"), words=("drive",), example="drive:"),
+    Source("share", _late("drive_link", "open_drive_link"), parse_page=_late("drive_link", "parse_link"),
            hosts=("drive.google.com", "drive.usercontent.google.com", "docs.google.com")),
-    Source("kaggle", kaggle.open_kaggle, kaggle.parse_kaggle, words=("kaggle",), example="kaggle:",
-           hosts=("kaggle.com",), parse_page=kaggle.parse_page),
+    Source("kaggle", _late("kaggle", "open_kaggle"), _late("kaggle", "parse_kaggle"), words=("kaggle",),
+           example="kaggle:", hosts=("kaggle.com",), parse_page=_late("kaggle", "parse_page")),
     Source("github", _late("github", "open_github"), _late("github", "parse_github"), words=("github",),
            example="github:", hosts=("github.com", "raw.githubusercontent.com"),
            parse_page=_late("github", "parse_page"), address=_late("github", "address")),
@@ -61,17 +59,18 @@ SOURCES: tuple[Source, ...] = (
     Source("record", _late("research_data", "open_record"), _late("research_data", "parse_doi"), words=("doi",),
            example="doi:", hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES),
            parse_page=_late("research_data", "parse_page"), address=_late("research_data", "address")),
-    Source("link", _late("shared_links", "open_link"), parse_page=_late("shared_links", "parse_page"), key=http.key,
-           hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"), address=str),
+    Source("link", _late("shared_links", "open_link"), parse_page=_late("shared_links", "parse_page"),
+           hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"), key=_late("http", "key"),
+           address=str),
     Source("bucket", _late("buckets", "open_bucket"), _late("buckets", "parse_bucket"), words=("s3", "gs", "az"),
            example="s3://"),
-    Source("http", http.open_http, http.parse_http, words=("https", "http"), example="https://", key=http.key,
-           address=str),
+    Source("http", _late("http", "open_http"), _late("http", "parse_http"), words=("https", "http"),
+           example="https://", key=_late("http", "key"), address=str),
     Source("upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",),
            example="upload:"),
     Source("list", _late("braces", "open_list"), key=_late("braces", "key")),
-    Source("file", paths.open_path, paths.parse_file, words=("file",), example="./", key=paths.key),
-    Source("relative", paths.open_path, key=paths.key),
+    Source("file", _late("path", "open_path"), parse_file, words=("file",), example="./", key=_late("path", "key")),
+    Source("relative", _late("path", "open_path"), key=_late("path", "key")),
 )
 # fmt: on
 
@@ -85,11 +84,11 @@ def parse(text: str | os.PathLike[str]) -> Spec:
     ('dataset', 'zalando-research', 'fashionmnist')
     """
     if isinstance(text, os.PathLike):
-        return paths.of_path(text)
+        return of_path(text)
     text = checked(text)
     if _MANY.search(text):
         return cast(Spec, _late("braces", "parse_list")(text))
-    if paths.is_path(text):
+    if is_path(text):
         return Spec(text, "file", text)
     if any(ord(c) < 32 for c in text):
         raise SpecError(
@@ -98,7 +97,7 @@ def parse(text: str | os.PathLike[str]) -> Spec:
         )
     written, rest = split_scheme(text)
     if not written:
-        return paths.parse_bare(text)
+        return parse_bare(text)
     word = written.lower()
     parsers = {word: source.parse for source in SOURCES if source.parse for word in source.words}
     if written != word and word in parsers:
@@ -152,6 +151,6 @@ def address_of(spec: Spec) -> str | None:
 
 def near_name(name: str, runtime: Runtime) -> str | None:
     """Return the spec of what is called like an unknown dataset: an attached input, or a file or folder here."""
-    key = kaggle.slug_key(name)
-    slugs = (item.slug for item in kaggle.inputs(runtime.input_root) if kaggle.slug_key(item.slug) == key)
+    key = kaggle_inputs.slug_key(name)
+    slugs = (item.slug for item in kaggle_inputs.inputs(runtime.input_root) if kaggle_inputs.slug_key(item.slug) == key)
     return next((f"kaggle:{slug}" for slug in slugs), f"./{name}" if (runtime.cwd / name).exists() else None)

@@ -12,16 +12,14 @@ import os
 import re
 import stat
 import threading
-import time
 import unicodedata
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datastage import transfer
 from datastage.errors import NotDataError, SpecError, UnavailableError
+from datastage.mounts import DEAD_MOUNT, in_a_while, is_on_drive
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import DriveMount, Runtime, drive_mounts
@@ -134,21 +132,13 @@ def to_write(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Path:
     return _spellings(mount, candidates(spec.value)[0])[0 if (mount / "MyDrive").is_dir() else 1]
 
 
-def is_on_drive(path: Path, runtime: Runtime) -> bool:
-    """Tell whether `path` lies in a mounted Drive, by itself or by a link."""
-    return any(
-        drive_mounts(runtime.system_root, around=place)
-        for place in dict.fromkeys([Path(os.path.abspath(path)), Path(os.path.realpath(path))])
-    )
-
-
 def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
     """Return the error for a path in a Drive that nobody has connected yet; None for any other path.
 
     Notebooks from elsewhere name ``/content/drive/MyDrive/...``, and expect a cell before to have connected it.
     """
     path = Path(os.path.normpath(path))  # what is said of it must not have a ".." in it
-    if runtime.platform != "colab" or is_on_drive(path, runtime):
+    if runtime.platform != "colab" or is_on_drive(path, runtime.system_root):
         return None
     for point in _POINTS:
         folder = runtime.system_root.joinpath(*point)
@@ -164,11 +154,6 @@ def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
                 line_to_run(str(spec), runtime),
             )
     return None
-
-
-def my_drive(mount: Path) -> Path:
-    """Return the folder of the user's own files in a mounted Drive."""
-    return mount / ("MyDrive" if os.path.isdir(mount / "MyDrive") else "My Drive")
 
 
 # --- a path in a mounted Drive
@@ -208,7 +193,7 @@ def find_at(spec: Spec, mount: Path, parts: tuple[str, ...], runtime: Runtime) -
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            if error.errno in transfer.DEAD_MOUNT:
+            if error.errno in DEAD_MOUNT:
                 raise _BrokenError(error.errno, error.strerror) from error
             raise explain_os_error(error, path, runtime) from error
         return _found(spec, path, parts, status, runtime)
@@ -257,18 +242,6 @@ def where(parts: tuple[str, ...]) -> str:
     if parts[0] == ".shortcut-targets-by-id":
         return " > ".join(["Shared with me", *parts[2:]])
     return " > ".join([_OTHER_SPELLING.get(parts[0], parts[0]), *parts[1:]])
-
-
-def in_a_while(work: Callable[[], T], wait_s: Sequence[float] = (0.2, 1.0)) -> T:
-    """Return what `work` returns; what a mount gets over by itself is tried again after each wait, in vain or not."""
-    for wait in wait_s:
-        try:
-            return call_with_timeout(work)
-        except OSError as error:
-            if error.errno not in transfer.PASSING_MOUNT:
-                raise
-        time.sleep(wait)
-    return call_with_timeout(work)
 
 
 def names_in(folder: Path) -> tuple[list[str], bool]:

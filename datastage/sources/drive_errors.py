@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from datastage import transfer
 from datastage.errors import DatastageError, StorageError, UnavailableError
+from datastage.mounts import DEAD_MOUNT
 from datastage.progress import human_bytes
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
 from datastage.spec import Spec
@@ -242,9 +242,9 @@ def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageE
             "Does it happen again? At drive.google.com, right-click it, Make a copy; use the copy.",
             "Next: run the same line again.",
         )
-    elif error.errno in transfer.DEAD_MOUNT and runtime.platform == "colab":
+    elif error.errno in DEAD_MOUNT and runtime.platform == "colab":
         made = broken(spec, error.errno or errno.ENOTCONN)
-    elif error.errno in transfer.DEAD_MOUNT:
+    elif error.errno in DEAD_MOUNT:
         made = UnavailableError(
             f"Google Drive stopped answering while {path.name} was read ({os.strerror(error.errno or 0)}).",
             "Next: start Google Drive on this machine again, then run the same line.",

@@ -1,10 +1,4 @@
-"""Kaggle: what is attached to a notebook, in every layout of /kaggle/input, and ``kaggle:`` specs.
-
-The layouts (all occur, some side by side): ``datasets/OWNER/SLUG``, ``competitions/SLUG``, ``notebooks/OWNER/SLUG``,
-``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``, the older ``SLUG`` for all of them, and ``d/OWNER/SLUG``,
-``m/OWNER/MODEL/...`` where two slugs collide. An input may itself be called ``datasets`` or
-``d``: a prefix is one only if it has the depth of one, folders alone down to where an input begins.
-"""
+"""``kaggle:`` specs: an input that is attached, else what kagglehub attaches or fetches."""
 
 from __future__ import annotations
 
@@ -14,115 +8,24 @@ import re
 import stat
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from datastage.errors import SpecError, UnavailableError
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.kaggle_hub import Handle, attach, cached, can_be_asked, fetch
+from datastage.sources.kaggle_inputs import MOST, Input, folders_in, inputs, listed, slug_key
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
 
-Kind = Literal["dataset", "competition", "model", "notebook", "input"]
 
-_PREFIXES: dict[str, tuple[Kind, int]] = {  # folder: what is in it, folders between it and an input
-    "datasets": ("dataset", 1),
-    "d": ("dataset", 1),
-    "competitions": ("competition", 0),
-    "notebooks": ("notebook", 1),
-    "models": ("model", 1),
-    "m": ("model", 1),
-}
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MOST = 500  # entries of one folder that are looked at: inputs are few, the files in one may be a million
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Something attached to the notebook."""
-
-    path: Path
-    slug: str
-    owner: str = ""
-    kind: Kind = "input"
-
-    @property
-    def called(self) -> str:
-        """What to call it in a sentence: ``your input "titanic"``."""
-        return f'your input "{self.slug}"'
-
-    def __str__(self) -> str:
-        """Return it as a spec: ``kaggle:owner/titanic``."""
-        middle = {"competition": "competitions/"}.get(self.kind, f"{self.owner}/" if self.owner else "")
-        return f"kaggle:{middle}{self.slug}"
-
-
-def inputs(root: Path | None) -> tuple[Input, ...]:
-    """List what is attached, by name; empty if there is nothing, or no such folder."""
-    if root is None:
-        return ()
-    found: list[Input] = []
-    for path in _folders(root) or ():
-        prefix = _PREFIXES.get(path.name)
-        under = _under(path, *prefix) if prefix else []
-        found += under or [Input(path, path.name)]
-    return tuple(sorted(found, key=lambda item: (item.slug.lower(), str(item.path))))
-
-
-def _under(prefix: Path, kind: Kind, depth: int) -> list[Input]:
-    """List the inputs in a prefix; empty if it is no prefix but an input that bears such a name."""
-    tops = _folders(prefix)
-    if not tops:
-        return []
-    if depth == 0:
-        return [Input(path, path.name, "", kind) for path in tops]
-    found = []
-    for owner in tops:
-        slugs = _folders(owner)
-        if not slugs or owner.name.lower() in _SPLITS:
-            return []
-        found += [Input(path, path.name, owner.name, kind) for path in slugs]
-    return found
-
-
-# Folders of an input that is called "datasets", rather than owners.
-_SPLITS = frozenset(["train", "training", "test", "testing", "val", "valid", "validation", "images", "labels", "data"])
-
-
-def _folders(path: Path) -> list[Path] | None:
-    """List the folders in a folder; None if there is anything else in it, or it cannot be read."""
-    try:
-        with os.scandir(path) as entries:
-            some = list(islice(entries, _MOST))
-            if path.name in _PREFIXES and not all(entry.is_dir() for entry in some):
-                return None
-            return sorted(Path(entry.path) for entry in some if entry.is_dir())
-    except OSError:
-        return None
-
-
-def listed(attached: Sequence[Input]) -> str:
-    """Say what is attached: ``your 1 input (titanic)``.
-
-    Examples
-    --------
-    >>> listed([])
-    'this notebook has no inputs yet'
-    >>> listed([Input(Path("/kaggle/input/titanic"), "titanic")])
-    'your 1 input (titanic)'
-    """
-    if not attached:
-        return "this notebook has no inputs yet"
-    names = [item.slug for item in attached]
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return f"your {len(names):,} {'input' if len(names) == 1 else 'inputs'} ({shown})"
 
 
 def parse_kaggle(text: str, word: str, rest: str) -> Spec:
@@ -228,7 +131,7 @@ def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
     try:
         status = path.stat()
     except FileNotFoundError:
-        names = [entry.name for entry in os.scandir(folder)][:_MOST] if folder.is_dir() else []
+        names = [entry.name for entry in os.scandir(folder)][:MOST] if folder.is_dir() else []
         near = difflib.get_close_matches(file, names, 3, 0.5) or sorted(names)[:4]
         lines = [f"It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}"] if near else []
         raise UnavailableError(
@@ -269,18 +172,13 @@ def _variation(item: Input, handle: Handle) -> Input | None:
     """Return the folder of the version that was asked for, else of the newest that is attached."""
     folder = item.path
     for name in handle.names[2:]:
-        below = [path for path in _folders(folder) or () if slug_key(path.name) == slug_key(name)]
+        below = [path for path in folders_in(folder) or () if slug_key(path.name) == slug_key(name)]
         if not below:
             return None
         folder = below[0]
-    versions = {path.name: path for path in _folders(folder) or () if path.name.isdecimal()}
+    versions = {path.name: path for path in folders_in(folder) or () if path.name.isdecimal()}
     version = handle.version or max(versions, key=int, default="")
     return replace(item, path=versions[version]) if version in versions else None
-
-
-def slug_key(name: str) -> str:
-    """Return what is the same for two spellings of a name."""
-    return name.lower().replace("_", "-")
 
 
 def _not_attached(handle: Handle, attached: Sequence[Input], runtime: Runtime) -> UnavailableError:

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from datastage import archives
 from datastage.errors import WIDTH, Attempt, UnavailableError
 from datastage.progress import human_bytes
-from datastage.sources.near_misses import NearMiss
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
+    from datastage.sources.near_misses import NearMiss
 
 MAX_LINES = 14
 # "birds.zip" among the places is a file, and "zenodo.org" a server.

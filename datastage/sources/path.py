@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import sys
-import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,52 +25,17 @@ from typing import cast
 from datastage import archives
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
+from datastage.mounts import in_a_while, is_on_drive, my_drive
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, stat_identity
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
-from datastage.sources import drive, drive_errors, kaggle
+from datastage.sources import drive, drive_errors, kaggle_inputs
 from datastage.sources.found import Context, Found
 from datastage.spec import Spec
 
 # Entries of a folder that are looked at for near names, and of two folders that are compared.
 _MOST_NAMES = 2000
 _MOST_COMPARED = 10_000
-
-
-def is_path(text: str) -> bool:
-    r"""Tell whether `text` is a path by its beginning: ``/x``, ``~/x``, ``./x``, ``../x``, ``C:\x``."""
-    return bool(re.match(r"[A-Za-z]:[\\/]|[/~]|\.\.?([\\/]|$)", text))
-
-
-def of_path(path: os.PathLike[str]) -> Spec:
-    """Return the spec of a path object: exactly that file or folder."""
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise SpecError(f"A path of bytes cannot be staged: {text!r}.", "Next: give the path as text.")
-    return Spec(text, "file", text)
-
-
-def parse_file(text: str, word: str, rest: str) -> Spec:
-    """Tell the path in ``file:///PATH``."""
-    if not rest.startswith("///") and not rest.startswith("//localhost/"):
-        raise SpecError(f"{text!r}: a file's address has three slashes.", f"Next: file:///{rest.lstrip('/')}")
-    path = urllib.parse.unquote(rest.removeprefix("//localhost").removeprefix("//"))
-    return Spec(text, "file", path[1:] if re.match(r"/[A-Za-z]:[\\/]", path) else path)
-
-
-def parse_bare(text: str) -> Spec:
-    """Tell a relative path, which has a slash or a dot, from the name of a dataset."""
-    if "/" in text or "\\" in text or "." in text:
-        if text.lower().startswith(("www.", "drive.google.com", "github.com", "kaggle.com")):
-            raise SpecError(f"{text!r} looks like an address without its beginning.", f"Next: write https://{text}")
-        return Spec(text, "relative", text)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
-        raise SpecError(
-            f"{text!r} is neither the name of a dataset nor a path.",
-            f"A file of that name is written './{text}'.",
-            "Next: datastage catalog lists the names.",
-        )
-    return Spec(text, "name", text)
 
 
 def key(spec: Spec, cwd: Path) -> str:
@@ -115,7 +79,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
     If nothing is there, the `FileNotFoundError` passes as it comes.
     """
     try:
-        status = drive.in_a_while(partial(os.stat, path))
+        status = in_a_while(partial(os.stat, path))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -123,7 +87,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
         raise _unreadable(error, path, runtime) from error
     place = place or _tilde(path.parent, runtime)
-    on_drive = drive.is_on_drive(path, runtime)
+    on_drive = is_on_drive(path, runtime.system_root)
     in_place = not on_drive and _is_fast_enough(path, runtime)
     if stat.S_ISDIR(status.st_mode):
         if not on_drive:  # a folder on Drive is never listed for a question
@@ -133,7 +97,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
     if not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
     try:
-        reader = drive.in_a_while(lambda: archives.joined(path) or FileReader(path))
+        reader = in_a_while(lambda: archives.joined(path) or FileReader(path))
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
     seen = f"{reader.name}, {human_bytes(reader.size or 0)}, in {place}"
@@ -167,7 +131,7 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
             code=errno.ETIMEDOUT,
             filename=path,
         )
-    if drive.is_on_drive(path, runtime):
+    if is_on_drive(path, runtime.system_root):
         return drive_errors.explain_os_error(error, path, runtime)
     if error.errno in (errno.EACCES, errno.EPERM):
         if not os.path.lexists(path):  # then it is a folder above it that may not be entered
@@ -232,10 +196,10 @@ def _places(runtime: Runtime) -> Iterator[_Place]:
         return
     for mount in drive_mounts(runtime.system_root):
         if mount.alive:
-            my_drive = drive.my_drive(mount.path)
-            yield _Place(my_drive / "Colab Notebooks", "My Drive > Colab Notebooks", is_path=False)
-            yield _Place(my_drive, "My Drive", is_path=False)
-    for item in kaggle.inputs(runtime.input_root):
+            own = my_drive(mount.path)
+            yield _Place(own / "Colab Notebooks", "My Drive > Colab Notebooks", is_path=False)
+            yield _Place(own, "My Drive", is_path=False)
+    for item in kaggle_inputs.inputs(runtime.input_root):
         yield _Place(item.path, item.called, is_path=False)
 
 

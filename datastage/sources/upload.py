@@ -12,7 +12,7 @@ from pathlib import Path
 from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.progress import Reporter, duration, human_seconds
 from datastage.runtime import Runtime
-from datastage.sources import kaggle, path
+from datastage.sources import kaggle_inputs, path
 from datastage.sources.found import Context, Fetch, Found, line_to_run
 from datastage.spec import Spec
 
@@ -87,7 +87,7 @@ def _there(spec: Spec, runtime: Runtime) -> Found | None:
         return path.open_path(Spec(spec.text, "relative", spec.value), Context(runtime))
     except UnavailableError:
         pass
-    for item in kaggle.inputs(runtime.input_root):
+    for item in kaggle_inputs.inputs(runtime.input_root):
         if item.slug == _title(spec.value):  # Kaggle unpacks archives
             return Found(item.path, str(spec), item.called, in_place=True)
     return None
@@ -97,12 +97,12 @@ def _waited_for(spec: Spec, context: Context) -> Found | None:
     """Look for the file again and again until it is there and grows no more; name what appears in its place."""
     runtime, began = context.runtime, time.monotonic()
     known = set(os.listdir(runtime.cwd))
-    inputs = {item.slug for item in kaggle.inputs(runtime.input_root)}
+    inputs = {item.slug for item in kaggle_inputs.inputs(runtime.input_root)}
     last = ""
     while (waited := time.monotonic() - began) < context.wait_s:
         context.reporter.phase(f"waiting for {spec.value}, {duration(waited)} of {duration(context.wait_s)}", None)
         time.sleep(min(_POLL_S, context.wait_s))
-        for item in kaggle.inputs(runtime.input_root):
+        for item in kaggle_inputs.inputs(runtime.input_root):
             if item.slug not in inputs and item.slug != _title(spec.value):
                 context.reporter.note(f'the input "{item.slug}" has appeared; "{_title(spec.value)}" is waited for.')
             inputs.add(item.slug)

@@ -10,9 +10,6 @@ from datastage.transfer.pool import Pool
 from datastage.transfer.prefetch import Ahead as ahead
 from datastage.transfer.prefetch import fetch
 from datastage.transfer.retry import (
-    DEAD_MOUNT,
-    MOUNT_READ,
-    PASSING_MOUNT,
     SLOW_BYTES_S,
     Interrupted,
     Kind,
@@ -23,9 +20,6 @@ from datastage.transfer.retry import (
 from datastage.transfer.tree_copy import Copied, copy_tree, narrow
 
 __all__ = [
-    "DEAD_MOUNT",
-    "MOUNT_READ",
-    "PASSING_MOUNT",
     "SLOW_BYTES_S",
     "Copied",
     "Interrupted",

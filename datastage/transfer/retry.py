@@ -46,12 +46,6 @@ _MOUNT_ERRORS: dict[int, tuple[str, str]] = {
     errno.ENODEV: ("is gone", ""),
     errno.ENXIO: ("is gone", ""),
 }
-# What a mount answers whose client has died or is dying: ENOTCONN mostly; the others were seen elsewhere on FUSE.
-DEAD_MOUNT = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
-# What a mount says once that may be gone at the next try.
-PASSING_MOUNT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
-# What reading from a mount fails with, and writing to a disk of ours hardly does.
-MOUNT_READ = DEAD_MOUNT | {errno.EIO, errno.ENOENT}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
-from datastage.show.cell import carried_core, carried_modules, cell, for_machines, needed_rows
+from datastage.show.cell import carried_core, carried_modules, cell, for_machines, needed_modules
 from tests.servers import server as server
 
 PACKAGE = Path(datastage.__file__).parent
@@ -26,13 +26,14 @@ RUN = "import sys; sys.path.insert(0, ''); exec(open(sys.argv[1], encoding='utf-
 
 def carrying(spec):
     """Return the cell that carries the tool."""
-    return made().replace('"./SPEC"', json.dumps(spec))
+    like = "http://host.example/SPEC" if spec.startswith("http") else "./SPEC"
+    return made(like).replace(json.dumps(like), json.dumps(spec))
 
 
 @cache
-def made():
-    """Return the cell for "./SPEC"; making it takes a second or two of work, so it is made once."""
-    return cell("./SPEC", embed=True)
+def made(spec):
+    """Return the cell for a spec; making it takes a second or two of work, so it is made once."""
+    return cell(spec, embed=True)
 
 
 @cache
@@ -101,17 +102,18 @@ def test_a_cell_that_carries_the_tool_can_be_run_twice(notebook):
     assert path_of(done).is_file()
 
 
-def test_a_cell_that_carries_the_tool_stays_small():
-    text = carrying("cifar10")
+@pytest.mark.parametrize("spec", ["cifar10", "drive:x.zip", "https://host.example/data", "kaggle:zalando/fashionmnist"])
+def test_a_cell_that_carries_the_tool_stays_small(spec):
+    text = made(spec)
 
-    assert len(text) < 245_000
+    assert len(text.encode()) < 200 * 1024
     assert max(map(len, text.splitlines())) <= 1000
 
 
 def test_a_notebook_runs_the_cell_as_it_is_written():
     # IPython rewrites lines that look like magics: none of the core's may.
     transform = pytest.importorskip("IPython.core.inputtransformer2").TransformerManager().transform_cell
-    text = carrying("cifar10")
+    text = made("cifar10")
 
     assert transform(text) == f"{text}\n"
 
@@ -121,22 +123,25 @@ def test_the_carried_core_is_the_same_each_time():
 
 
 def modules_for(*specs):
-    return {name.removeprefix("datastage/").removesuffix(".py") for name in carried_modules(needed_rows(specs))}
+    carried = carried_modules(needed_modules(specs))
+    return {name[10:-3] for name, text in carried.items() if "is not in the tool that a cell carries" not in text}
 
 
 def test_a_cell_carries_the_places_and_entries_that_its_spec_needs():
     own = modules_for("./iris.csv")
-    assert {"sources/path", "sources/drive", "sources/http", "staging", "batches/loader"} <= own
-    assert not {"cli", "show/cell", "sources/drive_link", "datasets/photos", "datasets/mnist"} & own
+    assert {"sources/path", "sources/drive", "staging", "batches/loader", "layouts/folders", "batches/photos"} <= own
+    assert not {"cli", "show/cell", "sources/drive_link", "sources/http_session", "datasets/photos"} & own
+    assert {"sources/http_session", "sources/manual"} <= modules_for("https://host.example/x.zip")
 
     assert "datasets/mnist" in modules_for("mnist")
+    assert "layouts/folders" not in modules_for("mnist")
     assert {"datasets/photos"} == {name for name in modules_for("food101") - own if name.startswith("datasets/")}
     assert "sources/drive_link" in modules_for("https://drive.google.com/file/d/1A2b3C4d5E6f7G8h9I0jKlMnOpQrStUvW/view")
 
 
 @pytest.mark.parametrize("spec", ["cifar10", "food101", "iris", "kaggle:me/x", "drive:x.zip", "github:me/x"])
 def test_what_a_cell_carries_imports(spec, tmp_path):
-    for name, text in carried_modules(needed_rows([spec])).items():
+    for name, text in carried_modules(needed_modules([spec])).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     check = (
@@ -157,7 +162,7 @@ def test_what_people_and_checkers_read_is_taken_out_and_nothing_else():
     )
     short = for_machines(ast.parse(source))
 
-    assert short == "class A:\n n: int = 0\n\n def f(self, a=1):\n  b: int = a\n  return (b, '\\n    x')"
+    assert short == "class A:\n n: int = 0\n\n def f(self, a=1):\n  b = a\n  return (b, '\\n    x')"
     assert for_machines(ast.parse("def f():\n    'Doc.'\n")) == "def f():\n pass"
 
 
@@ -179,15 +184,26 @@ path = digest.hexdigest()
 """
 
 
-def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here):
+@pytest.mark.parametrize("spec", ["./shapes.zip", "drive:shapes.zip", "iris"])
+def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here, spec):
     pytest.importorskip("torch")
-    shutil.copy(Path(__file__).resolve().parents[2] / "examples/course/datasets/shapes.zip", here)
-    (here / "carried.py").write_text(carrying("./shapes.zip") + LOAD)
-    (here / "installed.py").write_text('import datastage; path = datastage.stage("./shapes.zip")' + LOAD)
+    pytest.importorskip("sklearn")  # iris lies in it
+    (here / "My Drive").mkdir()
+    for folder in (here, here / "My Drive"):
+        shutil.copy(Path(__file__).resolve().parents[2] / "examples/course/datasets/shapes.zip", folder)
+    (here / "carried.py").write_text(made(spec) + LOAD)
+    (here / "installed.py").write_text(f"import datastage; path = datastage.stage({spec!r}){LOAD}")
 
     def run(name, env):
         words = [sys.executable, "-c", RUN, name]
-        done = subprocess.run(words, cwd=here, capture_output=True, text=True, timeout=120, env={**os.environ, **env})
+        done = subprocess.run(
+            words,
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "DATASTAGE_DRIVE": str(here), **env},
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()[-1]
 
@@ -400,7 +416,7 @@ def test_the_same_sources_make_the_same_pyz(pyz, tmp_path):
     ],
 )
 def test_a_carried_core_has_the_place_that_its_data_comes_from_and_no_other(spec, module):
-    names = carried_modules(needed_rows([spec]))
+    names = carried_modules(needed_modules([spec]))
     assert f"datastage/sources/{module}.py" in names
     assert "datastage/sources/web_api.py" in names
-    assert f"datastage/sources/{module}.py" not in carried_modules(needed_rows(["cifar10"]))
+    assert f"datastage/sources/{module}.py" not in carried_modules(needed_modules(["cifar10"]))

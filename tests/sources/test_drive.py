@@ -16,9 +16,10 @@ from types import SimpleNamespace
 import pytest
 
 from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
+from datastage.mounts import is_on_drive
 from datastage.progress import Silent
 from datastage.reader import Reader
-from datastage.sources import drive, drive_errors, open_spec, parse
+from datastage.sources import drive_errors, open_spec, parse
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
 
@@ -173,7 +174,7 @@ def test_a_path_on_drive_is_known_for_one_by_its_link_too(mounted, tmp_path):
     (mounted.point / "photos").mkdir()
     (tmp_path / "data").symlink_to(mounted.point / "photos")
     paths = (mounted.point / "MyDrive/x.zip", tmp_path / "data/x.zip", tmp_path / "x.zip")
-    assert [drive.is_on_drive(path, mounted.runtime()) for path in paths] == [True, True, False]
+    assert [is_on_drive(path, mounted.runtime().system_root) for path in paths] == [True, True, False]
 
 
 @pytest.mark.parametrize(("name", "word"), [("marks.gsheet", "a Google sheet"), ("notes.gdoc", "a Google document")])
