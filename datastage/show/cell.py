@@ -37,7 +37,7 @@ _VERBS = (
         "show/doctor",
         "show/pictures",
     ),
-    *("batches/keras_loader", "batches/shards", "zipping"),
+    *("batches/keras_loader", "batches/shard*", "packing/*", "show/look", "zipping"),
 )
 # What some specs need: places, the search for files by content, and what tells and decodes data that no entry knows.
 _FOR_SOME = (
@@ -49,7 +49,11 @@ _FOR_SOME = (
     *("layouts/s*", "layouts/t*"),
 )
 # What is carried only for a file of such a name: for any other it would be the last 4 KB of 200.
-_FOR_NAMES = {"archives/external_tools": (".7z", ".rar"), "layouts/scientific": (".h5", ".hdf5", ".mat", ".parquet")}
+_FOR_NAMES = {
+    "archives/external_tools": (".7z", ".rar"),
+    "layouts/scientific": (".h5", ".hdf5", ".mat"),
+    "layouts/parquet": (".parquet",),
+}
 # In place of a module that is left out. Who calls something of it is told to install the wheel.
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
