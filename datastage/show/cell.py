@@ -49,11 +49,7 @@ _FOR_SOME = (
     *("layouts/s*", "layouts/t*"),
 )
 # What is carried only for a file of such a name: for any other it would be the last 4 KB of 200.
-_FOR_NAMES = {
-    "archives/external_tools": (".7z", ".rar"),
-    "layouts/scientific": (".h5", ".hdf5", ".mat"),
-    "layouts/parquet": (".parquet",),
-}
+_FOR_NAMES = {"archives/external_tools": (".7z", ".rar"), "layouts/scientific": (".h5", ".hdf5", ".mat")}
 # In place of a module that is left out. Who calls something of it is told to install the wheel.
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
