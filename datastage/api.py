@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datastage.course import Checked
     from datastage.entry import ArchiveEntry, Entry
     from datastage.layouts import Reading
-    from datastage.materialize import StageOptions
+    from datastage.options import StageOptions
     from datastage.packing import Packed
     from datastage.runtime import Runtime
     from datastage.show.doctor import Report
@@ -137,7 +137,7 @@ def stage(  # noqa: PLR0913
     >>> open(path).read()
     '5.1,3.5,1.4,0.2,setosa\n'
     """
-    from datastage.materialize import StageOptions
+    from datastage.options import StageOptions
 
     options = StageOptions.of(
         spec,
@@ -348,7 +348,7 @@ def read(
     Classes   2, from folders: cat 2, dog 1
     """
     from datastage import datasets, layouts, store
-    from datastage.materialize import FOR_LOADERS, StageOptions
+    from datastage.options import FOR_LOADERS, StageOptions
     from datastage.sources import parse
     from datastage.staged import Staged
 
@@ -930,7 +930,7 @@ def register(
     """
     from datastage import datasets
     from datastage.errors import SpecError
-    from datastage.materialize import StageOptions
+    from datastage.options import StageOptions
 
     if isinstance(entry, str):
         if spec is None:
@@ -1007,7 +1007,7 @@ def cell(
 
 
 def _stager(here: Runtime, reporter: Reporter) -> Callable[..., Staged]:
-    from datastage.materialize import StageOptions
+    from datastage.options import StageOptions
 
     return lambda spec, **named: _staged(StageOptions.of(spec, **named), here, reporter, say_next=False)
 

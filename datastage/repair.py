@@ -15,7 +15,7 @@ from typing import Any
 
 from datastage import own_files, slots, staged, staging, store
 from datastage.errors import ChecksumError, DatastageError, SpecError, StorageError
-from datastage.materialize import StageOptions
+from datastage.options import StageOptions
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord

@@ -299,8 +299,8 @@ def test_the_shell_line_of_the_readme_works(here):
 def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, number):
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
     code = (
-        "import sys, time; from datastage import staging, cli;"
-        "staging._Chain._from_spec = lambda *a: (print('begun', flush=True), time.sleep(600));"
+        "import sys, time; from datastage import chain, cli;"
+        "chain.Chain._from_spec = lambda *a: (print('begun', flush=True), time.sleep(600));"
         "sys.exit(cli.main())"
     )
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
-from datastage.materialize import StageOptions
+from datastage.options import StageOptions
 from datastage.sources import parse
 
 

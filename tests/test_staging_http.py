@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import datasets, slots, staging
+from datastage import chain, datasets, slots, staging
 from datastage.errors import (
     ChecksumError,
     DatastageError,
@@ -23,7 +23,7 @@ from datastage.errors import (
     StorageError,
     UnavailableError,
 )
-from datastage.materialize import StageOptions
+from datastage.options import StageOptions
 from datastage.sources import parse
 from tests.servers import server as server
 from tests.stand_ins.runtimes import Kaggle
@@ -170,8 +170,8 @@ def test_a_fallback_takes_over_when_the_first_address_gives_a_web_page(web):
 
 
 def test_a_slow_address_is_left_for_the_next(web, monkeypatch):
-    monkeypatch.setattr(staging.transfer, "SLOW_BYTES_S", 50_000_000)
-    monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
+    monkeypatch.setattr(chain.transfer, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(chain, "IMPATIENT", dataclasses.replace(chain.IMPATIENT, slow_after_s=1.0))
     slow = web.serve("slow.zip", zip_bytes({"x.bin": os.urandom(3_000_000)}), rate=200_000)
     staged = quiet(slow, fallbacks=[web.serve("fast.zip", zip_bytes())])
     assert tree(staged) == FILES
@@ -206,8 +206,8 @@ def test_a_mirror_that_fails_is_passed_over(web, monkeypatch, fault):
 
 
 def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
-    monkeypatch.setattr(staging.transfer, "SLOW_BYTES_S", 50_000_000)
-    monkeypatch.setattr(staging, "IMPATIENT", dataclasses.replace(staging.IMPATIENT, slow_after_s=1.0))
+    monkeypatch.setattr(chain.transfer, "SLOW_BYTES_S", 50_000_000)
+    monkeypatch.setattr(chain, "IMPATIENT", dataclasses.replace(chain.IMPATIENT, slow_after_s=1.0))
     files = {**FILES, "big.bin": os.urandom(2_000_000)}
     body = zip_bytes(files)
     urls = [web.serve("slow/pets.zip", body, rate=400_000), web.serve("gone/pets.zip", body, status=404)]

@@ -333,7 +333,7 @@ def test_a_moved_folder_whose_files_are_others_is_not_taken_over(here, tmp_path)
 )  # fmt: skip
 def test_a_receipt_of_an_odd_form_is_believed_by_no_verb(here, tmp_path, text, capsys):
     (here / "x.csv").write_text("1\n")
-    key = datastage.materialize.StageOptions.of("./x.csv", copy=True).key(here)
+    key = datastage.options.StageOptions.of("./x.csv", copy=True).key(here)
     folder = tmp_path / "root" / "pets"
     folder.mkdir(parents=True)
     (folder / FILES).write_text("")

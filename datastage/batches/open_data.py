@@ -18,7 +18,7 @@ from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_reading
 from datastage.errors import SpecError
 from datastage.layouts.parquet import ParquetImages
-from datastage.materialize import FOR_LOADERS
+from datastage.options import FOR_LOADERS
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.sources import parse

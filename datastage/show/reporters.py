@@ -7,7 +7,6 @@ output, where a cell's output is read; elsewhere to standard error, since a comm
 from __future__ import annotations
 
 import contextlib
-import html
 import shutil
 import sys
 import textwrap
@@ -337,6 +336,8 @@ class _Nothing(_Html):
 
 def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Html:
     share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
+    import html
+
     return _Html(f"<div><progress{share}></progress> {html.escape(_named(name, text))}</div>")
 
 

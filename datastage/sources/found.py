@@ -9,12 +9,15 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader
 from datastage.runtime import Runtime
 from datastage.spec import Spec
-from datastage.transfer import Limits
+
+if TYPE_CHECKING:
+    from datastage.transfer import Limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,430 @@
+"""The conductor: a request goes along its chain of places until one gives the data, whole, and it is published."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from datastage import datasets, mounts, parts, saved_copy, sources, store, transfer
+from datastage.content import Content
+from datastage.entry import ArchiveEntry, Entry, Part
+from datastage.errors import (
+    Attempt,
+    DatastageError,
+    IntegrityError,
+    MissingDependencyError,
+    StorageError,
+    UnavailableError,
+)
+from datastage.materialize import Work, check_digests, materialize, opened
+from datastage.options import StageOptions
+from datastage.own_files import fresh_folder, remove_tree
+from datastage.reader import FileReader
+from datastage.redact import values_without_secrets
+from datastage.runtime import Runtime
+from datastage.slots import Slot
+from datastage.sources import Found, http, kaggle_inputs, manual, parse, search
+from datastage.sources.walk import Location, Looked
+from datastage.spec import Spec
+from datastage.staged import Staged
+from datastage.store import Claim
+
+T = TypeVar("T")
+Step = tuple[str, Callable[[], Staged | None]]
+# A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
+IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
+
+
+class Chain:
+    """One run along the chain: holds what every step needs, and the attempts made so far."""
+
+    def __init__(
+        self, options: StageOptions, here: Runtime, claim: Claim, entry: Entry | None, archive: ArchiveEntry | None
+    ) -> None:
+        self.options = options
+        self.here = here
+        self.claim = claim
+        self.reporter = claim.reporter
+        self.entry = entry
+        self.archive = archive
+        self.attempts: list[Attempt] = []
+        self.failures: list[DatastageError] = []
+        self.near: list[search.NearMiss] = []
+        self.cut_short: list[str] = []
+        self.began = time.monotonic()
+
+    def run(self) -> Staged:
+        if self.archive is not None:
+            return self._collected(self.archive)
+        steps = self._entry_chain(self.entry) if self.entry is not None else self._spec_chain()
+        for name, step in steps:
+            staged = self._try(name, step)
+            if staged is not None:
+                return staged
+        raise self._failure()
+
+    def _try(self, name: str, step: Callable[[], T | None]) -> T | None:
+        began = time.monotonic()
+        try:
+            staged = step()
+        except (UnavailableError, IntegrityError, MissingDependencyError) as error:
+            seconds = time.monotonic() - began
+            self.attempts.append(Attempt(name, "", seconds, str(error.args[0]), error.remedy))
+            self.failures.append(error)
+            return None
+        return staged  # None: the step has said itself what it saw
+
+    def _failure(self) -> DatastageError:
+        """Make the error of a chain that gave nothing."""
+        real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
+        if self.entry is None:
+            if self.archive is None and len(self.failures) == 1 and not self._kaggle_is_offline():
+                error = self.failures[0]
+                if isinstance(error, UnavailableError) and not error.attempts:
+                    error.attempts = tuple(self.attempts)
+                return error
+            if real and all(isinstance(error, IntegrityError) for error in real):
+                return real[0]
+        inputs = [item.slug for item in kaggle_inputs.inputs(self.here.input_root)]
+        return manual.manual_instructions(
+            self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short
+        )
+
+    def _kaggle_is_offline(self) -> bool:
+        """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
+        return (
+            self.here.platform == "kaggle"
+            and sources.address_of(self.options.spec) is not None
+            and isinstance(self.failures[0], UnavailableError)
+            and manual.is_offline(self.attempts)
+        )
+
+    def _wanted(self) -> manual.Wanted:
+        entry, archive = self.entry, self.archive
+        if archive is not None:
+            urls = [parts.addresses(part)[0] for part in archive.parts if parts.addresses(part)]
+            name = archive.parts[0].name
+            url, search_words = urls[0] if urls else archive.homepage or None, archive.search_words or archive.title
+            return manual.Wanted(
+                archive.title, name, archive.download_bytes, url, search_words, name, archive.name, tuple(urls[1:])
+            )
+        if entry is None:
+            spec = self.options.spec
+            url = sources.address_of(spec)
+            return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
+        # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
+        addresses = [download.urls[0] for download in entry.downloads if download.urls]
+        return manual.Wanted(
+            entry.title,
+            entry.downloads[0].name if entry.downloads else entry.name,
+            entry.download_bytes,
+            addresses[0] if addresses else entry.homepage or None,
+            entry.search_words or entry.title,
+            entry.shows or entry.needed,
+            entry.name,
+            tuple(addresses[1:]),
+        )
+
+    # --- the chains
+
+    def _spec_chain(self) -> Iterator[Step]:
+        specs = (self.options.spec, *self.options.fallbacks)
+        places: list[tuple[str, Callable[[bool], Staged | None]]]
+        places = [(str(spec), partial(self._from_spec, spec)) for spec in specs]
+        kept = None
+        if self.options.save_to is not None:
+            kept = saved_copy.find(self._kept_folder(), self.options.source_key(self.here.cwd))
+        if kept is not None:
+            # A file of this machine's may have changed since: then the kept one is only what is left of it.
+            number = 1 if self.options.spec.scheme in ("file", "relative") else 0
+            places.insert(number, (f"kept {kept.path.name}", partial(self._from_kept, kept)))
+        yield from self._in_turn(places)
+
+    def _entry_chain(self, entry: Entry) -> Iterator[Step]:
+        """Every silent place first; what opens a window last, and the slow ones after that."""
+        folders, inputs = self._folders_and_inputs()
+        packages = [Location(path, f"the package {_package(path)}") for path in datasets.package_folders(entry)]
+        kept = []
+        if self.options.save_to is not None and (folder := self._kept_folder() / entry.name).is_dir():
+            kept = [Location(folder, f"what was kept in {self.options.save_to}")]
+        silent = [("DATASTAGE_PATH", folders), ("installed packages", packages), ("inputs", inputs), ("kept", kept)]
+        for name, locations in (*silent, ("Drive", self._named_on_drive(entry))):
+            if locations:
+                yield name, lambda locations=locations: self._search(entry, locations)  # type: ignore[misc]
+        mirrors = max((len(download.urls) for download in entry.downloads), default=0)
+        places: list[tuple[str, Callable[[bool], Staged | None]]] = [
+            (_mirror_name(entry, number), partial(self._download, entry, number)) for number in range(mirrors)
+        ]
+        places += [(str(spec), partial(self._entry_from, entry, spec)) for spec in self.options.fallbacks]
+        if self.options.save_to is not None and self.options.save_to.scheme == "bucket":
+            spec = (self._kept_folder() / entry.name).spec("")
+            places.insert(0, (f"kept in {self.options.save_to}", partial(self._entry_from, entry, spec)))
+        yield from self._in_turn(places)
+
+    def _folders_and_inputs(self) -> tuple[list[Location], list[Location]]:
+        folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
+        return folders, [Location(item.path, item.called) for item in kaggle_inputs.inputs(self.here.input_root)]
+
+    def _in_turn(
+        self, places: Sequence[tuple[str, Callable[[bool], T | None]]]
+    ) -> Iterator[tuple[str, Callable[[], T | None]]]:
+        """Give a step for each place, which is told whether another is left; the slow ones come again at the end."""
+        slow: list[tuple[str, Callable[[bool], T | None]]] = []
+        for number, (name, act) in enumerate(places):
+            another_is_left = number < len(places) - 1 or bool(slow)
+
+            def step(name: str = name, act: Any = act, left: bool = another_is_left) -> T | None:
+                try:
+                    return act(left)  # type: ignore[no-any-return]
+                except transfer.TooSlow:
+                    slow.append((name, act))
+                    raise
+
+            yield name, step
+        for name, act in slow:
+            yield name, partial(act, False)
+
+    def _named_on_drive(self, entry: Entry) -> list[Location]:
+        """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
+        names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
+        found = []
+        for mount in mounts.drive_mounts():
+            if not mount.alive:
+                continue
+            for folder in ("MyDrive", "MyDrive/Colab Notebooks"):
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        if (mount.path / folder / name).is_file():
+                            found.append(Location(mount.path / folder / name, f"{name} in your Drive"))
+        return found
+
+    # --- an entry's steps
+
+    def _search(self, entry: Entry, places: Sequence[Location]) -> Staged | None:
+        """Look for the entry's files by content in `places`; stage what was found."""
+        fresh_folder(self.claim.slot.partial)
+        result = search.find_files(
+            places,
+            entry.files,
+            self.claim.slot.partial,
+            converters=entry.converters,
+            lookalikes=entry.lookalikes,
+            published=entry.downloads,
+            needed=entry.needed,
+            limits=search.SearchLimits(avoid=tuple(mount.path for mount in mounts.drive_mounts())),
+            reporter=self.reporter,
+        )
+        if not result.complete:
+            self.near += result.near
+            for looked in result.looked:
+                failure = f"{entry.title} is not in it"
+                if looked.cut_short:
+                    failure += "; it holds more than was looked at: give the very folder as a fallback"
+                    self.cut_short.append(looked.place)
+                self.attempts.append(Attempt(looked.place, looked.seen, looked.seconds, failure))
+            return None
+        self.reporter.note(f"{entry.title} in {result.where}", "Found")
+        facts = {
+            "place": result.where,
+            "seen": f"{entry.title} in {result.where}",
+            "hashes": {path: f"md5:{md5}" for path, md5 in result.md5.items()},
+            "published": not result.converted,
+        }
+        return self._publish(Content(list(result.files), facts=facts))
+
+    def _download(self, entry: Entry, number: int, another_is_left: bool) -> Staged | None:
+        """Fetch the entry's downloads from the mirrors of this number, then find the files in what came."""
+        self.claim.slot.fetch.mkdir(mode=0o700, exist_ok=True)
+        got: list[Path] = []
+        for download in entry.downloads:
+            url = download.urls[min(number, len(download.urls) - 1)]
+            path = self.claim.slot.fetch / download.name
+            if not path.is_file():
+                limits = IMPATIENT if another_is_left else None
+                reader = http.open_url(url, has_hash=download.md5 is not None, limits=limits)
+                try:
+                    self.reporter.phase(f"copying {download.name}", reader.size or download.size)
+                    transfer.fetch(
+                        reader,
+                        path,
+                        expect={"md5": download.md5} if download.md5 else {},
+                        reporter=self.reporter,
+                        slow_below_bytes_s=transfer.SLOW_BYTES_S if another_is_left else None,
+                        limits=limits,
+                    )
+                finally:
+                    reader.close()
+            got.append(path)
+        if self.options.save_to is not None and all(download.md5 for download in entry.downloads):
+            for path in got:
+                self._keep(path, path.name, entry.name)
+        host = _mirror_name(entry, number)
+        staged = self._search(entry, [Location(path, f"{path.name} from {host}") for path in got])
+        if staged is None:
+            remove_tree(self.claim.slot.fetch)
+        return staged
+
+    def _entry_from(self, entry: Entry, spec: Spec, another_is_left: bool) -> Staged | None:
+        """Look for the entry's files in what another spec names."""
+        found = sources.open_spec(spec, self.here, reporter=self.reporter)
+        with opened(found, self.claim.slot, self.reporter) as content:
+            return self._search(entry, [Location(content, found.seen)])
+
+    # --- an entry that is a few files
+
+    def _collected(self, entry: ArchiveEntry) -> Staged:
+        """Bring each file of the entry, unpack it, and publish all of them as one folder; or one file as itself."""
+        slot = self.claim.slot
+        content = Content()
+        try:
+            for number, part in enumerate(entry.parts):
+                alone = slot if not entry.more and not entry.into else replace(slot, name=f"{slot.name}.{number}")
+                got = self._part(entry, part, alone)
+                if alone is slot:
+                    content = got
+                    break
+                if number == 0:
+                    fresh_folder(slot.partial)
+                    content.facts = got.facts
+                parts.put_into(alone.partial, slot.partial / part.into)
+                content.files = [*content.files, *parts.moved(got.files, part.into)]
+                remove_tree(alone.partial)
+        finally:
+            for number in range(len(entry.parts)):
+                remove_tree(replace(slot, name=f"{slot.name}.{number}").partial)
+        content.facts |= {"catalog": entry.name, "licence": entry.licence, "hashes": {}}
+        content.facts["hashes"] = {part.name: part.expect for part in entry.parts if part.expect}
+        content.facts["published"] = all(part.expect for part in entry.parts)
+        return self._publish(content)
+
+    def _part(self, entry: ArchiveEntry, part: Part, slot: Slot) -> Content:
+        """Materialize one file of the entry in `slot`: from this machine if it is there, else from its places."""
+        spec = parse(next(iter(parts.addresses(part)), f"./{part.name}"))
+        unpack: Literal["auto", False] = "auto" if part.unpack else False
+        options = replace(
+            self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None
+        )
+        work = Work(options, slot, self.here, self.reporter, nested=entry.nested)
+        folders, inputs = self._folders_and_inputs()
+        kept: list[Location] = []
+        looked: list[Looked] = []
+        places: list[tuple[str, Callable[[bool], Content]]] = []
+        if self.options.save_to is not None:
+            work = replace(work, keep=partial(self._keep, below=entry.name))
+            below = self._kept_folder() / entry.name
+            if self.options.save_to.scheme == "bucket":
+                places.append((f"kept {part.name}", partial(self._part_from, below.spec(part.name), part, work)))
+            elif below.is_dir():
+                kept = [Location(below, f"what was kept in {self.options.save_to}")]
+                if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
+                    seen = f"{part.name}, kept in {self.options.save_to}"
+                    found = Found(FileReader(below / part.name), str(below), seen)
+                    places.append((seen, lambda left, found=found: materialize(found, work)))  # type: ignore[misc]
+        for found in parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near):
+            named = replace(work, called=part.name)  # a copy may bear another name
+            places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
+        for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
+            places.append((place, partial(self._part_from, parse(place), part, work)))
+        places_looked = {place.place: place for place in looked}.values()
+        self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in places_looked]
+        for name, step in self._in_turn(places):
+            content = self._try(name, step)
+            if content is not None:
+                return content
+        raise self._failure()
+
+    def _part_from(self, spec: Spec, part: Part, work: Work, another_is_left: bool) -> Content:
+        limits = IMPATIENT if another_is_left else None
+        has_hash = part.expect is not None
+        found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
+        if part.expect is None and not isinstance(found.content, Path | sources.Fetch):
+            parts.check_size(found.content, part)
+        self.reporter.note(found.seen, "Found")
+        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
+        return materialize(found, replace(work, slow_below_bytes_s=slow_below, limits=limits))
+
+    # --- a spec's steps
+
+    def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
+        limits = IMPATIENT if another_is_left else None
+        has_hash = self.options.expect is not None
+        found = sources.open_spec(
+            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=self.options.wait
+        )
+        self.reporter.note(found.seen, "Found")
+        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
+        keep = self._keep if self.options.save_to is not None else None
+        work = Work(self.options, self.claim.slot, self.here, self.reporter, slow_below, limits, keep)
+        content = materialize(found, work)
+        if keep is not None and isinstance(found.content, Path):
+            self.reporter.note(f"{found.content.name} is a folder; datastage zip makes one file of it", "Not kept")
+        return self._publish(content)
+
+    # --- what earlier sessions kept
+
+    def _kept_folder(self) -> Any:
+        """Return the folder of this machine, or of a bucket."""
+        assert self.options.save_to is not None
+        return saved_copy.place_of(self.options.save_to, self.here, self.reporter)
+
+    def _from_kept(self, kept: saved_copy.SavedCopy, another_is_left: bool) -> Staged:
+        with contextlib.closing(kept.open()) as reader:
+            check_digests(reader, {"sha256": kept.sha256})
+        seen = f"{kept.path.name}, kept in {self.options.save_to}"
+        self.reporter.note(seen, "Found")
+        work = Work(self.options, self.claim.slot, self.here, self.reporter)
+        content = materialize(Found(kept.open(), str(self.options.save_to), seen), work)
+        content.facts.pop("source_path", None)  # the source is what the spec names; the kept file may go
+        return self._publish(content)
+
+    def _keep(self, path: Path, name: str, below: str = "") -> None:
+        """Keep a file for the next session; if that fails the data is still ready, and the user is told."""
+        try:
+            key = self.options.source_key(self.here.cwd)
+            kept, was_there = saved_copy.keep(path, self._kept_folder() / below, key, name=name, reporter=self.reporter)
+            when = "already" if was_there else "for the next session"
+            self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", "Kept")
+        except StorageError as error:
+            self.reporter.note(saved_copy.why_not(error, self.options.save_to), "Not kept")
+
+    # --- the end
+
+    def _publish(self, content: Content) -> Staged:
+        entry, slot = self.entry, self.claim.slot
+        in_place = content.path is not None
+        if in_place:
+            fresh_folder(slot.partial)
+        receipt: dict[str, Any] = {
+            "spec": str(self.options.spec),
+            "fallbacks": [str(spec) for spec in self.options.fallbacks],
+            "entry": entry.name if entry else None,
+            "licence": entry.licence if entry else None,
+            "staged_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - self.began, 3),
+            "folder": str(content.path or slot.final),
+            "in_place": in_place,
+            "single": content.single,
+            "attempts": values_without_secrets(
+                [
+                    {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
+                    for a in self.attempts
+                ]
+            ),
+            **content.facts,
+        }
+        written = self.claim.publish(receipt, content.files, durable=store.outlives_machine(slot.root, self.here))
+        return Staged(content.path or (slot.final / content.single if content.single else slot.final), written)
+
+
+def _mirror_name(entry: Entry, number: int) -> str:
+    return next(download.urls for download in entry.downloads if number < len(download.urls))[number].split("/")[2]
+
+
+def _package(folder: Path) -> str:
+    return next((part for part in reversed(folder.parts) if part not in ("data", "datasets")), folder.name)

@@ -1,0 +1,108 @@
+"""What `stage` was asked for: one frozen value, checked when it is made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from datastage import archives, slots, sources
+from datastage.errors import SpecError
+from datastage.spec import Spec
+
+FOR_LOADERS: Literal["for loaders"] = "for loaders"
+"""As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
+_HEX_DIGITS = {"md5": 32, "sha256": 64}
+
+
+@dataclass(frozen=True, slots=True)
+class StageOptions:
+    """What `stage` was asked for, checked; see `datastage.stage` for each option."""
+
+    spec: Spec
+    fallbacks: tuple[Spec, ...] = ()
+    expect: str | None = None
+    root: Path | None = None
+    name: str | None = None
+    link: Path | None = None
+    members: tuple[str, ...] | None = None
+    unpack: bool | Literal["auto", "for loaders"] = "auto"
+    strip: bool | Literal["auto"] = "auto"
+    password: str | None = field(default=None, repr=False)
+    encoding: str | None = None
+    copy: bool = False
+    save_to: Spec | None = None
+    refresh: bool = False
+    wait: float = 0.0
+
+    @classmethod
+    def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:
+        """Make the options of what a user wrote: texts become specs and paths."""
+        for name in ("root", "link"):
+            if (value := options.get(name)) is not None:
+                if not os.fspath(value):
+                    raise SpecError(f"{name}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
+                options[name] = Path(value).expanduser()
+        if (save_to := options.get("save_to")) is not None:
+            from datastage import saved_copy  # what every request imports is waited for each time
+
+            options["save_to"] = saved_copy.parse(save_to)
+        for name in ("fallbacks", "members"):
+            if (value := options.get(name)) is not None:
+                options[name] = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
+        options["fallbacks"] = tuple(map(sources.parse, options.get("fallbacks") or ()))
+        return cls(sources.parse(spec), **options)
+
+    def __post_init__(self) -> None:
+        for option in ("unpack", "strip"):
+            if (value := getattr(self, option)) not in (True, False, "auto", FOR_LOADERS):
+                raise SpecError(f"{option}={value!r} is no choice.", f"Next: {option}=True, False or 'auto'.")
+        if self.members is not None and not self.members:
+            raise SpecError("members= names nothing.", "Next: leave it out, or give patterns such as ['train/*'].")
+        if self.wait and all(spec.scheme != "upload" for spec in (self.spec, *self.fallbacks)):
+            raise SpecError("wait= is for a file that somebody brings: upload:NAME.", "Next: leave it out.")
+        if self.encoding is not None:
+            archives.codec_of(self.encoding)
+        if self.spec.scheme == "name":
+            self._check_name()
+        if self.expect is None:
+            return
+        algorithm, _, digest = self.expect.lower().partition(":")
+        if len(digest) != _HEX_DIGITS.get(algorithm) or set(digest) - set("0123456789abcdef"):
+            raise SpecError(
+                f"expect={self.expect!r} is not a hash.",
+                "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
+            )
+
+    def _check_name(self) -> None:
+        # Ignored, expect= would seem to have checked something.
+        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None, "encoding": None}
+        given = [option for option, value in plain.items() if getattr(self, option) != value]
+        if given:
+            raise SpecError(
+                f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
+                f"Next: leave {given[0]}= out, or name the file itself.",
+            )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The expected digests of the file, by algorithm; empty if none was given."""
+        algorithm, _, digest = (self.expect or "").lower().partition(":")
+        return {algorithm: digest} if self.expect else {}
+
+    def source_key(self, cwd: Path) -> str:
+        """Return the key of where the bytes come from, whatever is done with them."""
+        return slots.request_key(self._source(cwd))
+
+    def key(self, cwd: Path) -> str:
+        """Return the key of the request: where the bytes come from, and the options that change the content."""
+        options = {name: getattr(self, name) for name in ("expect", "members", "unpack", "strip")}
+        if self.encoding is not None:
+            options["encoding"] = self.encoding
+        # A dataset of the catalog is always copied.
+        copy = self.copy and self.spec.scheme != "name"
+        return slots.request_key({**self._source(cwd), **options, "copy": copy})
+
+    def _source(self, cwd: Path) -> dict[str, Any]:
+        return {"scheme": self.spec.scheme, "value": sources.key_of(self.spec, cwd), "parts": self.spec.parts}
