@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from datastage import own_files
+
+
+@pytest.fixture
+def group_of(monkeypatch):
+    """Let every group have this name and these members, and the user be called `me`."""
+
+    def make(name, members):
+        monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="me"))
+        monkeypatch.setattr(grp, "getgrgid", lambda gid: SimpleNamespace(gr_name=name, gr_mem=members))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "shared"),
+    [("me", [], False), ("me", ["me"], False), ("me", ["me", "you"], True), ("students", [], True)],
+)
+def test_a_group_that_is_the_users_alone_shares_nothing(tmp_path, group_of, name, members, shared):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    folder.chmod(0o775)
+    group_of(name, members)
+    assert own_files.is_shared(folder) is shared
+
+
+def test_a_folder_that_the_group_may_only_read_is_not_shared(tmp_path, group_of):
+    folder = tmp_path / "root"
+    folder.mkdir()
+    folder.chmod(0o755)
+    group_of("students", ["you"])
+    assert not own_files.is_shared(folder)
+
+
+def test_unfinished_files_are_taken_by_their_whole_name_and_age_alone(tmp_path):
+    names = {
+        ".data.zip.0123456789abcdef.part": True,
+        ".data.zip.0123456789ABCDEF.part": False,
+        ".data.zip.0123456789abcde.part": False,
+        ".data.zip.0123456789abcdef0.part": False,
+        ".data.zip.fedcba9876543210.other": False,
+    }
+    long_ago = time.time() - 10 * own_files._ABANDONED_S
+    ending = own_files._ENDING
+    for name in names:
+        path = tmp_path / name.replace(".part", ending)
+        path.write_bytes(b"x")
+        os.utime(path, (long_ago, long_ago))
+    fresh = tmp_path / f".data.zip.00000000000000ff{ending}"
+    fresh.write_bytes(b"x")
+    own_files.remove_abandoned(tmp_path / "data.zip")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {name.replace(".part", ending) for name, goes in names.items() if not goes} | {fresh.name}
