@@ -10,7 +10,7 @@ import ast
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,43 +25,43 @@ RUN = ("loaders", "read")
 
 
 class Recorder:
-    """The errors made since `clear`, by their steps, and the data that was read when one was raised."""
+    """The steps of the errors made since `clear`, and the data that was read when one was raised; no error is held."""
 
     def __init__(self) -> None:
-        self.errors: dict[tuple[str, ...], DatastageError] = {}
-        self.data: dict[int, Any] = {}
+        self.steps: set[tuple[str, ...]] = set()
+        self.data: dict[tuple[str, ...], Any] = {}
         made, read = DatastageError.__init__, layouts.read
 
         def init(error: DatastageError, *words: Any) -> None:
             made(error, *words)
-            if len(self.errors) < 30:  # a test of properties makes thousands
-                self.errors.setdefault(error.remedy, error)
+            if len(self.steps) < 30:  # a test of properties makes thousands
+                self.steps.add(error.remedy)
 
         def reading(data: Any, **options: Any) -> Any:
             try:
                 return read(data, **options)
             except DatastageError as error:
-                self.data[id(error)] = data
+                self.data[error.remedy] = data
                 raise
 
         DatastageError.__init__, layouts.read, self.read = init, reading, read  # type: ignore[method-assign]
 
     def clear(self) -> None:
-        self.errors, self.data = {}, {}
+        self.steps, self.data = set(), {}
 
     def troubles(self) -> list[str]:
         """Say which lines of code do not run, of all errors."""
         found = []
-        for error in [*self.errors.values()]:
-            data = self.data.get(id(error))
+        for steps in sorted(self.steps):
+            data = self.data.get(steps)
             names = {"path": Path(data)} if isinstance(data, str | os.PathLike) else {}
-            found += [f"{code}\n    {why}" for code in pieces(error) if (why := trouble(code, names, self.read))]
+            found += [f"{code}\n    {why}" for code in pieces(steps) if (why := trouble(code, names, self.read))]
         return found
 
 
-def pieces(error: DatastageError) -> Iterator[str]:
+def pieces(steps: Iterable[str]) -> Iterator[str]:
     """Give each statement with a call of ours in the steps of an error."""
-    text = "\n".join(error.remedy)
+    text = "\n".join(steps)
     for found in CALL.finditer(text):
         end, depth = found.end(), 1
         while depth and end < len(text):

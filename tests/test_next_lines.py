@@ -42,7 +42,7 @@ def test_each_line_that_an_error_offers_gives_batches(kind, as_text, here):
     with pytest.raises(SpecError) as caught:
         datastage.loaders(data, batch_size=3, progress=False)
 
-    offered = [code for code in pieces(caught.value) if "..." not in code]
+    offered = [code for code in pieces(caught.value.remedy) if "..." not in code]
 
     assert offered, caught.value
     for code in offered:
@@ -57,7 +57,7 @@ def test_what_was_staged_is_called_path(here):
     with pytest.raises(SpecError) as caught:
         datastage.loaders(path, batch_size=3, progress=False)
 
-    (code,) = [code for code in pieces(caught.value)][:1]
+    (code,) = [code for code in pieces(caught.value.remedy)][:1]
 
     assert eval(code, {"datastage": datastage, "path": path}).classes == ("f", "m")
 
@@ -93,14 +93,7 @@ def test_a_command_that_an_error_offers_is_written_for_the_shell(here):
 def test_the_watch_over_steps_sees_what_does_not_run(step, wrong, tmp_path):
     data = photos(tmp_path / "p", "a", "b")
 
-    (code,) = pieces(SimpleError(step))
+    (code,) = pieces([step])
     found = trouble(code, {"path": data}, layouts.read)
 
     assert (found == "") if wrong is None else (found and wrong in found)
-
-
-class SimpleError:
-    """Steps alone: an error of ours would be watched."""
-
-    def __init__(self, *remedy):
-        self.remedy = remedy

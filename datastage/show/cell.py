@@ -155,6 +155,7 @@ def cell(
     title = _TITLE.format(version=__version__)
     if embed:
         needed = needed_modules([spec, *(own.places if own is not None else ())], options)
+        needed |= {"parts", "sources/manual"} if own is not None else set()
         text = _in_digits(carried_core(needed))
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last

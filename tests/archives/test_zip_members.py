@@ -107,6 +107,7 @@ def test_an_empty_file_may_have_no_data_at_all(method, tmp_path):
     assert stream.read() == b""
 
 
+@pytest.mark.skipif(not shutil.which("7z"), reason="7z is not installed")
 def test_strong_encryption_is_named(tmp_path):
     with pytest.raises(IntegrityError, match="strong encryption"):
         unpacked(zip_raw(zip_entry("a", b"x" * 20, flags=0x41)), tmp_path / "to", password="right")

@@ -294,7 +294,7 @@ def test_a_notebook_shows_a_card_of_the_loaders():
     list(made.train)
     card = made._repr_html_()
     assert "10 samples in 3 batches" in card
-    assert "images in" in made.train._repr_html_()
+    assert "images/s" in made.train._repr_html_()
 
 
 def test_jitter_is_done_by_the_numbers_of_the_epoch():

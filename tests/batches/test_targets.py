@@ -129,4 +129,4 @@ def test_a_part_without_labels_gives_its_ids_in_order_and_does_not_unpack():
         made = from_arrays({"train": (IMAGES, np.arange(12)), "predict": (IMAGES, ids)}, batch_size=5, device="cpu")
         assert list(made) == [made.train]
         assert [i if isinstance(i, str) else int(i) for _, part in made.predict for i in part] == expected
-        assert "predict: 12 samples in 3 batches of 5; in order" in str(made)
+        assert "predict   12 samples in 3 batches of 5; in order" in str(made)
