@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla scale ray clean ready
+.PHONY: help demo test notebooks lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla scale ray clean ready
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -21,7 +21,10 @@ demo: ready  ## train a small network on data from a pretend Drive, and save a p
 
 test: ready  ## the tests, in a few minutes on two cores
 	@$(BIN)/python -VV
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/clients --ignore tests/browser tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
+
+notebooks: ready  ## the example notebooks, each from top to bottom in its stand-in
+	$(BIN)/python -m pytest -n 2 tests/examples/test_notebooks.py
 
 lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -34,7 +37,7 @@ format: ready  ## lay out the code
 	$(BIN)/ruff format .
 
 coverage: ready  ## lines and branches that the tests run
-	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients --ignore tests/browser tests
+	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
 	$(BIN)/python -m coverage report --skip-covered --sort cover
 
 mutants: ready  ## put 200 mistakes into the modules behind the promises, one at a time, and print those unnoticed
