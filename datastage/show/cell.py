@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import bz2
 import fnmatch
+import functools
 import hashlib
 import json
 import re
@@ -233,28 +234,37 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
     They are read through the package's own loader, so that it works from inside a wheel too. What is not `needed` is
     left out, and a stand-in takes its place where something names it.
     """
-    trees, texts = {}, {}
-    for path, item in sorted(_files(files("datastage"), "datastage"), key=lambda pair: pair[0]):
-        if path.endswith(".py") and path not in _NOT_CARRIED:
-            name = path.removeprefix("datastage/").removesuffix(".py")
-            trees[name] = ast.parse(item.read_text(encoding="utf-8"))
-            if name == "datasets/__init__":
-                _leave_out_entries(trees[name], {other[9:] for other in needed if other.startswith("datasets/")})
-            texts[name] = for_machines(trees[name])
+    paths = [path for path, _ in _files(files("datastage"), "datastage")]
+    known = {path[10:-3] for path in paths if path.endswith(".py") and path not in _NOT_CARRIED}
+    families = frozenset(other[9:] for other in needed if other.startswith("datasets/"))
+    texts: dict[str, str] = {}
     reached: set[str] = set()
     named: set[str] = set()
-    waiting = ["__init__", *(found for name in needed for found in _modules(f"datastage/{name}", trees))]
+    waiting = ["__init__", *(found for name in needed for found in _modules(f"datastage/{name}", known))]
     while waiting:
         name = waiting.pop()
         if name in reached:
             continue
         reached.add(name)
-        leads_to = {found for module in _imports(trees[name]) for found in _modules(module.replace(".", "/"), trees)}
+        texts[name], imported = _prepared(name, families if name == "datasets/__init__" else None)
+        leads_to = {found for module in imported for found in _modules(module.replace(".", "/"), known)}
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         waiting += [other for other in leads_to if not _is_one(other, stops)]
-    carried = {name: text if name in reached else _STAND_IN for name, text in texts.items() if name in reached | named}
-    return {f"datastage/{name}.py": text for name, text in carried.items()}
+    return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named, key=_path)}
+
+
+def _path(name: str) -> str:
+    return f"datastage/{name}.py"
+
+
+@functools.cache
+def _prepared(name: str, families: frozenset[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return a module's text as it is carried, and the modules that it names; of the datasets these families alone."""
+    tree = ast.parse(files("datastage").joinpath(f"{name}.py").read_text(encoding="utf-8"))
+    if families is not None:
+        _leave_out_entries(tree, families)
+    return for_machines(tree), tuple(_imports(tree))
 
 
 def _is_one(name: str, patterns: Sequence[str]) -> bool:
@@ -285,11 +295,11 @@ def _imports(module: ast.Module) -> Iterator[str]:
             yield str(node.value)
 
 
-def _modules(path: str, trees: Mapping[str, ast.Module]) -> list[str]:
+def _modules(path: str, known: Collection[str]) -> list[str]:
     """Return the modules that are imported with ``datastage/path``, its packages first."""
     parts = path.split("/")[1:] if path.startswith("datastage/") else []
     above = ["/".join([*parts[:n], "__init__"]) for n in range(len(parts) + 1)]
-    return [name for name in (*above, "/".join(parts), "/".join(parts[:-1])) if name in trees]
+    return [name for name in (*above, "/".join(parts), "/".join(parts[:-1])) if name in known]
 
 
 def carried_core(needed: Collection[str] = ()) -> bytes:
