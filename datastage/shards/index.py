@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard
 
 from datastage.errors import IntegrityError
+from datastage.file_names import SPLIT_WORDS
 
 INDEX = "index.json"
 LIST_ENDING = ".index"
@@ -25,7 +26,7 @@ MOST_INDEX_BYTES = 64_000_000
 MOST_LIST_BYTES = 1_000_000_000
 MOST_BYTES = 1 << 44
 """No shard is longer: what claims to be is no number to make room by."""
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "predict": "predict"}
+SPLITS = SPLIT_WORDS | {"predict": "predict"}
 """The part that a shard belongs to, by the word before the first dash of its name."""
 
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,250}\.tar")

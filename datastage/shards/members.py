@@ -17,6 +17,7 @@ from datastage.archives import tar
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.streams import Bytes
 from datastage.errors import DamagedArchiveError, StorageError
+from datastage.transfer.hashing import read_fd
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
 UNREAD = "Look whether the shard is still there and may be read, then run it again."
@@ -137,10 +138,7 @@ class ShardFile:
     def read_at(self, offset: int, n: int) -> bytes:
         """Return `n` bytes, fewer only at the end."""
         try:
-            data = os.pread(self.fd, n, offset)
-            while len(data) < n and (more := os.pread(self.fd, n - len(data), offset + len(data))):
-                data += more
-            return data
+            return read_fd(self.fd, n, offset)
         except OSError as error:
             raise StorageError.of(error, f"reading the shard {self.name}", UNREAD) from error
 

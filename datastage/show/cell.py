@@ -21,6 +21,7 @@ from typing import Any
 from datastage._version import __version__
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
+from datastage.show.following import literal
 
 # What a cell never reaches: the command, and the making of cells.
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
@@ -146,12 +147,12 @@ def cell(
             "A cell that carries the tool installs nothing, so that an address has no use in it.",
             "Next: leave out --wheel or --embed.",
         )
-    named = "".join(f", {name}={_literal(value)}" for name, value in (options or {}).items())
-    last = f"path = datastage.stage({_literal(spec)}{named})"
+    named = "".join(f", {name}={literal(value)}" for name, value in (options or {}).items())
+    last = f"path = datastage.stage({literal(spec)}{named})"
     if own is not None:
         facts = {"fallbacks": list(own.places[1:]), "expect": own.expect, "title": own.title, "licence": own.licence}
-        told = "".join(f", {name}={_literal(value)}" for name, value in facts.items() if value)
-        last = f"datastage.register({_literal(own.name)}, {_literal(own.places[0])}{told})\n{last}"
+        told = "".join(f", {name}={literal(value)}" for name, value in facts.items() if value)
+        last = f"datastage.register({literal(own.name)}, {literal(own.places[0])}{told})\n{last}"
     last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
     if embed:
@@ -168,7 +169,7 @@ def cell(
     why = ' pip could not install it: " + said[-1] + "'
     elsewhere = "Next: see whether the internet is on and this address is right, and run this cell again:\\n"
     clicks = _CLICKS.format(why=why, wheel=file_name, elsewhere=elsewhere + '" + pip[-1] + "')
-    return look + _INSTALL.format(address=_literal(wheel)) + _indented(clicks) + last
+    return look + _INSTALL.format(address=literal(wheel)) + _indented(clicks) + last
 
 
 def _in_digits(data: bytes) -> str:
@@ -180,11 +181,6 @@ def _in_digits(data: bytes) -> str:
 
 def _indented(text: str) -> str:
     return "".join(f"    {line}\n" for line in text.splitlines())
-
-
-def _literal(value: Any) -> str:
-    # JSON's text is Python's too, and has the double quotes that people write.
-    return json.dumps(value, ensure_ascii=not str(value).isprintable())
 
 
 def package_digest() -> str:

@@ -49,9 +49,9 @@ def next_line(staged: Staged, here: Runtime) -> str:
     return f"Next:  files = sorted({shown}.iterdir())" if here.in_notebook else f"Next:  ls {shlex.quote(path)}"
 
 
-def literal(text: str) -> str:
-    """Write a text as Python does, in double quotes."""
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+def literal(value: object) -> str:
+    """Write a text, or a list of texts, as Python does, with the double quotes that people write."""
+    return json.dumps(value, ensure_ascii=not str(value).isprintable())
 
 
 def _splits(staged: Staged) -> Mapping[str, int]:

@@ -18,3 +18,19 @@ def make_photos(folder, n=60):
         name = f"{['cat', 'dog', 'emu'][i % 3]}/{i:02}{'.png' if i % 10 == 0 else '.jpg'}"
         picture(folder / name, *((60, 80) if i % 2 else (90, 50)), seed=i)
     return folder
+
+
+KILLER = """
+import os, sys, datastage
+class Killer:
+    def __init__(self, left, signal):
+        self.left, self.signal = left, signal
+    def phase(self, name, total_bytes): pass
+    def resume(self, n_bytes): pass
+    def note(self, text, label=""): pass
+    def advance(self, n_bytes):
+        self.left -= 1
+        if not self.left:
+            os.kill(os.getpid(), self.signal)
+"""
+"""The beginning of a program that packs: progress which sends this process a signal after so many pictures."""

@@ -18,7 +18,7 @@ from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.packing.plan import Sample, Shard, samples_of
 from datastage.packing.shard_file import Job
 from datastage.shards.index import read_index, read_list
-from tests.shards.made_photos import make_photos, picture
+from tests.shards.made_photos import KILLER, make_photos, picture
 
 pytestmark = pytest.mark.usefixtures("here")
 SMALL = "10kB"
@@ -169,18 +169,9 @@ def test_a_shard_that_was_lost_is_made_again_as_it_was(photos, tmp_path):
     assert digests(tmp_path / "shards") == before
 
 
-KILLED = """
-import os, signal, sys, datastage
-class Killer:
-    left = int(sys.argv[3])
-    def phase(self, name, total_bytes): pass
-    def resume(self, n_bytes): pass
-    def note(self, text, label=""): pass
-    def advance(self, n_bytes):
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), int(sys.argv[4]))
-datastage.pack(sys.argv[1], sys.argv[2], shards="10kB", size=32, test=0, progress=Killer())
+KILLED = f"""{KILLER}
+killer = Killer(int(sys.argv[3]), int(sys.argv[4]))
+datastage.pack(sys.argv[1], sys.argv[2], shards="10kB", size=32, test=0, progress=killer)
 """
 
 

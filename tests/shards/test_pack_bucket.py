@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 import datastage
 from datastage.errors import StorageError, UnavailableError
 from datastage.shards.index import read_index
-from tests.shards.made_photos import make_photos
+from tests.shards.made_photos import KILLER, make_photos
 
 boto3 = pytest.importorskip("boto3", reason="left out: moto is not installed here")
 server = pytest.importorskip("moto.server", reason="left out: moto's server is not installed here")
@@ -100,18 +101,9 @@ def test_a_bucket_that_is_not_there_is_said(photos, bucket):
     assert caught.value.remedy[-1].startswith("Next: ")
 
 
-KILLED = """
-import os, signal, sys, datastage
-class Killer:
-    left = 12
-    def phase(self, name, total_bytes): pass
-    def resume(self, n_bytes): pass
-    def note(self, text, label=""): pass
-    def advance(self, n_bytes):
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGKILL)
-datastage.pack(sys.argv[1], "s3://set/photos", shards="10kB", test=0, progress=Killer())
+KILLED = f"""{KILLER}
+killer = Killer(12, {int(signal.SIGKILL)})
+datastage.pack(sys.argv[1], "s3://set/photos", shards="10kB", test=0, progress=killer)
 """
 
 
