@@ -16,6 +16,7 @@ from datastage.shards.index import (
     read_head,
     read_index,
     read_list,
+    split_of,
     write_index,
     write_list,
 )
@@ -128,3 +129,18 @@ def test_no_damage_is_more_than_an_error_of_ours(data):
         read_list(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
     except IntegrityError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train-000000.tar", "train"),
+        ("dev-000000.tar", "val"),
+        ("valid-000000.tar", "val"),
+        ("Test-000000.tar", "test"),
+        ("predict-000000.tar", "predict"),
+        ("birds-000000.tar", "train"),
+    ],
+)
+def test_the_part_of_a_shard_is_the_first_word_of_its_name(name, split):
+    assert split_of(name) == split
