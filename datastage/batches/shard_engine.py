@@ -126,18 +126,24 @@ class FromShards:
     ) -> Iterator[tuple[Any, Any, Any]]:
         source, waiting = self._source, deque[_Begun]()
         windows: dict[tuple[int, int], _Rows] = {}
+        # Until the first batch is there, the line and the cores are for what it needs.
+        ahead, coming = 1, list[int]()
         try:
             while True:
-                while len(waiting) < AHEAD and (part := next(parts, None)) is not None:
+                while len(waiting) < ahead and (part := next(parts, None)) is not None:
                     new = [p.window for p in part.pieces if (p.window.lane, p.window.number) not in windows]
                     if new:
-                        self._enter(epoch, number, new, windows, waiting, part, stop)
+                        coming = [k for window in new for k in epoch.after(window)]
+                        self._enter(epoch, number, new, windows, waiting, part, stop, coming if ahead > 1 else [])
                     waiting.append(self._begun(part, windows, stop))
                 if not waiting:
                     break
                 for pixels, submitted in waiting[0].submitted:
                     if not pixels.collect(submitted, stop):
                         return
+                if ahead < AHEAD:
+                    ahead = AHEAD
+                    self._bring(coming)
                 yield self._ended(waiting.popleft())
                 if source.tight and waiting:
                     source.release({k for begun in waiting for k in begun.ks})
@@ -160,8 +166,9 @@ class FromShards:
         waiting: deque[_Begun],
         part: Part,
         stop: threading.Event,
+        coming: list[int],
     ) -> None:
-        """Begin windows: let go of the shards of those before, and bring what comes now and next."""
+        """Begin windows: let go of the shards of those before, and bring what comes now and then `coming`."""
         source, options = self._source, self._options
         keep = {(piece.window.lane, piece.window.number) for piece in part.pieces}
         for done in windows.keys() - keep:
@@ -174,8 +181,7 @@ class FromShards:
         else:
             in_use |= {k for begun in waiting for k in begun.ks}
         source.release(in_use)
-        coming = [k for window in new for k in window.shards] + [k for window in new for k in epoch.after(window)]
-        source.cache.ahead([source.shards[k] for k in coming if k not in source.open_now])
+        self._bring([k for window in new for k in window.shards] + coming)
         for window in new:
             shard, at = window.samples(epoch.shuffle)
             draws = draw(
@@ -191,6 +197,10 @@ class FromShards:
                 opened = source.opened(k, stop)
                 if source.shares_pixels:
                     opened.pixels.complete_once()
+
+    def _bring(self, ks: list[int]) -> None:
+        source = self._source
+        source.cache.ahead([source.shards[k] for k in ks if k not in source.open_now])
 
     def _begun(self, part: Part, windows: dict[tuple[int, int], _Rows], stop: threading.Event) -> _Begun:
         import numpy as np

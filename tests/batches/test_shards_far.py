@@ -10,7 +10,9 @@ import time
 import pytest
 
 import datastage
+from datastage.batches.pixel_cache import PixelCache
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, UnavailableError
+from datastage.shards.cache import ShardCache
 from datastage.shards.order import Epoch
 from tests.servers import server  # noqa: F401
 from tests.stand_ins.shards import given, index_of, shards
@@ -79,6 +81,28 @@ def test_the_first_batch_comes_before_a_second_shard(server):
     assert not late
     gate.set()
     train.close()
+
+
+def test_until_the_first_batch_is_decoded_no_other_shard_is_asked_for(server, monkeypatch):
+    data, _ = published(server, [40] * 6, index=True)
+    wanted, at_decoding = [], []
+    ahead, decoded = ShardCache.ahead, PixelCache._decoded
+
+    def spied_ahead(self, shards):
+        wanted.append({shard.name for shard in shards})
+        return ahead(self, shards)
+
+    def spied_decoded(self, *args):
+        at_decoding.append(set().union(*wanted))
+        return decoded(self, *args)
+
+    monkeypatch.setattr(ShardCache, "ahead", spied_ahead)
+    monkeypatch.setattr(PixelCache, "_decoded", spied_decoded)
+    train = iter(train_of(data))
+    next(train)
+    train.close()
+    assert [len(names) for names in at_decoding[:4]] == [1] * 4
+    assert max(map(len, wanted)) >= 4
 
 
 @pytest.mark.parametrize(
