@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.batch_ops import fitted, jittered
 from datastage.batches.decode import Fit
 from datastage.batches.devices import read_by_xla
+from datastage.batches.prefetch import Threads
 from datastage.errors import SpecError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Normalise:
         self._step = max(1, self.BLOCK_BYTES // (4 * int(np.prod(shape))))
         self._scales = _laid(np.broadcast_to(self.scale, (self._step, *shape)), last)
         self._shifts = _laid(np.broadcast_to(self.shift, (self._step, *shape)), last)
-        self._turned = _laid(np.empty((self._step, *shape), np.uint8), last) if last else None
+        self._last = last
 
     def __call__(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
         """Write ``(images / 255 - mean) / std`` into `out`.
@@ -95,10 +96,12 @@ class Normalise:
         """
         import numpy as np
 
+        shape = (self._step, *images.shape[1:])
+        turned = _laid(np.empty(shape, np.uint8), True) if self._last and images.strides[3] == 1 else None
         for start in range(0, len(images), self._step):
             block, pixels = out[start : start + self._step], images[start : start + self._step]
-            if self._turned is not None and pixels.strides[3] == 1:
-                pixels = self._turned[: len(pixels)]
+            if turned is not None:
+                pixels = turned[: len(pixels)]
                 turn(images[start : start + self._step], pixels)
             np.copyto(block, pixels)
             np.multiply(block, self._scales[: len(block)], out=block)
@@ -152,6 +155,7 @@ class CpuFinish:
 
     transforms = False
     JITTER_BYTES = 1 << 20
+    SHARED_BYTES = 16 << 20  # from so many on a second thread takes half: photos, not small images
 
     def __init__(self, options: LoaderOptions, shape: tuple[int, ...], most: int) -> None:
         import numpy as np
@@ -171,6 +175,7 @@ class CpuFinish:
         self._normalise = Normalise(options.mean, options.std, shape, last=self._last)
         self._at_once = max(1, self.JITTER_BYTES // (4 * int(np.prod(shape))))
         self._lent: Any = None
+        self._second = Threads(1, "datastage-finish")
 
     def room(self, n: int) -> Any:
         """Return the memory of the batch that the next call fills, for making its `n` images in, if that is of use."""
@@ -198,12 +203,23 @@ class CpuFinish:
         if self._raw:
             turn(images, out)
         else:
-            self._normalise(images, out)
+            self._normalised(images, out)
         made = torch.from_numpy(out)
         if self._narrowed is not None:
             bits = self._as_batch(self._narrowed.take(), len(images))
             return torch.from_numpy(bits).view(self._dtype).copy_(made)
         return made
+
+    def _normalised(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
+        import numpy as np
+
+        half = len(images) // 2
+        if out.nbytes < self.SHARED_BYTES or not half or np.may_share_memory(images, out):
+            self._normalise(images, out)
+            return
+        other = self._second.submit(self._normalise, images[half:], out[half:])
+        self._normalise(images[:half], out[:half])
+        other.result()
 
     def _as_batch(self, array: NDArray[Any], n: int) -> NDArray[Any]:
         """Return memory of a pool as (n, C, H, W)."""

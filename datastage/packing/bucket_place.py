@@ -8,13 +8,14 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from datastage.errors import DatastageError, UnavailableError
-from datastage.sources import buckets
+from datastage.sources.bucket_folder import BucketFolder
 from datastage.sources.web_api import refusal
 from datastage.spec import Spec
 
+T = TypeVar("T")
 _PIECE_BYTES = 8 << 20
 _AT_ONCE = 4
 
@@ -40,37 +41,35 @@ class BucketPlace:
         """Return the objects right below the prefix."""
         import obstore
 
-        ask = lambda: [row for rows in obstore.list(self._store, prefix=self._path("")) for row in rows]  # noqa: E731
-        found = {row["path"].removeprefix(self._path("")): row["size"] for row in self._asked("list", ask)}
-        return {name: size for name, size in found.items() if "/" not in name}
+        def ask(store: Any, prefix: str) -> dict[str, int]:
+            rows = [row for rows in obstore.list(store, prefix=prefix) for row in rows]
+            return {row["path"].removeprefix(prefix): row["size"] for row in rows}
+
+        return {name: size for name, size in self._asked("list", "", ask).items() if "/" not in name}
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the first bytes of an object."""
         import obstore
 
-        def ask() -> bytes:
-            size = obstore.head(self._store, self._path(name))["size"]
-            n = min(size, most)
-            return bytes(obstore.get_range(self._store, self._path(name), start=0, length=n)) if n else b""
+        def ask(store: Any, path: str) -> bytes:
+            n = min(obstore.head(store, path)["size"], most)
+            return bytes(obstore.get_range(store, path, start=0, length=n)) if n else b""
 
-        try:
-            found: bytes = self._asked("read", ask)
-            return found
-        except FileNotFoundError:
-            return None
+        with contextlib.suppress(FileNotFoundError):
+            return self._asked("read", name, ask)
+        return None
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of an object, which is read for it."""
         import obstore
 
-        def ask() -> str:
+        def ask(store: Any, path: str) -> str:
             digest = hashlib.sha256()
-            for piece in obstore.get(self._store, self._path(name)).stream(min_chunk_size=_PIECE_BYTES):
+            for piece in obstore.get(store, path).stream(min_chunk_size=_PIECE_BYTES):
                 digest.update(piece)
             return digest.hexdigest()
 
-        found: str = self._asked("read", ask)
-        return found
+        return self._asked("read", name, ask)
 
     @contextlib.contextmanager
     def new(self, name: str, *, replace: bool = False) -> Iterator[BinaryIO]:
@@ -80,37 +79,32 @@ class BucketPlace:
         with tempfile.TemporaryFile(dir=self.scratch) as out:
             yield out
             size = out.tell()
-            out.seek(0)
             how: dict[str, Any] = {"chunk_size": _PIECE_BYTES, "max_concurrency": _AT_ONCE}
             if not replace and size <= _PIECE_BYTES:
                 how = {"mode": "create"}  # parts cannot be put on this condition
             elif not replace and self.read(name, 0) is not None:
                 raise FileExistsError(name)
 
-            def ask() -> None:
+            def ask(store: Any, path: str) -> None:
+                out.seek(0)
                 try:
-                    obstore.put(self._store, self._path(name), out, **how)
+                    obstore.put(store, path, out, **how)
                 except obstore.exceptions.AlreadyExistsError:
                     raise FileExistsError(name) from None
 
-            self._asked("write", ask)
-
-    def _path(self, name: str) -> str:
-        prefix = self.spec.parts[2].strip("/")
-        return f"{prefix}/{name}" if prefix else name
+            self._asked("write", name, ask)
 
     @functools.cached_property
-    def _store(self) -> Any:
-        checked = {"checksum_algorithm": "SHA256"} if self.spec.parts[0] == "s3" else {}
-        return buckets.store_of(self.spec, buckets.KINDS[self.spec.parts[0]], **checked)
+    def _folder(self) -> BucketFolder:
+        return BucketFolder.of(self.spec, checked=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BucketPlace, (self.spec, self.scratch)  # a worker on another machine opens the bucket itself
 
-    def _asked(self, doing: str, ask: Callable[[], Any]) -> Any:
+    def _asked(self, doing: str, name: str, ask: Callable[[Any, str], T]) -> T:
         """Ask the bucket; a refusal says what may not be done, and that what is packed stays."""
         try:
-            return buckets.asking(self.spec, ask)
+            return self._folder.do(name, ask)
         except DatastageError as error:
             status, bucket = refusal(error), self.spec.parts[1]
             if status == 404 and not getattr(error, "body", b""):

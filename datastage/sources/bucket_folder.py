@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -39,13 +39,14 @@ class BucketFolder:
     bucket: str
     prefix: str
     region: str = ""
+    checked: bool = False  # S3 is given a SHA-256 of what is put, and compares
 
     @classmethod
-    def of(cls, spec: Spec) -> BucketFolder:
-        return cls(spec.parts[0], spec.parts[1], spec.parts[2].strip("/"))
+    def of(cls, spec: Spec, *, checked: bool = False) -> BucketFolder:
+        return cls(spec.parts[0], spec.parts[1], spec.parts[2].strip("/"), checked=checked)
 
     def __truediv__(self, name: str) -> BucketFolder:
-        return BucketFolder(self.word, self.bucket, f"{self.prefix}/{name}".strip("/"), self.region) if name else self
+        return replace(self, prefix=f"{self.prefix}/{name}".strip("/")) if name else self
 
     def __str__(self) -> str:
         return f"{self.word}://{self.bucket}/{self.prefix}"
@@ -56,15 +57,17 @@ class BucketFolder:
 
     def spec(self, name: str) -> Spec:
         """Return the spec of an object in it, or of the whole folder for an empty name."""
-        text = f"{self}/{name}"
-        return parse_bucket(text, self.word, text.partition(":")[2])
+        rest = f"//{self.bucket}/" + (f"{self.prefix}/{name}" if self.prefix else name)
+        return parse_bucket(f"{self.word}:{rest}", self.word, rest)
 
-    def _do(self, name: str, act: Callable[[Any, str], T]) -> T:
+    def do(self, name: str, act: Callable[[Any, str], T]) -> T:
         """Do something with an object; again in the bucket's own region, if it lies in another."""
         spec = self.spec(name)
+        how = {"checksum_algorithm": "SHA256"} if self.checked and self.word == "s3" else {}
         while True:
+            store = store_of(spec, KINDS[self.word], self.region, **how)
             try:
-                found: T = asking(spec, partial(act, store_of(spec, KINDS[self.word], self.region), spec.parts[2]))
+                found: T = asking(spec, partial(act, store, spec.parts[2]))
                 return found
             except Refused as error:
                 other = error.headers.get("x-amz-bucket-region", "")
@@ -77,7 +80,7 @@ class BucketFolder:
         import obstore
 
         try:
-            return int(self._do(name, obstore.head)["size"])
+            return int(self.do(name, obstore.head)["size"])
         except Refused as error:
             if error.status != 404:
                 raise
@@ -93,4 +96,4 @@ class BucketFolder:
         """Write an object, which is there once it is whole."""
         import obstore
 
-        self._do(name, lambda store, path: obstore.put(store, path, pieces()))
+        self.do(name, lambda store, path: obstore.put(store, path, pieces()))

@@ -1,3 +1,4 @@
+import threading
 import tracemalloc
 import weakref
 
@@ -6,7 +7,8 @@ import pytest
 import torch
 
 from datastage.batches import Augment, from_arrays
-from datastage.batches.normalize import Pool
+from datastage.batches.normalize import CpuFinish, Normalise, Pool
+from datastage.batches.options import IMAGENET, LoaderOptions
 from datastage.errors import SpecError
 
 
@@ -147,3 +149,26 @@ def test_torch_makes_the_floats_that_numpy_makes(dtype, memory_format):
     assert there.dtype == here.dtype
     assert there.stride() == here.stride()
     assert torch.allclose(there.float(), here.float(), atol=1e-6 if dtype == "float32" else 0.02)
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_two_threads_write_the_batch_that_one_writes(monkeypatch, n, dtype, memory_format):
+    images = np.random.default_rng(n).integers(0, 256, (n, 3, 13, 17), np.uint8)
+    options = LoaderOptions(batch_size=8, memory_format=memory_format, dtype=dtype, **IMAGENET)
+    alone = CpuFinish(options, (3, 13, 17), 8)(images, 0)
+    threads = []
+    normalise = Normalise.__call__
+
+    def watched(self, *args):
+        threads.append(threading.current_thread().name)
+        normalise(self, *args)
+
+    monkeypatch.setattr(Normalise, "__call__", watched)
+    monkeypatch.setattr(CpuFinish, "SHARED_BYTES", 0)
+    shared = CpuFinish(options, (3, 13, 17), 8)(images, 0)
+    assert len(set(threads)) == min(2, n)
+    assert shared.dtype == alone.dtype
+    assert shared.stride() == alone.stride()
+    assert torch.equal(shared, alone)
