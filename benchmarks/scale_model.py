@@ -280,7 +280,10 @@ def main() -> None:
     if options.write:
         page = DOCS / "SCALE.md"
         marked = re.sub(
-            r"(<!-- tables -->\n).*?(\n<!-- end -->)", lambda m: m[1] + text + m[2], page.read_text("utf-8"), flags=re.S
+            r"(<!-- tables -->\n).*?(<!-- end -->)",
+            lambda m: m[1] + text + "\n" + m[2],
+            page.read_text("utf-8"),
+            flags=re.S,
         )
         page.write_text(marked, "utf-8")
         for name, (key, nodes, title) in CHARTS.items():
