@@ -113,6 +113,8 @@ def _run(words: list[str], as_json: bool) -> int:
 
 def _close_output() -> None:
     """Lead standard output nowhere: whoever read it has gone, and the interpreter must not complain when it ends."""
+    if sys.stdout is None:
+        return
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
@@ -281,6 +283,7 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
 
 def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, **options: Any) -> int:
     options = _password(options)
+    archive = Path("/dev/stdin") if str(archive) == "-" else archive
     if list:
         found = api.members(archive, password=options.get("password"), encoding=options.get("encoding"))
         slashes = ("/" if one.kind == "folder" and not one.name.endswith("/") else "" for one in found)

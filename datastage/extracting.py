@@ -14,7 +14,7 @@ from typing import Any
 
 from datastage import archives, filling, mounts, own_files, runtime, slots, staged, store
 from datastage.content import Content, content_of, refuse_if_changed
-from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
+from datastage.errors import SpecError, StorageError, UnavailableError
 from datastage.lock import Held
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import Reporter
@@ -25,6 +25,17 @@ from datastage.slots import Slot
 from datastage.staged import Staged
 
 
+@contextlib.contextmanager
+def _without_root() -> Iterator[None]:
+    """Have errors advise what can be done here: the folder itself is named, and there is no root= beside it."""
+    try:
+        yield
+    except StorageError as error:
+        error.remedy = tuple(re.sub(r",? with root=(?=[.,])", "", step) for step in error.remedy)
+        raise
+
+
+@_without_root()
 def extract(
     archive: Path,
     target: Path,
@@ -149,11 +160,7 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
             raise StorageError.of(error, f"opening {path.name}") from error
         stack.enter_context(reader)
         if archives.sniff(reader) is None:
-            what = archives.not_data(reader.read_at(0, 1024), path.name)
-            raise IntegrityError(
-                f"{path.name} is {what or 'not an archive of a kind that is known'}.",
-                "Next: get the file again, and look at its size.",
-            )
+            raise archives.no_archive(reader)
         yield reader
 
 

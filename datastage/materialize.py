@@ -12,7 +12,7 @@ from typing import Any
 
 from datastage import archives, runtime, slots, staged, transfer
 from datastage.content import Content, content_of, refuse_if_changed, without_our_names
-from datastage.errors import ChecksumError, DamagedArchiveError, IntegrityError, NotDataError, StorageError
+from datastage.errors import ChecksumError, IntegrityError, NotDataError, StorageError
 from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
@@ -173,11 +173,9 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
     if kind == "zip" and options.unpack == FOR_LOADERS and _holds_pictures(reader):
         return None
     if kind is None and (options.unpack is True or Path(reader.name).suffix.lower() in archives.suffixes()):
-        raise DamagedArchiveError(
-            f"{reader.name} is not an archive that can be unpacked, whatever its name says.",
-            "The download may have been cut short: get the file again.",
-            "Next: to keep the file as it is, use unpack=False.",
-        )
+        error = archives.no_archive(reader)
+        error.remedy += ("Next: to keep the file as it is, use unpack=False.",)
+        raise error
     return kind
 
 

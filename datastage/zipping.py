@@ -39,7 +39,8 @@ def zip_folder(
         raise
     except OSError as error:
         raise StorageError.of(error, "making the folder for the zip") from error
-    reporter.note(f"{packed.n_files:,} files into {target.name}", "Packed")
+    n = packed.n_files
+    reporter.note(f"{'1 file' if n == 1 else f'{n:,} files'} into {target.name}", "Packed")
     if packed.left_out:
         parts = (f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items()))
         reporter.note(f"{', '.join(parts)}", "Left out")

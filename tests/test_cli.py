@@ -71,6 +71,15 @@ def test_the_version_is_said_without_importing_what_it_does_not_need(output):
             assert subprocess.run(words, stdout=full, stderr=subprocess.DEVNULL, env=environment).returncode == 5
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes descriptors otherwise")
+@pytest.mark.parametrize("words", ["stage ./pets.zip", "stage ./pets.zip --json", "catalog", "extract --list pets.zip"])
+def test_an_output_that_is_closed_is_an_error_without_a_traceback(words, here):
+    make_zip(here / "pets.zip")
+    line = f'"$0" -m datastage {words} --quiet >&-'
+    done = subprocess.run(["sh", "-c", line, sys.executable], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (5, "The output could not be written: it is closed.")
+
+
 def test_two_datasets_give_two_paths(capsys, here):
     make_zip(here / "a.zip")
     make_zip(here / "b.zip")

@@ -16,7 +16,7 @@ import pytest
 
 import datastage
 from datastage import filling
-from datastage.errors import DamagedArchiveError, SpecError, StorageError, UnavailableError
+from datastage.errors import DamagedArchiveError, IntegrityError, SpecError, StorageError, UnavailableError
 
 FILES = {"a.txt": b"alpha", "d/b.txt": b"beta", "d/e/c.txt": b"gamma"}
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts and /dev/stdin as Linux has them")
@@ -301,3 +301,47 @@ def test_an_archive_on_another_machines_disk_is_read_ahead_and_nothing_of_it_sta
     assert files_in(tmp_path / "to") == FILES
     assert sorted(os.listdir(tmp_path)) == [archive.name, "to"]
     assert time.monotonic() - began < 30
+
+
+def test_what_is_advised_can_be_done_here(tmp_path, monkeypatch):
+    """The folder is named as it is: there is no root= to choose another disk with."""
+    archive = zip_at(tmp_path / "x.zip")
+    monkeypatch.setattr("datastage.runtime.free_bytes", lambda path: 3)
+    with pytest.raises(StorageError, match="choose another disk") as caught:
+        extract(archive, tmp_path / "to")
+    assert "root" not in str(caught.value)
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError) as caught:
+        extract(archive, tmp_path / "file" / "below")
+    assert "root" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "what", "step"),
+    [
+        (b"\x1f\x9d\x90" + bytes(30), "compressed by compress", "gunzip"),
+        (b"]\0\0\x80\0" + b"\xff" * 8 + bytes(20), "compressed as lzma", "unlzma"),
+        (b"LZIP\1\x17" + bytes(30), "lzip", "lzip -d"),
+        (b"070701" + b"0" * 100, "a cpio archive", "7z x"),
+        (b"MSCF" + bytes(60), "a cabinet file", "7z x"),
+        (bytes(32_769) + b"CD001\1\0" + bytes(2048), "the image of a disc", "7z x"),
+        (b"MZ\x90" + bytes(500), "unpack themselves", "7z x"),
+        (b"\x0d\x28-lh5-" + bytes(60), "an LHA archive", "7z x"),
+    ],
+)
+def test_an_archive_of_another_kind_is_named_with_the_command_that_undoes_it(data, what, step, tmp_path):
+    (tmp_path / "my data.bin").write_bytes(data)
+    with pytest.raises(IntegrityError, match=what) as caught:
+        extract(tmp_path / "my data.bin", tmp_path / "to")
+    assert f"Next: {step} 'my data.bin'" in str(caught.value)
+    assert not isinstance(caught.value, DamagedArchiveError)
+    assert not (tmp_path / "to").exists()
+
+
+@linux
+def test_a_dash_is_the_standard_input(tmp_path):
+    data = zip_at(tmp_path / "x.zip").read_bytes()
+    words = [sys.executable, "-m", "datastage", "extract", "-", tmp_path / "to"]
+    assert subprocess.run(words, input=data, capture_output=True).returncode == 0
+    assert files_in(tmp_path / "to") == FILES

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datastage.archives.data_files import is_data
     from datastage.archives.extract import unpack
     from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
-    from datastage.archives.listing import iter_members, list_members, wanted_paths
+    from datastage.archives.listing import iter_members, list_members, no_archive, wanted_paths
     from datastage.archives.names import codec_of
     from datastage.archives.packing import ZipResult, pack
     from datastage.archives.records import Member, Unpacked
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JoinedReader", "Member", "Unpacked", "ZipResult", "codec_of", "is_data", "is_one_file", "is_part", "iter_members",
-    "joined", "list_members", "not_data", "pack", "part_error", "sniff", "stem_of", "suffixes", "unpack",
-    "wanted_paths",
+    "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff", "stem_of", "suffixes",
+    "unpack", "wanted_paths",
 ]  # fmt: skip
 _MODULES = {
     "datastage.archives.data_files": "is_data",
     "datastage.archives.extract": "unpack",
     "datastage.archives.formats": "is_one_file not_data sniff stem_of suffixes",
-    "datastage.archives.listing": "iter_members list_members wanted_paths",
+    "datastage.archives.listing": "iter_members list_members no_archive wanted_paths",
     "datastage.archives.names": "codec_of",
     "datastage.archives.packing": "ZipResult pack",
     "datastage.archives.records": "Member Unpacked",

@@ -28,7 +28,6 @@ _MEMBERS = {
     "Android": (r"AndroidManifest\.xml", r"classes\.dex"),
     "pip": (r"[^/]+\.dist-info/WHEEL", r"[^/]+\.dist-info/RECORD"),
 }
-# Where the name says that it is an archive, it is one: `jar` packs data too, and people zip arrays and maps.
 # Where the name says that it is an archive, it is one: `jar` packs data too, and people zip maps.
 _UNNAMED = {"Java": (r"META-INF/MANIFEST\.MF",), "a map": (r"doc\.kml",)}
 # What data begins with: a pickle, arrays, tables, models, pictures, sound, film.

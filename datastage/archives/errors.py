@@ -79,6 +79,10 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
             "Next: fetch it again. If the bytes are there again, unpack what stands before them:  gzip -dc, xz -dc",
         )
     is_cut = fault.rule.endswith(("-CUT", "-END", "-ORPHAN", "-EMPTY")) or "cut short" in fault.text
+    from datastage.archives.split import is_part
+
+    if is_cut and is_part(archive):
+        return _error_of(Fault("P-PART", "is one part of several, and the others are not beside it"), archive)
     return errors.DamagedArchiveError(
         f"{archive} is damaged or incomplete: {said}. Nothing of it was kept.",
         "It was probably cut short on its way." if is_cut else "Some of its bytes are not what was packed.",

@@ -4,8 +4,8 @@ A tool never writes a file here. It lists; every member passes the gate; then it
 to a pipe, and we cut them apart by the sizes listed, check the CRCs listed, and write them ourselves. So nothing that a
 tool might be tricked into doing with a name or a link is ever done.
 
-Rar is read by `7z`, and by `unrar` where 7z has no codec for it (Debian and Ubuntu keep it apart). Passwords go through
-the tool's standard input, where no other process sees them.
+Rar is read by `7z`, and by RARLAB's `unrar` where 7z has no codec for it (Debian and Ubuntu keep it apart). Passwords
+go through the tool's standard input, where no other process sees them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from datastage.archives.zip_directory import Directory
 
 PIECE_BYTES = 1 << 20
+_7Z_HEAD_BYTES = 32
 _EMPTY_BYTES = 64  # no archive without a member is larger
 _VOLUME = re.compile(r"(?i)(\.part\d+)?\.[rs](ar|\d\d)$")
 _SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
@@ -75,6 +76,17 @@ def _tool_for(form: str) -> str:
     if form == "rar":
         raise Fault("X-RAR", "is a rar archive, and nothing here can list that")
     raise Fault("X-7Z", "needs the 7z command, and nothing here can do its work")
+
+
+def unrar() -> str | None:
+    """Return RARLAB's unrar, if it is installed; Debian's `unrar-free` goes by that name and cannot do its work."""
+    found = shutil.which("unrar")
+    if found is None:
+        return None
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        said = subprocess.run([found], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+        return found if b"Roshal" in said.stdout else None
+    return None
 
 
 # What the tools say, in lower case, and what it means; the first that is found counts.
@@ -119,17 +131,20 @@ def _environment() -> dict[str, str]:
 
 def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
     """Return a member as a tool lists it. Where the name is empty, 7z shows the stem of the archive's name."""
-    attributes = fields["Attributes"].split(" ")
+    attributes = fields.get("Attributes", "").split(" ")  # an archive may keep none
     unix = next((a for a in attributes if len(a) == 10 and a[0] in "-dlpcbs"), "")
     kind = _SPECIAL.get(unix[:1], "file")
     if unix.startswith("l") or fields.get("Symbolic Link"):
         kind = "link"
+    elif fields.get("Hard Link"):
+        kind = "hardlink"
     elif unix.startswith("d") or "D" in attributes[0] or fields.get("Folder") == "+":
         kind = "folder"
     return StreamMember(
         name="" if fields["Path"] == stem else fields["Path"],
         kind=kind,
         size=int(fields["Size"] or 0),
+        target=fields.get("Symbolic Link") or fields.get("Hard Link") or "",
         mode=_mode(unix) if unix else None,
         mtime=_time(fields.get("Modified", "")),
         crc=int(fields["CRC"], 16) if fields.get("CRC") else None,
@@ -152,7 +167,7 @@ def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
     command = [_tool_for(form), "l", "-slt", "-sccUTF-8", _type(path, form), "--", path]
     done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
     head, _, body = done.stdout.decode("utf-8", "surrogateescape").partition("\n----------\n")
-    if "\nMultivolume = +" in head and "\nVolumes = 1" in head:
+    if "\nMultivolume = +" in head and "\nVolumes = 1\n" in f"{head}\n":
         raise Fault("P-PART", "is one part of several, and the others are not beside it")
     if done.returncode:
         said = head + done.stderr.decode("utf-8", "replace")
@@ -178,9 +193,10 @@ class _Printed:
 
     def __init__(self, path: str, password: bytes | None, form: str) -> None:
         command = [_tool_for(form), "x", "-so", "-bd", "-y", _type(path, form), "--", path]
-        if form == "rar" and (unrar := shutil.which("unrar")):
-            command = [unrar, "p", "-inul", "-y", "-@", "--", path]
-        self._password, self.is_strong = password, False
+        self.is_unrar = False
+        if form == "rar" and (tool := unrar()):
+            self.is_unrar, command = True, [tool, "p", "-inul", "-y", "-@", "--", path]
+        self._password, self._form, self.is_strong = password, form, False
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=_environment()
@@ -212,10 +228,12 @@ class _Printed:
         fault = _meaning(self._said.read(1 << 16).decode("utf-8", "replace"), self._password, otherwise)
         if fault.rule == "Z-METHOD" and self.is_strong:
             return Fault("Z-METHOD", "is locked by strong encryption, which the tool here does not know", fault.name)
+        if fault.rule == "Z-METHOD" and self._form == "rar":
+            return Fault("X-RAR", "is packed as only RARLAB's unrar undoes it, which is not here", fault.name)
         return fault
 
     def checked(
-        self, name: str, left: list[int], crc: int | None, advance: Callable[[int], None]
+        self, name: str, left: list[int], crc: int | None, advance: Callable[[int], None], is_locked: bool = False
     ) -> Iterator[memoryview]:
         """Give the next `left` bytes, which are those of a member, and compare their CRC-32."""
         crc32, found = inflate.chosen().crc32, 0
@@ -228,7 +246,8 @@ class _Printed:
         if wrong:
             text = "cannot be unpacked whole" if left[0] else "has a wrong checksum"
             self._stdout.close()
-            raise self._why(Fault(wrong, text, name))
+            locked = Fault("Z-LOCKED", "does not open with this password", name)  # unrar says no word of it
+            raise self._why(locked if is_locked else Fault(wrong, text, name))
 
 
 def _has_lost_its_end(reader: Reader) -> bool:
@@ -249,6 +268,8 @@ def _has_lost_its_end(reader: Reader) -> bool:
 def members(form: str, source: Source) -> Iterator[StreamMember]:
     """Give the members of an archive that a tool reads."""
     with _local(source.reader, source.folder, form) as path:
+        if form == "7z" and (source.reader.size or 0) < _7Z_HEAD_BYTES:
+            raise Fault("S-CUT", "is cut short")
         listed = _listed(path, source.password, form)
         if not listed and (form == "rar" or (source.reader.size or 0) > _EMPTY_BYTES):
             raise Fault("S-CUT", f"is {source.reader.size:,} bytes long, and its list names none of them")
@@ -267,15 +288,31 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
                 if each.kind == "folder":
                     yield each
                     continue
-                left = [each.size]
-                each.pieces = partial(printed.checked, each.name, left, each.crc, source.reporter.advance)
+                if each.target:  # rar 5 keeps it in the list, and the tools print nothing
+                    each.size = 0
+                    yield each
+                    continue
+                left, locked = [each.size], each.encrypted
+                each.pieces = partial(printed.checked, each.name, left, each.crc, source.reporter.advance, locked)
                 if each.kind == "link":
                     if each.size > MAX_TARGET_BYTES:
                         raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", each.name)
-                    each.target = b"".join(each.pieces()).decode("utf-8", "surrogateescape")
+                    if printed.is_unrar:  # which prints no target
+                        left[0], each.target = 0, _target(path, each, source.password)
+                    else:
+                        each.target = b"".join(each.pieces()).decode("utf-8", "surrogateescape")
                 yield each
                 printed.stream.skip(left[0])
             printed.finish()
+
+
+def _target(path: str, link: StreamMember, password: bytes | None) -> str:
+    """Return where a link of a rar 4 archive leads: its content, mostly stored, which 7z prints."""
+    command = [_tool_for("rar"), "x", "-so", "-bd", "-y", "-spd", _type(path, "rar"), "--", path, link.name]
+    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+    if len(done.stdout) != link.size or link.crc not in (None, inflate.chosen().crc32(done.stdout)):
+        raise Fault("X-RAR", "is a link whose target the 7z here cannot read", link.name)
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def zip_contents(

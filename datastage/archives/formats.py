@@ -5,6 +5,7 @@ A new format is one new file with a reader, and one row of `FORMATS`: see CONTRI
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -126,7 +127,7 @@ FORMATS = (
     ),
     Format(
         "rar", (".rar",), (b"Rar!\x1a\x07",), partial(_by_tool, "rar"), needs_file=True,
-        remedy='Install "unrar" or "7z" (apt-get install unrar), or pack it again as a zip.',
+        remedy="Install 7z and RARLAB's unrar (apt-get install p7zip-full unrar; not unrar-free), or pack it as a zip.",
     ),
 )  # fmt: skip
 
@@ -212,6 +213,36 @@ def stem_of(file_name: str) -> str:
 _STREAMED = tuple(suffix for row in FORMATS if row.members and not row.needs_file for suffix in row.suffixes)
 
 
+# Archives and compressions of other kinds: where their mark stands, the mark, what they are, and what undoes them.
+_OTHERS = (
+    (0, rb"MSCF", "a cabinet file of Windows (.cab)", "7z x"),
+    (0, rb"07070[127]|\xc7\x71|\x71\xc7", "a cpio archive", "7z x"),
+    (0, rb"!<arch>\n", "an ar archive (.a, .deb)", "7z x"),
+    (0, rb"\xed\xab\xee\xdb", "a package of Linux (.rpm)", "7z x"),
+    (0, rb"..-l[hz][0-9ds]-", "an LHA archive (.lzh)", "7z x"),
+    (0, rb"\x60\xea", "an ARJ archive", "7z x"),
+    (0, rb"xar!|MSWIM\0\0\0|hsqs|sqsh", "an archive or image for programs (.xar, .wim, squashfs)", "7z x"),
+    (0, rb"MZ|\x7fELF", "a program; some are archives that unpack themselves", "7z x"),
+    (32_769, rb"CD001", "the image of a disc (.iso)", "7z x"),
+    (0, rb"\x1f[\x9d\xa0]", "compressed by compress (.Z)", "gunzip"),
+    (0, rb"\]\0[\0-\xff]{3}(\xff{8}|[\0-\xff]{5}\0{3})\0", "compressed as lzma", "unlzma"),
+    (0, rb"LZIP", "compressed by lzip (.lz)", "lzip -d"),
+    (0, rb"\x89LZO\0", "compressed by lzop", "lzop -d"),
+    (7, rb"\*\*ACE\*\*", "an ACE archive", "acefile-unace"),
+    (0, rb"ALZ\x01|EGGA", "an archive of ALZip (.alz, .egg)", "unar"),
+    (0, rb"SIT!|StuffIt", "an archive of StuffIt", "unar"),
+)
+
+
+def other_kind(reader: Reader) -> tuple[str, str] | None:
+    """Return what an archive is that nothing here unpacks, and the command that does; None where it is not known."""
+    if reader.ranges:
+        for at, mark, what, command in _OTHERS:
+            if re.match(mark, reader.read_at(at, 16), re.DOTALL):
+                return what, command
+    return None
+
+
 def sniff(reader: Reader) -> str | None:
     """Return the format of an archive, told by its content.
 
@@ -222,6 +253,8 @@ def sniff(reader: Reader) -> str | None:
     'zip'
     """
     head = _head(reader)
+    if head.count(0) == len(head) and head and other_kind(reader):
+        return None  # the image of a disc begins as an empty tar does
     for row in FORMATS:
         if row.fits(head):
             inner = _archive_in(reader, row) if row.decode else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import BinaryIO
@@ -11,7 +12,7 @@ from datastage.archives import formats, names
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.records import Member, StreamMember
 from datastage.archives.safety import clean
-from datastage.errors import DatastageError, NotDataError
+from datastage.errors import DamagedArchiveError, DatastageError, IntegrityError, NotDataError
 from datastage.file_names import junk_kind
 from datastage.reader import Reader
 
@@ -67,11 +68,18 @@ def no_archive(reader: Reader) -> DatastageError:
     """Return the error for bytes that are no archive."""
     head = reader.read_at(0, 1024) if reader.ranges else next(iter(reader.stream(0)), b"")[:1024]
     what = formats.not_data(head, "")
+    other = formats.other_kind(reader)
     if what is not None:
         return NotDataError(
             f"{reader.name} is {what}, not an archive.", "Fetch it again from its source, and look at it there first."
         )
-    return NotDataError(
+    if other is not None:
+        return IntegrityError(
+            f"{reader.name} is {other[0]}, which is not unpacked here.",
+            f"Next: {other[1]} {shlex.quote(reader.name)}    in a folder of its own; then name what comes of it.",
+        )
+    is_named = reader.name.lower().endswith(formats.suffixes())
+    return (DamagedArchiveError if is_named else NotDataError)(
         f"{reader.name} is no archive of a kind known here, or its end is missing.",
         f"Known are {formats.known()}.",
         "If it should be one of these, it was probably cut short on its way: fetch or upload it again.",

@@ -150,6 +150,8 @@ def _eastern(codec: str, first: int, last: int, common: str, text: str) -> float
             total += 1.0
         elif "\u3000" <= c <= "\u303f" or "\uff01" <= c <= "\uff5e" or c in "·—“”‘’…":
             total += 0.5
+        elif "\uff61" <= c <= "\uff9f" and codec == "cp932":
+            total += 0.3  # katakana of half a width: one byte each, which other encodings use too
         elif len(pair) == 2 and first <= pair[0] <= last and (codec in ("cp932", "big5") or pair[1] >= 0xA1):
             total += 0.72
         elif len(pair) == 2 and last < pair[0] <= _LAST_LEAD[codec] and (codec == "cp932" or pair[1] >= 0xA1):

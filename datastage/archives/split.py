@@ -16,6 +16,7 @@ from datastage.errors import DatastageError
 from datastage.reader import BLOCK_BYTES, FileReader
 
 _SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
+_LAST = (".zip", ".zipx")  # how the last part of a split zip is called
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
 
@@ -91,21 +92,23 @@ def joined(path: Path) -> JoinedReader | None:
         return (path.parent / name).is_file()
 
     try:
-        if re.fullmatch(r"(?i).*\.(zip|z\d\d+)", path.name):
+        if re.fullmatch(r"(?i).*\.(zipx?|z\d\d+)", path.name):
             parts = _split_zip(path, exists)
         else:
             parts = _old_rar(path.name, exists) or _numbered(path.name, exists) or _lettered(path.name, exists)
         if len(parts) < 2:
             return None
         missing = [part for part in parts if not exists(part)]
-        is_sure = is_part(path.name) or path.suffix.lower() == ".zip" or is_part(parts[1])
+        if missing and path.name == parts[-1] and (whole := _glued(path)):
+            return whole
+        is_sure = is_part(path.name) or path.suffix.lower() in _LAST or is_part(parts[1])
         if missing and is_sure:
             others = ", ".join(missing[:3]) + " and others" * (len(missing) > 3)
             raise Fault("P-PART", f"is one part of several, and these are not beside it: {others}")
         if missing or not (is_sure or _is_cut(path.parent / parts[0], path.parent / parts[1])):
             return None
         reader = JoinedReader([path.parent / part for part in parts], _whole_name(parts))
-        if parts[-1].lower().endswith(".zip"):
+        if parts[-1].lower().endswith(_LAST):
             _put_right(reader)
         return reader
     except Fault as fault:
@@ -127,7 +130,7 @@ def _is_cut(first: Path, second: Path) -> bool:
 def _whole_name(parts: list[str]) -> str:
     if parts[0].lower().endswith(".rar"):
         return re.sub(r"(?i)\.part\d+(?=\.rar$)", "", parts[0])
-    if parts[-1].lower().endswith(".zip"):
+    if parts[-1].lower().endswith(_LAST):
         return parts[-1]
     name = re.sub(r"[-_. ]*(part)?[-_. ]*$", "", os.path.commonprefix(parts).rstrip("0a"), flags=re.I)
     return name or parts[0]
@@ -136,7 +139,8 @@ def _whole_name(parts: list[str]) -> str:
 def _split_zip(path: Path, exists: Callable[[str], bool]) -> list[str]:
     """Return the parts of a zip that was cut by `zip -s`, WinZip or the like: its last one is the .zip."""
     stem, letter, number = path.stem, path.suffix[1], path.suffix[2:]
-    last = next(filter(exists, (f"{stem}.zip", f"{stem}.ZIP")), f"{stem}.{'zip' if letter == 'z' else 'ZIP'}")
+    lasts = [f"{stem}{suffix}" for suffix in (*_LAST, *map(str.upper, _LAST))]
+    last = next(filter(exists, lasts), lasts[0] if letter == "z" else lasts[2])
     n = _disk(path.parent / last) if exists(last) else 0
     if number.isdigit():
         n = max(n, int(number))
@@ -206,21 +210,54 @@ def _disk(path: Path) -> int:
     return number if number != 0xFFFF else int.from_bytes(tail[end - 4 : end], "little") - 1
 
 
-def _put_right(reader: JoinedReader) -> None:
-    """Write the directory of a split zip anew: its offsets count from the part that a member begins in."""
-    tail = reader.read_at(max(0, (reader.size or 0) - _TAIL_BYTES), _TAIL_BYTES)
+class _GluedReader(JoinedReader):
+    """The parts of a split zip, put into one file by hand, as `cat` does; all but the last were of one size."""
+
+    part_bytes = 0
+
+    def start_of(self, nth: int) -> int:
+        """Return where a part begins."""
+        return nth * self.part_bytes
+
+
+def _glued(path: Path) -> JoinedReader | None:
+    """Return a reader of a split zip that was put together by hand, or is whole; None where it is not that."""
+    reader = _GluedReader([path], path.name)
+    try:
+        if path.suffix.lower() in _LAST and reader.read_at(0, 8).startswith((b"PK\7\x08PK\3\4", b"PK\3\4")):
+            start, _, _, cd_disk, cd_offset = _directory_of(reader)
+            reader.part_bytes, rest = divmod(start - cd_offset, cd_disk or 1)
+            if not rest:
+                _put_right(reader)
+                return reader
+    except (Fault, struct.error):
+        pass
+    reader.close()
+    return None
+
+
+def _directory_of(reader: JoinedReader) -> tuple[int, int, int, int, int]:
+    """Return where the directory of a split zip begins, its size and count, and the part and place it is said to be."""
+    tail_at = max(0, (reader.size or 0) - _TAIL_BYTES)
+    tail = reader.read_at(tail_at, _TAIL_BYTES)
     end = tail.rfind(b"PK\5\6")
     cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHLL", tail, end + 6)
     if tail[end - 20 : end - 16] == b"PK\6\7":
-        part, at = struct.unpack_from("<LQ", tail, end - 16)
-        end64 = reader.read_at(reader.start_of(part) + at, 56)
-        cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LQQQQ", end64, 20)
-    start = reader.start_of(cd_disk) + cd_offset
+        end -= 76
+        cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LQQQQ", tail, end + 20)
+    return tail_at + end - cd_size, cd_size, count, cd_disk, cd_offset
+
+
+def _put_right(reader: JoinedReader) -> None:
+    """Write the directory of a split zip anew: its offsets count from the part that a member begins in."""
+    start, cd_size, count, _, _ = _directory_of(reader)
     data, at, out = reader.read_at(start, cd_size), 0, bytearray()
     while data[at : at + 4] == b"PK\1\2":
         entry = ZipEntry(data, at)
         n_name, n_extra, n_comment, part = struct.unpack_from("<HHHH", data, at + 28)
         offset = reader.start_of(part) + entry.offset
+        if isinstance(reader, _GluedReader) and reader.read_at(offset, 4) != b"PK\3\4":
+            raise Fault("Z-LOCAL", "has no header before its data", entry.shown_name)
         extra = struct.pack("<HHQQQ", 1, 24, entry.usize, entry.csize, offset) + entry.extra
         out += data[at : at + 20] + b"\xff" * 8 + struct.pack("<HHHH", n_name, len(extra), n_comment, 0)
         out += data[at + 36 : at + 42] + b"\xff" * 4 + entry.raw_name + extra

@@ -65,6 +65,9 @@ def _write_member(
             result.leave_out(trash)
         return
     result.matched = True
+    kinds = result.tree.kinds
+    if member.kind == "hardlink" and member.target == member.name and kinds.get(clean(member.name)) == "file":
+        return  # `tar cf x.tar d d/a` names d/a twice, the second time as a link to itself
     path = result.tree.admit(member.name, member.kind, max(0, member.size), member.target)
     if member.kind == "folder":
         if path:

@@ -108,6 +108,8 @@ def find_directory(reader: Reader) -> Directory:
         elif (other.start, other.size, other.shift) != (found.start, found.size, found.shift):
             raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
     if found is None:
+        if why.rule == "Z-END" and n_tried == 0 and reader.read_at(0, 4) == b"PK\7\x08":  # as its first part begins
+            why = Fault("P-PART", "is one part of several, and the others are not beside it")
         raise why
     if found.start and not found.ats:
         raise Fault("Z-END", f"has an end record that names no member, and {found.start:,} bytes before it")
@@ -142,7 +144,7 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
         raise Fault("Z-END", "has no directory where its end record says")
     ats = _entry_places(reader, start, cd_size)
     if len(ats) != count and (end64 is not None or len(ats) % 65_536 != count):
-        raise Fault("Z-END", f"has {len(ats):,} members, and its end record says {count:,}")
+        raise Fault("Z-END", f"has a directory of {len(ats):,}, and its end record counts {count:,}")
     return Directory(reader, start, cd_size, shift, wraps, ats)
 
 

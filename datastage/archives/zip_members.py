@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 WHOLE_BYTES = 4 << 20
 PIECE_BYTES = 512 << 10
 _WRONG = "has a wrong checksum"
+_LZMA_REST_BYTES = 4096
 
 
 def content_of(entry: ZipEntry, read_at: ReadAt, limit: int, password: bytes | None) -> Iterator[Any]:
@@ -118,10 +119,19 @@ def _decoded(entry: ZipEntry, packed: Iterator[Any]) -> Iterator[Any]:
 
         return _decompressed(entry, packed, bz2.BZ2Decompressor())
     if entry.method == LZMA:
-        return _decompressed(entry, *_lzma(entry, packed))
+        return _as_declared(entry, _decompressed(entry, *_lzma(entry, packed)))
     from datastage.archives import streams
 
     return streams.zst(packed)
+
+
+def _as_declared(entry: ZipEntry, decoded: Iterator[bytes]) -> Iterator[bytes]:
+    """Give what lzma decodes. Without an end mark the last bytes of its input may say a little more than there was."""
+    left = entry.usize
+    for piece in decoded:
+        is_rest = not entry.flags & 2 and len(piece) - max(left, 0) <= _LZMA_REST_BYTES
+        yield piece[: max(left, 0)] if is_rest else piece
+        left -= len(piece)
 
 
 def _not_inflated(entry: ZipEntry, error: Exception) -> Fault:

@@ -22,6 +22,7 @@ from typing import Any
 
 from datastage import datasets
 from datastage._version import __version__
+from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
 from datastage.errors import WIDTH
 from datastage.progress import human_bytes
@@ -332,7 +333,7 @@ def _internet(here: Runtime) -> Iterator[Finding]:
 def _libraries(here: Runtime) -> Iterator[Finding]:
     there = [name for name in _LIBRARIES if importlib.util.find_spec(name) is not None]
     missing = [name for name in _LIBRARIES if name not in there]
-    commands = [name for name in _COMMANDS if shutil.which(name)]
+    commands = [name for name in _COMMANDS if (external_tools.unrar() if name == "unrar" else shutil.which(name))]
     yield Finding("Libraries", ", ".join([*there, *commands]) or "none of those that make work faster")
     for name in missing:
         package, brings = _LIBRARIES[name]

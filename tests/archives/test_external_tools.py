@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import struct
 import subprocess
@@ -123,7 +124,7 @@ def test_a_7z_that_was_built_without_rar_is_said_to_be_so(monkeypatch, tmp_path)
         unpacked(rar4({"a": b"1"}), tmp_path / "to", name="x.rar")
 
 
-def rar4(files: dict[str, bytes], crc_of=zlib.crc32, version=20) -> bytes:
+def rar4(files: dict[str, bytes], crc_of=zlib.crc32, version=20, links=()) -> bytes:
     """Return a RAR 4 archive, stored, written by hand."""
 
     def block(kind: int, flags: int, body: bytes, data: bytes = b"") -> bytes:
@@ -134,8 +135,9 @@ def rar4(files: dict[str, bytes], crc_of=zlib.crc32, version=20) -> bytes:
     for name, data in files.items():
         raw = name.encode()
         body = struct.pack(
-            "<LLBLLBBHL", len(data), len(data), 3, crc_of(data), 0x512D6354, version, 0x30, len(raw), 0o100644
-        )
+            "<LLBLLBBHL", len(data), len(data), 3, crc_of(data), 0x512D6354, version, 0x30, len(raw),
+            0o120777 if name in links else 0o100644,
+        )  # fmt: skip
         out += block(0x74, 0x8000, body + raw, data)
     return out + block(0x7B, 0x4000, b"")
 
@@ -253,7 +255,105 @@ def test_a_7z_whose_header_names_none_of_its_bytes_is_damaged(pack, tmp_path):
     assert unpacked(head, tmp_path / "empty", name="x.7z").n_files == 0
 
 
+@pytest.fixture
+def unrar(tmp_path, monkeypatch):
+    """Put a program called unrar before all others: it says who made it, and prints what it is told to."""
+
+    def unrar(says: str, prints: bytes, exits: int = 0) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "content").write_bytes(prints)
+        (folder / "unrar").write_text(
+            f"#!/bin/sh\n[ $# -gt 0 ] || {{ echo '{says}'; exit 0; }}\ncat {folder}/content\nexit {exits}\n"
+        )
+        (folder / "unrar").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return unrar
+
+
+ROSHAL = "UNRAR 7.01 freeware      Copyright (c) 1993-2024 Alexander Roshal"
+
+
+@needs_7z
+def test_another_program_that_is_called_unrar_is_not_asked(unrar, tmp_path):
+    """Debian's unrar-free prints a report in place of the contents: good archives would be called damaged."""
+    unrar("unrar-free 0.1.3", b"Extracting from x.rar\n")
+    assert external_tools.unrar() is None
+    unpacked(rar4({"a.txt": b"alpha"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha"}
+
+
+@needs_7z
+def test_links_of_a_rar_come_back_though_unrar_prints_nothing_of_them(unrar, tmp_path):
+    unrar(ROSHAL, b"alphabeta")
+    unpacked(rar4({"a.txt": b"alpha", "l": b"a.txt", "z.txt": b"beta"}, links=["l"]), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha", "l": "-> a.txt", "z.txt": b"beta"}
+
+
+def listing(*members: str) -> str:
+    return "Path = x\n\n----------\n" + "\n".join(members)
+
+
+MEMBER = "Path = {}\nSize = {}\nAttributes = -rw-r--r--\nEncrypted = {}\nCRC = {:08X}\n{}\n"
+
+
+@pytest.fixture
+def lister(tmp_path, monkeypatch):
+    """Have a program in place of 7z that lists what it is told to, and prints what it is told to."""
+
+    def lister(said: str, prints: bytes = b"") -> None:
+        (tmp_path / "list").write_text(said)
+        (tmp_path / "content").write_bytes(prints)
+        (tmp_path / "7z").write_text(f"#!/bin/sh\n[ $1 = l ] && cat {tmp_path}/list || cat {tmp_path}/content\n")
+        (tmp_path / "7z").chmod(0o755)
+        monkeypatch.setattr(external_tools.shutil, "which", lambda name: str(tmp_path / "7z") if name == "7z" else None)
+
+    return lister
+
+
+def test_links_that_rar_5_keeps_in_its_list_are_taken_from_there(lister, tmp_path):
+    links = [MEMBER.format("s", 5, "-", 0, "Symbolic Link = a.txt"), MEMBER.format("h", 5, "-", 0, "Hard Link = a.txt")]
+    lister(listing(MEMBER.format("a.txt", 5, "-", zlib.crc32(b"alpha"), "Symbolic Link = "), *links), b"alpha")
+    unpacked(rar5({"a.txt": b"alpha"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha", "s": "-> a.txt", "h": b"alpha"}
+
+
+def test_an_archive_that_keeps_no_attributes_is_read(lister, tmp_path):
+    lister(listing(f"Path = a.txt\nSize = 5\nModified = \nCRC = {zlib.crc32(b'alpha'):08X}\nEncrypted = -\n"), b"alpha")
+    unpacked(b"7z\xbc\xaf\x27\x1c" + bytes(60), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha"}
+
+
+def test_ten_volumes_that_lie_together_are_not_taken_for_one(lister, tmp_path):
+    whole = listing(MEMBER.format("a.txt", 5, "-", zlib.crc32(b"alpha"), ""))
+    lister(f"Path = x\nMultivolume = +\nVolumes = 10\n\n{whole}", b"alpha")
+    unpacked(rar5({"a.txt": b"alpha"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha"}
+
+
+def test_a_locked_member_that_a_tool_cannot_open_is_no_damage(lister, tmp_path):
+    """RARLAB's unrar says no word of it when it prints."""
+    lister(listing(MEMBER.format("a.txt", 5, "+", zlib.crc32(b"alpha"), "")), b"noise")
+    with pytest.raises(PasswordError, match="does not open with this password"):
+        unpacked(rar5({"a.txt": b"alpha"}), tmp_path / "to", password="wrong")
+
+
 # --- what a person hears is what was seen ---
+
+
+def test_a_rar_that_the_7z_here_cannot_undo_names_the_tool_that_does(tmp_path, monkeypatch):
+    """Debian's 7z lists every rar and undoes none but stored ones."""
+    member = MEMBER.format("a.txt", 5, "-", 7, "")
+    (tmp_path / "7z").write_text(
+        f"#!/bin/sh\n[ $1 = l ] && {{ cat <<'E'\n{listing(member)}\nE\nexit 0; }}\n"
+        "echo 'ERROR: Unsupported Method : a.txt' >&2; exit 2\n"
+    )
+    (tmp_path / "7z").chmod(0o755)
+    monkeypatch.setattr(external_tools.shutil, "which", lambda name: str(tmp_path / "7z") if name == "7z" else None)
+    with pytest.raises(MissingDependencyError, match="only RARLAB's unrar undoes it") as caught:
+        unpacked(rar5({"a.txt": b"alpha"}), tmp_path / "to")
+    assert "not unrar-free" in str(caught.value)
 
 
 @needs_7z
@@ -287,8 +387,9 @@ def test_a_7z_that_is_damaged_is_told_from_one_that_is_cut_or_locked(pack, tmp_p
     with pytest.raises(DamagedArchiveError, match="wrong checksum") as caught:
         unpacked(bytes(changed), tmp_path / "changed")
     assert "cut short" not in str(caught.value)
-    with pytest.raises(DamagedArchiveError, match="cut short"):
-        unpacked(data[:-40], tmp_path / "cut")
+    for nth, cut in enumerate((data[:-40], data[:20])):
+        with pytest.raises(DamagedArchiveError, match="cut short"):
+            unpacked(cut, tmp_path / str(nth))
 
 
 def shrunk(data: bytes) -> bytes:

@@ -327,3 +327,12 @@ def test_a_file_reader_works_as_any_other(tmp_path):
     with FileReader(tmp_path / "x.zip") as reader:
         (tmp_path / "to").mkdir()
         assert unpack(reader, tmp_path / "to").format == "zip"
+
+
+def test_a_file_that_tar_named_again_as_a_link_to_itself_is_that_file(tmp_path):
+    """`tar cf x.tar d d/a` writes it so."""
+    again = [("d/a", b"1"), ("d/b", tarfile.LNKTYPE, "d/a"), ("d/a", tarfile.LNKTYPE, "d/a"), ("d/c", b"3")]
+    result = unpacked(tar_of(again), tmp_path / "to")
+    assert (tree(tmp_path / "to"), result.n_replaced) == ({"d": None, "d/a": b"1", "d/b": b"1", "d/c": b"3"}, 0)
+    with pytest.raises(UnsafeArchiveError, match="L-MISSING"):
+        unpacked(tar_of([("a", tarfile.LNKTYPE, "a")]), tmp_path / "alone")

@@ -30,6 +30,7 @@ WRITTEN = [
     ("gb18030", "红楼梦.txt"),
     ("shift_jis", "データ/学習/ねこ.jpg"),
     ("shift_jis", "表/ソ.txt"),
+    ("shift_jis", "画像データ/テスト/ｶﾀｶﾅ.txt"),
     ("shift_jis", "写真/新しいフォルダー.txt"),
     ("shift_jis", "画像.png"),
     ("shift_jis", "日本語.txt"),

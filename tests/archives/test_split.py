@@ -93,6 +93,61 @@ def test_a_zip_cut_by_zip_itself_is_read_whichever_part_is_named(names, here):
     assert not (here / "nothing").exists()
 
 
+@pytest.mark.skipif(not shutil.which("zip"), reason="zip is not installed")
+@pytest.mark.parametrize("more", [[], ["-fz"]])
+def test_a_zip_cut_by_zip_itself_and_put_together_by_hand_is_read(more, here):
+    """As people do it: cat split.z* > whole.zip. Its offsets still count from the parts that are gone."""
+    for name, data in FILES.items():
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_bytes(data)
+    subprocess.run(["zip", "-qr", *more, "-s", "64k", "split.zip", "big"], check=True)
+    (here / "whole.zip").write_bytes(b"".join(part.read_bytes() for part in sorted(here.glob("split.z*"))))
+    for part in here.glob("split.z*"):
+        part.unlink()
+    datastage.extract("whole.zip", "out", progress=False)
+    assert files_of(here / "out") == FILES
+    assert files_of(datastage.stage("./whole.zip", strip=False, progress=False)) == FILES
+    damaged = bytearray((here / "whole.zip").read_bytes())
+    del damaged[20_000:20_101]  # now parts of one size cannot be what it was made of
+    (here / "less.zip").write_bytes(damaged)
+    with pytest.raises(IntegrityError, match="one part of several"):
+        datastage.extract("less.zip", "nothing", progress=False)
+
+
+@pytest.mark.parametrize("name", ["data.zip.001", "data.7z.001", "data.tar.gz.00"])
+def test_a_first_part_that_lies_alone_is_named_for_what_it_is(name, tmp_path):
+    whole = {"zip": zip_of(FILES), "7z": b"7z\xbc\xaf\x27\x1c" + bytes(9), "tar": tar_gz()}[name.split(".")[1]]
+    (tmp_path / name).write_bytes(whole[:50_000])
+    with pytest.raises(IntegrityError, match="one part of several") as caught:
+        datastage.extract(tmp_path / name, tmp_path / "to", progress=False)
+    assert "cut short" not in str(caught.value)
+
+
+def test_the_first_part_of_a_split_zip_under_another_name_is_told_by_its_mark(tmp_path):
+    (tmp_path / "data.zip").write_bytes(b"PK\7\x08" + zip_of(FILES)[:50_000])
+    with pytest.raises(IntegrityError, match="one part of several"):
+        datastage.extract(tmp_path / "data.zip", tmp_path / "to", progress=False)
+
+
+@pytest.mark.skipif(not shutil.which("zip"), reason="zip is not installed")
+def test_the_last_part_may_be_called_zipx(here):
+    """As WinZip calls it."""
+    (here / "big").write_bytes(FILES["big/x"])
+    subprocess.run(["zip", "-q", "-s", "64k", "split.zip", "big"], check=True)
+    (here / "split.zip").rename(here / "split.zipx")
+    for name in ("split.zipx", "split.z01"):
+        datastage.extract(name, f"out of {name}", progress=False)
+        assert files_of(here / f"out of {name}") == {"big": FILES["big/x"]}
+
+
+def test_a_whole_zip_that_says_it_is_a_part_is_read(tmp_path):
+    data = bytearray(zip_of(FILES))
+    data[-18:-16] = b"\1\0"  # the number of this part, in the end record
+    (tmp_path / "x.zip").write_bytes(data)
+    datastage.extract(tmp_path / "x.zip", tmp_path / "to", progress=False)
+    assert files_of(tmp_path / "to") == FILES
+
+
 def test_a_cut_7z_is_read(tmp_path):
     if not shutil.which("7z"):
         pytest.skip("7z is not installed")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
@@ -28,6 +29,21 @@ LOCKED = {
         "0000504b0506000000000100010057000000500000000000"
     ),
 }
+
+
+def by_lzma(data: bytes) -> bytes:
+    how = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}
+    return b"\x09\x04\x05\0\x5d" + struct.pack("<L", 1 << 16) + lzma.compress(data, lzma.FORMAT_RAW, filters=[how])
+
+
+def test_lzma_without_a_mark_at_its_end_stops_where_the_directory_says(tmp_path):
+    """As WinZip writes it: what is left of the last bytes decodes to a little more than there was."""
+    member = zip_entry("a.txt", TEXT, 14, payload=by_lzma(TEXT + b"and a little"))
+    assert outcome(zip_raw(member), tmp_path / "x") == {"a.txt": TEXT}
+    with pytest.raises(DamagedArchiveError, match="more than"):
+        unpacked(zip_raw({**member, "flags": 2}), tmp_path / "marked")
+    with pytest.raises(DamagedArchiveError, match="more than"):
+        unpacked(zip_raw({**member, "payload": by_lzma(TEXT + bytes(1 << 20))}), tmp_path / "much more")
 
 
 @pytest.mark.parametrize("packer", LOCKED)
@@ -117,3 +133,13 @@ def test_what_an_archive_lacks_is_told_by_its_last_end_record(tmp_path):
     data = zip_raw(zip_entry("a", b"1" * 500))
     with pytest.raises(DamagedArchiveError, match="part of the archive is missing"):
         unpacked(data[:60] + data[160:], tmp_path / "cut")
+
+
+def test_a_locked_folder_holds_no_bytes_but_its_lock(tmp_path):
+    """As DotNetZip writes it: the twelve bytes of the encryption's head, behind a folder."""
+    locked = bytes.fromhex(LOCKED["stored, by 7-Zip"])
+    folder = zip_entry("d/", b"", mode=FOLDER, flags=1, payload=bytes(12))
+    with pytest.raises(PasswordError):
+        unpacked(locked, tmp_path / "none")
+    unpacked(zip_raw(zip_entry("a.txt", TEXT), folder), tmp_path / "x")
+    assert tree(tmp_path / "x") == {"a.txt": TEXT, "d": None}
