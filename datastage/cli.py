@@ -231,7 +231,7 @@ class _Out:
     def reporter(self) -> Reporter:
         from datastage import runtime, show
 
-        return show.pick(not self.quiet, runtime.current(), command=True)
+        return show.pick(not self.quiet, runtime.current(), in_words=_with_flags)
 
 
 def _password(options: dict[str, Any]) -> dict[str, Any]:
@@ -377,7 +377,7 @@ def _summary(out: _Out, data: str, **options: Any) -> int:
 
 def _doctor(out: _Out) -> int:
     report = api.doctor()
-    out.show(report.to_dict(), str(report).splitlines())
+    out.show(report.to_dict(), map(_with_flags, str(report).splitlines()))
     return 0
 
 

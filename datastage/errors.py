@@ -30,11 +30,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from datastage.redact import for_a_screen, hide_secrets
 
 WIDTH = 88  # columns of a screen
+_VERBS = "stage|extract|zip|verify|clean|catalog|read|pack|cell|doctor"
+_COMMAND = re.compile(rf"(?<![\w!./])datastage (?=({_VERBS}) )")
 _CALL = re.compile(r"datastage\.\w+\(path(?:, | / )((?:[^()]|\([^()]*\))*)\)")
 
 
@@ -98,7 +101,7 @@ class DatastageError(Exception):
             import traceback
 
             return traceback.format_exception(self)
-        return on_screen(self)
+        return on_screen(self, partial(_COMMAND.sub, "!datastage "))  # in a cell a command has a bang before it
 
 
 def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
@@ -284,10 +287,12 @@ class StorageError(DatastageError, OSError):
             errno.EMFILE: "this process has too many files open",
             errno.ENFILE: "this machine has too many files open",
             errno.EIO: "the disk reported an input/output error",
+            errno.EFBIG: "a file grew larger than this disk, or this shell, allows",
         }.get(code, (error.strerror or str(error)).lower())
         advice = {
             errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
             errno.ENFILE: "Close other programs, then run the same line again.",
+            errno.EFBIG: "Lift the limit (ulimit -f unlimited), or choose a disk for large files with root=.",
         }.get(code, "Choose a folder that you may write to, with root=, then run the same line again.")
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 

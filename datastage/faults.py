@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from types import TracebackType
 
 from datastage._version import __version__
-from datastage.errors import DatastageError, FaultError
+from datastage.errors import DatastageError, FaultError, StorageError
 from datastage.redact import hide_secrets
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -23,10 +24,24 @@ def reported() -> Iterator[None]:
     except (DatastageError, MemoryError, BrokenPipeError):
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and _is_nowhere():
+            raise StorageError(
+                "The working directory is gone: it was removed, or another took its place.",
+                "Next: go to a folder that is there (cd), and run the same line again.",
+                code=errno.ENOENT,
+            ) from error
         where = _our_line(error.__traceback__)
         if where is None:
             raise
         raise _fault(error, where) from error
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _our_line(trace: TracebackType | None) -> str | None:

@@ -359,6 +359,30 @@ def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, her
     assert not re.search(r"\b(root|name|expect|password|unpack|save_to)=[^.]", text.replace("?name=", "")), text
 
 
+def test_what_is_noted_names_flags_too(capsys, here):
+    with zipfile.ZipFile(here / "names.zip", "w") as archive:
+        archive.writestr("xxo.txt", "1")
+    data = (here / "names.zip").read_bytes()
+    (here / "names.zip").write_bytes(data.replace(b"xxo.txt", "cão.txt".encode("cp850")))
+    _, _, text = run(capsys, "stage", "./names.zip")
+    assert "(--encoding settles it)" in " ".join(text.split())
+    datastage.stage("./names.zip", refresh=True, progress=True)
+    assert "(encoding= settles it)" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a folder in use cannot be removed")
+@pytest.mark.parametrize("words", [["stage", "./pets.zip"], ["extract", "../pets.zip", "."], ["extract", "p.zip", "x"]])
+def test_a_working_directory_that_is_gone_is_said(words, here):
+    (here / "gone").mkdir()
+    script = f"import os, sys\nos.rmdir('../gone')\nfrom datastage.cli import main\nsys.exit(main({words}))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(datastage.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=here / "gone", capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (5, "The working directory is gone")
+    assert "Traceback" not in done.stderr
+
+
 def test_bench_prints_a_line_for_each_way_of_feeding(capsys, here):
     pytest.importorskip("torch")
     pytest.importorskip("sklearn")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from datastage.errors import SpecError, StorageError, UnavailableError, on_screen
@@ -26,3 +28,19 @@ def test_a_path_or_an_address_is_never_broken():
 def test_lines_that_fit_are_left_as_they_are():
     text = "Your input:\n\n   needed   170 MB\n   found    83 MB"
     assert on_screen(UnavailableError(text, "Next: again.")) == [*text.split("\n"), "Next: again."]
+
+
+def test_in_a_cell_a_command_has_its_bang_and_other_words_have_none():
+    error = SpecError("datastage stage is meant.", "Next: datastage extract --list x.zip", "See datastage.stage.")
+    assert error._render_traceback_() == [
+        "!datastage stage is meant.",
+        "  Next: !datastage extract --list x.zip",
+        "  See datastage.stage.",
+    ]
+    assert "!" not in str(error)
+
+
+def test_a_file_that_may_not_grow_is_not_a_folder_that_may_not_be_written_to():
+    error = StorageError.of(OSError(errno.EFBIG, "File too large"), "unpacking x.zip")
+    assert "larger than this disk, or this shell, allows" in str(error)
+    assert "ulimit -f" in str(error)

@@ -159,8 +159,8 @@ class Plan:
             self.result.tree.admit(name, entry.special)
         kind = kind_of(entry, name)
         # Some deflate nothing for a folder, and what is locked has a head of its own.
-        holds = entry.usize or (entry.csize if entry.method == zip_entry.STORED and not entry.encrypted else 0)
-        if kind == "folder" and holds:
+        is_bare = entry.method == zip_entry.STORED and not entry.encrypted
+        if kind == "folder" and entry.csize and (entry.usize or is_bare):
             raise Fault("Z-FOLDER", "is a folder that holds bytes, which would be lost", name)
         trash = junk_kind(name)
         if trash or (self.pick is not None and not self.pick(_loose(name))):

@@ -29,21 +29,22 @@ LOG_EVERY_S = 30.0
 _RATE_AFTER_S = 1.0
 
 
-def pick(progress: bool | Literal["auto"], runtime: Runtime, *, command: bool = False) -> Reporter:
+def pick(
+    progress: bool | Literal["auto"], runtime: Runtime, *, in_words: Callable[[str], str] | None = None
+) -> Reporter:
     """Choose the reporter that suits where we are; one that shows something must be closed when the work has ended.
 
     ``"auto"`` is silent in all but the first of several processes that work together; True speaks in each of them.
-    With `command`, standard output is left to the command's result, in a notebook too.
+    `in_words` puts lines into the words of the command: then standard output is left to its result, in a notebook too.
     """
     if progress is False or (progress == "auto" and runtime.rank != 0):
         return SILENT
-    in_notebook = runtime.in_notebook and not command
+    in_notebook = runtime.in_notebook and in_words is None
     stream = sys.stdout if in_notebook else sys.stderr
     if in_notebook and not runtime.is_batch and (area := NotebookArea.make()) is not None:
         return Shown(stream, area)
-    if not in_notebook and stream is not None and stream.isatty():
-        return Shown(stream, TerminalLine(stream))
-    return Shown(stream, None)
+    is_terminal = not in_notebook and stream is not None and stream.isatty()
+    return Shown(stream, TerminalLine(stream) if is_terminal and stream else None, in_words=in_words or str)
 
 
 def phase_text(done_bytes: int, total_bytes: int | None, seconds: float, resumed_bytes: int = 0) -> str:
@@ -94,8 +95,9 @@ class Shown:
         *,
         clock: Callable[[], float] = time.monotonic,
         log_every_s: float = LOG_EVERY_S,
+        in_words: Callable[[str], str] = str,
     ) -> None:
-        self._stream = stream
+        self._stream, self._in_words = stream, in_words
         self._surface = surface
         self._clock = clock
         self._log_every_s = log_every_s
@@ -139,7 +141,8 @@ class Shown:
         """Write lines that stay, at once. The phase has said what it had to say: its bar is taken away."""
         with self._lock:
             self._clear()
-            self._write("\n".join(printable(line) for line in labelled(label, text).split("\n")))
+            lines = map(self._in_words, labelled(label, text).split("\n"))
+            self._write("\n".join(map(printable, lines)))
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
         return Silent, ()  # another process that is sent a loader says nothing: this one does

@@ -293,7 +293,7 @@ def test_in_a_notebook_lines_go_to_standard_output(capsys):
 
 
 def test_the_command_keeps_standard_output_for_its_result_in_a_notebook_too(capsys):
-    pick(True, runtime(in_notebook=True), command=True).note("Found     a.zip")
+    pick(True, runtime(in_notebook=True), in_words=str).note("Found     a.zip")
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "Found     a.zip\n")
