@@ -19,7 +19,6 @@ from datastage.errors import (
     DatastageError,
     IntegrityError,
     MissingDependencyError,
-    StorageError,
     UnavailableError,
 )
 from datastage.materialize import Work, check_digests, materialize, opened
@@ -363,7 +362,7 @@ class Chain:
         work = Work(self.options, self.claim.slot, self.here, self.reporter, slow_below, limits, keep)
         content = materialize(found, work)
         if keep is not None and isinstance(found.content, Path):
-            self.reporter.note(f"{found.content.name} is a folder; datastage zip makes one file of it", "Not kept")
+            self.reporter.note(saved_copy.folder_is_not_kept(found.content.name), "Not kept")
         return self._publish(content)
 
     # --- what earlier sessions kept
@@ -384,14 +383,10 @@ class Chain:
         return self._publish(content)
 
     def _keep(self, path: Path, name: str, below: str = "") -> None:
-        """Keep a file for the next session; if that fails the data is still ready, and the user is told."""
-        try:
-            key = self.options.source_key(self.here.cwd)
-            kept, was_there = saved_copy.keep(path, self._kept_folder() / below, key, name=name, reporter=self.reporter)
-            when = "already" if was_there else "for the next session"
-            self.reporter.note(f"{kept.name} in {self.options.save_to} {when}", "Kept")
-        except StorageError as error:
-            self.reporter.note(saved_copy.why_not(error, self.options.save_to), "Not kept")
+        """Keep a file for the next session, and say so."""
+        assert self.options.save_to is not None
+        key, reporter = self.options.source_key(self.here.cwd), self.reporter
+        saved_copy.keep_and_say(path, self.options.save_to, key, self.here, reporter, name=name, below=below)
 
     # --- the end
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -141,11 +143,12 @@ def _read_ahead(reader: Reader, slot: Slot) -> Iterator[tuple[Reader, int]]:
 @contextlib.contextmanager
 def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | archives.JoinedReader]:
     """Give a reader of an archive, once its content shows that it is one; what a pipe gives is kept `near`."""
-    if path.is_dir():
-        raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
     with contextlib.ExitStack() as stack:
         try:
-            if stat.S_ISREG(path.stat().st_mode):
+            mode = path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise SpecError(f"{path} is a folder, not an archive.", "Next: name the archive's file.")
+            if stat.S_ISREG(mode):
                 reader: FileReader | archives.JoinedReader = archives.joined(path) or FileReader(path)
             else:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{slots.OWN_FOLDER}pipe-", dir=near))
@@ -157,7 +160,9 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
                 raise SpecError("extract unpacks a file of this machine, and no address.", remedy) from None
             raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
         except OSError as error:
-            raise StorageError.of(error, f"opening {path.name}") from error
+            readable = f"Next: make it readable (chmod a+r {shlex.quote(str(path))}), or ask whoever owns it."
+            remedy = [readable] if error.errno in (errno.EACCES, errno.EPERM) else []
+            raise StorageError.of(error, f"opening {path.name}", *remedy) from error
         stack.enter_context(reader)
         if archives.sniff(reader) is None:
             raise archives.no_archive(reader)

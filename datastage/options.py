@@ -39,11 +39,11 @@ class StageOptions:
     @classmethod
     def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:
         """Make the options of what a user wrote: texts become specs and paths."""
-        for name in ("root", "link"):
+        for name in ("root", "link", "save_to"):
             if (value := options.get(name)) is not None:
                 if not os.fspath(value):
                     raise SpecError(f"{name}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
-                options[name] = Path(value).expanduser()
+                options[name] = Path(value).expanduser() if name != "save_to" else value
         if (save_to := options.get("save_to")) is not None:
             from datastage import saved_copy  # what every request imports is waited for each time
 

@@ -68,6 +68,11 @@ def _staged(path: Path) -> tuple[Path, dict[str, Any]]:
                 f"{path} was staged by {own_files.owner_name(seen)}, whose receipt is not believed.",
                 "Next: stage it yourself, or let its owner verify it.",
             )
+        if stat.S_ISDIR(seen.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+            owner = own_files.owner_name(seen)
+            raise StorageError(
+                f"{path} belongs to {owner}, and may not be read.", f"Next: ask {owner} to verify it, or to let you."
+            )
     moved = staged.read_receipt(path) if not path.is_symlink() else None
     if moved is not None and staged.written_for(moved) and os.access(path, os.W_OK):
         raise SpecError(

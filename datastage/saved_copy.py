@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
-from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError
+from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError, UnavailableError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
-from datastage.runtime import Runtime
+from datastage.runtime import Runtime, drive_mounts
 from datastage.sources import drive
 from datastage.spec import Spec
 
@@ -70,7 +70,15 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
     Raises `SpecError` if it is no place that files can be written to, `UnavailableError` if Drive cannot be connected.
     """
     if save_to.scheme == "drive":
-        return drive.to_write(save_to, here, reporter)
+        try:
+            return drive.to_write(save_to, here, reporter)
+        except UnavailableError as error:
+            if here.platform == "colab":
+                raise
+            raise UnavailableError(
+                "Google Drive is not connected here, so that nothing can be written there.",
+                "Next: a folder of this machine in its place, such as './kept'.",
+            ) from error
     if save_to.scheme in ("file", "relative"):
         return here.cwd / Path(save_to.value).expanduser()
     if save_to.scheme == "name":
@@ -164,6 +172,44 @@ def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter:
     except DatastageError as error:
         raise StorageError(f"{target} cannot be kept in {folder}: {error.args[0]}", *error.remedy) from error
     return Path(target), False
+
+
+def keep_and_say(
+    path: Path, save_to: Spec, key: str, here: Runtime, reporter: Reporter, *, name: str, below: str = ""
+) -> None:
+    """Keep a file for the next session, and say so; if that fails the data is still ready, and the user is told."""
+    try:
+        kept, was_there = keep(path, place_of(save_to, here, reporter) / below, key, name=name, reporter=reporter)
+        reporter.note(f"{kept.name} in {save_to} {'already' if was_there else 'for the next session'}", "Kept")
+    except StorageError as error:
+        reporter.note(why_not(error, save_to), "Not kept")
+
+
+def say_of_ready(
+    save_to: Spec, key: str, entry: str | None, source: str | None, here: Runtime, reporter: Reporter
+) -> None:
+    """Say of data that is there already whether its file is kept, and keep it now where it lies on this machine.
+
+    Nothing is asked over a network and no window opened: of a bucket or an unconnected Drive nothing is said.
+    """
+    is_on_drive = save_to.scheme == "drive"
+    if save_to.scheme == "bucket" or is_on_drive and not any(m.alive for m in drive_mounts(here.system_root)):
+        return
+    folder = folder_of(save_to, here, reporter)
+    known = find(folder, key) if entry is None else None
+    if known is not None or entry is not None and (folder / entry).is_dir():
+        reporter.note(f"{known.path.name if known else entry} in {save_to} already", "Kept")
+    elif source is not None and os.path.isfile(source):
+        keep_and_say(Path(source), save_to, key, here, reporter, name=os.path.basename(source))
+    elif source is not None and os.path.isdir(source):
+        reporter.note(folder_is_not_kept(os.path.basename(source)), "Not kept")
+    else:
+        reporter.note("what it came as is no longer here; refresh=True brings it again, and keeps it", "Not kept")
+
+
+def folder_is_not_kept(name: str) -> str:
+    """Say why a folder is not kept."""
+    return f"{name} is a folder; datastage zip makes one file of it"
 
 
 def why_not(error: StorageError, save_to: Spec | None) -> str:

@@ -26,6 +26,11 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
     with store.ask(root_folder(options.root, here), _wanted(options, entry, here), reporter) as answer:
         if isinstance(answer, Staged):
             staged = answer
+            if options.save_to is not None:
+                from datastage import saved_copy
+
+                key, source = options.source_key(here.cwd), staged.receipt.get("source_path")
+                saved_copy.say_of_ready(options.save_to, key, entry and entry.name, source, here, reporter)
         else:
             from datastage.chain import Chain  # what is there already is given without what fetches and unpacks
 

@@ -309,12 +309,12 @@ def test_what_is_advised_can_be_done_here(tmp_path, monkeypatch):
     monkeypatch.setattr("datastage.runtime.free_bytes", lambda path: 3)
     with pytest.raises(StorageError, match="choose another disk") as caught:
         extract(archive, tmp_path / "to")
-    assert "root" not in str(caught.value)
+    assert "root=" not in str(caught.value)
     monkeypatch.undo()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StorageError) as caught:
         extract(archive, tmp_path / "file" / "below")
-    assert "root" not in str(caught.value)
+    assert "root=" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -345,3 +345,21 @@ def test_a_dash_is_the_standard_input(tmp_path):
     words = [sys.executable, "-m", "datastage", "extract", "-", tmp_path / "to"]
     assert subprocess.run(words, input=data, capture_output=True).returncode == 0
     assert files_in(tmp_path / "to") == FILES
+
+
+@linux
+def test_an_archive_that_may_not_be_read_is_said_with_what_makes_it_so(tmp_path, monkeypatch):
+    archive = zip_at(tmp_path / "x.zip")
+
+    seen = Path.stat
+
+    def denied(self, **options):
+        if self == archive:
+            raise PermissionError(13, "Permission denied", str(self))
+        return seen(self, **options)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(StorageError, match="permission was denied") as caught:
+        extract(archive, tmp_path / "to")
+    assert f"chmod a+r {archive}" in str(caught.value)
+    assert "write to" not in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 
 import datastage
 from datastage import datasets, own_files, saved_copy
-from datastage.errors import SpecError, StorageError
+from datastage.errors import SpecError, StorageError, UnavailableError
 from tests.faulty_mount import faulty_mount as faulty_mount
 from tests.servers import server as server
 
@@ -232,3 +232,44 @@ def test_a_file_of_ones_own_is_kept_and_each_time_it_is_said(here, tmp_path):
     datastage.stage("./pets", copy=True, save_to="./kept", progress=Notes())
     assert said[-1][0] != "Kept"
     assert any(label == "Not kept" for label, _ in said)
+
+
+def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_kept_now(here, server, monkeypatch):
+    monkeypatch.delenv("DATASTAGE_OFFLINE", raising=False)
+    (here / "pets.zip").write_bytes(zip_bytes())
+    said = []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            said.append((label, text))
+
+    def again(spec, **options):
+        said.clear()
+        datastage.stage(spec, save_to="./kept", progress=Notes(), **options)
+        return [(label, text) for label, text in said if "ept" in label]
+
+    quiet("./pets.zip")
+    assert again("./pets.zip") == [("Kept", "pets.zip in ./kept for the next session")]
+    assert (here / "kept/pets.zip").read_bytes() == zip_bytes()
+    assert again("./pets.zip") == [("Kept", "pets.zip in ./kept already")]
+    url = server.serve("from-afar.zip", zip_bytes())
+    quiet(url)
+    asked = len(server.seen)
+    ((label, text),) = again(url)
+    assert (label, "refresh=True brings it again" in text) == ("Not kept", True)
+    assert len(server.seen) == asked
+    assert again(url, refresh=True) == [("Kept", "from-afar.zip in ./kept for the next session")]
+    assert again(url) == [("Kept", "from-afar.zip in ./kept already")]
+    (here / "folder").mkdir()
+    (here / "folder/1.txt").write_text("1")
+    for _ in range(2):
+        assert again("./folder")[0][0] == "Not kept"
+
+
+def test_without_drive_what_is_advised_is_a_folder_to_write_to(here):
+    (here / "a.zip").write_bytes(zip_bytes())
+    with pytest.raises(UnavailableError, match="nothing can be written there") as caught:
+        quiet("./a.zip", save_to="drive:kept")
+    assert "Copy link" not in str(caught.value)
+    with pytest.raises(SpecError, match="save_to= is empty"):
+        quiet("./a.zip", save_to="")
