@@ -59,9 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _folder(text: str) -> Path:
+def _path(text: str) -> Path:
     if not text:
-        raise argparse.ArgumentTypeError("a folder's name is empty; is a variable on this line not set?")
+        raise argparse.ArgumentTypeError("the name is empty; is a variable on this line not set?")
     return Path(text)
 
 
@@ -431,9 +431,9 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "specs": {**_WHAT, "nargs": "+"},
         "--fallback": {"action": "append", "dest": "fallbacks", "metavar": "WHAT", "help": "a further place for it"},
         "--expect": {"metavar": "HASH", "help": "md5:... or sha256:... of the file"},
-        "--root": {"type": _folder, "metavar": "FOLDER", "help": "under which the dataset's folder is made"},
+        "--root": {"type": _path, "metavar": "FOLDER", "help": "under which the dataset's folder is made"},
         "--name": {"help": "what the dataset's folder is called"},
-        "--link": {"type": _folder, "metavar": "FOLDER", "help": "make the content appear here too, as a link"},
+        "--link": {"type": _path, "metavar": "FOLDER", "help": "make the content appear here too, as a link"},
         "--members": {"action": "append", "metavar": "GLOB", "help": "only these members of the archive"},
         "--unpack": {**_YES_NO, "help": "unpack the archive, or keep it"},
         "--strip": {**_YES_NO, "help": "take off the one top folder"},
@@ -445,8 +445,8 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--catalog": _CATALOG,
     }, _stage),
     "extract": ("Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", {
-        "archive": {"type": Path},
-        "folder": {"nargs": "?", "type": _folder, "default": None, "help": "the folder to make or to fill"},
+        "archive": {"type": _path},
+        "folder": {"nargs": "?", "type": _path, "default": None, "help": "the folder to make or to fill"},
         "--list": {**_YES, "help": "list what is inside, and unpack nothing"},
         "--members": {"action": "append", "metavar": "GLOB", "help": "only these members"},
         "--strip": {**_YES_NO, "help": "take off the one top folder"},
@@ -468,7 +468,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--test": {"type": _share, "metavar": "SHARE", "help": "a share, or the folder, to test on; 0 for none"},
     }, _pack),
     "verify": ("Check a staged folder against what was staged.", "data/cifar10", {
-        "folder": {"type": Path},
+        "folder": {"type": _path},
         "--repair": {**_YES, "help": "bring damaged and missing files again"},
         "--adopt": {**_YES, "help": "take over a folder that was moved or copied"},
     }, _verify),
@@ -476,7 +476,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "names": {"nargs": "*", "metavar": "NAME", "help": "datasets that go, by name, whatever is in them"},
         "--older-than": {"metavar": "TIME", "help": "datasets not asked for in this time, such as 30d"},
         "--budget": {"metavar": "SIZE", "help": "datasets not asked for longest, until the rest fits: 20GB"},
-        "--root": {"type": _folder, "metavar": "FOLDER", "help": "where the datasets are"},
+        "--root": {"type": _path, "metavar": "FOLDER", "help": "where the datasets are"},
         "--dry-run": {**_YES, "help": "only say what would go"},
     }, _clean),
     "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", {

@@ -313,7 +313,10 @@ def _fast_disk(platform: Platform, environ: Mapping[str, str], root: Path) -> tu
     if disk is None:
         import tempfile
 
-        disk = Path(tempfile.gettempdir())
+        try:
+            disk = Path(tempfile.gettempdir())
+        except FileNotFoundError:  # no folder may be written to, as in a container: who needs one will say so
+            disk = root / "tmp"
     return disk / "staged", _all_may_write(disk), False
 
 

@@ -18,10 +18,11 @@ def zip_folder(
     folder: str | os.PathLike[str], archive: str | os.PathLike[str], here: Runtime, reporter: Reporter
 ) -> Path:
     """Pack `folder` into the zip `archive`. See `datastage.zip_folder`, which this is."""
-    found = sources.open_spec(place_of(folder), here, reporter=reporter)
+    source, place = place_of(folder), place_of(archive)
+    found = sources.open_spec(source, here, reporter=reporter)
     if not isinstance(found.content, Path):
         raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
-    target = saved_copy.folder_of(place_of(archive), here, reporter)
+    target = saved_copy.folder_of(place, here, reporter)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         packed = archives.pack(found.content, target, reporter=reporter)
@@ -49,5 +50,7 @@ def zip_folder(
 
 def place_of(text: str | os.PathLike[str]) -> Spec:
     """Return the place that `text` names. A bare name is a folder or a file here, also where it is a dataset's."""
+    if not os.fspath(text).strip():
+        raise SpecError("A name is empty.", "Next: the folder to pack, and the zip to make. Is a variable not set?")
     is_bare = isinstance(text, str) and text.strip() and ":" not in text and not text.startswith((".", "/", "~"))
     return sources.parse(Path(text) if is_bare else text)

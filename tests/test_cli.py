@@ -359,6 +359,16 @@ def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, her
     assert not re.search(r"\b(root|name|expect|password|unpack|save_to)=[^.]", text.replace("?name=", "")), text
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["extract", "", "out"], ["extract", "a.zip", ""], ["verify", ""], ["zip", "", "x.zip"], ["zip", ".", ""],
+     ["stage", "./a.zip", "--save-to", ""]],
+)  # fmt: skip
+def test_a_variable_that_is_not_set_is_no_name(capsys, here, words):
+    code, _, text = run(capsys, *words)
+    assert (code, "is empty" in text, "ariable" in text) == (2, True, True)
+
+
 def test_what_is_noted_names_flags_too(capsys, here):
     with zipfile.ZipFile(here / "names.zip", "w") as archive:
         archive.writestr("xxo.txt", "1")

@@ -13,10 +13,10 @@ PACKAGE = Path(datastage.__file__).parent
 # (#24), 1,180 for packing shards and their index (#25), 2,350 for training on shards (#25), 80 for flags in what the
 # command says and rars in parts (#21), 180 for lines of code that run as printed (#24). 900 for cards with a look at
 # the data, misuse answered, and what a stop says (#24). 50 for a second call that imports nothing of what fetches
-# and unpacks (#21). 20 for normalising photos on two threads (#25). 225 for archives of other
+# and unpacks (#21). 20 for normalising photos on two threads (#25). 255 for archives of other
 # kinds that are named with the tool that undoes them, tools that print otherwise than they list, split zips put
 # together by hand, odd surroundings, and save_to of data that is ready (#21).
-MOST_LINES = 41_695
+MOST_LINES = 41_725
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -476,3 +476,15 @@ def test_a_secret_comes_from_the_environment_first(monkeypatch):
 def test_a_secret_that_is_nowhere_is_none(monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert runtime.secret("HF_TOKEN") is None
+
+
+def test_where_no_folder_may_be_written_to_the_rest_works_and_who_needs_one_says_so(tmp_path, monkeypatch):
+    """As in a container whose disk is read-only: what is listed, or goes to a volume, needs none."""
+
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setattr(runtime, "_can_write", lambda folder: False)
+    here = runtime.detect({"HOME": str(tmp_path)}, root=tmp_path, cwd=tmp_path)
+    assert here.fast_disk == tmp_path / "tmp/staged"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from datastage.archives.names import codec_of
     from datastage.archives.packing import ZipResult, pack
     from datastage.archives.records import Member, Unpacked
-    from datastage.archives.split import JoinedReader, is_part, joined, part_error
+    from datastage.archives.split import JoinedReader, comes_alone, joined, part_error
 
 __all__ = [
-    "JoinedReader", "Member", "Unpacked", "ZipResult", "codec_of", "is_data", "is_one_file", "is_part", "iter_members",
-    "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff", "stem_of", "suffixes",
-    "unpack", "wanted_paths",
+    "JoinedReader", "Member", "Unpacked", "ZipResult", "codec_of", "comes_alone", "is_data", "is_one_file",
+    "iter_members", "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff", "stem_of",
+    "suffixes", "unpack", "wanted_paths",
 ]  # fmt: skip
 _MODULES = {
     "datastage.archives.data_files": "is_data",
@@ -32,7 +32,7 @@ _MODULES = {
     "datastage.archives.names": "codec_of",
     "datastage.archives.packing": "ZipResult pack",
     "datastage.archives.records": "Member Unpacked",
-    "datastage.archives.split": "JoinedReader is_part joined part_error",
+    "datastage.archives.split": "JoinedReader comes_alone joined part_error",
 }
 
 

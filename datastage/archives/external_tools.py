@@ -30,6 +30,7 @@ from datastage.archives.records import StreamMember
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
 from datastage.archives.zip_entry import AES, Row, ZipEntry
+from datastage.errors import StorageError
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
 
     The stem matters: 7z shows it in place of an empty name.
     """
-    with tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder) as place:
+    try:
+        made = tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder)
+    except OSError as error:
+        raise StorageError.of(error, "making a folder for the tool that reads it") from error
+    with made as place:
         stem = secrets.token_hex(12)
         paths = getattr(reader, "paths", (reader.local_path,))
         endings = [_VOLUME.search(str(each)) for each in paths] if suffix == "rar" else []
@@ -197,7 +202,7 @@ class _Printed:
         if form == "rar" and (tool := unrar()):
             self.is_unrar, command = True, [tool, "p", "-inul", "-y", "-@", "--", path]
         self._password, self._form, self.is_strong = password, form, False
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile(dir=os.path.dirname(path))
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=_environment()
         )

@@ -13,9 +13,11 @@ from datastage.archives import formats
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
-from datastage.reader import BLOCK_BYTES, FileReader
+from datastage.reader import BLOCK_BYTES, FileReader, Reader
 
 _SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
+# Whose parts may each begin as an archive does.
+_VOLUME = re.compile(r"(?i)\.(zipx?|z\d\d+|rar|[rs]\d\d)$")
 _LAST = (".zip", ".zipx")  # how the last part of a split zip is called
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
@@ -101,11 +103,15 @@ def joined(path: Path) -> JoinedReader | None:
         missing = [part for part in parts if not exists(part)]
         if missing and path.name == parts[-1] and (whole := _glued(path)):
             return whole
+        if not _VOLUME.search(path.name):
+            late = [name for name in (path.name, parts[1]) if name != parts[0] and exists(name)]
+            if any(_begins(path.parent / name) for name in late):
+                return None  # whole archives with a number behind their names, as of a year, or of wget
         is_sure = is_part(path.name) or path.suffix.lower() in _LAST or is_part(parts[1])
         if missing and is_sure:
             others = ", ".join(missing[:3]) + " and others" * (len(missing) > 3)
             raise Fault("P-PART", f"is one part of several, and these are not beside it: {others}")
-        if missing or not (is_sure or _is_cut(path.parent / parts[0], path.parent / parts[1])):
+        if missing or not (is_sure or _begins(path.parent / parts[0])):
             return None
         reader = JoinedReader([path.parent / part for part in parts], _whole_name(parts))
         if parts[-1].lower().endswith(_LAST):
@@ -117,14 +123,24 @@ def joined(path: Path) -> JoinedReader | None:
         return None  # opening the file itself says what is wrong
 
 
-def _is_cut(first: Path, second: Path) -> bool:
-    """Tell whether the first file begins an archive and the second one does not."""
-    fits = []
-    for path in (first, second):
-        with FileReader(path) as reader:
-            head = reader.read_at(0, formats.HEAD_BYTES)
-            fits.append(any(row.fits(head) for row in formats.FORMATS))
-    return fits == [True, False]
+def _begins(path: Path) -> bool:
+    """Tell whether a file begins as an archive does."""
+    with FileReader(path) as reader:
+        return begins(reader)
+
+
+def begins(reader: Reader) -> bool:
+    """Tell whether a file begins as an archive does, which no late part of one does that was cut anywhere."""
+    head = reader.read_at(0, formats.HEAD_BYTES)
+    return bool(head.strip(b"\0")) and any(row.fits(head) for row in formats.FORMATS)
+
+
+def comes_alone(reader: Reader) -> bool:
+    """Tell whether a file is surely one part of several; one of this machine that may be whole is looked at."""
+    if not is_part(reader.name):
+        return False
+    is_late = int(re.findall(r"\d+", reader.name)[-1]) > 1
+    return bool(_VOLUME.search(reader.name)) or not begins(reader) or (reader.local_path is None and not is_late)
 
 
 def _whole_name(parts: list[str]) -> str:

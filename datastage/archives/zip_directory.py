@@ -26,6 +26,7 @@ _END_BYTES, _END64_BYTES, _LOCATOR_BYTES = 22, 56, 20
 # The longest comment, and as much again for what a careless server or tape may have put behind.
 _TAIL_BYTES = 2 * 65_536 + _END_BYTES
 _MAX_READINGS = 64
+_LOCKED_VERSION = 62  # what it takes to read a directory that is locked, 4.4.3.2
 MAX_DIRECTORY_BYTES = 4 << 30
 PART_ENTRIES = 2048
 _READ_BYTES = 1 << 20
@@ -141,6 +142,8 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
     if start < 0 or shift < 0 or cd_size > MAX_DIRECTORY_BYTES:
         raise Fault("Z-END", "has an end record that does not fit: part of the archive is missing")
     if cd_size and reader.read_at(start, 4) != b"PK\1\2":
+        if end64 is not None and reader.read_at(end64[0] + 14, 1)[0] >= _LOCKED_VERSION:
+            raise Fault("Z-METHOD", "has a directory that is locked by PKWARE's encryption, which nothing here undoes")
         raise Fault("Z-END", "has no directory where its end record says")
     ats = _entry_places(reader, start, cd_size)
     if len(ats) != count and (end64 is not None or len(ats) % 65_536 != count):

@@ -231,7 +231,9 @@ class Plan:
         limits = self.offsets[1:]
         self._refuse_overlaps(self.ends[n:], limits[n:], self.paths[n:])
         if self.offsets[0] and self.ats:
-            zip_entry.refuse_hidden(self.directory.reader.read_at(0, min(self.offsets[0], zip_entry.HIDDEN_BYTES)))
+            before = self.directory.reader.read_at(0, min(self.offsets[0], zip_entry.HIDDEN_BYTES))
+            if not before.startswith((b"MZ", b"\x7fELF", b"#!")):  # a program, which may hold such marks of its own
+                zip_entry.refuse_hidden(before)
         self.rows = Rows(self.ats, self.paths, self.offsets, n, len(self.ats))
         self.links, self.needs_tool = self._rows_of(self._links), self._rows_of(self._needs_tool)
         self.may_be_longer = {

@@ -54,9 +54,9 @@ def zip_raw(*entries: dict, prefix: bytes = b"", gap: bytes = b"", end: dict | N
     facts = {"count": len(entries), "size": len(directory), "at": len(body)}
     out = bytes(body) + directory
     if end64 is not None:
-        large = {**facts, "disk": 0, "record": 44, "locator": len(out), **end64}
-        out += struct.pack("<4sQHHLLQQQQ", b"PK\6\6", large["record"], 45, 45, large["disk"], 0, large["count"],
-                           large["count"], large["size"], large["at"])  # fmt: skip
+        large = {**facts, "disk": 0, "record": 44, "version": 45, "locator": len(out), **end64}
+        out += struct.pack("<4sQHHLLQQQQ", b"PK\6\6", large["record"], 45, large["version"], large["disk"], 0,
+                           large["count"], large["count"], large["size"], large["at"])  # fmt: skip
         out += struct.pack("<4sLQL", b"PK\6\7", 0, large["locator"], 1)
         facts = {"count": 0xFFFF, "size": 0xFFFFFFFF, "at": 0xFFFFFFFF}
     facts = {**facts, "disk": 0, "comment": b"", **(end or {})}

@@ -13,7 +13,8 @@ import zlib
 import pytest
 
 import datastage
-from datastage.archives import is_part, joined, unpack
+from datastage.archives import joined, unpack
+from datastage.archives.split import is_part
 from datastage.errors import DatastageError, IntegrityError
 from tests.servers import server as server
 
@@ -189,6 +190,17 @@ def test_files_that_only_look_like_parts_are_left_alone(tmp_path):
     (tmp_path / "alone.zip.001").write_bytes(zip_of(FILES))
     assert [path.name for path in tmp_path.iterdir() if joined(path)] == []
     assert not any(map(is_part, ("data.zip", "x.tar.gz", "photo1", "v1.2", "data.2024", "a.gz")))
+
+
+@pytest.mark.parametrize("names", [["data.tar.gz.2024"], [f"data.zip.{nth}" for nth in range(1, 12)], ["data.zip.10"]])
+def test_a_whole_archive_with_a_number_behind_its_name_is_no_part(names, here):
+    """As of a year, or of a download that was there already."""
+    for name in names:
+        (here / name).write_bytes(zip_of(FILES) if "zip" in name else tar_gz())
+    for name in {names[0], names[-1]}:
+        datastage.extract(name, f"out of {name}", progress=False)
+        assert files_of(here / f"out of {name}") == FILES
+        assert files_of(datastage.stage(f"./{name}", strip=False, progress=False)) == FILES
 
 
 def test_the_last_part_that_is_missing_leaves_damage_and_nothing_else(here):

@@ -12,7 +12,7 @@ from datastage.archives import list_members, unpack, zip_directory, zip_entry, z
 from datastage.archives.errors import Fault
 from datastage.archives.extract import Result
 from datastage.archives.safety import Tree
-from datastage.errors import DamagedArchiveError, NotDataError, UnsafeArchiveError
+from datastage.errors import DamagedArchiveError, IntegrityError, NotDataError, UnsafeArchiveError
 from datastage.reader import BytesReader, FileReader
 
 from .made import tree, unpacked, zip_of
@@ -236,6 +236,15 @@ def test_bytes_that_the_directory_does_not_account_for_are_damage(case, tmp_path
         assert tree(tmp_path / str(nth)) == {}
 
 
+def test_a_directory_that_is_locked_is_no_damage(tmp_path):
+    """As SecureZIP writes it: no 7z, unzip or Python undoes that."""
+    data = zip_raw(*ABC, end64={"version": 62})
+    at = data.index(b"PK\1\2")
+    with pytest.raises(IntegrityError, match="locked by PKWARE's encryption") as caught:
+        unpacked(data[:at] + b"\x10\0D\r" + data[at + 4 :], tmp_path / "x", "x.zip")
+    assert not isinstance(caught.value, DamagedArchiveError)
+
+
 def test_an_archive_without_members_is_empty(tmp_path):
     assert outcome(EMPTY_END, tmp_path / "plain") == {}
     assert outcome(zip_raw(end={"comment": b"nothing yet"}), tmp_path / "comment") == {}
@@ -245,6 +254,13 @@ def test_an_archive_without_members_is_empty(tmp_path):
 @pytest.mark.parametrize("between", [bytes(3000), b"padding, as some align with" * 9, b"PK\3\4 by chance PK\1\2" * 3])
 def test_bytes_between_members_that_are_no_members_do_no_harm(between, tmp_path):
     data = zip_raw({**ABC[0], "behind": between}, ABC[1], gap=between, prefix=b"MZ" + between)
+    assert outcome(data, tmp_path / "x") == {"a.txt": b"a.txt" * 50, "b.txt": b"b.txt" * 50}
+
+
+@pytest.mark.parametrize("begins", [b"MZ\x90\0", b"\x7fELF", b"#!/bin/sh\n"])
+def test_a_program_that_unpacks_itself_may_hold_what_looks_like_members(begins, tmp_path):
+    """As PKWARE's does: its texts lie in a zip of its own."""
+    data = zip_raw(*ABC[:2], prefix=begins + bytes(99) + zip_raw(ABC[2])[:-22] + bytes(99))
     assert outcome(data, tmp_path / "x") == {"a.txt": b"a.txt" * 50, "b.txt": b"b.txt" * 50}
 
 
