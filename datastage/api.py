@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datastage.cleanup import Removable
     from datastage.course import Checked
     from datastage.entry import ArchiveEntry, Entry
+    from datastage.errors import SpecError
     from datastage.layouts import Reading
     from datastage.options import StageOptions
     from datastage.packing import Packed
@@ -740,7 +741,8 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     """Draw samples of data with their labels: a grid of pictures, or the first rows of a table.
 
     Where training gets something else (augmentation, a transform), a second grid shows that. A loader that is given is
-    not used up: its next epoch is still to come.
+    not used up: its next epoch is still to come. What `loaders` does not take is shown as it lies: pictures without
+    labels, the waves of sounds, the beginnings of texts.
 
     Parameters
     ----------
@@ -768,12 +770,21 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     >>> preview("digits").savefig("digits.png")  # doctest: +SKIP
     """
     from datastage.batches import Loaders
-    from datastage.show import pictures
+    from datastage.show import pictures, unread
 
     if isinstance(data, Loaders):
         data = data.train
     elif isinstance(data, str | os.PathLike):
-        data = loaders(data, batch_size=n, labels=labels, device="cpu", progress=False).train
+        given, figure = data, None
+        with _unread(labels) as failed:
+            data = loaders(given, batch_size=n, labels=labels, device="cpu", progress=False).train
+            figure = None if pictures.is_of_pictures(data) else unread.first_rows(unread.listed(_place_of(given)), n)
+        if failed:
+            figure = unread.preview(unread.listed(_place_of(given)), n)
+        if failed and figure is None:
+            raise failed[0]
+        if figure is not None:
+            return _saved(figure, out)
     elif not hasattr(data, "explain"):
         data = _fed(data, n)
     return _saved(pictures.preview(data, n), out)
@@ -782,6 +793,8 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
 @_answered
 def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw what data is made of: samples of each class by split, sizes of the pictures, what was left out and why.
+
+    Of what `loaders` does not take: the columns of a table, or how many files each folder holds.
 
     Parameters
     ----------
@@ -808,7 +821,7 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     """
     from datastage.batches import Loader, Loaders
     from datastage.batches.photos import square_of
-    from datastage.show import pictures
+    from datastage.show import pictures, unread
 
     if not isinstance(data, Loader | Loaders | str | os.PathLike):
         data = _fed(data, 1)
@@ -818,13 +831,43 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
         sizes = pictures.sizes_of_samples(parts)
         sizes = sizes if len(set(sizes)) > 1 else []
         return _saved(pictures.summary(counts, sizes, square_of(sizes) if sizes else 0, said), out)
-    reading = read(data, labels=labels, progress=False)
-    staged = data if isinstance(data, os.PathLike) or os.path.exists(data) else stage(data, progress=False)
-    sizes, damaged = pictures.sizes_of(reading, staged)
+    with _unread(labels) as failed:
+        reading = read(data, labels=labels, progress=False)
+    if failed:
+        figure = unread.summary(unread.listed(_place_of(data)))
+        if figure is None:
+            raise failed[0]
+        return _saved(figure, out)
+    sizes, damaged = pictures.sizes_of(reading, _place_of(data))
     left_out = [line for line in reading.lines() if line.startswith("Left out")]
     left_out += [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
     square = square_of(sizes) if len(set(sizes)) > 1 else 0
     return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
+
+
+@contextlib.contextmanager
+def _unread(labels: Any) -> Iterator[list[SpecError]]:
+    """Keep the error where nobody can tell the labels: a picture is no place to guess, but may show what lies there."""
+    from datastage.errors import SpecError
+
+    failed: list[SpecError] = []
+    try:
+        yield failed
+    except SpecError as error:
+        if labels is not None:
+            raise
+        failed.append(error)
+
+
+def _place_of(data: PathLike) -> Path:
+    """Return where single files of data can be opened: of an archive that is no zip, where it is unpacked."""
+    import zipfile
+
+    from datastage.layouts import files
+
+    path = Path(data).expanduser()
+    can_be_opened = path.is_dir() or (path.is_file() and (zipfile.is_zipfile(path) or files.opened(path) is not None))
+    return path if can_be_opened else Path(stage(data, progress=False))
 
 
 def _fed(data: Any, n: int) -> Loader:
@@ -833,13 +876,16 @@ def _fed(data: Any, n: int) -> Loader:
 
 
 def _saved(figure: Figure, out: PathLike | None) -> Figure:
-    from datastage.errors import StorageError
+    from datastage.errors import SpecError, StorageError
 
     if out is not None:
         try:
             figure.savefig(out, dpi=120)
+        except ValueError as error:  # matplotlib names the kinds that it writes
+            raise SpecError(f"{error}.", "Next: a name that ends in .png, .svg or .pdf.") from error
         except OSError as error:
-            raise StorageError.of(error, f"writing {os.fspath(out)}") from error
+            remedy = "Next: another out=, in a folder that is there and that you may write to."
+            raise StorageError.of(error, f"writing {os.fspath(out)}", remedy) from error
     return figure
 
 

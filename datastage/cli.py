@@ -149,7 +149,7 @@ def _say_error(error: DatastageError, as_json: bool) -> int:
 
 
 # An option as Python writes it, behind a blank or a bracket: a query of an address is none.
-_OPTION = re.compile(r"(?<![^\s(`])([a-z_]+)=(\.{3}|'[^']*'|\"[^\"]*\"|\w*)")
+_OPTION = re.compile(r"(?<![^\s(`])([a-z_]+)=(\.{3}|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|\w*)")
 
 
 def _with_flags(line: str) -> str:
@@ -157,16 +157,19 @@ def _with_flags(line: str) -> str:
     if re.search(r"\w\(", line) or "=lambda" in line:
         return line
     flags = {
-        options.get("dest", flag.strip("-").replace("-", "_")): flag
+        name: flag
         for _, _, arguments, _ in _VERBS.values()
         for flag, options in arguments.items()
         if flag.startswith("--")
+        for name in (flag.strip("-").replace("-", "_"), options.get("dest", ""))
     }
 
     def as_flag(found: re.Match[str]) -> str:
         flag, value = flags.get(found[1], ""), found[2]
         if not flag:
             return found[0]
+        if value.startswith("["):
+            return " ".join(f"{flag} {one.strip()}" for one in value[1:-1].split(","))
         flag = flag.replace("--", "--no-") if value == "False" else flag
         return f"{flag} {value}" if value not in ("", "True", "False") else flag
 
@@ -212,13 +215,18 @@ class _Out:
     quiet: bool
     as_json: bool
 
-    def show(self, value: Any, lines: Iterable[object]) -> None:
-        """Print a result: as JSON, or the lines that a person reads, which may be made while they are read."""
+    def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> None:
+        """Print a result: as JSON, or the lines that a person reads, which may be made while they are read.
+
+        With `fits` they are sentences, wrapped where a terminal is narrow; paths and code are not to be broken.
+        """
+        from datastage.show.lines import fitted
+
         if self.as_json:
             _print_json(value)
         else:
             for line in lines:
-                _print(printable(str(line)))
+                _print(fitted(printable(str(line)), sys.stdout) if fits else printable(str(line)))
 
     def say_guess(self, staged: Staged) -> None:
         """Say, also with --quiet, that letters of names were guessed."""
@@ -355,7 +363,7 @@ def _bench(out: _Out, spec: str, **options: Any) -> int:
 
 def _read(out: _Out, data: str, test: Any = None, **options: Any) -> int:
     reading = api.read(data, test=0 if test == "0" else test, **options, progress=out.reporter)
-    out.show(reading.as_dict(), reading.lines())
+    out.show(reading.as_dict(), reading.lines(), fits=True)
     return 0
 
 
@@ -398,7 +406,7 @@ def _catalog(out: _Out, action: str, what: list[str], catalog: Path | None = Non
         out.show([asdict(each) for each in checked], shown.checked_lines(checked, none_left))
         return UnavailableError.exit_code if none_left else 0
     entries = shown.chosen(api.catalog(), what, task)
-    out.show(list(map(shown.facts, entries)), shown.lines(entries))
+    out.show(list(map(shown.facts, entries)), shown.lines(entries), fits=True)
     return 0
 
 

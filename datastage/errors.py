@@ -28,17 +28,25 @@ import errno
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from datastage.redact import for_a_screen, hide_secrets
 
-WIDTH = 88  # columns of a screen
+WIDTH = 88  # columns of a screen that has room
 _VERBS = "stage|extract|zip|verify|clean|catalog|read|pack|cell|doctor"
 _COMMAND = re.compile(rf"(?<![\w!./])datastage (?=({_VERBS}) )")
 _CALL = re.compile(r"datastage\.\w+\(path(?:, | / )((?:[^()]|\([^()]*\))*)\)")
+
+
+def columns(*streams: TextIO | None) -> int:
+    """Return how wide lines may be: 88 columns, fewer on a terminal that has no more."""
+    on_terminal = any(stream is not None and stream.isatty() for stream in streams or (sys.stdout, sys.stderr))
+    return min(WIDTH, max(40, shutil.get_terminal_size().columns)) if on_terminal else WIDTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,9 @@ def name_data(error: DatastageError, given: str | None, batch_size: int | None) 
             return _CALL.sub(r"the same line again with \1", step)
         shown = json.dumps(given, ensure_ascii=False)
         step = step.replace("(path / ", f"(datastage.stage({shown}) / ")
+        file = shown if os.path.isfile(given) else f"datastage.stage({shown})"
+        step = re.sub(r"read_csv\(path(?=[,)])", lambda _: f"read_csv({file}", step)
+        step = step.replace("pathlib.Path(path)", f"pathlib.Path(datastage.stage({shown}))")
         return step.replace("(path, ", f"({shown}, ")
 
     error.remedy = tuple(said(step) for step in error.remedy)
@@ -145,27 +156,38 @@ def stopped_in_two_lines(kept: Callable[[], str] = lambda: "") -> Iterator[None]
 
 
 def on_screen(error: DatastageError, in_words: Callable[[str], str] = str) -> list[str]:
-    """Return the lines by which a person is told: those of ``str(error)``, none wider than 88 columns.
+    """Return the lines by which a person is told: those of ``str(error)``, none wider than the screen.
 
-    Paths and addresses are never broken, so that they can be copied. `in_words` writes a line as it is read here.
+    Paths, addresses and statements are never broken, so that they can be copied. `in_words` writes a line as it is read
+    here.
     """
     import textwrap
 
     lines: list[str] = []
     for line in map(in_words, str(error).splitlines()):
-        if len(line) <= WIDTH:
+        if len(line) <= columns():
             lines.append(line)
             continue
         indent = line[: len(line) - len(line.lstrip())]
-        lines += textwrap.wrap(
+        wrapped = textwrap.wrap(
             line.strip(),
-            WIDTH,
+            columns(),
             initial_indent=indent,
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
         )
+        lines += [line] if _is_code(line) and not _is_code("\n".join(map(str.strip, wrapped))) else wrapped
     return lines
+
+
+def _is_code(text: str) -> bool:
+    """Whether a text can be pasted and run."""
+    try:
+        compile(text.strip().removeprefix("Next:").strip(), "<step>", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _rebuilt(cls: type[DatastageError], args: tuple[Any, ...], state: dict[str, Any]) -> DatastageError:

@@ -180,7 +180,10 @@ def keep_and_say(
     """Keep a file for the next session, and say so; if that fails the data is still ready, and the user is told."""
     try:
         kept, was_there = keep(path, place_of(save_to, here, reporter) / below, key, name=name, reporter=reporter)
-        reporter.note(f"{kept.name} in {save_to} {'already' if was_there else 'for the next session'}", "Kept")
+        when = "already" if was_there else "for the next session"
+        if not was_there and here.platform == "kaggle" and kept.is_absolute():
+            when += ", if Settings > Persistence in the right-hand panel is on Files only"
+        reporter.note(f"{kept.name} in {save_to} {when}", "Kept")
     except StorageError as error:
         reporter.note(why_not(error, save_to), "Not kept")
 

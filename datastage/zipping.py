@@ -11,6 +11,7 @@ from datastage.errors import NoSpaceError, SpecError, StorageError
 from datastage.mounts import is_on_drive
 from datastage.progress import Reporter
 from datastage.runtime import Runtime
+from datastage.sources.found import line_to_run
 from datastage.spec import Spec
 
 
@@ -45,6 +46,7 @@ def zip_folder(
     if packed.left_out:
         parts = (f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items()))
         reporter.note(f"{', '.join(parts)}", "Left out")
+    reporter.note(line_to_run(str(place_of(archive)), here))
     return target
 
 

@@ -10,18 +10,21 @@ import ast
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datastage
-from datastage import layouts
-from datastage.errors import DatastageError
+from datastage import cli, layouts
+from datastage.errors import DatastageError, SpecError
 
 CALL = re.compile(r"((?:\w+(?:, \w+)* = )?)(datastage\.\w+\()")
 # What only the user can fill in.
 BLANK = re.compile(r"\.\.\.|\b(COLUMN|TABLE|FOLDER|FILE|NAME|TITLE|ID|OWNER|SPEC)\b")
 RUN = ("loaders", "read")
+# A sentence that begins with a command.
+PROSE = re.compile(r" (shows|says|lists|and|or|takes|settles|brings|names|prints|unpacks) ")
 
 
 class Recorder:
@@ -54,9 +57,43 @@ class Recorder:
         found = []
         for steps in sorted(self.steps):
             data = self.data.get(steps)
-            names = {"path": Path(data)} if isinstance(data, str | os.PathLike) else {}
+            names: dict[str, Any] = {"path": Path(data)} if isinstance(data, str | os.PathLike) else {}
+            found += before(steps, names)
+            found += [f"{line}\n    {why}" for line in commands(steps) if (why := command_trouble(line))]
             found += [f"{code}\n    {why}" for code in pieces(steps) if (why := trouble(code, names, self.read))]
         return found
+
+
+def before(steps: Iterable[str], names: dict[str, Any]) -> list[str]:
+    """Run the statements that stand before a call of ours, as the opening of a table; say which do not run."""
+    found = []
+    for line in "\n".join(steps).splitlines():
+        code = line.strip().removeprefix("Next:").strip()
+        if names and re.match(r"import \w+;|\w+ = (?!datastage)\w+\.", code) and not BLANK.search(code):
+            try:
+                exec(compile(code, "<step>", "exec"), names)
+            except Exception as error:
+                found.append(f"{code}\n    {type(error).__name__}: {error}")
+    return found
+
+
+def commands(steps: Iterable[str]) -> Iterator[str]:
+    """Give each step that is a command line of ours, whole."""
+    for line in "\n".join(steps).splitlines():
+        code = line.strip().removeprefix("Next:").strip().removeprefix("!")
+        if re.match(r"datastage [a-z]+( |$)", code) and not code.endswith(".") and not PROSE.search(code):
+            yield code
+
+
+def command_trouble(line: str) -> str:
+    """Say why a command line is none; empty if it is."""
+    try:
+        cli._parser().parse_args(shlex.split(line)[1:])
+    except (SpecError, ValueError) as error:
+        return str(error)
+    except SystemExit as ended:  # --help
+        return "" if ended.code == 0 else f"it ends with {ended.code}"
+    return ""
 
 
 def pieces(steps: Iterable[str]) -> Iterator[str]:
@@ -72,6 +109,7 @@ def pieces(steps: Iterable[str]) -> Iterator[str]:
 
 def trouble(code: str, names: Mapping[str, Any], read: Callable[..., Any]) -> str:
     """Say what is wrong with a piece of code; empty if it runs, or if only the user can fill it in."""
+    code = code.replace("labels=...", "labels=lambda one: 'ab'[len(str(one)) % 2]")  # a function is what fits any files
     try:
         tree = ast.parse(code)
     except SyntaxError as error:
@@ -101,7 +139,9 @@ class _Quiet:
 
     def __init__(self, read: Callable[..., Any]) -> None:
         def loaders(data: Any, batch_size: int = 0, **options: Any) -> Any:
+            if not isinstance(data, str | os.PathLike):
+                return datastage.loaders(data, batch_size, **options, progress=False)
             kept = {key: options[key] for key in ("labels", "classes", "val", "test") if key in options}
-            return [*read(data, **kept).splits] if isinstance(data, str | os.PathLike) else [data]
+            return [*read(data, **kept).splits]
 
         self.loaders = self.read = loaders

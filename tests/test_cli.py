@@ -341,6 +341,7 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
         (["stage", "./pets.zip", "--members", "x"], "Next: datastage extract --list {here}/pets.zip"),
         (["extract", "http://h.example/a.zip?name=b", "out"], "datastage stage http://h.example/a.zip?name="),
         (["stage", "./pets.zip", "--save-to", "http://h.example"], "--save-to 'drive:datasets'"),
+        (["read", "./one"], "(--class 'cat' takes it all the same)"),
     ],
 )
 def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, here, words, said):
@@ -351,6 +352,8 @@ def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, her
     (here / "locked.zip").write_bytes(re.sub(bits, b"\\g<1>\x01", locked, flags=re.DOTALL))
     (here / "page.zip").write_bytes(b"no archive at all")
     (here / "full").mkdir()
+    (here / "one/cat").mkdir(parents=True)
+    (here / "one/cat/1.png").write_bytes(b"")
     (here / "full/mine.txt").write_text("mine")
     code, _, text = run(capsys, *words)
     text = " ".join(text.split())

@@ -6,9 +6,9 @@ import pytest
 
 import datastage
 from datastage import layouts
-from datastage.errors import SpecError, name_data
+from datastage.errors import SpecError, name_data, on_screen
 from tests.made_data import photos, picture, table_beside
-from tests.next_lines import pieces, trouble
+from tests.next_lines import command_trouble, commands, pieces, trouble
 
 pytest.importorskip("torch")
 pytest.importorskip("PIL.Image")
@@ -50,6 +50,22 @@ def test_each_line_that_an_error_offers_gives_batches(kind, as_text, here):
         assert "64" not in code
         x, _ = next(iter(eval(code, {"datastage": datastage}).train))
         assert len(x) <= 3
+
+
+@pytest.mark.parametrize("suffix", ["txt", "wav"])
+def test_the_lines_that_feed_whatever_there_is_run_as_printed(suffix, here):
+    for i in range(12):
+        (here / "odd" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (here / "odd" / "ab"[i % 2] / f"{i}.{suffix}").write_bytes(b"x" * i)
+    with pytest.raises(SpecError) as caught:
+        datastage.loaders("./odd", batch_size=3, progress=False)
+    printed = "\n".join(line.removeprefix("  ") for line in on_screen(caught.value))
+
+    names = {}
+    exec(printed[printed.index("import ") :], names)
+
+    numbers, labels = next(iter(names["loader"]))
+    assert len(numbers) == len(labels) == 3
 
 
 def test_what_was_staged_is_called_path(here):
@@ -97,3 +113,24 @@ def test_the_watch_over_steps_sees_what_does_not_run(step, wrong, tmp_path):
     found = trouble(code, {"path": data}, layouts.read)
 
     assert (found == "") if wrong is None else (found and wrong in found)
+
+
+@pytest.mark.parametrize(
+    ("step", "wrong"),
+    [
+        ("Next: datastage stage ./a.zip --name 'my data'", False),
+        ("Next: datastage stag ./a.zip", True),
+        ("Next: datastage stage ./a.zip --rot data", True),
+        ("Next: datastage extract 'a.zip", True),
+        ("Next: datastage pack --help", False),
+        ("Next: !datastage zip drive:photos drive:photos.zip", False),
+    ],
+)
+def test_the_watch_over_steps_sees_what_is_no_command(step, wrong, capsys):
+    (line,) = commands([step])
+
+    assert bool(command_trouble(line)) == wrong
+
+
+def test_a_sentence_that_begins_with_a_command_is_none():
+    assert not [*commands(["Next: datastage clean --dry-run shows what could be removed; root= chooses another disk."])]

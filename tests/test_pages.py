@@ -161,3 +161,16 @@ def test_sentences_are_short(page):
     sentences = [n for n in sentences if n > 2]
 
     assert not sentences or sum(sentences) / len(sentences) < 20
+
+
+def test_the_messages_on_the_page_of_errors_are_those_of_the_library():
+    source = "".join(path.read_text("utf-8") for path in Path(datastage.__file__).parent.rglob("*.py"))
+    source = re.sub(r"\"\s*f?\"", "", source)  # one message over several lines
+    quotes = re.findall(r'"([^"]+)"', "".join(re.findall(r"^\|(.*?)\|", (DOCS / "errors.md").read_text("utf-8"), re.M)))
+
+    assert len(quotes) > 8
+    for quote in quotes:
+        # What stands for names and values is left out, and what is one of several words.
+        fixed = re.split(r"\.\.\.|'[^']*'|\. |a (?:sign-in|web) page(?=, )", quote)
+        missing = [part.strip() for part in fixed if part.strip() not in source]
+        assert not missing, f"{quote}: no message says {missing}"

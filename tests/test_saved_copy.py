@@ -10,10 +10,12 @@ import zipfile
 import pytest
 
 import datastage
-from datastage import datasets, own_files, saved_copy
+from datastage import datasets, own_files, runtime, saved_copy
 from datastage.errors import SpecError, StorageError, UnavailableError
+from datastage.progress import Silent
 from tests.faulty_mount import faulty_mount as faulty_mount
 from tests.servers import server as server
+from tests.stand_ins.runtimes import Kaggle
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -273,3 +275,20 @@ def test_without_drive_what_is_advised_is_a_folder_to_write_to(here):
     assert "Copy link" not in str(caught.value)
     with pytest.raises(SpecError, match="save_to= is empty"):
         quiet("./a.zip", save_to="")
+
+
+def test_on_kaggle_what_is_kept_says_which_switch_keeps_it(here, tmp_path, monkeypatch, server):
+    server.serve("pets.zip", zip_bytes())
+    machine = Kaggle(tmp_path / "kaggle")
+    monkeypatch.setattr(runtime, "current", lambda: machine.runtime())
+    monkeypatch.setenv("DATASTAGE_ROOT", str(tmp_path / "staged"))
+    said = []
+
+    class Notes(Silent):
+        def note(self, text, label=""):
+            said.append((label, text))
+
+    datastage.stage(server.url("pets.zip"), save_to=tmp_path / "working/data", progress=Notes())
+
+    (kept,) = (text for label, text in said if label == "Kept")
+    assert kept.endswith("for the next session, if Settings > Persistence in the right-hand panel is on Files only")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError, UnavailableError
+from datastage.progress import Silent
 
 
 @pytest.fixture
@@ -41,6 +43,24 @@ def test_what_is_left_out_is_said(photos, here, capsys):
     datastage.zip_folder("photos", "photos.zip")
     said = capsys.readouterr()
     assert "1 .DS_Store, 1 links that lead nowhere" in said.err + said.out
+
+
+def test_packing_shows_its_share_and_ends_with_the_line_that_stages_the_zip(photos, here):
+    said, totals = [], []
+
+    class Notes(Silent):
+        def phase(self, name, total_bytes):
+            totals.append(total_bytes)
+
+        def note(self, text, label=""):
+            said.append(text)
+
+    datastage.zip_folder("photos", "my photos.zip", progress=Notes())
+
+    words = shlex.split(said[-1].removeprefix("Next:"))
+    assert totals == [2000]
+    assert words[:2] == ["datastage", "stage"]
+    assert [*datastage.stage(words[2], progress=False).path.rglob("cat/1.jpg")]
 
 
 def test_a_full_drive_is_called_a_full_drive(photos, here, tmp_path):

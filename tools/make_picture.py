@@ -2,7 +2,8 @@
 
     python tools/make_picture.py [docs/picture.png]
 
-The lines are what datastage prints, the grid is what `datastage.preview` draws. The photos are made up.
+A real JupyterLab runs three cells in a browser, as `make browser` does: a bar, a card, a grid. The photos are made up,
+and lie in a pretend Drive.
 """
 
 import contextlib
@@ -46,42 +47,57 @@ def shapes_zip(path, n=120):
                 archive.writestr(f"photos/{kind}s/{i:03d}.jpg", held.getvalue())
 
 
+CELLS = (
+    'import datastage\npath = datastage.stage("drive:photos.zip")',
+    "path",
+    "train, test = datastage.loaders(path, batch_size=32, augment=datastage.Augment(scale=(0.5, 1), flip=True),\n"
+    "                               progress=False)\ndatastage.preview(train, n=8)",
+)
+
+
+def cell_picture(lab, cell):
+    """Return a picture of a cell and its output."""
+    (shown,) = [each for k, each in enumerate(lab.driver.find_elements("css selector", ".jp-CodeCell")) if k == cell]
+    return Image.open(io.BytesIO(shown.screenshot_as_png)).convert("RGB")
+
+
 def main():
+    from tests.browser.lab import Lab
+    from tests.faulty_mount import FaultyMount
+
     target = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs/picture.png").absolute()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        os.environ |= {"DATASTAGE_ROOT": f"{folder}/staged", "DATASTAGE_OFFLINE": "1"}
-        shapes_zip("photos.zip")
-        import datastage
-
-        said = io.StringIO()
-        with contextlib.redirect_stderr(said):
-            path = datastage.stage("./photos.zip", progress=True)
-            train, _ = datastage.loaders(path, batch_size=32, augment=datastage.Augment(scale=(0.5, 1), flip=True))
-        grid = datastage.preview(train, n=8)
-    text = said.getvalue().replace(f"{folder}/staged", "~/staged").replace(folder, "~/course")
-    lines = text.splitlines()
-    code = ['path = datastage.stage("./photos.zip")', "train, test = datastage.loaders(path, batch_size=32)"]
-    text = "\n".join([*(f">>> {line}" for line in code), "", *lines, "", ">>> datastage.preview(train)"])
-
-    from matplotlib.figure import Figure
-
-    held = io.BytesIO()
-    grid.savefig(held, dpi=90)
-    height = 0.158 * (text.count("\n") + 2)
-    drawn = Image.open(io.BytesIO(held.getvalue()))
-    width = drawn.width / 90
-    figure = Figure(figsize=(width, height), facecolor="#f7f7f7")
-    figure.text(0.01, 0.98, text, family="monospace", fontsize=9, va="top", linespacing=1.15)
-    above = io.BytesIO()
-    figure.savefig(above, dpi=90)
-    top = Image.open(above)
-    whole = Image.new("RGB", (drawn.width, top.height + drawn.height), "white")
-    whole.paste(top.convert("RGB"), (0, 0))
-    whole.paste(drawn.convert("RGB"), (0, top.height))
-    whole.save(target, optimize=True)
+    with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
+        folder = Path(made)
+        drive = FaultyMount(folder / "there", folder / "Drive")
+        stack.callback(drive.close)
+        (drive.folder / "My Drive").mkdir()
+        shapes_zip(drive.folder / "My Drive/photos.zip")
+        drive.faults(rate=100_000)
+        os.environ |= {
+            "PYTHONPATH": str(ROOT), "HOME": made, "DATASTAGE_ROOT": f"{made}/staged", "DATASTAGE_OFFLINE": "1",
+            "DATASTAGE_DRIVE": str(drive.path),
+        }  # fmt: skip
+        lab = Lab(folder, folder / "pictures", width=1000, height=1400)
+        stack.callback(lab.close)
+        lab.make("photos", *CELLS)
+        lab.command("apputils:change-theme", theme="JupyterLab Light")
+        lab.begin(0)
+        lab.until_shown(0, " left")
+        parts = [cell_picture(lab, 0)]
+        drive.faults()
+        lab.finish()
+        for cell in (1, 2):
+            lab.run(cell)
+            parts.append(cell_picture(lab, cell))
+    whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
+    at = 0
+    for part in parts:
+        whole.paste(part, (0, at))
+        at += part.height
+    whole.quantize(255).save(target, optimize=True)
     print(f"{target}: {target.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     main()

@@ -1,5 +1,7 @@
 """Keep the example notebooks alike: the badge that opens them on Colab, the cell that brings the tool, no outputs.
 
+The page of examples has the same badges.
+
     python tools/notebooks.py            put them in order
     python tools/notebooks.py --check    only say which are not; exit code 1
 
@@ -7,12 +9,14 @@
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
 REPOSITORY = "OWNER/datastage"
 BRANCH = "main"
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+PAGE = EXAMPLES.parent / "docs/examples.md"
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 # The tool: a wheel among Kaggle's inputs, as a file or unpacked; else by pip. "import datastage" would take an empty
 # folder of that name for it.
@@ -55,12 +59,23 @@ def in_order(notebook):
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 
+def page_in_order(page):
+    """Return the text of the page of examples as it should be: each notebook of its table opens on Colab."""
+
+    def row(found):
+        address = colab_address(EXAMPLES / f"{found[1]}.ipynb")
+        return f"| [`{found[1]}`]({address}) |"
+
+    return re.sub(r"^\| \[?`([\w/]+)`(?:\]\([^)]*\))? \|", row, page.read_text("utf-8"), flags=re.MULTILINE)
+
+
 def main():
-    wrong = [path for path in sorted(EXAMPLES.rglob("*.ipynb")) if path.read_text("utf-8") != in_order(path)]
+    right = {path: in_order(path) for path in sorted(EXAMPLES.rglob("*.ipynb"))} | {PAGE: page_in_order(PAGE)}
+    wrong = [path for path, text in right.items() if path.read_text("utf-8") != text]
     for path in wrong:
         if "--check" not in sys.argv:
-            path.write_text(in_order(path), "utf-8")
-        print(path.relative_to(EXAMPLES))
+            path.write_text(right[path], "utf-8")
+        print(path.relative_to(EXAMPLES.parent))
     return 1 if wrong and "--check" in sys.argv else 0
 
 

@@ -60,10 +60,11 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
     """
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)
+    is_far = runtime.is_network_disk(folder)
     if readers is None:
-        readers = READERS_FAR if runtime.is_network_disk(folder) else 0
+        readers = READERS_FAR if is_far else 0
     doing = f"packing {folder.name}"
-    reporter.phase(doing, None)
+    reporter.phase(doing, None if is_far else _length(folder))
     walk = _Walk(os.fsencode(folder))
     try:
         with atomic_file(to) as out, contextlib.closing(_read(walk.items(), readers)) as items:
@@ -86,6 +87,14 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
             raise StorageError.of(error, doing, "Next: make it readable (chmod u+r), or take it out.") from error
         raise StorageError.of(error, doing, "Next: free some room, or write the zip elsewhere.") from error
     return ZipResult(writer.n_files, writer.n_bytes, dict(walk.left_out))
+
+
+def _length(folder: Path) -> int | None:
+    """Return about how many bytes lie in a folder of this machine; None if they cannot be counted."""
+    try:
+        return sum(os.lstat(f"{path}/{name}").st_size for path, _, names in os.walk(folder) for name in names)
+    except OSError:
+        return None
 
 
 @dataclass(slots=True)

@@ -218,7 +218,9 @@ class Loader(Carded):
         epoch, first = self.take_epoch()
         self._stats = Stats(epoch=epoch)
         self.epochs.append(self._stats)
-        with stopped_in_two_lines() if runtime.current().in_kernel else nullcontext():
+        cache = getattr(self.source, "cache", None)
+        told = stopped_in_two_lines(lambda: getattr(cache, "kept", ""))
+        with told if runtime.current().in_kernel else nullcontext():
             yield from self._batches(epoch, first, self._run, self._stats)
 
     def take_epoch(self) -> tuple[int, int]:

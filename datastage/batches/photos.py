@@ -27,6 +27,7 @@ from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.to_device import deliver
 from datastage.errors import SpecError
+from datastage.progress import human_bytes
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class PhotoSource:
         """Say where the images are held, and who decodes them."""
         place = "in memory" if self.cache.path is None else f"in {self.cache.path}"
         state = "decoded" if self.cache.whole else f"decoded by {self.cache.decoder} as they are needed"
-        return f"{len(self.cache.state):,} photos {state}, {self.cache.rows.nbytes / 1e6:,.0f} MB {place}"
+        return f"{len(self.cache.state):,} photos {state}, {human_bytes(self.cache.rows.nbytes)} {place}"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
         """Return the engine for this device."""

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -40,6 +41,7 @@ SHARE_OF_MEMORY = 0.7
 
 PUBLISHING: dict[Path, threading.Event] = {}
 """Files of pixels on their way to the disk: who wants one of them waits for it."""
+_LIVE: weakref.WeakValueDictionary[Path, PixelCache] = weakref.WeakValueDictionary()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=PUBLISHING.clear)  # the threads that write them do not come along
 
@@ -109,6 +111,8 @@ class PixelCache:
         if self._file is not None:
             try:
                 self._file.create()
+                self._go_on(_LIVE.get(self._file.path))
+                _LIVE[self._file.path] = self
                 return
             except StorageError as error:
                 memory = free_bytes(None)
@@ -117,6 +121,19 @@ class PixelCache:
                 self._file = None
                 self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
         self._memory = np.zeros(every, np.uint8)
+
+    def _go_on(self, other: PixelCache | None) -> None:
+        """Take the pixels that an earlier loader of this process decoded before its first epoch was stopped."""
+        import numpy as np
+
+        if self._file is None or other is None or other._file is None or not other._file.is_ours:
+            return
+        state = other.state.copy()
+        for index in np.flatnonzero(state == FINE).tolist():
+            self._file.write(index, other.rows[index])
+        self.state, self._trouble, self._remarks = state, {**other._trouble}, {**other._remarks}
+        if n := int((state != TO_DO).sum()):
+            self._reporter.note(f"at {n:,} of {len(state):,} photos", "Went on")
 
     def _in_folder(self, folder: Path, every: tuple[int, ...]) -> PixelFile:
         """Return the file of these images: one for all that they ever were, of which the latest is kept."""
@@ -140,6 +157,12 @@ class PixelCache:
     def rows(self) -> NDArray[np.uint8]:
         """All images, (N, H, W, 3) or (N, 3, H, W). Another array once a file that another process made is used."""
         return self._memory if self._file is None else self._file.rows
+
+    @property
+    def kept(self) -> str:
+        """What is decoded so far, in words; nothing before the first photo, and once all are."""
+        n = int((self.state != TO_DO).sum())
+        return f"The pixels of {n:,} of {len(self.state):,} photos" if 0 < n < len(self.state) else ""
 
     @property
     def troubles(self) -> dict[int, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches import ranks
-from datastage.errors import WIDTH
+from datastage.errors import columns
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
@@ -66,7 +66,7 @@ def facts(loader: Loader) -> list[tuple[str, str]]:
         order = f"{loader.n_samples or 0:,} samples in {n:,} batch{'' if n == 1 else 'es'} of {loader.batch_size:,}; "
         order += "shuffled" if loader.shuffle else "in order"
     form = options.dtype + (f", {options.memory_format}" if options.memory_format != "contiguous" else "")
-    found = [(loader.name, order), ("Batches", loader.shapes or form)]
+    found = [(loader.name, order), ("Batches", loader.shapes or f"of {form}")]
     if options.augment:
         found.append(("Augment", str(options.augment).removeprefix("Augment(").removesuffix(")")))
     if choice is None:
@@ -81,11 +81,11 @@ def facts(loader: Loader) -> list[tuple[str, str]]:
 
 
 def lines(facts: Iterable[tuple[str, str]]) -> list[str]:
-    """Lay out facts as lines of at most 88 columns; a path stays whole."""
+    """Lay out facts as lines that fit the screen; a path stays whole."""
     found: list[str] = []
     for label, text in facts:
         found += textwrap.wrap(
-            text, WIDTH, initial_indent=f"{label:<9} ", subsequent_indent=" " * 10, break_long_words=False,
+            text, columns(), initial_indent=f"{label:<9} ", subsequent_indent=" " * 10, break_long_words=False,
             break_on_hyphens=False,
         )  # fmt: skip
     return found

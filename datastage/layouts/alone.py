@@ -243,13 +243,16 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         shown = [f"{name} ({words.some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
         n = len(worded) + len(dated)
         y = f"table[{label!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")
+        where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
+        sep = "" if table.separator == "," else f", sep={table.separator!r}"
+        filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)
         raise SpecError(
             f'{table.name}: the label (target) seems to be "{label}", but {n} other '
             f"column{'s hold' if n > 1 else ' holds'} words, "
             f"and a model needs numbers: {', '.join(shown)}.",
             "Next: turn them into numbers, or leave them out, for example with pandas:",
-            f"table = pandas.read_csv({table.last!r}); x = "
-            f"pandas.get_dummies(table.drop(columns=[{label!r}])).to_numpy('float32')",
+            f"import pandas; table = pandas.read_csv({where}{sep})",
+            f"x = pandas.get_dummies(table.drop(columns=[{label!r}])){filled}.to_numpy('float32')",
             f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
         )
     if not found:

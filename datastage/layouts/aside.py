@@ -34,7 +34,7 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
             if name == "test" and test is None:
                 what = "images" if reading.kind == "pictures" else "samples"
                 said.append(
-                    f"Set aside {len(splits[name]):,} {what} as test by a hash of their names: no test folder is there "
+                    f"Set aside {len(splits[name]):,} {what} as test, the same ones each time: there is no test folder "
                     "(test=0 sets none aside)"
                 )
             if small:

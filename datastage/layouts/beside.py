@@ -300,11 +300,14 @@ def filled(
 
 
 FEED = (
-    "Next: six lines feed them, whatever they are:",
-    "class Mine(torch.utils.data.Dataset):",
+    "Next: these lines feed them, whatever they are; what a sample is you say in the third:",
+    "import datastage, pathlib",
+    "files = sorted(pathlib.Path(path).rglob('*.*'))",
+    "def sample(file): return float(file.stat().st_size), 0  # numbers, and a label",
+    "class Mine:",
     "    def __len__(self): return len(files)",
-    "    def __getitem__(self, i): return load(files[i])",
-    "loader = datastage.feed(Mine(), batch_size=16)",
+    "    def __getitem__(self, i): return sample(files[i])",
+    "loader = datastage.feed(Mine(), batch_size=64)",
 )
 
 

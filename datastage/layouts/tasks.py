@@ -128,7 +128,9 @@ def unlabelled(tree: Tree, shape: Shape, tables: Sequence[Table], fits: Sequence
     train = sorted(paths_of(shape.parts.get("train", [])))
     folders = sorted({leaf.node.name for leaf in shape.parts.get("train", []) if leaf.node.path})
     lone = ""
-    if len(folders) == 1:
+    if len(folders) == 1 and words.split_of(folders[0]):
+        lone = f"The folder {folders[0]} holds the pictures themselves; in it a folder for each class is looked for."
+    elif len(folders) == 1:
         lone = (
             f"They lie in one folder, {folders[0]}, and one class is nothing to learn (classes=[{folders[0]!r}] takes "
             "it all the same)."

@@ -6,6 +6,7 @@ Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from datastage.batches.decode import Unreadable
 from datastage.batches.image_files import FolderImages, ZipImages
 from datastage.batches.open_data import images_at, located
 from datastage.batches.targets import targets_of
-from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.errors import IntegrityError, SpecError, Stopped, StorageError
 from datastage.packing.bucket_place import BucketPlace
 from datastage.packing.making import by_threads, head_at, put
 from datastage.packing.places import FolderPlace, Place
@@ -106,11 +107,16 @@ def pack(
         missing = [shard for shard in plan.shards if shard.name not in heads]
         _tell(plan, missing, place, reporter)
         job = Job(pictures, options.size, plan.key)
-        if options.engine == "ray":
-            made = by_ray(job, place, missing, reporter)
-        else:
-            made = by_threads(job, place, missing, here.cores, reporter)
-        heads |= {head.shard.name: head for head in made}
+        try:
+            if options.engine == "ray":
+                made = by_ray(job, place, missing, reporter)
+            else:
+                made = by_threads(job, place, missing, here.cores, reporter)
+            heads |= {head.shard.name: head for head in made}
+        except KeyboardInterrupt:
+            there = place.names()
+            n = sum(shard.name + LIST_ENDING in there for shard in plan.shards)
+            raise Stopped(f"{n:,} of {len(plan.shards):,} shards" if n else "") from None
         index = ShardIndex(
             tuple(heads[shard.name].shard for shard in plan.shards),
             tuple(reading.classes) if reading.classes else None,
@@ -263,4 +269,7 @@ def _say(result: Packed, reporter: Reporter) -> None:
         more = ", ..." if len(result.damaged) > 5 else ""
         noun = "picture" if len(result.damaged) == 1 else "pictures"
         reporter.note(f"{len(result.damaged):,} {noun} that cannot be read: {few}{more}", "Left out")
-    reporter.note(f'train, test = datastage.loaders("{result.to}", batch_size=256)', "Next:")
+    parts = [name for name in ("train", "val", "test") if name in index.splits]
+    size = min(64, max(2, sum(shard.samples for shard in index.splits[parts[0]]) // 8)) if parts else 64
+    made = f"datastage.loaders({json.dumps(result.to)}, batch_size={size}{'' if 'test' in parts else ', test=0'})"
+    reporter.note(f"Next:  {', '.join(parts)} = {made}" if len(parts) > 1 else f"Next:  data = {made}")

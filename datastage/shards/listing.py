@@ -343,7 +343,7 @@ def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[Shard
         _set_aside(splits, aside)
         parts = " and ".join(f"{round(100 * share)} % as {name}" for name, share in aside.items())
         few = len(found.splits[only or "train"]) < WHOLE_SHARDS
-        how = "samples by a hash of their keys" if few else "whole shards by a hash of their names"
+        how = f"{'samples' if few else 'whole shards'}, the same ones each time"
         zero = " (test=0 sets none aside)" if "test" in aside and test is None else ""
         said.append(f"Set aside {parts}: {how}{zero}")
     order = [name for name in ("train", "val", "test", "predict") if name in splits]

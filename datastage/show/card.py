@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.stats import facts
+from datastage.errors import columns
 from datastage.progress import duration, human_bytes
 from datastage.show.lines import (
     LABEL_WIDTH,
@@ -74,9 +75,11 @@ class Card:
 
     def html(self) -> str:
         """Return the card for a notebook."""
+        names = [len(bar.name) for _, what in self.rows if not isinstance(what, str) for bar in what]
+        room = 0.55 * min(24, max(names, default=0))  # in em: bars of all rows begin below each other
         body = "".join(
             f'{_ROW}<th scope="row" style="{_LABEL}">{_escaped(label)}</th>'
-            f'<td style="{_TEXT}">{_escaped(what) if isinstance(what, str) else _bars(what)}</td></tr>'
+            f'<td style="{_TEXT}">{_escaped(what) if isinstance(what, str) else _bars(what, room)}</td></tr>'
             for label, what in self.rows
         )
         return (
@@ -85,18 +88,19 @@ class Card:
         )
 
     def text(self) -> str:
-        """Return the card in lines of 88 columns."""
+        """Return the card in lines that fit the screen."""
         lines = [printable(self.title)]
+        bars = [bar for _, what in self.rows if not isinstance(what, str) for bar in what]
+        width = max((len(printable(bar.name)) for bar in bars), default=0)
+        longest = columns() - LABEL_WIDTH - width - 4 - max((len(bar.text) for bar in bars), default=0)
+        longest = max(8, min(_BAR_COLUMNS, longest))
         for label, what in self.rows:
             if isinstance(what, str):
                 lines += labelled_lines(label, printable(what))
             else:
-                width = max((len(printable(bar.name)) for bar in what), default=0)
                 for number, bar in enumerate(what):
-                    drawn = "".join(
-                        _MARKS.get(kind, "█") * round(_BAR_COLUMNS * share) for kind, share in bar.parts.items()
-                    )
-                    line = f"{printable(bar.name):<{width}}  {drawn:<{_BAR_COLUMNS}}  {bar.text}"
+                    drawn = "".join(_MARKS.get(kind, "█") * round(longest * share) for kind, share in bar.parts.items())
+                    line = f"{printable(bar.name):<{width}}  {drawn:<{longest}}  {bar.text}"
                     lines.append(f"{'' if number else label:<{LABEL_WIDTH}}{line}".rstrip())
         return writable("\n".join(lines), sys.stdout)
 
@@ -197,7 +201,7 @@ def loader_card(loaders: Iterable[Loader]) -> Card:
     for loader in loaders:
         said = facts(loader)
         rows += [fact for fact in said if fact not in shared]
-        shared += [fact for fact in said if fact[0] == "Device"]  # one of all of them: said once
+        shared += [fact for fact in said if fact[0] in ("Device", "Data")]  # one of all of them: said once
         epochs = [epoch for epoch in loader.epochs if epoch.batches][-_MOST_EPOCHS:]
         rows += [("Waiting", [_epoch_bar(epoch) for epoch in epochs])] if epochs else []
     return Card("Loaders" if sum(label == "Batches" for label, _ in rows) > 1 else "Loader", rows)
@@ -211,7 +215,7 @@ def _epoch_bar(epoch: Any) -> Bar:
 # --- HTML
 
 
-def _bars(bars: Sequence[Bar]) -> str:
+def _bars(bars: Sequence[Bar], room: float) -> str:
     rows = []
     for bar in bars:
         parts = "".join(
@@ -220,7 +224,7 @@ def _bars(bars: Sequence[Bar]) -> str:
             for kind, share in bar.parts.items()
         )
         rows.append(
-            f'{_ROW}<td style="{_TIGHT}">{_escaped(bar.name)}</td>'
+            f'{_ROW}<td style="{_TIGHT};min-width:{room:.1f}em">{_escaped(bar.name)}</td>'
             f'<td style="{_TIGHT};min-width:{_BAR_EM}em">{parts}</td>'
             f'<td style="{_TIGHT}">{_escaped(bar.text)}</td></tr>'
         )
@@ -231,8 +235,9 @@ def _strip(pictures: Sequence[tuple[str, str]]) -> str:
     cells = "".join(
         f'<div style="display:inline-block;width:{SIDE}px;margin:0.5em 0.5em 0 0;vertical-align:top;font-size:0.85em;'
         f'text-align:center;overflow:hidden;text-overflow:ellipsis;white-space:nowrap"><img src="{uri}" '
-        f'alt="{_escaped(name)}" style="width:{SIDE}px;height:{SIDE}px;object-fit:contain;margin:0;'
-        f'{"image-rendering:pixelated;" if "image/png" in uri else ""}border-radius:4px"><br>{_escaped(name)}</div>'
+        f'alt="{_escaped(name)}" style="width:{SIDE}px;height:{SIDE}px;object-fit:contain;'
+        f'object-position:bottom;margin:0;border-radius:4px{";image-rendering:pixelated" * ("image/png" in uri)}">'
+        f"<br>{_escaped(name)}</div>"
         for uri, name in pictures
     )
     return f"<div>{cells}</div>" if cells else ""

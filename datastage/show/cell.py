@@ -38,6 +38,7 @@ _VERBS = (
         "show/catalog",
         "show/doctor",
         "show/pictures",
+        "show/unread",
     ),
     *("batches/keras_loader", "batches/shard*", "packing/*", "show/look", "zipping"),
 )
@@ -51,7 +52,11 @@ _FOR_SOME = (
     *("layouts/s*", "layouts/t*"),
 )
 # What is carried only for a file of such a name: for any other it would be the last 4 KB of 200.
-_FOR_NAMES = {"archives/external_tools": (".7z", ".rar"), "layouts/scientific": (".h5", ".hdf5", ".mat")}
+_FOR_NAMES = {
+    "archives/external_tools": (".7z", ".rar"),
+    "layouts/scientific": (".h5", ".hdf5", ".mat"),
+    "layouts/parquet": (".parquet",),
+}
 # In place of a module that is left out. Who calls something of it is told to install the wheel.
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
@@ -219,6 +224,8 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         if not isinstance(entry, Entry):
             needed |= {"layouts/pictures", "layouts/tree", "batches/photos"}
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
+            if spec.scheme == "hub":
+                needed.add("layouts/parquet")  # what the Hub makes of a dataset
             if "cifar" in spec.file_name.lower():
                 needed.add("datasets/cifar")  # its batches are told by their files
     return frozenset(needed)
@@ -319,22 +326,31 @@ def for_machines(module: ast.Module) -> str:
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
+        elif isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.dump(node.annotation):
+            node.annotation = ast.Constant(0)  # a field needs one, whatever it says
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
         for name in ("body", "orelse", "finalbody"):
             statements = getattr(node, name, None)
             if isinstance(statements, list):
-                run = [each for each in statements if not (isinstance(each, ast.If) and _is_for_checkers(each.test))]
+                run = [each for each in statements if not _is_for_checkers(each)]
                 if not isinstance(node, ast.ClassDef):  # a class may read the annotations of its fields
                     run = [_unannotated(each) for each in run if not isinstance(each, ast.AnnAssign) or each.value]
                 setattr(node, name, run or [ast.Pass()] * (name == "body"))
+    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    for node in list(module.body):
+        if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections.abc"):
+            node.names = [name for name in node.names if name.name in used]
+            module.body = [each for each in module.body if each is not node or node.names]
     # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
     text = ast.unparse(ast.fix_missing_locations(module))
     return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), text, flags=re.MULTILINE)
 
 
-def _is_for_checkers(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+def _is_for_checkers(statement: ast.stmt) -> bool:
+    """Tell whether nobody needs a statement to run: what is asserted is known, and said for the checker of types."""
+    test = statement.test if isinstance(statement, ast.If) else None
+    return isinstance(statement, ast.Assert) or (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING")
 
 
 def _unannotated(statement: ast.stmt) -> ast.stmt:

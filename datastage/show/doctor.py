@@ -9,12 +9,13 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from datastage import datasets
 from datastage._version import __version__
 from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
-from datastage.errors import WIDTH
+from datastage.errors import columns
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
 from datastage.runtime import Runtime, drive_log, drive_mounts, free_bytes, is_offline, is_set
@@ -121,7 +122,7 @@ def _labelled(label: str, text: str) -> list[str]:
 
 
 def _wrapped(text: str, first: str, indent: int = 4) -> list[str]:
-    width = WIDTH - indent
+    width = columns() - indent
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
     return [first + lines[0], *(" " * indent + line for line in lines[1:])]
 
@@ -135,7 +136,19 @@ def examine(here: Runtime, environ: Mapping[str, str] | None = None) -> Report:
         findings = [_place(here), *_machine(here), *_disks(here, environ), *_drive(here), *_inputs(here)]
         findings[1:1] = list(_accelerator(here, trial.result()))
         findings += [*network.result(), *_libraries(here), *_settings(environ)]
-    return Report(tuple(findings))
+    names = {here.home.name, *(environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME"))} - {"", "root"}
+    return Report(tuple(_without_names(each, names) for each in findings))
+
+
+def _without_names(finding: Finding, names: Collection[str]) -> Finding:
+    """Take the names of users out of paths: a report is shown to others."""
+    if not names:
+        return finding
+    part = re.compile(rf"(?<=/)({'|'.join(map(re.escape, names))})(?![\w.-])")
+    trouble = finding.trouble and part.sub("USER", finding.trouble)
+    return Finding(
+        finding.name, part.sub("USER", finding.found), trouble, tuple(part.sub("USER", step) for step in finding.remedy)
+    )
 
 
 def _place(here: Runtime) -> Finding:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import WIDTH
+from datastage.errors import WIDTH, columns
 from datastage.progress import duration, human_bytes
 from datastage.redact import printable as printable
 from datastage.show.following import next_line
@@ -227,7 +227,7 @@ def _how(receipt: Mapping[str, Any]) -> str:
 
 def labelled_lines(label: str, text: str) -> list[str]:
     """Wrap a text in the column beside its label; a path stays one line."""
-    body = textwrap.wrap(text, WIDTH - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+    body = textwrap.wrap(text, columns() - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
     return [f"{label:<{LABEL_WIDTH}}{body[0]}", *(" " * LABEL_WIDTH + line for line in body[1:])]
@@ -236,6 +236,22 @@ def labelled_lines(label: str, text: str) -> list[str]:
 def labelled(label: str, text: str) -> str:
     """Set a label before a line, in the column that all labels share."""
     return f"{label:<{LABEL_WIDTH}}{text}" if label else text
+
+
+def fitted(text: str, stream: Any) -> str:
+    """Wrap lines at words where they are wider than the screen, each under its own text; a path and code stay whole."""
+    lines = []
+    for line in text.split("\n"):
+        label = re.match(r"(Set aside|\w+( \w+)?) +", line)
+        has_label = label is not None and label.end() == LABEL_WIDTH
+        indent = " " * (LABEL_WIDTH if has_label else len(line) - len(line.lstrip()))
+        is_whole = len(line) <= (width := columns(stream)) or line.startswith(("Next:", "Folder ", "File "))
+        lines += (
+            [line]
+            if is_whole
+            else textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        )
+    return "\n".join(lines)
 
 
 def writable(text: str, stream: Any) -> str:

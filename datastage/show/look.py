@@ -103,7 +103,7 @@ def _look_at_files(staged: Staged, seen: Look) -> None:
     told = staged.told()
     seen.task = str(told.get("task", ""))
     seen.counts = told.get("counts") or {split: {split: n} for split, n in told.get("splits", {}).items()}
-    names = [name for name in _names(staged) if name.lower().endswith(tuple(PICTURE_SUFFIXES))]
+    names = sorted(name for name in _names(staged) if name.lower().endswith(tuple(PICTURE_SUFFIXES)))
     ends, n_bytes = time.monotonic() + _LONGEST_S, 0
     shown = _spread(len(names), _PICTURES)
     for i in dict.fromkeys([*shown, *_spread(len(names), _SIZES)]):
@@ -125,7 +125,7 @@ def _names(staged: Staged) -> Sequence[str]:
     from datastage.layouts import tree
 
     folders = tree.of_folder(staged.path).folders
-    return sorted(f"{path}/{name}" if path else name for path, folder in folders.items() for name in folder.pictures)
+    return [f"{path}/{name}" if path else name for path, folder in folders.items() for name in folder.pictures]
 
 
 def _spread(n: int, most: int) -> list[int]:

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.show.lines import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from datastage.layouts import Reading
+    from datastage.layouts import Reading, Tree
 
 _MOST_CLASSES = 30
 _MOST_SIZES = 2_000
 _MOST_LABELS = 500
 _COLUMNS = 8
+_COLOURS = {"train": "#4a90d9", "val": "#8e7cc3", "test": "#e69f3c", "predict": "#8a9099"}
 
 
-def _figure(width: float, height: float) -> Figure:
+# Where a machine has one of these, names in other scripts are letters and no boxes.
+_OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "SimHei", "Microsoft YaHei"),
+    *("PingFang SC", "Hiragino Sans GB", "Yu Gothic", "Malgun Gothic", "AppleGothic", "Arial Unicode MS", "Noto Sans"),
+)
+
+
+@contextlib.contextmanager
+def names_as_they_are() -> Iterator[None]:
+    """Draw names letter by letter: dollars are no formula, and other scripts come from a font that has them."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib
+        from matplotlib import font_manager
     except ImportError as error:
         raise MissingDependencyError(
             "Pictures of data need matplotlib, and it is not installed here.",
-            "Install it (pip install matplotlib), then run the same line again.",
-            "Next: print(datastage.read(data)) says the same in words.",
+            "Without it, datastage.read says in words what the data is.",
+            "Next: %pip install matplotlib (in a terminal without %), then run the same line again.",
         ) from error
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in there)]
+    with matplotlib.rc_context({"font.family": fonts, "text.parse_math": False, "text.usetex": False}):
+        yield
+
+
+def canvas(width: float, height: float) -> Figure:
+    """Return an empty figure, so large in inches."""
+    from matplotlib.figure import Figure
 
     class Picture(Figure):
         """A figure that a notebook shows, also where nobody has asked matplotlib to."""
@@ -38,10 +61,16 @@ def _figure(width: float, height: float) -> Figure:
             self.savefig(out := io.BytesIO(), format="png")
             return out.getvalue()
 
+        def draw(self, renderer: Any) -> None:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # a letter that no font has is a box, and no news
+                super().draw(renderer)
+
     # Not pyplot's: a notebook shows a figure that is returned, and would show one of pyplot's a second time.
     return Picture(figsize=(width, height), layout="constrained")
 
 
+@names_as_they_are()
 def preview(loader: Any, n: int) -> Figure:
     """Draw samples of a loader with their labels: as they are, and as training gets them where that differs."""
     classes: Sequence[str] = getattr(getattr(loader, "dataset", None), "classes", None) or ()
@@ -51,20 +80,43 @@ def preview(loader: Any, n: int) -> Figure:
     rows = [(title, samples) for title, samples in rows if samples]
     if not rows:
         raise SpecError("There is no sample to draw.", "Next: look whether the data is empty.")
-    if rows[0][1][0][0].ndim < 2:
-        return _table(rows[0][1], classes)
+    first = rows[0][1]
+    if first[0][0].ndim < 2:
+        width = min(_COLUMNS, max(1, first[0][0].size))
+        cells = [[*map(_cell, x.ravel()[:width]), _label(y, classes)] for x, y in first]
+        more = f", {width} of {first[0][0].size} columns" if first[0][0].size > width else ""
+        return table([*map(str, range(width)), "label"], cells, f"Rows from all over the data{more}")
+    return grid([(title, [(x, _label(y, classes)) for x, y in samples]) for title, samples in rows], len(rows) > 1)
+
+
+@names_as_they_are()
+def grid(rows: Sequence[tuple[str, Sequence[tuple[NDArray[Any], str]]]], titled: bool) -> Figure:
+    """Draw pictures with what is to be said of each, in rows of eight."""
     lines = [-(-len(samples) // _COLUMNS) for _, samples in rows]
-    figure = _figure(_COLUMNS * 1.3, sum(lines) * 1.6 + 0.4 * len(rows))
-    for part, (title, samples) in zip(figure.subfigures(len(rows), 1, height_ratios=lines, squeeze=False)[:, 0], rows):
-        if len(rows) > 1:
+    import numpy as np
+
+    tall = [
+        float(np.median([p.shape[0] / p.shape[1] for p in map(pixels, (x for x, _ in samples))])) for _, samples in rows
+    ]
+    heights = [n * (1.3 * min(2.0, max(0.4, each)) + 0.3) + 0.3 * titled for n, each in zip(lines, tall)]
+    figure = canvas(_COLUMNS * 1.3, sum(heights))
+    for part, (title, samples) in zip(
+        figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0], rows
+    ):
+        if titled:
             part.suptitle(title, fontsize=10)
         cells = part.subplots(-(-len(samples) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
         for cell in cells:
             cell.set_axis_off()
-        for cell, (x, y) in zip(cells, samples, strict=False):
-            cell.imshow(_pixels(x), cmap="gray", interpolation="nearest" if max(x.shape) < 100 else "antialiased")
-            cell.set_title(_label(y, classes), fontsize=8, wrap=True)
+        for cell, (x, said) in zip(cells, samples, strict=False):
+            cell.imshow(pixels(x), cmap="gray", interpolation="nearest" if max(x.shape) < 100 else "antialiased")
+            cell.set_title(said if len(said) <= 20 else f"{said[:9]}...{said[-9:]}", fontsize=8)
     return figure
+
+
+def is_of_pictures(loader: Any) -> bool:
+    """Whether samples of a loader are pictures, and not rows of numbers."""
+    return any(x.ndim > 1 for x, _ in _samples(loader, 1))
 
 
 def _samples(loader: Any, n: int) -> Iterator[tuple[NDArray[Any], Any]]:
@@ -115,7 +167,7 @@ def _array(value: Any) -> NDArray[Any]:
     return np.asarray(value.detach().cpu().float() if hasattr(value, "detach") else value)
 
 
-def _pixels(x: NDArray[Any]) -> NDArray[Any]:
+def pixels(x: NDArray[Any]) -> NDArray[Any]:
     """Return a picture as matplotlib wants it: height, width and colours, from 0 to 1 unless it is of bytes."""
     import numpy as np
 
@@ -141,16 +193,20 @@ def _label(y: Any, classes: Sequence[str]) -> str:
     return classes[int(value)] if whole and 0 <= value < len(classes) else str(value)
 
 
-def _table(samples: Sequence[tuple[NDArray[Any], Any]], classes: Sequence[str]) -> Figure:
-    """Draw the first rows of a table of numbers."""
-    width = min(_COLUMNS, max(1, samples[0][0].size))
-    figure = _figure(1.1 * (width + 1), 0.3 * (len(samples) + 2))
-    cells = [[*map(_cell, x.ravel()[:width]), _label(y, classes)] for x, y in samples]
-    more = [f"... {samples[0][0].size} columns"] if samples[0][0].size > width else []
+@names_as_they_are()
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> Figure:
+    """Draw rows of texts."""
+    widths = [max(map(len, column)) + 2 for column in zip(header, *rows)]
+    figure = canvas(min(14, max(4, 0.09 * sum(widths))), 0.26 * (len(rows) + 1) + 0.4)
     axes = figure.subplots()
     axes.set_axis_off()
-    axes.set_title("The first rows" + "".join(f" ({text})" for text in more), fontsize=10)
-    axes.table(cells, colLabels=[*map(str, range(width)), "label"], loc="center")
+    axes.set_title(title, fontsize=10)
+    shares = [width / sum(widths) for width in widths]
+    drawn = axes.table([*map(list, rows)], colLabels=header, colWidths=shares, bbox=(0, 0, 1, 1), cellLoc="left")
+    drawn.auto_set_font_size(False)
+    for (row, _), cell in drawn.get_celld().items():
+        cell.set(edgecolor="0.8", facecolor="1.0" if row else "0.93")
+        cell.get_text().set(fontsize=8, color="0.1")
     return figure
 
 
@@ -163,8 +219,13 @@ def _cell(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:21]}..."
 
 
+@names_as_they_are()
 def summary(
-    counts: Mapping[str, Mapping[str, int]], sizes: Sequence[tuple[int, int]], square: int, said: Sequence[str]
+    counts: Mapping[str, Mapping[str, int]],
+    sizes: Sequence[tuple[int, int]],
+    square: int,
+    said: Sequence[str],
+    of: str = "",
 ) -> Figure:
     """Draw how many samples each class has in each split, the sizes of the pictures, and what was left out."""
     names = list(dict.fromkeys(name for part in counts.values() for name in part))
@@ -172,28 +233,53 @@ def summary(
     shown = sorted(names, key=lambda name: -total[name])
     if len(shown) > _MOST_CLASSES:
         shown = [*shown[: _MOST_CLASSES // 2], *shown[-_MOST_CLASSES // 2 :]]
-    figure = _figure(10 if sizes else 6, max(2.5, 0.22 * len(shown) + 1.2) + 0.2 * len(said))
-    axes = figure.subplots(1, 2 if sizes else 1, squeeze=False)[0]
-    left = [0] * len(shown)
-    for split, part in counts.items():
-        values = [part.get(name, 0) for name in shown]
-        axes[0].barh(shown, values, left=left, label=f"{split} {sum(part.values()):,}")
-        left = [a + b for a, b in zip(left, values, strict=True)]
-    axes[0].invert_yaxis()
-    axes[0].set_title(f"{len(names)} classes" + (f", {len(shown)} shown" if len(shown) < len(names) else ""))
-    axes[0].tick_params(axis="y", labelsize=8)
-    if counts:
-        axes[0].legend(fontsize=8)
+    figure = canvas(10 if sizes else 6, max(2.5, 0.22 * len(shown) + 1.2) + 0.2 * len(said))
+    axes = figure.subplots(1, 2 if sizes else 1, squeeze=False, width_ratios=[3, 2] if sizes else [1])[0]
+    _draw_counts(axes[0], counts, shown, total)
+    few = f", the {len(shown)} largest and smallest shown" if len(shown) < len(names) else ""
+    axes[0].set_title(f"{of or f'{len(names):,} class' + 'es' * (len(names) != 1)}{few}", fontsize=11)
     if sizes:
-        axes[1].scatter([width for _, width in sizes], [height for height, _ in sizes], s=8, alpha=0.4)
-        axes[1].set(xlabel="width", ylabel="height", title=f"Sizes of {len(sizes):,} pictures", aspect="equal")
-        if square:
-            corners = [0, square, square, 0, 0], [0, 0, square, square, 0]
-            axes[1].plot(*corners, color="tab:red", label=f"{square} x {square}")
-            axes[1].legend(fontsize=8)
+        _draw_sizes(axes[1], sizes, square)
     if said:
         figure.supxlabel("\n".join(said), fontsize=8, x=0.01, ha="left")
     return figure
+
+
+def _draw_counts(
+    axes: Any, counts: Mapping[str, Mapping[str, int]], shown: list[str], total: Mapping[str, int]
+) -> None:
+    left, places = [0] * len(shown), range(len(shown))
+    for split, part in counts.items():
+        values = [part.get(name, 0) for name in shown]
+        axes.barh(places, values, left=left, label=f"{split} {sum(part.values()):,}", color=_COLOURS.get(split))
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    for place, name in zip(places, shown):
+        axes.text(total[name], place, f" {total[name]:,}", va="center", fontsize=8)
+    axes.set_yticks(places, [name if len(name) <= 30 else f"{name[:14]}...{name[-13:]}" for name in shown], fontsize=8)
+    axes.set_xticks([])  # the numbers stand at the bars
+    axes.set_xlim(0, 1.12 * max(left, default=1) or 1)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    if counts.keys() & _COLOURS.keys():
+        axes.legend(fontsize=8, ncols=4, loc="upper left", bbox_to_anchor=(0, 0), frameon=False)
+
+
+def _draw_sizes(axes: Any, sizes: Sequence[tuple[int, int]], square: int) -> None:
+    axes.scatter([width for _, width in sizes], [height for height, _ in sizes], s=10, alpha=0.4)
+    n, (height, width) = len(sizes), sizes[0]
+    title = (
+        f"Sizes of {n:,} pictures" if len(set(sizes)) > 1 else f"{counted(n, 'picture')} of {width} x {height} pixels"
+    )
+    axes.set_title(title, fontsize=11)
+    axes.set(xlabel="width", ylabel="height", aspect="equal")
+    axes.set_xlim(0, 1.1 * max(square, *(width for _, width in sizes)))
+    axes.set_ylim(0, 1.1 * max(square, *(height for height, _ in sizes)))
+    axes.tick_params(labelsize=8)
+    axes.locator_params(nbins=5)
+    axes.spines[["top", "right"]].set_visible(False)
+    if square:
+        axes.plot([0, square, square, 0, 0], [0, 0, square, square, 0], color="tab:red", label=f"{square} x {square}")
+        axes.legend(fontsize=8, loc="upper left")
 
 
 def counts_of(reading: Reading) -> dict[str, dict[str, int]]:
@@ -251,28 +337,33 @@ def _targets(dataset: Any) -> tuple[NDArray[Any] | None, int]:
 
 def sizes_of_samples(loaders: Sequence[Any]) -> list[tuple[int, int]]:
     """Return height and width of samples of a dataset of the user's own."""
-    shapes = [_pixels(x).shape for loader in loaders for x, _ in _samples(loader, 100) if x.ndim in (2, 3)]
+    shapes = [pixels(x).shape for loader in loaders for x, _ in _samples(loader, 100) if x.ndim in (2, 3)]
     return [(shape[0], shape[1]) for shape in shapes]
 
 
 def sizes_of(reading: Reading, where: Any) -> tuple[list[tuple[int, int]], list[str]]:
-    """Return height and width of pictures from all over the data, by their heads; and the names that cannot be read."""
-    import numpy as np
-
+    """Return height and width of pictures from all over the data, and the names of the unreadable."""
     from datastage.layouts import tree
 
     names = [name for part in reading.splits.values() for name in part.names] if reading.kind == "pictures" else []
-    if not names:
-        return [], []
+    return sizes_of_files(tree.of(where), names) if names else ([], [])
+
+
+def sizes_of_files(listed: Tree, names: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return height and width of pictures from all over them, by their heads, and the names of the unreadable."""
+    import numpy as np
+
     try:
         from PIL import Image
     except ImportError:
         return [], []
-    listed, sizes, damaged = tree.of(where), [], []
+    sizes, damaged = [], []
     for i in np.linspace(0, len(names) - 1, min(len(names), _MOST_SIZES)).astype(int).tolist():
         try:
-            with listed.open(names[i]) as file, Image.open(file) as picture:
-                sizes.append((picture.height, picture.width))
+            with warnings.catch_warnings(), listed.open(names[i]) as file:
+                warnings.simplefilter("ignore")  # of a large picture only the head is read
+                with Image.open(file) as picture:
+                    sizes.append((picture.height, picture.width))
         except Exception:  # Pillow raises whatever the bytes make it
             damaged.append(names[i])
     return sizes, damaged

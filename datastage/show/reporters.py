@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import textwrap
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from datastage.errors import WIDTH
 from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
-from datastage.show.lines import LABEL_WIDTH, labelled, printable, writable
+from datastage.show.lines import fitted, labelled, printable, writable
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -186,8 +184,7 @@ class Shown:
         stream = self._stream
         if stream is None:
             return
-        if stream.isatty():
-            text = _fitting(text, shutil.get_terminal_size().columns)
+        text = fitted(text, stream)
         with contextlib.suppress(OSError, ValueError):
             # One write for a block of lines: a saved notebook makes an output of each.
             stream.write(writable(f"{text}\n", stream))
@@ -247,19 +244,6 @@ def _named(name: str, text: str) -> str:
     return f"{name}: {text}" if text else name
 
 
-def _fitting(text: str, columns: int) -> str:
-    """Wrap lines at words where the terminal is narrower than they are, each under its own text."""
-    if columns >= WIDTH:
-        return text
-    lines = []
-    for line in text.split("\n"):
-        indent = " " * (LABEL_WIDTH if line[:1].isalpha() and line[LABEL_WIDTH - 2 : LABEL_WIDTH].isspace() else 0)
-        lines += textwrap.wrap(
-            line, max(columns, 30), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        ) or [line]
-    return "\n".join(lines)
-
-
 class NotebookArea:
     """A bar in a notebook cell's output, which leaves nothing behind, in a saved notebook either.
 
@@ -305,8 +289,13 @@ class NotebookArea:
         bar, handle = self._bar, self._handle
         self._bar = self._handle = None
         if bar is not None:
-            bar.n = bar.total or bar.n  # else tqdm takes the end for a failure, paints the bar red and leaves it
+            bar.disp = lambda *_, **__: None  # tqdm would paint what ends early red, and leave it
             bar.close()
+            # Emptied, not closed: a page that was reloaded meanwhile shows it still, and of a closed one an error.
+            bar.container.layout.display, parts = "none", bar.container.children
+            bar.container.children = ()
+            for part in parts:
+                part.close()
         if handle is not None:
             handle.update(_Nothing())
 
@@ -337,11 +326,18 @@ class _Nothing(_Html):
         super().__init__("")
 
 
+# An HTML bar that is brought up to date no more goes by itself: no front end of ours reaches a page that was reloaded.
+_GOES = "<style>@keyframes datastage-goes{to{display:none;visibility:hidden;height:0}}</style>"
+
+
 def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Html:
     share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
     import html
 
-    return _Html(f"<div><progress{share}></progress> {html.escape(_named(name, text))}</div>")
+    said = html.escape(_named(name, text))
+    return _Html(
+        f'{_GOES}<div style="animation:datastage-goes 0s 30s forwards"><progress{share}></progress> {said}</div>'
+    )
 
 
 def _tqdm_bar(total_bytes: int | None) -> Any:

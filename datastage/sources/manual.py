@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datastage import archives
-from datastage.errors import WIDTH, Attempt, UnavailableError
+from datastage.errors import Attempt, UnavailableError, columns
 from datastage.progress import human_bytes
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def manual_instructions(
 def _with_cut_short(text: _Text, wanted: Wanted, place: str, runtime: Runtime) -> _Text:
     """Say that there was no time to look at all of a place, and how to name the folder in it that holds the data."""
     line = _line_to_run(wanted, runtime, "FOLDER").removeprefix("Next:").strip()
-    said = _clip(f"There was no time to look at all of {place}: it holds very many files.", WIDTH)
+    said = _clip(f"There was no time to look at all of {place}: it holds very many files.", columns())
     both = [said, f"Is the data in it?  {line}"]
     option = 'fallbacks=["FOLDER"]' if runtime.in_kernel else "--fallback FOLDER"
     one = f"Not all of {_clip(place, 36)} was looked at: {option} names it."
@@ -110,7 +110,7 @@ def _lines(text: _Text) -> list[str]:
     numbered = []
     for number, (first, *rest) in enumerate(text.steps, 1):
         numbered.append(f" {number}. {first}" if len(text.steps) > 1 else f"    {first}")
-        indent = max(0, min(4, WIDTH - max(map(len, rest), default=0)))  # an address may be long
+        indent = max(0, min(4, columns() - max(map(len, rest), default=0)))  # an address may be long
         numbered += [" " * indent + line for line in rest]
     parts = [part for part in (text.opening, numbered, [*text.closing, text.next]) if part]
     room = MAX_LINES - sum(map(len, parts))
@@ -164,12 +164,12 @@ def _why(attempts: Sequence[Attempt], offline: bool) -> str:
 # --- pieces of text
 
 
-def _wrap(text: str, width: int = WIDTH) -> list[str]:
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+def _wrap(text: str, width: int = 0) -> list[str]:
+    return textwrap.wrap(text, width or columns(), break_long_words=False, break_on_hyphens=False)
 
 
 def _step(text: str, *more: str) -> list[str]:
-    return [*_wrap(text, WIDTH - 4), *more]
+    return [*_wrap(text, columns() - 4), *more]
 
 
 def _clip(text: str, width: int) -> str:
@@ -238,7 +238,10 @@ def _kaggle(
     steps = [[add]]
     if wanted.search:
         shows = f"Press + beside a result whose files are called {wanted.shows}" if wanted.shows else ""
-        search = [f"Search for:  {wanted.search}", *_wrap(_clip(shows, WIDTH - 4) if brief else shows, WIDTH - 4)]
+        search = [
+            f"Search for:  {wanted.search}",
+            *_wrap(_clip(shows, columns() - 4) if brief else shows, columns() - 4),
+        ]
         steps = [[add, *search]] if brief else [[add], search]
     upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
     steps.append([*_download(wanted, "Nothing fits? Download" if wanted.search else "Download"), upload])
@@ -256,9 +259,9 @@ def _looked(title: str, inputs: Sequence[str]) -> str:
     tail = f"{title} is not in {'them' if many else 'it'}."
     free = " Any name or folder will do."
     names = ", ".join(inputs)
-    if len(f"Looked in: {count} ({names}). {tail}{free}") > WIDTH:
+    if len(f"Looked in: {count} ({names}). {tail}{free}") > columns():
         free = ""
-    room = WIDTH - len(f"Looked in: {count} (). {tail}")
+    room = columns() - len(f"Looked in: {count} (). {tail}")
     return f"Looked in: {count} ({_clip(names, room)}). {tail}{free}"
 
 
@@ -268,7 +271,12 @@ def _looked(title: str, inputs: Sequence[str]) -> str:
 def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     found = _clip(near.place[:1].upper() + near.place[1:], 40)
     opening = _wrap(f"{found} was found, but it does not hold the file that is needed.")
-    opening += ["", f"   needed   {_clip(near.needed, WIDTH - 12)}", f"   found    {_clip(near.found, WIDTH - 12)}", ""]
+    opening += [
+        "",
+        f"   needed   {_clip(near.needed, columns() - 12)}",
+        f"   found    {_clip(near.found, columns() - 12)}",
+        "",
+    ]
     side = "The download page offers both side by side. " if "version" in near.found else ""
     on_kaggle = runtime.platform == "kaggle"
     opening.append(f"{side}{'Your upload does' if on_kaggle else 'What is there does'} no harm and can stay.")
@@ -308,7 +316,7 @@ def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
             '(For this session: folder icon in the left bar > upload, and "./" for "drive:" below.)',
         ]
         if wanted.more:
-            stay = _wrap(stay[0].replace("File upload", "Folder upload"), WIDTH - 4)
+            stay = _wrap(stay[0].replace("File upload", "Folder upload"), columns() - 4)
         return stay, _line_to_run(wanted, runtime, f"drive:{name}")
     if runtime.platform == "colab":
         step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if wanted.more else ''}."
@@ -340,14 +348,14 @@ def _cluster(wanted: Wanted, opening: str) -> _Text:
 
 def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
     tried = [attempt for attempt in attempts if attempt.failure]
-    opening = [_clip(f"{wanted.title} could not be had.", WIDTH)]
+    opening = [_clip(f"{wanted.title} could not be had.", columns())]
     if offline:
         opening = _wrap(f"{_clip(wanted.title, 60)} could not be had: the internet is off here.")
     if tried:
         count = "1 place was" if len(tried) == 1 else f"{len(tried)} places were"
         opening += [f"{count} tried:", ""]
     for attempt in tried[:3]:
-        opening += [f"   {_clip(attempt.place, WIDTH - 3)}", f"      {_clip(attempt.failure or '', WIDTH - 6)}"]
+        opening += [f"   {_clip(attempt.place, columns() - 3)}", f"      {_clip(attempt.failure or '', columns() - 6)}"]
     if len(tried) > 3:
         opening.append(f"   and {len(tried) - 3} more")
     if offline and runtime.platform == "kaggle" and wanted.url:
@@ -362,7 +370,7 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
         ]
         closing = ["(With a verified phone you can instead turn on Settings > Internet.)"]
         return _Text(opening, steps, closing, f'Next:  path = datastage.stage("kaggle:{title}")')
-    steps = [[_clip(step, WIDTH - 4)] for step in dict.fromkeys(step for one in tried for step in one.remedy)]
+    steps = [[_clip(step, columns() - 4)] for step in dict.fromkeys(step for one in tried for step in one.remedy)]
     last = "Next: look at the spelling, then run the same line again."
     if offline:
         last = "Next: run the same line again when this machine has internet."

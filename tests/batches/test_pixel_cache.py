@@ -44,12 +44,21 @@ def test_two_loaders_that_pack_the_same_photos_leave_each_other_alone(tmp_path):
 
 def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
     photos, cache = photo_folder(tmp_path / "photos", 24), tmp_path / "cache"
+    right = all_of(from_folder(photos, **OPTIONS).train)[0]
     (train,) = from_folder(photos, cache=cache, **OPTIONS)
     next(iter(train))
-    (train,) = from_folder(photos, cache=cache, **OPTIONS)
+    decoded = int((train.source.cache.state != 0).sum())
+    kept, notes = train.source.cache.kept, Notes()
+    (train,) = from_folder(photos, cache=cache, reporter=notes, **OPTIONS)
     gc.collect()
+    assert 0 < decoded < 24
+    assert kept == f"The pixels of {decoded} of 24 photos"
+    assert f"Went on   at {decoded} of 24 photos" in notes.said
+    assert int((train.source.cache.state != 0).sum()) == decoded
     first, second = all_of(train), all_of(train)
-    assert (first[0] == second[0]).all()
+    assert (first[0] == right).all()
+    assert (second[0] == right).all()
+    assert train.source.cache.kept == ""
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
 
 

@@ -131,6 +131,10 @@ class Lab:
         self.until(lambda: not self.js(IS_BUSY), "the end of the cell")
         time.sleep(1.0)  # the last output may come after it
 
+    def write(self, cell: int, text: str) -> None:
+        """Write a cell anew."""
+        self.js(PANEL + "panel.content.widgets[arguments[0]].model.sharedModel.setSource(arguments[1])", cell, text)
+
     def run(self, cell: int) -> str:
         """Run a cell to its end, and return what it shows."""
         self.begin(cell)

@@ -6,6 +6,7 @@ import pytest
 from datastage import layouts
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts.pictures import arrays_of
+from tests.made_data import photos
 
 
 def arrays(path, split):
@@ -181,3 +182,14 @@ def test_the_one_column_that_is_no_pixel_is_the_label(tmp_path):
     path = write(tmp_path, header + "\n" + ",".join(["7"] * 16) + ",ka\n" + ",".join(["9"] * 16) + ",kha\n")
     found = layouts.read(path)
     assert (found.classes, found.arrays("train")[0].shape) == (("ka", "kha"), (2, 4, 4, 1))
+
+
+def test_a_train_folder_without_class_folders_is_said_to_have_none_and_is_no_class(tmp_path):
+    for part in ("train", "test"):
+        photos(tmp_path / "data" / part, "")
+
+    with pytest.raises(SpecError) as caught:
+        layouts.read(tmp_path / "data")
+
+    assert "The folder train holds the pictures themselves" in str(caught.value)
+    assert "classes=['train']" not in str(caught.value)

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import tracemalloc
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ import datastage
 from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.packing.plan import Sample, Shard, samples_of
 from datastage.packing.shard_file import Job
+from datastage.progress import Silent
 from datastage.shards.index import read_index, read_list
 from tests.shards.made_photos import KILLER, make_photos, picture
 
@@ -188,6 +190,45 @@ def test_after_a_stop_nothing_partial_is_seen_and_the_next_run_makes_the_rest(ph
     again = packed(photos, tmp_path / "shards", size=32)
     assert again.kept == kept < len(again.index.shards)
     assert digests(tmp_path / "shards") == whole
+
+
+@pytest.mark.parametrize("test", [0, 0.2])
+def test_the_line_that_comes_next_runs_as_printed(photos, tmp_path, test):
+    said = []
+    reporter = SimpleNamespace(
+        note=lambda text, label="": said.append(text),
+        phase=lambda *_: None,
+        advance=lambda _: None,
+        resume=lambda _: None,
+    )
+    packed(photos, tmp_path / 'my "best" shards', test=test, progress=reporter)
+
+    names = {"datastage": datastage}
+    exec(said[-1].removeprefix("Next:").strip(), names)
+
+    train = names["data"].train if test == 0 else names["train"]
+    assert ("test" in names) == (test > 0)
+    assert len(next(iter(train))[0])
+
+
+def test_a_stop_says_how_many_shards_are_kept(photos, tmp_path):
+    class Stopping(Silent):
+        def phase(self, name, total_bytes):
+            self.left = total_bytes / 2 if name.startswith("packing") else None
+
+        def advance(self, n_bytes):
+            self.left -= n_bytes
+            if self.left < 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        packed(photos, tmp_path / "shards", progress=Stopping())
+
+    there = len(list((tmp_path / "shards").glob("*.tar")))
+    whole = packed(photos, tmp_path / "shards")
+    assert 0 < there < len(whole.index.shards)
+    assert f"{there} of {len(whole.index.shards)} shards are kept" in str(caught.value)
+    assert whole.kept == there
 
 
 def test_two_at_once_do_the_work_once(photos, tmp_path):

@@ -162,7 +162,7 @@ def test_what_people_and_checkers_read_is_taken_out_and_nothing_else():
     )
     short = for_machines(ast.parse(source))
 
-    assert short == "class A:\n n: int = 0\n\n def f(self, a=1):\n  b = a\n  return (b, '\\n    x')"
+    assert short == "class A:\n n: 0 = 0\n\n def f(self, a=1):\n  b = a\n  return (b, '\\n    x')"
     assert for_machines(ast.parse("def f():\n    'Doc.'\n")) == "def f():\n pass"
 
 

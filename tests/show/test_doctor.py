@@ -133,7 +133,9 @@ def test_a_drive_that_is_not_connected_says_how(tmp_path, torch_says, in_kernel)
 def test_a_report_holds_nothing_private(tmp_path, torch_says):
     environ = {
         "HOME": "/home/sophie",
+        "USER": "sophie",
         "DATASTAGE_ROOT": "/home/sophie/data",
+        "DATASTAGE_PATH": "/scratch/sophie:/data/sophie/x",
         "HTTPS_PROXY": "http://me:S3CRETpw@proxy.example:3128",
         "HF_TOKEN": "hf_SECRETTOKENSECRET",
     }
@@ -142,6 +144,7 @@ def test_a_report_holds_nothing_private(tmp_path, torch_says):
     said = json.dumps(report.to_dict()) + str(report)
     assert "HF_TOKEN is set" in said
     assert "DATASTAGE_ROOT=~/data" in said
+    assert "DATASTAGE_PATH=/scratch/USER:/data/USER/x" in said
     for private in ("sophie", "S3CRET", "SECRETTOKEN"):
         assert private not in said
 

@@ -1,10 +1,17 @@
 """The words for what was staged: the screens of the design, line for line."""
 
 import datetime
+import io
+import re
+import sys
 
 import pytest
 
+from datastage.batches.stats import lines
+from datastage.errors import SpecError, on_screen
 from datastage.reader import FileRecord
+from datastage.show.card import Bar, Card
+from datastage.show.doctor import Finding, Report
 from datastage.show.lines import (
     WIDTH,
     counted,
@@ -250,3 +257,35 @@ def test_what_came_from_a_kaggle_input_says_that_it_stays_attached(facts, tmp_pa
     lines = staged_lines(Staged(tmp_path, {"spec": "x", "n_bytes": 1, "seconds": 1, **facts}), here)
 
     assert lines[-2] == "Ready for this session. Nothing to click next time: the input stays attached."
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+def made(kind):
+    if kind == "a report":
+        return str(Report((Finding("Machine", "some words " * 20, "it is in the way " * 9, ("Next: go on.",)),)))
+    if kind == "a card":
+        bars = [Bar(f"class {n}", {"train": n / 4}, f"{n:,}") for n in range(1, 5)]
+        return Card("a title", [("Found", "some words " * 20), ("4 classes", bars)]).text()
+    if kind == "what a loader says of itself":
+        return "\n".join(lines([("Device", "some words " * 20)]))
+    return "\n".join(on_screen(SpecError("some words " * 20, "Next: " + "words again " * 9)))
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+@pytest.mark.parametrize("kind", ["a report", "a card", "what a loader says of itself", "an error"])
+def test_what_is_written_fits_the_terminal_and_is_broken_at_words(kind, columns, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    text = made(kind)
+
+    widths = [len(line) for line in text.splitlines()]
+    assert min(columns, WIDTH) - 12 < max(widths) <= min(columns, WIDTH)
+    assert set(re.findall("[a-z]+", text)) >= {"some", "words"}
+    assert not re.search(r"\b(som|wor|word|ords)\b", text)

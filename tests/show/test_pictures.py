@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import tarfile
+import warnings
+import wave
 import zipfile
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 import datastage
 from datastage import cli
-from datastage.errors import IntegrityError, SpecError
+from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -107,6 +110,7 @@ def test_a_summary_counts_classes_and_names_what_is_damaged(photos):
     classes, sizes = figure.axes
     assert {label.get_text() for label in classes.get_yticklabels()} == {"cat", "dog"}
     assert sorted(bar.get_width() for bar in classes.patches) == [12, 31]
+    assert {text.get_text().strip() for text in classes.texts} == {"12", "31"}
     assert "42 pictures" in sizes.get_title()
     assert "24" in sizes.get_legend().get_texts()[0].get_text()
     assert "dog/bad.png" in figure.get_supxlabel()
@@ -227,3 +231,117 @@ def test_the_command_writes_the_picture(photos, capsys):
 def test_the_command_asks_for_a_file(photos, capsys):
     assert cli.main(["preview", "photos.zip"]) == SpecError.exit_code
     assert "--out preview.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cost $5", "$x^2$", "a_b_{c}", "\u732b", "\\frac", "100%"])
+def test_names_are_drawn_letter_by_letter(name, tmp_path):
+    for i in range(4):
+        for kind in (name, "other"):
+            (tmp_path / "p" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 7), (i, 0, 0)).save(tmp_path / "p" / kind / f"{i}.png")
+
+    for figure in (datastage.preview(tmp_path / "p"), datastage.summary(tmp_path / "p")):
+        drawn = [
+            text for axes in figure.axes for text in (axes.title, *axes.get_yticklabels()) if text.get_text() == name
+        ]
+        assert drawn
+        assert not any(text.get_parse_math() for text in drawn)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a letter that no font has is no news
+            figure.savefig("a.png")
+
+
+def test_wide_pictures_leave_no_gap_between_the_rows():
+    torch = pytest.importorskip("torch")
+    wide, square = (
+        datastage.preview(torch.utils.data.TensorDataset(torch.rand(16, 3, 10, side), torch.arange(16)))
+        for side in (20, 10)
+    )
+
+    assert wide.get_figheight() < 0.8 * square.get_figheight()
+
+
+def cells_of(figure):
+    return [text.get_text().get_text() for text in figure.axes[0].tables[0].get_celld().values()]
+
+
+@pytest.mark.parametrize("others", ["", ",words here"])
+def test_of_a_table_the_first_rows_are_shown_by_its_own_columns(others):
+    with open("people.csv", "w") as file:
+        file.write(f"age,height{',name' if others else ''},survived\n")
+        file.writelines(f"{20 + i},{i * 1.5}{others and f',n{i}'},{i % 2}\n" for i in range(40))
+
+    figure = datastage.preview("people.csv", n=5)
+
+    assert {"age", "height", "survived", "24"} <= set(cells_of(figure))
+    assert "25" not in cells_of(figure)
+    assert figure.axes[0].get_title().startswith("people.csv: the first 5 rows")
+
+
+def test_a_table_that_no_model_takes_as_it_is_is_summed_up_by_its_columns():
+    with open("people.csv", "w") as file:
+        file.write("age,sex,survived\n" + "".join(f"{20 + i},{'mf'[i % 2]},{i // 20}\n" for i in range(40)))
+
+    assert {"sex", "words", "m, f", "40"} <= set(cells_of(datastage.summary("people.csv")))
+
+
+def test_pictures_without_labels_are_shown_and_said_to_have_none(tmp_path):
+    for i in range(5):
+        (tmp_path / "one/cat").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 9), (i, 0, 0)).save(tmp_path / f"one/cat/{i}.png")
+
+    shown = datastage.preview("./one")
+    counted = datastage.summary("./one")
+
+    assert titles(shown) == [["cat"] * 5]
+    assert "No labels" in shown.subfigs[0].get_suptitle()
+    assert [bar.get_width() for bar in counted.axes[0].patches] == [5]
+    assert "No labels" in counted.get_supxlabel()
+
+
+def test_an_archive_that_is_no_zip_is_looked_into(tmp_path):
+    for i in range(6):
+        for kind in ("cat", "dog"):
+            (tmp_path / "p" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (12, 9), (i, 0, 0)).save(tmp_path / f"p/{kind}/{i}.png")
+    for name, folder in (("two", "p"), ("one", "p/cat")):
+        with tarfile.open(f"{name}.tar.gz", "w:gz") as archive:
+            archive.add(folder, "top/cat" if name == "one" else "top")
+
+    assert titles(datastage.preview("./one.tar.gz")) == [["cat"] * 6]
+    for name, n in (("one", 6), ("two", 12)):
+        figure = datastage.summary(f"./{name}.tar.gz")
+        assert figure.axes[1].get_title() == f"{n} pictures of 12 x 9 pixels"
+        assert "Damaged" not in str(figure.get_supxlabel())
+
+
+def test_texts_and_sounds_are_shown_by_how_they_begin(tmp_path):
+    for i in range(6):
+        for kind in ("good", "bad"):
+            (tmp_path / "texts" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "texts" / kind / f"{i}.txt").write_text(f"a {kind} film {i}\n" * 99)
+            (tmp_path / "sounds" / kind).mkdir(parents=True, exist_ok=True)
+            with wave.open(str(tmp_path / "sounds" / kind / f"{i}.wav"), "wb") as sound:
+                sound.setparams((1, 2, 8000, 0, "NONE", ""))
+                sound.writeframes(np.arange(800, dtype=np.int16).tobytes())
+
+    assert any(cell.startswith("a good film 3 a good") for cell in cells_of(datastage.preview("./texts")))
+    assert {axes.get_ylabel() for axes in datastage.preview("./sounds").axes} == {"good", "bad"}
+    assert {6} == {bar.get_width() for bar in datastage.summary("./sounds").axes[0].patches}
+
+
+def test_what_holds_nothing_to_show_is_the_error_of_loaders(tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    for draw in (datastage.preview, datastage.summary):
+        with pytest.raises(DatastageError, match="is empty"):
+            draw("./empty")
+    with pytest.raises(SpecError, match="There is no dataset"):
+        datastage.preview("cifar1000")
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_with_a_remedy(photos, capsys):
+    assert cli.main(["preview", "photos.zip", "--out", "nowhere/a.png"]) == StorageError.exit_code
+    assert "Next: another --out" in capsys.readouterr().err
+    assert cli.main(["preview", "photos.zip", "--out", "a.photo"]) == SpecError.exit_code
+    assert "png" in capsys.readouterr().err

@@ -207,6 +207,24 @@ def test_lines_are_wrapped_at_words_where_the_terminal_is_narrower(monkeypatch):
     ]
 
 
+def test_a_long_line_is_wrapped_at_words_in_a_log_and_code_and_paths_stay_whole():
+    log, path = io.StringIO(), "/a folder/" + "with a long name/" * 8
+    shown = Shown(log, None)
+
+    shown.note(
+        "photos go from 182 x 180 to 419 x 417 pixels, and the middle of each is resized (size= says another)", "Size"
+    )
+    shown.note(path, "Folder")
+    shown.note(f'Next:  path = datastage.stage("{path}")')
+
+    assert log.getvalue().splitlines() == [
+        "Size      photos go from 182 x 180 to 419 x 417 pixels, and the middle of each is",
+        "          resized (size= says another)",
+        f"Folder    {path}",
+        f'Next:  path = datastage.stage("{path}")',
+    ]
+
+
 def test_a_block_of_lines_is_written_at_once():
     written = []
     stream = io.StringIO()
@@ -217,14 +235,17 @@ def test_a_block_of_lines_is_written_at_once():
     assert written == ["one\ntwo\nthree\n"]
 
 
-def test_a_bar_that_ends_early_is_not_left_red(kernel):
-    seen = "bar = shown._surface._bar; shown.close(); print(bar.container.children[1].bar_style, bar.container.comm)"
+def test_a_bar_that_ends_early_is_gone_also_from_a_page_that_was_reloaded(kernel):
+    seen = (
+        "box = shown._surface._bar.container; parts = box.children; shown.close(); "
+        "print(box.children, box.layout.display, box.comm is not None, {x.comm for x in parts}, parts[1].bar_style)"
+    )
     code = BAR.format(before="sys.modules.pop('tqdm.auto', None)").partition("shown.note")[0] + seen
     screen = Screen()
 
     kernel.execute_interactive(code, output_hook=screen, allow_stdin=True, timeout=300)
 
-    assert screen.printed.strip() == "None"
+    assert screen.printed.strip() == "() none True {None}"
 
 
 STOP = """

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from datastage import datasets
-from datastage.errors import Attempt, UnavailableError
-from datastage.sources.manual import MAX_LINES, WIDTH, Wanted, manual_instructions
+from datastage.errors import WIDTH, Attempt, UnavailableError
+from datastage.sources.manual import MAX_LINES, Wanted, manual_instructions
 
 CIFAR10 = Wanted(
     "CIFAR-10",
