@@ -50,9 +50,15 @@ def shapes_zip(path, n=120):
 CELLS = (
     'import datastage\npath = datastage.stage("drive:photos.zip")',
     "path",
-    "train, test = datastage.loaders(path, batch_size=32, augment=datastage.Augment(scale=(0.5, 1), flip=True),\n"
-    "                               progress=False)\ndatastage.preview(train, n=8)",
+    "augment = datastage.Augment(scale=(0.5, 1), flip=True)\n"
+    "train, test = datastage.loaders(path, batch_size=32, augment=augment, progress=False)\n"
+    "datastage.preview(train, n=8)",
 )
+# Where the photos lay while the picture was made says nothing to anybody.
+SHORTEN = """
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walk.nextNode()) walk.currentNode.data = walk.currentNode.data.replaceAll(arguments[0], "~");
+"""
 
 
 def cell_picture(lab, cell):
@@ -88,6 +94,7 @@ def main():
         lab.finish()
         for cell in (1, 2):
             lab.run(cell)
+            lab.js(SHORTEN, made)
             parts.append(cell_picture(lab, cell))
     whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
     at = 0
