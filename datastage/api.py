@@ -674,7 +674,7 @@ def clean(
     """Remove what killed runs left behind and, if asked, datasets that were not used for long. Never what is in use.
 
     Only what this user staged is looked at. A dataset that holds files which were not staged is named, and stays unless
-    its own name is given.
+    its own name is given. Shards that were brought to train on count as a dataset, under the name of their folder.
 
     Parameters
     ----------

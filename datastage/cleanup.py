@@ -45,6 +45,15 @@ class _Dataset:
         return own + sum(n_bytes for _, n_bytes in self.pixels)
 
 
+@dataclass(slots=True)
+class _Shards:
+    """Shards that were brought to be trained on, and their pixels: all of it can be brought again."""
+
+    path: Path
+    used: float
+    n_bytes: int
+
+
 _ENDING = re.compile(r"(?P<name>.+)\.(?P<what>partial|fetch|old|repair|mark|lock|locked|locked~[0-9a-f]+|pixels)$")
 
 
@@ -98,17 +107,18 @@ def removable(
     in `older_than_s` seconds before `now`, and those that were not asked for longest, until the rest takes no more
     than `budget_bytes`. A dataset that holds more than was staged is named, and stays unless it is called by name.
     """
-    names = list(dict.fromkeys(names))
-    datasets = _datasets(root, names)
+    names, shards = list(dict.fromkeys(names)), _shards(root)
+    datasets = _datasets(root, [name for name in names if name not in shards])
     found = list(_left_by_the_killed(root, datasets))
     for name in names:
-        found += _goes(datasets.pop(name), "named", by_name=True)
+        found += _goes(shards.pop(name) if name in shards else datasets.pop(name), "named", by_name=True)
     if older_than_s is None and budget_bytes is None:
         return found
-    proven = [one for one in datasets.values() if slots.is_proven(one.slot, one.receipt)]
+    proven: list[_Dataset | _Shards] = [one for one in datasets.values() if slots.is_proven(one.slot, one.receipt)]
+    proven += shards.values()
     total = sum(one.n_bytes for one in proven)
     for one in sorted(proven, key=lambda one: one.used):
-        if is_held(one.slot.lock):
+        if _cache().is_used(one.path) if isinstance(one, _Shards) else is_held(one.slot.lock):
             continue
         if older_than_s is not None and now - one.used > older_than_s:
             found += _goes(one, f"not used for {(now - one.used) / 86400:.0f} days")
@@ -137,6 +147,23 @@ def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
             what = "is not there" if not os.path.lexists(root / name) else "was not staged there by this user"
             raise SpecError(f"{root / name} {what}, and is not touched.", "Next: look at the names with: ls")
     return datasets
+
+
+def _shards(root: Path) -> dict[str, _Shards]:
+    """Return the folders of shards that were brought, by name."""
+    own = slots.own_folder_of(root)
+    folders = sorted(own.glob("*.shards")) if slots.is_marked(own) else []
+    return {
+        path.name: _Shards(path, _cache().last_used(path), _tree_bytes(path))
+        for path in folders
+        if path.is_dir() and not path.is_symlink()
+    }
+
+
+def _cache() -> Any:
+    from datastage.shards import cache  # what fetches shards is imported where there are some
+
+    return cache
 
 
 def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[Removable]:
@@ -179,7 +206,9 @@ def _paths_of(one: _Dataset) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _goes(one: _Dataset, why: str, *, by_name: bool = False) -> list[Removable]:
+def _goes(one: _Dataset | _Shards, why: str, *, by_name: bool = False) -> list[Removable]:
+    if isinstance(one, _Shards):
+        return [Removable(one.path, one.n_bytes, f"shards that were brought: {why}", one.used)]
     path = one.slot.final
     extra: tuple[str, ...] = ()
     if not by_name:
@@ -199,6 +228,8 @@ def remove(root: Path, item: Removable) -> bool:
     if item.stays:
         return False
     own = slots.own_folder_of(root)
+    if item.path.parent == own and item.path.suffix == ".shards" and slots.is_marked(own):
+        return bool(_cache().remove(item.path))
     is_dataset = item.path.parent == root
     match = None if is_dataset else _ENDING.match(item.path.name)
     if not is_dataset and (match is None or item.path.parent != own or not slots.is_marked(own)):

@@ -12,14 +12,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from datastage import runtime, sources, transfer
 from datastage.errors import IntegrityError, NoSpaceError, StorageError, UnavailableError
 from datastage.lock import locked
-from datastage.own_files import no_link
+from datastage.own_files import NO_LINK, no_link, remove_tree
 from datastage.progress import human_bytes
 from datastage.reader import Reader
 from datastage.runtime import Runtime
@@ -302,21 +302,61 @@ def _held(path: Path, shard: Shard) -> ShardFile | None:
 
 def _removed(path: Path) -> bool:
     """Remove a shard unless somebody holds it."""
+    with _alone(path) as free:
+        if free:
+            _forget(path)
+        return free
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Tell whether nobody holds a file, and keep it so."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | NO_LINK)
     except OSError:
-        return False
+        yield False
+        return
     try:
+        free = True
         with contextlib.suppress(ImportError):
             import fcntl
 
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _forget(path)
-        return True
-    except OSError:
-        return False
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                free = False
+        yield free
     finally:
         os.close(fd)
+
+
+def is_used(folder: Path) -> bool:
+    """Tell whether anybody reads or brings shards here, or makes their pixels."""
+    locks = (*folder.glob("*.tar"), *folder.glob(".*.lock"), *(folder / "pixels").glob("*.lock"))
+    for path in locks:
+        with _alone(path) as free:
+            if not free:
+                return True
+    return False
+
+
+def last_used(folder: Path) -> float:
+    """Return when a shard here was asked for last."""
+    return max((used for path in folder.glob("*.tar") if (used := _mtime(path))), default=_mtime(folder))
+
+
+def remove(folder: Path) -> bool:
+    """Remove shards that were brought, and their pixels, unless anybody uses them."""
+    if is_used(folder) or not all(map(_removed, folder.glob("*.tar"))):
+        return False
+    remove_tree(folder)
+    return True
+
+
+def _mtime(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return os.lstat(path).st_mtime
+    return 0.0
 
 
 def _forget(target: Path) -> None:
