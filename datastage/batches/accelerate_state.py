@@ -31,7 +31,7 @@ def accelerate_told(loader: Loader, n_batches: int) -> Iterator[Callable[[int], 
     if module is None or not n_batches or not module.GradientState._shared_state:  # no Accelerator was made
         yield lambda i: None
         return
-    remainder = 0 if loader.training else (loader.n_samples or 0) % (loader.batch_size * world().size)
+    remainder = 0 if loader.training else loader.n_given % (loader.batch_size * world().size)
     epoch, state = EpochState(remainder), module.GradientState()
     state._add_dataloader(epoch)
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.arrays import ArraySource
 from datastage.batches.loader import Loader
+from datastage.batches.ranks import world
+from datastage.batches.to_device import mapped
 from datastage.errors import MissingDependencyError, SpecError
 
 if TYPE_CHECKING:
@@ -21,11 +25,20 @@ class Frames:
         self.loader, self.pad, self._convert = loader, pad, convert
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self.loader) if self.pad else own_batches(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in arrays_of(self.loader, self.pad):
             yield tuple(self._convert(array) for array in batch)
+
+
+def own_batches(loader: Loader) -> int:
+    """Return how many batches hold a sample of this rank's: of an evaluation's last step it may have none."""
+    here, count = world(), len(loader)
+    if loader.training or loader.n_samples is None:
+        return count
+    left = loader.n_given - (count - 1) * loader.batch_size * here.size
+    return count - (here.rank * -(-left // here.size) >= left)
 
 
 def arrays_of(loader: Loader, pad: bool) -> Iterator[tuple[NDArray[Any], ...]]:
@@ -143,17 +156,23 @@ def as_tf(loader: Loader, *, pad: bool = False) -> Any:
             "TensorFlow is not installed here.", "as_numpy(loader) works without it."
         ) from error
     frames = as_numpy(loader, pad=pad)
-    state = loader.state_dict()
-    first = next(iter(frames))
-    loader.load_state_dict(state)
+    first = next(arrays_of(_unmoved(loader), True))[: 3 if pad else 2]
     signature = tuple(tf.TensorSpec((a.shape[0] if pad else None, *a.shape[1:]), _tf_type(tf, a)) for a in first)
     # TensorFlow may keep an array's memory without telling; a copy of each is its own.
     dataset = tf.data.Dataset.from_generator(
         lambda: (tuple(a.copy() for a in batch) for batch in frames), output_signature=signature
     )
-    if pad or isinstance(loader.source, ArraySource):  # of photos a batch may be left out, if none of it can be read
+    # Of photos a batch may be left out, if none of it can be read; and what goes on in the middle is shorter.
+    if not loader.next_batch and (pad or isinstance(loader.source, ArraySource)):
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(frames)))
     return dataset.prefetch(1)
+
+
+def _unmoved(loader: Loader) -> Loader:
+    """Return a copy of the loader: what is taken of it takes nothing of the loader's epochs."""
+    same = copy.copy(loader)
+    same.epochs = deque(maxlen=1)
+    return same
 
 
 def _tf_type(tf: Any, array: NDArray[Any]) -> Any:
@@ -176,34 +195,44 @@ def keras_loader(kind: type[Loader] = Loader) -> type[Loader]:
     class KerasLoader(kind, DataAdapter):  # type: ignore[misc,valid-type]
         """A `Loader` that gives each trainer of Keras an epoch of its kind of batches, without rows that pad them.
 
-        Images come in the order of axes that Keras is set to.
+        Images come in the order of axes that Keras is set to; what `feed` was given decides its own.
         """
 
         def get_torch_dataloader(self) -> Iterator[Any]:
-            for x, y in self:
-                n, _ = self.given
-                if x.ndim == 4 and config.image_data_format() == "channels_last":
-                    x = x.permute(0, 2, 3, 1)
+            turned = self.name != "feed" and config.image_data_format() == "channels_last"
+            for batch in self:
+                n, rows = self.given
+                if turned and batch[0].ndim == 4:
+                    batch = (batch[0].permute(0, 2, 3, 1), *batch[1:])
                 if n:
-                    yield x[:n], y[:n]
+                    yield batch if n == rows else mapped(batch, functools.partial(_first, n, rows))
 
         def get_numpy_iterator(self) -> Iterator[Any]:
-            for x, y in self.get_torch_dataloader():
-                yield x.cpu().numpy(), y.cpu().numpy() if hasattr(y, "cpu") else y
+            return (mapped(batch, lambda tensor: tensor.cpu().numpy()) for batch in self.get_torch_dataloader())
 
         get_jax_iterator = get_numpy_iterator  # from there Keras puts them on its devices
 
         def get_tf_dataset(self) -> Any:
-            return as_tf(self)
+            if self.name != "feed":
+                return as_tf(self)
+            import tensorflow as tf
+
+            first = next(_unmoved(self).get_numpy_iterator())  # type: ignore[attr-defined]
+            of = tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), first)
+            return tf.data.Dataset.from_generator(self.get_numpy_iterator, output_signature=of).prefetch(1)
 
         @property
         def num_batches(self) -> int | None:
-            return len(self) if self.n_samples is not None else None
+            return own_batches(self) if self.n_samples is not None else None
 
         def __reduce__(self) -> Any:
             return _rebuilt, (kind, self.__getstate__())
 
     return KerasLoader
+
+
+def _first(n: int, rows: int, tensor: Any) -> Any:
+    return tensor[:n] if tensor.ndim and len(tensor) == rows else tensor
 
 
 def _rebuilt(kind: type[Loader], state: dict[str, Any]) -> Loader:

@@ -167,6 +167,18 @@ class Loader(Carded):
         return self.source.n
 
     @property
+    def n_given(self) -> int:
+        """Samples that an epoch gives: `n_samples`, but for photos that an evaluation on ranks is known to lose.
+
+        What was lost in the middle of a gathered batch would pass for a sample, and what pads stands at the end alone.
+        """
+        return (self.source.n or 0) - len(self._lost())
+
+    def _lost(self, *, decode: bool = False) -> Sequence[int]:
+        told = None if self.training or ranks.world().size == 1 else getattr(self.source, "lost", None)
+        return () if told is None else told(decode=decode)
+
+    @property
     def dataset(self) -> Any:
         """What `feed` was given, or the samples as they are: ``len(loader.dataset)``, as tutorials count them."""
         own = getattr(self.source, "dataset", None)
@@ -203,8 +215,7 @@ class Loader(Carded):
 
     def steps(self) -> list[Step]:
         """Return this rank's batches, as places in the order of an epoch."""
-        assert self.source.n is not None
-        n, world, static = self.source.n, ranks.world(), self._chooser.static
+        n, world, static = self.n_given, ranks.world(), self._chooser.static
         if self.training or self.drop_last:
             cut = ranks.steps(n, self.batch_size, drop_last=self.drop_last, world=world)
             return [Step.of(start, stop, self.batch_size if static else 0) for start, stop in cut]
@@ -222,6 +233,11 @@ class Loader(Carded):
         told = stopped_in_two_lines(lambda: getattr(cache, "kept", ""))
         with told if runtime.current().in_kernel else nullcontext():
             yield from self._batches(epoch, first, self._run, self._stats)
+
+    @property
+    def next_batch(self) -> int:
+        """The batch that the next iterator begins with: not 0 after a state from the middle of an epoch."""
+        return self._next[1]
 
     def take_epoch(self) -> tuple[int, int]:
         """Begin the next epoch: return it, and the number of its first batch."""
@@ -244,7 +260,11 @@ class Loader(Carded):
         ]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        return ranks.order(self.source.n or 0, shuffle=self.shuffle, seed=self._options.seed, epoch=epoch)
+        import numpy as np
+
+        samples = ranks.order(self.source.n or 0, shuffle=self.shuffle, seed=self._options.seed, epoch=epoch)
+        lost = self._lost(decode=True)
+        return samples[~np.isin(samples, lost)] if len(lost) else samples
 
     def _seeds(self, epoch: int) -> list[int]:
         world = ranks.world()
@@ -298,14 +318,14 @@ class Loader(Carded):
         n = self.source.n
         if n is None:
             return self._opened().stream(epoch)  # type: ignore[no-any-return]
-        steps = self.steps()
+        samples, steps = self._order(epoch), self.steps()
         if not steps:
             raise SpecError(
                 f"{self.name}: {n:,} images give no whole batch of {self.batch_size:,}, and what does not fill one is "
                 "dropped.",
                 f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
             )
-        options, samples = self._options, self._order(epoch)
+        options = self._options
         draws = draw(options.augment, samples, size=self.source.size, seed=options.seed, epoch=epoch)
         return self._made(samples, draws, steps[first:], self._seeds(epoch)[first:])
 

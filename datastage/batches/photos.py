@@ -193,6 +193,15 @@ class PhotoSource:
             values = values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
         return cls(cache, np.array(at, np.int64), values, size)
 
+    def lost(self, *, decode: bool) -> NDArray[np.int64]:
+        """Return which samples are known to have no photo that can be read; `decode` looks at all of them."""
+        import numpy as np
+
+        if decode:
+            self.cache.complete_once()
+        bad = self.cache.state[self.at] == BAD
+        return np.flatnonzero(bad & ~bad.all())  # where none is left the batches are the error's to tell
+
     def sample(self, i: int) -> NDArray[np.uint8]:
         """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet."""
         import numpy as np

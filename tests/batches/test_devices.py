@@ -133,6 +133,21 @@ def test_a_dataset_is_held_on_a_gpu_only_if_it_leaves_room_for_the_model(monkeyp
     assert not has_room(10 * 3 * 8 * 8, (3, 8, 8), there, LoaderOptions(batch_size=64))  # a batch needs room there too
 
 
+def test_what_resizes_and_jitters_a_batch_needs_more_room_there(monkeypatch):
+    from datastage.batches import Augment
+    from datastage.batches.arrays import has_room
+    from datastage.batches.options import LoaderOptions
+
+    monkeypatch.setattr("datastage.batches.devices.free_bytes", lambda choice: 100_000)
+    there = Choice(torch.device("cuda", 0), "cuda", "")
+
+    def held(augment):
+        return has_room(100 * 3 * 8 * 8, (3, 8, 8), there, LoaderOptions(batch_size=16, augment=augment))
+
+    assert all(map(held, (None, Augment(crop=2, flip=True, cutout=3))))
+    assert not any(map(held, (Augment(scale=(0.5, 1.0)), Augment(brightness=0.1), Augment(hue=0.1))))
+
+
 @pytest.fixture
 def broken_torch_xla(tmp_path, monkeypatch):
     """A torch_xla of another version than torch's, as after `pip install -U torch`."""

@@ -146,6 +146,34 @@ def test_unreadable_images_are_left_out_and_listed_once(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("bad", [[0], [2, 3], [4, 11], [8, 9, 10, 11], range(12)])
+def test_an_evaluation_on_ranks_loses_unreadable_photos_and_is_padded_at_its_end_alone(
+    tmp_path, monkeypatch, bad, size
+):
+    for i in range(12):
+        file = tmp_path / "test" / f"class{i % 3}" / f"{i:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(file)
+    photo_folder(tmp_path / "train", 12)
+    order = sorted((tmp_path / "test").rglob("*.png"), key=lambda file: (file.parent.name, file.name))
+    for i in bad:
+        order[i].write_bytes(b"no photo")
+    shares = []
+    for rank in range(size):
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size}.items():
+            monkeypatch.setenv(name, str(value))
+        test = from_folder(tmp_path, batch_size=2, size=8, dtype="uint8", device="cpu").test
+        shares.append([(x[:, 0, 0, 0], y, test.valid) for x, y in test])
+        assert len(shares[-1]) == len(test)
+    gathered = [torch.cat(parts) for together in zip(*shares, strict=True) for parts in zip(*together)]
+    values, labels, valid = (torch.cat(gathered[i::3]).tolist() for i in range(3))
+    left = [i for i in range(12) if i not in bad]
+    assert valid == [True] * len(left) + [False] * (len(valid) - len(left))
+    assert values[: len(left)] == [20 * int(order[i].stem) for i in left]
+    assert labels[: len(left)] == [i // 4 for i in left]
+
+
 def test_unreadable_images_raise_if_that_is_asked_for(tmp_path):
     photo_folder(tmp_path)
     (tmp_path / "class1" / "broken.jpg").write_bytes(b"<html>404</html>")

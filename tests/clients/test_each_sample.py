@@ -229,6 +229,7 @@ def work(options):
 
 if __name__ == "__main__":
     import os
+    ray.init(num_cpus=4, include_dashboard=False)  # a worker waits for a core of its own, as Ray counts them
     TorchTrainer(work, train_loop_config={"to": os.getcwd()}, scaling_config=ScalingConfig(num_workers=WORKERS)).fit()
 """
     run(script.replace("WORKERS", str(workers)), "ray")
@@ -237,14 +238,10 @@ if __name__ == "__main__":
         assert sorted(kept) == list(range(n)), kind
 
 
-@pytest.mark.parametrize("way", ["the loader", "as_tf", "as_tf, padded"])
-@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
-def test_keras(run, backend, way):
-    if way != "the loader" and backend != "tensorflow":
-        pytest.skip("tf.data is TensorFlow's")
-    script = """
-import keras, numpy as np, sys
-
+KERAS = (
+    "import keras\n"
+    + BEGIN.replace("net()", "net_()")
+    + """
 class Seen(keras.metrics.Metric):
     '''The samples that count: how many, and their sum and squares, which tell each once from some twice.'''
     def __init__(self):
@@ -261,16 +258,25 @@ class Seen(keras.metrics.Metric):
     def result(self):
         return keras.ops.stack([one + 0 for one in (self.n, self.sum, self.squares)])
 
+def expected(n):
+    return [n, n * (n - 1) // 2, sum(i * i for i in range(n))]
+"""
+)
+
+
+@pytest.mark.parametrize("way", ["the loader", "as_tf", "as_tf, padded"])
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_keras(run, backend, way):
+    if way != "the loader" and backend != "tensorflow":
+        pytest.skip("tf.data is TensorFlow's")
+    script = """
 train, test = loaders()
-N, M = 50, 23
+next(iter(train)), next(iter(test))  # as people do to see a batch
 if WAY != "the loader":
     from datastage.batches import as_tf
     train, test = (as_tf(one, pad="padded" in WAY) for one in (train, test))
 model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(N)])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), weighted_metrics=[Seen()])
-
-def expected(n):
-    return [n, n * (n - 1) // 2, sum(i * i for i in range(n))]
 
 for epoch in range(2):
     seen = model.fit(train, epochs=1, verbose=0).history["seen"][0]
@@ -280,12 +286,31 @@ assert np.asarray(seen).tolist() == expected(M), seen
 if "padded" not in WAY:
     assert model.predict(test, verbose=0).shape == (M, N)
 """
-    run(
-        "import keras\n" + BEGIN.replace("net()", "net_()") + script.replace("WAY", json.dumps(way)),
-        "keras",
-        backend,
-        KERAS_BACKEND=backend,
-    )
+    run(KERAS + script.replace("WAY", json.dumps(way)), "keras", backend, KERAS_BACKEND=backend)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_keras_takes_a_feed_in_the_form_that_its_dataset_gives(run, backend):
+    script = """
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, n): self.n = n
+    def __len__(self): return self.n
+    def __getitem__(self, i):
+        return {"a": np.zeros((4, 4, 3), np.float32), "b": np.ones(2, np.float32)}, i, np.float32(1)
+
+train = datastage.feed(Pairs(N), batch_size=4, device="cpu", progress=False)
+test = datastage.feed(torch.utils.data.DataLoader(Pairs(M), 4), device="cpu", progress=False)
+a, b = keras.Input((4, 4, 3)), keras.Input((2,))
+both = keras.layers.Concatenate()([keras.layers.Flatten()(a), b])
+model = keras.Model({"a": a, "b": b}, keras.layers.Dense(N)(both))
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), weighted_metrics=[Seen()])
+for epoch in range(2):
+    seen = model.fit(train, verbose=0).history["seen"][0]
+    assert np.asarray(seen).tolist() == expected(N), seen
+assert np.asarray(model.evaluate(test, verbose=0, return_dict=True)["seen"]).tolist() == expected(M)
+assert model.predict(test, verbose=0).shape == (M, N)
+"""
+    run(KERAS + script, "keras", backend, KERAS_BACKEND=backend)
 
 
 def test_skorch(given):
@@ -299,7 +324,8 @@ class Loss(torch.nn.CrossEntropyLoss):
         return super().forward(logits, y)
 
 model = skorch.NeuralNetClassifier(
-    net(), criterion=Loss, max_epochs=1, verbose=0, train_split=skorch.helper.predefined_split(test.dataset),
+    net(), criterion=Loss, max_epochs=1, verbose=0, classes=list(range(N)),
+    train_split=skorch.helper.predefined_split(test.dataset),
     iterator_train=lambda dataset, **options: train, iterator_valid=lambda dataset, **options: test)
 model.fit(train.dataset, y=None)
 """
@@ -309,15 +335,19 @@ model.fit(train.dataset, y=None)
 def test_fastai(given):
     script = """
 from fastai.basics import DataLoaders, Learner
+import fastai.callback.progress  # Learner.no_bar
 train, test = loaders()
 
+evaluation = "test"
+
 def loss(logits, y):
-    keep("train" if logits.requires_grad else "test", y)
+    keep("train" if logits.requires_grad else evaluation, y)
     return torch.nn.functional.cross_entropy(logits, y)
 
 learner = Learner(DataLoaders(train, test), net(), loss_func=loss)
 with learner.no_logging(), learner.no_bar():
     learner.fit(1, 0.01)
+    evaluation = "prediction"
     guessed, labels = learner.get_preds(dl=test)
 assert labels.tolist() == list(range(M)) and len(guessed) == M
 """

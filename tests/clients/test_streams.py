@@ -1,12 +1,14 @@
 """What batches or streams by itself, fed: each sample once, and on from the middle of an epoch: `make clients`."""
 
 import io
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
 from datastage.batches import feed
+from tests.torchvision_here import torchvision_here
 
 
 def numbers(loader):
@@ -120,11 +122,12 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("own", [False, True])
 def test_mosaicml_streaming(own, run):
-    try:
-        import streaming  # noqa: F401
-    except Exception as error:  # a torchvision of another build of torch ends in a RuntimeError
-        pytest.skip(f"mosaicml-streaming cannot be imported here: {error}")
+    if find_spec("streaming") is None:
+        pytest.skip("mosaicml-streaming is not installed here")
+    torchvision_here()  # which it imports, also where it is of another build than torch
     script = """
+from tests.torchvision_here import torchvision_here
+torchvision_here()
 import torch, datastage
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
 from streaming.base.util import clean_stale_shared_memory
