@@ -165,7 +165,7 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
         )
     if options.unpack is False:
         return None
-    if archives.comes_alone(reader):
+    if archives.is_part(reader.name) and archives.comes_alone(reader):
         raise archives.part_error(reader.name)  # had the others lain beside it, they would have been joined
     kind = archives.sniff(reader)
     if options.unpack is not True and archives.is_data(reader, kind):

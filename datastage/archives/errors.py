@@ -79,7 +79,7 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
             "Next: fetch it again. If the bytes are there again, unpack what stands before them:  gzip -dc, xz -dc",
         )
     is_cut = fault.rule.endswith(("-CUT", "-END", "-ORPHAN", "-EMPTY")) or "cut short" in fault.text
-    from datastage.archives.split import is_part
+    from datastage.archives.names import is_part
 
     if is_cut and is_part(archive):
         return _error_of(Fault("P-PART", "is one part of several, and the others are not beside it"), archive)

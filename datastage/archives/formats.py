@@ -337,6 +337,10 @@ def not_data(head: bytes, name: str = "") -> str | None:
         return "an empty file"
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         return "a Git LFS pointer"
+    if re.match(rb"(?:/|(?:\.\./)*\.git/)annex/objects/\S+\s*$", head):
+        return "a pointer of git-annex"
+    if head.strip() == b"404: Not Found" or re.match(rb'\s*\{\s*"message":[^}]*"documentation_url":', head):
+        return "an error message of GitHub"
     text = head[:HEAD_BYTES].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     suffix = name.lower().rpartition(".")[2]
     if text.startswith(b"<?xml") or text.startswith(b"<error>"):

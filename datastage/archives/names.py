@@ -12,6 +12,13 @@ from functools import partial
 from datastage.errors import SpecError
 from datastage.file_names import PART_WORDS, SPLIT_WORDS
 
+_PART = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a name is surely that of one part of an archive in several."""
+    return _PART.fullmatch(name) is not None
+
 
 def chooser(patterns: Sequence[str] | None) -> Callable[[str], bool] | None:
     """Return a test of paths for shell patterns; one that names a folder takes all below it. None takes everything."""

@@ -11,20 +11,15 @@ from pathlib import Path
 
 from datastage.archives import formats
 from datastage.archives.errors import Fault, error_of
+from datastage.archives.names import is_part
 from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
 from datastage.reader import BLOCK_BYTES, FileReader, Reader
 
-_SURELY = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
 # Whose parts may each begin as an archive does.
 _VOLUME = re.compile(r"(?i)\.(zipx?|z\d\d+|rar|[rs]\d\d)$")
 _LAST = (".zip", ".zipx")  # how the last part of a split zip is called
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
-
-
-def is_part(name: str) -> bool:
-    """Tell whether a name is surely that of one part of several."""
-    return _SURELY.fullmatch(name) is not None
 
 
 class JoinedReader:

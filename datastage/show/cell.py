@@ -7,15 +7,20 @@ The package index knows another project by the name datastage, so no cell instal
 from __future__ import annotations
 
 import ast
+import builtins
 import bz2
 import fnmatch
 import functools
 import hashlib
+import importlib
 import json
+import keyword
 import re
+import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import ModuleType
 from typing import Any
 
 from datastage._version import __version__
@@ -46,7 +51,7 @@ _VERBS = (
 _FOR_SOME = (
     *("sources/drive*", "sources/endpoints", "sources/http*", "sources/kaggle", "sources/kaggle_hub"),
     *("sources/manual", "sources/near_misses", "sources/path", "sources/search*", "sources/walk", "sources/web_api"),
-    *("parts", "saved_copy", "transfer/tree_copy"),
+    *("archives/split", "parts", "saved_copy", "transfer/tree_copy"),
     *("batches/crops", "batches/image_files", "batches/photos"),
     *("batches/pixel_*", "layouts/__init__", "layouts/[b-np]*", "layouts/al*", "layouts/ar*", "layouts/asked"),
     *("layouts/s*", "layouts/t*"),
@@ -57,6 +62,13 @@ _FOR_NAMES = {
     "layouts/scientific": (".h5", ".hdf5", ".mat"),
     "layouts/parquet": (".parquet",),
 }
+# What reads labels off what lies there, which an entry with lists or arrays of its own does without.
+_GUESSED = (
+    *("layouts/alone", "layouts/asked", "layouts/beside", "layouts/c[ho]*", "layouts/f*", "layouts/n*"),
+    *("layouts/parting", "layouts/shape", "layouts/tasks"),
+)
+# Places whose folders are written where they stay.
+_FETCHED = ("bucket", "github", "http", "hub", "link", "record")
 # In place of a module that is left out. Who calls something of it is told to install the wheel.
 _STAND_IN = """\
 from datastage.errors import MissingDependencyError
@@ -67,6 +79,7 @@ def __getattr__(name):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
     return absent
 """
+_UNSTATED = "none stated"
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -156,7 +169,11 @@ def cell(
     last = f"path = datastage.stage({literal(spec)}{named})"
     if own is not None:
         facts = {"fallbacks": list(own.places[1:]), "expect": own.expect, "title": own.title, "licence": own.licence}
-        told = "".join(f", {name}={literal(value)}" for name, value in facts.items() if value)
+        told = "".join(
+            f", {name}={literal(value)}"
+            for name, value in facts.items()
+            if value not in ([], None, own.name, _UNSTATED)
+        )
         last = f"datastage.register({literal(own.name)}, {literal(own.places[0])}{told})\n{last}"
     last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
@@ -201,6 +218,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
     options = options or {}
     needed: set[str] = set()
     waiting = [*specs, *options.get("fallbacks", ())]
+    asked = set(waiting)
     if len(waiting) > 1:
         needed.add("sources/manual")  # what is said where several places fail
     if options.get("save_to"):
@@ -209,20 +227,23 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
     rows = {row.scheme: row for row in sources.SOURCES}
     entries = {entry.name: entry for entry in datasets.catalog()}
     while waiting:
-        spec = sources.parse(waiting.pop())
+        spec = sources.parse(text := waiting.pop())
         entry = entries.get(spec.value) if spec.scheme == "name" else None
         if entry is not None:
             needed |= {"sources/http", "sources/manual", "sources/search" if isinstance(entry, Entry) else "parts"}
-            needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)}
-            waiting += [place for place in getattr(entry, "places", ()) if not place.startswith("package:")]
+            needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
+            places = (place for part in getattr(entry, "parts", ()) for place in part.places)
+            waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
             if sources.address_of(spec) is not None:
                 needed.add("sources/manual")  # what is said on Kaggle without internet
-            if spec.scheme != "http":
-                needed.add("transfer/tree_copy")  # it may be a folder
+            if spec.scheme not in _FETCHED:
+                needed |= {"transfer/tree_copy", "archives/split"}  # it may be a folder, or parts side by side
         if not isinstance(entry, Entry):
-            needed |= {"layouts/pictures", "layouts/tree", "batches/photos"}
+            needed |= {"layouts/aside", "layouts/labels", "layouts/pictures", "layouts/tree", "batches/photos"}
+            if text in asked and not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
+                needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
             if spec.scheme == "hub":
                 needed.add("layouts/parquet")  # what the Hub makes of a dataset
@@ -240,6 +261,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
     paths = [path for path, _ in _files(files("datastage"), "datastage")]
     known = {path[10:-3] for path in paths if path.endswith(".py") and path not in _NOT_CARRIED}
     families = frozenset(other[9:] for other in needed if other.startswith("datasets/"))
+    entries = frozenset(other[6:] for other in needed if other.startswith("entry:"))
     texts: dict[str, str] = {}
     reached: set[str] = set()
     named: set[str] = set()
@@ -249,10 +271,12 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         if name in reached:
             continue
         reached.add(name)
-        texts[name], imported = _prepared(name, families if name == "datasets/__init__" else None)
+        kept = families if name == "datasets/__init__" else entries if name.startswith("datasets/") else None
+        texts[name], imported = _prepared(name, kept)
         leads_to = {found for module in imported for found in _modules(module.replace(".", "/"), known)}
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
+        stops += () if "layouts/folders" in needed else _GUESSED
         waiting += [other for other in leads_to if not _is_one(other, stops)]
     return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named, key=_path)}
 
@@ -262,11 +286,13 @@ def _path(name: str) -> str:
 
 
 @functools.cache
-def _prepared(name: str, families: frozenset[str] | None) -> tuple[str, tuple[str, ...]]:
-    """Return a module's text as it is carried, and the modules that it names; of the datasets these families alone."""
+def _prepared(name: str, kept: frozenset[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return a module's text as it is carried, and the modules that it names; of datasets what is `kept` alone."""
     tree = ast.parse(files("datastage").joinpath(f"{name}.py").read_text(encoding="utf-8"))
-    if families is not None:
-        _leave_out_entries(tree, families)
+    if name == "datasets/__init__" and kept is not None:
+        _leave_out_families(tree, kept)
+    elif kept:
+        _leave_out_entries(tree, importlib.import_module(f"datastage.{name.replace('/', '.')}"), kept)
     return for_machines(tree), tuple(_imports(tree))
 
 
@@ -274,7 +300,40 @@ def _is_one(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _leave_out_entries(module: ast.Module, needed: Collection[str]) -> None:
+def _leave_out_entries(tree: ast.Module, module: ModuleType, kept: Collection[str]) -> None:
+    """Take out of a family's table the entries that are not kept, and what they alone use; a family has few."""
+    table = next((node for node in tree.body if _names(node) == {"ENTRIES"}), None)
+    if not isinstance(table, ast.Assign) or not isinstance(table.value, ast.Tuple):
+        return
+    rows, entries = [], iter(module.ENTRIES)
+    for row in table.value.elts:
+        n = (
+            len(getattr(module, row.value.id))
+            if isinstance(row, ast.Starred) and isinstance(row.value, ast.Name)
+            else 1
+        )
+        if {next(entries).name for _ in range(n)} & set(kept):
+            rows.append(row)
+    table.value.elts = rows
+    used, waiting = {"ENTRIES"}, [node for node in tree.body if _names(node) & {"ENTRIES", ""}]
+    while waiting:
+        named = {each.id for each in ast.walk(waiting.pop()) if isinstance(each, ast.Name)} - used
+        used |= named
+        waiting += [node for node in tree.body if _names(node) & named]
+    tree.body = [node for node in tree.body if _names(node) & {*used, ""}]
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """Return the names that a statement at the top of a module defines, by import too; ``""`` if it is no such one."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {"" if each.name == "annotations" else each.asname or each.name for each in node.names}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {each.id for target in targets if target for each in ast.walk(target) if isinstance(each, ast.Name)} or {""}
+
+
+def _leave_out_families(module: ast.Module, needed: Collection[str]) -> None:
     """Take the families that are not needed out of the table of datasets, and their imports."""
     for node in module.body:
         if isinstance(node, ast.ImportFrom) and node.module == "datastage.datasets":
@@ -334,7 +393,9 @@ def for_machines(module: ast.Module) -> str:
             statements = getattr(node, name, None)
             if isinstance(statements, list):
                 run = [each for each in statements if not _is_for_checkers(each)]
-                if not isinstance(node, ast.ClassDef):  # a class may read the annotations of its fields
+                if isinstance(node, ast.ClassDef):
+                    _shorten_annotations(run)
+                else:
                     run = [_unannotated(each) for each in run if not isinstance(each, ast.AnnAssign) or each.value]
                 setattr(node, name, run or [ast.Pass()] * (name == "body"))
     used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
@@ -342,6 +403,7 @@ def for_machines(module: ast.Module) -> str:
         if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections.abc"):
             node.names = [name for name in node.names if name.name in used]
             module.body = [each for each in module.body if each is not node or node.names]
+    _shorten_names(module)
     # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
     text = ast.unparse(ast.fix_missing_locations(module))
     return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), text, flags=re.MULTILINE)
@@ -351,6 +413,56 @@ def _is_for_checkers(statement: ast.stmt) -> bool:
     """Tell whether nobody needs a statement to run: what is asserted is known, and said for the checker of types."""
     test = statement.test if isinstance(statement, ast.If) else None
     return isinstance(statement, ast.Assert) or (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING")
+
+
+def _shorten_names(module: ast.Module) -> None:
+    """Give the local variables of each function short names: a sixteenth of a cell. Parameters keep theirs."""
+    top = {name for node in module.body for name in _bound(node)} | set(dir(builtins))
+    for node in module.body:
+        for function in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(function, ast.FunctionDef):
+                _shorten_names_in(function, top)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """Give the names that a statement of a module binds there, within an if or a try too."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        yield node.name
+        return
+    if isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    elif isinstance(node, ast.Name):
+        yield node.id
+    for child in ast.iter_child_nodes(node):
+        yield from _bound(child)
+
+
+def _shorten_names_in(function: ast.FunctionDef, top: Collection[str]) -> None:
+    nodes = list(ast.walk(function))
+    words = [node for node in nodes if isinstance(node, ast.Name)]
+    if {"locals", "vars", "eval", "exec"} & {word.id for word in words}:
+        return
+    if any(isinstance(node, ast.ClassDef | ast.Global) for node in nodes):
+        return
+    # What else names a variable: an argument, an import, a handler, a pattern, a function.
+    kept = set(top)
+    for node in nodes:
+        kept |= {str(getattr(node, key)) for key in ("arg", "name", "asname") if getattr(node, key, None)}
+        kept |= {name.partition(".")[0] for name in getattr(node, "names", ()) if isinstance(name, str)}
+    found = dict.fromkeys(word.id for word in words if isinstance(word.ctx, ast.Store) and word.id not in kept)
+    taken = {word.id for word in words} | kept
+    free = (a + b for a in ("", *string.ascii_lowercase) for b in string.ascii_letters)
+    short = (name for name in free if name not in taken and not keyword.iskeyword(name))
+    new = {name: next(short) for name in found if len(name) > 1}
+    for word in words:
+        word.id = new.get(word.id, word.id)
+
+
+def _shorten_annotations(fields: Sequence[ast.stmt]) -> None:
+    """Leave of the annotations of a class's fields that they are there; a dataclass reads no more of most."""
+    for field in fields:
+        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation):
+            field.annotation = ast.Constant(0)
 
 
 def _unannotated(statement: ast.stmt) -> ast.stmt:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import datastage
+from datastage import datasets
 from datastage.errors import SpecError
-from datastage.show.cell import carried_core, carried_modules, cell, for_machines, needed_modules
+from datastage.show.cell import _prepared, carried_core, carried_modules, cell, for_machines, needed_modules
+from tests.datasets.test_miniatures import staged_as as staged_as
 from tests.servers import server as server
 
 PACKAGE = Path(datastage.__file__).parent
@@ -102,7 +104,12 @@ def test_a_cell_that_carries_the_tool_can_be_run_twice(notebook):
     assert path_of(done).is_file()
 
 
-@pytest.mark.parametrize("spec", ["cifar10", "drive:x.zip", "https://host.example/data", "kaggle:zalando/fashionmnist"])
+# Of each kind of place the largest, and entries of each family: pictures with lists of labels are the most.
+SPECS = ["cifar10", "drive:x.zip", "https://host.example/data", "kaggle:me/x", "github:me/x", "doi:10.5281/zenodo.1",
+         "s3://b/x.zip", "celeba", "eurosat", "flowers102", "titanic", "ag_news"]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_cell_that_carries_the_tool_stays_small(spec):
     text = made(spec)
 
@@ -153,6 +160,73 @@ def test_what_a_cell_carries_imports(spec, tmp_path):
     done = subprocess.run([sys.executable, "-I", "-c", check, tmp_path, spec], capture_output=True, text=True, cwd="/")
 
     assert done.stdout == f"{spec}\n", done.stderr
+
+
+def test_a_cell_carries_of_a_family_its_own_entry_alone_with_all_that_this_one_uses():
+    for entry in (entry for entry in datasets.ENTRIES if isinstance(entry, datasets.ArchiveEntry)):
+        (family,) = datasets.modules_of(entry)
+        code = compile(_prepared(f"datasets/{family}", frozenset([entry.name]))[0], family, "exec")
+        held = {"__name__": family}
+        exec(code, held)
+        assert entry.name in {one.name for one in held["ENTRIES"]}
+        assert len(held["ENTRIES"]) <= 19  # medmnist's are made by one line
+        functions = [each for each in held.values() if getattr(each, "__module__", "") == family]
+        named = {
+            each for one in functions for each in one.__code__.co_names if each.startswith("_") and each[1:2] != "_"
+        }
+        assert not [
+            each for each in named if each not in held and hasattr(sys.modules[f"datastage.datasets.{family}"], each)
+        ]
+
+
+@pytest.mark.parametrize("name", ["dtd", "kmnist", "food101", "titanic"])  # lists, arrays, folders, a table
+@pytest.mark.usefixtures("here")
+def test_what_a_cell_carries_reads_its_entry_as_the_package_does(name, staged_as, tmp_path):
+    carried = carried_modules(needed_modules([name]))
+    staged_as(name)
+    staged = datastage.stage(name, progress=False)
+    for path, text in carried.items():
+        (tmp_path / "tool" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tool" / path).write_text(text, encoding="utf-8")
+    ask = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import datastage, json\n"
+        "read = datastage.read(sys.argv[2]); print(json.dumps(read.as_dict(), default=str))\n"
+        "print([int(one.sum()) for one in read.arrays('train')] if read.kind == 'arrays' else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ask, tmp_path / "tool", staged], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    said, sums = done.stdout.splitlines()
+    here = datastage.read(staged.path)
+    assert json.loads(said) == json.loads(json.dumps(here.as_dict(), default=str))
+    assert json.loads(sums) == ([int(one.sum()) for one in here.arrays("train")] if here.kind == "arrays" else 0)
+
+
+def test_short_names_change_nothing_of_what_the_code_does():
+    source = (
+        "base = 3\n"
+        "def f(values, *, factor=2):\n"
+        "    total, seen = 0, []\n"
+        "    def add(value):\n        nonlocal total\n        inner = value * factor\n        total += inner + base\n"
+        "    for value in values:\n        add(value)\n        seen.append(f'{value}:{total}')\n"
+        "    try:\n        found = [one for one in seen if (size := len(one)) > 2]\n        found[99]\n"
+        "    except IndexError as error:\n        reason = str(error)\n"
+        "    with open(__file__) as handle, handle:\n        pass\n"
+        "    return total, found, size, reason, sorted(seen, key=lambda word: word[::-1]), handle.closed\n"
+        "class C:\n    field = 1\n"
+        "    def method(self):\n        number = self.field\n        return dict(number=number)\n"
+    )
+    short = for_machines(ast.parse(source))
+    results = []
+    for text in (source, short):
+        held = {"__file__": __file__}
+        exec(text, held)
+        results.append((held["f"]([1, 2, 30]), held["f"]([4], factor=5), held["C"]().method()))
+    assert results[0] == results[1]
+    assert "seen" not in short
+    assert "reason" not in short
+    assert "number=" in short
 
 
 def test_what_people_and_checkers_read_is_taken_out_and_nothing_else():
