@@ -924,10 +924,11 @@ def catalog_line(archive: PathLike, *, progress: Progress = "auto") -> str:
 
 
 def check_catalog(*names: str) -> list[Checked]:
-    """Look at every place of the datasets with these names, of all that have a name if none is given.
+    """Look at every place of the datasets with these names; without names at your own, or at all if you have none.
 
-    Nothing is fetched. Each result has ``name``, ``file``, ``place``, ``seen`` and ``trouble``, which is None where all
-    is well.
+    Your own are those that were registered or stand in ``DATASTAGE_CATALOG``. Nothing is fetched. Each result has
+    ``name``, ``file``, ``place``, ``seen``, ``trouble``, which is None where all is well, and ``notes``: what a class
+    of many would meet there.
     """
     from datastage import course
 

@@ -389,7 +389,9 @@ def _doctor(out: _Out) -> int:
     return 0
 
 
-def _catalog(out: _Out, action: str, what: list[str], catalog: Path | None = None, task: str | None = None) -> int:
+def _catalog(
+    out: _Out, action: str, what: list[str], catalog: Path | None = None, task: str | None = None, every: bool = False
+) -> int:
     _load_catalog(catalog)
     if action == "add":
         if not what:
@@ -401,7 +403,7 @@ def _catalog(out: _Out, action: str, what: list[str], catalog: Path | None = Non
     from datastage.show import catalog as shown
 
     if action == "check":
-        checked = api.check_catalog(*what)
+        checked = api.check_catalog(*(each.name for each in api.catalog()) if every else what)
         none_left = course.without_a_place(checked)
         out.show([asdict(each) for each in checked], shown.checked_lines(checked, none_left))
         return UnavailableError.exit_code if none_left else 0
@@ -510,6 +512,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "what": {"nargs": "*", "default": [], "metavar": "WHAT", "help": "an archive, or names"},
         "--catalog": _CATALOG,
         "--task": {"metavar": "TASK", "help": "only those for classification, regression, text, audio, ..."},
+        "--all": {**_YES, "dest": "every", "help": "check datastage's own too, where FILE or a name is not all"},
     }, _catalog),
     "preview": ("Draw samples with their labels.", "photos.zip --out preview.png", {
         "data": {"metavar": "DATA"},

@@ -265,7 +265,9 @@ class ArchiveEntry:
     @property
     def parts(self) -> tuple[Part, ...]:
         """All its files: the archive, then `more`."""
-        name = self.file or (self.places[0].partition("?")[0].rpartition("/")[2] if self.places else self.name)
+        from urllib.parse import unquote
+
+        name = self.file or (unquote(self.places[0].partition("?")[0].rpartition("/")[2]) if self.places else self.name)
         return (Part(name, self.places, self.expect, self.size, self.into, self.unpack), *self.more)
 
     @property

@@ -1,19 +1,25 @@
 """A teacher's own catalog: a line a dataset, and a look at every place of it."""
 
+import gzip
 import hashlib
 import io
 import json
+import shlex
 import subprocess
 import sys
+import tarfile
+import urllib.parse
 import zipfile
+from pathlib import Path
 
 import pytest
 
 import datastage
 from datastage import cli, datasets
-from datastage.course import without_a_place
+from datastage.course import _FOR_MANY, without_a_place
 from datastage.datasets.catalog_file import parse_catalog
 from datastage.errors import SpecError
+from datastage.sources import parse
 from tests.servers import server as server
 
 
@@ -113,6 +119,141 @@ def test_the_command_exits_3_if_a_file_is_to_be_had_nowhere(birds, server, capsy
     assert cli.main(["catalog", "check", "birds", "--catalog", "ours.txt"]) == 3
     assert "No place is left for birds" in capsys.readouterr().out
     assert cli.main(["catalog", "check", "more", "--catalog", "ours.txt"]) == 0
+
+
+def test_a_check_of_a_courses_file_asks_the_places_of_that_file_alone(birds, server, capsys, monkeypatch):
+    Path("ours.txt").write_text(f"birds {server.serve('birds.zip', birds)}\nmore ./birds.zip\n")
+
+    assert cli.main(["catalog", "check", "--catalog", "ours.txt", "--json"]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert {each["name"] for each in checked} == {"birds", "more"}
+    assert all(set(each) == {"name", "file", "place", "seen", "trouble", "notes"} for each in checked)
+
+    monkeypatch.setenv("DATASTAGE_CATALOG", "ours.txt")
+    assert {each.name for each in datastage.check_catalog()} == {"birds", "more"}
+
+
+def test_a_check_of_all_asks_datastages_own_places_too(birds, capsys, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    Path("ours.txt").write_text("more ./birds.zip\n")
+
+    assert cli.main(["catalog", "check", "--all", "--catalog", "ours.txt", "--json"]) == 3
+    checked = json.loads(capsys.readouterr().out)
+    names = {each["name"] for each in checked}
+    assert {"more", "cifar10", "food101"} <= names
+    assert [each["name"] for each in checked if each["trouble"] is None and each["place"].startswith("./")] == ["more"]
+
+
+def test_a_check_as_json_exits_3_too_and_shows_no_secret(server, capsys):
+    Path("ours.txt").write_text(f"birds {server.url('gone.zip')}?sig=s3cr3t\n")
+
+    assert cli.main(["catalog", "check", "--catalog", "ours.txt", "--json"]) == 3
+    text = capsys.readouterr().out
+    assert json.loads(text)[0]["trouble"]
+    assert "s3cr3t" not in text
+
+
+@pytest.mark.parametrize("words", [["list", "flowers_102"], ["--task", "clasification"], ["check", "flowers_102"]])
+def test_a_name_or_a_task_that_there_is_not_is_no_empty_list(words, capsys):
+    assert cli.main(["catalog", *words]) == 2
+    said = capsys.readouterr().err
+    assert "flowers102" in said or "classification" in said
+
+
+def packed(kind, files):
+    """Return an archive or a file of data of that kind."""
+    made = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(made, "w") as archive:
+            for name, body in files.items():
+                archive.writestr(name, body)
+    elif kind == "tar.gz":
+        with tarfile.open(fileobj=made, mode="w:gz") as archive:
+            for name, body in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(body)
+                archive.addfile(info, io.BytesIO(body))
+    elif kind == "npz":
+        numpy = pytest.importorskip("numpy")
+        numpy.savez(made, x=numpy.arange(5))
+    elif kind == "csv":
+        made.write(b"a,b\n1,2\n")
+    else:  # idx, as MNIST's files are
+        made.write(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "staged_as"),
+    [
+        ("My Birds (1).zip", "wren/1.txt"),
+        ("birds.tar.gz", "wren/1.txt"),
+        ("birds.csv", ""),
+        ("2024-birds.npz", ""),
+        ("train-labels-idx1-ubyte.gz", "train-labels-idx1-ubyte"),
+    ],
+)
+def test_the_printed_entry_reads_back_for_whatever_file_it_is_of(file, staged_as, server, tmp_path, capsys):
+    kind = next(kind for kind in ("zip", "tar.gz", "csv", "npz", "gz") if file.endswith(kind))
+    body = packed(kind, {"wren/1.txt": b"w"})
+    address = server.serve(urllib.parse.quote(file), body)
+
+    assert cli.main(["catalog", "add", address, "--quiet"]) == 0
+    line = capsys.readouterr().out
+    Path("ours.txt").write_text(line)
+    (entry,) = datasets.load_catalog(Path("ours.txt"))
+    staged = datastage.stage(entry.name, progress=False)
+
+    assert (entry.expect, entry.places) == (f"sha256:{hashlib.sha256(body).hexdigest()}", (address,))
+    path = staged / staged_as if staged_as else staged.path
+    assert path.is_file() or staged_as == "" and next(p for p in path.iterdir() if not p.name.startswith("."))
+    assert cli.main(["catalog", "check", "--catalog", "ours.txt"]) == 0
+
+
+def test_the_entry_of_a_file_of_this_machine_leaves_a_gap_for_its_address(birds, capsys):
+    Path("2 birds.zip").write_bytes(birds)
+
+    assert cli.main(["catalog", "add", "2 birds.zip", "--quiet"]) == 0
+    line = capsys.readouterr().out
+    assert shlex.split(line, comments=True)[:2] == ["set_2_birds", "https://ADDRESS/2%20birds.zip"]
+    Path("ours.txt").write_text(line)
+    with pytest.raises(SpecError, match="line 1: set_2_birds has a gap in place of its address"):
+        datastage.cell("set_2_birds", catalog="ours.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("birds ./birds.zip", "Only a machine that has this file"),
+        ("birds ./birds.zip", "No digest is known"),
+        ("birds URL/flat.zip sha256:" + 64 * "0", "gives no parts of a file"),
+        ("birds URL/birds.zip sha256:" + 64 * "0", ""),
+    ],
+)
+def test_a_check_says_what_a_class_of_many_would_meet(line, note, birds, server, capsys):
+    server.serve("birds.zip", birds)
+    server.serve("flat.zip", birds, ranges=False)
+    Path("ours.txt").write_text(line.replace("URL", server.url("").rstrip("/")))
+
+    assert cli.main(["catalog", "check", "--catalog", "ours.txt"]) == 0
+    said = capsys.readouterr().out
+    assert note in said
+    assert (len(said.splitlines()) == 1) == (not note)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "https://drive.google.com/file/d/1A2b3C4d5E6f7G8h9I0jKlMnOpQrStUvW/view",
+        "drive:x.zip",
+        "kaggle:competitions/titanic",
+        "github:o/r/x.csv",
+        "https://www.dropbox.com/s/a/x.zip",
+    ],
+)
+def test_each_place_with_a_limit_for_many_has_its_note(spec):
+    parsed = parse(spec)
+    assert {parsed.scheme, *parsed.parts[:1]} & set(_FOR_MANY)
 
 
 def test_the_catalog_is_listed_by_task_and_size(capsys):

@@ -33,6 +33,7 @@ __all__ = [
     "load_catalog",
     "modules_of",
     "of_receipt",
+    "own",
     "package_folders",
     "read_catalog",
     "register",
@@ -127,6 +128,11 @@ def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     """Return every entry, those of datastage first, then those that were registered."""
     _from_setting()
     return tuple(_entries.values())
+
+
+def own() -> tuple[Entry | ArchiveEntry, ...]:
+    """Return the entries that are not datastage's: those of a course's file, and those that were registered."""
+    return catalog()[len(ENTRIES) :]
 
 
 def register(entry: Entry | ArchiveEntry) -> None:

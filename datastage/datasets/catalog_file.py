@@ -45,6 +45,11 @@ def _entry(words: list[str], where: str) -> ArchiveEntry:
     places = [word for word in rest if word not in digests and word.split("=", 1)[0] not in _FACTS]
     if not places:
         raise SpecError(f"{where}: {name} has no place.", NEXT)
+    if any(place.startswith("https://ADDRESS/") for place in places):
+        raise SpecError(
+            f"{where}: {name} has a gap in place of its address.",
+            "Next: put the address that the archive has on the web in the place of https://ADDRESS/...",
+        )
     if len(digests) > 1 or any(not _DIGEST.fullmatch(digest) for digest in digests):
         raise SpecError(f"{where}: {' '.join(digests)} is not one digest.", NEXT)
     expect = digests[0].lower() if digests else None

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from datastage import datasets
 from datastage.course import Checked
 from datastage.entry import ArchiveEntry, Entry
+from datastage.errors import SpecError
 from datastage.progress import human_bytes
 
 
 def chosen(
     entries: Sequence[Entry | ArchiveEntry], names: Sequence[str], task: str | None
 ) -> list[Entry | ArchiveEntry]:
-    """Return the entries of these names, or all; and of this task, or any."""
-    return [e for e in entries if (not names or e.name in names) and task in (None, _task(e))]
+    """Return the entries of these names, or all; and of this task, or any. `SpecError` for what there is not."""
+    tasks = sorted({_task(entry) for entry in entries})
+    if task not in (None, *tasks):
+        raise SpecError(f"No dataset is for {task!r}.", f"Next: --task with one of {', '.join(tasks)}.")
+    wanted = [datasets.get(name) for name in names] or entries
+    return [entry for entry in wanted if task in (None, _task(entry))]
 
 
 def facts(entry: Entry | ArchiveEntry) -> dict[str, Any]:
@@ -50,5 +56,5 @@ def checked_lines(checked: Sequence[Checked], none_left: Sequence[str]) -> list[
     said = []
     for each in checked:
         said.append(f"{'no' if each.trouble else 'ok'}  {each.name:22} {each.place}")
-        said += [f"      {each.trouble}"] if each.trouble else []
+        said += [f"      {text}" for text in ([each.trouble] if each.trouble else each.notes)]
     return said + [f"No place is left for {name}." for name in none_left]
