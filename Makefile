@@ -115,7 +115,8 @@ $(VENV)/ready: requirements-dev.txt setup.cfg pyproject.toml Makefile
 	$(PIP) install -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements-dev.txt
 	@# Tests compare our reading with torchvision's where it can be had; its own requirements are met already.
 	-$(PIP) install -q --no-deps torchvision==0.28.0
-	@# What reads photos quickly on Colab and Kaggle, and JAX: the tests say what they leave out where one has no wheel.
-	-for name in opencv-python-headless simplejpeg jax 'moto[s3,server]'; do $(PIP) install -q $$name; done
+	@# What reads photos quickly on Colab and Kaggle, JAX, what reads HDF5 and parquet, and the clients of the Hub and of
+	@# S3: the tests say what they leave out where one has no wheel.
+	-for name in opencv-python-headless simplejpeg jax h5py pyarrow huggingface_hub 'moto[s3,server]'; do $(PIP) install -q $$name; done
 	$(PIP) install -q --no-deps --no-build-isolation -e . || $(PIP) install -q --no-deps -e .
 	@touch $(VENV)/ready

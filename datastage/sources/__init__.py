@@ -42,6 +42,20 @@ _DATAVERSES = (
     "dataverse.unc.edu", "dataverse.org", "data.aussda.at", "darus.uni-stuttgart.de", "heidata.uni-heidelberg.de",
     "rdr.kuleuven.be", "entrepot.recherche.data.gouv.fr", "data.sciencespo.fr", "edatos.consorciomadrono.es",
 )  # fmt: skip
+# A line of the command that a page shows, a DOI as papers print it, an address among words or in brackets.
+_OTHER_FORMS = (
+    (r"!?kaggle datasets download (?:-d )?([\w.-]+/[\w.-]+)\b.*", r"kaggle:\1"),
+    (r"!?kaggle competitions download (?:-c )?([\w.-]+)\b.*", r"kaggle:competitions/\1"),
+    (r"!?gdown (?:--id )?([\w-]{25,})\b.*", r"https://drive.google.com/file/d/\1/view"),
+    (r"(?:doi: +)?(10\.\d{4,9}/\S+)", r"doi:\1"),
+    (r"(?:git clone )?git@github\.com:([\w.-]+/[\w.-]+?)(?:\.git)?", r"github:\1"),
+    (r"arn:aws:s3:::(\S+)", r"s3://\1"),
+    (
+        r"(?!https?:)[<'\"(]?(?:!?(?:wget|curl|gdown|git clone)\b[^:]* )?[<'\"(]?(https?://[^\s<>'\"]+)(?:[>'\")]| .*)",
+        r"\1",
+    ),
+    (r"!?(?:wget|curl|gdown|git clone)\b[^:]* [<'\"]?(https?://[^\s<>'\"]+)", r"\1"),
+)
 _MANY = re.compile(r"\{(\d+\.\.\d+|[^{}\s]*,[^{}\s]*)\}")
 # Of the rows that know a server, the first one that recognises its page has it.
 # fmt: off
@@ -57,13 +71,15 @@ SOURCES: tuple[Source, ...] = (
     Source("hub", _late("hub", "open_hub"), _late("hub", "parse_hub"), words=("hf",), example="hf:",
            hosts=("huggingface.co", "hf.co"), parse_page=_late("hub", "parse_page"), address=_late("hub", "address")),
     Source("record", _late("research_data", "open_record"), _late("research_data", "parse_doi"), words=("doi",),
-           example="doi:", hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "doi.org", *_DATAVERSES),
+           example="doi:", hosts=("zenodo.org", "figshare.com", "osf.io", "archive.org", "archive.ics.uci.edu",
+                                  "doi.org", *_DATAVERSES),
            parse_page=_late("research_data", "parse_page"), address=_late("research_data", "address")),
     Source("link", _late("shared_links", "open_link"), parse_page=_late("shared_links", "parse_page"),
            hosts=("dropbox.com", "sharepoint.com", "onedrive.live.com", "1drv.ms"), key=_late("http", "key"),
            address=str),
     Source("bucket", _late("buckets", "open_bucket"), _late("buckets", "parse_bucket"), words=("s3", "gs", "az"),
-           example="s3://"),
+           example="s3://", hosts=("cloud.google.com", "console.aws.amazon.com"),
+           parse_page=_late("buckets", "parse_page")),
     Source("http", _late("http", "open_http"), _late("http", "parse_http"), words=("https", "http"),
            example="https://", key=_late("http", "key"), address=str),
     Source("upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",),
@@ -90,6 +106,8 @@ def parse(text: str | os.PathLike[str]) -> Spec:
         return cast(Spec, _late("braces", "parse_list")(text))
     if is_path(text):
         return Spec(text, "file", text)
+    if (meant := _meant(text)) is not None:
+        raise SpecError(f"{hide_secrets(text)!r} names a place in another form.", f"Next: {hide_secrets(meant)}")
     if any(ord(c) < 32 for c in text):
         raise SpecError(
             f"{text!r} has a line break or another character that cannot be seen.",
@@ -112,6 +130,16 @@ def parse(text: str | os.PathLike[str]) -> Spec:
         raise SpecError(f"{hide_secrets(text)!r}: there is no place called {word + ':'!r}.", hint)
     spec = parser(text, word, rest)
     return (_of_a_page(text) or spec) if spec.scheme == "http" else spec
+
+
+def _meant(text: str) -> str | None:
+    """Return the spec of what people copy where a place is shown in another form; None for what is none of these."""
+    for pattern, spec in _OTHER_FORMS:
+        if match := re.fullmatch(pattern, text, re.IGNORECASE):
+            return match.expand(spec)
+    host = text.partition("/")[0].lower()
+    is_host = any(f".{host}".endswith(f".{known}") for source in SOURCES for known in source.hosts)
+    return f"https://{text}" if is_host and "/" in text else None
 
 
 def _of_a_page(text: str) -> Spec | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import os
+import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from typing import Any
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
 from datastage.sources.endpoints import ENDPOINTS, at_endpoint, endpoint
 from datastage.sources.found import Context, Found
-from datastage.sources.http_answers import Refused
+from datastage.sources.http_answers import Refused, md5_of
 from datastage.sources.web_api import RemoteFile, open_file, open_files, read_page, refusal
 from datastage.spec import Spec, last_part
 from datastage.transfer import Interrupted
@@ -30,6 +30,26 @@ def parse_bucket(text: str, word: str, rest: str) -> Spec:
     if not rest.startswith("//") or not bucket:
         raise SpecError(f"{text!r} names no bucket.", f"Next: {word}://BUCKET/PATH")
     return Spec(text, "bucket", f"{word}/{bucket}/{path}", (word, bucket, path), name=last_part(path) or bucket)
+
+
+# Pages of consoles, which give an object to nobody who is not signed in: the host, its paths, the kind of bucket.
+_CONSOLES = (
+    ("storage.cloud.google.com", r"/([^/]+)/(.+)", "gs"),
+    ("console.cloud.google.com", r"/storage/browser/(?:_details/)?([^/;]+)/?([^;]*?)(?:;.*)?", "gs"),
+    (".aws.amazon.com", r"/s3/(?:buckets|object)/([^/]+)/?()", "s3"),
+)
+
+
+def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
+    """Tell the object or the folder that a console shows."""
+    for host, pattern, word in _CONSOLES:
+        page = re.fullmatch(pattern, urllib.parse.unquote(url.path))
+        if page and f".{url.hostname}".endswith(host):
+            path = page[2] or dict(urllib.parse.parse_qsl(url.query)).get("prefix", "")
+            return Spec(
+                text, "bucket", f"{word}/{page[1]}/{path}", (word, page[1], path), name=last_part(path) or page[1]
+            )
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ def _az_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str,
 
     names = ("Name", "Properties/Content-Length", "Properties/Content-MD5")
     for path, size, md5 in _xml(page_of, "Blob", names, "NextMarker", context):
-        yield path, int(size or 0), _md5(md5)
+        yield path, int(size or 0), md5_of(md5)
 
 
 def _gs_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
@@ -106,18 +126,10 @@ def _gs_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str,
         page = read_page(f"{start}/storage/v1/b/{bucket}/o?{query}", limits=context.limits).json()
         for one in page.get("items", ()):
             packed = one.get("contentEncoding") == "gzip"  # it is unpacked on its way
-            yield str(one["name"]), int(one.get("size", 0)), {} if packed else _md5(one.get("md5Hash", ""))
+            yield str(one["name"]), int(one.get("size", 0)), {} if packed else md5_of(one.get("md5Hash", ""))
         token = page.get("nextPageToken", "")
         if not token:
             return
-
-
-def _md5(text: str) -> dict[str, str]:
-    try:
-        digest = base64.b64decode(text, validate=True)
-    except ValueError:
-        return {}
-    return {"md5": digest.hex()} if len(digest) == 16 else {}
 
 
 KINDS = {

@@ -22,7 +22,7 @@ from datastage.runtime import Runtime
 from datastage.settings import setting
 from datastage.sources.endpoints import endpoint
 from datastage.sources.found import Context, Fetch, Found
-from datastage.sources.http import HttpReader, check_first_bytes, found_at
+from datastage.sources.http import HttpReader, check_first_bytes, found_at, open_url
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
 from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
@@ -121,6 +121,12 @@ def _explained(error: DatastageError, spec: Spec, repository: str) -> DatastageE
     """Say what GitHub's 404 means: it is the answer for what is private too."""
     if refusal(error) not in (401, 404):
         return error
+    if getattr(error, "with_token", False):
+        return UnavailableError(
+            f"{spec} is not there, or your GITHUB_TOKEN does not open it: GitHub answers the same to both.",
+            f"The token may be wrong, have run out, or not be allowed to read {repository}.",
+            f"Next: open https://github.com/{repository} in a browser: is it there, and may you see it?",
+        )
     return UnavailableError(
         f"{spec} is not there, or it is private: GitHub answers the same to both.",
         f"If it is private: set GITHUB_TOKEN to a token that may read {repository}.",
@@ -189,7 +195,7 @@ def _folder(spec: Spec, context: Context, owner: str, repository: str, rest: str
     for ref, path in _splits(rest):
         url = f"{endpoint('github_archives')}/{owner}/{repository}/zip/{urllib.parse.quote(ref)}"
         try:
-            reader = HttpReader(url, limits=context.limits, name=f"{repository}.zip")
+            reader = open_url(url, limits=context.limits, name=f"{repository}.zip")
         except DatastageError as error:
             if refusal(error) != 404:
                 raise

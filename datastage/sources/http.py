@@ -54,12 +54,13 @@ def found_at(
 ) -> Found:
     """Return what `reader` has reached; a `Fetch` where the server does not say how long the file is."""
     where = where or f"at {reader.host}"
+    digests = {**reader.digests, **(digests or {})}
     if reader.size is None:
         # What is unpacked as it comes has to know where the file ends; this one is fetched whole first.
         content = Fetch(partial(_fetched, reader, limits))
-        return Found(content, place, f"{reader.name}, {where}", reader.identity, digests=digests or {})
+        return Found(content, place, f"{reader.name}, {where}", reader.identity, digests=digests)
     seen = f"{reader.name}, {human_bytes(reader.size)}, {where}"
-    return Found(reader, place, seen, reader.identity, digests=digests or {})
+    return Found(reader, place, seen, reader.identity, digests=digests)
 
 
 def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: Reporter) -> Path:
@@ -132,6 +133,7 @@ class HttpReader:
         self.name = ""
         self.size: int | None = None
         self.identity = ""
+        self.digests: dict[str, str] = {}  # that the server keeps of the whole file
         self.ranges = False
         self.host = self._origin.host
         self._session.check_reachable()
@@ -248,7 +250,7 @@ class HttpReader:
             name = self._given_name or answers.file_name(headers, self._origin, exchange.address)
             self.name = self._session.name = name
             self._state = FileState(self.name, self.host, *state_of(headers), has_hash=self._has_hash)
-            self._head, self.ranges = b"", False
+            self._head, self.ranges, self.digests = b"", False, answers.digests_of(headers)
             start, end, total = answers.content_range(headers)
             is_part = exchange.response.status == 206 and start == 0 and total is not None and end is not None
             if is_part and end is not None and end < _HEAD_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import email.message
 import email.utils
@@ -49,6 +50,29 @@ def decoding_of(response: http.client.HTTPResponse, name: str, host: str) -> str
         f"{host} sends {name} compressed with {encoding}, though it was asked not to.",
         "Next: download it with a browser, then stage the file.",
     )
+
+
+def md5_of(text: str) -> dict[str, str]:
+    """Return the digest that is written in base64; empty for what is none.
+
+    Examples
+    --------
+    >>> md5_of("1B2M2Y8AsgTpgAmY7PhCfg=="), md5_of("-")
+    ({'md5': 'd41d8cd98f00b204e9800998ecf8427e'}, {})
+    """
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except ValueError:
+        return {}
+    return {"md5": digest.hex()} if len(digest) == 16 else {}
+
+
+def digests_of(headers: email.message.Message) -> dict[str, str]:
+    """Return the md5 of the whole file that the storage of Google or Azure keeps and says with every answer."""
+    if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return {}  # it is unpacked on its way
+    google = re.search(r"md5=([\w+/]+=*)", ",".join(headers.get_all("x-goog-hash", [])))
+    return md5_of(google[1] if google else headers.get("x-ms-blob-content-md5", ""))
 
 
 def content_range(headers: email.message.Message) -> tuple[int | None, int | None, int | None]:
@@ -216,12 +240,16 @@ def _status(status: int) -> str:
 
 
 class Refused(UnavailableError):
-    """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again."""
+    """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again.
+
+    `with_token` says that a token of the user's was sent along.
+    """
 
     status = 0
     body = b""
     headers: Mapping[str, str] = {}  # names in small letters
     is_final = False
+    with_token = False
 
 
 _IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."

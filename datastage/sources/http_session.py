@@ -89,6 +89,7 @@ class HttpSession:
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
         error = answers.refused(status, address, self._called, response.headers, body, self._netrc.trouble)
+        error.with_token = self._token is not None and bool(self._token[1])
         if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
         if is_first:

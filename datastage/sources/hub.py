@@ -157,12 +157,12 @@ def _explained(error: DatastageError, spec: Spec) -> DatastageError:
     kind, repository, revision, path = spec.parts
     page = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
     token = "Set HF_TOKEN to a token of yours (huggingface.co > Settings > Access Tokens), or keep it as a secret."
-    code, status = _code(error), refusal(error)
+    code, status, with_token = _code(error), refusal(error), getattr(error, "with_token", False)
     if code == "GatedRepo":
         return UnavailableError(
             f"{repository} asks you to agree to its terms before it gives its files ({status}).",
             f"Open {page}, sign in, and press the button that agrees; some owners answer by hand.",
-            token,
+            "Your HF_TOKEN has to be of the account that has agreed." if with_token else token,
             "Next: run the same line again.",
         )
     if code == "RevisionNotFound":
@@ -173,9 +173,12 @@ def _explained(error: DatastageError, spec: Spec) -> DatastageError:
             f"Next: look at its files: {page}/tree/{revision}",
         )
     if status in (401, 403, 404):
+        whose = "your HF_TOKEN does not open it" if with_token else "it is private"
         return UnavailableError(
-            f"{repository} is not on the Hub, or it is private: the answer is the same ({status}).",
-            f"If it is private: {token[0].lower()}{token[1:]}",
+            f"{repository} is not on the Hub, or {whose}: the answer is the same ({status}).",
+            f"If it is private: {token[0].lower()}{token[1:]}"
+            if not with_token
+            else "A token may be wrong, or run out.",
             f"Next: open {page} in a browser.",
         )
     return error

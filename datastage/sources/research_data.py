@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from datastage.errors import DatastageError, SpecError, UnavailableError
+from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
 from datastage.redact import hide_secrets
 from datastage.sources.endpoints import endpoint
 from datastage.sources.found import Context, Found
@@ -57,6 +57,15 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
     query = dict(urllib.parse.parse_qsl(url.query))
     if {"token", "access_token", "private_link"} & set(query):
         return None  # a private record: its address alone opens it
+    if host == "osf.io" and "view_only" in query:
+        raise SpecError(
+            "A link of OSF with view_only= opens its project in a browser alone.",
+            "Next: open it, download the file, and put it beside your notebook; or ask its owner to make it public.",
+        )
+    if host == "archive.ics.uci.edu":
+        page = re.fullmatch(r"dataset/(\d+)/(.+)", url.path.strip("/"))
+        file = f"https://{host}/static/public/{page[1]}/{page[2]}.zip" if page else ""
+        return Spec(text, "http", file, name=last_part(urllib.parse.unquote(file))) if file else None
     if host == "doi.org":
         return _of_doi(text, path) if _DOI.fullmatch(path) else None
     if host.endswith("zenodo.org"):
@@ -65,6 +74,8 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
             return _spec(text, "zenodo", match[1], match[2] or "", base)
         match = re.match(r"doi/(10\.5281/zenodo\.\d+)", path)
         return _of_doi(text, match[1]) if match else None
+    if host.endswith(".figshare.com") and not host.startswith("ndownloader."):
+        host = "figshare.com"  # the pages of a university or a publisher
     for pattern, make in _PAGES.get(host, ()):
         if match := re.fullmatch(pattern, path):
             return make(text, match)
@@ -296,6 +307,11 @@ def _open_doi(spec: Spec, context: Context, doi: str) -> Found:
                 ) from error
             raise
     parts = urllib.parse.urlsplit(url)
+    if url.startswith(f"{endpoint('doi')}/"):
+        raise NotDataError(
+            f"{parts.hostname} gave a page of its own instead of leading to the record of {doi}.",
+            f"Next: open https://doi.org/{tried} in a browser, and copy the address where it ends.",
+        )
     known = parse_page(url, parts) or _spec(spec.text, "dataverse", tried, "", f"{parts.scheme}://{parts.netloc}")
     service, record, inner, base = known.parts
     there = Spec(spec.text, "record", known.value, (service, record, file or inner, base), name=known.name)

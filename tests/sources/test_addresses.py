@@ -153,6 +153,7 @@ REFUSED = (
     "https://uni-my.sharepoint.com/:f:/g/personal/a_uni_edu/Eabc?e=s3cr3t",
     "https://uni-my.sharepoint.com/personal/a_uni_edu/_layouts/15/onedrive.aspx?id=%2Fpersonal&ga=1",
     "https://uni.sharepoint.com/sites/course/Shared%20Documents/Forms/AllItems.aspx",
+    "https://osf.io/abcde/?view_only=s3cr3t",
     "s3:bucket/x",
     "hf:o",
     "github:o",

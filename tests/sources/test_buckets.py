@@ -77,6 +77,16 @@ def test_wrong_bytes_of_a_listed_object_are_found(buckets, tmp_path):
     assert not [path for path in (tmp_path / "root").iterdir() if not path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("spec", ["gs://set/data/a.csv", "az://az/set/data/a.csv", "URL/gs/set/data/a.csv"])
+def test_an_object_is_checked_by_the_digest_that_its_storage_tells(spec, buckets, tmp_path):
+    spec = spec.replace("URL", buckets.address)
+    assert "md5" in quiet(spec).receipt["hashes"]
+    buckets.wrong["data/a.csv"] = b"1,3\n" * 50
+    with pytest.raises(ChecksumError):
+        quiet(spec, refresh=True, root=tmp_path / "other")
+    assert not [path for path in (tmp_path / "other").iterdir() if not path.name.startswith(".")]
+
+
 @pytest.mark.parametrize(
     ("spec", "text"),
     [

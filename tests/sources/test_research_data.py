@@ -121,6 +121,7 @@ def test_a_token_of_a_private_record_is_left_in_its_address():
     [
         "https://figshare.com/articles/dataset/A_title/77",
         "https://figshare.com/articles/dataset/A_title/77/2",
+        "https://springernature.figshare.com/articles/dataset/A_title/77",
         "doi:10.6084/m9.figshare.77",
         "doi:10.6084/m9.figshare.77.v2",
         "https://doi.org/10.6084/m9.figshare.77.v2",

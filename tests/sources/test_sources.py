@@ -238,3 +238,59 @@ def test_an_unknown_name_is_answered_with_the_input_or_folder_that_is_called_so(
 def test_an_unknown_name_with_nothing_near_lists_the_names(tmp_path):
     with pytest.raises(SpecError, match="datastage catalog"):
         staging.named_entry(parse("nonesuch"), Kaggle(tmp_path / "k").runtime(cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("10.5281/zenodo.123", "doi:10.5281/zenodo.123"),
+        ("doi: 10.5281/zenodo.123", "doi:10.5281/zenodo.123"),
+        ("DOI: 10.7910/DVN/ABC", "doi:10.7910/DVN/ABC"),
+        ("zenodo.org/records/123", "https://zenodo.org/records/123"),
+        ("huggingface.co/datasets/o/n", "https://huggingface.co/datasets/o/n"),
+        ("www.kaggle.com/datasets/o/n", "https://www.kaggle.com/datasets/o/n"),
+        ("kaggle datasets download -d o/n", "kaggle:o/n"),
+        ("!kaggle datasets download o/n --unzip", "kaggle:o/n"),
+        ("kaggle competitions download -c titanic", "kaggle:competitions/titanic"),
+        (f"gdown {'a' * 33}", f"https://drive.google.com/file/d/{'a' * 33}/view"),
+        ("!wget -q 'https://h.example/x.zip'", "https://h.example/x.zip"),
+        ("curl -L -o x.zip https://h.example/x.zip", "https://h.example/x.zip"),
+        ("git clone https://github.com/o/r.git", "https://github.com/o/r.git"),
+        ("git@github.com:o/r.git", "github:o/r"),
+        ("<https://h.example/x.zip>", "https://h.example/x.zip"),
+        ("'https://h.example/x.zip'", "https://h.example/x.zip"),
+        ("arn:aws:s3:::bucket/x.csv", "s3://bucket/x.csv"),
+    ],
+)
+def test_what_people_copy_in_another_form_is_answered_with_the_text_to_write(text, meant):
+    with pytest.raises(SpecError) as caught:
+        parse(text)
+    assert caught.value.remedy[-1] == f"Next: {meant}"
+    assert parse(meant).scheme != "relative"
+
+
+@pytest.mark.parametrize("text", ["10.5/x.csv", "my github.com notes.csv", "data/10.5281/x.csv", "photos of https.zip"])
+def test_a_relative_path_that_only_looks_like_an_address_stays_one(text):
+    assert parse(text).scheme == "relative"
+
+
+@pytest.mark.parametrize(
+    ("address", "bucket"),
+    [
+        ("https://storage.cloud.google.com/bucket/data/x.csv?authuser=1", "gs/bucket/data/x.csv"),
+        (
+            "https://console.cloud.google.com/storage/browser/_details/bucket/a%20b.csv;tab=x?project=p",
+            "gs/bucket/a b.csv",
+        ),
+        ("https://console.cloud.google.com/storage/browser/bucket", "gs/bucket/"),
+        (
+            "https://s3.console.aws.amazon.com/s3/object/bucket?region=eu-west-1&prefix=data/x.csv",
+            "s3/bucket/data/x.csv",
+        ),
+        ("https://eu-west-1.console.aws.amazon.com/s3/buckets/bucket?prefix=data/", "s3/bucket/data/"),
+    ],
+)
+def test_a_page_of_a_console_is_the_object_that_it_shows(address, bucket):
+    spec = parse(address)
+    assert (spec.scheme, spec.value) == ("bucket", bucket)
+    assert parse("https://cloud.google.com/storage/docs").scheme == "http"

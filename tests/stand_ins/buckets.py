@@ -224,7 +224,7 @@ class _Handler(LoopbackHandler):
             )
         if path not in bucket.objects:
             return self.refuse(404, "BlobNotFound")
-        return self.file(path, bucket.objects[path])
+        return self.file(path, bucket.objects[path], x_ms_blob_content_md5=_b64(bucket.objects[path]))
 
 
 def _b64(body: bytes) -> str:

@@ -26,6 +26,7 @@ class Hub(LoopbackServer):
         self.gated: dict[str, str] = {}  # repository -> the token of who has agreed
         self.private: dict[str, str] = {}
         self.given: dict[str, bytes] = {}  # what is given in the place of a large file
+        self.revisions = {"main", COMMIT, "refs/convert/parquet"}
         self.busy = 0  # so many requests are answered with 429
         self.asked: list[str] = []
         self.tokens: list[tuple[str, str | None]] = []
@@ -71,7 +72,7 @@ class _Handler(LoopbackHandler):
             status = 403 if token else 401
             return self.refuse(status, "GatedRepo", "Access to this dataset is restricted.")
         what, revision, *path_pieces = rest[2:]
-        if revision not in ("main", COMMIT, "refs/convert/parquet"):
+        if revision not in self.hub.revisions:
             return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         file = "/".join(path_pieces)
         if is_api and what == "revision":
@@ -101,7 +102,11 @@ class _Handler(LoopbackHandler):
         for path in inside[at : at + _PAGE]:
             row: dict[str, Any] = {"type": "file", "path": path, "oid": "1" * 40, "size": len(files[path])}
             if path in self.hub.large:
-                row["lfs"] = {"oid": hashlib.sha256(files[path]).hexdigest(), "size": len(files[path])}
+                row["lfs"] = {
+                    "oid": hashlib.sha256(files[path]).hexdigest(),
+                    "size": len(files[path]),
+                    "pointerSize": 134,
+                }
             rows.append(row)
         page = self.path.partition("?")[0]
         more = {"Link": f'<{self.hub.address}{page}?recursive=true&cursor={at + _PAGE}>; rel="next"'}

@@ -32,13 +32,13 @@ class KaggleApi:
     is_mounting: bool = True  # whether what was asked for appears there
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def start(self) -> KaggleApi:
+    def start(self, port: int = PORT) -> KaggleApi:
         api = self
 
         class Handler(_Handler):
             kaggle = api
 
-        self.server = LoopbackServer(Handler, "kaggle", host="localhost", port=PORT)
+        self.server = LoopbackServer(Handler, "kaggle", host="localhost", port=port)
         return self
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class _Handler(LoopbackHandler):
             self.answer({"files": []})
         else:
             path = f"/gcs/{name}/{file or 'archive.zip'}?X-Goog-Signature=secret"
-            self.give(302, Location=f"http://localhost:{PORT}{path}")
+            self.give(302, Location=f"http://localhost:{self.kaggle.server.port}{path}")
 
     def do_GET(self) -> None:
         name, _, file = self.path.partition("?")[0].removeprefix("/gcs/").rpartition("/")

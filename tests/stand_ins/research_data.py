@@ -31,6 +31,8 @@ class ResearchData(LoopbackServer):
         self.old_names = False  # Zenodo's answer as it was for a time
         self.challenged = False  # figshare's first address asks whether a person is there
         self.restricted: set[str] = set()
+        self.first_number = 100  # of figshare's files
+        self.rlkey = "a-key"  # of Dropbox's links
         self.dois: dict[str, str] = {}
         self.tables: set[str] = set()  # file names that Dataverse keeps converted
         self.asked: list[str] = []
@@ -96,7 +98,7 @@ class _Handler(LoopbackHandler):
             sums = {name: md5(body) if self.data.old_names else f"md5:{md5(body)}" for name, body in files.items()}
             made = [{key: name, size: len(body), "checksum": sums[name]} for name, body in files.items()]
             return self.page({"id": int(number), "files": made})
-        if rest[0] == "records" and rest[2] == "files" and query.get("download") == "1":
+        if rest[0] == "records" and rest[2:3] == ["files"] and query.get("download") == "1":
             files = self.record("zenodo", rest[1]) or {}
             name = "/".join(rest[3:])
             if name in files:
@@ -117,7 +119,7 @@ class _Handler(LoopbackHandler):
                 "computed_md5": md5(body),
                 "download_url": "https://figshare.com/",
             }
-            for n, (name, body) in enumerate(files.items(), 100)
+            for n, (name, body) in enumerate(files.items(), self.data.first_number)
         ]
         return self.page({"files": made})
 
@@ -128,8 +130,9 @@ class _Handler(LoopbackHandler):
 
     def by_number(self, number: str) -> None:
         for (service, _), files in self.data.records.items():
-            if service == "figshare" and int(number) - 100 < len(files):
-                name, body = list(files.items())[int(number) - 100]
+            at = int(number) - self.data.first_number
+            if service == "figshare" and at < len(files):
+                name, body = list(files.items())[at]
                 return self.file(body, name)
         return self.give(404)
 
@@ -149,7 +152,8 @@ class _Handler(LoopbackHandler):
                     return self.page({"data": {"type": "files"}})
             return self.give(404, b'{"errors":[{"detail":"Not found."}]}')
         if kind == "files":
-            project = next(key[1] for key in self.data.records if key[0] == "osf" and key[1][1:] == number[1:])
+            projects = [key[1] for key in self.data.records if key[0] == "osf"]
+            project = next((one for one in projects if one[1:] == number[1:]), projects[0])
             name, body = next(iter(self.data.records["osf", project].items()))
             return self.page({"data": self.osf_file(project, name, body)})
         files = self.data.records["osf", number]
@@ -221,7 +225,7 @@ class _Handler(LoopbackHandler):
     def do_scl(self, rest: list[str], query: dict[str, str]) -> None:
         """Dropbox: a page, unless dl=1; a sign-in page without the link's key."""
         body = self.data.records.get(("dropbox", rest[1]))
-        if body is None or query.get("dl") != "1" or (rest[0] == "fi" and query.get("rlkey") != "a-key"):
+        if body is None or query.get("dl") != "1" or (rest[0] == "fi" and query.get("rlkey") != self.data.rlkey):
             return self.give(200, b"<!DOCTYPE html><html><title>Sign in - Dropbox</title></html>")
         if rest[0] == "fo":  # a folder: a zip that is made as it is sent
             self.send_response(200)
