@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -294,3 +296,40 @@ def test_no_cell_carries_a_password(tmp_path):
     for options in ({"fallbacks": ["https://me:pw@h/x.zip"]}, {}):
         with pytest.raises(SpecError, match="password"):
             datastage.cell("cifar10" if options else "https://me:pw@h/x.zip", **options)
+
+
+PAGE = Path(__file__).parents[1] / "docs/own-data.md"
+
+
+def test_a_teacher_from_the_page_alone_makes_a_cell_that_works_for_a_student(tmp_path, server, monkeypatch):
+    photos = io.BytesIO()
+    with zipfile.ZipFile(photos, "w") as archive:
+        for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg"):
+            archive.writestr(f"photos/{name}", b"\xff\xd8\xff" + name.encode())
+    server.serve("photos.zip", photos.getvalue())
+    page = PAGE.read_text("utf-8").replace("https://course.example/", server.url(""))
+    lines = re.findall(r"^(?:- `)?(datastage (?:catalog|cell|stage) [^`\n]*)", page, re.MULTILINE)
+    assert len(lines) == 5
+
+    add, _, cell, check, stage = lines  # the one that is left out reads a file of the teacher's own machine
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    commands = "\n".join([add, cell.replace(" >", " --embed >"), check, stage])
+    done = subprocess.run(["sh", "-ec", commands], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ok  photos")
+
+    student = tmp_path / "student"
+    student.mkdir()
+    environment = {**os.environ, "DATASTAGE_ROOT": str(student / "root")}
+    (student / "cell.py").write_text(
+        (tmp_path / "cell.py").read_text() + "\nprint(sorted(p.name for p in path.iterdir()))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "cell.py"],
+        cwd=student,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "'cat', 'dog'" in ran.stdout, ran.stderr

@@ -71,7 +71,7 @@ def digests_of(headers: email.message.Message) -> dict[str, str]:
     """Return the md5 of the whole file that the storage of Google or Azure keeps and says with every answer."""
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return {}  # it is unpacked on its way
-    google = re.search(r"md5=([\w+/]+=*)", ",".join(headers.get_all("x-goog-hash", [])))
+    google = re.search(r"md5=([\w+/]+=*)", ",".join(map(str, headers.get_all("x-goog-hash", []))))
     return md5_of(google[1] if google else headers.get("x-ms-blob-content-md5", ""))
 
 
