@@ -179,7 +179,7 @@ def test_a_cell_carries_of_a_family_its_own_entry_alone_with_all_that_this_one_u
         ]
 
 
-@pytest.mark.parametrize("name", ["dtd", "kmnist", "food101", "wine"])  # lists, arrays, folders, a table
+@pytest.mark.parametrize("name", ["dtd", "kmnist", "food101"])  # lists, arrays, folders
 @pytest.mark.usefixtures("here")
 def test_what_a_cell_carries_reads_its_entry_as_the_package_does(name, staged_as, tmp_path):
     carried = carried_modules(needed_modules([name]))
