@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JoinedReader", "Member", "Unpacked", "ZipResult", "codec_of", "comes_alone", "is_data", "is_one_file",
-    "is_part", "iter_members", "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff", "stem_of",
-    "suffixes", "unpack", "wanted_paths",
+    "is_part", "iter_members", "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff",
+    "stem_of", "suffixes", "unpack", "wanted_paths",
 ]  # fmt: skip
 _MODULES = {
     "datastage.archives.data_files": "is_data",
