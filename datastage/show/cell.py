@@ -60,7 +60,6 @@ _FOR_SOME = (
 _FOR_NAMES = {
     "archives/external_tools": (".7z", ".rar"),
     "layouts/scientific": (".h5", ".hdf5", ".mat"),
-    "layouts/parquet": (".parquet",),
 }
 # What reads labels off what lies there, which an entry with lists or arrays of its own does without.
 _GUESSED = (
@@ -245,8 +244,6 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             if text in asked and not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
                 needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
-            if spec.scheme == "hub":
-                needed.add("layouts/parquet")  # what the Hub makes of a dataset
             if "cifar" in spec.file_name.lower():
                 needed.add("datasets/cifar")  # its batches are told by their files
     return frozenset(needed)
