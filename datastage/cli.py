@@ -176,6 +176,12 @@ def _with_flags(line: str) -> str:
     return _OPTION.sub(as_flag, line)
 
 
+def _noted(line: str) -> str:
+    """Write a note as it is read here; what names data, which may be called like an option, stays as it is."""
+    names_data = ("Found", "Copied", "Inside", "Folder", "File", "Links", "Ready", "Left out", "Kept")
+    return line if line.startswith(names_data) else _with_flags(line)
+
+
 def _print(text: str) -> None:
     try:
         if sys.stdout is None:
@@ -239,7 +245,7 @@ class _Out:
     def reporter(self) -> Reporter:
         from datastage import runtime, show
 
-        return show.pick(not self.quiet, runtime.current(), in_words=_with_flags)
+        return show.pick(not self.quiet, runtime.current(), in_words=_noted)
 
 
 def _password(options: dict[str, Any]) -> dict[str, Any]:

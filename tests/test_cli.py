@@ -379,6 +379,8 @@ def test_what_is_noted_names_flags_too(capsys, here):
     (here / "names.zip").write_bytes(data.replace(b"xxo.txt", "cão.txt".encode("cp850")))
     _, _, text = run(capsys, "stage", "./names.zip")
     assert "(--encoding settles it)" in " ".join(text.split())
+    make_zip(here / "name=cat.zip")
+    assert "Found     name=cat.zip" in run(capsys, "stage", "./name=cat.zip")[2]
     datastage.stage("./names.zip", refresh=True, progress=True)
     assert "(encoding= settles it)" in " ".join(capsys.readouterr().err.split())
 

@@ -61,8 +61,15 @@ _LATIN = {
 }  # fmt: skip
 _OTHER = {
     "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё": _RUSSIAN,
+    "оаниврітекслдпмуьязгбчйхжїшюєцщфґ": ("cp1251",),
     "αοιετσνηυρπκμλςωάίόέήύώδγχθφβξζψϊϋΐΰ": ("cp737", "cp1253"),
 }
+# Between alphabets that fit alike: letters beyond ASCII by how common they are, and places where a letter never stands.
+_COMMONEST = "éáíóçãäöüåøñàèêúâæßôõùìòőąłżęčšžřěůğışćńśźűëïîûœýđðþÿ"
+_NEVER = re.compile(
+    r"õ(?!e)|(?<![aeiouyäöüâ])ß|ß[bcdfghjklmnpqrsvwxz]|ñ(?![aeiouyáéíóúü])|[ìù](?=\w)|[ae]á|á[ae]|ÿ|œ(?![uit])"
+    r"|[^\x00-\x7f]([][@\\^`{|}~])", re.IGNORECASE
+)  # fmt: skip
 # Of East Asian encodings: a language's commonest characters, and the lead bytes of those in common use.
 _EASTERN: tuple[tuple[str, int, int, str], ...] = (
     ("gbk", 0xB0, 0xD7, "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工"
@@ -132,6 +139,10 @@ def _alphabetic(alphabets: Sequence[str], text: str) -> float:
         total: float = sum(weights.get(c, 0.1 if c in others else -0.2 if c.isalpha() else -0.7) for c in small)
         score = max(score, total / len(odd))
     words = re.findall(r"[^\W\d_]+", text)
+    ranks = {c: 1 - nth / len(_COMMONEST) for nth, c in enumerate(_COMMONEST)}
+    odd_places = sum(0.4 if bracket else 0.1 for bracket in _NEVER.findall(text))  # a bracket: half of a letter of Asia
+    score += (0.1 * sum(ranks.get(c, 0.0) for c in small) - odd_places) / len(odd)
+    score -= 0.1 * sum(len(word) > 2 and word.isupper() and not word.isascii() for word in words) / len(words or "-")
     if alphabets[0][0] < "\u0370" and not any(c.isascii() for word in words if not word.isascii() for c in word):
         score -= 0.2  # words of accented letters alone are mostly another script
     n_wrong = 0

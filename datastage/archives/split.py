@@ -91,6 +91,8 @@ def joined(path: Path) -> JoinedReader | None:
     try:
         if re.fullmatch(r"(?i).*\.(zipx?|z\d\d+)", path.name):
             parts = _split_zip(path, exists)
+            if len(parts) < 2:
+                return _renamed(path, _numbered(path.name, exists))
         else:
             parts = _old_rar(path.name, exists) or _numbered(path.name, exists) or _lettered(path.name, exists)
         if len(parts) < 2:
@@ -116,6 +118,17 @@ def joined(path: Path) -> JoinedReader | None:
         raise error_of(fault, path.name) from None
     except OSError:
         return None  # opening the file itself says what is wrong
+
+
+def _renamed(path: Path, names: list[str]) -> JoinedReader | None:
+    """Return a reader of a zip whose parts were each given the ending of one: x_part1.zip, x_part2.zip."""
+    parts = [path.parent / name for name in names]
+    if len(parts) < 2 or not all(part.is_file() for part in parts) or not _begins(parts[0]) or _begins(parts[1]):
+        return None
+    with FileReader(parts[0]) as first:
+        if b"PK\5\6" in first.read_at(max(0, (first.size or 0) - _TAIL_BYTES), _TAIL_BYTES):
+            return None  # whole, and the others are something else
+    return JoinedReader(parts, _whole_name(names[:-1] + [names[-1][:-4]]))
 
 
 def _begins(path: Path) -> bool:
@@ -175,8 +188,8 @@ def _old_rar(name: str, exists: Callable[[str], bool]) -> list[str]:
 
 def _numbered(name: str, exists: Callable[[str], bool]) -> list[str]:
     """Return the parts that numbers tell apart, from the first to the highest; one that is missing amid them too."""
-    match = re.fullmatch(r"(?i)(.*?)(\d+)(\.rar)?", name)
-    if match is None or (match[3] and not match[1].lower().endswith(".part")):
+    match = re.fullmatch(r"(?i)(.*?)(\d+)(\.rar|\.zip)?", name)
+    if match is None or ((match[3] or "").lower() == ".rar" and not match[1].lower().endswith(".part")):
         return []
     before, number, after = match[1], match[2], match[3] or ""
     for width in dict.fromkeys((len(number), 1)):

@@ -256,7 +256,7 @@ class Names:
                 name = raw.decode("utf-8", "surrogateescape")
         # Windows tools that break the standard write backslashes. After decoding: in Shift-JIS and GBK the byte is also
         # the second half of letters. On Unix a backslash is a letter like any other.
-        if "\\" in name and entry.system in (0, 10, 14):
+        if "\\" in name and entry.system in zip_entry.WINDOWS:
             name = name.replace("\\", "/")
         return name
 

@@ -28,6 +28,7 @@ QUICK = struct.Struct("<5xB2xHHLLLLHH6xLL")
 LOCAL = struct.Struct("<4sHHHHHLLLHH")  # APPNOTE 4.3.7
 ENTRY_BYTES, LOCAL_BYTES = 46, 30
 NEAR_BYTES = 4 << 20
+WINDOWS = (0, 6, 10, 11, 14)  # FAT, HPFS, NTFS as PKWARE and as Info-ZIP number it, VFAT
 STORED, DEFLATED, DEFLATE64, BZIP2, LZMA, ZSTD, XZ, PPMD, AES = 0, 8, 9, 12, 14, 93, 95, 98, 99
 OWN_METHODS = frozenset((STORED, DEFLATED, BZIP2, LZMA, ZSTD))
 _SPECIAL = {0o020000: "character device", 0o060000: "block device", 0o010000: "FIFO", 0o140000: "socket"}
@@ -67,7 +68,7 @@ class ZipEntry:
         self.is_link = kind == 0o120000
         # What Info-ZIP packed from its standard input is called "-" and bears the mode of the pipe.
         self.special = None if self.raw_name == b"-" and kind == 0o010000 else _SPECIAL.get(kind)
-        is_dos_folder = bool(attributes & 0x10) and self.system in (0, 10, 14) and not self.usize
+        is_dos_folder = bool(attributes & 0x10) and self.system in WINDOWS and not self.usize
         self.is_folder = self.raw_name.endswith(b"/") or kind == 0o040000 or is_dos_folder
 
     @property

@@ -76,6 +76,20 @@ WRITTEN = [
     ("koi8_r", "кошка.jpg"),
     ("cp1251", "ёлка"),
     ("utf-8", "数据集/猫.jpg"),
+    # One word, which several alphabets would bear: the commoner letters, where they may stand
+    ("cp1252", "träd.jpg"),
+    ("cp1252", "pássaro.csv"),
+    ("cp1252", "caffè.txt"),
+    ("cp1252", "più.txt"),
+    ("cp437", "Mädchen.csv"),
+    ("cp850", "Straße.csv"),
+    ("cp1250", "źrebię.jpg"),
+    ("cp1250", "ház/tűz.jpg"),
+    ("cp1254", "öğrenci.csv"),
+    ("cp1251", "дані/зображення.csv"),
+    ("cp1251", "обучение.csv"),
+    ("koi8_r", "класс.csv"),
+    ("shift_jis", "データ.csv"),
 ]
 
 

@@ -192,6 +192,25 @@ def test_files_that_only_look_like_parts_are_left_alone(tmp_path):
     assert not any(map(is_part, ("data.zip", "x.tar.gz", "photo1", "v1.2", "data.2024", "a.gz")))
 
 
+@pytest.mark.parametrize("names", [["x_part1.zip", "x_part2.zip", "x_part3.zip"], ["x-01.zip", "x-02.zip"]])
+def test_parts_of_a_zip_that_were_each_called_a_zip_are_read(names, here):
+    cut(here, zip_of(FILES), names)
+    for name in names:
+        datastage.extract(name, f"out of {name}", progress=False)
+        assert files_of(here / f"out of {name}") == FILES
+        assert files_of(datastage.stage(f"./{name}", strip=False, progress=False)) == FILES
+
+
+def test_whole_zips_that_are_numbered_are_each_their_own(here):
+    for nth in (1, 2, 4):
+        (here / f"x{nth}.zip").write_bytes(zip_of({f"{nth}": b"%d" % nth}))
+    (here / "y1.zip").write_bytes(zip_of(FILES))
+    (here / "y2.zip").write_bytes(b"<html>a page</html>" * 9000)
+    for name, files in (("x1", {"1": b"1"}), ("x2", {"2": b"2"}), ("x4", {"4": b"4"}), ("y1", FILES)):
+        datastage.extract(f"{name}.zip", name, progress=False)
+        assert files_of(here / name) == files
+
+
 @pytest.mark.parametrize("names", [["data.tar.gz.2024"], [f"data.zip.{nth}" for nth in range(1, 12)], ["data.zip.10"]])
 def test_a_whole_archive_with_a_number_behind_its_name_is_no_part(names, here):
     """As of a year, or of a download that was there already."""
