@@ -57,7 +57,7 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
         raise StorageError.of(error, "making a folder for the tool that reads it") from error
     with made as place:
         stem = secrets.token_hex(12)
-        paths = getattr(reader, "paths", (reader.local_path,))
+        paths = getattr(reader, "paths", ()) or (reader.local_path,)
         endings = [_VOLUME.search(str(each)) for each in paths] if suffix == "rar" else []
         if len(endings) > 1 and all(endings):  # 7z finds the others by the name of the first
             names = [stem + ending[0].lower() for ending in endings if ending]
@@ -149,7 +149,7 @@ def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
         name="" if fields["Path"] == stem else fields["Path"],
         kind=kind,
         size=int(fields["Size"] or 0),
-        target=fields.get("Symbolic Link") or fields.get("Hard Link") or "",
+        target=fields.get("Symbolic Link") or fields.get("Hard Link") or fields.get("Copy Link") or "",
         mode=_mode(unix) if unix else None,
         mtime=_time(fields.get("Modified", "")),
         crc=int(fields["CRC"], 16) if fields.get("CRC") else None,
@@ -293,7 +293,9 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
                 if each.kind == "folder":
                     yield each
                     continue
-                if each.target:  # rar 5 keeps it in the list, and the tools print nothing
+                if each.target and each.kind == "file":  # the same content again, which 7z prints and unrar does not
+                    each.kind = "hardlink" if printed.is_unrar else "file"
+                if each.target and each.kind != "file":  # rar 5 keeps it in the list, and the tools print nothing
                     each.size = 0
                     yield each
                     continue

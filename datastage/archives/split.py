@@ -253,6 +253,7 @@ def _glued(path: Path) -> JoinedReader | None:
             reader.part_bytes, rest = divmod(start - cd_offset, cd_disk or 1)
             if not rest:
                 _put_right(reader)
+                reader.paths = ()  # a tool is given what is read here: it would look for the parts again
                 return reader
     except (Fault, struct.error):
         pass

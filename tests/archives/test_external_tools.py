@@ -319,6 +319,17 @@ def test_links_that_rar_5_keeps_in_its_list_are_taken_from_there(lister, tmp_pat
     assert tree(tmp_path / "to") == {"a.txt": b"alpha", "s": "-> a.txt", "h": b"alpha"}
 
 
+@pytest.mark.parametrize("by_unrar", [True, False])
+def test_a_file_that_rar_5_keeps_as_a_copy_of_another_comes_back(by_unrar, lister, monkeypatch, tmp_path):
+    """RARLAB's unrar does not print it again."""
+    copy = MEMBER.format("b.txt", 5, "-", zlib.crc32(b"alpha"), "Copy Link = a.txt")
+    content = b"alpha" if by_unrar else b"alphaalpha"
+    lister(listing(MEMBER.format("a.txt", 5, "-", zlib.crc32(b"alpha"), "Copy Link = "), copy), content)
+    monkeypatch.setattr(external_tools, "unrar", lambda: str(tmp_path / "7z") if by_unrar else None)
+    unpacked(rar5({"a.txt": b"alpha"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"alpha", "b.txt": b"alpha"}
+
+
 def test_an_archive_that_keeps_no_attributes_is_read(lister, tmp_path):
     lister(listing(f"Path = a.txt\nSize = 5\nModified = \nCRC = {zlib.crc32(b'alpha'):08X}\nEncrypted = -\n"), b"alpha")
     unpacked(b"7z\xbc\xaf\x27\x1c" + bytes(60), tmp_path / "to")

@@ -115,6 +115,20 @@ def test_a_zip_cut_by_zip_itself_and_put_together_by_hand_is_read(more, here):
         datastage.extract("less.zip", "nothing", progress=False)
 
 
+@pytest.mark.skipif(not shutil.which("zip") or not shutil.which("7z"), reason="zip or 7z is not installed")
+def test_one_put_together_by_hand_is_read_by_a_tool_too(here):
+    (here / "x").write_bytes(FILES["big/x"])
+    subprocess.run(
+        ["7z", "a", "-bd", "-tzip", "-psecret", "-mem=AES256", "a.zip", "x"], check=True, capture_output=True
+    )
+    subprocess.run(["zip", "-q", "-s", "64k", "a.zip", "--out", "split.zip"], check=True)
+    (here / "whole.zip").write_bytes(b"".join(part.read_bytes() for part in sorted(here.glob("split.z*"))))
+    for part in here.glob("split.z*"):
+        part.unlink()
+    datastage.extract("whole.zip", "out", password="secret", progress=False)
+    assert files_of(here / "out") == {"x": FILES["big/x"]}
+
+
 @pytest.mark.parametrize("name", ["data.zip.001", "data.7z.001", "data.tar.gz.00"])
 def test_a_first_part_that_lies_alone_is_named_for_what_it_is(name, tmp_path):
     whole = {"zip": zip_of(FILES), "7z": b"7z\xbc\xaf\x27\x1c" + bytes(9), "tar": tar_gz()}[name.split(".")[1]]
