@@ -349,13 +349,15 @@ def read(
     Classes   2, from folders: cat 2, dog 1
     """
     from datastage import datasets, layouts, store
+    from datastage.batches.open_data import refuse_shards
     from datastage.options import FOR_LOADERS, StageOptions
     from datastage.sources import parse
     from datastage.staged import Staged
 
     staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
-    if staged is None:
-        with _told(progress) as (here, reporter):
+    with _told(progress) as (here, reporter):
+        refuse_shards(data, here)
+        if staged is None:
             unpack: Any = "auto" if parse(data).scheme == "name" else FOR_LOADERS
             staged = _staged(StageOptions.of(data, unpack=unpack), here, reporter, say_next=False)
     entry = datasets.of_receipt(staged.receipt)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import datastage
-from datastage import cli, layouts
+from datastage import cli, layouts, runtime
+from datastage.batches.open_data import shards_of
 from datastage.errors import DatastageError, SpecError
 
 CALL = re.compile(r"((?:\w+(?:, \w+)* = )?)(datastage\.\w+\()")
@@ -139,7 +140,7 @@ class _Quiet:
 
     def __init__(self, read: Callable[..., Any]) -> None:
         def loaders(data: Any, batch_size: int = 0, **options: Any) -> Any:
-            if not isinstance(data, str | os.PathLike):
+            if not isinstance(data, str | os.PathLike) or shards_of(data, runtime.current()) is not None:
                 return datastage.loaders(data, batch_size, **options, progress=False)
             kept = {key: options[key] for key in ("labels", "classes", "val", "test") if key in options}
             return [*read(data, **kept).splits]

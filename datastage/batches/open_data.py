@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datastage import datasets, layouts, materialize, slots, staging, store
 from datastage.batches.arrays import from_arrays
@@ -23,6 +23,9 @@ from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.sources import parse
 from datastage.staged import Staged, mark_used
+
+if TYPE_CHECKING:
+    from datastage.shards.listing import ShardSet
 
 PathLike = str | os.PathLike[str]
 
@@ -53,16 +56,11 @@ def open_data(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
             "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=64).",
         )
-    if _may_be_shards(data):
+    if (shards := shards_of(data, here)) is not None:
         from datastage.batches.shards import from_shards
-        from datastage.shards import listing
 
-        shards = listing.find(data.path if isinstance(data, Staged) else data, here)
-        if shards is not None:
-            near = _folder(cache)
-            return from_shards(
-                shards, options, here=here, labels=labels, classes=classes, cache=near, cache_gb=cache_gb
-            )
+        near = _folder(cache)
+        return from_shards(shards, options, here=here, labels=labels, classes=classes, cache=near, cache_gb=cache_gb)
     if cache_gb is not None:
         raise SpecError(f"cache_gb={cache_gb!r} is for shards, and this is none.", "Next: leave cache_gb out.")
     staged, images = located(data, stage)
@@ -81,6 +79,28 @@ def open_data(
     else:
         options = replace(options, cache=_pixels(cache, staged.path, here))
     return from_reading(images_at(staged.path, reading), reading, options)
+
+
+def shards_of(data: Any, here: Runtime) -> ShardSet | None:
+    """Return the shards that data is; None if it is something else."""
+    if not _may_be_shards(data):
+        return None
+    from datastage.shards import listing
+
+    return listing.find(data.path if isinstance(data, Staged) else data, here)
+
+
+def refuse_shards(data: Any, here: Runtime) -> None:
+    """Refuse shards where data is read as a whole: their samples are known as they come."""
+    if (found := shards_of(data, here)) is None:
+        return
+    n = sum(map(len, found.splits.values()))
+    known = [shard.samples for shards in found.splits.values() for shard in shards]
+    held = f" with {sum(filter(None, known)):,} samples" if known and None not in known else ""
+    raise SpecError(
+        f"{found.name} is {n:,} {'shard' if n == 1 else 'shards'}{held}, which are read while they are trained on.",
+        f"Next: train, test = datastage.loaders({str(data)!r}, batch_size=64)",
+    )
 
 
 def images_at(path: Path, reading: layouts.Reading) -> Images:

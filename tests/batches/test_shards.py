@@ -381,3 +381,16 @@ def test_shards_can_be_looked_at(tmp_path):
     train = loaders(write(tmp_path / "set", [7, 9], index=True), test=0).train
     assert datastage.preview(train, n=4) is not None
     assert sorted(given(train)) == list(range(16))
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_what_reads_data_as_a_whole_says_that_shards_are_trained_on(tmp_path, here, index):
+    made = shards([6, 5])
+    for k, data in enumerate(made):
+        (tmp_path / f"train-{k:06d}.tar").write_bytes(data)
+    if index:
+        (tmp_path / "index.json").write_bytes(index_of(made, [6, 5]))
+    with pytest.raises(SpecError, match=r"2 shards( with 11 samples)?, which are read while") as caught:
+        datastage.read(tmp_path)
+    assert ("11 samples" in str(caught.value)) == index
+    assert "datastage.loaders(" in str(caught.value).splitlines()[-2] + str(caught.value).splitlines()[-1]
