@@ -161,8 +161,8 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
             raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
         except OSError as error:
             readable = f"Next: make it readable (chmod a+r {shlex.quote(str(path))}), or ask whoever owns it."
-            remedy = [readable] if error.errno in (errno.EACCES, errno.EPERM) else []
-            raise StorageError.of(error, f"opening {path.name}", *remedy) from error
+            remedies = [readable] if error.errno in (errno.EACCES, errno.EPERM) else []
+            raise StorageError.of(error, f"opening {path.name}", *remedies) from error
         stack.enter_context(reader)
         if archives.sniff(reader) is None:
             raise archives.no_archive(reader)

@@ -30,7 +30,7 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
                 from datastage import saved_copy
 
                 key, source = options.source_key(here.cwd), staged.receipt.get("source_path")
-                saved_copy.say_of_ready(options.save_to, key, entry and entry.name, source, here, reporter)
+                saved_copy.say_of_ready(options.save_to, key, entry.name if entry else None, source, here, reporter)
         else:
             from datastage.chain import Chain  # what is there already is given without what fetches and unpacks
 

@@ -151,7 +151,7 @@ def _alphabetic(alphabets: Sequence[str], text: str) -> float:
         # A capital from another encoding stands behind small letters, or before them amid a word.
         n_wrong += sum(max(a, b) > "\x7f" and a.islower() and b.isupper() for a, b in zip(word, word[1:]))
         n_wrong += sum(a > "\x7f" and a.isupper() and b.islower() for a, b in zip(word[1:], word[2:]))
-    return score - 1.5 * n_wrong / len(odd)
+    return float(score - 1.5 * n_wrong / len(odd))
 
 
 def _script(c: str) -> str:

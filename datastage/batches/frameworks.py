@@ -217,7 +217,7 @@ def keras_loader(kind: type[Loader] = Loader) -> type[Loader]:
                 return as_tf(self)
             import tensorflow as tf
 
-            first = next(_unmoved(self).get_numpy_iterator())  # type: ignore[attr-defined]
+            first = next(_unmoved(self).get_numpy_iterator())
             of = tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), first)
             return tf.data.Dataset.from_generator(self.get_numpy_iterator, output_signature=of).prefetch(1)
 

@@ -269,7 +269,7 @@ def _say(result: Packed, reporter: Reporter) -> None:
         more = ", ..." if len(result.damaged) > 5 else ""
         noun = "picture" if len(result.damaged) == 1 else "pictures"
         reporter.note(f"{len(result.damaged):,} {noun} that cannot be read: {few}{more}", "Left out")
-    parts = [name for name in ("train", "val", "test") if name in index.splits]
-    size = min(64, max(2, sum(shard.samples for shard in index.splits[parts[0]]) // 8)) if parts else 64
-    made = f"datastage.loaders({json.dumps(result.to)}, batch_size={size}{'' if 'test' in parts else ', test=0'})"
-    reporter.note(f"Next:  {', '.join(parts)} = {made}" if len(parts) > 1 else f"Next:  data = {made}")
+    given = [name for name in ("train", "val", "test") if name in index.splits]
+    size = min(64, max(2, sum(shard.samples for shard in index.splits[given[0]]) // 8)) if given else 64
+    made = f"datastage.loaders({json.dumps(result.to)}, batch_size={size}{'' if 'test' in given else ', test=0'})"
+    reporter.note(f"Next:  {', '.join(given)} = {made}" if len(given) > 1 else f"Next:  data = {made}")

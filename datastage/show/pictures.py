@@ -202,7 +202,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> F
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
     shares = [width / sum(widths) for width in widths]
-    drawn = axes.table([*map(list, rows)], colLabels=header, colWidths=shares, bbox=(0, 0, 1, 1), cellLoc="left")
+    whole: Any = (0, 0, 1, 1)  # matplotlib takes it, and its types do not say so
+    drawn = axes.table([*map(list, rows)], colLabels=header, colWidths=shares, bbox=whole, cellLoc="left")
     drawn.auto_set_font_size(False)
     for (row, _), cell in drawn.get_celld().items():
         cell.set(edgecolor="0.8", facecolor="1.0" if row else "0.93")
