@@ -461,7 +461,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--catalog": _CATALOG,
     }, _stage),
     "extract": ("Unpack an archive: all of it, checked, or nothing.", "photos.zip photos", {
-        "archive": {"type": _path},
+        "archive": {"type": _path, "help": "its file; - is the standard input"},
         "folder": {"nargs": "?", "type": _path, "default": None, "help": "the folder to make or to fill"},
         "--list": {**_YES, "help": "list what is inside, and unpack nothing"},
         "--members": {"action": "append", "metavar": "GLOB", "help": "only these members"},
