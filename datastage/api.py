@@ -777,7 +777,8 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     if isinstance(data, Loaders):
         data = data.train
     elif isinstance(data, str | os.PathLike):
-        given, figure = data, None
+        given: PathLike = data
+        figure: Figure | None = None
         with _unread(labels) as failed:
             data = loaders(given, batch_size=n, labels=labels, device="cpu", progress=False).train
             figure = None if pictures.is_of_pictures(data) else unread.first_rows(unread.listed(_place_of(given)), n)

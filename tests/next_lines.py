@@ -23,7 +23,7 @@ from datastage.errors import DatastageError, SpecError
 CALL = re.compile(r"((?:\w+(?:, \w+)* = )?)(datastage\.\w+\()")
 # What only the user can fill in.
 BLANK = re.compile(r"\.\.\.|\b(COLUMN|TABLE|FOLDER|FILE|NAME|TITLE|ID|OWNER|SPEC)\b")
-RUN = ("loaders", "read")
+RUN = ("loaders", "read", "stage")
 # A sentence that begins with a command.
 PROSE = re.compile(r" (shows|says|lists|and|or|takes|settles|brings|names|prints|unpacks) ")
 
@@ -145,4 +145,9 @@ class _Quiet:
             kept = {key: options[key] for key in ("labels", "classes", "val", "test") if key in options}
             return [*read(data, **kept).splits]
 
+        def stage(spec: Any, **options: Any) -> Any:
+            is_here = isinstance(spec, os.PathLike) or os.path.exists(spec)
+            return datastage.stage(spec, **options, progress=False) if is_here else None
+
         self.loaders = self.read = loaders
+        self.stage = stage

@@ -29,7 +29,12 @@ SERVER = (
 )  # fmt: skip
 CHROMIUM = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "hide-scrollbars")
 IS_OPEN = "return !!window.jupyterapp && !!document.querySelector('.jp-Notebook .jp-Cell')"
-PANEL = "const panel = [...jupyterapp.shell.widgets('main')].find(one => one.sessionContext); "
+# JupyterLab 3 gives an iterator of its own kind.
+PANEL = (
+    "const all = jupyterapp.shell.widgets('main'), open = []; if (all[Symbol.iterator]) open.push(...all); "
+    "else for (let one; (one = all.next()) !== undefined;) open.push(one); "
+    "const panel = open.find(one => one.sessionContext); "
+)
 SESSION = PANEL + "const session = panel?.sessionContext?.session; "
 IS_CONNECTED = SESSION + "return session?.kernel?.connectionStatus == 'connected'"
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent)"
@@ -71,7 +76,11 @@ class Lab:
 
     def _stop_server(self) -> None:
         self.server.terminate()
-        self.server.wait(60)
+        try:
+            self.server.wait(20)
+        except subprocess.TimeoutExpired:  # JupyterLab 3 asks whether it may
+            self.server.kill()
+            self.server.wait(20)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5):
