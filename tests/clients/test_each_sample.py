@@ -174,6 +174,35 @@ assert len(found) >= -(-M // WORLD)
 
 
 @RANKS
+def test_lightnings_fabric(given, ranks):
+    script = """
+import lightning
+fabric = lightning.Fabric(accelerator="cpu", devices=WORLD, strategy="ddp" if WORLD > 1 else "auto")
+fabric.launch()
+train, test = loaders()
+model = net()
+model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), 0.01))
+running, rest = iter(train), []
+for i in range(len(train)):
+    x, y = next(running)
+    fabric.backward(torch.nn.functional.cross_entropy(model(x), y))
+    keep("train", y)
+    if i == 2:
+        fabric.save(f"kept{RANK}", {"loader": train})  # its state goes along by itself
+    elif i > 2:
+        rest.append(y.tolist())
+for x, y in test:
+    pairs = fabric.all_gather(torch.stack([y, test.valid.long()]))
+    if RANK == 0:
+        keep("test", [i for part in pairs.reshape(WORLD, 2, -1) for i, valid in part.T.tolist() if valid])
+again, _ = loaders()
+again.load_state_dict(torch.load("kept0")["loader"])  # written by rank 0
+assert [y.tolist() for _, y in again] == rest
+"""
+    assert given(script, "lightning", ranks=ranks) == ONCE
+
+
+@RANKS
 def test_torchmetrics_and_ignite(given, ranks):
     script = """
 import torchmetrics
@@ -215,7 +244,7 @@ def work(options):
     import numpy as np, torch, datastage
     made = {name: (np.zeros((n, 8, 8, 3), np.uint8), np.arange(n)) for name, n in (("train", 50), ("test", 23))}
     train, test = datastage.loaders(made, batch_size=4, device="cpu", progress=False)
-    train, test = map(ray.train.torch.prepare_data_loader, (train, test))
+    train = ray.train.torch.prepare_data_loader(train)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 50))
     model = ray.train.torch.prepare_model(net)
     rank = ray.train.get_context().get_world_rank()
@@ -226,6 +255,9 @@ def work(options):
     with open(f"{options['to']}/test.{rank}", "w") as file:
         for x, y in test:
             print(*y[test.valid].tolist(), file=file)
+    with open(f"{options['to']}/prepared.{rank}", "w") as file:
+        for x, y in ray.train.torch.prepare_data_loader(test):  # whose wrapper has no `valid`
+            print(*y[y >= 0].tolist(), file=file)
 
 if __name__ == "__main__":
     import os
@@ -233,7 +265,7 @@ if __name__ == "__main__":
     TorchTrainer(work, train_loop_config={"to": os.getcwd()}, scaling_config=ScalingConfig(num_workers=WORKERS)).fit()
 """
     run(script.replace("WORKERS", str(workers)), "ray")
-    for kind, n in (("train", 50), ("test", 23)):
+    for kind, n in (("train", 50), ("test", 23), ("prepared", 23)):
         kept = [int(i) for file in tmp_path.glob(f"{kind}.*") for i in file.read_text().split()]
         assert sorted(kept) == list(range(n)), kind
 
