@@ -314,7 +314,7 @@ class StorageError(DatastageError, OSError):
         advice = {
             errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
             errno.ENFILE: "Close other programs, then run the same line again.",
-            errno.EFBIG: "Lift the limit (ulimit -f unlimited), or choose a disk for large files with root=.",
+            errno.EFBIG: "Lift the limit (ulimit -f unlimited), then run the same line again.",
         }.get(code, "Choose a folder that you may write to, with root=, then run the same line again.")
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 
