@@ -63,6 +63,7 @@ _GIVES: dict[str, dict[str, bytes] | bytes | str] = {
 _HERE = ("drive", "upload", "file", "relative", "name")
 # Each starts kagglehub in a process of its own; test_kaggle_hub.py has them all.
 _SLOW = [text for text, (scheme, _) in ADDRESSES.items() if scheme == "kaggle" and not text.startswith("kaggle:")]
+_SLOW += ["kaggle:o/n"]
 FORMS = [text for text, (scheme, _) in ADDRESSES.items() if scheme not in _HERE and text not in _SLOW[1:]]
 _FETCHED_BY_OTHERS = ("share", "kaggle")  # gdown and kagglehub
 _REFUSALS = {404: b"Not Found", 403: b"Forbidden", 401: b"Unauthorized", 429: b"Too Many Requests", 503: b"busy"}
@@ -142,10 +143,13 @@ def test_an_address_as_pasted_leads_to_its_bytes_and_its_secret_to_nowhere(text,
 
 
 _ASKED = [text for text in FORMS if not isinstance(_GIVES.get(text), str) or _GIVES[text] == "pointers"]
+_RECORDS = ("record", "hub", "github")
 _QUICK = [text for text in _ASKED if ADDRESSES[text][0] not in _FETCHED_BY_OTHERS]
+# One of each kind of place.
+_EACH = list({(ADDRESSES[text][0], text.partition("//")[2].partition("/")[0]): text for text in _QUICK}.values())
 
 
-@pytest.mark.parametrize("text", _QUICK)
+@pytest.mark.parametrize("text", [text for text in _QUICK if ADDRESSES[text][0] not in _RECORDS or text in _EACH])
 def test_a_page_for_people_in_the_place_of_the_file_is_named_as_such(text, online, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     online.internet.instead = lambda request: page()
@@ -159,7 +163,7 @@ def is_of_the_api(request):
     return request.host.startswith("api.") or "/api/" in request.path or request.host in ("doi.org", "archive.org")
 
 
-@pytest.mark.parametrize("text", [text for text in _QUICK if ADDRESSES[text][0] in ("record", "hub", "github")])
+@pytest.mark.parametrize("text", [text for text in _QUICK if ADDRESSES[text][0] in _RECORDS])
 def test_a_page_in_the_place_of_a_file_whose_record_is_fine_is_never_taken_for_it(text, online, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     online.internet.instead = lambda request: None if is_of_the_api(request) else page()
@@ -167,7 +171,6 @@ def test_a_page_in_the_place_of_a_file_whose_record_is_fine_is_never_taken_for_i
 
 
 # One of each kind of place meets every refusal, the others one each.
-_EACH = list({(ADDRESSES[text][0], text.partition("//")[2].partition("/")[0]): text for text in _QUICK}.values())
 _MET = {(text, status) for text in _EACH for status in _REFUSALS}
 _MET |= {(text, [*_REFUSALS][at % len(_REFUSALS)]) for at, text in enumerate(_QUICK)}
 
@@ -187,10 +190,12 @@ def test_a_host_that_cannot_be_reached_is_named(text, online, tmp_path, caplog):
     assert "proxy" in refused(text, tmp_path, caplog).lower()
 
 
-@pytest.mark.parametrize("mood", ["page", "404", "403", "429", "down"])
-@pytest.mark.parametrize(
-    "text", [f"https://drive.google.com/file/d/{_ID}/view?usp=sharing", _SLOW[0], "https://www.kaggle.com/c/titanic"]
-)
+_DRIVE = f"https://drive.google.com/file/d/{_ID}/view?usp=sharing"
+_MOODS = [(_DRIVE, mood) for mood in ("page", "404", "403", "429", "down")]
+
+
+# What Kaggle says to kagglehub in each case is in test_kaggle_hub.py.
+@pytest.mark.parametrize(("text", "mood"), [*_MOODS, (_SLOW[0], "page"), ("https://www.kaggle.com/c/titanic", "429")])
 def test_what_other_libraries_fetch_says_the_next_step_too(text, mood, online, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     online.internet.is_down = mood == "down"
