@@ -121,7 +121,12 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
     """Return the directory that one end record leads to; a fault if it does not fit."""
     _, disk, _, _, count, cd_size, cd_offset, _ = _END.unpack(record)
     cd_end = end_at
-    end64 = _read_end64(reader, end_at)
+    try:
+        end64 = _read_end64(reader, end_at)
+    except Fault:
+        if count == 0xFFFF or 0xFFFFFFFF in (cd_size, cd_offset):
+            raise
+        end64 = None  # a name or a comment that ends in the mark of a locator
     if end64 is not None:
         cd_end, disk, count64, cd_size64, cd_offset64 = end64
         # Some read the one and some the other: where both say something, it must be the same.

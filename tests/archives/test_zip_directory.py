@@ -236,6 +236,11 @@ def test_bytes_that_the_directory_does_not_account_for_are_damage(case, tmp_path
         assert tree(tmp_path / str(nth)) == {}
 
 
+def test_a_comment_that_bears_the_mark_of_a_locator_is_a_comment(tmp_path):
+    last = {**ABC[1], "central": {"comment": b"PK\6\7" + bytes(16)}}
+    assert outcome(zip_raw(ABC[0], last), tmp_path / "x") == {"a.txt": b"a.txt" * 50, "b.txt": b"b.txt" * 50}
+
+
 def test_a_directory_that_is_locked_is_no_damage(tmp_path):
     """As SecureZIP writes it: no 7z, unzip or Python undoes that."""
     data = zip_raw(*ABC, end64={"version": 62})
