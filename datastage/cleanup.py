@@ -229,7 +229,10 @@ def remove(root: Path, item: Removable) -> bool:
         return False
     own = slots.own_folder_of(root)
     if item.path.parent == own and item.path.suffix == ".shards" and slots.is_marked(own):
-        return bool(_cache().remove(item.path))
+        try:
+            return bool(_cache().remove(item.path))
+        except OSError as error:
+            raise StorageError.of(error, f"removing {item.path.name}") from error
     is_dataset = item.path.parent == root
     match = None if is_dataset else _ENDING.match(item.path.name)
     if not is_dataset and (match is None or item.path.parent != own or not slots.is_marked(own)):

@@ -27,7 +27,11 @@ def brought(server, here, tmp_path, monkeypatch):
     return folder, train
 
 
-def let_go(train):
+def let_go(train, folder):
+    until = time.monotonic() + 60  # the pixels go to the disk beside the training
+    while len(list(folder.glob("pixels/packed-*.json"))) < 3 or list(folder.glob("pixels/.*.partial")):
+        assert time.monotonic() < until
+        time.sleep(0.02)
     for shard in list(train.source.open_now):
         train.source._open.pop(shard).close()
 
@@ -42,7 +46,7 @@ def test_shards_that_a_loader_holds_stay(brought):
 @pytest.mark.parametrize("asked", [{"budget": 0}, {"older_than": "3d"}, {"names": "its own"}], ids=str)
 def test_shards_that_nobody_holds_go_when_they_are_asked_to(brought, asked):
     folder, train = brought
-    let_go(train)
+    let_go(train, folder)
     if "older_than" in asked:
         assert datastage.clean(**asked) == ()
         for path in folder.glob("*.tar"):
@@ -59,7 +63,7 @@ def test_shards_that_nobody_holds_go_when_they_are_asked_to(brought, asked):
 
 def test_without_a_wish_shards_stay_and_no_other_folder_is_taken_for_one(brought, tmp_path):
     folder, train = brought
-    let_go(train)
+    let_go(train, folder)
     elsewhere = tmp_path / "mine"
     (elsewhere / "a").mkdir(parents=True)
     link = folder.with_name("linked.shards")

@@ -242,9 +242,11 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
     if worded or dated:
         shown = [f"{name} ({words.some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
         n = len(worded) + len(dated)
-        y = f"table[{label!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")
+        key = label if table.has_header else table.header.index(label)
+        y = f"table[{key!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")
         where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
         sep = "" if table.separator == "," else f", sep={table.separator!r}"
+        sep += "" if table.has_header else ", header=None"
         filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)
         raise SpecError(
             f'{table.name}: the label (target) seems to be "{label}", but {n} other '
@@ -252,7 +254,7 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
             f"and a model needs numbers: {', '.join(shown)}.",
             "Next: turn them into numbers, or leave them out, for example with pandas:",
             f"import pandas; table = pandas.read_csv({where}{sep})",
-            f"x = pandas.get_dummies(table.drop(columns=[{label!r}])){filled}.to_numpy('float32')",
+            f"x = pandas.get_dummies(table.drop(columns=[{key!r}])){filled}.to_numpy('float32')",
             f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
         )
     if not found:

@@ -349,8 +349,9 @@ def remove(folder: Path) -> bool:
     """Remove shards that were brought, and their pixels, unless anybody uses them."""
     if is_used(folder) or not all(map(_removed, folder.glob("*.tar"))):
         return False
-    remove_tree(folder)
-    return True
+    with contextlib.suppress(FileNotFoundError):  # pixels that are just being published get another name
+        remove_tree(folder)
+    return not folder.exists()
 
 
 def _mtime(path: Path) -> float:

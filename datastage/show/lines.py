@@ -245,7 +245,7 @@ def fitted(text: str, stream: Any) -> str:
         label = re.match(r"(Set aside|\w+( \w+)?) +", line)
         has_label = label is not None and label.end() == LABEL_WIDTH
         indent = " " * (LABEL_WIDTH if has_label else len(line) - len(line.lstrip()))
-        is_whole = len(line) <= (width := columns(stream)) or line.startswith(("Next:", "Folder ", "File "))
+        is_whole = len(line) <= (width := columns(stream)) or line.startswith(("Next:", "Folder ", "File ", "Ready:"))
         lines += (
             [line]
             if is_whole
