@@ -843,7 +843,7 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
         return _saved(figure, out)
     sizes, damaged = pictures.sizes_of(reading, _place_of(data))
     left_out = [line for line in reading.lines() if line.startswith("Left out")]
-    left_out += [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
+    left_out += pictures.said_of(damaged)
     square = square_of(sizes) if len(set(sizes)) > 1 else 0
     return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
 

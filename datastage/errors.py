@@ -49,6 +49,15 @@ def columns(*streams: TextIO | None) -> int:
     return min(WIDTH, max(40, shutil.get_terminal_size().columns)) if on_terminal else WIDTH
 
 
+def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
+    """Wrap a text at its blanks alone, so that paths and addresses can be copied."""
+    import textwrap
+
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One place that was tried.
@@ -161,23 +170,15 @@ def on_screen(error: DatastageError, in_words: Callable[[str], str] = str) -> li
     Paths, addresses and statements are never broken, so that they can be copied. `in_words` writes a line as it is read
     here.
     """
-    import textwrap
-
     lines: list[str] = []
+    width = columns()
     for line in map(in_words, str(error).splitlines()):
-        if len(line) <= columns():
+        if len(line) <= width:
             lines.append(line)
             continue
         indent = line[: len(line) - len(line.lstrip())]
-        wrapped = textwrap.wrap(
-            line.strip(),
-            columns(),
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        lines += [line] if _is_code(line) and not _is_code("\n".join(map(str.strip, wrapped))) else wrapped
+        parts = wrapped(line.strip(), width, first=indent, rest=indent)
+        lines += [line] if _is_code(line) and not _is_code("\n".join(map(str.strip, parts))) else parts
     return lines
 
 

@@ -1,7 +1,9 @@
 """Small data of many kinds, for tests to make."""
 
+import io
 import tarfile
 import zipfile
+from collections.abc import Mapping
 
 
 def picture(path, side=8, seed=0):
@@ -61,3 +63,21 @@ def images(n):
     import numpy as np
 
     return np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), np.uint8)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return made.getvalue()
+
+
+def tarred(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        for name, body in files.items():
+            item = tarfile.TarInfo(name)
+            item.size = len(body)
+            archive.addfile(item, io.BytesIO(body))
+    return made.getvalue()

@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tarfile
 import urllib.parse
 import zipfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from datastage.course import _FOR_MANY, without_a_place
 from datastage.datasets.catalog_file import parse_catalog
 from datastage.errors import SpecError
 from datastage.sources import parse
+from tests.made_data import tarred, zipped
 from tests.servers import server as server
 
 
@@ -164,18 +164,10 @@ def test_a_name_or_a_task_that_there_is_not_is_no_empty_list(words, capsys):
 
 def packed(kind, files):
     """Return an archive or a file of data of that kind."""
+    if kind in ("zip", "tar.gz"):
+        return (zipped if kind == "zip" else tarred)(files)
     made = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(made, "w") as archive:
-            for name, body in files.items():
-                archive.writestr(name, body)
-    elif kind == "tar.gz":
-        with tarfile.open(fileobj=made, mode="w:gz") as archive:
-            for name, body in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(body)
-                archive.addfile(info, io.BytesIO(body))
-    elif kind == "npz":
+    if kind == "npz":
         numpy = pytest.importorskip("numpy")
         numpy.savez(made, x=numpy.arange(5))
     elif kind == "csv":

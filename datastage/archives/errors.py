@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datastage.errors import DatastageError
 
 _UNSAFE = ("N-", "L-", "S-SPECIAL", "D-", "M-MANY", "Z-OVERLAP", "Z-AMBIGUOUS", "Z-LOCAL", "Z-FOLDER")
+LONE_PART = "is one part of several, and the others are not beside it"
 
 
 class Fault(Exception):
@@ -82,7 +83,7 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
     from datastage.archives.names import is_part
 
     if is_cut and is_part(archive):
-        return _error_of(Fault("P-PART", "is one part of several, and the others are not beside it"), archive)
+        return _error_of(Fault("P-PART", LONE_PART), archive)
     return errors.DamagedArchiveError(
         f"{archive} is damaged or incomplete: {said}. Nothing of it was kept.",
         "It was probably cut short on its way." if is_cut else "Some of its bytes are not what was packed.",

@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from datastage.archives import inflate
-from datastage.archives.errors import Fault
+from datastage.archives.errors import LONE_PART, Fault
 from datastage.archives.records import StreamMember
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
@@ -98,7 +98,7 @@ def unrar() -> str | None:
 _SAID = (
     ("wrong password", "Z-LOCKED", "does not open"),
     ("cannot open encrypted", "Z-LOCKED", "does not open"),
-    ("missing volume", "P-PART", "is one part of several, and the others are not beside it"),
+    ("missing volume", "P-PART", LONE_PART),
     ("unexpected end", "S-CUT", "is cut short"),
     ("unsupported archive type", "X-RAR", "is a rar archive, and the 7z here was built without reading those"),
     ("unsupported method", "Z-METHOD", "is compressed in a way that the tool here does not know"),
@@ -173,7 +173,7 @@ def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
     done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
     head, _, body = done.stdout.decode("utf-8", "surrogateescape").partition("\n----------\n")
     if "\nMultivolume = +" in head and "\nVolumes = 1\n" in f"{head}\n":
-        raise Fault("P-PART", "is one part of several, and the others are not beside it")
+        raise Fault("P-PART", LONE_PART)
     if done.returncode:
         said = head + done.stderr.decode("utf-8", "replace")
         raise _meaning(said, password, Fault("S-LIST", "has a list of its members that cannot be read"))
@@ -193,11 +193,16 @@ def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
     return listed
 
 
+def _printing(path: str, form: str, *more: str) -> list[str]:
+    """Return the command that prints what an archive holds."""
+    return [_tool_for(form), "x", "-so", "-bd", "-y", *more, _type(path, form), "--", path]
+
+
 class _Printed:
     """The contents of all members, as a tool prints them one behind another."""
 
     def __init__(self, path: str, password: bytes | None, form: str) -> None:
-        command = [_tool_for(form), "x", "-so", "-bd", "-y", _type(path, form), "--", path]
+        command = _printing(path, form)
         self.is_unrar = False
         if form == "rar" and (tool := unrar()):
             self.is_unrar, command = True, [tool, "p", "-inul", "-y", "-@", "--", path]
@@ -315,7 +320,7 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
 
 def _target(path: str, link: StreamMember, password: bytes | None) -> str:
     """Return where a link of a rar 4 archive leads: its content, mostly stored, which 7z prints."""
-    command = [_tool_for("rar"), "x", "-so", "-bd", "-y", "-spd", _type(path, "rar"), "--", path, link.name]
+    command = [*_printing(path, "rar", "-spd"), link.name]
     done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
     if len(done.stdout) != link.size or link.crc not in (None, inflate.chosen().crc32(done.stdout)):
         raise Fault("X-RAR", "is a link whose target the 7z here cannot read", link.name)

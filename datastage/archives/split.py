@@ -144,9 +144,7 @@ def begins(reader: Reader) -> bool:
 
 
 def comes_alone(reader: Reader) -> bool:
-    """Tell whether a file is surely one part of several; one of this machine that may be whole is looked at."""
-    if not is_part(reader.name):
-        return False
+    """Tell whether what is called like a part surely is one; one of this machine that may be whole is looked at."""
     is_late = int(re.findall(r"\d+", reader.name)[-1]) > 1
     return bool(_VOLUME.search(reader.name)) or not begins(reader) or (reader.local_path is None and not is_late)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from datastage.archives import names, zip_entry
-from datastage.archives.errors import Fault
+from datastage.archives.errors import LONE_PART, Fault
 from datastage.archives.records import Kind, Member
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, ZipEntry
 from datastage.reader import Reader
@@ -110,7 +110,7 @@ def find_directory(reader: Reader) -> Directory:
             raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
     if found is None:
         if why.rule == "Z-END" and n_tried == 0 and reader.read_at(0, 4) == b"PK\7\x08":  # as its first part begins
-            why = Fault("P-PART", "is one part of several, and the others are not beside it")
+            why = Fault("P-PART", LONE_PART)
         raise why
     if found.start and not found.ats:
         raise Fault("Z-END", f"has an end record that names no member, and {found.start:,} bytes before it")
@@ -138,7 +138,7 @@ def _read_directory(reader: Reader, end_at: int, record: bytes) -> Directory:
             raise Fault("Z-END", "has two end records that lead to different members")
         count, cd_size, cd_offset = count64, cd_size64, cd_offset64
     if disk not in (0, 0xFFFF) or (disk == 0xFFFF and end64 is None):
-        raise Fault("P-PART", "is one part of several, and the others are not beside it")
+        raise Fault("P-PART", LONE_PART)
     start = cd_end - cd_size
     shift = start - cd_offset
     wraps = end64 is None and shift >= zip_entry.WRAP and shift % zip_entry.WRAP == 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches import ranks
-from datastage.errors import columns
+from datastage.errors import columns, wrapped
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
@@ -84,8 +83,5 @@ def lines(facts: Iterable[tuple[str, str]]) -> list[str]:
     """Lay out facts as lines that fit the screen; a path stays whole."""
     found: list[str] = []
     for label, text in facts:
-        found += textwrap.wrap(
-            text, columns(), initial_indent=f"{label:<9} ", subsequent_indent=" " * 10, break_long_words=False,
-            break_on_hyphens=False,
-        )  # fmt: skip
+        found += wrapped(text, columns(), first=f"{label:<9} ", rest=" " * 10)
     return found

@@ -390,9 +390,7 @@ def for_machines(module: ast.Module) -> str:
             statements = getattr(node, name, None)
             if isinstance(statements, list):
                 run = [each for each in statements if not _is_for_checkers(each)]
-                if isinstance(node, ast.ClassDef):
-                    _shorten_annotations(run)
-                else:
+                if not isinstance(node, ast.ClassDef):  # a class may count the annotations of its fields
                     run = [_unannotated(each) for each in run if not isinstance(each, ast.AnnAssign) or each.value]
                 setattr(node, name, run or [ast.Pass()] * (name == "body"))
     used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
@@ -453,13 +451,6 @@ def _shorten_names_in(function: ast.FunctionDef, top: Collection[str]) -> None:
     new = {name: next(short) for name in found if len(name) > 1}
     for word in words:
         word.id = new.get(word.id, word.id)
-
-
-def _shorten_annotations(fields: Sequence[ast.stmt]) -> None:
-    """Leave of the annotations of a class's fields that they are there; a dataclass reads no more of most."""
-    for field in fields:
-        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation):
-            field.annotation = ast.Constant(0)
 
 
 def _unannotated(statement: ast.stmt) -> ast.stmt:

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 import urllib.parse
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from datastage import datasets
 from datastage._version import __version__
 from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
-from datastage.errors import columns
+from datastage.errors import columns, wrapped
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
 from datastage.runtime import Runtime, drive_log, drive_mounts, free_bytes, is_offline, is_set
@@ -123,7 +122,7 @@ def _labelled(label: str, text: str) -> list[str]:
 
 def _wrapped(text: str, first: str, indent: int = 4) -> list[str]:
     width = columns() - indent
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = wrapped(text, width) or [""]
     return [first + lines[0], *(" " * indent + line for line in lines[1:])]
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import textwrap
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import WIDTH, columns
+from datastage.errors import WIDTH, columns, wrapped
 from datastage.progress import duration, human_bytes
 from datastage.redact import printable as printable
 from datastage.show.following import next_line
@@ -227,7 +226,7 @@ def _how(receipt: Mapping[str, Any]) -> str:
 
 def labelled_lines(label: str, text: str) -> list[str]:
     """Wrap a text in the column beside its label; a path stays one line."""
-    body = textwrap.wrap(text, columns() - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
+    body = wrapped(text, columns() - LABEL_WIDTH) or [""]
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
     return [f"{label:<{LABEL_WIDTH}}{body[0]}", *(" " * LABEL_WIDTH + line for line in body[1:])]
@@ -246,11 +245,7 @@ def fitted(text: str, stream: Any) -> str:
         has_label = label is not None and label.end() == LABEL_WIDTH
         indent = " " * (LABEL_WIDTH if has_label else len(line) - len(line.lstrip()))
         is_whole = len(line) <= (width := columns(stream)) or line.startswith(("Next:", "Folder ", "File ", "Ready:"))
-        lines += (
-            [line]
-            if is_whole
-            else textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        )
+        lines += [line] if is_whole else wrapped(line, width, rest=indent)
     return "\n".join(lines)
 
 

@@ -350,6 +350,11 @@ def sizes_of(reading: Reading, where: Any) -> tuple[list[tuple[int, int]], list[
     return sizes_of_files(tree.of(where), names) if names else ([], [])
 
 
+def said_of(damaged: Sequence[str]) -> list[str]:
+    """Return the line that names what cannot be read; none where all can."""
+    return [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
+
+
 def sizes_of_files(listed: Tree, names: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
     """Return height and width of pictures from all over them, by their heads, and the names of the unreadable."""
     import numpy as np

@@ -90,7 +90,7 @@ def summary(around: Tree) -> Figure | None:
     if not counts:
         return None
     sizes, damaged = pictures.sizes_of_files(around, found) if found else ([], [])
-    said = [UNLABELLED, *([f"Damaged   {', '.join(damaged[:5])}{' ...' * (len(damaged) > 5)}"] if damaged else [])]
+    said = [UNLABELLED, *pictures.said_of(damaged)]
     return pictures.summary({"files": dict(counts)}, sizes, 0, said, f"{counted(len(counts), 'folder')} of files")
 
 

@@ -46,9 +46,7 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
         page = re.fullmatch(pattern, urllib.parse.unquote(url.path))
         if page and f".{url.hostname}".endswith(host):
             path = page[2] or dict(urllib.parse.parse_qsl(url.query)).get("prefix", "")
-            return Spec(
-                text, "bucket", f"{word}/{page[1]}/{path}", (word, page[1], path), name=last_part(path) or page[1]
-            )
+            return parse_bucket(text, word, f"//{page[1]}/{path}")
     return None
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import textwrap
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datastage import archives
-from datastage.errors import Attempt, UnavailableError, columns
+from datastage.errors import Attempt, UnavailableError, columns, wrapped
 from datastage.progress import human_bytes
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ def _why(attempts: Sequence[Attempt], offline: bool) -> str:
 
 
 def _wrap(text: str, width: int = 0) -> list[str]:
-    return textwrap.wrap(text, width or columns(), break_long_words=False, break_on_hyphens=False)
+    return wrapped(text, width or columns())
 
 
 def _step(text: str, *more: str) -> list[str]:

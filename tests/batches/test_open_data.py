@@ -2,8 +2,6 @@ import contextlib
 import io
 import os
 import pickle
-import tarfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 
 import datastage
 from datastage.batches import from_folder
+from tests.made_data import tarred, zipped
 from tests.servers import server as server
 
 Image = pytest.importorskip("PIL.Image")
@@ -29,18 +28,7 @@ def files():
 
 
 def packed(kind, found):
-    out = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(out, "w") as archive:
-            for name, data in found.items():
-                archive.writestr(name, data)
-    else:
-        with tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for name, data in found.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    return out.getvalue()
+    return (zipped if kind == "zip" else tarred)(found)
 
 
 def under(root):

@@ -10,14 +10,14 @@ import bz2
 import gzip
 import io
 import struct
-import tarfile
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from tests.made_data import tarred, zipped
 
 Files = dict[str, bytes]
 STEP = 24
@@ -75,24 +75,6 @@ class Box:
 
     def mini(self, parts: dict[str, bytes], **more: Any) -> Mini:
         return Mini(parts, self.want, self.names, **more)
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for name, body in files.items():
-            archive.writestr(name, body)
-    return made.getvalue()
-
-
-def tarred(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as archive:
-        for name, body in files.items():
-            item = tarfile.TarInfo(name)
-            item.size = len(body)
-            archive.addfile(item, io.BytesIO(body))
-    return made.getvalue()
 
 
 def lines(*rows: str) -> bytes:

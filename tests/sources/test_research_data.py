@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import random
-import zipfile
 
 import pytest
 
 from datastage.errors import ChecksumError, IntegrityError, SpecError, UnavailableError
 from datastage.sources import address_of, parse
+from tests.made_data import zipped
 from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.research_data import ResearchData
 
@@ -17,14 +16,6 @@ pytestmark = pytest.mark.usefixtures("here")
 
 CSV = b"5.1,3.5\n" * 30
 BIG = random.Random(9).randbytes(1_200_000)
-
-
-def zip_of(files):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as made:
-        for name, body in files.items():
-            made.writestr(name, body)
-    return stream.getvalue()
 
 
 PHOTOS = {"cat/1.txt": b"meow", "dog/2.txt": b"woof"}
@@ -78,7 +69,7 @@ def test_a_record_of_several_files_is_a_folder_unless_one_is_named(data):
 
 
 def test_an_archive_of_a_record_is_unpacked(data):
-    data.records["zenodo", "6"] = {"photos.zip": zip_of(PHOTOS)}
+    data.records["zenodo", "6"] = {"photos.zip": zipped(PHOTOS)}
     assert tree(quiet("https://zenodo.org/records/6")) == PHOTOS
 
 

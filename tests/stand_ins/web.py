@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 import re
 import urllib.parse
-import zipfile
 from pathlib import Path
 
+from tests.made_data import zipped
 from tests.stand_ins.buckets import Bucket, Buckets
 from tests.stand_ins.github import GitHub
 from tests.stand_ins.google_drive import DriveServer, Shared
@@ -22,16 +21,6 @@ CSV = b"5.1,3.5\n" * 30
 BIG = bytes(range(256)) * 20
 PHOTOS = {"cat/1.txt": b"meow", "dog/2.txt": b"woof"}
 SIGNATURE = "51gnatur3"
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as made:
-        for name, body in files.items():
-            made.writestr(name, body)
-    return stream.getvalue()
-
-
 ZIP = zipped(PHOTOS)
 
 
