@@ -7,8 +7,9 @@ import pytest
 import datastage
 from datastage.errors import SpecError, UnavailableError
 from datastage.sources import parse
+from tests.made_data import zipped
 from tests.sources.staged import quiet, tree
-from tests.sources.test_research_data import CSV, PHOTOS, data, zip_of
+from tests.sources.test_research_data import CSV, PHOTOS, data
 
 __all__ = ["data"]
 
@@ -33,7 +34,7 @@ def test_a_file_of_dropbox(spec, data):
 
 
 def test_a_folder_of_dropbox_comes_as_a_zip_and_is_unpacked(data):
-    data.records["dropbox", "xyz"] = {"folder.zip": zip_of(PHOTOS)}
+    data.records["dropbox", "xyz"] = {"folder.zip": zipped(PHOTOS)}
     assert tree(quiet("https://www.dropbox.com/scl/fo/xyz/h?rlkey=a-key&dl=0")) == PHOTOS
 
 
