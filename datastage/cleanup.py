@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import slots, staged
-from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError
+from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
 from datastage.own_files import remove_tree
 from datastage.progress import bytes_of
@@ -229,10 +229,8 @@ def remove(root: Path, item: Removable) -> bool:
         return False
     own = slots.own_folder_of(root)
     if item.path.parent == own and item.path.suffix == ".shards" and slots.is_marked(own):
-        try:
+        with while_doing(f"removing {item.path.name}"):
             return bool(_cache().remove(item.path))
-        except OSError as error:
-            raise StorageError.of(error, f"removing {item.path.name}") from error
     is_dataset = item.path.parent == root
     match = None if is_dataset else _ENDING.match(item.path.name)
     if not is_dataset and (match is None or item.path.parent != own or not slots.is_marked(own)):

@@ -320,6 +320,17 @@ class StorageError(DatastageError, OSError):
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 
 
+@contextlib.contextmanager
+def while_doing(doing: str, *remedy: str) -> Iterator[None]:
+    """Make an error of ours of an `OSError` met here, as `StorageError.of` does; what is ours already passes."""
+    try:
+        yield
+    except DatastageError:
+        raise
+    except OSError as error:
+        raise StorageError.of(error, doing, *remedy) from error
+
+
 class NoSpaceError(StorageError):
     """There is not enough room; says how much is needed and how much is free, where that is known."""
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from datastage import own_files, store
-from datastage.errors import StorageError
+from datastage.errors import StorageError, while_doing
 
 MARKER = ".datastage-unfinished.json"
 _MOST_MARKER_BYTES = 1 << 30
@@ -150,8 +150,5 @@ def _write_marker(folder: Path, archive: str, came: dict[str, int]) -> None:
         "archive": archive,
         "came": came,
     }
-    try:
-        with own_files.atomic_file(folder / MARKER, sync=False) as out:
-            out.write(json.dumps(marker, indent=1).encode())
-    except OSError as error:
-        raise StorageError.of(error, f"writing into {folder}") from error
+    with while_doing(f"writing into {folder}"), own_files.atomic_file(folder / MARKER, sync=False) as out:
+        out.write(json.dumps(marker, indent=1).encode())

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from datastage.errors import StorageError
+from datastage.errors import StorageError, while_doing
 from datastage.own_files import remove_tree
 
 _CODE_SUFFIXES = (".py", ".pyc", ".pyo", ".pyd", ".pyw", ".so", ".pth", ".egg", ".egg-link")
@@ -39,7 +39,7 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
     for place, path in wanted:
         if os.path.lexists(place):
             continue
-        try:
+        with while_doing(f"linking {place.name}"):
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 place.symlink_to(path, target_is_directory=path.is_dir())
@@ -47,8 +47,6 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
                 if error.errno in (errno.EROFS, errno.ENOSPC, errno.EACCES):
                     raise
                 _copy_whole(path, place)
-        except OSError as error:
-            raise StorageError.of(error, f"linking {place.name}") from error
     return [place for place, _ in wanted], left_out
 
 

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import LockTimeoutError, StorageError
+from datastage.errors import LockTimeoutError, StorageError, while_doing
 from datastage.runtime import is_network_disk
 
 POLL_S = 0.1
@@ -159,12 +159,8 @@ def locked(
     last: Holder | None = None
     while True:
         other = next((other for other in beside if is_held(other, watches[other])), None)
-        try:
+        with while_doing("preparing the folder"):
             taken = _take(path, watch) if other is None else None
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError.of(error, "preparing the folder") from error
         if taken is not None:
             break
         now = _holder(other or path)

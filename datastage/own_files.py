@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from datastage.errors import StorageError
+from datastage.errors import while_doing
 from datastage.mounts import is_network_disk
 
 _ABANDONED_S = 3600.0
@@ -179,10 +179,8 @@ def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
 def fresh_folder(folder: Path) -> Path:
     """Return `folder`, empty. What is there is removed: only for names inside a folder of our own."""
     remove_tree(folder)
-    try:
+    with while_doing("making the folder"):
         folder.mkdir()
-    except OSError as error:
-        raise StorageError.of(error, "making the folder") from error
     return folder
 
 

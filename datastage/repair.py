@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, slots, staged, staging, store
-from datastage.errors import ChecksumError, DatastageError, SpecError, StorageError
+from datastage.errors import ChecksumError, SpecError, StorageError, while_doing
 from datastage.options import StageOptions
 from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
@@ -145,7 +145,7 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
         options = replace(options, unpack=False)
     slot = replace(slot, own=slots.make_own_folder(slot.root))
     try:
-        with store.waited_for(slot, reporter):
+        with while_doing("mending the files"), store.waited_for(slot, reporter):
             again = fresh_folder(slot.repair)
             try:
                 mended = staging.stage(replace(options, root=again), here, reporter=reporter)
@@ -161,10 +161,6 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
                     _put_in_place(base, folder, file)
             finally:
                 remove_tree(again)
-    except OSError as error:
-        if isinstance(error, DatastageError):
-            raise
-        raise StorageError.of(error, "mending the files") from error
     finally:
         slots.leave_no_empty_folder(slot.own)
     return tuple(file.path for file in wanted)

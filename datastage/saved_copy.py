@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
-from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError, UnavailableError
+from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError, UnavailableError, while_doing
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
 from datastage.runtime import Runtime, drive_mounts
@@ -116,7 +116,7 @@ def keep(
     if not isinstance(folder, Path):
         return _keep_there(path, folder, key, name, reporter)
     target = folder / slots.safe_file_name(name)
-    try:
+    with while_doing(f"keeping {target.name} in {folder}"):
         size, sha256 = path.stat().st_size, None
         known = find(folder, key)
         if known is not None and known.sha256 != _sha256(known.path):
@@ -142,8 +142,6 @@ def keep(
                 digest.update(piece)
                 reporter.advance(len(piece))
         _write_index(folder, key, target.name, size, digest.hexdigest())
-    except OSError as error:
-        raise StorageError.of(error, f"keeping {target.name} in {folder}") from error
     return target, False
 
 

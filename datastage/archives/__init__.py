@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from datastage.archives.data_files import is_data
     from datastage.archives.extract import unpack
     from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
-    from datastage.archives.listing import iter_members, list_members, no_archive, wanted_paths
+    from datastage.archives.listing import as_file, iter_members, list_members, no_archive, wanted_paths
     from datastage.archives.names import codec_of, is_part
     from datastage.archives.packing import ZipResult, pack
     from datastage.archives.records import Member, Unpacked
     from datastage.archives.split import JoinedReader, comes_alone, joined, part_error
 
 __all__ = [
-    "JoinedReader", "Member", "Unpacked", "ZipResult", "codec_of", "comes_alone", "is_data", "is_one_file",
+    "JoinedReader", "Member", "Unpacked", "ZipResult", "as_file", "codec_of", "comes_alone", "is_data", "is_one_file",
     "is_part", "iter_members", "joined", "list_members", "no_archive", "not_data", "pack", "part_error", "sniff",
     "stem_of", "suffixes", "unpack", "wanted_paths",
 ]  # fmt: skip
@@ -28,7 +28,7 @@ _MODULES = {
     "datastage.archives.data_files": "is_data",
     "datastage.archives.extract": "unpack",
     "datastage.archives.formats": "is_one_file not_data sniff stem_of suffixes",
-    "datastage.archives.listing": "iter_members list_members no_archive wanted_paths",
+    "datastage.archives.listing": "as_file iter_members list_members no_archive wanted_paths",
     "datastage.archives.names": "codec_of is_part",
     "datastage.archives.packing": "ZipResult pack",
     "datastage.archives.records": "Member Unpacked",

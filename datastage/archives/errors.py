@@ -1,7 +1,7 @@
 """What is wrong with an archive, as the engine says it; and the public error that it becomes.
 
-Here: `Fault`, which costs nothing to import (helper processes raise it too), and `error_of`, which makes the error of
-`datastage.errors` that a caller sees. Not here: the rules themselves (`safety`, and the formats).
+Here: `Fault`, which costs nothing to import (helper processes raise it too), and `error_of` and `faults_of`, which make
+the error of `datastage.errors` that a caller sees. Not here: the rules themselves (`safety`, and the formats).
 """
 
 from __future__ import annotations
@@ -36,6 +36,19 @@ def error_of(fault: Fault, archive: str) -> DatastageError:
     error = _error_of(fault, archive)
     error.rule = fault.rule  # type: ignore[attr-defined]
     return error
+
+
+class faults_of:
+    """A block whose faults become the public errors of `archive`, by its printed name."""
+
+    def __init__(self, archive: str) -> None:
+        self._archive = archive
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, fault: object, *trace: object) -> None:
+        if isinstance(fault, Fault):
+            raise error_of(fault, self._archive) from None
 
 
 def _error_of(fault: Fault, archive: str) -> DatastageError:

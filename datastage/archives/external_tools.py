@@ -30,7 +30,7 @@ from datastage.archives.records import StreamMember
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.streams import Bytes
 from datastage.archives.zip_entry import AES, Row, ZipEntry
-from datastage.errors import StorageError
+from datastage.errors import while_doing
 from datastage.reader import Reader
 
 if TYPE_CHECKING:
@@ -51,10 +51,8 @@ def _local(reader: Reader, folder: str | None, suffix: str) -> Iterator[str]:
 
     The stem matters: 7z shows it in place of an empty name.
     """
-    try:
+    with while_doing("making a folder for the tool that reads it"):
         made = tempfile.TemporaryDirectory(prefix=".datastage-", dir=folder)
-    except OSError as error:
-        raise StorageError.of(error, "making a folder for the tool that reads it") from error
     with made as place:
         stem = secrets.token_hex(12)
         paths = getattr(reader, "paths", ()) or (reader.local_path,)

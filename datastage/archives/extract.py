@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datastage.archives import inflate, names, write
-from datastage.archives.errors import Fault, error_of
+from datastage.archives.errors import Fault, faults_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
 from datastage.archives.records import HOLE, Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree
 from datastage.archives.write import Folder, write_all
-from datastage.errors import DatastageError, SpecError, StorageError
+from datastage.errors import SpecError, while_doing
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, FileRecords, Reader
 
@@ -125,14 +125,8 @@ def usable_cores() -> int:
 @contextmanager
 def _emptied_after_errors(root: str, name: str) -> Iterator[None]:
     try:
-        try:
+        with while_doing(f"unpacking {name}"), faults_of(name):
             yield
-        except Fault as fault:
-            raise error_of(fault, name) from None
-        except DatastageError:
-            raise
-        except OSError as error:
-            raise StorageError.of(error, f"unpacking {name}") from error
     except BaseException:
         write.empty(root)
         raise

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import shlex
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from datastage.archives import formats, names
-from datastage.archives.errors import Fault, error_of
+from datastage.archives.errors import Fault, faults_of
 from datastage.archives.records import Member, StreamMember
 from datastage.archives.safety import clean
 from datastage.errors import DamagedArchiveError, DatastageError, IntegrityError, NotDataError
@@ -24,11 +24,9 @@ def list_members(
 
     `format` is what `sniff` said, where the caller has asked already. One compressed file has a size of -1.
     """
-    try:
-        with closing(_members(reader, password, encoding, wants_content=False, form=format)) as members:
-            return [member.facts() for member in members]
-    except Fault as fault:
-        raise error_of(fault, reader.name) from None
+    members = _members(reader, password, encoding, wants_content=False, form=format)
+    with faults_of(reader.name), closing(members):
+        return [member.facts() for member in members]
 
 
 def wanted_paths(
@@ -55,13 +53,10 @@ def iter_members(
 
     A content is valid until the next step. Its checksum is checked when it is read to its end.
     """
-    try:
-        with closing(_members(reader, password, encoding)) as members:
-            for member in members:
-                facts = member.facts()
-                yield facts, _file(member.content(), reader.name) if facts.kind == "file" else None
-    except Fault as fault:
-        raise error_of(fault, reader.name) from None
+    with faults_of(reader.name), closing(_members(reader, password, encoding)) as members:
+        for member in members:
+            facts = member.facts()
+            yield facts, as_file(_told(member.content(), reader.name)) if facts.kind == "file" else None
 
 
 def no_archive(reader: Reader) -> DatastageError:
@@ -104,30 +99,28 @@ def _members(
     yield from formats.members(form, source)
 
 
+def _told(pieces: Iterator[memoryview], archive: str) -> Iterator[memoryview]:
+    with faults_of(archive):
+        yield from pieces
+
+
 class _PiecesFile(io.RawIOBase):
-    def __init__(self, pieces: Iterator[memoryview], archive: str) -> None:
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
         super().__init__()
-        self._pieces = pieces
-        self._archive = archive
-        self._now = memoryview(b"")
+        self._pieces: Iterator[bytes | memoryview] = filter(None, pieces)
+        self._rest = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            while not self._now:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    return 0
-                self._now = memoryview(piece)
-        except Fault as fault:
-            raise error_of(fault, self._archive) from None
-        n = min(len(buffer), len(self._now))
-        buffer[:n] = self._now[:n]
-        self._now = self._now[n:]
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        n = min(len(buffer), len(self._rest))
+        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
         return n
 
 
-def _file(pieces: Iterator[memoryview], archive: str) -> BinaryIO:
-    return io.BufferedReader(_PiecesFile(pieces, archive), 1 << 18)
+def as_file(pieces: Iterable[bytes | memoryview]) -> BinaryIO:
+    """Return pieces of bytes as a file, whose `read` gives exactly what is asked, fewer only at the end."""
+    return io.BufferedReader(_PiecesFile(pieces), 1 << 18)

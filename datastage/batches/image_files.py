@@ -47,17 +47,15 @@ class ZipImages:
 
     def __init__(self, reader: Reader) -> None:
         from datastage.archives import zip_directory
-        from datastage.archives.errors import Fault, error_of
+        from datastage.archives.errors import faults_of
 
         self._reader = reader
-        try:
+        with faults_of(reader.name):
             self._entries = {
                 member.name: (entry, limit)
                 for member, entry, limit in zip_directory.listing(reader)
                 if member.kind == "file"
             }
-        except Fault as fault:
-            raise error_of(fault, reader.name) from None
         if any(entry.encrypted for entry, _ in self._entries.values()):
             raise PasswordError(
                 f"{reader.name} is locked.",

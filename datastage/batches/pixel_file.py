@@ -15,7 +15,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import StorageError
+from datastage.errors import StorageError, while_doing
 from datastage.lock import kernel_id
 from datastage.own_files import atomic_file
 
@@ -148,10 +148,8 @@ class PixelFile:
 
 def make_folder(folder: Path) -> None:
     """Make a folder for packed files; raises `StorageError`."""
-    try:
+    with while_doing("making the folder of the packed file", REMEDY):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError.of(error, "making the folder of the packed file", REMEDY) from error
 
 
 def _probe(pixels: Any) -> str:

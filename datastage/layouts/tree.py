@@ -117,7 +117,7 @@ def of_archive(reader: Reader) -> Tree:
     """List an archive without unpacking it; of a zip, single members can be opened."""
     from datastage import archives
     from datastage.archives import zip_directory, zip_members
-    from datastage.archives.errors import Fault, error_of
+    from datastage.archives.errors import faults_of
 
     if archives.sniff(reader) != "zip":
         listed = archives.list_members(reader)
@@ -125,22 +125,18 @@ def of_archive(reader: Reader) -> Tree:
         return of_names(sizes, reader.name, lambda name: sizes.get(name, -1))
     names: list[str] = []
     entries = {}
-    try:
+    with faults_of(reader.name):
         for member, entry, limit in zip_directory.listing(reader):
             names.append(member.name if member.kind == "file" else member.name.rstrip("/") + "/")
             if member.kind == "file":
                 entries[member.name] = (entry, limit)
-    except Fault as fault:
-        raise error_of(fault, reader.name) from None
 
     def opened(name: str) -> BinaryIO:
         entry, limit = entries[name]
         if entry.usize > MOST_BYTES:
             raise SpecError(f"{name} in {reader.name} is too large to be read there.", "Next: stage the archive first.")
-        try:
+        with faults_of(reader.name):
             return io.BytesIO(zip_members.read_whole(entry, reader.read_at, limit, None))
-        except Fault as fault:
-            raise error_of(fault, reader.name) from None
 
     return of_names(names, reader.name, lambda name: entries[name][0].usize if name in entries else -1, opened)
 

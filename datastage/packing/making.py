@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from datastage.batches.prefetch import Threads
-from datastage.errors import DatastageError, StorageError
+from datastage.errors import DatastageError, StorageError, while_doing
 from datastage.packing.places import Place
 from datastage.packing.plan import Shard
 from datastage.packing.shard_file import Job
@@ -53,15 +53,12 @@ def make(job: Job, place: Place, shard: Shard, **how: Any) -> ShardHead:
 
 def put(place: Place, name: str, data: bytes, *, replace: bool = False) -> None:
     """Write a small file."""
-    try:
-        with place.new(name, replace=replace) as out:
-            out.write(data)
-    except FileExistsError:
-        raise StorageError(f"{place.text} has just got a {name}.", "Next: is another one packing there?") from None
-    except DatastageError:
-        raise
-    except OSError as error:
-        raise StorageError.of(error, f"writing {name}") from error
+    with while_doing(f"writing {name}"):
+        try:
+            with place.new(name, replace=replace) as out:
+                out.write(data)
+        except FileExistsError:
+            raise StorageError(f"{place.text} has just got a {name}.", "Next: is another one packing there?") from None
 
 
 def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporter: Reporter) -> Iterator[ShardHead]:

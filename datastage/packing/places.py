@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from datastage import own_files
-from datastage.errors import StorageError
+from datastage.errors import StorageError, while_doing
 from datastage.lock import locked
 
 _LOCK = ".datastage-pack.lock"
@@ -55,10 +55,8 @@ class FolderPlace:
     @contextlib.contextmanager
     def claimed(self, say: Callable[[str], None]) -> Iterator[None]:
         """Hold the folder's lock; what a killed packer left unfinished goes."""
-        try:
+        with while_doing(f"making {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError.of(error, f"making {self.folder}") from error
         with locked(self.folder / _LOCK, on_wait=say):
             for name in os.listdir(self.folder):
                 if found := re.fullmatch(r"\.(.+)\.[0-9a-f]{16}\.partial", name):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import runtime, sources, transfer
-from datastage.errors import IntegrityError, NoSpaceError, StorageError, UnavailableError
+from datastage.errors import IntegrityError, NoSpaceError, StorageError, UnavailableError, while_doing
 from datastage.lock import locked
 from datastage.own_files import NO_LINK, no_link, remove_tree
 from datastage.progress import human_bytes
@@ -160,10 +160,8 @@ class ShardCache:
         target = self._target(shard)
         if shard.sha256 is not None and (held := _held(target, shard)) is not None:
             return held
-        try:
+        with while_doing("making the folder of the shards"):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise StorageError.of(error, "making the folder of the shards") from error
         with locked(self.folder / f".{target.name}.lock"):
             if shard.sha256 is not None and (held := _held(target, shard)) is not None:
                 return held

@@ -23,8 +23,8 @@ from datastage.errors import (
     DatastageError,
     IntegrityError,
     MissingDependencyError,
-    StorageError,
     UnavailableError,
+    while_doing,
 )
 from datastage.progress import Reporter
 from datastage.runtime import Runtime, is_offline, secret
@@ -114,20 +114,17 @@ def fetch(folder: Path, reporter: Reporter, *, handle: Handle, runtime: Runtime)
     cache = folder / _CACHE
     reporter.phase(f"copying {handle.slug} from Kaggle", None)
     try:
-        made = _asked(handle, runtime, {"KAGGLEHUB_CACHE": str(cache)}, STALL_S, cache, reporter)
-        target = folder / (Path(handle.file).name or handle.slug)
-        if made.is_relative_to(cache):
-            os.replace(made, target)
-        elif made.is_dir():  # Colab's own cache, which is mounted
-            target.mkdir()
-            transfer.copy_tree(made, target, reporter=reporter)
-        else:
-            shutil.copyfile(made, target)
-        return target
-    except DatastageError:
-        raise
-    except OSError as error:
-        raise StorageError.of(error, "writing what came from Kaggle") from error
+        with while_doing("writing what came from Kaggle"):
+            made = _asked(handle, runtime, {"KAGGLEHUB_CACHE": str(cache)}, STALL_S, cache, reporter)
+            target = folder / (Path(handle.file).name or handle.slug)
+            if made.is_relative_to(cache):
+                os.replace(made, target)
+            elif made.is_dir():  # Colab's own cache, which is mounted
+                target.mkdir()
+                transfer.copy_tree(made, target, reporter=reporter)
+            else:
+                shutil.copyfile(made, target)
+            return target
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import os
 import shutil
@@ -14,10 +13,12 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
 
-from datastage.errors import DatastageError, StorageError
+from datastage import archives
+from datastage.errors import DatastageError, while_doing
 from datastage.progress import Reporter
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.sources.walk import Listing
@@ -25,6 +26,7 @@ from datastage.sources.walk import Listing
 _PIECE = 1 << 16
 _BLOCK = 4 << 20
 IN_MEMORY = 64 << 20  # bytes of an archive within an archive
+writing = partial(while_doing, "writing the files")  # errors of the disk that is written to are told from reading
 
 
 class TimeIsUpError(Exception):
@@ -68,31 +70,18 @@ class TimedReader:
         """Leave it open: whoever opened it closes it."""
 
 
-class _Pieces(io.RawIOBase):
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        super().__init__()
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest:
-            try:
-                self._rest = memoryview(next(self._pieces, b""))
-            except DatastageError:
-                raise
-            except OSError as error:  # or a converter would be thought to have failed in writing
-                raise UnreadableError(error.strerror or str(error)) from error
-        n = min(len(buffer), len(self._rest))
-        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
-        return n
-
-
 def as_stream(pieces: Iterable[bytes]) -> BinaryIO:
-    """Return pieces of bytes as a stream, whose `read` gives exactly what is asked, fewer only at the end."""
-    return cast(BinaryIO, io.BufferedReader(_Pieces(pieces)))
+    """Return pieces of bytes as a file; what is wrong in reading them is no `OSError`, which writing would raise."""
+
+    def told() -> Iterator[bytes]:
+        try:
+            yield from pieces
+        except DatastageError:
+            raise
+        except OSError as error:
+            raise UnreadableError(error.strerror or str(error)) from error
+
+    return archives.as_file(told())
 
 
 def rejoined(head: bytes, rest: BinaryIO) -> BinaryIO:
@@ -218,14 +207,3 @@ class Scratch:
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """Turn an error of the disk that is written to into a `StorageError`: reading errors are told from it."""
-    try:
-        yield
-    except DatastageError:
-        raise
-    except OSError as error:
-        raise StorageError.of(error, "writing the files") from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, StorageError
+from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, while_doing
 from datastage.own_files import no_link
 from datastage.progress import Reporter, human_bytes
 from datastage.reader import Reader, stat_identity
@@ -54,7 +54,7 @@ class PartialFile:
 
         The first `keep_first` bytes of a file that comes in one stream are there, and must come again the same.
         """
-        try:
+        with while_doing("writing the files"):
             blocks = [Block(0, self.reader.size, keep_first)] if keep_first else self._lay_out()
             download = ParallelDownload(
                 self.reader,
@@ -68,10 +68,6 @@ class PartialFile:
                 connections=connections,
                 slow_below_bytes_s=slow_below_bytes_s,
             )
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise StorageError.of(error, "writing the files") from error
         if self.was_resumed:
             self.reporter.resume(download.n_before)
             size = human_bytes(self.reader.size or 0)
@@ -91,10 +87,8 @@ class PartialFile:
             self._check_end(self.reader.local_path)
         n_bytes = self.part.stat().st_size
         check_digests(self.reader.name, digests, self.expect, self.part)
-        try:
+        with while_doing("writing the files"):
             os.replace(self.part, self.to)
-        except OSError as error:
-            raise StorageError.of(error, "writing the files") from error
         self.map.close(remove=True)
         return Transferred(n_bytes, download.crc32, digests, download.n_received)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datastage import runtime
-from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.errors import DatastageError, IntegrityError, StorageError, while_doing
 from datastage.file_names import junk_kind
 from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
@@ -75,7 +75,7 @@ def copy_tree(
             "Slow",
         )
     copying = _Copying(to, reporter, pool)
-    try:
+    with while_doing("writing the files"):
         narrow(to, folder)
         for name in listing.folders:
             (to / name).mkdir(parents=True, exist_ok=True)
@@ -85,10 +85,6 @@ def copy_tree(
         for name, target in listing.links:
             os.symlink(target, to / name)
             copying.copied.append(FileRecord(name, 0, zlib.crc32(os.fsencode(target)), target))
-    except OSError as error:
-        if isinstance(error, DatastageError):
-            raise
-        raise StorageError.of(error, "writing the files") from error
     copying.copied.sort()
     return Copied(tuple(copying.copied), dict(listing.left_out))
 
