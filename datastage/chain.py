@@ -148,7 +148,8 @@ class Chain:
     def _entry_chain(self, entry: Entry) -> Iterator[Step]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
         folders, inputs = self._folders_and_inputs()
-        packages = [Location(path, f"the package {_package(path)}") for path in datasets.package_folders(entry)]
+        there = {place.partition("/")[0]: datasets.in_package(place) for place in entry.package_data}
+        packages = [Location(path, f"the package {name}") for name, path in there.items() if path is not None]
         kept = []
         if self.options.save_to is not None and (folder := self._kept_folder() / entry.name).is_dir():
             kept = [Location(folder, f"what was kept in {self.options.save_to}")]
@@ -419,7 +420,3 @@ class Chain:
 
 def _mirror_name(entry: Entry, number: int) -> str:
     return next(download.urls for download in entry.downloads if number < len(download.urls))[number].split("/")[2]
-
-
-def _package(folder: Path) -> str:
-    return next((part for part in reversed(folder.parts) if part not in ("data", "datasets")), folder.name)

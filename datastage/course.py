@@ -95,7 +95,7 @@ def _parts(entry: Entry | ArchiveEntry) -> tuple[Part, ...]:
 def _look(name: str, part: Part, place: str, here: Runtime) -> Checked:
     shown = hide_secrets(place)
     if place.startswith(parts.PACKAGE):
-        there = parts.in_package(place.removeprefix(parts.PACKAGE)) is not None
+        there = datasets.in_package(place.removeprefix(parts.PACKAGE)) is not None
         return Checked(name, part.name, shown, "installed" if there else "", None if there else "not installed here")
     try:
         spec = sources.parse(place)

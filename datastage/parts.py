@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from datastage.datasets import in_package
 from datastage.entry import ArchiveEntry, File, Part
 from datastage.errors import IntegrityError
 from datastage.reader import FileReader, FileRecord, Reader
@@ -38,14 +38,6 @@ def on_this_machine(
         looked.append(listing.summary())
         misses = NearMisses(wanted, (), entry.lookalikes, part.name)
         near += misses.finish([listing], (), (part.name,))
-
-
-def in_package(path: str) -> Path | None:
-    """Return a file of an installed package, which is not imported; None if it is not there."""
-    package, _, rest = path.partition("/")
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations if spec is not None else None
-    return next((found for folder in folders or () if (found := Path(folder, rest)).is_file()), None)
 
 
 def addresses(part: Part) -> list[str]:

@@ -20,25 +20,9 @@ from datastage.errors import SpecError
 from datastage.settings import setting
 
 __all__ = [
-    "ArchiveEntry",
-    "ENTRIES",
-    "Arrays",
-    "Converter",
-    "Download",
-    "Entry",
-    "File",
-    "Lookalike",
-    "catalog",
-    "get",
-    "load_catalog",
-    "modules_of",
-    "of_receipt",
-    "own",
-    "package_folders",
-    "read_catalog",
-    "register",
-    "with_files",
-]
+    "ENTRIES", "ArchiveEntry", "Arrays", "Converter", "Download", "Entry", "File", "Lookalike", "catalog", "get",
+    "in_package", "load_catalog", "modules_of", "of_receipt", "own", "read_catalog", "register", "with_files",
+]  # fmt: skip
 
 ENTRIES: tuple[Entry | ArchiveEntry, ...] = (
     cifar.CIFAR10,
@@ -199,13 +183,13 @@ def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
         raise SpecError(
             f"The catalog {path} stopped with {type(error).__name__}: {error}{line}.", "Next: mend that line."
         ) from error
-    for value in values.values():
-        for entry in value if isinstance(value, (list, tuple)) else (value,):
-            if isinstance(entry, Entry | ArchiveEntry) and entry not in ENTRIES:
-                register(entry)
+    held = [one for value in values.values() for one in (value if isinstance(value, list | tuple) else (value,))]
+    held = [entry for entry in held if isinstance(entry, Entry | ArchiveEntry)]
+    for entry in held:
+        if entry not in ENTRIES:
+            register(entry)
     added = tuple(entry for name, entry in _entries.items() if name not in before)
-    ours = tuple(entry for value in values.values() if isinstance(value, Entry | ArchiveEntry) for entry in (value,))
-    if not added and not ours:
+    if not added and not held:
         raise SpecError(
             f"The catalog {path} holds no entry.", 'Next: my_set = datastage.Entry(name="my_set", ...) in it.'
         )
@@ -213,32 +197,19 @@ def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
 
 
 def _line_in(path: Path, error: BaseException) -> str:
+    import traceback
+
     if isinstance(error, SyntaxError) and error.lineno:
         return f" (line {error.lineno})"
-    number, step = 0, error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == str(path):
-            number = step.tb_lineno
-        step = step.tb_next
-    return f" (line {number})" if number else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" (line {lines[-1]})" if lines else ""
 
 
-def package_folders(entry: Entry) -> tuple[Path, ...]:
-    """Return the folders of installed packages that may hold an entry's data; nothing is imported.
-
-    Examples
-    --------
-    >>> package_folders(get("cifar10"))
-    ()
-    """
+def in_package(path: str) -> Path | None:
+    """Return a file or folder of an installed package, which is not imported; None if it is not there."""
     from importlib.util import find_spec
 
-    folders = []
-    for place in entry.package_data:
-        package, _, rest = place.partition("/")
-        spec = find_spec(package)  # of a top-level package: this runs nothing of it
-        for location in (spec.submodule_search_locations or ()) if spec else ():
-            folder = Path(location) / rest
-            if folder.is_dir():
-                folders.append(folder)
-    return tuple(folders)
+    package, _, rest = path.partition("/")
+    spec = find_spec(package)  # of a top-level package: this runs nothing of it
+    folders = spec.submodule_search_locations if spec is not None else None
+    return next((found for folder in folders or () if (found := Path(folder, rest)).exists()), None)

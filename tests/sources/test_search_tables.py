@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from datastage.datasets import get, package_folders, tables
+from datastage.datasets import get, in_package, tables
 from datastage.datasets.mnist import PixelTable
 from datastage.sources.search import find_files
 from tests import kaggle_inputs as layouts
@@ -162,10 +162,10 @@ def test_iris_is_found_in_each_form_that_goes_round(names, tmp_path, iris_forms)
 
 
 def _iris() -> bytes:
-    folders = package_folders(get("iris"))
-    if not folders:
+    folder = in_package("sklearn/datasets/data")
+    if folder is None:
         pytest.skip("scikit-learn is not installed")
-    return tables._HEADER + b"".join(row + b"\n" for row in tables.flowers((folders[0] / "iris.csv").read_bytes()))
+    return tables._HEADER + b"".join(row + b"\n" for row in tables.flowers((folder / "iris.csv").read_bytes()))
 
 
 @pytest.fixture
@@ -181,10 +181,10 @@ def iris_forms():
 
 
 def test_digits_are_found_in_any_order_and_packed(tmp_path):
-    folders = package_folders(get("digits"))
-    if not folders:
+    folder = in_package("sklearn/datasets/data")
+    if folder is None:
         pytest.skip("scikit-learn is not installed")
-    lines = gzip.decompress((folders[0] / "digits.csv.gz").read_bytes()).splitlines()
+    lines = gzip.decompress((folder / "digits.csv.gz").read_bytes()).splitlines()
     shuffled = b"\n".join(random.Random(0).sample(lines, len(lines)))
     entry = get("digits")
     for name, data in {"optdigits.tes": shuffled, "digits.csv.gz": gzip.compress(shuffled)}.items():
@@ -196,14 +196,15 @@ def test_digits_are_found_in_any_order_and_packed(tmp_path):
 
 
 def test_iris_and_digits_are_found_in_scikit_learn_without_importing_it(tmp_path):
-    if not package_folders(get("digits")):
+    if in_package("sklearn") is None:
         pytest.skip("scikit-learn is not installed")
     code = (
         "import sys; from pathlib import Path\n"
         "from datastage import datasets; from datastage.sources.search import find_files\n"
         "for name in ('iris', 'digits'):\n"
         "    entry = datasets.get(name); into = Path(sys.argv[1], name); into.mkdir()\n"
-        "    found = find_files(datasets.package_folders(entry), entry.files, into, converters=entry.converters)\n"
+        "    there = [datasets.in_package(*entry.package_data)]\n"
+        "    found = find_files(there, entry.files, into, converters=entry.converters)\n"
         "    print(found.complete, 'sklearn' in sys.modules, 'numpy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
