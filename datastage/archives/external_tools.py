@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 _7Z_HEAD_BYTES = 32
 _EMPTY_BYTES = 64  # no archive without a member is larger
+_VERSION = re.compile(r";\d+$")  # of a file that rar 4 keeps older versions of
 _VOLUME = re.compile(r"(?i)(\.part\d+)?\.[rs](ar|\d\d)$")
 _SPECIAL = {"p": "FIFO", "c": "character device", "b": "block device", "s": "socket"}
 
@@ -143,6 +144,8 @@ def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
         kind = "hardlink"
     elif unix.startswith("d") or "D" in attributes[0] or fields.get("Folder") == "+":
         kind = "folder"
+    elif "Version" in fields.get("Characteristics", "").split(" "):
+        kind = "version"
     return StreamMember(
         name="" if fields["Path"] == stem else fields["Path"],
         kind=kind,
@@ -188,6 +191,10 @@ def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
             except (KeyError, ValueError):
                 raise Fault("S-LIST", "has a list of its members that cannot be read") from None
             fields = {}
+    names = {each.name for each in listed}
+    for each in listed if form == "rar" else ():
+        if each.kind == "file" and _VERSION.search(each.name) and _VERSION.sub("", each.name) in names:
+            each.kind = "version"
     return listed
 
 
@@ -203,7 +210,7 @@ class _Printed:
         command = _printing(path, form)
         self.is_unrar = False
         if form == "rar" and (tool := unrar()):
-            self.is_unrar, command = True, [tool, "p", "-inul", "-y", "-@", "--", path]
+            self.is_unrar, command = True, [tool, "p", "-ver", "-inul", "-y", "-@", "--", path]
         self._password, self._form, self.is_strong = password, form, False
         self._said = tempfile.TemporaryFile(dir=os.path.dirname(path))
         self._process = subprocess.Popen(

@@ -56,7 +56,7 @@ def _write_member(
     links: list[tuple[str, str]],
     skipped: dict[str, str],
 ) -> None:
-    trash = junk_kind(member.name)
+    trash = "older versions" if member.kind == "version" else junk_kind(member.name)
     if trash or (task.pick is not None and not task.pick(clean(member.name) if member.name else "")):
         path = clean(member.name)
         if member.kind == "hardlink":

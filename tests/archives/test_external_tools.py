@@ -319,6 +319,29 @@ def test_links_that_rar_5_keeps_in_its_list_are_taken_from_there(lister, tmp_pat
     assert tree(tmp_path / "to") == {"a.txt": b"alpha", "s": "-> a.txt", "h": b"alpha"}
 
 
+@needs_7z
+def test_of_a_rar_4_that_keeps_older_versions_of_a_file_the_last_comes(unrar, tmp_path):
+    unrar(ROSHAL, b"1122233")
+    result = unpacked(rar4({"a.txt;1": b"11", "a.txt;2": b"222", "a.txt": b"33"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt": b"33"}
+    assert result.left_out == {"older versions": 2}
+
+
+@needs_7z
+def test_a_name_that_ends_as_a_version_of_no_other_file_stays(tmp_path):
+    unpacked(rar4({"a.txt;1": b"11", "b;x": b"2"}), tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a.txt;1": b"11", "b;x": b"2"}
+
+
+@pytest.mark.parametrize("by_unrar", [True, False])
+def test_of_a_rar_5_that_keeps_older_versions_of_a_file_the_last_comes(by_unrar, lister, monkeypatch, tmp_path):
+    older = MEMBER.format("[VER]/1/a.txt", 2, "-", zlib.crc32(b"11"), "Characteristics = CRC Time:uM Version")
+    lister(listing(older, MEMBER.format("a.txt", 2, "-", zlib.crc32(b"33"), "Characteristics = CRC Time:uM")), b"1133")
+    monkeypatch.setattr(external_tools, "unrar", lambda: str(tmp_path / "7z") if by_unrar else None)
+    assert unpacked(rar5({"a.txt": b"33"}), tmp_path / "to").left_out == {"older versions": 1}
+    assert tree(tmp_path / "to") == {"a.txt": b"33"}
+
+
 @pytest.mark.parametrize("by_unrar", [True, False])
 def test_a_file_that_rar_5_keeps_as_a_copy_of_another_comes_back(by_unrar, lister, monkeypatch, tmp_path):
     """RARLAB's unrar does not print it again."""
