@@ -36,7 +36,10 @@ T = TypeVar("T")
 
 
 def _answered(verb: Callable[P, T]) -> Callable[P, T]:
-    """Have a call that does not fit answered with the argument that was meant; the signature stays what it is."""
+    """Have a call that does not fit answered with the argument that was meant; the signature stays what it is.
+
+    An error of a verb that is told where its result goes, as ``to``, advises no root=.
+    """
     signature = inspect.signature(verb)
 
     @functools.wraps(verb)
@@ -47,7 +50,14 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             from datastage.misuse import misused
 
             raise misused(verb.__name__, signature, given, named) from None
-        return verb(*given, **named)
+        try:
+            return verb(*given, **named)
+        except OSError as error:
+            from datastage.errors import StorageError, place_is_named
+
+            if isinstance(error, StorageError) and "to" in signature.parameters:
+                place_is_named(error)
+            raise
 
     return checked
 

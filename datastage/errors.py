@@ -38,8 +38,9 @@ from typing import Any, TextIO
 from datastage.redact import for_a_screen, hide_secrets
 
 WIDTH = 88  # columns of a screen that has room
-_VERBS = "stage|extract|zip|verify|clean|catalog|read|pack|cell|doctor"
-_COMMAND = re.compile(rf"(?<![\w!./])datastage (?=({_VERBS}) )")
+WITH_ROOT = " with root="
+"""The words by which a step names the option that chooses the place, see `place_is_named`."""
+_COMMAND = re.compile(r"(?<![\w!./])datastage (?=(\w+) )")
 _CALL = re.compile(r"datastage\.\w+\(path(?:, | / )((?:[^()]|\([^()]*\))*)\)")
 
 
@@ -118,7 +119,18 @@ class DatastageError(Exception):
             import traceback
 
             return traceback.format_exception(self)
-        return on_screen(self, partial(_COMMAND.sub, "!datastage "))  # in a cell a command has a bang before it
+        return on_screen(self, partial(_COMMAND.sub, _with_bang))
+
+
+def _with_bang(found: re.Match[str]) -> str:
+    """Put the bang before a command that it has in a cell; the verbs are public functions, but for ``zip``."""
+    public = sys.modules["datastage"].__all__  # no module here may import what stands above it
+    return f"!{found[0]}" if found[1] in ("zip", *public) else found[0]
+
+
+def place_is_named(error: DatastageError) -> None:
+    """Leave out of the steps the option that chooses the place: the call that failed was told the place itself."""
+    error.remedy = tuple(step.replace(WITH_ROOT, "") for step in error.remedy)
 
 
 def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
@@ -281,12 +293,14 @@ class StorageError(DatastageError, OSError):
     """
 
     exit_code = 5
+    _code = errno.EIO
+    _advice: tuple[str, ...] = ()
 
     def __init__(
-        self, message: str, *remedy: str, code: int = errno.EIO, filename: str | os.PathLike[str] | None = None
+        self, message: str, *remedy: str, code: int | None = None, filename: str | os.PathLike[str] | None = None
     ) -> None:
-        super().__init__(message, *remedy)
-        self.errno = code
+        super().__init__(message, *(remedy or self._advice))
+        self.errno = code or self._code
         self.strerror = str(self.args[0])
         self.filename = None if filename is None else os.fspath(filename)
 
@@ -299,7 +313,7 @@ class StorageError(DatastageError, OSError):
         if code in (errno.ENOSPC, errno.EDQUOT):
             return NoSpaceError(
                 f"The disk is full: there was no room left while {doing}{at}.",
-                *(remedy or ("Free some room, or choose another disk with root=.", "Next: run the same line again.")),
+                *remedy,
                 code=code,
                 filename=path,
             )
@@ -316,7 +330,7 @@ class StorageError(DatastageError, OSError):
             errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
             errno.ENFILE: "Close other programs, then run the same line again.",
             errno.EFBIG: "Lift the limit (ulimit -f unlimited), then run the same line again.",
-        }.get(code, "Choose a folder that you may write to, with root=, then run the same line again.")
+        }.get(code, f"Choose a folder{WITH_ROOT} that you may write to, then run the same line again.")
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 
 
@@ -334,19 +348,14 @@ def while_doing(doing: str, *remedy: str) -> Iterator[None]:
 class NoSpaceError(StorageError):
     """There is not enough room; says how much is needed and how much is free, where that is known."""
 
-    def __init__(
-        self, message: str, *remedy: str, code: int = errno.ENOSPC, filename: str | os.PathLike[str] | None = None
-    ) -> None:
-        super().__init__(message, *remedy, code=code, filename=filename)
+    _code = errno.ENOSPC
+    _advice = (f"Free some room, or choose another disk{WITH_ROOT}.", "Next: run the same line again.")
 
 
 class LockTimeoutError(StorageError):
     """Another process held the folder for as long as we were told to wait; says which."""
 
-    def __init__(
-        self, message: str, *remedy: str, code: int = errno.EAGAIN, filename: str | os.PathLike[str] | None = None
-    ) -> None:
-        super().__init__(message, *remedy, code=code, filename=filename)
+    _code = errno.EAGAIN
 
 
 class MissingDependencyError(DatastageError, ImportError):

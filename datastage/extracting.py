@@ -27,17 +27,6 @@ from datastage.slots import Slot
 from datastage.staged import Staged
 
 
-@contextlib.contextmanager
-def _without_root() -> Iterator[None]:
-    """Have errors advise what can be done here: the folder itself is named, and there is no root= beside it."""
-    try:
-        yield
-    except StorageError as error:
-        error.remedy = tuple(re.sub(r",? with root=(?=[.,])", "", step) for step in error.remedy)
-        raise
-
-
-@_without_root()
 def extract(
     archive: Path,
     target: Path,

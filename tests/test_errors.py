@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from datastage import cli
 from datastage.errors import SpecError, StorageError, UnavailableError, on_screen
 
 
@@ -31,13 +32,21 @@ def test_lines_that_fit_are_left_as_they_are():
 
 
 def test_in_a_cell_a_command_has_its_bang_and_other_words_have_none():
-    error = SpecError("datastage stage is meant.", "Next: datastage extract --list x.zip", "See datastage.stage.")
+    steps = ("Next: datastage extract --list x.zip", "Next: datastage preview x.zip --out x.png")
+    error = SpecError("datastage stage is meant, and datastage itself is not.", *steps, "See datastage.stage.")
     assert error._render_traceback_() == [
-        "!datastage stage is meant.",
+        "!datastage stage is meant, and datastage itself is not.",
         "  Next: !datastage extract --list x.zip",
+        "  Next: !datastage preview x.zip --out x.png",
         "  See datastage.stage.",
     ]
     assert "!" not in str(error)
+
+
+@pytest.mark.parametrize("verb", cli._VERBS)
+def test_every_verb_has_its_bang(verb):
+    lines = SpecError("No.", f"Next: datastage {verb} --help")._render_traceback_()
+    assert lines[1] == f"  Next: !datastage {verb} --help"
 
 
 def test_a_file_that_may_not_grow_is_not_a_folder_that_may_not_be_written_to():

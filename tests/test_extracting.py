@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import datastage
 from datastage import filling
@@ -312,9 +313,13 @@ def test_what_is_advised_can_be_done_here(tmp_path, monkeypatch):
     assert "root=" not in str(caught.value)
     monkeypatch.undo()
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StorageError) as caught:
-        extract(archive, tmp_path / "file" / "below")
-    assert "root=" not in str(caught.value)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name / "1.png")
+    for verb, data in ((datastage.extract, archive), (datastage.pack, tmp_path / "photos")):
+        with pytest.raises(StorageError, match="hoose a.* folder") as caught:
+            verb(data, tmp_path / "file" / "below", progress=False)
+        assert "root=" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

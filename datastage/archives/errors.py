@@ -68,11 +68,7 @@ def _error_of(fault: Fault, archive: str) -> DatastageError:
             "Next: the same line with the right password.",
         )
     if fault.rule == "T-ROOM":
-        return errors.NoSpaceError(
-            f"{archive} will not fit: {said}.",
-            "Free some room, or choose another disk with root=.",
-            "Next: run the same line again.",
-        )
+        return errors.NoSpaceError(f"{archive} will not fit: {said}.")
     if fault.rule.startswith("X-"):
         from datastage.archives.formats import remedy_of
 

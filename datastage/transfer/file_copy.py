@@ -53,7 +53,6 @@ def copy_file(
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpaceError(
                     f"The disk is full: {source.name} needs {human_bytes(source.stat().st_size)} in {to.parent}.",
-                    "Next: free some room, or choose another disk with root=.",
                     filename=to,
                 ) from error
             raise StorageError.of(error, f"copying {source.name}") from error

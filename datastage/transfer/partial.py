@@ -139,7 +139,6 @@ class PartialFile:
         if needed > free:
             raise NoSpaceError(
                 f"{self.reader.name} needs {human_bytes(needed)}, and {self.to.parent} has {human_bytes(free)} free.",
-                "Next: free some room, or choose another disk with root=.",
                 filename=self.to.parent,
             )
 
