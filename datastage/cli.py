@@ -16,7 +16,8 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -203,8 +204,6 @@ def _print_json(value: Any) -> None:
 
 def _plain(value: Any) -> Any:
     """Return a result as what JSON knows."""
-    from dataclasses import asdict, is_dataclass
-
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, dict):
@@ -373,20 +372,12 @@ def _read(out: _Out, data: str, test: Any = None, **options: Any) -> int:
     return 0
 
 
-def _picture(out: _Out, draw: Callable[..., Any], data: str, file: Path | None = None, **options: Any) -> int:
+def _picture(draw: Callable[..., Any], out: _Out, data: str, file: Path | None = None, **options: Any) -> int:
     if file is None:
         raise SpecError("The picture has no file to go to.", f"Next: the same line with --out {draw.__name__}.png")
     draw(data, out=file, **options)
     out.show(str(file), [file])
     return 0
-
-
-def _preview(out: _Out, data: str, **options: Any) -> int:
-    return _picture(out, api.preview, data, **options)
-
-
-def _summary(out: _Out, data: str, **options: Any) -> int:
-    return _picture(out, api.summary, data, **options)
 
 
 def _doctor(out: _Out) -> int:
@@ -525,12 +516,12 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
         "--labels": {"metavar": "WHERE", "help": "as for read"},
         "-n": {"type": int, "metavar": "N", "help": "how many samples"},
-    }, _preview),
+    }, partial(_picture, api.preview)),
     "summary": ("Draw classes, sizes, and what was left out.", "photos.zip --out summary.png", {
         "data": {"metavar": "DATA"},
         "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
         "--labels": {"metavar": "WHERE", "help": "as for read"},
-    }, _summary),
+    }, partial(_picture, api.summary)),
     "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {
         "spec": _WHAT,
