@@ -6,10 +6,11 @@ import contextlib
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 BLOCK_BYTES = 1 << 20
 
@@ -103,28 +104,51 @@ def stat_identity(stat: os.stat_result) -> str:
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-class FileReader:
-    """A file on this machine as a reader."""
+class Streamed(ABC):
+    """What readers share that give bytes at any offset: those bytes in pieces, and a context that closes."""
 
     ranges = True
+    local_path: Path | None = None
+
+    @abstractmethod
+    def read_at(self, offset: int, n: int) -> bytes: ...
+
+    def pieces(self, offset: int, n: int | None) -> Iterator[Any]:
+        """Give `n` bytes from `offset`, or all from there, a mebibyte at a time."""
+        left = sys.maxsize if n is None else n
+        while left > 0 and (piece := self.read_at(offset, min(left, BLOCK_BYTES))):
+            yield piece
+            offset += len(piece)
+            left -= len(piece)
+
+    def stream(self, offset: int = 0) -> Iterator[bytes]:
+        return self.pieces(offset, None)
+
+    def close(self) -> None:  # noqa: B027
+        """Do nothing: not every reader holds what must be let go."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class FileReader(Streamed):
+    """A file on this machine as a reader."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+        self.local_path = Path(path)
         self._lock = threading.Lock()
-        self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-        stat = os.fstat(self._fd)
-        self.size: int | None = stat.st_size
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        stat = os.fstat(self.fd)
+        self.size = stat.st_size
         self.identity = stat_identity(stat)
-        self.name = self._path.name
-        self.local_path: Path | None = self._path
+        self.name = self.local_path.name
 
     def read_at(self, offset: int, n: int) -> bytes:
-        """Return exactly `n` bytes from `offset`, fewer only at the end of the file."""
         pieces: list[bytes] = []
-        while n > 0:
-            piece = self._pread(offset, n)
-            if not piece:
-                break
+        while n > 0 and (piece := self._pread(offset, n)):
             pieces.append(piece)
             offset += len(piece)
             n -= len(piece)
@@ -132,71 +156,41 @@ class FileReader:
 
     def has_changed(self) -> bool:
         """Tell whether the file that was opened was written to since; one put in its place by a rename is another."""
-        return stat_identity(os.fstat(self._fd)) != self.identity
+        return stat_identity(os.fstat(self.fd)) != self.identity
 
     def expect(self, offset: int, n: int) -> None:
         """Tell the kernel that these bytes will be read, so that a slow mount is asked for all of them at once."""
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
-                os.posix_fadvise(self._fd, offset, n, os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(self.fd, offset, n, os.POSIX_FADV_WILLNEED)
 
     def _pread(self, offset: int, n: int) -> bytes:
         if sys.platform != "win32":
-            return os.pread(self._fd, n, offset)
+            return os.pread(self.fd, n, offset)
         with self._lock:  # Windows has no pread
-            os.lseek(self._fd, offset, os.SEEK_SET)
-            return os.read(self._fd, n)
-
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end, a mebibyte at a time."""
-        while piece := self.read_at(offset, BLOCK_BYTES):
-            yield piece
-            offset += len(piece)
+            os.lseek(self.fd, offset, os.SEEK_SET)
+            return os.read(self.fd, n)
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock:
-            fd, self._fd = self._fd, -1
+            fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
+        if getattr(self, "fd", -1) >= 0:
             with contextlib.suppress(OSError):  # a dead mount refuses even this
                 self.close()
 
-    def __enter__(self) -> FileReader:
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-
-class BytesReader:
+class BytesReader(Streamed):
     """Bytes in memory as a reader."""
-
-    ranges = True
-    local_path: Path | None = None
 
     def __init__(self, data: bytes, name: str = "bytes") -> None:
         self._data = data
         self.name = name
-        self.size: int | None = len(data)
+        self.size = len(data)
         self.identity = f"{len(data)}-{hash(data):x}"
 
     def read_at(self, offset: int, n: int) -> bytes:
-        """Return exactly `n` bytes from `offset`, fewer only at the end."""
         return self._data[offset : offset + n]
-
-    def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
-        """Give `n` bytes from `offset`, or all from there, in pieces."""
-        end = len(self._data) if n is None else offset + n
-        for at in range(offset, end, BLOCK_BYTES):
-            yield self.read_at(at, min(BLOCK_BYTES, end - at))
-
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end."""
-        return self.pieces(offset, None)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""

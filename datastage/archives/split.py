@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datastage.archives import formats
@@ -14,7 +14,7 @@ from datastage.archives.errors import Fault, error_of
 from datastage.archives.names import is_part
 from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
-from datastage.reader import BLOCK_BYTES, FileReader, Reader
+from datastage.reader import FileReader, Reader, Streamed
 
 # Whose parts may each begin as an archive does.
 _VOLUME = re.compile(r"(?i)\.(zipx?|z\d\d+|rar|[rs]\d\d)$")
@@ -22,17 +22,14 @@ _LAST = (".zip", ".zipx")  # how the last part of a split zip is called
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
 
-class JoinedReader:
+class JoinedReader(Streamed):
     """Parts that lie beside each other as one file; `tail` stands in place of what is behind `size` bytes of it."""
-
-    ranges = True
-    local_path: Path | None = None
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
         self.name, self.paths = name, tuple(paths)
         self._files = [FileReader(path) for path in paths]
-        self._sizes = [file.size or 0 for file in self._files]
-        self.size: int | None = sum(self._sizes)
+        self._sizes = [file.size for file in self._files]
+        self.size = sum(self._sizes)
         self.identity = hashlib.sha256("\n".join(file.identity for file in self._files).encode()).hexdigest()[:32]
         self._tail_at, self._tail = self.size, b""
 
@@ -58,28 +55,10 @@ class JoinedReader:
             pieces.append(self._tail[offset - self._tail_at :][:n])
         return b"".join(pieces)
 
-    def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
-        """Give `n` bytes from `offset`, or all, a few at a time."""
-        left = (self.size or 0) - offset if n is None else n
-        while left > 0 and (piece := self.read_at(offset, min(left, BLOCK_BYTES))):
-            yield piece
-            offset += len(piece)
-            left -= len(piece)
-
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end."""
-        return self.pieces(offset, None)
-
     def close(self) -> None:
         """Close all parts."""
         for file in self._files:
             file.close()
-
-    def __enter__(self) -> JoinedReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def joined(path: Path) -> JoinedReader | None:
@@ -126,7 +105,7 @@ def _renamed(path: Path, names: list[str]) -> JoinedReader | None:
     if len(parts) < 2 or not all(part.is_file() for part in parts) or not _begins(parts[0]) or _begins(parts[1]):
         return None
     with FileReader(parts[0]) as first:
-        if b"PK\5\6" in first.read_at(max(0, (first.size or 0) - _TAIL_BYTES), _TAIL_BYTES):
+        if b"PK\5\6" in first.read_at(max(0, first.size - _TAIL_BYTES), _TAIL_BYTES):
             return None  # whole, and the others are something else
     return JoinedReader(parts, _whole_name(names[:-1] + [names[-1][:-4]]))
 
@@ -226,7 +205,7 @@ def _lettered(name: str, exists: Callable[[str], bool]) -> list[str]:
 def _disk(path: Path) -> int:
     """Return the number of the part that a zip's end record says it is."""
     with FileReader(path) as reader:
-        tail = reader.read_at(max(0, (reader.size or 0) - _TAIL_BYTES), _TAIL_BYTES)
+        tail = reader.read_at(max(0, reader.size - _TAIL_BYTES), _TAIL_BYTES)
     end = tail.rfind(b"PK\5\6")
     number = int.from_bytes(tail[end + 4 : end + 6], "little") if end >= 0 else 0
     return number if number != 0xFFFF else int.from_bytes(tail[end - 4 : end], "little") - 1
@@ -261,7 +240,7 @@ def _glued(path: Path) -> JoinedReader | None:
 
 def _directory_of(reader: JoinedReader) -> tuple[int, int, int, int, int]:
     """Return where the directory of a split zip begins, its size and count, and the part and place it is said to be."""
-    tail_at = max(0, (reader.size or 0) - _TAIL_BYTES)
+    tail_at = max(0, reader.size - _TAIL_BYTES)
     tail = reader.read_at(tail_at, _TAIL_BYTES)
     end = tail.rfind(b"PK\5\6")
     cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHLL", tail, end + 6)

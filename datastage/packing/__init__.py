@@ -28,14 +28,7 @@ from datastage.packing.sample import QUALITY, packed
 from datastage.packing.shard_file import Arrays, Job, Pictures
 from datastage.progress import SILENT, Reporter, bytes_of, human_bytes
 from datastage.runtime import Runtime
-from datastage.shards.index import (
-    INDEX,
-    LIST_ENDING,
-    MOST_INDEX_BYTES,
-    ShardHead,
-    ShardIndex,
-    write_index,
-)
+from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
 from datastage.staged import Staged
 from datastage.zipping import place_of
 

@@ -6,18 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datastage.archives import tar
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.streams import Bytes
-from datastage.errors import DamagedArchiveError, StorageError
-from datastage.transfer.hashing import read_fd
+from datastage.errors import DamagedArchiveError, StorageError, while_doing
+from datastage.reader import FileReader
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
 UNREAD = "Look whether the shard is still there and may be read, then run it again."
@@ -112,22 +110,14 @@ def samples_of(read_at: Any, size: int, name: str, *, whole: bool = True) -> Ite
         yield last
 
 
-@dataclass
-class ShardFile:
+class ShardFile(FileReader):
     """A shard on this machine, open for reading from any thread, and its samples."""
 
-    path: Path
-    name: str
-    samples: list[Sample] = field(default_factory=list)
-    fd: int = -1
-
-    def __post_init__(self) -> None:
-        try:
-            self.fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-            self.size = os.fstat(self.fd).st_size
-        except OSError as error:
-            self.close()
-            raise StorageError.of(error, f"opening the shard {self.name}", UNREAD) from error
+    def __init__(self, path: Path, name: str) -> None:
+        with while_doing(f"opening the shard {name}", UNREAD):
+            super().__init__(path)
+        self.name = name
+        self.samples: list[Sample] = []
 
     def scan(self) -> list[Sample]:
         """Return its samples, listed when first asked for."""
@@ -136,9 +126,8 @@ class ShardFile:
         return self.samples
 
     def read_at(self, offset: int, n: int) -> bytes:
-        """Return `n` bytes, fewer only at the end."""
         try:
-            return read_fd(self.fd, n, offset)
+            return super().read_at(offset, n)
         except OSError as error:
             raise StorageError.of(error, f"reading the shard {self.name}", UNREAD) from error
 
@@ -151,13 +140,3 @@ class ShardFile:
                 f"{self.name} became shorter while it was read.", "Next: bring the shard again, then run it again."
             )
         return data
-
-    def close(self) -> None:
-        """Close the file."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()

@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
+from datastage.reader import Streamed
 from datastage.sources.endpoints import ENDPOINTS, at_endpoint, endpoint
 from datastage.sources.found import Context, Found
 from datastage.sources.http_answers import Refused, md5_of
@@ -339,11 +339,8 @@ def _wrong_region(spec: Spec) -> DatastageError:
     return UnavailableError(f"{spec.parts[1]} lies in another region.", "Next: set AWS_REGION to its region.")
 
 
-class ObjectReader:
+class ObjectReader(Streamed):
     """An object in a bucket as a reader, through obstore."""
-
-    ranges = True
-    local_path: Path | None = None
 
     def __init__(self, spec: Spec, store: Any, path: str) -> None:
         import obstore
@@ -355,7 +352,6 @@ class ObjectReader:
         self.identity = f"{facts.get('e_tag') or facts['last_modified']}-{self.size}"
 
     def read_at(self, offset: int, n: int) -> bytes:
-        """Return exactly `n` bytes from `offset`, fewer only at the end."""
         import obstore
 
         n = max(0, min(n, (self.size or 0) - offset))
@@ -377,6 +373,3 @@ class ObjectReader:
         while piece := self.read_at(offset, _PIECE_BYTES):
             yield piece
             offset += len(piece)
-
-    def close(self) -> None:
-        """Do nothing: the store holds the connections."""

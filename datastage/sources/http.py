@@ -17,6 +17,7 @@ from pathlib import Path
 from datastage.archives import not_data
 from datastage.errors import NotDataError, UnavailableError
 from datastage.progress import Reporter, human_bytes
+from datastage.reader import Streamed
 from datastage.sources import http_answers as answers
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http_body import Chunks, body_of, unpacked
@@ -105,10 +106,9 @@ def check_first_bytes(reader: HttpReader) -> None:
         )
 
 
-class HttpReader:
+class HttpReader(Streamed):
     """A file behind an address as a reader, asked once when it is made. Each thread asks over its own connection."""
 
-    local_path: Path | None = None
     most_connections: int | None = None  # that its place bears at once
 
     def __init__(
@@ -182,12 +182,6 @@ class HttpReader:
     def __del__(self) -> None:
         if hasattr(self, "_session"):
             self.close()
-
-    def __enter__(self) -> HttpReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     # --- for `transfer`
 

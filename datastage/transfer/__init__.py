@@ -9,28 +9,10 @@ from datastage.transfer.partial import Transferred
 from datastage.transfer.pool import Pool
 from datastage.transfer.prefetch import Ahead as ahead
 from datastage.transfer.prefetch import fetch
-from datastage.transfer.retry import (
-    SLOW_BYTES_S,
-    Interrupted,
-    Kind,
-    Limits,
-    TooSlow,
-    patiently,
-)
+from datastage.transfer.retry import SLOW_BYTES_S, Interrupted, Kind, Limits, TooSlow, patiently
 from datastage.transfer.tree_copy import Copied, copy_tree, narrow
 
 __all__ = [
-    "SLOW_BYTES_S",
-    "Copied",
-    "Interrupted",
-    "Kind",
-    "Limits",
-    "Pool",
-    "TooSlow",
-    "Transferred",
-    "ahead",
-    "copy_tree",
-    "fetch",
-    "narrow",
-    "patiently",
-]
+    "SLOW_BYTES_S", "Copied", "Interrupted", "Kind", "Limits", "Pool", "TooSlow", "Transferred", "ahead", "copy_tree",
+    "fetch", "narrow", "patiently",
+]  # fmt: skip

@@ -19,10 +19,10 @@ from pathlib import Path
 from datastage.errors import StorageError, UnavailableError
 from datastage.own_files import no_link
 from datastage.progress import Reporter, human_seconds
-from datastage.reader import Reader
+from datastage.reader import FileReader, Reader
 from datastage.transfer.block_map import Block, BlockMap
 from datastage.transfer.connection_count import ConnectionCount
-from datastage.transfer.hashing import Hashing, SharedFile, read_fd, write_fd
+from datastage.transfer.hashing import Hashing, write_fd
 from datastage.transfer.pieces import PIECE_BYTES, Piece, changed, cut_short, pieces_of
 from datastage.transfer.retry import SLOW_BYTES_S, Interrupted, Limits, TooSlow
 
@@ -100,7 +100,7 @@ class ParallelDownload:
         self.error: BaseException | None = None
         self._wanted: list[tuple[int, int]] = []  # from where to where somebody waits for bytes
         self.n_given = 0  # the end of what `read_at` has given
-        self._file = SharedFile(path)
+        self._file = FileReader(path)  # closed when no thread uses it: its number could be given to another file
         self._began = time.monotonic()
         self.n_received = 0  # bytes that came over the link, twice if they came twice
         self.n_before = self._n_kept = self._n_told = sum(block.got for block in self._blocks)
@@ -177,7 +177,7 @@ class ParallelDownload:
             finally:
                 self._wanted.remove((offset, offset + n))
             self.n_given = max(self.n_given, offset + n)
-        return self._file.read(n, offset)
+        return self._file.read_at(offset, n)
 
     # --- what is there (all with the lock held)
 
@@ -299,7 +299,7 @@ class ParallelDownload:
                     piece = memoryview(piece)[: max(0, end - at)]  # its end was given to another worker meanwhile
                 if at < have:
                     # A place without ranges gives all from the beginning again: what we have must come again.
-                    n_same = self._came_again(job, fd, piece, at)
+                    n_same = self._came_again(job, piece, at)
                     at += n_same
                     piece = memoryview(piece)[n_same:]
                 if len(piece):
@@ -348,7 +348,7 @@ class ParallelDownload:
                 self._changed.notify_all()
         return True
 
-    def _came_again(self, job: _Job, fd: int, piece: Piece, at: int) -> int:
+    def _came_again(self, job: _Job, piece: Piece, at: int) -> int:
         """Compare a piece with what lies at `at` already; return how much of it need not be written.
 
         One answer is of one file: from the first difference on, this answer takes the place of the earlier one,
@@ -356,7 +356,7 @@ class ParallelDownload:
         """
         block = job.block
         n = min(len(piece), block.start + block.got - at)
-        same = read_fd(fd, n, at) == piece[:n]
+        same = self._file.read_at(at, n) == piece[:n]
         with self._changed:
             if job.is_taken_away:
                 return n

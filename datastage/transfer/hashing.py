@@ -1,45 +1,17 @@
-"""Write a file at many places, read it back, and hash it in order meanwhile."""
+"""Write a file at many places, and hash it in order meanwhile, as it is read back."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.reader import FileReader
 from datastage.transfer.pieces import PIECE_BYTES, Piece
-
-
-class SharedFile:
-    """Keeps the file open until no thread uses it: the system could reuse the descriptor's number for another file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def read(self, n: int, at: int) -> bytes:
-        """Return `n` bytes from `at`, fewer at the end."""
-        return read_fd(self.fd, n, at)
-
-    def __del__(self) -> None:
-        if hasattr(self, "fd"):
-            with contextlib.suppress(OSError):
-                os.close(self.fd)
-
-
-def read_fd(fd: int, n: int, at: int) -> bytes:
-    """Return `n` bytes from `at`, fewer at the end of the file."""
-    pieces = []
-    while n > 0 and (piece := os.pread(fd, n, at)):
-        pieces.append(piece)
-        at += len(piece)
-        n -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def write_fd(fd: int, piece: Piece, at: int) -> None:
@@ -58,7 +30,7 @@ class Hashing:
 
     def __init__(
         self,
-        file: SharedFile,
+        file: FileReader,
         algorithms: Sequence[str],
         wait_beyond: Callable[[int], int | None],
         fail: Callable[[BaseException], None],
@@ -101,7 +73,7 @@ class Hashing:
             while at < end and not self._must_begin_anew:
                 n = os.preadv(self._file.fd, [buffer[: min(PIECE_BYTES, end - at)]], at)
                 if n == 0:
-                    raise IntegrityError(f"{self._file.path} became shorter while it was written.")
+                    raise IntegrityError(f"{self._file.local_path} became shorter while it was written.")
                 self.crc32 = zlib.crc32(buffer[:n], self.crc32)
                 for hash_ in self._hashes.values():
                     hash_.update(buffer[:n])

@@ -19,11 +19,10 @@ _FILE_PIECE_BYTES = 256 << 10
 
 def pieces_of(reader: Reader) -> Pieces:
     """Return a function ``(offset, n) -> pieces`` for `reader`; with None for `n`, it gives the whole from 0."""
-    pieces: Pieces | None = getattr(reader, "pieces", None)
-    if pieces is not None:
-        return pieces
-    assert reader.local_path is not None
-    return _FilePieces(reader, reader.local_path)
+    if reader.local_path is not None:
+        return _FilePieces(reader, reader.local_path)
+    pieces: Pieces = reader.pieces  # type: ignore[attr-defined]
+    return pieces
 
 
 class _FilePieces:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from datastage import runtime
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError
 from datastage.progress import SILENT, Reporter
-from datastage.reader import Reader
+from datastage.reader import Reader, Streamed
 from datastage.transfer.download import ParallelDownload
 from datastage.transfer.file_copy import copy_file
 from datastage.transfer.partial import PartialFile, Transferred, check_digests
-from datastage.transfer.pieces import PIECE_BYTES
 from datastage.transfer.retry import Interrupted, Limits
 
 _TICK_S = 0.015
@@ -48,7 +47,7 @@ def _lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:
     return {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
 
 
-class Ahead:
+class Ahead(Streamed):
     """Fetch `reader` into the file `to`, and read from it at once. Close it, or use it as a context manager.
 
     What is asked for comes first, the rest in order. Reads may come from any thread; they wait until their bytes are
@@ -64,9 +63,6 @@ class Ahead:
     ...     near.read_at(5, 5), near.finish().n_bytes
     (b'bytes', 10)
     """
-
-    local_path: Path | None = None
-    ranges = True
 
     def __init__(
         self,
@@ -122,12 +118,6 @@ class Ahead:
                 self._begin_anew(download, fault)
         return b""
 
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end, as they arrive."""
-        while piece := self.read_at(offset, PIECE_BYTES):
-            yield piece
-            offset += len(piece)
-
     def finish(self) -> Transferred:
         """Wait for the rest, check the digests, and put the file at its place.
 
@@ -175,9 +165,3 @@ class Ahead:
                 # Wrong bytes are not kept (`Interrupted`: the file changed); what fills the disk must not stay on it.
                 is_wrong = isinstance(self._download.error, IntegrityError | Interrupted | NoSpaceError)
                 self._partial.leave(keep=not is_wrong)
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
