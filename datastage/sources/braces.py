@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from datastage.errors import SpecError
-from datastage.progress import Reporter
+from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
 from datastage.spec import Spec, last_part
-from datastage.transfer import Limits, Pool, fetch
 
 MOST_FILES = 1_000_000
 _AT_ONCE = 4
@@ -62,42 +62,30 @@ def key(spec: Spec, cwd: Path) -> str:
     """Return what tells two lists apart: where the first file lies, and what stands in the braces."""
     from datastage import sources
 
-    first = sources.parse(next(iter(expanded(_BRACES.sub(_first, spec.value)))))
+    first = sources.parse(_BRACES.sub(lambda match: _choices(match)[0], spec.value))
     return "|".join([sources.key_of(first, cwd), *(match[0] for match in _BRACES.finditer(spec.value))])
-
-
-def _first(match: re.Match[str]) -> str:
-    return _choices(match)[0]
 
 
 def open_list(spec: Spec, context: Context) -> Found:
     """Reach the files as one folder: they are fetched, several at a time, when the content is."""
-    texts = expanded(spec.value)
-    return Found(Fetch(partial(_fetch_all, texts, context)), str(spec), f"{len(texts):,} files")
+    from datastage import sources
+    from datastage.sources.web_api import RemoteFile, open_files
+
+    specs = [sources.parse(text) for text in expanded(spec.value)]
+    names = [one.file_name for one in specs]
+    if len(set(names)) < len(names):  # files of one name in several folders keep their order
+        names = [f"{number:06d}-{name}" for number, name in enumerate(names)]
+    files = [
+        RemoteFile(name, "", reach=partial(_reached, one, context), most_connections=_AT_ONCE)
+        for name, one in zip(names, specs)
+    ]
+    return open_files(files, str(spec), context, "")
 
 
-def _fetch_all(texts: list[str], context: Context, folder: Path, reporter: Reporter) -> Path:
+def _reached(spec: Spec, context: Context) -> tuple[Reader, Mapping[str, str]]:
     from datastage import sources
 
-    to = folder / "files"
-    to.mkdir()
-    specs = [sources.parse(text) for text in texts]
-    taken = {spec.file_name for spec in specs}
-    reporter.phase(f"copying {len(texts):,} files", None)
-
-    def bring(number: int) -> tuple[()]:
-        spec = specs[number]
-        # Files of one name in several folders keep their order.
-        target = to / (spec.file_name if len(taken) == len(specs) else f"{number:06d}-{spec.file_name}")
-        found = sources.open_spec(spec, context.runtime, limits=context.limits)
-        if isinstance(found.content, Path | Fetch):
-            raise SpecError(f"{spec} is no single file.", "Next: name the files themselves, as in s-{000..003}.tar.")
-        try:
-            fetch(found.content, target, expect=found.digests, reporter=reporter, limits=context.limits)
-        finally:
-            found.content.close()
-        return ()
-
-    # Each transfer looks after its own stalls.
-    Pool("the place", Limits(stall_s=float("inf"))).run(bring, range(len(specs)), _AT_ONCE)
-    return to
+    found = sources.open_spec(spec, context.runtime, limits=context.limits)
+    if isinstance(found.content, Path | Fetch):
+        raise SpecError(f"{spec} is no single file.", "Next: name the files themselves, as in s-{000..003}.tar.")
+    return found.content, found.digests

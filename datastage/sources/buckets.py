@@ -79,66 +79,57 @@ def _az_address(bucket: str, region: str) -> str:
     return at_endpoint("azure", f"https://{account}.blob.core.windows.net/{bucket}")
 
 
-def _xml(page_of: Callable[[str], str], item: str, names: tuple[str, str, str], more: str, context: Context) -> Any:
-    """Give path, size and base64 md5 of each item of a listing in XML, over all of its pages."""
-    token = ""
+# Of a listing in XML: its query, the words for the next page, for what it lists, and for path, size and base64 md5. The
+# ETag of S3 is the md5 only of what was put in one part and without a key: it proves nothing.
+_S3_LIST = ({"list-type": "2"}, "continuation-token", "NextContinuationToken", "Contents", ("Key", "Size", "-"))
+_AZ_LIST = (
+    {"restype": "container", "comp": "list"}, "marker", "NextMarker", "Blob",
+    ("Name", "Properties/Content-Length", "Properties/Content-MD5"),
+)  # fmt: skip
+
+
+def _xml_rows(form: Any, address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
+    query, token, following, item, names = form
+    query = {**query, "prefix": prefix}
     for _ in range(_MOST_PAGES):
         try:
-            top = ElementTree.fromstring(read_page(page_of(token), limits=context.limits).body)
+            page = read_page(f"{address}?{urllib.parse.urlencode(query)}", limits=context.limits)
+            top = ElementTree.fromstring(page.body)
         except ElementTree.ParseError:
             raise NotDataError("The bucket gave something else than its list.", "Next: look at its address.") from None
         for element in top.iter():
             element.tag = element.tag.rpartition("}")[2]
         for row in top.iter(item):
-            yield tuple(row.findtext(name) or "" for name in names)
-        token = top.findtext(more) or ""
-        if not token:
+            path, size, md5 = (row.findtext(name) or "" for name in names)
+            yield path, int(size or 0), md5_of(md5)
+        query[token] = top.findtext(following) or ""
+        if not query[token]:
             return
-
-
-def _s3_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
-    def page_of(token: str) -> str:
-        more = {"continuation-token": token} if token else {}
-        return f"{address}?{urllib.parse.urlencode({'list-type': '2', 'prefix': prefix, **more})}"
-
-    # The ETag is the md5 only of what was put in one part and without a key: it proves nothing.
-    for path, size, _ in _xml(page_of, "Contents", ("Key", "Size", "-"), "NextContinuationToken", context):
-        yield path, int(size or 0), {}
-
-
-def _az_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
-    def page_of(token: str) -> str:
-        more = {"marker": token} if token else {}
-        return f"{address}?{urllib.parse.urlencode({'restype': 'container', 'comp': 'list', 'prefix': prefix, **more})}"
-
-    names = ("Name", "Properties/Content-Length", "Properties/Content-MD5")
-    for path, size, md5 in _xml(page_of, "Blob", names, "NextMarker", context):
-        yield path, int(size or 0), md5_of(md5)
 
 
 def _gs_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str, int, dict[str, str]]]:
     start, _, bucket = address.rpartition("/")
-    token = ""
+    query = {"prefix": prefix}
     for _ in range(_MOST_PAGES):
-        query = urllib.parse.urlencode({"prefix": prefix, **({"pageToken": token} if token else {})})
-        page = read_page(f"{start}/storage/v1/b/{bucket}/o?{query}", limits=context.limits).json()
+        url = f"{start}/storage/v1/b/{bucket}/o?{urllib.parse.urlencode(query)}"
+        page = read_page(url, limits=context.limits).json()
         for one in page.get("items", ()):
             packed = one.get("contentEncoding") == "gzip"  # it is unpacked on its way
             yield str(one["name"]), int(one.get("size", 0)), {} if packed else md5_of(one.get("md5Hash", ""))
-        token = page.get("nextPageToken", "")
-        if not token:
+        query["pageToken"] = page.get("nextPageToken", "")
+        if not query["pageToken"]:
             return
 
 
 KINDS = {
-    "s3": _Kind("Amazon S3", _s3_address, _s3_rows, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
+    "s3": _Kind("Amazon S3", _s3_address, partial(_xml_rows, _S3_LIST), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
     "gs": _Kind(
         "Google Cloud Storage",
         lambda bucket, region: f"{endpoint('google_storage')}/{bucket}",
         _gs_rows,
         ("GOOGLE_APPLICATION_CREDENTIALS",),
     ),
-    "az": _Kind("Azure", _az_address, _az_rows, ("AZURE_STORAGE_ACCOUNT_KEY",)),
+    "az": _Kind("Azure", _az_address, partial(_xml_rows, _AZ_LIST), ("AZURE_STORAGE_ACCOUNT_KEY",)),
 }
 
 
@@ -244,18 +235,16 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
                 raise
     prefix = f"{path.rstrip('/')}/" if path else ""
     batches = asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
+    rows = [(str(row["path"]), row["size"]) for batch in batches for row in batch if not row["path"].endswith("/")]
     files = [
-        RemoteFile(
-            str(row["path"]).removeprefix(prefix),
-            "",
-            row["size"],
-            reach=partial(ObjectReader, spec, store, row["path"]),
-        )
-        for batch in batches
-        for row in batch
-        if not row["path"].endswith("/")
+        RemoteFile(name.removeprefix(prefix), "", size, reach=partial(_reached, spec, store, name))
+        for name, size in rows
     ]
     return _folder(spec, context, kind, files)
+
+
+def _reached(spec: Spec, store: Any, path: str) -> tuple[ObjectReader, dict[str, str]]:
+    return ObjectReader(spec, store, path), {}
 
 
 def store_of(spec: Spec, kind: _Kind, region: str = "", **more: Any) -> Any:

@@ -6,7 +6,6 @@ seconds, to say what is near. Listing a folder of 500,000 files has crashed Cola
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -20,8 +19,7 @@ from typing import Any, TypeVar
 
 from datastage.errors import NotDataError, SpecError, UnavailableError
 from datastage.mounts import DEAD_MOUNT, in_a_while, is_on_drive
-from datastage.progress import SILENT, Reporter, human_bytes
-from datastage.reader import FileReader, stat_identity
+from datastage.progress import SILENT, Reporter
 from datastage.runtime import DriveMount, Runtime, drive_mounts
 from datastage.sources.drive_errors import (
     CONNECT,
@@ -34,7 +32,7 @@ from datastage.sources.drive_errors import (
     from_a_bang_line,
     mount_error,
 )
-from datastage.sources.found import Context, Found, line_to_run
+from datastage.sources.found import Context, Found, at_path, line_to_run, names_near
 from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
 
@@ -210,11 +208,8 @@ def _spellings(mount: Path, parts: tuple[str, ...]) -> list[Path]:
 
 
 def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_result, runtime: Runtime) -> Found:
-    place = where(parts[:-1])
-    if stat.S_ISDIR(status.st_mode):
-        return Found(path, str(spec), f"the folder {path.name} in {place}", stat_identity(status))
     document = _DOCUMENTS.get(path.suffix.lower())
-    if document is not None:
+    if document is not None and not stat.S_ISDIR(status.st_mode):
         kind, ending = document
         raise NotDataError(
             f"{path.name} is {kind}, which lives in the browser: it holds no data.",
@@ -223,10 +218,9 @@ def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_resul
             line_to_run(f"drive:{path.stem}{ending}", runtime),
         )
     try:
-        reader = in_a_while(partial(FileReader, path))
+        return at_path(path, spec, status, where(parts[:-1]))
     except OSError as error:
         raise explain_os_error(error, path, runtime) from error
-    return Found(reader, str(spec), f"{path.name}, {human_bytes(status.st_size)}, in {place}", stat_identity(status))
 
 
 def where(parts: tuple[str, ...]) -> str:
@@ -276,7 +270,7 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
             names, whole = names_in(folder)
             if wanted in names:
                 return _listed_but_gone(spec, where(parts[:known]))
-            close = _close(wanted, names)
+            close = names_near(wanted, names)
             place = where(parts[:known])
             if close:
                 lines.append(f"In {place} there is: {', '.join(close)}")
@@ -326,12 +320,6 @@ def _deepest(mount: Path, parts: tuple[str, ...]) -> tuple[Path, int]:
             except OSError:
                 continue
     return mount, 0
-
-
-def _close(name: str, names: list[str]) -> list[str]:
-    lower = {unicodedata.normalize("NFC", other).lower(): other for other in reversed(names)}
-    close = difflib.get_close_matches(unicodedata.normalize("NFC", name).lower(), lower, 3, 0.6)
-    return [lower[other] for other in close]
 
 
 # --- connecting

@@ -11,6 +11,7 @@ from datastage.errors import DatastageError, StorageError, UnavailableError
 from datastage.mounts import DEAD_MOUNT
 from datastage.progress import human_bytes
 from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
+from datastage.sources.found import quoted
 from datastage.spec import Spec
 
 CONNECT = 'from google.colab import drive; drive.mount("/content/drive")'
@@ -30,11 +31,6 @@ def below_my_drive(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[1:] if parts[:1] == ("MyDrive",) else parts
 
 
-def _quoted(spec: Spec | str) -> str:
-    text = str(spec)
-    return repr(text) if '"' in text or "\\" in text else f'"{text}"'
-
-
 def from_a_bang_line(spec: Spec) -> UnavailableError:
     """Make the error for a process that is not the kernel: it cannot ask for permission."""
     return UnavailableError(
@@ -48,7 +44,7 @@ def from_a_bang_line(spec: Spec) -> UnavailableError:
         "Or do it all in Python. Next: put these two lines in place of yours and run the cell:",
         "",
         "    import datastage",
-        f"    path = datastage.stage({_quoted(spec)})",
+        f"    path = datastage.stage({quoted(str(spec))})",
     )
 
 
@@ -63,7 +59,7 @@ def broken(spec: Spec | str, code: int = errno.ENOTCONN) -> UnavailableError:
         f"    {RECONNECT}",
         "",
         f"It breaks again and again? Drive's client runs out of memory when a program reads many\n"
-        f"files through it: {_quoted(spec)} as one zip is read in one go.",
+        f"files through it: {quoted(str(spec))} as one zip is read in one go.",
         "Next: after that, run your own line again.",
     )
     error.errno = code
@@ -293,7 +289,7 @@ def _quota(path: Path, spec: str) -> UnavailableError:
         ' 2. Press "Make a copy". Look where it lands, and what Google called it there.',
         "",
         "Is this from a course? Tell your teacher, so that the file is put in a second place.",
-        f"Next, in a cell:   path = datastage.stage({_quoted(copy)})",
+        f"Next, in a cell:   path = datastage.stage({quoted(copy)})",
     )
 
 

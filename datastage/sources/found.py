@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
+import re
 import shlex
+import stat
+import unicodedata
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datastage.progress import SILENT, Reporter
-from datastage.reader import Reader
+from datastage.mounts import in_a_while
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import FileReader, Reader, stat_identity
 from datastage.runtime import Runtime
 from datastage.spec import Spec
 
@@ -22,113 +28,77 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Content that a library must write to a disk of ours first.
+    """Content that a library must write to a disk of ours first: `run` does, and returns what it made in the folder."""
 
-    Attributes
-    ----------
-    run : callable
-        ``run(folder, reporter)`` writes into the given empty folder and returns the file or folder that it made.
-    """
-
-    run: Callable[[Path, Reporter], Path]
+    run: Callable[[Path, Reporter], Path]  # given an empty folder
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a spec names, reached.
+    """What a spec names, reached."""
 
-    Attributes
-    ----------
-    content : Path, Reader or Fetch
-        A folder, the bytes of a file, or the way to fetch it.
-    place : str
-        The place as printed, secrets removed: ``"drive:datasets.zip"``.
-    seen : str
-        What was found, in a person's words: ``"datasets.zip, 1.2 GB, in My Drive > Colab Notebooks"``.
-    identity : str
-        Changes when the content does; empty where nothing tells.
-    in_place : bool
-        Whether it may be used where it is, since copying would gain nothing.
-    digests : mapping of str to str
-        The digests of the file that its place publishes: ``{"md5": "c58f..."}``.
-    """
-
-    content: Path | Reader | Fetch
-    place: str
-    seen: str
-    identity: str = ""
-    in_place: bool = False
-    digests: Mapping[str, str] = field(default_factory=dict)
+    content: Path | Reader | Fetch  # a folder, the bytes of a file, or the way to fetch it
+    place: str  # as printed, secrets removed: "drive:datasets.zip"
+    seen: str  # in a person's words: "datasets.zip, 1.2 GB, in My Drive > Colab Notebooks"
+    identity: str = ""  # changes when the content does; empty where nothing tells
+    in_place: bool = False  # whether it may be used where it is, since copying would gain nothing
+    digests: Mapping[str, str] = field(default_factory=dict)  # that its place publishes: {"md5": "c58f..."}
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a source is told besides the spec.
+    """What a source is told besides the spec."""
 
-    Attributes
-    ----------
-    runtime : Runtime
-        Where we are.
-    reporter : Reporter
-        Told of what takes long.
-    has_hash : bool
-        Whether the user gave a digest of the file.
-    limits : Limits or None
-        How patient to be with a server; None for the usual.
-    wait_s : float
-        How long to wait for a person who brings the file.
-    """
-
-    runtime: Runtime
+    runtime: Runtime  # where we are
     reporter: Reporter = SILENT
-    has_hash: bool = False
-    limits: Limits | None = None
-    wait_s: float = 0.0
-
-
-def _value(spec: Spec, cwd: Path) -> str:
-    return spec.value
-
-
-def _no_address(spec: Spec) -> str | None:
-    return None
+    has_hash: bool = False  # whether the user gave a digest of the file
+    limits: Limits | None = None  # how patient to be with a server; None for the usual
+    wait_s: float = 0.0  # how long to wait for a person who brings the file
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A kind of place: a row of `datastage.sources.SOURCES`.
+    """A kind of place: a row of `datastage.sources.SOURCES`."""
 
-    Attributes
-    ----------
-    scheme : str
-        `Spec.scheme` of its specs.
-    open : callable or None
-        ``open(spec, context)`` reaches what the spec names. None where every spec becomes one of another row.
-    parse : callable or None
-        ``parse(text, word, rest)`` gives the `Spec` of ``word:rest``. None where nobody writes such a text.
-    words : tuple of str
-        The words before the colon.
-    example : str
-        How its specs begin, for a message: ``"drive:"``. Empty leaves it out.
-    hosts : tuple of str
-        Servers whose web pages lead to it. A page of a server below one of them (www.) counts too.
-    parse_page : callable or None
-        ``parse_page(text, url)`` gives the `Spec` of a page of these hosts, or None to leave it to the next row.
-    key : callable
-        ``key(spec, cwd)`` gives what of the value tells two requests apart. No secret may be in it.
-    address : callable
-        ``address(spec)`` gives what a browser opens to download the file, secrets removed; None if it cannot.
-    """
-
-    scheme: str
+    scheme: str  # `Spec.scheme` of its specs
+    # ``open(spec, context)`` reaches what the spec names. None where every spec becomes one of another row.
     open: Callable[[Spec, Context], Found] | None = None
+    # ``parse(text, word, rest)`` gives the `Spec` of ``word:rest``. None where nobody writes such a text.
     parse: Callable[[str, str, str], Spec] | None = None
-    words: tuple[str, ...] = ()
-    example: str = ""
-    hosts: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # before the colon
+    example: str = ""  # how its specs begin, for a message: "drive:"; empty leaves it out
+    hosts: tuple[str, ...] = ()  # whose web pages lead to it, as do those of servers below them (www.)
+    # ``parse_page(text, url)`` gives the `Spec` of a page of these hosts, or None to leave it to the next row.
     parse_page: Callable[[str, urllib.parse.SplitResult], Spec | None] | None = None
-    key: Callable[[Spec, Path], str] = _value
-    address: Callable[[Spec], str | None] = _no_address
+    # ``key(spec, cwd)`` gives what of the value tells two requests apart. No secret may be in it.
+    key: Callable[[Spec, Path], str] = lambda spec, cwd: spec.value
+    # ``address(spec)`` gives what a browser opens to download the file, secrets removed; None if it cannot.
+    address: Callable[[Spec], str | None] = lambda spec: None
+
+
+def at_path(
+    path: Path,
+    spec: Spec,
+    status: os.stat_result,
+    place: str,
+    *,
+    in_place: bool = False,
+    reach: Callable[[Path], Reader] = FileReader,
+) -> Found:
+    """Return the file or folder at `path`; `place` is what a person calls the folder that it is in."""
+    if stat.S_ISDIR(status.st_mode):
+        seen = f"the folder {path.name or path} in {place}"
+        return Found(path, str(spec), seen, stat_identity(status), in_place)
+    reader = in_a_while(partial(reach, path))
+    seen = f"{reader.name}, {human_bytes(reader.size or 0)}, in {place}"
+    return Found(reader, str(spec), seen, reader.identity, in_place and reader.local_path is not None)
+
+
+def names_near(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Return those of `names` that resemble a name, however it is spelt, the nearest first; at most three."""
+    lower = {unicodedata.normalize("NFC", other).lower(): other for other in sorted(names, reverse=True)}
+    close = difflib.get_close_matches(unicodedata.normalize("NFC", name).lower(), lower, 3, cutoff)
+    return [lower[other] for other in close]
 
 
 def bytes_in(folder: Path) -> int:
@@ -141,6 +111,17 @@ def bytes_in(folder: Path) -> int:
     return size
 
 
+def quoted(spec: str) -> str:
+    """Return a spec as it is written in Python, and in a shell but for ``$`` and backticks."""
+    return repr(spec) if '"' in spec or "\\" in spec else f'"{spec}"'
+
+
+def kaggle_title(name: str) -> str:
+    """Return the title under which a person uploads a file to Kaggle, which takes those of 6 characters and more."""
+    title = re.sub(r"[^a-z0-9]+", "-", name.split(".")[0].lower()).strip("-") or "my-data"
+    return title if len(title) >= 6 else f"{title}-data"
+
+
 def line_to_run(spec: str, runtime: Runtime) -> str:
     """Return the line that stages `spec` here: in Python, or as the command where no kernel is.
 
@@ -150,8 +131,8 @@ def line_to_run(spec: str, runtime: Runtime) -> str:
     >>> line_to_run("drive:datasets.zip", detect({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}))
     'Next:  !datastage stage "drive:datasets.zip"'
     """
-    quoted = f'"{spec}"' if '"' not in spec and "\\" not in spec else repr(spec)
+    shown = quoted(spec)
     if runtime.in_kernel:
-        return f"Next:  path = datastage.stage({quoted})"
+        return f"Next:  path = datastage.stage({shown})"
     bang = "!" if runtime.platform in ("colab", "kaggle") else ""
-    return f"Next:  {bang}datastage stage {quoted if not set('$`') & set(quoted) else shlex.quote(spec)}"
+    return f"Next:  {bang}datastage stage {shown if not set('$`') & set(shown) else shlex.quote(spec)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import glob
 import json
 import os
@@ -21,7 +20,7 @@ from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.settings import setting
 from datastage.sources.endpoints import endpoint
-from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.found import Context, Fetch, Found, names_near
 from datastage.sources.http import HttpReader, check_first_bytes, found_at, open_url
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
 from datastage.spec import Spec
@@ -246,7 +245,7 @@ def _unpacked(
 
 def _not_in_repository(names: Sequence[str], spec: Spec, path: str) -> UnavailableError:
     paths = {parent for name in names for parent in _with_parents(name)}
-    near = difflib.get_close_matches(path, paths, 3, 0.6)
+    near = names_near(path, paths)
     tops = sorted(name for name in paths if "/" not in name)[:12]
     steps = [f"Near it: {', '.join(near)}"] if near else [f"At its top: {', '.join(tops)}"]
     return UnavailableError(f"{spec}: the repository holds no {path}.", *steps, "Next: copy the address of its page.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datastage.errors import SpecError, UnavailableError
-from datastage.progress import human_bytes
-from datastage.reader import FileReader, stat_identity
-from datastage.sources.found import Context, Fetch, Found
+from datastage.reader import stat_identity
+from datastage.sources.found import Context, Fetch, Found, at_path, names_near
 from datastage.sources.kaggle_hub import Handle, attach, cached, can_be_asked, fetch
 from datastage.sources.kaggle_inputs import MOST, Input, folders_in, inputs, listed, slug_key
 from datastage.spec import Spec
@@ -132,7 +130,7 @@ def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
         status = path.stat()
     except FileNotFoundError:
         names = [entry.name for entry in os.scandir(folder)][:MOST] if folder.is_dir() else []
-        near = difflib.get_close_matches(file, names, 3, 0.5) or sorted(names)[:4]
+        near = names_near(file, names, 0.5) or sorted(names)[:4]
         lines = [f"It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}"] if near else []
         raise UnavailableError(
             f"There is no {file} in {called}.", *lines, f"Next: look at {folder}, and write the name that is there."
@@ -140,9 +138,7 @@ def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
     except OSError:
         return Found(path, str(spec), called, in_place=True)
     if stat.S_ISREG(status.st_mode):
-        reader = FileReader(path)
-        seen = f"{path.name}, {human_bytes(status.st_size)}, in {called}"
-        return Found(reader, str(spec), seen, reader.identity, in_place=True)
+        return at_path(path, spec, status, called, in_place=True)
     return Found(path, str(spec), f"{file} in {called}" if file else called, stat_identity(status), in_place=True)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from datastage import archives
 from datastage.errors import Attempt, UnavailableError, columns, wrapped
 from datastage.progress import human_bytes
+from datastage.sources.found import kaggle_title
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -358,8 +359,7 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
     if len(tried) > 3:
         opening.append(f"   and {len(tried) - 3} more")
     if offline and runtime.platform == "kaggle" and wanted.url:
-        title = re.sub(r"[^a-z0-9]+", "-", wanted.file_name.split(".")[0].lower()).strip("-") or "my-data"
-        title = title if len(title) >= 6 else f"{title}-data"  # Kaggle takes titles of 6 characters and more
+        title = kaggle_title(wanted.file_name)
         steps = [
             ["Download it to your own computer, as it is, from the address above."],
             [

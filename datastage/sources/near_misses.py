@@ -13,7 +13,8 @@ from datastage import archives
 from datastage.entry import Download, File, Lookalike
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, Reader
-from datastage.sources.walk import ARCHIVES, Listing, base_name, bears, own_words, printable
+from datastage.redact import printable
+from datastage.sources.walk import ARCHIVES, Listing, base_name, bears, own_words
 
 
 @dataclass(frozen=True, slots=True)

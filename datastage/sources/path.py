@@ -1,13 +1,11 @@
 r"""Files and folders on this machine: exactly the one that is named, or a bare relative path in the few usual places.
 
-Here: ``/x``, ``~/x``, ``./x``, ``C:\x``, ``file:///x`` and ``datasets/iris.zip``; what is near when it is not there.
-Not here: Drive's own specs (`drive`), finding files by content (`search`). No network, and no window.
+``/x``, ``~/x``, ``./x``, ``C:\x``, ``file:///x`` and ``datasets/iris.zip``. No network, and no window.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import filecmp
 import importlib
@@ -22,15 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from datastage import archives
+from datastage.archives import joined
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
 from datastage.mounts import in_a_while, is_on_drive, my_drive
-from datastage.progress import human_bytes
-from datastage.reader import FileReader, stat_identity
+from datastage.reader import FileReader
 from datastage.runtime import Runtime, drive_mounts, is_network_disk
 from datastage.sources import drive, drive_errors, kaggle_inputs
-from datastage.sources.found import Context, Found
+from datastage.sources.found import Context, Found, at_path, names_near
 from datastage.spec import Spec
 
 # Entries of a folder that are looked at for near names, and of two folders that are compared.
@@ -86,22 +83,18 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
         if error.errno == errno.ENOTDIR:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
         raise _unreadable(error, path, runtime) from error
-    place = place or _tilde(path.parent, runtime)
     on_drive = is_on_drive(path, runtime.system_root)
-    in_place = not on_drive and _is_fast_enough(path, runtime)
     if stat.S_ISDIR(status.st_mode):
         if not on_drive:  # a folder on Drive is never listed for a question
             _check_folder(path, runtime)
-        name = path.name or str(path)
-        return Found(path, str(spec), f"the folder {name} in {place}", stat_identity(status), in_place)
-    if not stat.S_ISREG(status.st_mode):
+    elif not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
+    in_place = not on_drive and _is_fast_enough(path, runtime)
+    place = place or _tilde(path.parent, runtime)
     try:
-        reader = in_a_while(lambda: archives.joined(path) or FileReader(path))
+        return at_path(path, spec, status, place, in_place=in_place, reach=lambda at: joined(at) or FileReader(at))
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
-    seen = f"{reader.name}, {human_bytes(reader.size or 0)}, in {place}"
-    return Found(reader, str(spec), seen, reader.identity, in_place and reader.local_path is not None)
 
 
 def _is_fast_enough(path: Path, runtime: Runtime) -> bool:
@@ -345,10 +338,6 @@ def near(folder: Path, name: str) -> list[str]:
             names = [entry.name for entry in islice(entries, _MOST_NAMES) if not entry.name.startswith(".")]
     except OSError:
         return []
-    lower: dict[str, str] = {}
-    for other in sorted(names):
-        lower.setdefault(other.lower(), other)
-    close = difflib.get_close_matches(name.lower(), lower, 3, 0.6)
+    close = names_near(name, names)
     stem = name.lower().split(".")[0]
-    close += [other for other in lower if other.split(".")[0] == stem and other not in close]
-    return [lower[other] for other in close[:3]]
+    return [*close, *(one for one in sorted(names) if one.lower().split(".")[0] == stem and one not in close)][:3]

@@ -5,7 +5,6 @@ The address that people paste leads to the files of the record, each with the di
 
 from __future__ import annotations
 
-import difflib
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
 from datastage.redact import hide_secrets
 from datastage.sources.endpoints import endpoint
-from datastage.sources.found import Context, Found
+from datastage.sources.found import Context, Found, names_near
 from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
 from datastage.spec import Spec, last_part
 
@@ -145,7 +144,7 @@ def _chosen(files: list[RemoteFile], wanted: str, spec: Spec) -> list[RemoteFile
     if chosen:
         return chosen
     names = [file.path for file in files]
-    near = difflib.get_close_matches(wanted, names, 3, 0.5) or names[:8]
+    near = names_near(wanted, names, 0.5) or names[:8]
     raise UnavailableError(
         f"{hide_secrets(spec.text)}: the record holds no {wanted}.",
         f"It holds: {', '.join(near)}{'' if len(near) == len(names) else ', ...'}",

@@ -28,6 +28,7 @@ from datastage.errors import DatastageError, MissingDependencyError, PasswordErr
 from datastage.file_names import junk_kind
 from datastage.progress import SILENT, Reporter
 from datastage.reader import BytesReader, FileReader, FileRecord, Reader
+from datastage.redact import printable
 from datastage.sources.near_misses import NearMiss, NearMisses, shown_path
 from datastage.sources.search_io import (
     HashedFile,
@@ -52,7 +53,6 @@ from datastage.sources.walk import (
     Wishes,
     base_name,
     best_first,
-    printable,
     walk,
 )
 

@@ -13,7 +13,7 @@ from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.progress import Reporter, duration, human_seconds
 from datastage.runtime import Runtime
 from datastage.sources import kaggle_inputs, path
-from datastage.sources.found import Context, Fetch, Found, line_to_run
+from datastage.sources.found import Context, Fetch, Found, kaggle_title, line_to_run
 from datastage.spec import Spec
 
 _POLL_S = 1.0
@@ -51,7 +51,7 @@ def open_upload(spec: Spec, context: Context) -> Found:
         return found
     if runtime.platform == "colab" and runtime.in_kernel and not context.wait_s:
         return Found(Fetch(partial(_ask_colab, name=name, runtime=runtime)), str(spec), f"{name}, uploaded")
-    facts = {"name": name, "stem": _title(name), "cwd": runtime.cwd}
+    facts = {"name": name, "stem": kaggle_title(name), "cwd": runtime.cwd}
     steps = [line.format(**facts) for line in _STEPS.get(runtime.platform, _STEPS[""])]
     if context.wait_s and not runtime.is_batch:
         context.reporter.note("\n".join(_panel(name, steps, context.wait_s)))
@@ -76,11 +76,6 @@ def _panel(name: str, steps: list[str], wait_s: float) -> list[str]:
     ]
 
 
-def _title(name: str) -> str:
-    title = re.sub(r"[^a-z0-9]+", "-", name.split(".")[0].lower()).strip("-") or "my-data"
-    return title if len(title) >= 6 else f"{title}-data"  # Kaggle takes titles of 6 characters and more
-
-
 def _there(spec: Spec, runtime: Runtime) -> Found | None:
     """Find the file where a person may have put it: as a relative path, or as an input with its name for a title."""
     try:
@@ -88,7 +83,7 @@ def _there(spec: Spec, runtime: Runtime) -> Found | None:
     except UnavailableError:
         pass
     for item in kaggle_inputs.inputs(runtime.input_root):
-        if item.slug == _title(spec.value):  # Kaggle unpacks archives
+        if item.slug == kaggle_title(spec.value):  # Kaggle unpacks archives
             return Found(item.path, str(spec), item.called, in_place=True)
     return None
 
@@ -102,9 +97,10 @@ def _waited_for(spec: Spec, context: Context) -> Found | None:
     while (waited := time.monotonic() - began) < context.wait_s:
         context.reporter.phase(f"waiting for {spec.value}, {duration(waited)} of {duration(context.wait_s)}", None)
         time.sleep(min(_POLL_S, context.wait_s))
+        title = kaggle_title(spec.value)
         for item in kaggle_inputs.inputs(runtime.input_root):
-            if item.slug not in inputs and item.slug != _title(spec.value):
-                context.reporter.note(f'the input "{item.slug}" has appeared; "{_title(spec.value)}" is waited for.')
+            if item.slug not in inputs and item.slug != title:
+                context.reporter.note(f'the input "{item.slug}" has appeared; "{title}" is waited for.')
             inputs.add(item.slug)
         for other in sorted(set(os.listdir(runtime.cwd)) - known - {spec.value}):
             known.add(other)

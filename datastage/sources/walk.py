@@ -16,6 +16,7 @@ from datastage import archives
 from datastage.entry import Converter, Download, File, Lookalike
 from datastage.file_names import PICTURE_SUFFIXES, junk_kind
 from datastage.reader import Reader
+from datastage.redact import printable
 
 ARCHIVES = frozenset(archives.suffixes())
 # Never an archive nor a wanted file, unless one with that suffix is wanted: their sizes are not asked for, and that is
@@ -319,8 +320,3 @@ def _is_within(path: str, folder: str) -> bool:
 def base_name(path: str) -> str:
     """Return the last part of a path, or of one within an archive: ``a.zip > b/c.csv``."""
     return path.rsplit("/", 1)[-1].rsplit(" > ", 1)[-1]
-
-
-def printable(name: str) -> str:
-    """Return a name that can be printed: one that is not UTF-8 holds what no terminal takes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")

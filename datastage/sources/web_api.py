@@ -90,7 +90,7 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     other_url: str = field(default="", repr=False)  # where it is too, if the first address refuses
     most_connections: int | None = None
-    reach: Callable[[], Reader] | None = field(default=None, repr=False)  # where no address gives it
+    reach: Callable[[], tuple[Reader, Mapping[str, str]]] | None = field(default=None, repr=False)  # and its digests
 
     @property
     def name(self) -> str:
@@ -100,13 +100,10 @@ class RemoteFile:
 def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -> Found:
     """Reach one file, with the digests that its place publishes; it bears the name that it has there."""
     reader = _reach(file, context.limits, has_hash=context.has_hash or bool(file.digests))
-    assert isinstance(reader, HttpReader)
     return found_at(reader, place, context.limits, where=where, digests=file.digests)
 
 
-def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> Reader:
-    if file.reach is not None:
-        return file.reach()
+def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> HttpReader:
     reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
     try:
         reader = reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
@@ -127,7 +124,7 @@ def open_files(files: Sequence[RemoteFile], place: str, context: Context, where:
             )
     known = [file.size for file in files if file.size is not None]
     size = f", {human_bytes(sum(known))}" if len(known) == len(files) else ""
-    seen = f"{len(files):,} file{'' if len(files) == 1 else 's'}{size}, {where}"
+    seen = f"{len(files):,} file{'' if len(files) == 1 else 's'}{size}{where and ', '}{where}"
     return Found(Fetch(partial(_fetch_all, tuple(files), context.limits)), place, seen, identity)
 
 
@@ -135,15 +132,20 @@ def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path,
     """Fetch files into `folder`, several at a time, each whole and with its digest; return the folder."""
     sizes = [file.size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
-    reporter.phase(f"copying {len(files):,} files" if len(files) != 1 else f"copying {files[0].name}", total)
+    reporter.phase(f"copying {files[0].name}" if len(files) == 1 else f"copying {len(files):,} files", total)
     to = folder / "files"
     for parent in sorted({(to / file.path).parent for file in files}):
         parent.mkdir(parents=True, exist_ok=True)
 
     def bring(file: RemoteFile) -> tuple[()]:
-        with contextlib.closing(_reach(file, limits, has_hash=bool(file.digests))) as reader:
+        reader: Reader
+        if file.reach is not None:
+            reader, digests = file.reach()
+        else:
+            reader, digests = _reach(file, limits, has_hash=bool(file.digests)), file.digests
+        with contextlib.closing(reader):
             few = 1 if (reader.size or 0) < 8 << 20 else None
-            fetch(reader, to / file.path, expect=file.digests, reporter=reporter, limits=limits, connections=few)
+            fetch(reader, to / file.path, expect=digests, reporter=reporter, limits=limits, connections=few)
         return ()
 
     # Each transfer looks after its own stalls.
