@@ -879,7 +879,7 @@ def _place_of(data: PathLike) -> Path:
     from datastage.layouts import files
 
     path = Path(data).expanduser()
-    can_be_opened = path.is_dir() or (path.is_file() and (zipfile.is_zipfile(path) or files.opened(path) is not None))
+    can_be_opened = path.is_dir() or (path.is_file() and (zipfile.is_zipfile(path) or files.is_alone(path)))
     return path if can_be_opened else Path(stage(data, progress=False))
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from datastage.batches.decode import Unreadable
-from datastage.errors import DamagedArchiveError, PasswordError, StorageError
+from datastage.errors import PasswordError, StorageError
 from datastage.layouts.parquet import ParquetImages
-from datastage.layouts.tree import UNREAD, Tree, of_names
+from datastage.layouts.tree import UNREAD, ZipFiles
 from datastage.reader import FileReader, Reader
 
 
@@ -42,21 +42,14 @@ class FolderImages:
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-class ZipImages:
+class ZipImages(ZipFiles):
     """The pictures in a zip, which must stay open as long as they are read."""
 
-    def __init__(self, reader: Reader) -> None:
-        from datastage.archives import zip_directory
-        from datastage.archives.errors import faults_of
+    most_bytes = sys.maxsize
 
-        self._reader = reader
-        with faults_of(reader.name):
-            self._entries = {
-                member.name: (entry, limit)
-                for member, entry, limit in zip_directory.listing(reader)
-                if member.kind == "file"
-            }
-        if any(entry.encrypted for entry, _ in self._entries.values()):
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(reader)
+        if any(entry.encrypted for entry, _ in self.entries.values()):
             raise PasswordError(
                 f"{reader.name} is locked.",
                 "Next: unpack it with its password first, and pass what that gives to loaders:",
@@ -64,33 +57,20 @@ class ZipImages:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self._reader.local_path,)
-
-    def tree(self) -> Tree:
-        """Return its folders and files, for a layout to be read of; any of them can be opened."""
-        size = lambda name: self._entries[name][0].usize  # noqa: E731
-        return of_names(self._entries, self._reader.name, size, self._opened)
-
-    def _opened(self, name: str) -> BinaryIO:
-        try:
-            return io.BytesIO(self.read(name))
-        except Unreadable as error:
-            raise DamagedArchiveError(f"{name} in {self._reader.name} cannot be read: {error}.") from None
+        return _opened, (self.reader.local_path,)
 
     def read(self, name: str) -> bytes:
         """Return a member, checked."""
-        from datastage.archives import zip_members
         from datastage.archives.errors import Fault
 
-        entry, limit = self._entries[name]
         try:
-            return zip_members.read_whole(entry, self._reader.read_at, limit, None)
+            return self.whole(name)
         except Fault as fault:
             raise Unreadable(f"in the archive it {fault}") from None
 
     def stamp(self, name: str) -> str:
         """Return its length and checksum."""
-        entry = self._entries[name][0]
+        entry = self.entries[name][0]
         return f"{entry.usize}-{entry.crc}"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
-from datastage.layouts import asked, beside, copies, files, folders, named, parting, tasks, tree
+from datastage.layouts import arrays, asked, beside, copies, files, folders, named, parting, tasks, tree
 from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
@@ -66,19 +66,11 @@ def _other_tasks(look: Look) -> Reading | None:
     return None
 
 
-def _table_beside(look: Look) -> Reading | None:
-    return beside.read(look.tree, look.shape, look.tables)
-
-
-def _file_names(look: Look) -> Reading | None:
-    return named.read(look.shape)
-
-
 LAYOUTS: tuple[tuple[str, Callable[[Look], Reading | None]], ...] = (
     ("class folders", _class_folders),
     ("masks, boxes, domains", _other_tasks),
-    ("a table beside pictures", _table_beside),
-    ("labels in file names", _file_names),
+    ("a table beside pictures", lambda look: beside.read(look.tree, look.shape, look.tables)),
+    ("labels in file names", lambda look: named.read(look.shape)),
 )
 """How pictures may lie, in the order in which they are asked: the first that knows gives the reading, or the error."""
 
@@ -109,12 +101,11 @@ def read(
     SpecError
         If two readings fit, or none: names both, and what each would give.
     """
-    if not isinstance(data, Tree) and os.path.isfile(data) and (known := files.opened(Path(data))) is not None:
-        return files.read(known, labels, classes)
+    if not isinstance(data, Tree) and files.is_alone(Path(data)):
+        return files.read(Path(data), labels, classes)
     listed = data if isinstance(data, Tree) else tree.of(data)
-    arrays = files.known_folder(listed, labels, classes)
-    if arrays is not None:
-        return arrays
+    if (known := files.known_folder(listed, labels)) is not None:
+        return known
     root = grow(listed)
     parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
     _check_parts(parts, listed)
@@ -133,7 +124,7 @@ def read(
     for _, layout in LAYOUTS:
         if (found := layout(look)) is not None:
             return found
-    raise tasks.unlabelled(listed, shape, look.tables, ())
+    raise tasks.unlabelled(listed, shape)
 
 
 def of_entry(
@@ -147,7 +138,7 @@ def of_entry(
 ) -> Reading:
     """Tell what is staged, by what the catalog knows of it; None is what has no entry. The rest is as for `read`."""
     if isinstance(entry, Entry):
-        return by_entry.of_files(entry, path)
+        return arrays.of_entry(entry, path, entry.title, "")
     if entry is None or labels is not None:
         return read(path, labels=labels, classes=classes, val=val, test=test)
     if (found := by_entry.own_form(entry, path, classes)) is not None:

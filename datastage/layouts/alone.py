@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from datastage.errors import IntegrityError, SpecError
+from datastage.errors import SpecError
 from datastage.layouts import numbers, words
 from datastage.layouts.asked import named_table
-from datastage.layouts.beside import FEED, is_submission
-from datastage.layouts.choice import BOOKS, Choice, Column, choose, is_of_the_row, parts_of, plain, side_of, task_of
+from datastage.layouts.beside import FEED
+from datastage.layouts.choice import BOOKS, Choice, Column, choose, column_of, is_of_the_row, parts_of, side_of, task_of
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.folders import LINE
-from datastage.layouts.labels import as_name, classes_and_labels
-from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.labels import as_name, check_chosen, classes_and_labels
+from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.layouts.tree import Tree
+from datastage.layouts.words import plain
 
 
 def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
@@ -40,15 +41,15 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
         If several tables or columns could be meant, or the features are no numbers.
     """
     tables, left_out = without_copies(tree, tables)
-    submission = next((table for table in tables if is_submission(table)), None)
-    rest = [table for table in tables if not is_submission(table)]
+    submission = next((table for table in tables if table.is_submission), None)
+    rest = [table for table in tables if not table.is_submission]
     if not rest:
         raise SpecError(
             f"{tree.where} holds a sample of a submission and no table to learn from.", "Next: stage the data itself."
         )
     by_part: dict[str, list[Table]] = {}
     for table in rest:
-        by_part.setdefault(words.split_of(table.last.rpartition(".")[0]) or "", []).append(table)
+        by_part.setdefault(table.part or "", []).append(table)
     column = ""
     if labels is not None:
         first, column = named_table(rest, labels if isinstance(labels, str) else "", tree.where)
@@ -58,15 +59,12 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
         first = by_part["train"][0]
     else:
         raise _several(tree, rest)
-    parts = {
-        part: found[0]
-        for part, found in by_part.items()
-        if part in ("val", "test") and len(found) == 1 and found[0] is not first
-    }
+    lone = {part: found[0] for part, found in by_part.items() if part in ("val", "test") and len(found) == 1}
+    parts = {part: table for part, table in lone.items() if table is not first}
     others = [table for table in rest if table is not first and table not in parts.values()]
     left_out += [f"the table {table.name}" for table in others]
-    lacking = [table for part, table in parts.items() if part == "test"]
-    choice = Choice((column,), part=None) if column else choose(first, (), lacking, submission)
+    lacking = [parts["test"]] if "test" in parts else []
+    choice = Choice((column,)) if column else choose(first, (), lacking, submission)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
     part = next((name for name in first.header if plain(name) in BOOKS and parts_of(name, first.sample(name))), None)
@@ -86,12 +84,9 @@ def _which_column(tree: Tree, table: Table, choice: Choice) -> SpecError:
     told = words.some([str(column) for column in choice.candidates], 12)
     named = set(column.name for column in choice.candidates)
     rows = [f'"{name}"' for name in table.header if name not in named and any(table.sample(name))]
-    header = ""
-    if not table.has_header:
-        sign = {" ": "blanks part", ",": "commas part", ";": "semicolons part", "\t": "tabs part"}.get(
-            table.separator, "they part"
-        )
-        header = f"It has no header, and {sign} its {len(table.header)} columns. "
+    signs = {" ": "blanks", ",": "commas", ";": "semicolons", "\t": "tabs"}
+    sign = signs.get(table.separator, "they")
+    header = "" if table.has_header else f"It has no header, and {sign} part its {len(table.header)} columns. "
     coded = f"It is written in {table.encoding}, not UTF-8. " if table.encoding == "latin-1" else ""
     text = [column.name for column in choice.candidates if column.kind == "text"]
     return SpecError(
@@ -121,13 +116,9 @@ def _reading(
     left_out: list[str],
     classes: Sequence[str] | None,
 ) -> Reading:
-    short = next(((at, row) for at, row in enumerate(table.head) if len(row) < len(table.header)), None)
-    if short is not None:
-        raise IntegrityError(
-            f"{table.last}, row {short[0] + 1 + table.has_header}: {len(short[1])} values where the first has "
-            f"{len(table.header)}.",
-            "Next: mend that row.",
-        )
+    for number, row in enumerate(table.head, 1 + table.has_header):
+        if len(row) < len(table.header):
+            raise numbers.short_row(table, number, row)
     rows = _rows_of(table, label, part, parts)
     task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
     features = _features(table, label, part)
@@ -160,12 +151,10 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
             return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():
-        own = next((one for one in other.header if plain(one) == plain(label)), None)
+        own = other.like(label)
         found = numbers.column(other, own or other.header[0])
-        if own and any(found):
-            rows[name] = _Rows(other, found, None, len(found))
-        else:
-            rows["predict"] = _Rows(other, None, None, len(found))
+        labelled = own is not None and any(found)
+        rows[name if labelled else "predict"] = _Rows(other, found if labelled else None, None, len(found))
     return rows
 
 
@@ -190,9 +179,7 @@ def _numbered(
             "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
         )
     order, _ = classes_and_labels(dict(enumerate(train.labels or ())), task)
-    for name in classes or ():
-        if name not in order:
-            raise SpecError(f"There is no class {name!r}.", f"Next: of {words.some(order, 12)} in classes=.")
+    check_chosen(classes or (), order)
     known = set(order)
     number = {name: at for at, name in enumerate(classes or order)}
     splits = {}
@@ -223,19 +210,14 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
     worded: list[str] = []
     dated: list[str] = []
     for name in table.header:
-        values = table.sample(name)
-        kind = kind_of(values)
-        if name in (label, part) or kind == "empty":
-            continue
-        if is_of_the_row(Column(name, kind, len({v for v in values if v})), table, len(table.head)):
+        column = column_of(table, name)
+        kind = column.kind
+        if name in (label, part) or kind == "empty" or is_of_the_row(column, len(table.head)):
             continue
         if kind == "unique" and name == table.header[0]:
             continue
-        if (
-            kind in ("int", "float")
-            or (kind == "constant" and all(is_number(v) for v in values if v))
-            or kind in ("pixels", "runs")
-        ):
+        is_constant = kind == "constant" and all(is_number(value) for value in table.sample(name) if value)
+        if kind in ("int", "float", "pixels", "runs") or is_constant:
             found.append(name)
         else:
             (dated if kind == "date" else worded).append(name)
@@ -266,9 +248,7 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
     """Read the numbers of a part, and its labels (or the number of each row, where it has none)."""
     import numpy as np
 
-    if split not in rows:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(rows)}.")
-    part, labels = rows[split], splits[split].labels
+    part, labels = one_of(rows, split), splits[split].labels
     names = [_same_name(part.table, name) for name in features]
     if len(names) == 1 and kind_of(part.table.sample(names[0])) in ("pixels", "runs"):
         texts = numbers.column(part.table, names[0])
@@ -284,9 +264,7 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
 
 
 def _same_name(table: Table, name: str) -> str:
-    found = next((one for one in table.header if one == name), None) or next(
-        (one for one in table.header if plain(one) == plain(name)), None
-    )
+    found = table.like(name)
     if found is None:
         raise SpecError(
             f"{table.last} has no column {name!r}, which the training table has.", "Next: look into the file."

@@ -14,7 +14,7 @@ from datastage.datasets import idx
 from datastage.entry import Entry
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
-from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.reading import Reading, Split, one_of, ordered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +39,7 @@ def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     for name in names:
         bare = words.words_of(name.rpartition("/")[2])
         part = next((words.SPLITS[word] for word in bare if word in words.SPLITS), "")
-        rest = [
-            word for word in bare if word not in words.SPLITS and not word.isdigit() and word not in ("set", "orig")
-        ]
+        rest = [word for word in bare if not (word in words.SPLITS or word.isdigit() or word in ("set", "orig"))]
         kind = "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
         if kind:
             kinds.setdefault(part, {}).setdefault(kind, name)
@@ -97,19 +95,23 @@ def of_pairs(
     where: str,
     pairs: Mapping[str, tuple[Any, Any]],
     load: Callable[[Any], Any],
-    counts: Mapping[str, int],
     rule: str,
+    count: Callable[[Any], int] | None = None,
 ) -> Reading:
-    """Make the reading of arrays by name."""
+    """Make the reading of arrays by name; `count` tells how many labels there are without loading them."""
 
     def arrays(split: str) -> tuple[Any, Any]:
-        if split not in pairs:
-            raise SpecError(f"{where} has no split {split!r}.", f"Next: one of {', '.join(pairs)}.")
-        images, labels = pairs[split]
+        images, labels = one_of(pairs, split)
         return checked(where, load(images), load(labels))
 
-    splits = {part: Split((), (), counts.get(part, -1)) for part in pairs}
+    splits = {part: Split((), (), count(y) if count else len(load(y))) for part, (_, y) in pairs.items()}
     return Reading(layout, "classification", "arrays", (), ordered(splits), rule, arrays=arrays)
+
+
+def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:
+    """Make the reading of an entry whose files are known one by one, and so all its facts."""
+    splits = {part: Split((), (), n) for part, n in entry.splits.items()}
+    return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=partial(entry.read, path))
 
 
 # --- npz and npy
@@ -121,7 +123,7 @@ def npz(path: Path, asked: Any) -> Reading:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except (zipfile.BadZipFile, OSError) as error:
-        raise IntegrityError(f"{path.name} is not an npz file: {error}.", "Next: look where it came from.") from None
+        raise IntegrityError(f"{path.name} is not an npz file: {error}.", LOOK) from None
     load = partial(_from_npz, path)
     pairs = asked_pairs(path.name, names, asked, lambda name: load(name).shape) if asked else pairs_of(names)
     if not pairs:
@@ -129,9 +131,8 @@ def npz(path: Path, asked: Any) -> Reading:
             f"{path.name} has the arrays {', '.join(names[:8])}: none is called images or labels.",
             "Next: numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
         )
-    counts = {part: len(load(labels)) for part, (_, labels) in pairs.items()}
     rule = f"the arrays {words.some([labels for _, labels in pairs.values()])} of {path.name}"
-    return of_pairs("arrays in an npz file", path.name, pairs, load, counts, rule)
+    return of_pairs("arrays in an npz file", path.name, pairs, load, rule)
 
 
 def _from_npz(path: Path, name: str) -> Any:
@@ -162,8 +163,7 @@ def npy(paths: Sequence[Path], asked: str) -> Reading:
             raise IntegrityError(f"{name} is no plain array: {error}.", LOOK) from None
 
     pairs = asked_pairs("the folder", list(by_name), asked, lambda name: load(name).shape)
-    counts = {part: len(load(labels)) for part, (_, labels) in pairs.items()}
-    return of_pairs("arrays in npy files", paths[0].parent.name, pairs, load, counts, f"the array {asked}")
+    return of_pairs("arrays in npy files", paths[0].parent.name, pairs, load, f"the array {asked}")
 
 
 def asked_pairs(
@@ -211,31 +211,22 @@ def idx_files(paths: Mapping[str, Path]) -> Reading | None:
     pairs = {part: (both["images"], both["labels"]) for part, both in found.items() if len(both) == 2}
     if "train" not in pairs:
         return None
-    counts = {part: _idx_length(paths[labels]) for part, (_, labels) in pairs.items()}
-    return of_pairs(
-        "idx files", "the idx files", pairs, lambda name: idx.read_idx(paths[name]), counts, "the idx files of labels"
-    )
 
+    def load(name: str) -> Any:
+        return idx.read_idx(paths[name])
 
-def _idx_length(path: Path) -> int:
-    with open(path, "rb") as file:
-        head = file.read(8)
-    return int.from_bytes(head[4:8], "big")
+    def count(name: str) -> int:
+        with open(paths[name], "rb") as file:
+            return int.from_bytes(file.read(8)[4:], "big")
+
+    return of_pairs("idx files", "the idx files", pairs, load, "the idx files of labels", count)
 
 
 def cifar_batches(path: Path) -> Reading | None:
     """Read CIFAR's own batches in a folder; None if they are not there."""
-    known = [entry for entry in datasets.ENTRIES if isinstance(entry, Entry) and entry.name.startswith("cifar")]
-    for entry in known:
+    for entry in datasets.ENTRIES:
+        if not isinstance(entry, Entry) or not entry.name.startswith("cifar"):
+            continue
         if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
-            splits = {part: Split((), (), n) for part, n in entry.splits.items()}
-            return Reading(
-                "CIFAR's batches",
-                "classification",
-                "arrays",
-                entry.classes,
-                splits,
-                "the batches themselves",
-                arrays=partial(entry.read, path),
-            )
+            return of_entry(entry, path, "CIFAR's batches", "the batches themselves")
     return None

@@ -27,7 +27,7 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
         if isinstance(share, str):
             continue
         if name in splits:
-            if share == 0 and share is not None:
+            if share == 0:
                 del splits[name]
         elif share and "train" in splits:
             splits["train"], splits[name], small = set_aside(splits["train"], share, name, reading.classes)
@@ -76,7 +76,7 @@ def set_aside(split: Split, share: float, salt: str, classes: Sequence[str]) -> 
         aside.update(at for _, at in members[: wanted[group]])
     small = [classes[group] for group in sorted(groups) if not wanted[group]] if classes else []  # type: ignore[index,type-var]
     kept = [at for at in range(len(names)) if at not in aside]
-    return _picked(split, kept, split.seen), _picked(split, sorted(aside), ""), small
+    return split.rows(kept), replace(split.rows(sorted(aside)), seen=""), small
 
 
 def _shared_out(sizes: dict[Label, int], count: int) -> dict[Label, int]:
@@ -85,20 +85,11 @@ def _shared_out(sizes: dict[Label, int], count: int) -> dict[Label, int]:
     exact = {group: count * n / total for group, n in sizes.items()}
     shares = {group: min(int(exact[group]), sizes[group] - 1) for group in sizes}
     most = sorted(sizes, key=lambda group: (int(exact[group]) - exact[group], -sizes[group]))
-    while sum(shares.values()) < count:
-        open_ = [group for group in most if shares[group] < sizes[group] - 1] or [
-            g for g in most if shares[g] < sizes[g]
-        ]
-        for group in open_:
-            if sum(shares.values()) == count:
-                break
+    while left := count - sum(shares.values()):
+        room = [group for group in most if shares[group] < sizes[group] - 1]
+        for group in (room or [group for group in most if shares[group] < sizes[group]])[:left]:
             shares[group] += 1
     return shares
-
-
-def _picked(split: Split, at: Sequence[int], seen: str) -> Split:
-    labels = None if split.labels is None else [split.labels[i] for i in at]
-    return Split([split.names[i] for i in at], labels, len(at), seen)
 
 
 def place(name: str, salt: str) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
-from datastage.layouts.choice import Column, plain, task_of
+from datastage.layouts.choice import Column, task_of
 from datastage.layouts.columns import Table, kind_of
-from datastage.layouts.folders import paths_of
 from datastage.layouts.labels import classes_and_labels, number_of, ordered_classes
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
@@ -28,7 +28,7 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
     SpecError
         If what was said names no table, column or group, or gives no picture a label.
     """
-    parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
+    parts = shape.paths()
     index = Index(parts, parts)
     if isinstance(labels, str):
         try:
@@ -38,18 +38,14 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
         if pattern is not None:
             if pattern.groups < 1:
                 raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
-            return _of_function(shape, parts, _group(pattern), f"the pattern {labels}", classes)
-        return _of_table(tree, shape, parts, index, labels, classes)
-    if isinstance(labels, (list, tuple)) and all(isinstance(one, str) for one in labels):
+            return _of_function(shape, parts, partial(_group, pattern), f"the pattern {labels}", classes)
+        labels = [labels]
+    if isinstance(labels, (list, tuple)) and labels and all(isinstance(one, str) for one in labels):
         return _of_table(tree, shape, parts, index, labels, classes)
     if isinstance(labels, Mapping):
-        found = {}
-        for name, label in labels.items():
-            path = index.find(str(name), None)
-            if path is not None:
-                found[path] = label
-        lost = len(labels) - len(found)
-        return _reading(shape, parts, found, "the mapping given", classes, lost)
+        pairs = ((index.find(str(name), None), label) for name, label in labels.items())
+        found = {path: label for path, label in pairs if path is not None}
+        return _reading(shape, parts, found, "the mapping given", classes, len(labels) - len(found))
     if callable(labels):
         return _of_function(shape, parts, labels, "the function given", classes)
     raise SpecError(f"labels={labels!r} says nothing that is known.", _FORMS)
@@ -62,12 +58,9 @@ _FORMS = (
 )
 
 
-def _group(pattern: re.Pattern[str]) -> Callable[[str], str | None]:
-    def group(path: str) -> str | None:
-        match = pattern.search(path)
-        return match[1] if match else None
-
-    return group
+def _group(pattern: re.Pattern[str], path: str) -> str | None:
+    match = pattern.search(path)
+    return match[1] if match else None
 
 
 def _of_function(
@@ -99,22 +92,18 @@ def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table,
                 return table, column_of(table, column)
     if re.fullmatch(r"-?\d+", asked) and len(tables) == 1:
         return tables[0], column_of(tables[0], asked)
-    having = [table for table in tables if plain(asked) in {plain(name) for name in table.header}]
+    having = [table for table in tables if table.like(asked)]
     having = [table for table in having if "submission" not in table.last.lower()] or having
     if len(having) > 1:
-        parts = {words.split_of(table.last.rpartition(".")[0]) for table in having}
+        parts = {table.part for table in having}
         if len({table.header for table in having}) == 1 or len(parts) == len(having):
-            having = sorted(having, key=lambda table: words.split_of(table.last.rpartition(".")[0]) != "train")[:1]
+            having = sorted(having, key=lambda table: table.part != "train")[:1]
     if len(having) == 1:
         return having[0], column_of(having[0], asked)
     told = words.some([f"{table.name} ({words.some(list(table.header), 8)})" for table in tables], 6)
-    several = (
-        f"{words.some([table.name for table in having])} have it"
-        if having
-        else f"there are {told}"
-        if told
-        else "there is no table"
-    )
+    several = f"there are {told}" if told else "there is no table"
+    if having:
+        several = f"{words.some([table.name for table in having])} have it"
     raise SpecError(f"labels={asked!r} names no one table or column of {where}: {several}.", _FORMS)
 
 
@@ -124,7 +113,7 @@ def column_of(table: Table, asked: str) -> str:
         return asked
     if re.fullmatch(r"-?\d+", asked) and -len(table.header) <= int(asked) < len(table.header):
         return table.header[int(asked)]
-    near = [name for name in table.header if plain(name) == plain(asked)]
+    near = [name for name in table.header if words.plain(name) == words.plain(asked)]
     if len(near) != 1:
         raise SpecError(
             f"{table.name} has no column {asked!r}.",
@@ -134,13 +123,12 @@ def column_of(table: Table, asked: str) -> str:
 
 
 def _of_table(
-    tree: Tree, shape: Shape, parts: dict[str, str], index: Index, asked: Any, classes: Sequence[str] | None
+    tree: Tree, shape: Shape, parts: dict[str, str], index: Index, several: Sequence[str], classes: Sequence[str] | None
 ) -> Reading:
     tables = tables_of(tree)
-    several = [asked] if isinstance(asked, str) else list(asked)
     first, column = named_table(tables, several[0], tree.where)
     same = [table for table in tables if table.header == first.header and table.has_header] or [first]
-    fits = [fit for fit in fits_of(same if first in same else [first], index)]
+    fits = fits_of(same if first in same else [first], index)
     own = next((fit for fit in fits if fit.table is first), None)
     if own is None:
         raise SpecError(
@@ -170,13 +158,12 @@ def _of_table(
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
         return ordered_classes(labelled(tree, shape, fits, parts, index), classes)
-    found: dict[str, Any] = {}
-    for fit in fits:
-        ids, *columns = fit.table.columns([fit.column, *names])
-        for cell, *values in zip(ids, *columns):
-            path = index.find(cell, fit.table)
-            if path is not None:
-                found[path] = [max(0.0, number_of(value or 0)) for value in values]
+    found = {
+        path: [max(0.0, number_of(value or 0)) for value in values]
+        for fit in fits
+        for path, values in fit.rows(index, names)
+        if path is not None
+    }
     reading = _reading(shape, parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
     return replace(reading, classes=tuple(name.strip() for name in names))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -11,7 +12,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.choice import Choice, choose, measures, parts_of
 from datastage.layouts.columns import Table, from_json, open_table
-from datastage.layouts.folders import LINE, paths_of
+from datastage.layouts.folders import LINE
 from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import Shape, key
@@ -21,22 +22,9 @@ _LISTS = frozenset((".txt", ".lst", ".list", ".dat"))
 _MOST_LISTS = 60
 _LOOKED_AT = 200
 _MOST_JSON = 1 << 26
-_PICTURE_COLUMNS = frozenset(
-    (
-        "imageid",
-        "id",
-        "image",
-        "imagename",
-        "img",
-        "imgname",
-        "file",
-        "fname",
-        "filename",
-        "filepath",
-        "filepaths",
-        "path",
-    )
-    + ("name", "idcode", "imageindex", "imagepath", "picture", "photo", "images", "imageurl", "isicid")
+_PICTURE_COLUMNS = words.listed(
+    "imageid id image imagename img imgname file fname filename filepath filepaths path name idcode imageindex "
+    "imagepath picture photo images imageurl isicid"
 )
 
 
@@ -44,22 +32,17 @@ def tables_of(tree: Tree) -> list[Table]:
     """Return the text tables of a tree, also lists in text files and names in JSON, each looked at by its head."""
     found = []
     for path, folder in tree.folders.items():
-        lists = [name for name in folder.others if words.suffix_of(name) in _LISTS]
-        jsons = [name for name in folder.others if words.suffix_of(name) == ".json"]
+        kinds = Counter(map(words.suffix_of, folder.others))
+        few_lists = sum(kinds[one] for one in _LISTS) <= _MOST_LISTS
         for name in sorted(folder.others):
             suffix, full = words.suffix_of(name), tree.path_of(path, name)
             table = None
-            if (
-                suffix in words.TABLES
-                or suffix in (".jsonl", ".ndjson")
-                or (
-                    suffix in _LISTS
-                    and len(lists) <= _MOST_LISTS
-                    and words.words_of(name)[:1] not in (("readme",), ("license",))
-                )
-            ):
+            if suffix in _LISTS:
+                if few_lists and words.words_of(name)[:1] not in (("readme",), ("license",)):
+                    table = open_table(tree, full)
+            elif suffix in words.TABLES | {".jsonl", ".ndjson"}:
                 table = open_table(tree, full)
-            elif suffix == ".json" and len(jsons) <= 8 and tree.size(full) <= _MOST_JSON:
+            elif suffix == ".json" and kinds[suffix] <= 8 and tree.size(full) <= _MOST_JSON:
                 table = from_json(tree, full)
             if table is not None:
                 found.append(table)
@@ -104,13 +87,9 @@ class Index:
         if len(fit) > 1 and table is not None and table.folder:
             fit = [one for one in fit if one.startswith(table.folder + "/")] or fit
         if len(fit) > 1 and table is not None and self._parts:
-            of = words.split_of(table.last.rpartition(".")[0]) or "train"
-            of_test = of in ("test", "predict") or is_submission(table)
-            fit = [
-                one
-                for one in fit
-                if (self._parts[one] in ("test", "predict")) == of_test and (of_test or self._parts[one] == of)
-            ]
+            of = table.part or "train"
+            wanted = ("test", "predict") if table.is_submission or of in ("test", "predict") else (of,)
+            fit = [one for one in fit if self._parts[one] in wanted]
         return fit[0] if len(fit) == 1 else None
 
 
@@ -123,15 +102,11 @@ class Fit:
     choice: Choice
     pictures: frozenset[str] = frozenset()
 
-    @property
-    def is_submission(self) -> bool:
-        """Whether it is a sample of what a competition wants to get."""
-        return is_submission(self.table)
-
-
-def is_submission(table: Table) -> bool:
-    """Whether a table is a sample of what a competition wants to get."""
-    return "submission" in table.last.lower() or "submit" in table.last.lower()
+    def rows(self, index: Index, names: Sequence[str] = ()) -> Iterator[tuple[str | None, tuple[str, ...]]]:
+        """Give of each row the picture that it means, if it is one, and its values in these columns."""
+        cells, *columns = self.table.columns([self.column, *names])
+        for cell, *values in zip(cells, *columns):
+            yield index.find(cell, self.table), tuple(values)
 
 
 def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
@@ -150,18 +125,11 @@ def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
             good = [name for name in good if different[name] >= 0.9 * max(different.values())]
             named = [name for name in good if key(name).replace("_", "").replace(" ", "") in _PICTURE_COLUMNS]
             found.append((table, (named or good)[0], good))
-    submission = next((table for table, _, _ in found if is_submission(table)), None)
-    submission = submission or next((table for table in tables if is_submission(table)), None)
+    submission = next((table for table in [*(table for table, _, _ in found), *tables] if table.is_submission), None)
+    of_test = [table for table in tables if table.part == "test" and not table.is_submission]
     fits = []
     for table, column, ids in found:
-        lacking = [
-            other
-            for other in tables
-            if other is not table
-            and not is_submission(other)
-            and words.split_of(other.last.rpartition(".")[0]) == "test"
-            and words.split_of(table.last.rpartition(".")[0]) == "train"
-        ]
+        lacking = of_test if table.part == "train" else []
         seen = frozenset(path for cell in table.sample(column) if (path := index.find(cell, table)) is not None)
         fits.append(Fit(table, column, choose(table, ids, lacking, submission), seen))
     return fits
@@ -175,9 +143,9 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
     SpecError
         If several columns or tables could hold the labels, or what they hold is no class and no number.
     """
-    parts = {path: part for part, leaves in shape.parts.items() for path in paths_of(leaves)}
+    parts = shape.paths()
     index = Index(parts, parts)
-    fits = [fit for fit in fits_of(tables, index) if not fit.is_submission]
+    fits = [fit for fit in fits_of(tables, index) if not fit.table.is_submission]
     fits = [fit for fit in fits if fit.choice.label or fit.choice.task or fit.choice.candidates]
     told = [fit for fit in fits if fit.choice.label and fit.choice.task in ("classification", "regression", "one-hot")]
     of_train = [fit for fit in fits if any(parts[path] == "train" for path in fit.pictures)]
@@ -188,11 +156,11 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
         return None
     first = told[0]
     same = [fit for fit in told if fit.choice.label == first.choice.label]
-    others = [fit for fit in told if fit not in same]
-    if others or _measures(first):
-        rival = others[0] if others else None
-        if rival is None or not _agree(first, rival, index):
-            raise _two(tree, first, rival)
+    rival = next((fit for fit in told if fit not in same), None)
+    if rival is None and sum(column.kind == "float" for column in first.choice.candidates) >= 4:
+        raise _measured(tree, first)
+    if rival is not None and not _agree(first, rival, index):
+        raise _two(tree, first, rival)
     return labelled(tree, shape, same, parts, index, rest=[fit for fit in fits_of(tables, index) if fit not in same])
 
 
@@ -205,17 +173,14 @@ def labelled(
     in_table: dict[str, str] = {}
     lost = many = again = 0
     for fit in fits:
-        label = fit.choice.label
-        wanted = [fit.column, *label, *([fit.choice.part] if fit.choice.part else [])]
-        columns = fit.table.columns(wanted)
-        by_part = parts_of(fit.choice.part, columns[-1]) if fit.choice.part else {}
-        own = words.split_of(fit.table.last.rpartition(".")[0]) if len(fits) > 1 else None
-        for cell, *values in zip(*columns):
-            path = index.find(cell, fit.table)
+        label, part = fit.choice.label, fit.choice.part
+        by_part = parts_of(part, fit.table.columns([part])[0]) if part else {}
+        own = fit.table.part if len(fits) > 1 else None
+        for path, values in fit.rows(index, [*label, part] if part else label):
             if path is None:
                 lost += 1
                 continue
-            value = values[0] if len(label) == 1 else tuple(values[: len(label)])
+            value = values[0] if len(label) == 1 else values[: len(label)]
             if path in rows and rows[path] != value:
                 if source[path] is not fit.table:
                     raise _lists(tree, [source[path], *(one.table for one in fits if one.table is not source[path])])
@@ -236,9 +201,7 @@ def labelled(
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
     classes, labels = classes_and_labels({path: value for path, value in rows.items() if value != ""}, task)
-    named = {
-        path for fit in rest for cell in fit.table.columns([fit.column])[0] if (path := index.find(cell, fit.table))
-    }
+    named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {words.some(_bare(choice.label))}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
     reading = Reading(
@@ -311,49 +274,39 @@ FEED = (
 )
 
 
-def _measures(fit: Fit) -> bool:
-    """Whether a table holds many decimals of each picture: it may be meant itself, without the pictures."""
-    return sum(column.kind == "float" for column in fit.choice.candidates) >= 4
-
-
 def _agree(one: Fit, two: Fit, index: Index) -> bool:
     """Whether two tables part the pictures alike."""
-
-    def labels(fit: Fit) -> dict[str, tuple[str, ...]]:
-        ids, *values = fit.table.columns([fit.column, *fit.choice.label])
-        found = ((index.find(cell, fit.table), value) for cell, value in zip(ids, zip(*values)))
-        return {path: value for path, value in found if path is not None}
-
-    first, second = labels(one), labels(two)
-    pairs = {(first[path], second[path]) for path in first.keys() & second.keys()}
+    first, second = (dict(fit.rows(index, fit.choice.label)) for fit in (one, two))
+    pairs = {(first[path], second[path]) for path in first.keys() & second.keys() - {None}}
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
-def _two(tree: Tree, one: Fit, two: Fit | None) -> SpecError:
-    first = f'labels="{one.table.name}:{one.choice.label[0]}"'
-    if two is None:
-        return SpecError(
-            f"{tree.where} holds pictures and, in {one.table.name}, many numbers measured of each; the label seems "
-            "to be "
-            f'"{one.choice.label[0]}" in both. The pictures or the table: which is meant?',
-            f"{LINE} the pictures: datastage.loaders(path, {first}, batch_size=64)",
-            f"the table: datastage.loaders(path / {one.table.name!r}, batch_size=64)",
-        )
-    second = f'labels="{two.table.name}:{two.choice.label[0]}"'
+def _measured(tree: Tree, fit: Fit) -> SpecError:
+    """Ask whether a table with many decimals of each picture is meant itself, without the pictures."""
+    name, label = fit.table.name, fit.choice.label[0]
     return SpecError(
-        f"Two tables beside the pictures in {tree.where} hold labels, and not the same: {one.table.name} "
-        f"({one.choice.label[0]}) and {two.table.name} ({two.choice.label[0]}).",
-        f"{LINE} datastage.loaders(path, {first}, batch_size=64), or {second}",
+        f"{tree.where} holds pictures and, in {name}, many numbers measured of each; the label seems to be "
+        f'"{label}" in both. The pictures or the table: which is meant?',
+        f'{LINE} the pictures: datastage.loaders(path, labels="{name}:{label}", batch_size=64)',
+        f"the table: datastage.loaders(path / {name!r}, batch_size=64)",
+    )
+
+
+def _two(tree: Tree, *fits: Fit) -> SpecError:
+    (one, first), (two, second) = ((fit.table.name, fit.choice.label[0]) for fit in fits)
+    return SpecError(
+        f"Two tables beside the pictures in {tree.where} hold labels, and not the same: {one} ({first}) and {two} "
+        f"({second}).",
+        f'{LINE} datastage.loaders(path, labels="{one}:{first}", batch_size=64), or labels="{two}:{second}"',
     )
 
 
 def _lists(tree: Tree, tables: Sequence[Table]) -> SpecError:
-    lines = [f'labels="{table.name}:{table.header[-1]}"' for table in tables]
-    first = sorted(tables, key=lambda table: words.split_of(table.last.rpartition(".")[0]) != "train")
+    first = sorted(tables, key=lambda table: table.part != "train")
     return SpecError(
         f"The lists beside the pictures in {tree.where} give them other labels: "
         f"{words.some([t.name for t in first], 8)}.",
-        f"{LINE} datastage.loaders(path, {lines[0]}, batch_size=64)",
+        f'{LINE} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
     )
 
 

@@ -9,25 +9,20 @@ from dataclasses import dataclass, field
 
 from datastage.layouts import words
 from datastage.layouts.columns import Table, is_number, kind_of
+from datastage.layouts.words import plain
 
-LABELS = frozenset(
-    ("label", "labels", "class", "classid", "classes", "classname", "classlabel", "target", "targets", "category", "y")
-    + ("diagnosis", "dx", "species", "breed", "emotion", "variety", "survived", "outcome", "hascactus", "isiceberg")
-    + ("labelid", "classnumber", "categoryid", "imagelabel", "finding")
+LABELS = words.listed(
+    "label labels class classid classes classname classlabel target targets category y diagnosis dx species breed "
+    "emotion variety survived outcome hascactus isiceberg labelid classnumber categoryid imagelabel finding"
 )
 """Names of columns that are the label, if one column alone has such a name."""
 _PREFIXES = ("has_", "is_")
-BOOKS = frozenset(
-    ("kfold", "fold", "folds", "split", "usage", "isvalid", "isvalidation", "istrain", "istest", "partition", "subset")
-    + ("set", "part", "stage", "phase", "dataset", "source", "filesource", "datasetname")
-)
-"""Names of columns that keep books of the rows."""
-_PARTS = frozenset(
-    ("split", "usage", "isvalid", "isvalidation", "istrain", "istest", "partition", "subset", "set", "phase")
-)
+_PARTS = words.listed("split usage isvalid isvalidation istrain istest partition subset set phase")
+BOOKS = _PARTS | words.listed("kfold fold folds part stage dataset source filesource datasetname")
+"""Names of columns that keep books of the rows; those of `_PARTS` may say which part a row is of."""
 _NUMBERING = re.compile(
-    r"(?i:|column 1|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid|.*[_ ]id|id[_ "
-    r"]?code|uuid|key|sample)|.*Id|.*ID"
+    r"(?i:|column 1|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid|.*[_ ]id|id[_ ]?code|uuid|key|sample)"
+    r"|.*Id|.*ID"
 )
 _MEASURES = re.compile(
     r"(?i)^(x|y|w|h|width|height|size|.*[._ ]?roi[._].*|[xy][_ ]?(\d|min|max)|.*bbox.*|xmin|ymin|xmax|ymax)$"
@@ -67,23 +62,16 @@ class Choice:
     task: str = ""
     part: str | None = None
     candidates: list[Column] = field(default_factory=list)
-    why: str = ""
-
-
-def plain(name: str) -> str:
-    """Return a column's name as it is compared."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
     """Tell which column is the label."""
-    samples = {name: table.sample(name) for name in table.header}
-    known = {name: Column(name, kind_of(values), len({v for v in values if v})) for name, values in samples.items()}
-    part = next((name for name in known if plain(name) in _PARTS and parts_of(name, samples[name])), None)
+    known = {name: column_of(table, name) for name in table.header}
+    part = next((name for name in known if plain(name) in _PARTS and parts_of(name, table.sample(name))), None)
     free = [
-        known[name]
-        for name in known
-        if name not in ids and not is_of_the_row(known[name], table, len(table.head)) and known[name].kind != "empty"
+        column
+        for name, column in known.items()
+        if name not in ids and not is_of_the_row(column, len(table.head)) and column.kind != "empty"
     ]
     found = _label(table, free, lacking, submission, len(ids))
     found.part = part
@@ -93,7 +81,13 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     return found
 
 
-def is_of_the_row(column: Column, table: Table, n: int) -> bool:
+def column_of(table: Table, name: str) -> Column:
+    """Look at the values of a column in the first rows."""
+    values = table.sample(name)
+    return Column(name, kind_of(values), len({value for value in values if value}))
+
+
+def is_of_the_row(column: Column, n: int) -> bool:
     """Whether a column numbers the rows, or keeps books of them: it is no feature and no label."""
     name = column.name
     if plain(name) in BOOKS or re.match(r"(?i)unnamed: ?\d+$", name):
@@ -105,27 +99,27 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
     names = {column.name for column in free}
     missing = [c for c in free if lacking and all(_without(c.name, other) for other in lacking)]
     if len(missing) == 1:
-        return Choice((missing[0].name,), why=f"{lacking[0].last} has it not")
+        return Choice((missing[0].name,))
     if len(missing) > 1 and (found := _columns_of_ones(missing, table)):
         return found
     if submission is not None:
         wanted = {plain(name) for name in submission.header[1:]}
         asked = [column for column in free if plain(column.name) in wanted]
         if len(asked) == 1:
-            return Choice((asked[0].name,), why=f"{submission.last} asks for it")
+            return Choice((asked[0].name,))
         if len(asked) > 1 and (found := _columns_of_ones(asked, table)):
             return found
     named = [column for column in free if _is_named_label(column, measures(table) >= 3)]
     if len(named) == 1:
-        return Choice((named[0].name,), why="its name says so")
+        return Choice((named[0].name,))
     if len(named) > 1:
         return _same_in_words_and_numbers(named, table) or Choice()
     rest = [column for column in free if not _MEASURES.match(column.name)]
     pictured = [column for column in rest if not PIXEL.fullmatch(column.name)]
     if len(pictured) == 1 and side_of([column.name for column in rest if column not in pictured]):
-        return Choice((pictured[0].name,), why="all others are pixels")
+        return Choice((pictured[0].name,))
     if n_ids and len(free) == 1:
-        return Choice((free[0].name,), why="it is the only one")
+        return Choice((free[0].name,))
     if n_ids and len(rest) > 1 and names and (found := _columns_of_ones(rest, table)):
         return found
     for task, kind in (("detection", "boxes"), ("segmentation", "runs")):
@@ -142,10 +136,8 @@ def _is_named_label(column: Column, boxed: bool) -> bool:
 
 
 def _without(name: str, table: Table) -> bool:
-    if plain(name) not in {plain(one) for one in table.header}:
-        return True
-    column = next(one for one in table.header if plain(one) == plain(name))
-    return all(not value for value in table.sample(column))
+    column = table.like(name)
+    return column is None or not any(table.sample(column))
 
 
 def _same_in_words_and_numbers(named: Sequence[Column], table: Table) -> Choice | None:
@@ -156,7 +148,7 @@ def _same_in_words_and_numbers(named: Sequence[Column], table: Table) -> Choice 
     pairs = set(zip(one, two))
     if len(pairs) == len(set(one)) == len(set(two)):
         words_ = next((column for column in named if column.kind == "words"), named[0])
-        return Choice((words_.name,), why="its name says so")
+        return Choice((words_.name,))
     return None
 
 
@@ -202,14 +194,11 @@ def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
     if not different:
         return {}
     own = plain(name).removeprefix("is")
-    if {value.lower() for value in different} <= {"true", "false"} or (
-        name.startswith("is") and different <= {"0", "1"}
-    ):
+    truths = {"true", "false", "0", "1"} if name.startswith("is") else {"true", "false"}
+    if {value.lower() for value in different} <= truths:
         yes = {"valid": "val", "validation": "val"}.get(own, own)
-        return {
-            value: yes if value.lower() in ("true", "1") else "test" if yes == "train" else "train"
-            for value in different
-        }
+        no = "test" if yes == "train" else "train"
+        return {value: yes if value.lower() in ("true", "1") else no for value in different}
     if different <= {"0", "1", "2"} and len(different) == 3:
         return {"0": "train", "1": "val", "2": "test"}
     found = {value: words.split_of(value) or "" for value in different}

@@ -12,14 +12,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from datastage.layouts import words
 from datastage.layouts.tree import Tree
 
 HEAD_BYTES = 1 << 16
 HEAD_ROWS = 400
-_INT = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
 csv.field_size_limit(1 << 24)
@@ -37,7 +37,7 @@ class Table:
     separator: str
     encoding: str
     cut: bool
-    joined: bool = field(default=False)
+    joined: bool = False
 
     @property
     def last(self) -> str:
@@ -48,6 +48,21 @@ class Table:
     def folder(self) -> str:
         """The folder in which it lies."""
         return self.name.rpartition("/")[0]
+
+    @property
+    def part(self) -> str | None:
+        """The part that it is of, by its name: ``test.csv``."""
+        return words.split_of(self.last.rpartition(".")[0])
+
+    @property
+    def is_submission(self) -> bool:
+        """Whether it is a sample of what a competition wants to get."""
+        return "submission" in self.last.lower() or "submit" in self.last.lower()
+
+    def like(self, name: str) -> str | None:
+        """Return the column of this name, or the first whose letters and digits are the same."""
+        same = (one for one in self.header if words.plain(one) == words.plain(name))
+        return name if name in self.header else next(same, None)
 
     def rows(self) -> Iterator[list[str]]:
         """Give all rows, as texts."""
@@ -179,9 +194,8 @@ def from_json(tree: Tree, name: str) -> Table | None:
         return None
     plain = (str, int, float, bool)
     if isinstance(value, dict) and len(value) > 1 and all(isinstance(one, plain) for one in value.values()):
-        return Table(
-            tree, name, ("name", "label"), [[str(k), str(v)] for k, v in value.items()], True, "json", "utf-8", False
-        )
+        rows = [[str(key), str(label)] for key, label in value.items()]
+        return Table(tree, name, ("name", "label"), rows, True, "json", "utf-8", False)
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         header = tuple(dict.fromkeys(key for one in value for key in one if isinstance(one[key], plain)))
         rows = [[str(one.get(key, "")) for key in header] for one in value]
@@ -195,14 +209,12 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
         return not any(map(is_number, first))
     if all(is_number(cell) or not cell.strip() for cell in first[:-1]) and len(first) > 1:
         return False
-    if any(not is_number(cell) and all(is_number(row[at]) for row in rest if at < len(row) and row[at].strip()) and any(
-        at < len(row) and row[at].strip() for row in rest) for at, cell in enumerate(first)):  # fmt: skip
-        return True  # words above numbers
-    alike = sum(
-        _is_file(cell) or any(at < len(row) and row[at].strip() == cell.strip() for row in rest)
-        for at, cell in enumerate(first)
-        if cell.strip()
-    )
+    alike = 0
+    for at, cell in enumerate(first):
+        below = [row[at].strip() for row in rest if at < len(row) and row[at].strip()]
+        if not is_number(cell) and below and all(map(is_number, below)):
+            return True  # words above numbers
+        alike += bool(cell.strip()) and (_is_file(cell) or cell.strip() in below)
     return 2 * alike < len(first)
 
 
@@ -227,7 +239,7 @@ def kind_of(values: Sequence[str]) -> str:
     different = set(given)
     if len(different) == 1 and len(given) > 1:
         return "constant"
-    if all(_INT.fullmatch(value) for value in different):
+    if all(WHOLE.fullmatch(value) for value in different):
         return "int"
     if all(map(is_number, different)):
         return "float"
@@ -237,25 +249,24 @@ def kind_of(values: Sequence[str]) -> str:
     if len(counts) > 1 and max(counts) < 40 and all(re.fullmatch(r"\d+( \d+)*", value) for value in different):
         return "tags"
     if all(_RUNS.fullmatch(value) for value in given[:50]):
-        return "pixels" if min(len(value) for value in given[:50]) > 60 and _even(given[:50]) else "runs"
+        even = len({value.count(" ") for value in given[:50]}) == 1
+        return "pixels" if even and min(map(len, given[:50])) > 60 else "runs"
     if all(re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?", value) for value in given[:50]):
         return "date"
     return _words(given, different)
 
 
-def _even(values: Sequence[str]) -> bool:
-    return len({value.count(" ") for value in values}) == 1
-
-
 def _words(given: Sequence[str], different: set[str]) -> str:
+    short = sum(map(len, different)) / len(different) < 60
     for sign in ("|", ";", ",", " "):
         cells = [frozenset(part.strip() for part in value.split(sign) if part.strip()) for value in different]
-        if max(map(len, cells), default=0) > 1 and _short(different) and (sign == "|" or _are_tags(cells)):
+        if max(map(len, cells), default=0) > 1 and short and (sign == "|" or _are_tags(cells)):
             return "tags"
-    if sum(map(len, given)) / len(given) > 40 or sum(value.count(" ") for value in given) / len(given) >= 4:
+    blanks = sum(value.count(" ") for value in given) / len(given)
+    if sum(map(len, given)) / len(given) > 40 or blanks >= 4:
         return "text"
     if len(different) > 0.9 * len(given) and len(given) > 5:
-        return "text" if sum(value.count(" ") for value in given) / len(given) >= 2 else "unique"
+        return "text" if blanks >= 2 else "unique"
     return "words"
 
 
@@ -273,7 +284,3 @@ def _are_tags(cells: Sequence[frozenset[str]]) -> bool:
         for part in cell:
             by_part.setdefault(part, []).append(cell)
     return any(small < large for small in known for large in by_part[next(iter(small))])
-
-
-def _short(values: set[str]) -> bool:
-    return sum(map(len, values)) / len(values) < 60

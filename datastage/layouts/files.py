@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import SpecError
+from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import alone, arrays, parquet, scientific, tasks, words
-from datastage.layouts.beside import Index, fits_of, is_submission
+from datastage.layouts.beside import Index, fits_of
 from datastage.layouts.columns import Table, open_table
 from datastage.layouts.reading import Reading
-from datastage.layouts.tree import Tree, of_names
+from datastage.layouts.tree import Tree, of_file
 
 TABLES = words.TABLES | {".data"}
 _ARRAYS = frozenset((".npz", ".npy", ".h5", ".hdf5", ".mat", ".parquet"))
@@ -21,11 +21,10 @@ _NAMED = frozenset(
 )
 
 
-def opened(path: Path) -> Path | None:
-    """Return a file that is read by itself; None if it may be an archive of files."""
-    suffix = path.suffix.lower()
+def is_alone(path: Path) -> bool:
+    """Whether this is a file that is read by itself: others may be archives of files."""
     known = TABLES | _ARRAYS | _NAMED | words.SOUNDS | words.FILMS | words.PICTURES
-    return path if suffix in known else None
+    return path.suffix.lower() in known and path.is_file()
 
 
 def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
@@ -37,7 +36,7 @@ def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
         If it is of a kind that is not read here; says what opens it.
     """
     suffix = path.suffix.lower()
-    lone = of_names([path.name], path.name, lambda name: path.stat().st_size, lambda name: open(path, "rb"))
+    lone = of_file(path)
     if suffix in TABLES:
         table = open_table(lone, path.name)
         if table is None or not table.head:
@@ -50,14 +49,10 @@ def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
     raise tasks.no_pictures(lone)
 
 
-def _no_table(path: Path, table: Table | None) -> Exception:
-    from datastage.errors import IntegrityError
-
-    if table is not None:
-        return IntegrityError(f"{path.name} has a header and no rows.", "Next: look where the file came from.")
-    if not path.stat().st_size:
-        return IntegrityError(f"{path.name} is empty.", "Next: look where the file came from.")
-    return IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
+def _no_table(path: Path, table: Table | None) -> IntegrityError:
+    if table is None and path.stat().st_size:
+        return IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
+    return IntegrityError(f"{path.name} {'is empty' if table is None else 'has a header and no rows'}.", arrays.LOOK)
 
 
 def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
@@ -79,7 +74,7 @@ def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
     raise tasks.no_pictures(tree)
 
 
-def known_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading | None:
+def known_folder(tree: Tree, labels: Any) -> Reading | None:
     """Tell a folder of CIFAR's batches or of idx files; None for all others."""
     root = Path(tree.where)
     names = [path for path in tree.files() if path.endswith(("ubyte", "_batch", "train", "data_batch_1"))]
@@ -102,17 +97,17 @@ def holds_more(tree: Tree, n_pictures: int) -> bool:
     kinds = Counter(words.suffix_of(path) for path in tree.files())
     if n_pictures > 20 or not kinds:
         return False
-    if sum(kinds[one] for one in kinds if one in words.SOUNDS | words.FILMS) > n_pictures:
+    if sum(kinds[one] for one in words.SOUNDS | words.FILMS) > n_pictures:
         return True
-    pictures = [tree.path_of(path, name) for path, folder in tree.folders.items() for name in folder.pictures]
-    if (
-        n_pictures > 4
-        or len({path.rpartition("/")[0] for path in pictures}) > 1
-        or not kinds.keys() & (TABLES | _ARRAYS)
-    ):
+    pictures = [[tree.path_of(path, name) for name in folder.pictures] for path, folder in tree.folders.items()]
+    lone, *others = filter(None, pictures)
+    if n_pictures > 4 or others or not kinds.keys() & (TABLES | _ARRAYS):
         return False
-    tables = [table for path in tree.files() if words.suffix_of(path) in TABLES and (table := open_table(tree, path))]
-    return not fits_of(tables, Index(pictures))
+    return not fits_of(_tables(tree), Index(lone))
+
+
+def _tables(tree: Tree) -> list[Table]:
+    return [table for path in tree.files() if words.suffix_of(path) in TABLES and (table := open_table(tree, path))]
 
 
 def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:
@@ -122,21 +117,17 @@ def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:
     if zips > sum(tree.size(table.name) for table in tables):
         return True
     index = Index(path for path in others if words.suffix_of(path) in tasks.OPENED_WITH)
-    return any(index.n and fit.column for fit in fits_of(tables, index))
+    return bool(index.n and fits_of(tables, index))
 
 
 def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading:
     """Tell what a folder without pictures is: tables, arrays, or what is named and not read."""
     kinds = Counter(words.suffix_of(path) for path in tree.files())
-    sounds = sum(kinds[one] for one in kinds if one in words.SOUNDS | words.FILMS)
+    sounds = sum(kinds[one] for one in words.SOUNDS | words.FILMS)
     texts = kinds[".txt"] if kinds[".txt"] > 8 and not any(kinds[one] for one in TABLES) else 0
     if sounds or texts or not Path(tree.where).exists():
         raise tasks.no_pictures(tree)
-    tables = [
-        table
-        for path in tree.files()
-        if words.suffix_of(path) in TABLES and (table := open_table(tree, path)) is not None and table.head
-    ]
+    tables = [table for table in _tables(tree) if table.head]
     found = [Path(tree.where, path) for path in tree.files() if words.suffix_of(path) in _ARRAYS]
     if isinstance(labels, str):
         name = labels.partition(":")[0]
@@ -145,7 +136,7 @@ def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading
             return _of_arrays(chosen, labels, tree)
     if tables and labels is None and _about_others(tree, tables):
         raise tasks.no_pictures(tree)
-    if any(not is_submission(table) for table in tables):
+    if any(not table.is_submission for table in tables):
         return alone.read(tree, tables, labels, classes)
     if found and len({path.suffix.lower() for path in found}) == 1:
         return _of_arrays(found, labels, tree)

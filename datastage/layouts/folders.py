@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import islice
-from operator import le
+from operator import itemgetter, le
 
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, ordered
-from datastage.layouts.shape import Leaf, Shape, key
+from datastage.layouts.shape import Leaf, Shape, count, key
 from datastage.layouts.tree import Tree
 
 LINE = "Nothing was guessed. Say which:"
@@ -28,8 +27,8 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     """
     train = shape.parts.get("train", [])
     inner = [leaf for leaf in train if leaf.names]
-    n_stray = sum(len(leaf.node.pictures) for leaf in train if not leaf.names)
-    n_inner = sum(len(leaf.node.pictures) for leaf in inner)
+    n_inner = count(inner)
+    n_stray = count(train) - n_inner
     if not inner:
         return None
     level = _level(inner, tree, classes)
@@ -60,14 +59,12 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
         if flat and not deep:
             unlabelled += flat
         elif flat:
-            left_out.append(f"{sum(len(leaf.node.pictures) for leaf in flat):,} pictures of {part} in no class folder")
+            left_out.append(f"{count(flat):,} pictures of {part} in no class folder")
         if deep:
             named[part] = [(level(leaf.names), leaf) for leaf in deep]
     order = words.by_value(known.values())
     number = {name: at for at, name in enumerate(order)}
-    splits: dict[str, Split] = {}
-    for part, pairs in named.items():
-        splits[part] = _split(part, pairs, known, number, tree, unlabelled)
+    splits = {part: _split(part, pairs, known, number, tree, unlabelled) for part, pairs in named.items()}
     if unlabelled:
         splits["predict"] = plain_split(unlabelled)
     reading = Reading(
@@ -77,19 +74,10 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     return ordered_classes(reading, classes)
 
 
-def paths_of(leaves: Iterable[Leaf]) -> Iterator[str]:
-    """Give the paths of the pictures in folders."""
-    for leaf in leaves:
-        base = f"{leaf.node.path}/" if leaf.node.path else ""
-        for name in leaf.node.pictures:
-            yield base + name
-
-
 def plain_split(leaves: Sequence[Leaf]) -> Split:
     """Return pictures without labels as a part."""
-    names = sorted(paths_of(leaves))
-    tops = sorted({leaf.node.path for leaf in leaves} - {""})
-    return Split(names, None, len(names), words.some(tops) if tops else "")
+    names = sorted(path for leaf in leaves for path in leaf.node.paths())
+    return Split(names, None, len(names), words.some(sorted({leaf.node.path for leaf in leaves} - {""})))
 
 
 def _split(
@@ -106,8 +94,7 @@ def _split(
         elif cls is None:
             strange.add(name)
         elif cls in number:
-            base = f"{leaf.node.path}/" if leaf.node.path else ""
-            names += [base + picture for picture in sorted(leaf.node.pictures)]
+            names += sorted(leaf.node.paths())
             labels += [number[cls]] * len(leaf.node.pictures)
     if strange:
         raise SpecError(
@@ -153,9 +140,7 @@ def _unread(tree: Tree) -> list[str]:
 
 def _masks(shape: Shape) -> list[str]:
     n = sum(len(node.pictures) for node, _ in shape.masks)
-    if not n:
-        return []
-    return [f"{n:,} masks, in {words.some(sorted({node.name for node, _ in shape.masks}))}"]
+    return [f"{n:,} masks, in {words.some(sorted({node.name for node, _ in shape.masks}))}"] if n else []
 
 
 def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
@@ -186,36 +171,30 @@ def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) ->
     for leaf in leaves:
         counts[leaf.names] += len(leaf.node.pictures)
     paths = list(counts)
+    first = itemgetter(0)
     if all(len(names) == 1 for names in paths):
-        return lambda names: names[0]
+        return first
     if classes:
         wanted = {key(name) for name in classes}
         for at in (0, -1):
             if wanted <= {key(names[at]) for names in paths}:
-                return partial(_at, at)
+                return itemgetter(at)
     tops = {names[0] for names in paths}
     direct = {names[0] for names in paths if len(names) == 1}
     deep = Counter(names[0] for names in paths if names[0] not in direct)
     if direct and max(deep.values(), default=1) < 2:
-        return lambda names: names[0]  # pictures lie right in the upper folders: what lies deeper belongs to them
-    trimmed = {names: names for names in paths}
-    while (
-        all(len(short) > 1 for short in trimmed.values()) and len({key(short[-1]) for short in trimmed.values()}) == 1
-    ):
-        trimmed = {names: short[:-1] for names, short in trimmed.items()}  # CLASS/frames/1.jpg
-    if all(len(short) == 1 for short in trimmed.values()):
-        return lambda names: names[0]
-    shorts = list(trimmed.values())
+        return first  # pictures lie right in the upper folders: what lies deeper belongs to them
+    shorts = paths
+    while all(len(short) > 1 for short in shorts) and len({key(short[-1]) for short in shorts}) == 1:
+        shorts = [short[:-1] for short in shorts]  # CLASS/frames/1.jpg
+    if all(len(short) == 1 for short in shorts):
+        return first
     if all(len(names) == 2 for names in shorts):
         if all(len(upper) == 1 and upper.isalpha() and key(lower).startswith(key(upper)) for upper, lower in shorts):
-            return lambda names: names[1]  # a/abbey, b/bakery
+            return itemgetter(1)  # a/abbey, b/bakery
         if len(tops) == len(shorts) == len({key(lower) for _, lower in shorts}):
-            return lambda names: names[0]  # one folder in each: both levels part the pictures alike
+            return first  # one folder in each: both levels part the pictures alike
     raise _two_levels(leaves, counts, tree)
-
-
-def _at(at: int, names: tuple[str, ...]) -> str:
-    return names[at]
 
 
 def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: Tree) -> SpecError:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.reading import Label, Reading, Split
+from datastage.layouts.columns import WHOLE
+from datastage.layouts.reading import Label, Reading
 
 Key = TypeVar("Key", bound=Hashable)
-_WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 
 
 def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str], dict[Key, Label]]:
@@ -30,7 +29,7 @@ def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str],
 def as_name(value: object) -> str:
     """Return the name of a class: ``"2"`` for 2, ``2.0`` and ``"2.0"``."""
     text = words.nfc(str(value)).strip()
-    return str(int(float(text))) if "." in text and _WHOLE.fullmatch(text) else text
+    return str(int(float(text))) if "." in text and WHOLE.fullmatch(text) else text
 
 
 def number_of(value: object) -> float:
@@ -71,25 +70,28 @@ def task_of(values: Sequence[Any]) -> str:
     return "classification"
 
 
+def check_chosen(classes: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a name in ``classes=`` that is none of the classes."""
+    if missing := [name for name in classes if name not in known]:
+        raise SpecError(
+            f"There is no class {missing[0]!r}: there are {words.some(list(known), 12)}.",
+            "Next: one of them in classes=.",
+        )
+
+
 def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
     """Apply ``classes=``, an order or a choice, to a reading of pictures."""
     if not classes or reading.task != "classification":
         return reading
     chosen = [words.nfc(name) for name in classes]
-    missing = [name for name in chosen if name not in reading.classes]
-    if missing:
-        raise SpecError(
-            f"There is no class {missing[0]!r}: there are {words.some(list(reading.classes), 12)}.",
-            "Next: one of them in classes=.",
-        )
+    check_chosen(chosen, reading.classes)
     number = {reading.classes.index(name): at for at, name in enumerate(chosen)}
     splits = {}
     for part, split in reading.splits.items():
-        kept = [at for at, label in enumerate(split.labels or ()) if label in number]
-        labels = [number[split.labels[at]] for at in kept] if split.labels is not None else None  # type: ignore[index]
-        splits[part] = (
-            Split([split.names[at] for at in kept], labels, len(kept), split.seen) if labels is not None else split
-        )
+        if split.labels is not None:
+            split = split.rows([at for at, label in enumerate(split.labels) if label in number])
+            split = replace(split, labels=[number[label] for label in split.labels or ()])  # type: ignore[index]
+        splits[part] = split
     rest = [name for name in reading.classes if name not in chosen]
     left_out = (*reading.left_out, *([f"the classes that classes= does not name: {words.some(rest)}"] if rest else []))
     return replace(reading, classes=tuple(chosen), splits=splits, left_out=left_out)

@@ -4,117 +4,30 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datastage.layouts import words
-from datastage.layouts.folders import paths_of, plain_split
+from datastage.layouts.folders import plain_split
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape
 
 _NAMED = re.compile(r"(?P<word>[^\W\d_]+(?:[ _-][^\W\d_]+)*)[._ -]*\(?\d+\)?")
 _NUMBERED = re.compile(r"\d+(_\d+)+")
-NOT_SHOWN = frozenset(
-    (
-        "img",
-        "image",
-        "images",
-        "dsc",
-        "dscn",
-        "dscf",
-        "pic",
-        "pics",
-        "picture",
-        "photo",
-        "photos",
-        "frame",
-        "frames",
-        "pxl",
-    )
-    + (
-        "mvimg",
-        "screenshot",
-        "screen shot",
-        "scan",
-        "scans",
-        "capture",
-        "snapshot",
-        "file",
-        "page",
-        "sample",
-        "untitled",
-    )
-    + ("train", "test", "val", "valid", "left", "right", "front", "back", "top", "bottom", "side", "center", "centre")
-    + (
-        "whatsapp image",
-        "fb_img",
-        "received",
-        "signal",
-        "gopr",
-        "dji",
-        "vlcsnap",
-        "isic",
-        "im",
-        "p",
-        "n",
-        "x",
-        "a",
-        "b",
-    )
-    + (
-        "input",
-        "output",
-        "crop",
-        "tile",
-        "patch",
-        "slice",
-        "video",
-        "vid",
-        "mov",
-        "clip",
-        "cam",
-        "camera",
-        "view",
-        "id",
-    )
-    + (
-        "download",
-        "unnamed",
-        "index",
-        "data",
-        "item",
-        "object",
-        "case",
-        "patient",
-        "subject",
-        "person",
-        "face",
-        "study",
-    )
-    + (
-        "mask",
-        "label",
-        "gt",
-        "rgb",
-        "day",
-        "night",
-        "before",
-        "after",
-        "original",
-        "copy",
-        "new",
-        "old",
-        "number",
-        "no",
-    )
-)
+NOT_SHOWN = words.listed(
+    "img image images dsc dscn dscf pic pics picture photo photos frame frames pxl mvimg screenshot scan scans capture "
+    "snapshot file page sample untitled train test val valid left right front back top bottom side center centre "
+    "fb_img received signal gopr dji vlcsnap isic im p n x a b input output crop tile patch slice video vid mov clip "
+    "cam camera view id download unnamed index data item object case patient subject person face study mask label gt "
+    "rgb day night before after original copy new old number no"
+) | {"screen shot", "whatsapp image"}
 """Words before a number that say where a picture comes from, and not what it shows."""
 
 
-def groups_of(names: Sequence[str]) -> Counter[str]:
+def groups_of(names: Iterable[str]) -> Counter[str]:
     """Count the pictures by what stands before the number in their names; empty where some have no such name."""
     found: Counter[str] = Counter()
     for path in names:
-        match = _NAMED.fullmatch(path[path.rfind("/") + 1 : path.rfind(".")])
+        match = _NAMED.fullmatch(words.stem_of(path))
         if match is None:
             return Counter()
         found[match["word"]] += 1
@@ -136,32 +49,27 @@ def told(names: Sequence[str]) -> str:
 
 def read(shape: Shape) -> Reading | None:
     """Take the word before the number in each file's name for its class; None where that may be anything."""
-    train = sorted(paths_of(shape.parts.get("train", [])))
+    train = shape.paths("train")
     groups = groups_of(train)
     if len(groups) < 2 or min(groups.values()) < 2 or len(train) < 3 * len(groups):
         return None
-    if any(key(word) in NOT_SHOWN or len(word) < 2 for word in groups):
+    if any(word.lower() in NOT_SHOWN or len(word) < 2 for word in groups):
         return None
     classes = words.by_value(groups)
     number = {word: at for at, word in enumerate(classes)}
     splits: dict[str, Split] = {}
     unlabelled = list(shape.parts.get("predict", []))
     for part in ("train", "val", "test"):
-        leaves = shape.parts.get(part, [])
-        names = sorted(paths_of(leaves))
-        if names and groups_of(names) and groups_of(names).keys() <= groups.keys():
-            labels = [number[_NAMED.fullmatch(one[one.rfind("/") + 1 : one.rfind(".")])["word"]] for one in names]  # type: ignore[index]
+        names = sorted(shape.paths(part))
+        own = groups_of(names)
+        if own and own.keys() <= groups.keys():
+            labels = [number[_NAMED.fullmatch(words.stem_of(name))["word"]] for name in names]  # type: ignore[index]
             splits[part] = Split(names, labels, len(names), words.some(shape.named(part)))
         else:
-            unlabelled += leaves
+            unlabelled += shape.parts.get(part, [])
     if unlabelled:
         splits["predict"] = plain_split(unlabelled)
     return Reading(
         "labels in file names", "classification", "pictures", tuple(classes), ordered(splits),
         "the names of files", left_out=tuple(shape.left_out),
     )  # fmt: skip
-
-
-def key(word: str) -> str:
-    """Return a word as it is compared."""
-    return word.lower().strip()

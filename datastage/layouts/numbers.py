@@ -26,8 +26,7 @@ def column(table: Table, name: str) -> list[str]:
     known: dict[str, str] = {}
     found: list[str] = []
     for lines in _blocks(table):
-        text = "".join(lines)
-        if '"' in text:
+        if any('"' in line for line in lines):
             return table.columns([name])[0]
         if at < back:
             values = [line.split(table.separator, at + 1)[at].strip() for line in lines if line.strip()]
@@ -120,19 +119,24 @@ def _fault(table: Table, lines: Sequence[str], at: Sequence[int], before: int) -
     full = (row for row in rows if row)
     for number, row in enumerate(full, before + 1 + table.has_header):
         if len(row) <= max(at):
-            return IntegrityError(
-                f"{table.last}, row {number}: {len(row)} values where the first has {len(table.header)}.",
-                "Next: mend that row.",
-            )
+            return short_row(table, number, row)
         bad = next((i for i in at if not is_number(row[i].strip())), None)
         if bad is not None:
             value = row[bad].strip()[:30]
-            what = "empty" if not value else f"{value!r}"
             return SpecError(
-                f"{table.last}, row {number}: {table.header[bad]} is {what}, which is no number.",
+                f"{table.last}, row {number}: {table.header[bad]} is {repr(value) if value else 'empty'}, which is no "
+                "number.",
                 "Next: leave that column out, or turn it into numbers, for example with pandas.",
             )
     return IntegrityError(f"{table.last} is not a table of numbers.", "Next: look into the file.")
+
+
+def short_row(table: Table, number: int, row: Sequence[str]) -> IntegrityError:
+    """Say that a row has too few values."""
+    return IntegrityError(
+        f"{table.last}, row {number}: {len(row)} values where the first has {len(table.header)}.",
+        "Next: mend that row.",
+    )
 
 
 def as_pictures(rows: NDArray[Any], side: int) -> NDArray[Any]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastage.entry import ArchiveEntry, Arrays, Entry
+from datastage.entry import ArchiveEntry, Arrays
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts.arrays import LOOK, checked
 from datastage.layouts.beside import FEED
 from datastage.layouts.labels import ordered_classes
-from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.reading import Reading, Split, one_of, ordered
 
 _WHOLE = frozenset(("detection", "segmentation", "recommendation"))
 """Tasks for which datastage stages and another library feeds; of texts and sounds `layouts` says what opens them."""
-
-
-def of_files(entry: Entry, path: Path) -> Reading:
-    """Make the reading of an entry whose files are known one by one, and so all its facts."""
-    splits = {split: Split((), (), n) for split, n in entry.splits.items()}
-    return Reading(entry.title, "classification", "arrays", entry.classes, splits, "", arrays=partial(entry.read, path))
 
 
 def own_form(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading | None:
@@ -48,8 +41,8 @@ def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
     task = "regression" if entry.task == "regression" else "classification"
 
     def arrays(split: str) -> Arrays:
-        if split not in splits or entry.read is None:
-            raise SpecError(f"{entry.name} has no split {split!r}.", f"Next: one of {', '.join(splits)}.")
+        one_of(splits, split)
+        assert entry.read is not None
         return checked(entry.title, *entry.read(path, split))
 
     rule = "the last column" if task == "regression" else ""

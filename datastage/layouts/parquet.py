@@ -13,7 +13,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,13 +211,9 @@ def _of_rows(found: _Set, label: str) -> Reading:
         part, is_label = key
         return np.array(labels[part]) if is_label else _numbers(found.parts[part], label)
 
-    counts = {part: len(rows) for part, rows in labels.items()}
     pairs = {part: ((part, False), (part, True)) for part in found.parts}
-    reading = of_pairs("parquet", found.first.name, pairs, load, counts, f'column "{label}"')
-    return Reading(
-        reading.layout, reading.task, reading.kind, classes, reading.splits, reading.rule,
-        left_out=tuple(found.left_out), arrays=reading.arrays,
-    )  # fmt: skip
+    reading = of_pairs("parquet", found.first.name, pairs, load, f'column "{label}"', lambda key: len(labels[key[0]]))
+    return replace(reading, classes=classes, left_out=tuple(found.left_out))
 
 
 def _numbers(paths: Sequence[Path], label: str) -> Any:

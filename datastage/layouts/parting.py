@@ -8,9 +8,8 @@ from dataclasses import replace
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import Fit, Index, fits_of, not_told
-from datastage.layouts.choice import plain
 from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE, are_ids, paths_of
+from datastage.layouts.folders import LINE, are_ids
 from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape, key
@@ -28,8 +27,8 @@ def twice(reading: Reading, tree: Tree) -> Reading:
         other = reading.splits.get(part)
         if other is None or train is None:
             continue
-        last = {path[path.rfind("/") + 1 :]: path for path in train.names}
-        both = [(last[name], path) for path in other.names if (name := path[path.rfind("/") + 1 :]) in last]
+        last = {path.rpartition("/")[2]: path for path in train.names}
+        both = [(last[name], path) for path in other.names if (name := path.rpartition("/")[2]) in last]
         looked = both[:: max(1, len(both) // _LOOKED_AT)]
         same = sum(tree.size(one) == tree.size(two) for one, two in looked)
         if same > 1 and 2 * same > len(looked):
@@ -61,18 +60,17 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
     for fit in fits:
         choice = fit.choice
         told = choice.label and choice.task in ("classification", "multi-label", "one-hot")
-        if fit.is_submission or not (told or (numbered and (choice.label or choice.candidates))):
+        if fit.table.is_submission or not (told or (numbered and (choice.label or choice.candidates))):
             continue
         others = [name for name in fit.table.header if name != fit.column]
-        ids, *columns = fit.table.columns([fit.column, *others])
-        paths = [index.find(cell, fit.table) for cell in ids]
-        if sum(path is not None for path in paths) < len(label) / 2:
+        rows = [(label[path], values) for path, values in fit.rows(index, others) if path is not None]
+        if len(rows) < len(label) / 2:
             continue
-        for values in columns:
-            pairs = {(label[path], value) for path, value in zip(paths, values) if path is not None}
+        for at in range(len(others)):
+            pairs = {(name, values[at]) for name, values in rows}
             alike = len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs})
             # Of one picture a class any column does that.
-            if alike and (sum(path is not None for path in paths) > len(pairs) or all(a == b for a, b in pairs)):
+            if alike and (len(rows) > len(pairs) or all(a == b for a, b in pairs)):
                 return
         if not choice.label:
             raise not_told(tree, [fit])
@@ -94,20 +92,15 @@ def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Read
     splits = dict(reading.splits)
     left = set(splits["predict"].names)
     for part in ("val", "test"):
-        names = [name for name in paths_of(shape.parts.get(part, [])) if name in left]
+        names = sorted(left & shape.paths(part).keys())
         if not names or part in splits:
             continue
         index = Index(names)
         for fit in fits_of(tables, index):
             found = _labels_of(fit, index, number)
-            if len(found) == len(names) and not fit.is_submission:
-                names.sort()
-                splits[part] = Split(
-                    names,
-                    [found[name] for name in names],
-                    len(names),
-                    f"{words.some(shape.named(part))} by {fit.table.last}",
-                )
+            if len(found) == len(names) and not fit.table.is_submission:
+                seen = f"{words.some(shape.named(part))} by {fit.table.last}"
+                splits[part] = Split(names, [found[name] for name in names], len(names), seen)
                 left -= found.keys()
                 break
     rest = [name for name in splits["predict"].names if name in left]
@@ -131,29 +124,21 @@ def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]
     fitting = called if len(fitting) > 1 else fitting
     if len(fitting) != 1:
         return {}
-    ids, values = fit.table.columns([fit.column, fitting[0]])
-    found = {}
-    for cell, value in zip(ids, values):
-        path, at = index.find(cell, fit.table), number.get(key(as_name(value)))
-        if path is not None and at is not None:
-            found[path] = at
-    return found
+    rows = ((path, key(as_name(value))) for path, (value,) in fit.rows(index, fitting))
+    return {path: number[name] for path, name in rows if path is not None and name in number}
 
 
 def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Reading:
     """Take the official parts from lists of names, ``meta/train.txt``; none where several lists say one part."""
     where = _by_number(tables, index) or _by_lists(tables, index)
     train = reading.splits["train"]
-    assert train.labels is not None
     if not where or "train" not in where.values() or len(set(where.values())) < 2:
         return reading
-    found: dict[str, tuple[list[str], list[int]]] = {}
-    for name, label in zip(train.names, train.labels):
+    rows: dict[str, list[int]] = {}
+    for at, name in enumerate(train.names):
         if name in where:
-            names, labels = found.setdefault(where[name], ([], []))
-            names.append(name)
-            labels.append(label)  # type: ignore[arg-type]
-    splits = {part: Split(names, labels, len(names), "") for part, (names, labels) in found.items()}
+            rows.setdefault(where[name], []).append(at)
+    splits = {part: replace(train.rows(at), seen="") for part, at in rows.items()}
     n = len(train.names) - sum(len(part) for part in splits.values())
     left_out = (*reading.left_out, *([f"{n:,} pictures that the lists of the parts do not name"] if n else []))
     said = (*reading.said, "Parts     as the lists that came with the data say")
@@ -164,34 +149,27 @@ def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Readin
 def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
     lists: dict[str, list[Fit]] = {}
     for fit in fits_of([table for table in tables if not table.has_header], index):
-        part = words.split_of(fit.table.last.rpartition(".")[0])
-        if part in ("train", "val", "test"):
+        if (part := fit.table.part) in ("train", "val", "test"):
             lists.setdefault(part, []).append(fit)
     if any(len(fits) > 1 for fits in lists.values()):
         return {}
     where: dict[str, str] = {}
     for part, (fit,) in lists.items():
-        for cell in fit.table.columns([fit.column])[0]:
-            path = index.find(cell, fit.table)
-            if path is None:
-                continue
-            if where.setdefault(path, part) != part:
+        for path, _ in fit.rows(index):
+            if path is not None and where.setdefault(path, part) != part:
                 return {}  # one picture in two parts: these lists are of something else
     return where if 2 * len(where) >= index.n else {}
 
 
 def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:
     """Two lists by number: ``images.txt`` names the pictures, ``train_test_split.txt`` says 1 for train, else 0."""
-    parts = next((table for table in tables if plain(table.last.rpartition(".")[0]) == "traintestsplit"), None)
+    parts = next((table for table in tables if words.plain(table.last.rpartition(".")[0]) == "traintestsplit"), None)
     names = next((fit for fit in fits_of(tables, index) if fit.table.last.startswith("images.")), None)
     if parts is None or names is None or len(parts.header) != 2 or len(names.table.header) != 2:
         return {}
-    number, other = names.table.header if names.column != names.table.header[0] else (None, None)
-    if number is None or other is None:
+    if names.column == names.table.header[0]:
         return {}
     by_number = dict(zip(*parts.columns(parts.header)))
-    numbers, cells = names.table.columns([number, other])
-    found = {index.find(cell, names.table): by_number.get(one) for one, cell in zip(numbers, cells)}
-    return {
-        path: "train" if one == "1" else "test" for path, one in found.items() if path is not None and one in ("0", "1")
-    }
+    found = {path: by_number.get(one) for path, (one,) in names.rows(index, names.table.header[:1])}
+    said = {"0": "test", "1": "train"}
+    return {path: said[one] for path, one in found.items() if path is not None and one in said}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.layouts.parquet import ParquetImages
-from datastage.layouts.reading import Reading
+from datastage.layouts.reading import Reading, one_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,11 +20,9 @@ def arrays_of(path: Path, split: str, reading: Reading) -> tuple[NDArray[Any], N
     """Return the samples of a part and their labels."""
     import numpy as np
 
-    if split not in reading.splits:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(reading.splits)}.")
+    part = one_of(reading.splits, split)
     if reading.arrays is not None:
         return reading.arrays(split)
-    part = reading.splits[split]
     labels = np.arange(len(part)) if part.labels is None else np.array(part.labels)
     return _pixels(path, part.names), labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)
 

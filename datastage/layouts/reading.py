@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from datastage.errors import SpecError
 from datastage.layouts.words import some
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+T = TypeVar("T")
 Label = int | float | Sequence[float]
 Arrays = Callable[[str], "tuple[NDArray[Any], NDArray[Any]]"]
 UNEVEN = 10
@@ -38,6 +40,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.names) if self.names else max(0, self.n)
+
+    def rows(self, at: Sequence[int]) -> Split:
+        """Return the samples at these places."""
+        labels = None if self.labels is None else [self.labels[i] for i in at]
+        return Split([self.names[i] for i in at], labels, len(at), self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,13 @@ class Reading:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def one_of(parts: Mapping[str, T], split: str) -> T:
+    """Return what belongs to a part; raises `SpecError` if there is no such part."""
+    if split not in parts:
+        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(parts)}.")
+    return parts[split]
 
 
 def ordered(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -5,6 +5,7 @@ No link out of a file is followed, no array of objects is read, and nothing whos
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,9 +43,7 @@ def h5_names(path: Path) -> list[str]:
     def walk(group: Any, prefix: str, depth: int) -> None:
         for name in group:
             link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink) or depth > 8 or len(found) > 1000:
-                continue
-            if isinstance(link, h5py.SoftLink):
+            if isinstance(link, h5py.ExternalLink | h5py.SoftLink) or depth > 8 or len(found) > 1000:
                 continue
             one = group[name]
             if isinstance(one, h5py.Group):
@@ -85,8 +84,7 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
         for part, path in parts.items():
             x, y = (re.sub(r"train(ing)?", part, name) for name in pairs["train"])
             every.setdefault(part, ((path, x), (path, y)))
-    counts = {part: len(load(y)) for part, (_, y) in every.items()}
-    return of_pairs("arrays in HDF5", first.name, every, load, counts, f"the array {asked}")
+    return of_pairs("arrays in HDF5", first.name, every, load, f"the array {asked}")
 
 
 def _names_or_none(path: Path) -> list[str]:
@@ -116,50 +114,26 @@ def matlab(path: Path, asked: str | None) -> Reading:
         }
     except Exception as error:  # whatever a damaged file makes scipy raise
         raise IntegrityError(f"{path.name} is not a whole Matlab file: {error}.", LOOK) from None
-    if sum(8 * _product(shape) for shape in listed.values()) > 4 * MOST_BYTES:
+    if sum(8 * math.prod(shape) for shape in listed.values()) > 4 * MOST_BYTES:
         raise SpecError(
             f"{path.name} is too large to be read at once.", "Next: open it with scipy.io.loadmat and pass parts."
         )
 
-    def load(name: str) -> Any:
-        array = scipy.io.loadmat(str(path), variable_names=[name])[name]
-        return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
-
     def shape(name: str) -> Sequence[int]:
         dims = listed[name]
-        return (_product(dims),) if len(dims) == 2 and 1 in dims else dims
+        return (math.prod(dims),) if len(dims) == 2 and 1 in dims else dims
 
     label = asked.rpartition(":")[2]
-    last = (
-        [name for name in listed if shape(name)[-1:] == shape(label)[:1] and len(shape(name)) == 4]
-        if label in listed
-        else []
-    )
-    if last and label in listed:  # SVHN's: samples last
+    n = shape(label)[:1] if label in listed else ()
+    last = [name for name in listed if len(shape(name)) == 4 and shape(name)[-1:] == n]  # SVHN's: samples last
+    pairs = {"train": (last[0], label)} if last else asked_pairs(path.name, list(listed), asked, shape)
 
-        def turned(name: str) -> Any:
-            array = load(name)
-            return array.transpose(3, 0, 1, 2) if array.ndim == 4 else array
+    def load(name: str) -> Any:
+        array = scipy.io.loadmat(str(path), variable_names=[name])[name]
+        array = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+        return array.transpose(3, 0, 1, 2) if last and array.ndim == 4 else array
 
-        n = shape(label)[0]
-        return of_pairs(
-            "arrays in a Matlab file",
-            path.name,
-            {"train": (last[0], label)},
-            turned,
-            {"train": n},
-            f"the array {label}",
-        )
-    pairs = asked_pairs(path.name, list(listed), asked, shape)
-    counts = {part: shape(labels)[0] for part, (_, labels) in pairs.items()}
-    return of_pairs("arrays in a Matlab file", path.name, pairs, load, counts, f"the array {label}")
-
-
-def _product(dims: Sequence[int]) -> int:
-    n = 1
-    for one in dims:
-        n *= int(one)
-    return n
+    return of_pairs("arrays in a Matlab file", path.name, pairs, load, f"the array {label}", lambda y: shape(y)[0])
 
 
 def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> SpecError:
@@ -168,7 +142,7 @@ def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> Spe
         (name for name in names if pairs_of([name, "x"]) or words.words_of(name)[-1:] in [(w,) for w in LABELS]),
         "labels",
     )
-    opener = {".mat": "scipy.io.loadmat"}.get(first.suffix.lower(), "h5py")
+    opener = "scipy.io.loadmat" if first.suffix.lower() == ".mat" else "h5py"
     return SpecError(
         f"{words.some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "
         f"({first.suffix}){inside}; which are the labels, only you know.",

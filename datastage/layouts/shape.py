@@ -7,7 +7,7 @@ beside ``bus`` and ``car`` is a class. Nothing here knows labels that lie in tab
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +35,10 @@ class Node:
     def name(self) -> str:
         """The last part of its path."""
         return self.path.rpartition("/")[2]
+
+    def paths(self) -> list[str]:
+        """Return the paths of the pictures right in it."""
+        return [f"{self.path}/{name}" for name in self.pictures] if self.path else self.pictures
 
     def leaves(self) -> Iterator[Node]:
         """Give the folders at and below it that hold pictures."""
@@ -67,22 +71,28 @@ class Shape:
         wanted = parts or tuple(self.parts)
         return sorted({leaf.part for part in wanted for leaf in self.parts.get(part, ()) if leaf.part})
 
+    def paths(self, *parts: str) -> dict[str, str]:
+        """Return the pictures of these parts, or of all, and of each the part."""
+        of = {part: self.parts.get(part, ()) for part in parts or self.parts}
+        return {path: part for part, leaves in of.items() for leaf in leaves for path in leaf.node.paths()}
+
     @property
     def n_pictures(self) -> int:
         """Pictures in all parts together."""
-        return sum(len(leaf.node.pictures) for leaves in self.parts.values() for leaf in leaves)
+        return sum(map(count, self.parts.values()))
+
+
+def count(leaves: Iterable[Leaf]) -> int:
+    """Count the pictures in folders."""
+    return sum(len(leaf.node.pictures) for leaf in leaves)
 
 
 def grow(tree: Tree) -> Node:
     """Return the folders that hold pictures, as a tree of their own."""
     nodes = {path: _node(path, folder.pictures) for path, folder in tree.folders.items()}
     for path in sorted(nodes, key=lambda path: -(path.count("/") + 1 if path else 0)):
-        if not path:
-            continue
         node, parent = nodes[path], nodes.get(path.rpartition("/")[0])
-        if parent is None:
-            continue
-        if node.total:
+        if path and parent is not None and node.total:
             parent.kids.append(node)
             parent.total += node.total
     for node in nodes.values():
@@ -113,9 +123,7 @@ def unwrapped(node: Node) -> Node:
     return node
 
 
-def mark(
-    root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
-) -> None:
+def mark(root: Node, asked: Mapping[str, str], classes: frozenset[str], test: object) -> None:
     """Say of each folder what kind it is."""
     named = {key(name): part for part, name in asked.items()}
     todo = [(root, False)]
@@ -191,7 +199,7 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
                 return True
             if any(words.split_of(kid.name) == "train" for kid in unwrapped(other).kids):
                 return True
-    if test == 0 and test is not None and found == {"test"}:
+    if test == 0 and found == {"test"}:
         return True
     names = ", ".join(sorted(kid.name for kid in [*parts, *others])[:6])
     lone = parts[0]
@@ -205,23 +213,21 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
 
 
 def shape_of(
-    tree: Tree, root: Node, asked: Mapping[str, str] = {}, classes: frozenset[str] = frozenset(), *, test: object = None
+    tree: Tree, root: Node, asked: Mapping[str, str], classes: frozenset[str], *, test: object = None
 ) -> Shape:
     """Sort the folders of pictures into parts."""
-    mark(root, asked, classes, test=test)
+    mark(root, asked, classes, test)
     shape = Shape(root, {}, [], [])
-    found: list[tuple[Node, list[Node]]] = []
     stack: list[tuple[Node, list[Node]]] = [(root, [])]
-    while stack:
-        node, chain = stack.pop()
-        if node.pictures:
-            found.append((node, chain))
-        if node.masks:
-            shape.masks.append((Node(node.path, node.masks), bool(chain) and chain[-1].kind == OTHER))
-        stack += [(kid, [*chain, kid]) for kid in node.kids]
     rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
     aside: Counter[str] = Counter()
-    for node, chain in found:
+    while stack:
+        node, chain = stack.pop()
+        stack += [(kid, [*chain, kid]) for kid in node.kids]
+        if node.masks:
+            shape.masks.append((Node(node.path, node.masks), bool(chain) and chain[-1].kind == OTHER))
+        if not node.pictures:
+            continue
         kinds = {above.kind for above in chain}
         if MASK in kinds:
             within = chain[: next(i for i, above in enumerate(chain) if above.kind == MASK)]
@@ -285,8 +291,7 @@ def _settle(shape: Shape, tree: Tree) -> None:
     if "train" not in shape.parts:
         shape.parts["train"] = free
         return
-    n = sum(len(leaf.node.pictures) for leaf in free)
-    most = sum(len(leaf.node.pictures) for part, leaves in shape.parts.items() for leaf in leaves)
+    n, most = count(free), shape.n_pictures
     where = sorted({leaf.node.path.partition("/")[0] for leaf in free})
     if n > most:
         raise SpecError(
@@ -304,8 +309,7 @@ def _common_off(leaves: list[Leaf]) -> list[Leaf]:
     """Take off the names above all classes, as most archives have a folder around everything."""
     while True:
         inner = [leaf for leaf in leaves if leaf.names]
-        n = sum(len(leaf.node.pictures) for leaf in leaves)
-        deeper = sum(len(leaf.node.pictures) for leaf in inner if len(leaf.names) > 1)
-        if len({leaf.names[0] for leaf in inner}) != 1 or 2 * deeper <= n:
+        deeper = count(leaf for leaf in inner if len(leaf.names) > 1)
+        if len({leaf.names[0] for leaf in inner}) != 1 or 2 * deeper <= count(leaves):
             return leaves
-        leaves = [leaf._replace(names=leaf.names[1:] if len(leaf.names) > 1 else ()) for leaf in leaves]
+        leaves = [leaf._replace(names=leaf.names[1:]) for leaf in leaves]

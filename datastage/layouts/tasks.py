@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datastage.errors import SpecError
 from datastage.layouts import named, words
-from datastage.layouts.beside import FEED, Fit
-from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE, paths_of
+from datastage.layouts.beside import FEED
+from datastage.layouts.folders import LINE
 from datastage.layouts.shape import Shape
 from datastage.layouts.tree import Tree
 
@@ -45,15 +44,7 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
 
 def domains(tree: Tree, shape: Shape) -> SpecError | None:
     """Say that the folders are two domains: ``trainA``, ``trainB``."""
-    tops = sorted(
-        {
-            part
-            for leaves in shape.parts.values()
-            for leaf in leaves
-            for part in leaf.node.path.split("/")
-            if words.is_domain(part)
-        }
-    )
+    tops = sorted(filter(words.is_domain, _folders_of(shape.paths())))
     if len(tops) < 2:
         return None
     return SpecError(
@@ -78,17 +69,14 @@ def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
 
 def marked(tree: Tree, shape: Shape) -> SpecError | None:
     """Say that a file about each picture, or one about all, holds boxes or outlines; None if there is none."""
-    stems = {
-        path[path.rfind("/") + 1 : path.rfind(".")] for leaves in shape.parts.values() for path in paths_of(leaves)
-    }
+    stems = set(map(words.stem_of, shape.paths()))
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for path in tree.files():
         name = path[path.rfind("/") + 1 :]
         suffix = words.suffix_of(name)
-        if suffix in _MARKS and (
-            name[: -len(suffix)] in stems or words.suffix_of(name[: -len(suffix)]) in words.PICTURES
-        ):
+        of = name[: len(name) - len(suffix)]
+        if suffix in _MARKS and (of in stems or words.suffix_of(of) in words.PICTURES):
             counts[suffix] += 1
             first.setdefault(suffix, path)
     suffix, n = counts.most_common(1)[0] if counts else ("", 0)
@@ -123,9 +111,9 @@ def _is_about_all(tree: Tree, path: str) -> bool:
     return b'"images"' in head and (b'"annotations"' in head or b'"file_name"' in head) or b'"regions"' in head
 
 
-def unlabelled(tree: Tree, shape: Shape, tables: Sequence[Table], fits: Sequence[Fit]) -> SpecError:
+def unlabelled(tree: Tree, shape: Shape) -> SpecError:
     """Say that pictures have no labels that can be told, and what was seen."""
-    train = sorted(paths_of(shape.parts.get("train", [])))
+    train = sorted(shape.paths("train"))
     folders = sorted({leaf.node.name for leaf in shape.parts.get("train", []) if leaf.node.path})
     lone = ""
     if len(folders) == 1 and words.split_of(folders[0]):
@@ -137,20 +125,14 @@ def unlabelled(tree: Tree, shape: Shape, tables: Sequence[Table], fits: Sequence
         )
     beside = _beside(tree)
     names = named.told(train)
-    line = (
-        f'{LINE} labels="TABLE:COLUMN", or a function of each path: datastage.loaders(path, labels=..., batch_size=64)'
-    )
+    where, labels = '"TABLE:COLUMN", or a function of each path', "..."
     if names:
-        line = (
-            f'{LINE} from the file names: datastage.loaders(path, labels=r"([^/]+?)[._ -]*\\d+\\.\\w+$", batch_size=64)'
-        )
+        where, labels = "from the file names", r'r"([^/]+?)[._ -]*\d+\.\w+$"'
     return SpecError(
         f"The images in {tree.where} do not lie in class folders, so they have no labels.",
-        *([lone] if lone else []),
-        *([f"What lies beside{beside.replace(', beside', '')}."] if beside else []),
-        *([names] if names else []),
+        *filter(None, (lone, f"What lies beside{beside.replace(', beside', '')}." if beside else "", names)),
         NEEDED,
-        line,
+        f"{LINE} {where}: datastage.loaders(path, labels={labels}, batch_size=64)",
     )
 
 
@@ -188,7 +170,7 @@ def no_pictures(tree: Tree) -> SpecError:
     if any(one in words.SOUNDS | words.FILMS for one in about):
         most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
     paths = sorted(first[most], key=_first_to_name)
-    folders = sorted({part for path in paths for part in path.split("/")[:-1]} - {""})
+    folders = _folders_of(paths)
     what = f"{counts[most]:,} {most or 'other'} files ({words.some(paths)})"
     if most in ARCHIVES:
         return SpecError(
@@ -216,7 +198,12 @@ def no_pictures(tree: Tree) -> SpecError:
 
 
 def _first_to_name(path: str) -> tuple[bool, int, str]:
-    return words.split_of(path[path.rfind("/") + 1 : path.rfind(".")]) != "train", path.count("/"), path
+    return words.split_of(words.stem_of(path)) != "train", path.count("/"), path
+
+
+def _folders_of(paths: Iterable[str]) -> list[str]:
+    """Return the names of all folders that these files lie in, at any depth."""
+    return sorted({name for path in paths for name in path.split("/")[:-1]})
 
 
 def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
@@ -225,13 +212,10 @@ def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
     if not sounds or 2 * len(sounds) < shape.n_pictures:
         return None
     suffix = words.suffix_of(sounds[0])
-    folders = sorted({part for path in sounds for part in path.split("/")[:-1]})
-    pictures = sorted(
-        {part for leaves in shape.parts.values() for path in paths_of(leaves) for part in path.split("/")[:-1]}
-    )
     return SpecError(
-        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(folders)}) and {shape.n_pictures:,} pictures "
-        f"({words.some(pictures)}), perhaps of the same samples: which are meant?",
+        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(_folders_of(sounds))}) and "
+        f"{shape.n_pictures:,} pictures ({words.some(_folders_of(shape.paths()))}), perhaps of the same samples: which "
+        "are meant?",
         f"{LINE} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
         *FEED,
     )

@@ -11,12 +11,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.errors import SpecError, StorageError
 from datastage.layouts import words
 from datastage.reader import FileReader, Reader
+
+if TYPE_CHECKING:
+    from datastage.archives.zip_entry import ZipEntry
 
 UNREAD = "Next: see whether it is still there and may be read, and run the same line again."
 _OURS = frozenset((".datastage.json", ".datastage-files", ".datastage.json~"))
@@ -55,7 +59,7 @@ class Tree:
         """Give the path of each file that is no picture."""
         for path, folder in self.folders.items():
             for name in folder.others:
-                yield f"{path}/{name}" if path else name
+                yield self.path_of(path, name)
 
     def path_of(self, folder: str, name: str) -> str:
         """Return the path of a file in a folder."""
@@ -67,14 +71,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
     root = os.fspath(path)
     pictures = _pictures()
     usual = {*pictures, *map(str.upper, pictures)}
-    tree = Tree(
-        root,
-        {},
-        Counter(),
-        [],
-        lambda name: os.stat(f"{root}/{name}").st_size,
-        lambda name: open(f"{root}/{name}", "rb"),
-    )
+    tree = Tree(root, {}, Counter(), [], lambda name: os.stat(f"{root}/{name}").st_size, partial(_opened, root))
     todo: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while todo:
         inside, reals = todo.pop()
@@ -102,43 +99,75 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                         folder.folders.append(name)
                     elif entry.is_file():
                         _sort_in(folder, name, pictures, tree.junk)
-        except PermissionError as error:
-            if not inside:
+        except OSError as error:
+            if not inside or not isinstance(error, PermissionError):
                 raise StorageError.of(error, "listing the files", UNREAD) from error
             tree.unread.append(inside)
-        except OSError as error:
-            raise StorageError.of(error, "listing the files", UNREAD) from error
         folder.folders.sort()
         tree.folders[inside] = folder
     return tree
 
 
+def _opened(root: str, name: str) -> BinaryIO:
+    return open(f"{root}/{name}", "rb")
+
+
+class ZipFiles:
+    """The files in a zip, listed once and not unpacked. The reader must stay open as long as they are read."""
+
+    most_bytes = MOST_BYTES
+
+    def __init__(self, reader: Reader) -> None:
+        from datastage.archives import zip_directory
+        from datastage.archives.errors import faults_of
+
+        self.reader = reader
+        self.entries: dict[str, tuple[ZipEntry, int]] = {}
+        self._names: list[str] = []
+        with faults_of(reader.name):
+            for member, entry, limit in zip_directory.listing(reader):
+                self._names.append(member.name if member.kind == "file" else member.name.rstrip("/") + "/")
+                if member.kind == "file":
+                    self.entries[member.name] = (entry, limit)
+
+    def tree(self) -> Tree:
+        """Return its folders and files; any of the files can be opened."""
+        return of_names(self._names, self.reader.name, self._size, self._opened)
+
+    def whole(self, name: str) -> bytes:
+        """Return a file, checked; raises `Fault`."""
+        from datastage.archives import zip_members
+
+        entry, limit = self.entries[name]
+        return zip_members.read_whole(entry, self.reader.read_at, limit, None)
+
+    def _size(self, name: str) -> int:
+        return self.entries[name][0].usize if name in self.entries else -1
+
+    def _opened(self, name: str) -> BinaryIO:
+        from datastage.archives.errors import faults_of
+
+        if self._size(name) > self.most_bytes:
+            raise SpecError(
+                f"{name} in {self.reader.name} is too large to be read there.", "Next: stage the archive first."
+            )
+        with faults_of(self.reader.name):
+            return io.BytesIO(self.whole(name))
+
+
 def of_archive(reader: Reader) -> Tree:
     """List an archive without unpacking it; of a zip, single members can be opened."""
     from datastage import archives
-    from datastage.archives import zip_directory, zip_members
-    from datastage.archives.errors import faults_of
 
-    if archives.sniff(reader) != "zip":
-        listed = archives.list_members(reader)
-        sizes = {member.name: member.size for member in listed if member.kind in ("file", "hardlink")}
-        return of_names(sizes, reader.name, lambda name: sizes.get(name, -1))
-    names: list[str] = []
-    entries = {}
-    with faults_of(reader.name):
-        for member, entry, limit in zip_directory.listing(reader):
-            names.append(member.name if member.kind == "file" else member.name.rstrip("/") + "/")
-            if member.kind == "file":
-                entries[member.name] = (entry, limit)
+    if archives.sniff(reader) == "zip":
+        return ZipFiles(reader).tree()
+    sizes = {m.name: m.size for m in archives.list_members(reader) if m.kind in ("file", "hardlink")}
+    return of_names(sizes, reader.name, lambda name: sizes.get(name, -1))
 
-    def opened(name: str) -> BinaryIO:
-        entry, limit = entries[name]
-        if entry.usize > MOST_BYTES:
-            raise SpecError(f"{name} in {reader.name} is too large to be read there.", "Next: stage the archive first.")
-        with faults_of(reader.name):
-            return io.BytesIO(zip_members.read_whole(entry, reader.read_at, limit, None))
 
-    return of_names(names, reader.name, lambda name: entries[name][0].usize if name in entries else -1, opened)
+def of_file(path: Path) -> Tree:
+    """List a single file, as if it lay alone in a folder."""
+    return of_names([path.name], path.name, lambda name: path.stat().st_size, lambda name: open(path, "rb"))
 
 
 def of_names(

@@ -8,6 +8,12 @@ from functools import lru_cache
 
 from datastage.file_names import PICTURE_SUFFIXES, SPLIT_WORDS
 
+
+def listed(text: str) -> frozenset[str]:
+    """Return the words of a text that blanks part."""
+    return frozenset(text.split())
+
+
 PICTURES = PICTURE_SUFFIXES
 HEIC = frozenset((".heic", ".heif", ".avif"))
 """Pictures that Pillow reads where another package helps it."""
@@ -21,41 +27,27 @@ SPLITS = SPLIT_WORDS | {
     "pred": "predict", "predict": "predict", "prediction": "predict", "unlabeled": "predict",
     "unlabelled": "predict", "unsup": "predict",
 }  # fmt: skip
-_NOISE = frozenset(
-    ("set", "dataset", "data", "images", "image", "imgs", "img", "pictures", "pics", "photos", "photo", "files")
-    + ("folder", "split", "jpg", "jpeg", "png", "tif", "tiff", "bmp", "samples", "resized", "crops", "cropped", "full")
-    + ("raw", "frames", "input", "inputs", "list", "labels", "label", "df", "meta", "metadata", "csv")
+_NOISE = listed(
+    "set dataset data images image imgs img pictures pics photos photo files folder split jpg jpeg png tif tiff bmp "
+    "samples resized crops cropped full raw frames input inputs list labels label df meta metadata csv"
 )
 """Words beside a split's word that take nothing from it."""
-NEUTRAL = frozenset(
-    ("images", "image", "imgs", "img", "pictures", "pics", "photos", "jpg", "jpeg", "jpegs", "jpgs", "png", "pngs")
-    + (
-        "tif",
-        "tiff",
-        "bmp",
-        "data",
-        "dataset",
-        "datasets",
-        "files",
-        "jpegimages",
-        "pngimages",
-        "allimages",
-        "imagefiles",
-    )
-    + ("leftimg8bit", "imagedata", "imgdata")
+NEUTRAL = listed(
+    "images image imgs img pictures pics photos jpg jpeg jpegs jpgs png pngs tif tiff bmp data dataset datasets files "
+    "jpegimages pngimages allimages imagefiles leftimg8bit imagedata imgdata"
 )
 """Names of folders that say what the files are, and not what they show."""
-MASKS = frozenset(
-    ("masks", "annotation", "annotations", "annots", "labels", "groundtruth", "gt", "gtfine", "gtcoarse", "trimaps")
-    + ("segmentations", "segmentationclass", "segmentationobject", "xmls", "bboxes", "maskimages", "labelids")
+MASKS = listed(
+    "masks annotation annotations annots labels groundtruth gt gtfine gtcoarse trimaps segmentations "
+    "segmentationclass segmentationobject xmls bboxes maskimages labelids"
 )
 """Names of folders that hold what is drawn about pictures; never classes."""
-_MASK_WORDS = MASKS | frozenset(
-    ("mask", "label", "trimap", "segmentation", "seg", "segs", "bbox", "boxes", "contours", "instances", "semantic")
-    + ("depth", "depths", "labelmaps", "polygons", "gts", "heatmaps", "matte", "mattes", "alpha", "xml", "target")
-    + ("targets", "edges", "normals", "flow")
+_MASK_WORDS = MASKS | listed(
+    "mask label trimap segmentation seg segs bbox boxes contours instances semantic depth depths labelmaps polygons "
+    "gts heatmaps matte mattes alpha xml target targets edges normals flow"
 )
 """Words that do so where a folder of pictures lies beside."""
+_MASK_BEGINNINGS = ("mask", "masks", "gt", "segmentation", "annotation", "annotations", "ground")
 ASIDE = frozenset(("meta", "metadata", "papers", "docs", "models", "logs", "src", "readme"))
 """Names of folders that lie beside the data."""
 _JUNK_FOLDERS = frozenset(
@@ -117,15 +109,7 @@ def is_mask(name: str, *, never_a_class: bool = False) -> bool:
     words = [word for word in words_of(name) if not word.isdigit()]
     if "".join(words) in MASKS or never_a_class or not words:
         return "".join(words) in MASKS
-    return words[-1] in _MASK_WORDS or words[0] in (
-        "mask",
-        "masks",
-        "gt",
-        "segmentation",
-        "annotation",
-        "annotations",
-        "ground",
-    )
+    return words[-1] in _MASK_WORDS or words[0] in _MASK_BEGINNINGS
 
 
 @lru_cache(1 << 16)
@@ -156,6 +140,16 @@ def suffix_of(name: str) -> str:
     """Return the suffix of a file's name, in small letters; by hand, since pathlib takes ten times as long."""
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
+
+
+def stem_of(path: str) -> str:
+    """Return the name of a picture without its folders and its suffix."""
+    return path[path.rfind("/") + 1 : path.rfind(".")]
+
+
+def plain(name: str) -> str:
+    """Return the name of a column as it is compared."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def nfc(name: str) -> str:

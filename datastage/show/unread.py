@@ -27,9 +27,7 @@ _MOST_SAMPLES = 2_000  # points of a sound
 
 def listed(place: Path) -> Tree:
     """List a folder or an archive; a file of a known kind is alone in its list."""
-    if files.opened(place) is None or not place.is_file():
-        return tree.of(place)
-    return tree.of_names([place.name], place.name, lambda name: place.stat().st_size, lambda name: open(place, "rb"))
+    return tree.of_file(place) if files.is_alone(place) else tree.of(place)
 
 
 def first_rows(around: Tree, n: int) -> Figure | None:

@@ -285,6 +285,7 @@ def test_several_labels_a_picture_are_rows_of_ones(make):
         ("t.csv:size", "has no column 'size'"),
         ("(", "no pattern"),
         (3, "says nothing"),
+        ([], "says nothing"),
         (lambda name: 1 / 0, "ZeroDivisionError"),
     ],
 )

@@ -1,10 +1,14 @@
 """Replicas of our own: class folders in the many forms in which they reach people."""
 
+import zipfile
+
 import pytest
 
 from datastage import layouts
+from datastage.batches.image_files import ZipImages
 from datastage.errors import SpecError
 from datastage.layouts.tree import of_names
+from datastage.reader import FileReader
 
 
 def reading(*names, where="here", **options):
@@ -248,6 +252,11 @@ def test_an_empty_class_folder_is_said(tmp_path):
         Image.new("RGB", (2, 2)).save(tmp_path / name)
     (tmp_path / "bird").mkdir()
     assert "bird" in str(layouts.read(tmp_path))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path in (tmp_path / "ant/1.png", tmp_path / "cat/1.png", tmp_path / "bird"):
+            archive.write(path, path.relative_to(tmp_path))
+    with FileReader(tmp_path / "x.zip") as reader:
+        assert "bird" in str(layouts.read(ZipImages(reader).tree()))
 
 
 def test_a_link_to_another_part_is_a_part_and_a_circle_is_none(tmp_path):
