@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import datastage
-from datastage import api, misuse
+from datastage import api, misuse, settings
 from datastage.errors import DatastageError, SpecError, Stopped, StorageError, UnavailableError, on_screen
 from datastage.progress import Reporter, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
@@ -130,9 +130,8 @@ def _say(text: str) -> None:
 
 
 def _say_error(error: DatastageError, as_json: bool) -> int:
-    from datastage import runtime
 
-    if runtime.wants_traceback():
+    if settings.wants_traceback():
         import traceback
 
         _say(for_a_screen("".join(traceback.format_exception(error))))

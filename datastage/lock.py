@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.errors import WITH_ROOT, LockTimeoutError, StorageError, while_doing
-from datastage.runtime import is_network_disk
+from datastage.mounts import is_network_disk
 
 POLL_S = 0.1
 BEAT_S = 5.0

@@ -20,60 +20,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datastage.mounts import (
-    DriveMount,
-    drive_log,
-    drive_mounts,
-    expanded,
-    home_of,
-    is_network,
-    is_network_disk,
-    mounts_of,
-    starting_with,
-    within,
-)
+from datastage.mounts import expanded, home_of, is_network, mounts_of, starting_with
 from datastage.network import is_offline
-from datastage.settings import is_set, setting, wants_traceback
 
-__all__ = [
-    "Accelerator",
-    "DriveMount",
-    "Launched",
-    "Platform",
-    "Runtime",
-    "current",
-    "detect",
-    "drive_log",
-    "drive_mounts",
-    "free_bytes",
-    "is_network_disk",
-    "is_offline",
-    "is_set",
-    "launched",
-    "secret",
-    "setting",
-    "wants_traceback",
-    "within",
-]
-
+# fmt: off
 Platform = Literal[
-    "colab",
-    "kaggle",
-    "slurm",
-    "jupyter",
-    "terminal",
-    "studio-lab",
-    "sagemaker",
-    "paperspace",
-    "lightning",
-    "databricks",
-    "binder",
-    "jupyterhub",
-    "codespaces",
-    "gitpod",
-    "replit",
-    "spaces",
+    "colab", "kaggle", "slurm", "jupyter", "terminal", "studio-lab", "sagemaker", "paperspace", "lightning",
+    "databricks", "binder", "jupyterhub", "codespaces", "gitpod", "replit", "spaces",
 ]
+# What tells each place, asked in this order: variables, a file, beginnings of the names of variables.
+_MARKS: tuple[tuple[Platform, tuple[str, ...], str, tuple[str, ...]], ...] = (
+    ("studio-lab", (), "home/studio-lab-user", ()),
+    ("sagemaker", (), "opt/ml/metadata/resource-metadata.json", ("SAGEMAKER_", "SM_MODEL_DIR", "SM_CHANNEL_")),
+    ("paperspace", (), "", ("PAPERSPACE_",)),
+    ("lightning", ("LIGHTNING_CLOUD_SPACE_ID",), "", ()),
+    ("databricks", ("DATABRICKS_RUNTIME_VERSION",), "", ()),
+    ("binder", ("BINDER_SERVICE_HOST",), "", ()),  # JUPYTERHUB_* are set there too
+    ("slurm", ("SLURM_JOB_ID",), "", ()),  # before JupyterHub: a hub may start its notebooks as jobs, with a job's disk
+    ("jupyterhub", ("JUPYTERHUB_USER", "JUPYTERHUB_API_URL"), "", ()),
+    ("codespaces", ("CODESPACE_NAME",), "", ()),
+    ("gitpod", ("GITPOD_WORKSPACE_ID",), "", ()),
+    ("replit", ("REPL_ID",), "", ()),
+    ("spaces", ("SPACE_ID", "SPACE_HOST"), "", ()),
+)
+# fmt: on
 Accelerator = Literal["", "cuda", "tpu", "mps"]
 
 # df shows the host's disk (8 TB seen); users count on 50 to 60 GB, and some of it is taken.
@@ -184,40 +154,12 @@ def _platform(environ: Mapping[str, str], root: Path, in_kernel: bool) -> Platfo
     # COLAB_GPU is the empty string without a GPU, and google.colab can be imported on Kaggle: neither tells.
     if (root / "var/colab/hostname").exists() or (environ.get("COLAB_RELEASE_TAG") and environ.get("TBE_RUNTIME_ADDR")):
         return "colab"
-    if (root / "home/studio-lab-user").exists():
-        return "studio-lab"
-    if (
-        _any(environ, "SAGEMAKER_", "SM_MODEL_DIR", "SM_CHANNEL_")
-        or (root / "opt/ml/metadata/resource-metadata.json").exists()
-    ):
-        return "sagemaker"
-    if _any(environ, "PAPERSPACE_"):
-        return "paperspace"
-    if environ.get("LIGHTNING_CLOUD_SPACE_ID"):
-        return "lightning"
-    if environ.get("DATABRICKS_RUNTIME_VERSION"):
-        return "databricks"
-    if environ.get("BINDER_SERVICE_HOST"):
-        return "binder"  # JUPYTERHUB_* are set there too
-    if environ.get("SLURM_JOB_ID"):
-        return "slurm"  # before JupyterHub: a hub may start its notebooks as jobs, with a job's disk
-    if environ.get("JUPYTERHUB_USER") or environ.get("JUPYTERHUB_API_URL"):
-        return "jupyterhub"
-    others: dict[str, Platform] = {
-        "CODESPACE_NAME": "codespaces",
-        "GITPOD_WORKSPACE_ID": "gitpod",
-        "REPL_ID": "replit",
-        "SPACE_ID": "spaces",
-        "SPACE_HOST": "spaces",
-    }
-    for name, platform in others.items():
-        if environ.get(name):
+    for platform, variables, file, beginnings in _MARKS:
+        if any(map(environ.get, variables)) or (file and (root / file).exists()):
+            return platform
+        if beginnings and any(name.startswith(beginnings) for name in environ):
             return platform
     return "jupyter" if in_kernel else "terminal"
-
-
-def _any(environ: Mapping[str, str], *prefixes: str) -> bool:
-    return any(name.startswith(prefixes) for name in environ)
 
 
 def _is_batch(platform: Platform, environ: Mapping[str, str], shell: Any) -> bool:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
 from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError, UnavailableError, while_doing
+from datastage.mounts import drive_mounts
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
-from datastage.runtime import Runtime, drive_mounts
+from datastage.runtime import Runtime
 from datastage.sources import drive
 from datastage.spec import Spec
 

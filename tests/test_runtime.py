@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from datastage import network, runtime
+from datastage import mounts, network, runtime, settings
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import Colab, Kaggle, Layout, Slurm, at_root, why_not_at_root
 
@@ -272,26 +272,26 @@ def test_drive_is_found_wherever_it_is_mounted(tmp_path):
     colab = Colab(tmp_path / "c")
     (colab.root / "content/my own/drive").mkdir(parents=True)
     colab.mount_table("/content/my\\040own/drive", "fuse.drive")
-    assert runtime.drive_mounts(colab.root, {}) == (runtime.DriveMount(colab.root / "content/my own/drive", True),)
+    assert mounts.drive_mounts(colab.root, {}) == (mounts.DriveMount(colab.root / "content/my own/drive", True),)
 
 
 def test_no_drive_is_no_mount(tmp_path):
     colab = Colab(tmp_path / "c")
     (colab.root / "content/drive").mkdir()
-    assert runtime.drive_mounts(colab.root, {"HOME": str(tmp_path)}) == ()
+    assert mounts.drive_mounts(colab.root, {"HOME": str(tmp_path)}) == ()
 
 
 def test_a_folder_that_somebody_wrote_where_drive_was_not_is_not_sure(tmp_path):
     colab = Colab(tmp_path / "c")
     (colab.point / "MyDrive").mkdir(parents=True)
-    (mount,) = runtime.drive_mounts(colab.root, {})
+    (mount,) = mounts.drive_mounts(colab.root, {})
     assert (mount.alive, mount.is_sure) == (True, False)
 
 
 def test_a_mount_in_the_table_that_is_gone_is_dead(tmp_path):
     colab = Colab(tmp_path / "c")
     colab.mount_table("/content/drive", "fuse.drive")
-    (mount,) = runtime.drive_mounts(colab.root, {})
+    (mount,) = mounts.drive_mounts(colab.root, {})
     assert (mount.alive, mount.errno) == (False, errno.ENOENT)
 
 
@@ -301,7 +301,7 @@ def test_a_mount_whose_client_has_died_is_told_from_an_absent_one(tmp_path):
     colab.point.mkdir()
     with fuse.dead_mount(colab.point):
         assert not os.path.exists(colab.point)
-        (mount,) = runtime.drive_mounts(colab.root, {})
+        (mount,) = mounts.drive_mounts(colab.root, {})
     assert (mount.alive, mount.errno) == (False, errno.ENOTCONN)
 
 
@@ -310,19 +310,19 @@ def test_a_real_mount_is_found_in_the_real_table(tmp_path):
     point = tmp_path / "somewhere else"
     point.mkdir()
     with fuse.dead_mount(point):
-        assert point in [mount.path for mount in runtime.drive_mounts()]
+        assert point in [mount.path for mount in mounts.drive_mounts()]
 
 
 def test_a_mount_that_never_answers_holds_nobody_up():
     began = time.monotonic()
-    answer = runtime.within(0.05, lambda: time.sleep(5), "silent")
+    answer = mounts.within(0.05, lambda: time.sleep(5), "silent")
     assert answer == "silent" and time.monotonic() - began < 4  # noqa: PT018
 
 
 def test_a_desktop_drive_is_found_by_the_setting(tmp_path):
     (tmp_path / "gd/My Drive").mkdir(parents=True)
-    mounts = runtime.drive_mounts(tmp_path / "root", {"DATASTAGE_DRIVE": str(tmp_path / "gd")})
-    assert [mount.path for mount in mounts] == [tmp_path / "gd"]
+    found = mounts.drive_mounts(tmp_path / "root", {"DATASTAGE_DRIVE": str(tmp_path / "gd")})
+    assert [mount.path for mount in found] == [tmp_path / "gd"]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_network_disks_are_told_by_the_type_of_their_mount(tmp_path, kind, expec
     data = tmp_path / "data"
     data.mkdir()
     layout.mount_table(str(data), kind)
-    assert runtime.is_network_disk(data / "a.zip", root=layout.root) is expected
+    assert mounts.is_network_disk(data / "a.zip", root=layout.root) is expected
 
 
 # --- the network
@@ -368,26 +368,26 @@ def _no_name_service(*args, **more):
 
 def test_a_host_without_name_service_is_offline(no_probes, monkeypatch):
     _resolve_to(monkeypatch, _no_name_service)
-    assert runtime.is_offline("data.example")
+    assert network.is_offline("data.example")
 
 
 def test_a_host_that_answers_is_not_offline(no_probes, monkeypatch, listener):
     _resolve_to(monkeypatch, _answering(listener.getsockname()[1]))
-    assert not runtime.is_offline("data.example")
+    assert not network.is_offline("data.example")
 
 
 def test_a_host_that_refuses_is_within_reach(no_probes, monkeypatch, listener):
     port = listener.getsockname()[1]
     listener.close()
     _resolve_to(monkeypatch, _answering(port))
-    assert not runtime.is_offline("data.example")
+    assert not network.is_offline("data.example")
 
 
 def test_a_name_service_that_hangs_holds_nobody_up(no_probes, monkeypatch):
     released = threading.Event()
     _resolve_to(monkeypatch, lambda *args, **more: released.wait(20) and _no_name_service())
     began = time.monotonic()
-    assert runtime.is_offline("slow.example", timeout_s=0.1)  # its thread answers late: no other test asks for it
+    assert network.is_offline("slow.example", timeout_s=0.1)  # its thread answers late: no other test asks for it
     took = time.monotonic() - began
     released.set()
     assert took < 5
@@ -396,11 +396,11 @@ def test_a_name_service_that_hangs_holds_nobody_up(no_probes, monkeypatch):
 def test_the_answer_is_remembered_for_a_minute_and_then_asked_again(no_probes, monkeypatch, listener):
     clock = Clock()
     _resolve_to(monkeypatch, _no_name_service)
-    answers = [runtime.is_offline("data.example", clock=clock)]
+    answers = [network.is_offline("data.example", clock=clock)]
     _resolve_to(monkeypatch, _answering(listener.getsockname()[1]))  # the student switches the internet on
     for seconds in (59, 2):
         clock.now += seconds
-        answers.append(runtime.is_offline("data.example", clock=clock))
+        answers.append(network.is_offline("data.example", clock=clock))
     assert answers == [True, True, False]
 
 
@@ -410,27 +410,27 @@ def test_where_a_proxy_stands_between_only_the_proxy_is_asked(no_probes, monkeyp
     real = socket.getaddrinfo
     _resolve_to(monkeypatch, lambda host, *args, **more: asked.append(host) or real(host, *args, **more))
     monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}")
-    assert (runtime.is_offline("data.example"), asked) == (False, ["127.0.0.1"])
+    assert (network.is_offline("data.example"), asked) == (False, ["127.0.0.1"])
 
 
 def test_a_proxy_that_is_off_means_offline_by_no_other_question(no_probes, monkeypatch):
     monkeypatch.setenv("https_proxy", "proxy.example:3128")
     asked = []
     _resolve_to(monkeypatch, lambda host, *args, **more: asked.append(host) or _no_name_service())
-    assert (runtime.is_offline("data.example"), asked) == (True, ["proxy.example"])
+    assert (network.is_offline("data.example"), asked) == (True, ["proxy.example"])
 
 
 def test_a_host_that_the_proxy_is_not_for_is_asked_itself(no_probes, monkeypatch, listener):
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "data.example")
     _resolve_to(monkeypatch, _answering(listener.getsockname()[1]))
-    assert not runtime.is_offline("data.example")
+    assert not network.is_offline("data.example")
 
 
 def test_the_setting_settles_it_for_all_but_this_machine(no_probes, monkeypatch):
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
     _resolve_to(monkeypatch, lambda *args, **more: pytest.fail("asked"))
-    assert [runtime.is_offline(host) for host in ("data.example", "localhost", "127.0.0.1")] == [True, False, False]
+    assert [network.is_offline(host) for host in ("data.example", "localhost", "127.0.0.1")] == [True, False, False]
 
 
 # --- settings
@@ -439,11 +439,11 @@ def test_the_setting_settles_it_for_all_but_this_machine(no_probes, monkeypatch)
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False)])
 def test_tracebacks_are_asked_for_by_a_setting(monkeypatch, value, expected):
     monkeypatch.setenv("DATASTAGE_TRACEBACK", value)
-    assert runtime.wants_traceback() is expected
+    assert settings.wants_traceback() is expected
 
 
 def test_a_setting_that_is_empty_is_not_set():
-    assert runtime.setting("ROOT", {"DATASTAGE_ROOT": ""}) is None
+    assert settings.setting("ROOT", {"DATASTAGE_ROOT": ""}) is None
 
 
 # --- for real
@@ -452,8 +452,8 @@ def test_a_setting_that_is_empty_is_not_set():
 @pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
 def test_a_machine_that_looks_like_kaggle_is_taken_for_it_and_is_offline(tmp_path):
     code = (
-        "from datastage import runtime; here = runtime.current(); "
-        "print(here.platform, here.fast_disk, here.input_root, runtime.is_offline('pypi.org'))"
+        "from datastage import network, runtime; here = runtime.current(); "
+        "print(here.platform, here.fast_disk, here.input_root, network.is_offline('pypi.org'))"
     )
     done = at_root(Kaggle(tmp_path / "k"), [sys.executable, "-c", code], cwd="/kaggle/working")
     assert done.stdout == "kaggle /kaggle/temp/staged /kaggle/input True\n", done.stderr

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from datastage import runtime
+from datastage import mounts
 from datastage.archives.formats import suffixes
 from datastage.errors import IntegrityError, StorageError
 from datastage.file_names import PICTURE_SUFFIXES, junk_kind
@@ -60,7 +60,7 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
     """
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)
-    is_far = runtime.is_network_disk(folder)
+    is_far = mounts.is_network_disk(folder)
     if readers is None:
         readers = READERS_FAR if is_far else 0
     doing = f"packing {folder.name}"

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage import layouts, runtime, slots, staging
+from datastage import layouts, mounts, runtime, slots, staging
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore, cut
@@ -117,7 +117,7 @@ def photo_loaders(
     if crops and resized:
         kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN))
     near = options.cache
-    if near is not None and runtime.is_network_disk(near):
+    if near is not None and mounts.is_network_disk(near):
         near = slots.pixels_folder(staging.root_folder(None, runtime.current()), near)
     cache = PixelCache(
         images,

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage import runtime, slots, sources, staging
+from datastage import mounts, slots, sources, staging
 from datastage.batches import ranks
 from datastage.batches.decode import Fit
 from datastage.batches.loader import Loader, Loaders, build
@@ -135,7 +135,7 @@ def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, 
     name = slots.safe_name(found.name)
     folder = own / f"{name}-{key}.shards"
     pixels = folder / "pixels" if cache is None else cache
-    if runtime.is_network_disk(pixels):
+    if mounts.is_network_disk(pixels):
         pixels = slots.pixels_folder(staging.root_folder(None, here), pixels)
     return folder, pixels
 

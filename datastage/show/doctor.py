@@ -25,9 +25,12 @@ from datastage._version import __version__
 from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
 from datastage.errors import columns, wrapped
+from datastage.mounts import drive_log, drive_mounts
+from datastage.network import is_offline
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
-from datastage.runtime import Runtime, drive_log, drive_mounts, free_bytes, is_offline, is_set
+from datastage.runtime import Runtime, free_bytes
+from datastage.settings import is_set
 
 _LABEL_WIDTH = 14
 _TRIAL_S = 120.0

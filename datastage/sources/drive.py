@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datastage.errors import NotDataError, SpecError, UnavailableError
-from datastage.mounts import DEAD_MOUNT, in_a_while, is_on_drive
+from datastage.mounts import DEAD_MOUNT, DriveMount, drive_mounts, in_a_while, is_on_drive
 from datastage.progress import SILENT, Reporter
-from datastage.runtime import DriveMount, Runtime, drive_mounts
+from datastage.runtime import Runtime
 from datastage.sources.drive_errors import (
     CONNECT,
     RECONNECT,

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
-from datastage.mounts import DEAD_MOUNT
+from datastage.mounts import DEAD_MOUNT, DriveMount, drive_log, drive_mounts
 from datastage.progress import human_bytes
-from datastage.runtime import DriveMount, Runtime, drive_log, drive_mounts
+from datastage.runtime import Runtime
 from datastage.sources.found import quoted
 from datastage.spec import Spec
 

@@ -28,9 +28,11 @@ from datastage.errors import (
     SpecError,
     UnavailableError,
 )
+from datastage.mounts import drive_mounts
+from datastage.network import is_offline
 from datastage.progress import Reporter
 from datastage.redact import hide_secrets
-from datastage.runtime import Runtime, drive_mounts, is_offline
+from datastage.runtime import Runtime
 from datastage.sources import drive
 from datastage.sources.drive_link_errors import (
     HOST,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
-from datastage.runtime import is_offline
+from datastage.network import is_offline
 from datastage.spec import Spec
 
 HOST = "drive.google.com"

@@ -9,7 +9,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping
 
-from datastage import runtime
+from datastage import network
 from datastage.errors import MissingDependencyError, SpecError, UnavailableError
 from datastage.redact import hide_secrets
 from datastage.sources import http_answers as answers
@@ -57,7 +57,7 @@ class HttpSession:
     def check_reachable(self) -> None:
         """Raise `UnavailableError` if this machine is offline, or the proxy is of a kind that is not spoken."""
         proxy_of(self.origin)  # said before any wait
-        if runtime.is_offline(self.origin.host, port=self.origin.port):
+        if network.is_offline(self.origin.host, port=self.origin.port):
             raise answers.unresolved(self.origin.host, "this machine is offline, or the name is wrong")
 
     def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Exchange:

@@ -26,8 +26,9 @@ from datastage.errors import (
     UnavailableError,
     while_doing,
 )
+from datastage.network import is_offline
 from datastage.progress import Reporter
-from datastage.runtime import Runtime, is_offline, secret
+from datastage.runtime import Runtime, secret
 from datastage.sources.found import bytes_in
 
 # Without a byte for so long, kagglehub is given up: its own requests end after 15 s.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datastage import archives
+from datastage import archives, network, settings
 from datastage.errors import Attempt, UnavailableError, columns, wrapped
 from datastage.progress import human_bytes
 from datastage.sources.found import kaggle_title
@@ -128,10 +128,8 @@ def _lines(text: _Text) -> list[str]:
 
 def is_offline(attempts: Iterable[Attempt]) -> bool:
     """Tell whether the internet is off: no host that was tried can be reached. No other host is ever asked."""
-    from datastage import runtime
-
     hosts = list(dict.fromkeys(host for attempt in attempts if (host := _host(attempt.place))))
-    return all(runtime.is_offline(name, port=port) for name, port in hosts) if hosts else runtime.is_set("OFFLINE")
+    return all(network.is_offline(name, port=port) for name, port in hosts) if hosts else settings.is_set("OFFLINE")
 
 
 def _host(place: str) -> tuple[str, int] | None:

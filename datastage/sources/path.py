@@ -23,9 +23,9 @@ from typing import cast
 from datastage.archives import joined
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
-from datastage.mounts import in_a_while, is_on_drive, my_drive
+from datastage.mounts import drive_mounts, in_a_while, is_network_disk, is_on_drive, my_drive
 from datastage.reader import FileReader
-from datastage.runtime import Runtime, drive_mounts, is_network_disk
+from datastage.runtime import Runtime
 from datastage.sources import drive, drive_errors, kaggle_inputs
 from datastage.sources.found import Context, Found, at_path, names_near
 from datastage.spec import Spec

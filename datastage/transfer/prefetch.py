@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from datastage import runtime
+from datastage import mounts
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError
 from datastage.progress import SILENT, Reporter
 from datastage.reader import Reader, Streamed
@@ -35,7 +35,7 @@ def fetch(
     unless the bytes are wrong.
     """
     expect = _lower_case(expect)
-    if reader.local_path is not None and not runtime.is_network_disk(reader.local_path):
+    if reader.local_path is not None and not mounts.is_network_disk(reader.local_path):
         n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
         check_digests(reader.name, digests, expect, to)
         return Transferred(n_bytes, crc, digests, n_bytes)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from datastage import runtime
+from datastage import mounts, runtime
 from datastage.errors import DatastageError, IntegrityError, StorageError, while_doing
 from datastage.file_names import junk_kind
 from datastage.own_files import NO_LINK
@@ -60,7 +60,7 @@ def copy_tree(
     is what a person wrote for the folder.
     """
     limits = limits or Limits()
-    is_far = runtime.is_network_disk(folder)
+    is_far = mounts.is_network_disk(folder)
     readers = readers or (_READERS_FAR if is_far else _READERS_NEAR)
     pool = Pool(folder, limits)
     listing = _Listing(folder)

@@ -574,7 +574,7 @@ def test_who_wants_pixels_that_are_being_written_waits_for_them(tmp_path, monkey
 def far_away(tmp_path, monkeypatch):
     """A folder that stands for one on Drive, and the folder that stands for this machine's disk."""
     far, near = tmp_path / "drive" / "pixels", tmp_path / "near"
-    monkeypatch.setattr("datastage.runtime.is_network_disk", lambda path: Path(path) == far)
+    monkeypatch.setattr("datastage.mounts.is_network_disk", lambda path: Path(path) == far)
     monkeypatch.setenv("DATASTAGE_ROOT", str(near))
     return far, near
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import datastage
-from datastage import runtime
+from datastage import network
 from datastage.errors import MissingDependencyError, NotDataError, SpecError, UnavailableError
 from datastage.progress import Silent
 from datastage.sources import Fetch, drive_link, open_spec, parse
@@ -344,6 +344,6 @@ def test_without_gdown_the_library_is_named_and_the_other_ways(monkeypatch, tmp_
 def test_without_internet_nothing_is_tried(monkeypatch, tmp_path):
     pytest.importorskip("gdown")
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
-    assert runtime.is_offline("drive.google.com")
+    assert network.is_offline("drive.google.com")
     with pytest.raises(UnavailableError, match="The internet cannot be reached from here"):
         open_spec(parse(LINK), Layout(tmp_path / "x").runtime())

