@@ -431,6 +431,12 @@ _PASSWORD: dict[str, dict[str, Any]] = {
 _CATALOG = {"type": Path, "metavar": "FILE", "help": "a course's own datasets, lines of text or Python"}
 _CLASS = {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"}
 _WHAT = {"metavar": "WHAT", "help": "a name, drive:FILE, kaggle:OWNER/NAME, an address, a path"}
+_LABELS = {"metavar": "WHERE", "help": "as for read"}
+_DRAWN: dict[str, dict[str, Any]] = {
+    "data": {"metavar": "DATA"},
+    "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
+    "--labels": _LABELS,
+}
 # What a verb does, an example, its arguments (the names of an option are those of the public function), what runs it.
 _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]] = {
     "stage": ("Put datasets on the fast disk and print their paths.", "cifar10 --root data", {
@@ -468,8 +474,8 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--shards": {"metavar": "SIZE", "help": "about how long a shard is: 256MB"},
         "--size": {"type": int, "metavar": "PIXELS", "help": "bring the short side to this, as JPEG"},
         "--engine": {"choices": ["local", "ray"], "help": "this process, or a Ray Data job"},
-        "--labels": {"metavar": "WHERE", "help": "as for read"},
-        "--class": {"dest": "classes", "action": "append", "metavar": "NAME", "help": "these classes, in this order"},
+        "--labels": _LABELS,
+        "--class": _CLASS,
         "--val": {"type": _share, "metavar": "SHARE", "help": "a share, or the folder, to validate on"},
         "--test": {"type": _share, "metavar": "SHARE", "help": "a share, or the folder, to test on; 0 for none"},
     }, _pack),
@@ -488,7 +494,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
     "bench": ("Time the feed of a dataset on this machine.", "fashion_mnist", {
         "spec": _WHAT,
         "--batch-size": {"type": int, "metavar": "N", "help": "samples in a batch"},
-        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        "--labels": _LABELS,
         "--class": _CLASS,
         "--size": {"type": int, "metavar": "PIXELS", "help": "height and width that photos are brought to"},
         "--device": {"help": "a device as torch names it, such as cpu or cuda"},
@@ -511,15 +517,11 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "--all": {**_YES, "dest": "every", "help": "check datastage's own too, where FILE or a name is not all"},
     }, _catalog),
     "preview": ("Draw samples with their labels.", "photos.zip --out preview.png", {
-        "data": {"metavar": "DATA"},
-        "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
-        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        **_DRAWN,
         "-n": {"type": int, "metavar": "N", "help": "how many samples"},
     }, partial(_picture, api.preview)),
     "summary": ("Draw classes, sizes, and what was left out.", "photos.zip --out summary.png", {
-        "data": {"metavar": "DATA"},
-        "--out": {"type": Path, "dest": "file", "metavar": "FILE", "help": "the picture to write"},
-        "--labels": {"metavar": "WHERE", "help": "as for read"},
+        **_DRAWN,
     }, partial(_picture, api.summary)),
     "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {

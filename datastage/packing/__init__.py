@@ -6,7 +6,6 @@ Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from datastage.packing.shard_file import Arrays, Job, Pictures
 from datastage.progress import SILENT, Reporter, bytes_of, human_bytes
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
+from datastage.show.following import few_enough, literal, loaders_line
 from datastage.staged import Staged
 from datastage.zipping import place_of
 
@@ -263,6 +263,5 @@ def _say(result: Packed, reporter: Reporter) -> None:
         noun = "picture" if len(result.damaged) == 1 else "pictures"
         reporter.note(f"{len(result.damaged):,} {noun} that cannot be read: {few}{more}", "Left out")
     given = [name for name in ("train", "val", "test") if name in index.splits]
-    size = min(64, max(2, sum(shard.samples for shard in index.splits[given[0]]) // 8)) if given else 64
-    made = f"datastage.loaders({json.dumps(result.to)}, batch_size={size}{'' if 'test' in given else ', test=0'})"
-    reporter.note(f"Next:  {', '.join(given)} = {made}" if len(given) > 1 else f"Next:  data = {made}")
+    size = few_enough(sum(shard.samples for shard in index.splits[given[0]]), 64) if given else 64
+    reporter.note(loaders_line(given, literal(result.to), size, "" if "test" in given else ", test=0"))

@@ -20,7 +20,6 @@ from datastage.progress import duration, human_bytes
 from datastage.show.lines import (
     LABEL_WIDTH,
     counted,
-    inside_of,
     labelled_lines,
     printable,
     receipt_lines,
@@ -122,7 +121,7 @@ def staged_card(staged: Staged) -> Card:
     tried = [attempt for attempt in receipt.get("attempts") or () if attempt.get("failure")]
     rows += [("Tried", f"{attempt.get('place')}: {attempt['failure']}") for attempt in tried[:3]]
     rows += [("", f"and {len(tried) - 3} more")] if len(tried) > 3 else []
-    for line in receipt_lines(receipt, inside_of(receipt), path=str(staged)):
+    for line in receipt_lines(receipt, path=str(staged)):
         label, text = split_label(line)
         if label or not rows:
             rows.append((label, text))

@@ -24,15 +24,14 @@ from datastage import datasets
 from datastage._version import __version__
 from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
-from datastage.errors import columns, wrapped
 from datastage.mounts import drive_log, drive_mounts
 from datastage.network import is_offline
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
 from datastage.runtime import Runtime, free_bytes
 from datastage.settings import is_set
+from datastage.show.lines import labelled_lines
 
-_LABEL_WIDTH = 14
 _TRIAL_S = 120.0
 _NAMES = {"colab": "Colab", "kaggle": "Kaggle", "slurm": "a Slurm job", "jupyter": "Jupyter", "terminal": "a terminal"}
 # What each library brings where it is missing: the figures are those of docs/PERFORMANCE.md.
@@ -97,13 +96,13 @@ class Report:
         return {"findings": [asdict(each) for each in self.findings], "troubles": len(self.troubles)}
 
     def __str__(self) -> str:
-        lines = [line for each in self.findings for line in _labelled(each.name, each.found)]
+        lines = [line for each in self.findings for line in labelled_lines(each.name, for_a_screen(each.found), 14)]
         troubles = self.troubles
         if not troubles:
             return "\n".join([*lines, "", "Nothing is in the way."])
         lines += ["", "In the way:" if len(troubles) > 1 else "One thing is in the way:"]
         for n, each in enumerate(troubles, 1):
-            lines += ["", *_wrapped(each.trouble or "", f" {n}. "), *(f"    {step}" for step in each.remedy)]
+            lines += ["", *labelled_lines(f" {n}.", each.trouble or "", 4), *(f"    {step}" for step in each.remedy)]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -117,16 +116,6 @@ class Report:
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
-
-
-def _labelled(label: str, text: str) -> list[str]:
-    return _wrapped(for_a_screen(text), f"{label:<{_LABEL_WIDTH}}", _LABEL_WIDTH)
-
-
-def _wrapped(text: str, first: str, indent: int = 4) -> list[str]:
-    width = columns() - indent
-    lines = wrapped(text, width) or [""]
-    return [first + lines[0], *(" " * indent + line for line in lines[1:])]
 
 
 def examine(here: Runtime, environ: Mapping[str, str] | None = None) -> Report:

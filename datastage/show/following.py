@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -39,14 +39,25 @@ def next_line(staged: Staged, here: Runtime) -> str:
     if splits.get("train", 0) > 1 and not _is_table(path):
         # Of pictures a test part is set aside unasked.
         aside = ", test=0.1" if "test" not in splits and not _is_of_pictures(staged) else ""
-        names = ", ".join(name for name in ("train", "val", "test") if name == "test" or name in splits)
-        return f"Next:  {names} = datastage.loaders({shown}, batch_size={_batch_size(staged, splits, here)}{aside})"
+        names = [name for name in ("train", "val", "test") if name == "test" or name in splits]
+        return loaders_line(names, shown, _batch_size(staged, splits, here), aside)
     if staged.receipt.get("single"):
         return f"Next:  {_opening(path, shown)}"
     if table := _table_in(staged.path):
         inner = f'path / "{table}"' if here.in_notebook else literal(str(staged.path / table))
         return f"Next:  {_opening(table, inner)}"
     return f"Next:  files = sorted({shown}.iterdir())" if here.in_notebook else f"Next:  ls {shlex.quote(path)}"
+
+
+def loaders_line(names: Sequence[str], shown: str, batch_size: int, options: str = "") -> str:
+    """Return the line that feeds these parts of what is called so in it."""
+    given = ", ".join(names) if len(names) > 1 else "data"
+    return f"Next:  {given} = datastage.loaders({shown}, batch_size={batch_size}{options})"
+
+
+def few_enough(n: int, most: int) -> int:
+    """Return a power of two that leaves some batches of `n` samples, at most so many."""
+    return min(most, max(2, 1 << max(0, (n // 6).bit_length() - 1)))
 
 
 def literal(value: object) -> str:
@@ -82,12 +93,11 @@ def _is_small(folder: Path) -> bool:
 
 
 def _batch_size(staged: Staged, splits: Mapping[str, int], here: Runtime) -> int:
-    """Return a power of two that leaves some batches in an epoch, and the device room for a network."""
+    """Return a batch that leaves some more in an epoch, and the device room for a network."""
     is_entry = bool(staged.receipt.get("entry"))
     side = 0 if is_entry else _side_of_a_picture(staged.path)
     most = _FOR_PHOTOS.get(here.accelerator, 32) if side > _SMALL else 512 if is_entry else 256
-    enough = splits["train"] // 6
-    return int(min(most, max(2, 1 << max(0, enough.bit_length() - 1))))
+    return few_enough(splits["train"], most)
 
 
 def _side_of_a_picture(folder: Path) -> int:

@@ -13,7 +13,6 @@ import os
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from datastage.staged import Staged
 
 LABEL_WIDTH = 10
-_IMAGES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-_PARTS = frozenset(("train", "val", "valid", "validation", "test"))
 _OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
 _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
@@ -45,6 +42,11 @@ def counted(n: int, noun: str) -> str:
     ('50,013 files', '1 folder')
     """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Return numbers below `n`, at most so many, from all over."""
+    return [(2 * i + 1) * n // (2 * most) for i in range(most)] if n > most else list(range(n))
 
 
 def shortened(names: Sequence[str], width: int) -> str:
@@ -80,52 +82,30 @@ def when(then: datetime.datetime, now: datetime.datetime) -> str:
     return f"on {then.day} {then:%B} {then.year}"
 
 
-# --- what is inside
-
-
-@dataclass(frozen=True, slots=True)
-class Inside:
-    """What a folder holds, counted."""
-
-    n_files: int
-    kind: str
-    n_folders: int
-    names: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        text = counted(self.n_files, self.kind)
-        return f"{text} in {counted(self.n_folders, 'folder')}" if self.n_folders > 1 else text
-
-
 # --- the lines of a receipt
 
 
 def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     """Return the lines for what was staged, or for what was ready already."""
-    receipt = staged.receipt
-    inside = inside_of(receipt)
-    following = next_line(staged, here)
+    receipt, path, following = staged.receipt, str(staged), next_line(staged, here)
     if receipt.get("reused"):
-        return ready_lines(
-            receipt, inside, path=str(staged), following=following, now=_now(), is_unchanged=_is_unchanged(receipt)
-        )
+        return ready_lines(receipt, path=path, following=following, now=_now(), is_unchanged=_is_unchanged(receipt))
     stays = stays_line(
         here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt, here)
     )
-    return [*receipt_lines(receipt, inside, path=str(staged)), "", stays, following]
+    return [*receipt_lines(receipt, path=path), "", stays, following]
 
 
-def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: str) -> list[str]:
+def receipt_lines(receipt: Mapping[str, Any], *, path: str) -> list[str]:
     """Return the labelled lines of a receipt: ``Copied``, ``Left out``, ``Inside``, ``Folder``."""
     lines = labelled_lines("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
     if left_out := receipt.get("left_out"):
         lines += labelled_lines("Left out", left_out_text(left_out))
     if n_replaced := receipt.get("n_replaced"):
         lines += labelled_lines("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts")
-    if inside is not None and not receipt.get("entry") and not receipt.get("single"):
-        text = str(inside)
-        if inside.names:
-            text += f": {shortened(inside.names, WIDTH - LABEL_WIDTH - len(text) - 2)}"
+    if text := inside_of(receipt):
+        if names := receipt["inside"]["names"]:
+            text += f": {shortened([*map(str, names)], WIDTH - LABEL_WIDTH - len(text) - 2)}"
         lines += labelled_lines("Inside", text)
     if encoding := receipt.get("encoding"):
         lines += labelled_lines("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)")
@@ -143,16 +123,10 @@ def receipt_lines(receipt: Mapping[str, Any], inside: Inside | None, *, path: st
 
 
 def ready_lines(
-    receipt: Mapping[str, Any],
-    inside: Inside | None,
-    *,
-    path: str,
-    following: str,
-    now: datetime.datetime,
-    is_unchanged: bool,
+    receipt: Mapping[str, Any], *, path: str, following: str, now: datetime.datetime, is_unchanged: bool
 ) -> list[str]:
     """Return the three lines of a second run, which had nothing to do."""
-    what = _title(receipt) or (str(inside) if inside is not None and not receipt.get("single") else "")
+    what = _title(receipt) or inside_of(receipt)
     verb = "Found" if receipt.get("in_place") else "Copied from"
     moment = receipt.get("staged_at")
     said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
@@ -224,12 +198,12 @@ def _how(receipt: Mapping[str, Any]) -> str:
     return f"{human_bytes(n_bytes)} in {duration(seconds)}{rate}"
 
 
-def labelled_lines(label: str, text: str) -> list[str]:
-    """Wrap a text in the column beside its label; a path stays one line."""
-    body = wrapped(text, columns() - LABEL_WIDTH) or [""]
+def labelled_lines(label: str, text: str, width: int = LABEL_WIDTH) -> list[str]:
+    """Wrap a text in the column beside its label, which is so wide; a path stays one line."""
+    body = wrapped(text, columns() - width) or [""]
     if len(body) > 1 and label in ("Folder", "File"):
         body = [text]  # a path stays one line, to be copied
-    return [f"{label:<{LABEL_WIDTH}}{body[0]}", *(" " * LABEL_WIDTH + line for line in body[1:])]
+    return [f"{label:<{width}}{body[0]}", *(" " * width + line for line in body[1:])]
 
 
 def labelled(label: str, text: str) -> str:
@@ -286,12 +260,13 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now().astimezone()
 
 
-def inside_of(receipt: Mapping[str, Any]) -> Inside | None:
-    """Return what the receipt says of the files; None for what is used in place, which is not walked."""
+def inside_of(receipt: Mapping[str, Any]) -> str:
+    """Say what the receipt counts, as ``4 images in 2 folders``; nothing of what is used in place: it is not walked."""
     inside = receipt.get("inside")
     if receipt.get("entry") or receipt.get("single") or receipt.get("in_place") or not inside:
-        return None
-    return Inside(int(inside["n"]), str(inside["kind"]), int(inside["folders"]), tuple(map(str, inside["names"])))
+        return ""
+    text, n_folders = counted(int(inside["n"]), str(inside["kind"])), int(inside["folders"])
+    return f"{text} in {counted(n_folders, 'folder')}" if n_folders > 1 else text
 
 
 def _is_unchanged(receipt: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.errors import DatastageError
 from datastage.file_names import PICTURE_SUFFIXES
 from datastage.mounts import is_network_disk
+from datastage.show.lines import spread
 from datastage.staged import read_files
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _look_at_arrays(entry: Entry, staged: Staged, seen: Look) -> None:
     from PIL import Image
 
     seen.sizes = [(images.shape[2], images.shape[1])]
-    for i in _spread(len(images), _PICTURES):
+    for i in spread(len(images), _PICTURES):
         pixels = images[i, ..., 0] if images.shape[-1] == 1 else images[i]
         name = entry.classes[int(labels[i])] if n and labels.ndim == 1 else ""
         seen.pictures.append((_uri(Image.fromarray(pixels)), name))
@@ -105,8 +106,8 @@ def _look_at_files(staged: Staged, seen: Look) -> None:
     seen.counts = told.get("counts") or {split: {split: n} for split, n in told.get("splits", {}).items()}
     names = sorted(name for name in _names(staged) if name.lower().endswith(tuple(PICTURE_SUFFIXES)))
     ends, n_bytes = time.monotonic() + _LONGEST_S, 0
-    shown = _spread(len(names), _PICTURES)
-    for i in dict.fromkeys([*shown, *_spread(len(names), _SIZES)]):
+    shown = spread(len(names), _PICTURES)
+    for i in dict.fromkeys([*shown, *spread(len(names), _SIZES)]):
         if time.monotonic() > ends:
             break
         uri = _seen_picture(staged.path, names[i], seen, small=i in shown and n_bytes < _MOST_BYTES)
@@ -126,11 +127,6 @@ def _names(staged: Staged) -> Sequence[str]:
 
     folders = tree.of_folder(staged.path).folders
     return [f"{path}/{name}" if path else name for path, folder in folders.items() for name in folder.pictures]
-
-
-def _spread(n: int, most: int) -> list[int]:
-    """Return numbers below `n`, at most so many, from all over."""
-    return [(2 * i + 1) * n // (2 * most) for i in range(most)] if n > most else list(range(n))
 
 
 def _seen_picture(root: Path, name: str, seen: Look, *, small: bool) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
-from datastage.show.lines import counted
+from datastage.show.lines import counted, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,12 +121,10 @@ def is_of_pictures(loader: Any) -> bool:
 
 def _samples(loader: Any, n: int) -> Iterator[tuple[NDArray[Any], Any]]:
     """Give samples from all over a dataset, neither augmented nor normalised."""
-    import numpy as np
-
     dataset: Any = getattr(loader, "dataset", None)
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         return
-    for i in dict.fromkeys(np.linspace(0, len(dataset) - 1, min(n, len(dataset))).astype(int).tolist()):
+    for i in spread(len(dataset), n):
         try:
             sample = dataset[i]
         except IntegrityError:  # a damaged picture, which `summary` names
@@ -325,8 +323,7 @@ def _targets(dataset: Any) -> tuple[NDArray[Any] | None, int]:
     if named is None and getattr(dataset, "tensors", None):
         named = dataset.tensors[-1]
     if named is None and hasattr(dataset, "__getitem__"):
-        looked = dict.fromkeys(np.linspace(0, n - 1, min(n, _MOST_LABELS)).astype(int).tolist())
-        named = [_pair(dataset[i])[1] for i in looked]
+        named = [_pair(dataset[i])[1] for i in spread(n, _MOST_LABELS)]
     if named is None:
         return None, n
     try:
@@ -357,14 +354,12 @@ def said_of(damaged: Sequence[str]) -> list[str]:
 
 def sizes_of_files(listed: Tree, names: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:
     """Return height and width of pictures from all over them, by their heads, and the names of the unreadable."""
-    import numpy as np
-
     try:
         from PIL import Image
     except ImportError:
         return [], []
     sizes, damaged = [], []
-    for i in np.linspace(0, len(names) - 1, min(len(names), _MOST_SIZES)).astype(int).tolist():
+    for i in spread(len(names), _MOST_SIZES):
         try:
             with warnings.catch_warnings(), listed.open(names[i]) as file:
                 warnings.simplefilter("ignore")  # of a large picture only the head is read

@@ -273,7 +273,7 @@ class NotebookArea:
         if self._bar is None and self._handle is None:
             self._bar = _tqdm_bar(total_bytes)
             plain = _html_bar(name, text, done_bytes, total_bytes)
-            first = plain if self._bar is None else _View(self._bar.container)
+            first = plain if self._bar is None else _view(self._bar.container)
             self._handle = self._display(first, display_id=True)
         if self._bar is None:
             self._handle.update(_html_bar(name, text, done_bytes, total_bytes))
@@ -297,45 +297,39 @@ class NotebookArea:
             for part in parts:
                 part.close()
         if handle is not None:
-            handle.update(_Nothing())
+            handle.update(_html(""))
 
 
-class _Html:
-    def __init__(self, text: str) -> None:
-        self.text = text
+class _Mime:
+    """What a front end shows of one kind, and nothing where it shows text."""
 
-    def _repr_html_(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return ""
-
-
-class _View:
-    """A widget as what shows it: ipywidgets 7, which Colab has, would else display it where we cannot empty it."""
-
-    def __init__(self, widget: Any) -> None:
-        self._shown = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    def __init__(self, kind: str, shown: Any) -> None:
+        self.shown = {"text/plain": "", kind: shown}
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/plain": "", "application/vnd.jupyter.widget-view+json": self._shown}
+        return self.shown
 
 
-class _Nothing(_Html):
-    def __init__(self) -> None:
-        super().__init__("")
+def _html(text: str) -> _Mime:
+    return _Mime("text/html", text)
+
+
+def _view(widget: Any) -> _Mime:
+    """Show a widget by its number: ipywidgets 7, which Colab has, would else display it where we cannot empty it."""
+    shown = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return _Mime("application/vnd.jupyter.widget-view+json", shown)
 
 
 # An HTML bar that is brought up to date no more goes by itself: no front end of ours reaches a page that was reloaded.
 _GOES = "<style>@keyframes datastage-goes{to{display:none;visibility:hidden;height:0}}</style>"
 
 
-def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Html:
-    share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
+def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Mime:
     import html
 
+    share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
     said = html.escape(_named(name, text))
-    return _Html(
+    return _html(
         f'{_GOES}<div style="animation:datastage-goes 0s 30s forwards"><progress{share}></progress> {said}</div>'
     )
 

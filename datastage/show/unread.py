@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import wave
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.layouts import columns, files, tree, words
 from datastage.show import pictures
-from datastage.show.lines import counted
+from datastage.show.lines import counted, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,21 +62,18 @@ def _table(around: Tree) -> columns.Table | None:
 
 def preview(around: Tree, n: int) -> Figure | None:
     """Draw what lies there, with the folder of each; None where nothing can be shown of it."""
-    if found := _spread(_pictures_in(around), n):
+    if found := _some(_pictures_in(around), n):
         drawn = [(pixels, _of(name)) for name in found if (pixels := _pixels(around, name)) is not None]
         return pictures.grid([(UNLABELLED, drawn)], titled=True) if drawn else None
     kinds = Counter(words.suffix_of(name) for name in around.files())
     if any(kind in words.SOUNDS for kind in kinds):
-        return _sounds(around, _spread([name for name in _files(around) if name.lower().endswith(".wav")], min(n, 8)))
+        return _sounds(around, _some((name for name in around.files() if name.lower().endswith(".wav")), min(n, 8)))
     if figure := first_rows(around, n):
         return figure
-    texts = _spread([name for name in _files(around) if words.suffix_of(name) in (".txt", ".md", ".json")], n)
+    texts = _some((name for name in around.files() if words.suffix_of(name) in (".txt", ".md", ".json")), n)
     rows = [[_short(name), _beginning(around, name)] for name in texts]
-    return (
-        pictures.table(["file", "how it begins"], rows, f"{len(texts)} of {kinds.total():,} files. {UNLABELLED}")
-        if rows
-        else None
-    )
+    title = f"{len(texts)} of {kinds.total():,} files. {UNLABELLED}"
+    return pictures.table(["file", "how it begins"], rows, title) if rows else None
 
 
 def summary(around: Tree) -> Figure | None:
@@ -96,16 +93,14 @@ def _pictures_in(around: Tree) -> list[str]:
     return sorted(around.path_of(path, name) for path, folder in around.folders.items() for name in folder.pictures)
 
 
-def _files(around: Tree) -> list[str]:
-    return sorted(around.files())
+def _some(names: Iterable[str], n: int) -> list[str]:
+    """Return at most so many names from all over them, in order."""
+    ordered = sorted(names)
+    return [ordered[i] for i in spread(len(ordered), n)]
 
 
 def _first(name: str) -> tuple[bool, str]:
     return not name.rpartition("/")[2].lower().startswith("train"), name
-
-
-def _spread(names: Sequence[str], n: int) -> list[str]:
-    return [names[(2 * i + 1) * len(names) // (2 * n)] for i in range(n)] if len(names) > n else list(names)
 
 
 def _of(name: str) -> str:

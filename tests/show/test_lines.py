@@ -16,7 +16,6 @@ from datastage.show.lines import (
     WIDTH,
     counted,
     duration,
-    inside_of,
     left_out_text,
     origin,
     printable,
@@ -33,8 +32,8 @@ from tests.stand_ins.runtimes import Kaggle
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def look_inside(paths):
-    return inside_of(counts([FileRecord(path, 0, 0) for path in paths]))
+def holding(paths):
+    return {**DRIVE_ZIP, "inside": counts([FileRecord(path, 0, 0) for path in paths])["inside"]}
 
 
 PATHS = [f"{name}/{n}.png" for name in CLASSES for n in range(5000)]
@@ -67,9 +66,7 @@ NOW = datetime.datetime(2026, 11, 21, 15, 0, tzinfo=datetime.UTC)
 
 
 def test_a_zip_from_drive_reads_like_the_first_screen():
-    inside = look_inside(PATHS)
-
-    lines = receipt_lines(DRIVE_ZIP, inside, path="/content/staged/datasets-3f9a")
+    lines = receipt_lines(holding(PATHS), path="/content/staged/datasets-3f9a")
 
     assert lines == [
         "Copied    and unpacked in 44 s (27 MB/s); every file was checked",
@@ -80,7 +77,7 @@ def test_a_zip_from_drive_reads_like_the_first_screen():
 
 
 def test_an_entry_from_an_input_reads_like_the_last_screen():
-    lines = receipt_lines(CIFAR10, None, path="/kaggle/temp/staged/cifar10")
+    lines = receipt_lines(CIFAR10, path="/kaggle/temp/staged/cifar10")
 
     assert lines == [
         "Copied    186 MB in 1 s; every file is the published one",
@@ -92,12 +89,7 @@ def test_a_second_run_says_three_lines():
     following = "Next:  train, test = datastage.loaders(path, batch_size=256)"
 
     lines = ready_lines(
-        DRIVE_ZIP,
-        look_inside(PATHS),
-        path="/content/staged/datasets-3f9a",
-        following=following,
-        now=NOW,
-        is_unchanged=True,
+        holding(PATHS), path="/content/staged/datasets-3f9a", following=following, now=NOW, is_unchanged=True
     )
 
     assert lines == [
@@ -108,13 +100,13 @@ def test_a_second_run_says_three_lines():
 
 
 def test_a_second_run_claims_nothing_of_a_file_that_was_not_looked_at():
-    lines = ready_lines(CIFAR10, None, path="/p", following="Next", now=NOW, is_unchanged=False)
+    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW, is_unchanged=False)
 
     assert "unchanged" not in " ".join(lines)
 
 
 def test_a_second_run_of_an_entry_names_it():
-    lines = ready_lines(CIFAR10, None, path="/p", following="Next", now=NOW, is_unchanged=False)
+    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW, is_unchanged=False)
 
     assert lines[0] == "Ready: /p, CIFAR-10."
 
@@ -137,17 +129,17 @@ def test_a_disk_that_stays_promises_no_emptying():
 
 
 def test_train_and_test_are_not_counted_as_classes():
-    inside = look_inside(["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg"])
+    receipt = holding(["train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg"])
 
-    assert (str(inside), inside.names) == ("4 images in 2 folders", ("cat", "dog"))
+    assert "Inside    4 images in 2 folders: cat, dog" in receipt_lines(receipt, path="/p")
 
 
 def test_pictures_in_one_folder_have_no_class_names():
-    assert look_inside(["a.png", "b.png"]).names == ()
+    assert "Inside    2 images" in receipt_lines(holding(["a.png", "b.png"]), path="/p")
 
 
 def test_few_files_are_named():
-    assert look_inside(["b.csv", "a.csv"]).names == ("a.csv", "b.csv")
+    assert "Inside    2 files: a.csv, b.csv" in receipt_lines(holding(["b.csv", "a.csv"]), path="/p")
 
 
 def test_a_list_of_names_never_passes_its_width():
@@ -160,21 +152,21 @@ def test_five_names_are_all_said():
 
 
 def test_a_thousand_class_names_keep_the_line_short():
-    inside = look_inside([f"class number {n:04d} of a long list/x.jpg" for n in range(1000)])
+    receipt = holding([f"class number {n:04d} of a long list/x.jpg" for n in range(1000)])
 
-    assert all(len(line) <= WIDTH for line in receipt_lines(DRIVE_ZIP, inside, path="/p"))
+    assert all(len(line) <= WIDTH for line in receipt_lines(receipt, path="/p"))
 
 
 def test_a_long_path_is_not_cut_and_the_outer_folder_takes_a_line_of_its_own():
     path = "/scratch/" + "long/" * 20 + "staged"
 
-    lines = receipt_lines(DRIVE_ZIP, None, path=path)
+    lines = receipt_lines(DRIVE_ZIP, path=path)
 
     assert lines[-2:] == [f"Folder    {path}", '          (the outer folder "datasets" was taken off)']
 
 
 def test_a_name_cannot_steer_the_terminal():
-    assert "\x1b" not in "".join(receipt_lines(DRIVE_ZIP, look_inside(["\x1b[2J/x.png", "b/x.png"]), path="/p\x1b[2J"))
+    assert "\x1b" not in "".join(receipt_lines(holding(["\x1b[2J/x.png", "b/x.png"]), path="/p\x1b[2J"))
 
 
 def test_printable_keeps_letters_of_every_language():
@@ -195,23 +187,23 @@ def test_what_was_left_out_is_named_by_whose_habit_it_is(left_out, said):
 
 def test_the_speed_is_that_of_what_was_fetched_now():
     file = {"n_bytes": 100_000_000, "seconds": 4.0, "single": "a.bin"}
-    assert receipt_lines(file, None, path="/p")[0] == "Copied    100 MB in 4 s (25 MB/s)"
+    assert receipt_lines(file, path="/p")[0] == "Copied    100 MB in 4 s (25 MB/s)"
     resumed = {**file, "resumed_bytes": 48_000_000}
-    assert receipt_lines(resumed, None, path="/p")[0] == "Copied    100 MB in 4 s (13 MB/s)"
+    assert receipt_lines(resumed, path="/p")[0] == "Copied    100 MB in 4 s (13 MB/s)"
     unpacked = {**DRIVE_ZIP, "resumed_bytes": 48_000_000}
-    assert receipt_lines(unpacked, None, path="/p")[0] == "Copied    and unpacked in 44 s; every file was checked"
+    assert receipt_lines(unpacked, path="/p")[0] == "Copied    and unpacked in 44 s; every file was checked"
 
 
 def test_what_is_used_in_place_was_not_copied():
-    lines = receipt_lines({"in_place": True}, None, path="/data/birds")
+    lines = receipt_lines({"in_place": True}, path="/data/birds")
 
     assert lines == ["Used      where it lies: nothing was copied", "Folder    /data/birds"]
 
 
 def test_a_guess_of_the_names_language_is_said():
-    twice = receipt_lines({**DRIVE_ZIP, "n_replaced": 2}, None, path="/p")
+    twice = receipt_lines({**DRIVE_ZIP, "n_replaced": 2}, path="/p")
     assert "Twice     2 names in the archive; the later file counts" in twice
-    assert any("cp932" in line for line in receipt_lines({**DRIVE_ZIP, "encoding": "cp932"}, None, path="/p"))
+    assert any("cp932" in line for line in receipt_lines({**DRIVE_ZIP, "encoding": "cp932"}, path="/p"))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +227,7 @@ def test_times_are_said_as_a_person_says_them():
 
 def test_a_second_run_of_a_long_path_still_fits_the_screen():
     receipt = {**DRIVE_ZIP, "spec": "x", "place": "/home/somebody/a course/" + "folder/" * 9 + "iris.zip"}
-    lines = ready_lines(receipt, None, path="/p", following="Next", now=NOW, is_unchanged=True)
+    lines = ready_lines(receipt, path="/p", following="Next", now=NOW, is_unchanged=True)
 
     assert len(lines[1]) <= 88
     assert "iris.zip today at" in lines[1]
