@@ -20,43 +20,26 @@ if TYPE_CHECKING:
     from datastage.batches.photos import from_archive, from_folder
     from datastage.batches.stats import Stats
 
-_HOME = {
-    "Augment": "augment",
-    "Loader": "loader",
-    "LoaderOptions": "options",
-    "Loaders": "loader",
-    "Row": "benchmark",
-    "Stats": "stats",
-    "as_jax": "frameworks",
-    "as_numpy": "frameworks",
-    "as_tf": "frameworks",
-    "bench": "benchmark",
-    "feed": "any_dataset",
-    "from_archive": "photos",
-    "from_arrays": "arrays",
-    "from_folder": "photos",
-}
 __all__ = [
-    "Augment",
-    "Loader",
-    "LoaderOptions",
-    "Loaders",
-    "Row",
-    "Stats",
-    "as_jax",
-    "as_numpy",
-    "as_tf",
-    "bench",
-    "feed",
-    "from_archive",
-    "from_arrays",
-    "from_folder",
-]
+    "Augment", "Loader", "LoaderOptions", "Loaders", "Row", "Stats", "as_jax", "as_numpy", "as_tf", "bench", "feed",
+    "from_archive", "from_arrays", "from_folder",
+]  # fmt: skip
+_MODULES = {
+    "any_dataset": "feed",
+    "arrays": "from_arrays",
+    "augment": "Augment",
+    "benchmark": "Row bench",
+    "frameworks": "as_jax as_numpy as_tf",
+    "loader": "Loader Loaders",
+    "options": "LoaderOptions",
+    "photos": "from_archive from_folder",
+    "stats": "Stats",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    for module, names in _MODULES.items():
+        if name in names.split():
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

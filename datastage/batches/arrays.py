@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from datastage.batches import devices
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore
+from datastage.batches.devices import Choice
 from datastage.batches.gpu_augment import ResidentStore
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_transform
 from datastage.batches.options import LoaderOptions, options_of
+from datastage.batches.ranks import Step
 from datastage.batches.targets import array_of, targets_of
-from datastage.batches.to_device import deliver, filled, mapped, sent, tensor_of
+from datastage.batches.to_device import Made, deliver, filled, mapped, sent, tensor_of
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
-    from datastage.batches.ranks import Step
-    from datastage.batches.to_device import Made
 
 SHARE_OF_DEVICE = 0.5
 """A dataset is held on the device if it takes at most this share of what is free: the model needs the rest."""
@@ -37,8 +36,7 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     ``"predict"`` they are what tells the samples apart, or None.
     """
     options = options_of(options, named)
-    unknown = set(splits) - {"train", "val", "test", "predict"}
-    if unknown or "train" not in splits:
+    if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:
         raise SpecError(
             f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}."
         )
@@ -60,7 +58,7 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     try_transform(options, (shape[0], *options.shape) if options.shape else shape)
     places: dict[str, NDArray[np.int64] | None] = dict.fromkeys(images)
     for name, share in (("test", options.test), ("val", options.val)):
-        if name in images and share == 0 and share is not None:
+        if name in images and share == 0:
             del places[name]
         elif name not in images and share:
             places["train"], places[name] = set_aside(len(images["train"]), places["train"], share, name)
@@ -78,8 +76,6 @@ def images_of(name: str, images: Any) -> NDArray[Any]:
 
     Nothing is copied where the memory is in that order already, as that of CIFAR-10's files is.
     """
-    import numpy as np
-
     images = array_of(f"{name}: what is given as images", images)
     if images.ndim not in (2, 3, 4):
         raise SpecError(
@@ -115,8 +111,6 @@ def images_of(name: str, images: Any) -> NDArray[Any]:
 
 def ids_of(ids: Any, n: int) -> NDArray[Any]:
     """Return what tells the samples of a part without labels apart: their names or numbers, else their places."""
-    import numpy as np
-
     array = np.arange(n) if ids is None else array_of("predict: what is given as ids", ids)
     return array.astype(str) if array.dtype.kind in "OS" else array
 
@@ -125,8 +119,6 @@ def set_aside(
     n: int, places: NDArray[np.int64] | None, share: float | str, name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Set a share (0.1) or a number (5000) of the samples aside, the same whatever the seed: (kept, set aside)."""
-    import numpy as np
-
     places = np.arange(n) if places is None else places
     n = len(places)
     count = how_many(share, n, name)
@@ -136,8 +128,6 @@ def set_aside(
 
 def _limited(places: NDArray[np.int64] | None, n: int, limit: int | None) -> NDArray[np.int64] | None:
     """Keep at most `limit` samples, spread over the whole set since files are often sorted by class."""
-    import numpy as np
-
     n = n if places is None else len(places)
     if limit is None or limit >= n:
         return places
@@ -188,25 +178,19 @@ class ArraySource:
 
 def has_room(n_bytes: int, shape: tuple[int, ...], choice: Choice, options: LoaderOptions) -> bool:
     """Whether images of so many bytes may move to the device's memory, together with what a batch takes there."""
-    import math
-
-    from datastage.batches.devices import free_bytes
-
     if choice.kind != "cuda" or not choice.holds:
         return False
     augment = options.augment
     # Two copies in bytes and the floats; what resizes and jitters has several of floats.
     at_once = 24 if augment is not None and (augment.scale or augment.jitters) else 8
     batch = at_once * min(n_bytes, options.batch_size * math.prod(shape))
-    return n_bytes + batch <= SHARE_OF_DEVICE * free_bytes(choice)
+    return n_bytes + batch <= SHARE_OF_DEVICE * devices.free_bytes(choice)
 
 
 class RowStore:
     """Rows of numbers in memory, and standardised batches of them; the rows stay as they are."""
 
     def __init__(self, rows: NDArray[np.float32], options: LoaderOptions) -> None:
-        import numpy as np
-
         self._rows, self._as_they_are = rows, options.mean is None and options.std is None
         self._mean = np.asarray(0 if options.mean is None else options.mean, np.float32)
         self._std = np.asarray(1 if options.std is None else options.std, np.float32)
@@ -257,8 +241,6 @@ class OnDevice:
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
         """Give the batches of an epoch; all that they need is sent at its start, without waiting for the device."""
-        import numpy as np
-
         places, targets, valid = [], [], []
         for step in steps:
             at = np.arange(step.start, step.stop)

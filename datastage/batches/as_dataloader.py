@@ -7,6 +7,7 @@ by a `Ticket`: a list of sample numbers that also knows which batch of which epo
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -169,7 +170,7 @@ class _Shared(_Numbers, DistributedSampler[Any]):
 
 def sampler(loader: Loader) -> Any:
     """Return a sampler of the kind that tells others how the loader orders its samples and shares them out."""
-    if loader.n_samples is None:
+    if loader.counted() is None:
         return loader.source.loader.sampler  # type: ignore[attr-defined]
     if ranks.world().size > 1:
         return _Shared(loader)
@@ -178,7 +179,7 @@ def sampler(loader: Loader) -> Any:
 
 def batch_sampler(loader: Loader) -> Sampler[list[int]] | BatchSampler:
     """Return the loader's batches as a batch sampler."""
-    if loader.n_samples is None:
+    if loader.counted() is None:
         theirs: BatchSampler = loader.source.loader.batch_sampler  # type: ignore[attr-defined]
         return theirs
     return LoaderBatches(loader)
@@ -198,6 +199,33 @@ class Collate:
         if self._collate is None:
             return torch.utils.data.default_collate(samples)
         return self._loader.arrive(self._collate(samples))
+
+
+class EpochState:
+    """What Accelerate asks of its own loaders: is this batch the last, and how many rows has that over all ranks."""
+
+    def __init__(self, remainder: int) -> None:
+        self.end_of_dataloader, self.remainder = False, remainder
+
+
+@contextmanager
+def accelerate_told(loader: Loader, n_batches: int) -> Iterator[Callable[[int], None]]:
+    """Tell Accelerate, where it is in use, which batch is the last and how many of its gathered rows are samples.
+
+    It counts the batches of its own loaders so; ``gather_for_metrics`` then cuts off what pads an evaluation, and
+    gradients that are accumulated are applied at the end of an epoch.
+    """
+    module = sys.modules.get("accelerate.state")
+    if module is None or not n_batches or not module.GradientState._shared_state:  # no Accelerator was made
+        yield lambda i: None
+        return
+    remainder = 0 if loader.training else loader.n_given % (loader.batch_size * ranks.world().size)
+    epoch, state = EpochState(remainder), module.GradientState()
+    state._add_dataloader(epoch)
+    try:
+        yield lambda i: setattr(epoch, "end_of_dataloader", i + 1 == n_batches)
+    finally:
+        state._remove_dataloader(epoch)
 
 
 def _always(value: Any) -> Callable[[Loader], Any]:

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from datastage.batches.arrays import ArraySource
+from datastage.batches.loader import Loaders
 from datastage.batches.photos import PhotoSource
 from datastage.batches.pixel_cache import BAD
 from datastage.runtime import current
-
-if TYPE_CHECKING:
-    from datastage.batches.loader import Loaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,6 @@ class Samples:
 
 def _decoded(source: PhotoSource, i: int) -> Any:
     """Return a photo decoded by Pillow, its middle resized; black where that cannot be."""
-    import numpy as np
     from PIL import Image
 
     cache, at, (height, width) = source.cache, int(source.at[i]), source.size

@@ -6,15 +6,12 @@ core the same epoch takes ten times as long (benchmarks/feed.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.augment import Augment, Draws
 from datastage.batches.batch_ops import resized
 from datastage.batches.normalize import Pool
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 AT_ONCE = 32
 """Images that the plain ways, which take several times the memory of what they make, work on at once."""
@@ -42,8 +39,6 @@ class HostStore:
 
         Given `room`, 4 C H W B bytes of any content, it comes to lie at its end, and nothing of its size is allocated.
         """
-        import numpy as np
-
         augment, shape = self._augment, self._images.shape[1:]
         size = len(samples) * int(np.prod(shape))
         out = np.empty(size, np.uint8) if room is None else room[len(room) - size :]
@@ -63,8 +58,6 @@ class HostStore:
         return images
 
     def _plainly(self, samples: NDArray[np.int64], draws: Draws) -> NDArray[np.uint8]:
-        import numpy as np
-
         if draws.box is not None:
             return _resized(np.take(self._images, samples, axis=0), draws)
         assert self._augment is not None
@@ -85,8 +78,6 @@ class Shifter:
     """
 
     def __init__(self, images: NDArray[np.uint8], crop: int, zero: bool) -> None:
-        import numpy as np
-
         n, channels, height, width = images.shape
         self._shape, self._crop, self._zero = (channels, height, width), crop, zero
         self._rows = images.reshape(n * channels * height, width)
@@ -103,8 +94,6 @@ class Shifter:
 
     def _room(self, room: NDArray[np.uint8] | None, b: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Return memory for the numbers of rows and for the images as they are gathered, with spare bytes around."""
-        import numpy as np
-
         numbers, gathered = 8 * b * self._per_image, b * self._size + 2 * self._spare
         if room is None or len(room) - b * self._size < numbers + gathered:
             if self._scratch is None or self._scratch.shape[0] < numbers + gathered:
@@ -121,8 +110,6 @@ class Shifter:
         room: NDArray[np.uint8] | None = None,
     ) -> None:
         """Make the batch in `images` (len(samples), C, H, W), the last bytes of `room` if that is given."""
-        import numpy as np
-
         b, crop, size, spare, width = len(samples), self._crop, self._size, self._spare, self._shape[2]
         numbers, gathered = self._room(room, b)
         down, across = shift[:, 0].astype(np.int64), shift[:, 1].astype(np.int64)
@@ -169,8 +156,6 @@ class Shifter:
         low_is_padding: bool,
         words: NDArray[np.uint64],
     ) -> None:
-        import numpy as np
-
         if not len(at):
             return
         words = words[: len(at)]
@@ -195,8 +180,6 @@ def shifted(
     images: NDArray[np.uint8], samples: NDArray[np.int64], shift: NDArray[np.uint8], augment: Augment
 ) -> NDArray[np.uint8]:
     """Cut a random crop of each padded image: the plain way, for any crop and size."""
-    import numpy as np
-
     height, width = images.shape[2:]
     edge = [(0, 0), (0, 0), (augment.crop, augment.crop), (augment.crop, augment.crop)]
     padded = np.pad(images[samples], edge, "reflect" if augment.pad == "reflect" else "constant")

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.augment import pixels_of
 from datastage.batches.decode import by_torch, has_opencv
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
+Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
 
 
 class Wholes:
@@ -51,8 +49,6 @@ class Crops(Wholes):
         *,
         last: bool,
     ) -> None:
-        import numpy as np
-
         super().__init__(out.transpose(0, 3, 1, 2) if last else out, flip)
         boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(out), 1)) if boxes is None else boxes
         self._cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
@@ -71,7 +67,6 @@ def writer(size: tuple[int, int], *, last: bool) -> Write:
 
 def _by_cv2(size: tuple[int, int], last: bool) -> Write:
     import cv2
-    import numpy as np
 
     own = threading.local()
 

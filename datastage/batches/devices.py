@@ -112,15 +112,12 @@ def _cuda(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Cho
         return f"there are {count} GPUs, counted from 0"
     name = torch.cuda.get_device_name(index)
     major, minor = torch.cuda.get_device_capability(index)
-    arches = [a for a in torch.cuda.get_arch_list() if a.startswith("sm_")]
+    every = [arch.partition("_") for arch in torch.cuda.get_arch_list()]
+    arches = [f"sm_{number}" for kind, _, number in every if kind == "sm"]
+    known = [(kind, divmod(int(number), 10)) for kind, _, number in every if number.isdigit()]
     # Binary code runs on the same major version from its own minor up; PTX (compute_) runs on anything newer.
-    fits = any(int(a[3:-1]) == major and int(a[-1]) <= minor for a in arches if a[3:].isdigit())
-    newer = any(
-        int(a[8:]) <= 10 * major + minor
-        for a in torch.cuda.get_arch_list()
-        if a.startswith("compute_") and a[8:].isdigit()
-    )
-    if arches and not fits and not newer:
+    fits = any(at <= (major, minor) and (kind == "compute" or (kind == "sm" and at[0] == major)) for kind, at in known)
+    if arches and not fits:
         return (
             f"the GPU is a {name} (compute capability {major}.{minor}), for which this PyTorch has no code "
             f"({', '.join(arches)}), so it is not used"
@@ -140,8 +137,12 @@ def _mps(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Choi
     return trouble or Choice(torch.device("mps"), "mps", "Apple GPU; a small product on it worked")
 
 
+def _has_xla() -> bool:
+    return "torch_xla" in sys.modules or importlib.util.find_spec("torch_xla") is not None
+
+
 def _xla(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Choice | str:
-    if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
+    if not _has_xla():
         return "torch_xla is not installed"
     try:
         import torch_xla
@@ -181,7 +182,7 @@ def expects_xla(wanted: object) -> bool:
     kind = str(wanted).partition(":")[0]
     if kind != "auto":
         return kind == "xla"
-    if "torch_xla" not in sys.modules and importlib.util.find_spec("torch_xla") is None:
+    if not _has_xla():
         return False
     try:
         import torch_xla.runtime
@@ -217,13 +218,9 @@ class Chooser:
             self.made = replace(made, holds=self._hold)
             self._say(f"{made.device}: {made.why}", "Device")
             here = current()
-            if (
-                made.kind == "cpu"
-                and str(self.wanted) == "auto"
-                and not here.accelerator
-                and here.platform in GPU_CLICKS
-            ):
-                self._say(f"for a GPU: {GPU_CLICKS[here.platform]}", "Note")
+            clicks = GPU_CLICKS.get(here.platform)
+            if clicks and made.kind == "cpu" and str(self.wanted) == "auto" and not here.accelerator:
+                self._say(f"for a GPU: {clicks}", "Note")
             if warning := slow(made, self.dtype):
                 self._say(warning, "Note")
         return self.made

@@ -6,16 +6,16 @@ import copy
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.arrays import ArraySource
 from datastage.batches.loader import Loader
 from datastage.batches.ranks import world
 from datastage.batches.to_device import mapped
 from datastage.errors import MissingDependencyError, SpecError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class Frames:
@@ -43,8 +43,6 @@ def own_batches(loader: Loader) -> int:
 
 def arrays_of(loader: Loader, pad: bool) -> Iterator[tuple[NDArray[Any], ...]]:
     """Give a loader's batches as arrays: without what pads them, or all of one size and with the weight of each row."""
-    import numpy as np
-
     for x, y in loader:
         images = x.numpy().transpose(0, 2, 3, 1) if x.ndim == 4 else x.numpy()
         targets = y.numpy() if hasattr(y, "numpy") else np.array(y)
@@ -91,11 +89,7 @@ def as_numpy(loader: Loader, *, pad: bool = False) -> Frames:
     [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]
     """
     _on_cpu(loader, pad)
-
-    def convert(array: NDArray[Any]) -> NDArray[Any]:
-        return array
-
-    return Frames(loader, convert, pad)
+    return Frames(loader, lambda array: array, pad)
 
 
 def as_jax(loader: Loader, sharding: Any = None, *, pad: bool = False) -> Frames:
@@ -123,15 +117,9 @@ def as_jax(loader: Loader, sharding: Any = None, *, pad: bool = False) -> Frames
     except ImportError as error:
         raise MissingDependencyError("JAX is not installed here.", "as_numpy(loader) works without it.") from error
     _on_cpu(loader, pad)
-
-    def convert(array: NDArray[Any]) -> Any:
-        # On a CPU JAX may take the memory as its own without a copy. It then holds on to it, and a loader gives memory
-        # that is held to nobody else.
-        import numpy as np
-
-        return jax.device_put(np.ascontiguousarray(array), sharding)
-
-    return Frames(loader, convert, pad)
+    # On a CPU JAX may take the memory as its own without a copy. It then holds on to it, and a loader gives memory that
+    # is held to nobody else.
+    return Frames(loader, lambda array: jax.device_put(np.ascontiguousarray(array), sharding), pad)
 
 
 def as_tf(loader: Loader, *, pad: bool = False) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.augment import Augment, Draws
 from datastage.batches.batch_ops import resized
 from datastage.batches.to_device import sent
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
 COPIED_AT_ONCE = 64 << 20
 
@@ -28,7 +29,6 @@ class ResidentStore:
     def __init__(
         self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8], device: Any
     ) -> None:
-        import numpy as np
         import torch
 
         n, channels, height, width = images.shape
@@ -43,22 +43,16 @@ class ResidentStore:
             self.images[start : start + block].copy_(torch.from_numpy(part))
         self._zero = augment is not None and augment.pad == "zero"
         kind = np.int32 if len(self._rows) < 2**31 else np.int64  # half the bytes, where that is enough
-        self._fill = self._there(fill.reshape(1, -1, 1, 1))
-        self._row, self._column = self._there(np.arange(height)), self._there(np.arange(width))
+        self._fill = self._sent(fill.reshape(1, -1, 1, 1))
+        self._row, self._column = self._sent(np.arange(height)), self._sent(np.arange(width))
         down, is_down = _table(height, crop, self._zero)
         across, is_across = _table(width, crop, self._zero)
         planes = np.arange(channels)[:, None] * height + down[:, None]
-        self._down = self._there(planes.reshape(len(down), -1).astype(kind))
-        self._across = self._there(np.concatenate([across, across[:, ::-1]]))
-        self._is_down = self._there(is_down)
-        self._is_across = self._there(np.concatenate([is_across, is_across[:, ::-1]]))
+        self._down = self._sent(planes.reshape(len(down), -1).astype(kind))
+        self._across = self._sent(np.concatenate([across, across[:, ::-1]]))
+        self._is_down = self._sent(is_down)
+        self._is_across = self._sent(np.concatenate([is_across, is_across[:, ::-1]]))
         self._kind = kind
-
-    def _there(self, array: NDArray[Any]) -> torch.Tensor:
-        import numpy as np
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
     def batch(self, samples: torch.Tensor, draws: Any) -> Any:
         """Return the uint8 batch (len(samples), C, H, W); `samples` and `draws` are parts of what `epoch` gave."""
@@ -88,8 +82,6 @@ class ResidentStore:
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws) -> tuple[torch.Tensor, Any]:
         """Return an epoch's samples and numbers as tensors on the device, sent without waiting for it."""
-        import numpy as np
-
         if draws.box is None and (draws.shift is not None or draws.flip is not None):
             shift = np.zeros((len(samples), 2), np.uint8) if draws.shift is None else draws.shift
             flip = np.zeros(len(samples), bool) if draws.flip is None else draws.flip
@@ -99,14 +91,11 @@ class ResidentStore:
             first = samples[:, None] * (self._shape[0] * self._shape[1])
             places: Any = Places(*(self._sent(a) for a in (down, across, first.astype(self._kind))))
             draws = replace(draws, shift=places, flip=None)
-        moved: Any = []
-        for field in fields(draws):
-            part = getattr(draws, field.name)
-            moved.append(part if part is None or isinstance(part, Places) else self._sent(part))
+        parts: Any = (getattr(draws, name) for name in Draws.__slots__)
+        moved: Any = (part if part is None or isinstance(part, Places) else self._sent(part) for part in parts)
         return self._sent(samples), Draws(*moved)
 
     def _sent(self, array: NDArray[Any]) -> torch.Tensor:
-        import numpy as np
         import torch
 
         tensor: torch.Tensor = sent(torch.from_numpy(np.ascontiguousarray(array)), self._device)
@@ -125,8 +114,6 @@ class Places(tuple[Any, ...]):
 
 def _table(size: int, crop: int, zero: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return for each shift which line each line of a cut comes from, and whether that lies inside of the picture."""
-    import numpy as np
-
     at = np.arange(2 * crop + 1)[:, None] + np.arange(size) - crop
     inside = (at >= 0) & (at < size)
     if zero:

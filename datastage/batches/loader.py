@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage import runtime
 from datastage.batches import ranks
-from datastage.batches.accelerate_state import accelerate_told
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
 from datastage.batches.devices import Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
@@ -90,14 +89,15 @@ class Loader(Carded):
         classes: tuple[str, ...] = (),
     ) -> None:
         self.name, self.classes, self.training = name, classes, training
-        self.source, self._options, self._chooser = source, options, chooser
+        self.source, self.options, self._chooser = source, options, chooser
         self._asked = {"shuffle": options.shuffle, "drop_last": options.drop_last}
         self.keeps_empty = False
         """Whether batches with no sample are given too, so that there are as many as ``len()`` says."""
         self._engines: dict[str, Any] = {}
         self._next = (0, 0)  # the epoch and batch that the next iterator begins with
         self._run = 0  # which iterator the state belongs to: the latest
-        self._stats = Stats()
+        self.stats = Stats()
+        """What the latest epoch delivered so far, and how long it kept the training waiting."""
         self.epochs: deque[Stats] = deque(maxlen=EPOCHS_KEPT)
         """What each of the latest epochs delivered; the last of them is `stats`."""
         self.shapes = ""
@@ -106,32 +106,27 @@ class Loader(Carded):
 
     def __getstate__(self) -> dict[str, Any]:
         # Engines hold threads, processes and memory of a device; what draws our lines holds a lock.
-        return {**self.__dict__, "_engines": {}, "_options": replace(self._options, reporter=SILENT)}
+        return {**self.__dict__, "_engines": {}, "options": replace(self.options, reporter=SILENT)}
 
     @property
     def batch_size(self) -> int:
         """Samples a batch, on each rank."""
-        return self._options.batch_size
+        return self.options.batch_size
 
     @property
     def shuffle(self) -> bool:
         """Whether each epoch has an order of its own."""
-        return self._options.shuffle
+        return self.options.shuffle
 
     @property
     def drop_last(self) -> bool:
         """Whether what does not fill a batch is left out."""
-        return self._options.drop_last or (self.training and self._chooser.static)
+        return self.options.drop_last or (self.training and self._chooser.static)
 
     @property
     def augment(self) -> Augment | None:
         """What is done to each image."""
-        return self._options.augment
-
-    @property
-    def options(self) -> LoaderOptions:
-        """What was asked for."""
-        return self._options
+        return self.options.augment
 
     @property
     def choice(self) -> Choice | None:
@@ -147,7 +142,7 @@ class Loader(Carded):
         """Bring a batch of a user's own to the device, its floats cast."""
         from datastage.batches.any_loader import arriving
 
-        return arriving(self._chooser(), self._options.dtype)(batch)
+        return arriving(self._chooser(), self.options.dtype)(batch)
 
     def stay_on_cpu(self) -> None:
         """Settle on the CPU, for libraries that move batches themselves.
@@ -158,13 +153,17 @@ class Loader(Carded):
             If another device was chosen or asked for, or the dtype is one that numpy has not.
         """
         self._chooser.settle("cpu")
-        if self._options.dtype == "bfloat16":
+        if self.options.dtype == "bfloat16":
             raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")
 
     @property
     def n_samples(self) -> int | None:
         """Samples in an epoch, over all ranks; None if a DataLoader of the user's decides it."""
         return self.source.n
+
+    def counted(self) -> int | None:
+        """Return `n_samples`; what can only be counted is counted now."""
+        return self.n_samples
 
     @property
     def n_given(self) -> int:
@@ -227,12 +226,12 @@ class Loader(Carded):
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         # Libraries ask for an iterator only to see if there is one, so the epoch is taken with the first batch.
         epoch, first = self.take_epoch()
-        self._stats = Stats(epoch=epoch)
-        self.epochs.append(self._stats)
+        self.stats = Stats(epoch=epoch)
+        self.epochs.append(self.stats)
         cache = getattr(self.source, "cache", None)
         told = stopped_in_two_lines(lambda: getattr(cache, "kept", ""))
         with told if runtime.current().in_kernel else nullcontext():
-            yield from self._batches(epoch, first, self._run, self._stats)
+            yield from self._batches(epoch, first, self._run, self.stats)
 
     @property
     def next_batch(self) -> int:
@@ -262,13 +261,13 @@ class Loader(Carded):
     def _order(self, epoch: int) -> NDArray[np.int64]:
         import numpy as np
 
-        samples = ranks.order(self.source.n or 0, shuffle=self.shuffle, seed=self._options.seed, epoch=epoch)
+        samples = ranks.order(self.source.n or 0, shuffle=self.shuffle, seed=self.options.seed, epoch=epoch)
         lost = self._lost(decode=True)
         return samples[~np.isin(samples, lost)] if len(lost) else samples
 
     def _seeds(self, epoch: int) -> list[int]:
         world = ranks.world()
-        every = random(self._options.seed, epoch, TRANSFORM).integers(0, 2**62, len(self.steps()) * world.size)
+        every = random(self.options.seed, epoch, TRANSFORM).integers(0, 2**62, len(self.steps()) * world.size)
         return every[world.rank :: world.size].tolist()  # type: ignore[no-any-return]
 
     def _batches(self, epoch: int, first: int, run: int, stats: Stats) -> Iterator[Any]:
@@ -280,6 +279,8 @@ class Loader(Carded):
         # what is in a batch of the user's dataset is not ours to judge.
         leaves_out = not self.keeps_empty and self.name != "feed" and ranks.world().size == 1
         n_batches = operator.length_hint(self)  # 0 if nobody knows: a DataLoader of what can only be iterated
+        from datastage.batches.as_dataloader import accelerate_told
+
         with accelerate_told(self, n_batches) as tell:
             i = first - 1  # not by enumerate, which holds a batch until it has the next one
             for batch, n in made:
@@ -320,14 +321,17 @@ class Loader(Carded):
             return self._opened().stream(epoch)  # type: ignore[no-any-return]
         samples, steps = self._order(epoch), self.steps()
         if not steps:
-            raise SpecError(
-                f"{self.name}: {n:,} images give no whole batch of {self.batch_size:,}, and what does not fill one is "
-                "dropped.",
-                f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
-            )
-        options = self._options
+            raise self._no_batch(n, "images")
+        options = self.options
         draws = draw(options.augment, samples, size=self.source.size, seed=options.seed, epoch=epoch)
         return self._made(samples, draws, steps[first:], self._seeds(epoch)[first:])
+
+    def _no_batch(self, n: int, what: str) -> SpecError:
+        return SpecError(
+            f"{self.name}: {n:,} {what} give no whole batch of {self.batch_size:,}, and what does not fill one is "
+            "dropped.",
+            f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
+        )
 
     def _made(
         self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]
@@ -350,13 +354,8 @@ class Loader(Carded):
     def _opened(self) -> Any:
         choice = self._chooser()
         if choice.kind not in self._engines:
-            self._engines[choice.kind] = self.source.open(choice, self._options)
+            self._engines[choice.kind] = self.source.open(choice, self.options)
         return self._engines[choice.kind]
-
-    @property
-    def stats(self) -> Stats:
-        """What the latest epoch delivered so far, and how long it kept the training waiting."""
-        return self._stats
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iterator is; the state is of that one from now on.
@@ -385,7 +384,7 @@ class Loader(Carded):
         return {
             "epoch": epoch,
             "batch": batch,
-            "seed": self._options.seed,
+            "seed": self.options.seed,
             "n_samples": self.n_samples,
             "batch_size": self.batch_size,
             "world_size": ranks.world().size,

@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage import datasets, layouts, materialize, slots, staging, store
-from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.image_files import FolderImages, Images, ZipImages
-from datastage.batches.loader import Loaders
 from datastage.batches.options import LoaderOptions
-from datastage.batches.photos import from_reading
 from datastage.errors import SpecError
 from datastage.layouts.parquet import ParquetImages
 from datastage.options import FOR_LOADERS
@@ -25,6 +22,7 @@ from datastage.sources import parse
 from datastage.staged import Staged, mark_used
 
 if TYPE_CHECKING:
+    from datastage.batches.loader import Loaders
     from datastage.shards.listing import ShardSet
 
 PathLike = str | os.PathLike[str]
@@ -46,6 +44,9 @@ def open_data(
 
     `auto_augment` takes a catalog entry's own augmentation; `cache` is the folder for decoded photos, if one was named.
     """
+    from datastage.batches.arrays import from_arrays
+    from datastage.batches.photos import from_reading
+
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         if not data:
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
@@ -70,7 +71,9 @@ def open_data(
         return from_reading(images, layouts.read(images.tree(), **asked), options)
     entry = datasets.of_receipt(staged.receipt)
     if isinstance(entry, datasets.Entry):
-        return _of_entry(entry, staged, options, auto_augment, cache)
+        _check_photos_only(entry.name, options, cache)
+        arrays = {split: staged.arrays(split) for split in staged.splits}
+        return from_arrays(arrays, _own_options(entry, options, auto_augment), classes=entry.classes)
     reading = layouts.of_entry(entry, staged.path, **asked)
     if entry is not None:
         options = _own_options(entry, options, auto_augment)
@@ -123,14 +126,6 @@ def located(data: Any, stage: Callable[..., Staged]) -> tuple[Staged, ZipImages 
         if staged.path.is_file() and materialize.is_archive(staged.path):
             return staged, ZipImages(FileReader(staged.path))
     return staged, None
-
-
-def _of_entry(
-    entry: datasets.Entry, staged: Staged, options: LoaderOptions, auto_augment: bool, cache: PathLike | None
-) -> Loaders:
-    _check_photos_only(entry.name, options, cache)
-    arrays = {split: staged.arrays(split) for split in staged.splits}
-    return from_arrays(arrays, _own_options(entry, options, auto_augment), classes=entry.classes)
 
 
 def _own_options(

@@ -30,9 +30,7 @@ class LoaderOptions:
     """What shapes the batches of a dataset, all its splits together. Checked when it is made."""
 
     batch_size: int  # samples a batch, on each rank
-    val: float | str | None = (
-        None  # a share or number of the training samples to set aside; 0 leaves the data's own out
-    )
+    val: float | str | None = None  # share or number of training samples to set aside; 0 leaves the data's own out
     test: float | str | None = None
     augment: Augment | None = None
     transform: Callable[..., Any] | None = None  # for training; gets the uint8 (B, C, H, W) batch on the device

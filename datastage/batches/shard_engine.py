@@ -6,26 +6,23 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.augment import NOTHING, TRANSFORM, Draws, draw
 from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Crops, Wholes, writer
+from datastage.batches.devices import Choice
 from datastage.batches.normalize import Finishers, Pool
+from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, Submitted, drop
 from datastage.batches.ranks import Step, local_rank, world
-from datastage.batches.to_device import deliver
+from datastage.batches.shard_source import OpenShard, ShardSource
+from datastage.batches.to_device import Made, deliver
 from datastage.shards.cache import Stop
 from datastage.shards.order import Epoch, Part, Window, random
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
-    from datastage.batches.options import LoaderOptions
-    from datastage.batches.shard_source import OpenShard, ShardSource
-    from datastage.batches.to_device import Made
 
 KEPT = 4
 """Batches whose memory is kept for the next ones, as for photos."""
@@ -78,8 +75,6 @@ class FromShards:
     """Batches of photos in shards."""
 
     def __init__(self, source: ShardSource, choice: Choice, options: LoaderOptions) -> None:
-        import numpy as np
-
         self._source, self._choice, self._options = source, choice, options
         moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
         self._last = source.last and moved
@@ -203,8 +198,6 @@ class FromShards:
         source.cache.ahead([source.shards[k] for k in ks if k not in source.open_now])
 
     def _begun(self, part: Part, windows: dict[tuple[int, int], _Rows], stop: threading.Event) -> _Begun:
-        import numpy as np
-
         source = self._source
         numbers, which, draws, ks = [], [], [], list[int]()
         for window, start, stop_at in part.pieces:
@@ -233,13 +226,11 @@ class FromShards:
         return _Begun(submitted, ks, shards, of, number, labels, drawn, made.images)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        import numpy as np
-
         _, _, shards, of, number, labels, draws, images = begun
         fine = np.ones(len(of), bool)
         for i, shard in enumerate(shards):
             fine[of == i] = shard.pixels.state[number[of == i]] != BAD
-            if shard.pixels.path is not None and shard.pixels.whole and len(shard.troubles()) < shard.n:
+            if shard.pixels.path is not None and shard.pixels.whole and len(shard.troubles()) < len(shard.file.samples):
                 shard.pixels.publish()
         if not fine.all():
             images, labels, draws = images[fine], labels[fine], draws.where(fine)
@@ -256,8 +247,6 @@ def _use(made: Wholes, at: list[int], i: int, row: NDArray[np.uint8]) -> None:
 
 
 def _joined(draws: list[Draws]) -> Draws:
-    import numpy as np
-
     if len(draws) == 1 or draws[0] is NOTHING:
         return draws[0]
     parts = ([getattr(each, name) for each in draws] for name in Draws.__slots__)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.errors import IntegrityError, SpecError
+from datastage.layouts.words import some
 from datastage.progress import Reporter
 from datastage.shards.members import Sample
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id")
 """Keys of a sample's JSON that may be its label, if it has just one of them."""
-SHOWN = 4
 Kind = Literal["whole", "float", "name", "key"]
 Read = Callable[[str], bytes]
 
@@ -59,8 +60,6 @@ class LabelRule:
 
     def array(self, values: Sequence[Any], samples: Sequence[Sample]) -> NDArray[Any]:
         """Return the labels of a batch: int64 of classes, float32 of measures, (N, ...) of rows; else the keys."""
-        import numpy as np
-
         if self.kind == "key":
             return np.array([sample.key for sample in samples], str)
         if self.kind == "float":
@@ -93,10 +92,9 @@ def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], lab
     rule = _named(labels)
     first = samples[0]
     if rule is None:
-        part = next((part for part in ("cls", "json") if part in first.parts), None)
-        if part == "cls":
+        if "cls" in first.parts:
             rule = LabelRule("cls")
-        elif part == "json":
+        elif "json" in first.parts:
             found = _json(read(first, "json"), first)
             keys = [key for key in KEYS if key in found]
             if len(keys) != 1:
@@ -123,7 +121,7 @@ def _named(labels: Any) -> LabelRule | None:
         part, _, key = labels.partition(":")
         return LabelRule(part.removeprefix(".").lower(), key)
     if isinstance(labels, Mapping):
-        return LabelRule("labels", by_key=_Mapped(dict(labels)))
+        return LabelRule("labels", by_key=partial(_mapped, dict(labels)))
     if callable(labels):
         return LabelRule("labels", by_key=labels)
     raise SpecError(
@@ -132,15 +130,11 @@ def _named(labels: Any) -> LabelRule | None:
     )
 
 
-@dataclass(frozen=True)
-class _Mapped:
-    labels: dict[str, Any]
-
-    def __call__(self, key: str) -> Any:
-        for name in (key, key.rpartition("/")[2]):
-            if name in self.labels:
-                return self.labels[name]
-        raise SpecError(f"labels= has no label for the sample {key!r}.", "Next: a label for each key of the shards.")
+def _mapped(labels: dict[str, Any], key: str) -> Any:
+    for name in (key, key.rpartition("/")[2]):
+        if name in labels:
+            return labels[name]
+    raise SpecError(f"labels= has no label for the sample {key!r}.", "Next: a label for each key of the shards.")
 
 
 def with_classes(
@@ -156,8 +150,7 @@ def with_classes(
             )
         names = tuple(sorted(set(map(str, every()))))
     if names:
-        few = ", ".join(names[:SHOWN] + (("...", names[-1]) if len(names) > SHOWN + 1 else names[SHOWN:]))
-        reporter.note(f"{len(names):,}, from {rule.where}: {few}", "Classes")
+        reporter.note(f"{len(names):,}, from {rule.where}: {some(list(names))}", "Classes")
     elif rule.kind != "key":
         what = {"whole": "whole numbers", "float": "measures"}.get(rule.kind, rule.kind)
         reporter.note(f"{what}, from {rule.where} (classes= names them)", "Labels")
@@ -166,13 +159,10 @@ def with_classes(
 
 def _plain(text: str) -> Any:
     """Return a text as the number that it is, else as it is."""
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _kind(values: Sequence[Any]) -> Kind:

@@ -13,10 +13,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.decode import Fit
-from datastage.batches.image_files import Images
+from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
 from datastage.batches.prefetch import Threads
@@ -26,12 +29,6 @@ from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.shards.cache import ShardCache
 from datastage.shards.listing import Shard
 from datastage.shards.members import Sample, ShardFile
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
 
 KEPT_OPEN = 32
 """Shards that stay open where there is room for all: listing the samples of one takes a part of an epoch's time."""
@@ -57,8 +54,6 @@ class Unkept(PixelCache):
     """Pictures that are decoded whenever they are asked for; only those that cannot be read are remembered."""
 
     def _open(self) -> None:
-        import numpy as np
-
         self.state = np.zeros(len(self.names), np.uint8)
         self._trouble: dict[int, str] = {}
         self._remarks: dict[str, list[int]] = {}
@@ -67,8 +62,6 @@ class Unkept(PixelCache):
     @property
     def rows(self) -> NDArray[np.uint8]:
         """Return no rows, of the shape that they would have."""
-        import numpy as np
-
         return np.empty((0, *self.fit.shape, 3) if self.last else (0, 3, *self.fit.shape), np.uint8)
 
     def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
@@ -88,18 +81,9 @@ class OpenShard:
     file: ShardFile
     pixels: PixelCache
 
-    @property
-    def n(self) -> int:
-        """Its samples."""
-        return len(self.file.samples)
-
     def troubles(self) -> dict[str, str]:
         """Return which pictures could not be read, and why."""
         return {self.pixels.names[i].rpartition("#")[0]: why for i, why in self.pixels.troubles.items()}
-
-    def close(self) -> None:
-        """Let go of it."""
-        self.file.close()
 
 
 @dataclass
@@ -199,7 +183,7 @@ class ShardSource:
             spare = [k for k in self._open if k not in in_use]
             for k in spare if self.tight else spare[: max(0, len(spare) - KEPT_OPEN)]:
                 self._told(self._open[k])
-                self._open.pop(k).close()
+                self._open.pop(k).file.close()
 
     @property
     def open_now(self) -> Collection[int]:
@@ -233,8 +217,7 @@ class ShardSource:
     def _pixels_of(self, shard: Shard, file: ShardFile) -> PixelCache:
         names = [f"{shard.name}/{sample.key}#{i}" for i, sample in enumerate(file.samples)]
         how: dict[str, Any] = {"last": self.last, "threads": self.threads, "unreadable": self.options.unreadable}
-        pictures: Any = _Pictures(file)
-        images: Images = pictures
+        images: Any = _Pictures(file)
         if names and self._fit_the_budget(len(names), file.size):
             with contextlib.suppress(StorageError):  # the disk is fuller than it was: without them it goes too
                 return PixelCache(images, names, self.fit, folder=self.pixels, **how)
@@ -291,8 +274,6 @@ class ShardSource:
 
     def sample(self, i: int) -> NDArray[np.uint8]:
         """Return the picture of one sample as it is, (H, W, 3)."""
-        import numpy as np
-
         shard, number = self._at(i)
         row = shard.pixels.row(number)
         return Fit(self.size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))

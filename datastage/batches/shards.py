@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datastage import mounts, slots, sources, staging
 from datastage.batches import ranks
@@ -21,19 +21,16 @@ from datastage.batches.photos import MARGIN, size_of_all
 from datastage.batches.prefetch import Threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
-from datastage.batches.shard_labels import rule_of, with_classes
+from datastage.batches.shard_labels import LabelRule, rule_of, with_classes
 from datastage.batches.shard_source import ShardSource
 from datastage.errors import SpecError
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
-from datastage.shards.members import Sample
+from datastage.shards.members import Sample, ShardFile
 from datastage.shards.order import Epoch
 from datastage.sources import Fetch
-
-if TYPE_CHECKING:
-    from datastage.batches.shard_labels import LabelRule
 
 
 class UncountedError(SpecError, TypeError):
@@ -96,35 +93,26 @@ def from_shards(
     folder, pixels = _folders(found, cache, here)
     near = ShardCache(folder, budget_of(cache_gb, folder), here)
     threads = Threads(here.cores, "datastage-decode")
+    rule = rule_of(head.samples, head.part, labels, needed=True)
+    train = found.splits["train"]
+    every = partial(_every_label, train, rule) if all(shard.path for shard in train) else None
+    rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
+    fit = Fit(kept, options.fit, odd=not resized)
     made: dict[str, ShardSource] = {}
-    rule: LabelRule | None = None
     for split, shards in found.splits.items():
         own = heads[split]
-        if split == "train":
-            rule = rule_of(own.samples, own.part, labels, needed=True)
-            every = _every_label(shards, rule) if all(shard.path for shard in shards) else None
-            rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
-            splits_rule = rule
-        else:
-            theirs = rule_of(own.samples, own.part, labels, needed=False)
-            splits_rule = theirs if theirs.kind == "key" or rule is None else rule
-        at = "predict" if splits_rule.kind == "key" else split
-        fit = Fit(kept, options.fit, odd=not resized)
-        made[at] = ShardSource(shards, near, splits_rule, shape, fit, crops, threads, options, pixels)
-    return build(made, options, rule.classes if rule else (), kind=ShardLoader)
+        theirs = rule if split == "train" else rule_of(own.samples, own.part, labels, needed=False)
+        at, its = ("predict", theirs) if theirs.kind == "key" else (split, rule)
+        made[at] = ShardSource(shards, near, its, shape, fit, crops, threads, options, pixels)
+    return build(made, options, rule.classes, kind=ShardLoader)
 
 
-def _every_label(shards: Sequence[Shard], rule: LabelRule) -> Any:
-    from datastage.shards.members import ShardFile
-
-    def every() -> Iterator[Any]:
-        for shard in shards:
-            file = ShardFile(shard.path or Path(), shard.name)
-            for number, sample in enumerate(file.scan()):
-                yield rule.value(sample, partial(file.part, number))
-            file.close()
-
-    return every
+def _every_label(shards: Sequence[Shard], rule: LabelRule) -> Iterator[Any]:
+    for shard in shards:
+        file = ShardFile(shard.path or Path(), shard.name)
+        for number, sample in enumerate(file.scan()):
+            yield rule.value(sample, partial(file.part, number))
+        file.close()
 
 
 def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path | None]:
@@ -149,14 +137,22 @@ class ShardLoader(Loader):
     _resumed: tuple[int, int, int] | None = None  # an epoch, a place in its order, and the number of the batch there
 
     def __len__(self) -> int:
-        n, whole = self.source.n, self.batch_size * ranks.world().size
-        if n is None:
+        if self.source.n is None:
             raise UncountedError(
                 "How many batches an epoch has is not known yet: the shards have no index.",
                 "The first epoch counts them; until then iterate without len().",
                 "Next: an index.json beside the shards, which tells it at once.",
             )
-        return n // whole if self.drop_last else -(-n // whole)
+        return self._n_steps(self.source.n)
+
+    @property
+    def _whole(self) -> int:
+        return self.batch_size * ranks.world().size
+
+    def _n_steps(self, n: int) -> int:
+        """Return how many steps so many samples give."""
+        n = max(0, n)
+        return n // self._whole if self.drop_last else -(-n // self._whole)
 
     def _lanes(self) -> int:
         if self._groups is None:
@@ -165,7 +161,7 @@ class ShardLoader(Loader):
 
     def _epoch(self, number: int) -> Epoch:
         self.source.limited()
-        shuffle = (self._options.seed, number) if self.shuffle else None
+        shuffle = (self.options.seed, number) if self.shuffle else None
         return Epoch(len(self.source.shards), self.source.count, lanes=self._lanes(), shuffle=shuffle)
 
     def _place(self, epoch: int, batch: int) -> int:
@@ -173,25 +169,19 @@ class ShardLoader(Loader):
         start, first = 0, 0
         if self._resumed is not None and self._resumed[0] == epoch:
             _, start, first = self._resumed
-        return start + (batch - first) * self.batch_size * ranks.world().size
+        return start + (batch - first) * self._whole
 
     def _begin(self, epoch: int, first: int) -> Iterator[tuple[Any, int]]:
         if self._resumed is not None and self._resumed[0] != epoch:
             self._resumed = None
-        position, world = self._place(epoch, first), ranks.world()
+        position = self._place(epoch, first)
         engine, order = self._opened(), self._epoch(epoch)
         if engine.static and self.source.n is None:
-            self._counted()  # static shapes need to know the last batch
-        n, whole = self.source.n, self.batch_size * world.size
-        if n is not None and self.drop_last and n < whole:
-            raise SpecError(
-                f"{self.name}: {n:,} samples give no whole batch of {self.batch_size:,}, and what does not fill one is "
-                "dropped.",
-                f"Next: batch_size={max(1, n // world.size)} or smaller.",
-            )
-        left = max(0, (n or 0) - position)
-        n_steps = left // whole if self.drop_last else -(-left // whole)
-        ends: deque[int] = deque()
+            self.counted()  # static shapes need to know the last batch
+        n = self.source.n
+        if n is not None and self.drop_last and n < self._whole:
+            raise self._no_batch(n, "samples")
+        n_steps, ends = self._n_steps((n or 0) - position), deque[int]()
         made = engine.stream(order, epoch, position, n_steps, ends, training=self.training, drop_last=self.drop_last)
         return self._told(made, ends, epoch, first)
 
@@ -207,24 +197,11 @@ class ShardLoader(Loader):
         if self._resumed is not None and self._resumed[0] == epoch:
             self._resumed = None
 
-    def _counted(self) -> Loader:
+    def counted(self) -> int | None:
+        """Return `n_samples`; every shard is counted now."""
         for k in range(len(self.source.shards)):
             self.source.count(k)
-        return self
-
-    @property
-    def sampler(self) -> Any:
-        """What gives the samples one by one, for libraries that look for it; the shards are counted first."""
-        from datastage.batches.as_dataloader import sampler
-
-        return sampler(self._counted())
-
-    @property
-    def batch_sampler(self) -> Any:
-        """What gives the batches, as numbers of samples; the shards are counted first."""
-        from datastage.batches.as_dataloader import batch_sampler
-
-        return batch_sampler(self._counted())
+        return self.n_samples
 
     def plan(self, epoch: int) -> list[tuple[list[int], int]]:
         """Return of each of this rank's batches in an epoch the samples, numbered shard by shard, and their place."""
@@ -246,8 +223,7 @@ class ShardLoader(Loader):
     def _own_state(self) -> dict[str, Any]:
         epoch, batch = getattr(self, "_at", self._next)
         position, n = self._place(epoch, batch), self.source.n
-        whole = self.batch_size * ranks.world().size
-        if n is not None and (position >= n or (self.drop_last and position + whole > n)):
+        if n is not None and not self._n_steps(n - position):
             epoch, batch, position = epoch + 1, 0, 0
         shards = {"n": len(self.source.shards), "position": position, "lanes": self._lanes()}
         unknown = any(shard.samples is None for shard in self.source.shards)
@@ -280,11 +256,8 @@ class ShardLoader(Loader):
                     f"Next: start anew with set_epoch({epoch}).",
                 )
         self._groups = lanes
-        whole, total = self.batch_size * ranks.world().size, self.source.n
-        first = position // whole
-        if total is not None:
-            left = max(0, total - position)
-            first = max(0, len(self) - (left // whole if self.drop_last else -(-left // whole)))
+        total = self.source.n
+        first = position // self._whole if total is None else max(0, len(self) - self._n_steps(total - position))
         self._stand(epoch, first)
         self._resumed = (epoch, position, first) if position else None
 

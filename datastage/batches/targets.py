@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.to_device import IGNORED, are_classes
 from datastage.errors import SpecError
+from datastage.layouts.words import some
 from datastage.progress import Reporter
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-SHOWN = 4
 
 
 def targets_of(
@@ -28,9 +27,8 @@ def targets_of(
     first = found["train"]
     for name, labels in found.items():
         if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
-            raise SpecError(
-                f"{name}: labels of shape {labels.shape} and type {labels.dtype}; train has {_kind(first)}."
-            )
+            own, theirs = (f"labels of shape {one.shape} and type {one.dtype}" for one in (labels, first))
+            raise SpecError(f"{name}: {own}; train has {theirs}.")
     named = bool(classes) and are_classes(first) and 0 <= _least(first) <= first.max() < len(classes)
     if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0 and not named):
         return _numbered(found, classes, reporter)
@@ -41,8 +39,6 @@ def targets_of(
 
 def array_of(name: str, values: Any) -> NDArray[Any]:
     """Return what a user gave as an array; a tensor may be on a device, and be trained."""
-    import numpy as np
-
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         if str(values.dtype) == "torch.bfloat16":
@@ -54,8 +50,6 @@ def array_of(name: str, values: Any) -> NDArray[Any]:
 
 
 def _array(name: str, labels: Any) -> NDArray[Any]:
-    import numpy as np
-
     array = array_of(f"{name}: what is given as labels", labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]  # as Keras' own datasets have them
@@ -77,10 +71,6 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
     )
 
 
-def _kind(labels: NDArray[Any]) -> str:
-    return f"labels of shape {labels.shape} and type {labels.dtype}"
-
-
 def _least(labels: NDArray[Any]) -> int:
     """Return the lowest class; a sample whose label is to be ignored has none."""
     classes = labels[labels != IGNORED]
@@ -90,8 +80,6 @@ def _least(labels: NDArray[Any]) -> int:
 def _numbered(
     found: dict[str, NDArray[Any]], classes: Sequence[str], reporter: Reporter
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    import numpy as np
-
     first = found["train"]
     names = first.dtype.kind == "U"
     known = np.unique(first if names else first[first != IGNORED])
@@ -116,7 +104,6 @@ def _numbered(
     said = [str(name) for name in known]
     if len(classes) != len(said):
         classes = said
-    few = ", ".join(said[:SHOWN] + (["...", said[-1]] if len(said) > SHOWN + 1 else said[SHOWN:]))
     where = "by name" if names else f"from {said[0]} to {said[-1]}, numbered from 0"
-    reporter.note(f"{len(said):,} {where}: {few}", "Classes")
+    reporter.note(f"{len(said):,} {where}: {some(said)}", "Classes")
     return numbered, tuple(classes)

@@ -16,7 +16,6 @@ from datastage import datasets, layouts, saved_copy
 from datastage.batches.decode import Unreadable
 from datastage.batches.image_files import FolderImages, ZipImages
 from datastage.batches.open_data import images_at, located
-from datastage.batches.targets import targets_of
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError
 from datastage.packing.bucket_place import BucketPlace
 from datastage.packing.making import by_threads, head_at, put
@@ -168,6 +167,8 @@ def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Rea
             "Next: datastage.loaders takes them as they are.",
         )
     given = {split: labels for split, (_, labels) in arrays.items() if split != "predict"}
+    from datastage.batches.targets import targets_of
+
     labels, classes = targets_of(given, reading.classes, SILENT)
     splits: dict[str, Any] = {
         split: layouts.Split([f"{split}/{number}" for number in range(len(images))], _listed(labels.get(split)))

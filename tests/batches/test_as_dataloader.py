@@ -1,5 +1,7 @@
 import copy
 import pickle
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -163,3 +165,62 @@ def test_a_loader_is_sent_without_its_device_and_without_what_draws_its_lines():
     )  # another process may have another
     next(iter(again))
     assert len(reporter.said) == 1
+
+
+# --- Accelerate, which counts the batches of its own loaders
+
+
+@pytest.fixture
+def accelerate(monkeypatch):
+    """What Accelerate keeps of the loaders in use, once an Accelerator was made."""
+
+    class GradientState:
+        _shared_state = {"made": True}
+        loaders: list = []
+
+        def _add_dataloader(self, loader):
+            self.loaders.append(loader)
+
+        def _remove_dataloader(self, loader):
+            self.loaders.remove(loader)
+
+    module = ModuleType("accelerate.state")
+    module.GradientState = GradientState
+    monkeypatch.setitem(sys.modules, "accelerate.state", module)
+    return GradientState
+
+
+def eleven():
+    arrays = np.zeros((11, 8, 8, 3), np.uint8), np.arange(11)
+    return from_arrays({"train": arrays, "test": arrays}, batch_size=4, device="cpu")
+
+
+def test_accelerate_is_told_the_last_batch_and_how_many_gathered_rows_are_samples(accelerate):
+    for loader, remainder in zip(eleven(), (0, 3), strict=True):
+        told = [(accelerate.loaders[-1].end_of_dataloader, accelerate.loaders[-1].remainder) for _ in loader]
+        assert told == [(False, remainder)] * 2 + [(True, remainder)]
+        assert not accelerate.loaders
+
+
+def test_the_remainder_is_that_of_all_ranks(accelerate, monkeypatch):
+    for name, value in {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    assert [accelerate.loaders[-1].remainder for _ in eleven().test] == [3, 3]
+
+
+def test_an_evaluation_within_an_epoch_is_told_beside_it(accelerate):
+    train, test = eleven()
+    for _ in train:
+        assert [accelerate.loaders[-1].remainder for _ in test] == [3] * 3
+        assert len(accelerate.loaders) == 1
+
+
+def test_leaving_a_loop_takes_the_loader_from_accelerate(accelerate):
+    for _ in eleven().test:
+        break
+    assert not accelerate.loaders
+
+
+def test_nothing_is_told_where_no_accelerator_was_made(accelerate, monkeypatch):
+    monkeypatch.setattr(accelerate, "_shared_state", {})
+    assert [len(accelerate.loaders) for _ in eleven().test] == [0] * 3
