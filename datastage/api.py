@@ -7,7 +7,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -148,25 +148,10 @@ def stage(  # noqa: PLR0913
     >>> open(path).read()
     '5.1,3.5,1.4,0.2,setosa\n'
     """
+    given = {name: value for name, value in locals().items() if name not in ("spec", "progress")}
     from datastage.options import StageOptions
 
-    options = StageOptions.of(
-        spec,
-        fallbacks=fallbacks,
-        expect=expect,
-        root=root,
-        name=name,
-        link=link,
-        members=members,
-        unpack=unpack,
-        strip=strip,
-        password=password,
-        encoding=encoding,
-        copy=copy,
-        save_to=save_to,
-        refresh=refresh,
-        wait=wait,
-    )
+    options = StageOptions.of(spec, **given)
     with _told(progress) as (here, reporter):
         return _staged(options, here, reporter)
 
@@ -273,30 +258,14 @@ def loaders(  # noqa: PLR0913
     SpecError, IntegrityError, MissingDependencyError
         If an option makes no sense for this data, the data is not what it should be, or torch or numpy is missing.
     """
+    given = locals()
     from datastage.batches.open_data import open_data
     from datastage.batches.options import LoaderOptions
 
-    options = LoaderOptions(
-        batch_size=batch_size,
-        val=val,
-        test=test,
-        augment=None if augment == "auto" else augment,
-        transform=transform,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        device=device,
-        dtype=dtype,
-        memory_format=memory_format,
-        hold=hold,
-        limit=limit,
-        seed=seed,
-        size=size,
-        fit=fit,
-        mean=mean,
-        std=std,
-        unreadable=unreadable,
-    )
     asked: dict[str, Any] = {"labels": labels, "classes": classes, "cache": cache, "cache_gb": _gigabytes(cache_gb)}
+    names = {field.name for field in fields(LoaderOptions)} & given.keys() - asked.keys()
+    chosen = {name: given[name] for name in names}
+    options = LoaderOptions(**{**chosen, "augment": None if augment == "auto" else augment})
     with _told(progress) as (here, reporter), _named(data, batch_size):
         return open_data(
             data,

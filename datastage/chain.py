@@ -340,27 +340,28 @@ class Chain:
         raise self._failure()
 
     def _part_from(self, spec: Spec, part: Part, work: Work, another_is_left: bool) -> Content:
-        limits = IMPATIENT if another_is_left else None
-        has_hash = part.expect is not None
-        found = sources.open_spec(spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits)
+        found, work = self._opened(spec, work, another_is_left)
         if part.expect is None and not isinstance(found.content, Path | sources.Fetch):
             parts.check_size(found.content, part)
         self.reporter.note(found.seen, "Found")
-        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
-        return materialize(found, replace(work, slow_below_bytes_s=slow_below, limits=limits))
+        return materialize(found, work)
+
+    def _opened(self, spec: Spec, work: Work, another_is_left: bool) -> tuple[Found, Work]:
+        """Open what a spec names, and say how patient to be with it."""
+        limits, slow_below = (IMPATIENT, transfer.SLOW_BYTES_S) if another_is_left else (None, None)
+        has_hash, wait_s = work.options.expect is not None, self.options.wait
+        found = sources.open_spec(
+            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=wait_s
+        )
+        return found, replace(work, slow_below_bytes_s=slow_below, limits=limits)
 
     # --- a spec's steps
 
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
-        limits = IMPATIENT if another_is_left else None
-        has_hash = self.options.expect is not None
-        found = sources.open_spec(
-            spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=self.options.wait
-        )
-        self.reporter.note(found.seen, "Found")
-        slow_below = transfer.SLOW_BYTES_S if another_is_left else None
         keep = self._keep if self.options.save_to is not None else None
-        work = Work(self.options, self.claim.slot, self.here, self.reporter, slow_below, limits, keep)
+        work = Work(self.options, self.claim.slot, self.here, self.reporter, keep=keep)
+        found, work = self._opened(spec, work, another_is_left)
+        self.reporter.note(found.seen, "Found")
         content = materialize(found, work)
         if keep is not None and isinstance(found.content, Path):
             self.reporter.note(saved_copy.folder_is_not_kept(found.content.name), "Not kept")

@@ -30,17 +30,10 @@ class Reporter(Protocol):
 class Silent:
     """The reporter that says nothing: the default everywhere below `api`."""
 
-    def phase(self, name: str, total_bytes: int | None) -> None:
+    def phase(self, *said: object, **named: object) -> None:
         """Say nothing."""
 
-    def advance(self, n_bytes: int) -> None:
-        """Say nothing."""
-
-    def resume(self, n_bytes: int) -> None:
-        """Say nothing."""
-
-    def note(self, text: str, label: str = "") -> None:
-        """Say nothing."""
+    advance = resume = note = phase
 
 
 SILENT = Silent()

@@ -49,7 +49,6 @@ class FileRecords(Sequence[FileRecord]):
         return files if isinstance(files, FileRecords) else cls(files)
 
     def append(self, file: FileRecord) -> None:
-        """Take in one more."""
         if file.target is not None:
             self.targets[len(self.paths)] = file.target
         self.paths.append(file.path)

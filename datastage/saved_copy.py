@@ -42,7 +42,6 @@ class SavedCopy:
     reach: Callable[[], Reader] | None = None
 
     def open(self) -> Reader:
-        """Return a reader of it."""
         return FileReader(self.path) if self.reach is None else self.reach()
 
 

@@ -49,37 +49,30 @@ class Slot:
 
     @property
     def final(self) -> Path:
-        """The published folder."""
         return self.root / self.name
 
     @property
     def mark(self) -> Path:
-        """The file that proves that the published folder is ours."""
         return self.own / f"{self.name}.mark"
 
     @property
     def lock(self) -> Path:
-        """The lock file."""
         return self.own / f"{self.name}.lock"
 
     @property
     def partial(self) -> Path:
-        """The folder that is being written."""
         return self.own / f"{self.name}.partial"
 
     @property
     def fetch(self) -> Path:
-        """The folder for bytes that came over a link."""
         return self.own / f"{self.name}.fetch"
 
     @property
     def old(self) -> Path:
-        """The folder that is being replaced."""
         return self.own / f"{self.name}.old"
 
     @property
     def repair(self) -> Path:
-        """The folder for what is brought again, to mend a published folder."""
         return self.own / f"{self.name}.repair"
 
 

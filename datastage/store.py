@@ -222,14 +222,8 @@ def _of_another(folder: Path, wanted: Wanted) -> Staged | None:
             return None
         if not all(_has_digest(folder / name, *digest) for name, digest in known.items()):
             return None
-    except PermissionError as error:
-        raise StorageError(
-            f"{folder} belongs to {owner}, and may not be read.",
-            f"Ask {owner} to let you read it, or stage it for yourself under another name or root.",
-            "Next: the same line with name= or root=.",
-            code=errno.EACCES,
-            filename=error.filename or folder,
-        ) from None
+    except PermissionError:
+        raise _closed(folder, owner) from None
     single = next(iter(names)) if "" in wanted.known else None
     receipt = {
         **{"key": wanted.key, "name": folder.name, "spec": wanted.specs[0], "folder": str(folder), "single": single},
@@ -284,15 +278,18 @@ def _what_is_there(path: Path, receipt: Mapping[str, Any] | None) -> str:
     try:
         names = sorted(item.name for item in path.iterdir())
     except OSError:
-        owner = own_files.owner_name(path.lstat())
-        raise StorageError(
-            f"{path} belongs to {owner}, and may not be read.",
-            f"Ask {owner} to let you read it.",
-            "Next: choose another name with name=, or another folder with root=.",
-            code=errno.EACCES,
-            filename=path,
-        ) from None
+        raise _closed(path, own_files.owner_name(path.lstat())) from None
     return f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is an empty folder"
+
+
+def _closed(folder: Path, owner: str) -> StorageError:
+    return StorageError(
+        f"{folder} belongs to {owner}, and may not be read.",
+        f"Ask {owner} to let you read it, or stage it for yourself under another name or root.",
+        "Next: choose another name with name=, or another folder with root=.",
+        code=errno.EACCES,
+        filename=folder,
+    )
 
 
 # --- waiting

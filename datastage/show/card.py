@@ -73,7 +73,6 @@ class Card:
     pictures: Sequence[tuple[str, str]] = ()
 
     def html(self) -> str:
-        """Return the card for a notebook."""
         names = [len(bar.name) for _, what in self.rows if not isinstance(what, str) for bar in what]
         room = 0.55 * min(24, max(names, default=0))  # in em: bars of all rows begin below each other
         body = "".join(

@@ -218,7 +218,6 @@ class TerminalLine:
         self._width = 0
 
     def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Write the line over the one before."""
         columns = max(20, shutil.get_terminal_size().columns) - 3  # the ^C of a stop fits behind it
         line = _named(name, text)
         if len(line) > columns:
@@ -233,7 +232,6 @@ class TerminalLine:
         self._width = len(line)
 
     def clear(self) -> None:
-        """Write spaces over the line, and go back to its beginning."""
         if self._width:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
@@ -269,7 +267,6 @@ class NotebookArea:
         return cls(display) if getattr(get_ipython(), "kernel", None) is not None else None
 
     def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Show the bar, or bring it up to date."""
         if self._bar is None and self._handle is None:
             self._bar = _tqdm_bar(total_bytes)
             plain = _html_bar(name, text, done_bytes, total_bytes)
@@ -285,7 +282,6 @@ class NotebookArea:
         bar.set_description_str(_named(name, text))
 
     def clear(self) -> None:
-        """Empty the area."""
         bar, handle = self._bar, self._handle
         self._bar = self._handle = None
         if bar is not None:
