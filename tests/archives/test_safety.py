@@ -106,6 +106,16 @@ def test_two_members_cannot_share_a_path(first, second, rule):
     assert rule_of(lambda: tree.admit(*second)) == rule
 
 
+@pytest.mark.parametrize("before", ["a/f", "m/f", "z/f"])
+def test_the_folder_of_a_file_is_known_whatever_came_before(before):
+    tree = Tree()
+    tree.admit(before)
+    tree.admit(before + "2")  # beside the one before: no look for its folder
+    tree.admit("k/f")
+    assert tree.kinds["k"] == "folder"
+    assert rule_of(lambda: tree.admit("k")) == "D-KIND"
+
+
 @pytest.mark.parametrize("first", ["x", "./x"])
 def test_of_two_files_of_one_path_the_second_is_admitted_and_noted(first):
     tree = Tree()
@@ -140,6 +150,9 @@ def test_folders_take_room_and_count_as_members(admit, monkeypatch):
     monkeypatch.setattr("datastage.archives.safety.MAX_MEMBERS", 50)
     many = Tree()
     assert rule_of(lambda: [admit(many, n) for n in range(60)]) == "M-MANY"
+    deep = Tree()
+    assert deep.admit("d/" * 49, "folder")  # and the folder itself
+    assert rule_of(lambda: deep.admit("e", "folder")) == "M-MANY"
 
 
 def test_files_count_as_members(monkeypatch):
