@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import subprocess
 import tarfile
 
 import pytest
 
-from datastage.archives import sniff
+from datastage.archives import sniff, tar
 from datastage.reader import BytesReader
 
 from .made import tar_of, tree, unpacked
@@ -99,3 +101,40 @@ def test_a_stray_byte_in_the_end_blocks_is_no_cut(tmp_path):
     unpacked(bytes(data), tmp_path / "to")
 
     assert tree(tmp_path / "to") == {"a": b"text"}
+
+
+@pytest.mark.parametrize("kind", [b"x", b"X"])  # POSIX, Solaris
+def test_what_a_header_says_of_one_member_is_not_said_of_the_next(kind, tmp_path):
+    data = pax_raw(("path", "long name"), kind=kind) + tar_raw(b"a", A) + tar_raw(b"b", B) + END_BLOCKS
+    assert outcome(data, tmp_path / "x") == {"long name": A, "b": B}
+
+
+def test_a_size_of_blanks_is_none_and_one_that_is_no_number_is_refused(tmp_path):
+    folder = tar_raw(b"d/", kind=b"5", size=b" " * 12)
+    assert outcome(folder + tar_raw(b"d/a", A) + END_BLOCKS, tmp_path / "blanks") == {"d/a": A}
+    assert outcome(tar_raw(b"first", B) + tar_raw(b"a", A, size=b"x" * 12) + END_BLOCKS, tmp_path / "x") == "T-SIZE"
+
+
+def test_pax_records_that_mean_nothing_may_be_as_many_as_the_limit_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(tar, "MAX_UNKNOWN", 3)
+    for n in (3, 4):
+        data = pax_raw(*[(f"k{i}", "v") for i in range(n)]) + tar_raw(b"a", A) + END_BLOCKS
+        assert outcome(data, tmp_path / str(n)) == ({"a": A} if n == 3 else "T-PAX")
+
+
+@pytest.mark.skipif("GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, text=True).stdout
+                    if shutil.which("tar") else True, reason="GNU tar is not installed")  # fmt: skip
+@pytest.mark.parametrize("n", [3, 5, 26, 60])  # pieces: 4 in the header, 21 in each block behind it
+@pytest.mark.parametrize(
+    "form", ["--format=gnu", "--sparse-version=0.0", "--sparse-version=0.1", "--sparse-version=1.0"]
+)
+def test_a_file_with_holes_comes_back_however_many_pieces_it_has(n, form, tmp_path):
+    with open(tmp_path / "holes", "wb") as file:
+        for nth in range(n):
+            file.seek(nth * 65_536)
+            file.write(b"%d " % nth * 1000)
+        file.truncate(n * 65_536 + 9)
+    command = ["tar", "--sparse", form, *(["--format=posix"] if "version" in form else []), "-cf", "x.tar", "holes"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    whole = (tmp_path / "holes").read_bytes()
+    assert outcome((tmp_path / "x.tar").read_bytes(), tmp_path / "to") == {"holes": whole}

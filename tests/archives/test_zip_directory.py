@@ -290,3 +290,17 @@ def test_of_files_of_one_name_the_later_counts_and_the_result_says_so(tmp_path):
 def test_a_directory_that_is_not_whole_is_refused():
     with pytest.raises(Fault):
         zip_directory._entry_places(BytesReader(b"PK\1\2" + bytes(50)), 0, 54)
+
+
+def test_the_first_part_of_a_split_zip_is_called_a_part(tmp_path):
+    first = b"PK\7\x08" + zip_of({"a": b"1" * 100})[:90]
+    assert outcome(first, tmp_path / "x", "x.zip") == "P-PART"
+    assert outcome(first[4:], tmp_path / "y", "y.zip") == "Z-END"
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_end_records_are_tried_as_often_as_the_limit_says(n, tmp_path, monkeypatch):
+    monkeypatch.setattr(zip_directory, "_MAX_READINGS", 3)
+    data = zip_of({"a": b"1"})
+    for_show = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 9, 9, 9, 9, 0)
+    assert outcome(data + for_show * n, tmp_path / "x") == ({"a": b"1"} if n == 2 else "Z-AMBIGUOUS")

@@ -38,3 +38,11 @@ def test_an_odd_name_does_not_make_the_plan_slow():
     # A pattern that went back and forth would take ages here.
     assert zip_plan._is_plain(b"a" * 40_000 + b"!") is None
     assert zip_plan._is_plain(b"a/" * 20_000 + b"!") is None
+
+
+def test_only_what_is_picked_is_written(tmp_path):
+    data = zip_of({"a/1.txt": b"1", "a/2.jpg": b"2", "b/3.jpg": b"3"})
+    unpacked(data, tmp_path / "jpg", members=["*.jpg"])
+    assert tree(tmp_path / "jpg") == {"a": None, "a/2.jpg": b"2", "b": None, "b/3.jpg": b"3"}
+    unpacked(data, tmp_path / "a", members=["a"])
+    assert tree(tmp_path / "a") == {"a": None, "a/1.txt": b"1", "a/2.jpg": b"2"}
