@@ -13,7 +13,7 @@ from datastage.archives import sniff, tar
 from datastage.reader import BytesReader
 
 from .made import tar_of, tree, unpacked
-from .raw import END_BLOCKS, outcome, pax_raw, tar_raw
+from .raw import END_BLOCKS, base256, outcome, pax_raw, tar_raw
 
 A, B = b"alpha " * 100, b"beta " * 20
 MEMBERS = [tar_raw(b"a.txt", A), tar_raw(b"d/", kind=b"5"), pax_raw(("mtime", "1.5")) + tar_raw(b"d/b.txt", B)]
@@ -45,7 +45,7 @@ def test_a_compressed_tar_needs_no_end_block_where_its_stream_is_whole(tmp_path)
     assert outcome(gzip.compress(b"".join(MEMBERS)), tmp_path / "x") == {"a.txt": A, "d/b.txt": B}
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.txt", "\u732b\u732b.txt".encode(), b"\xff" * 90])
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", "\u732b\u732b.txt".encode(), b"\xff" * 90, b"\x80.txt"])
 def test_checksums_of_signed_bytes_count_as_old_tars_wrote_them(name, tmp_path):
     member = with_checksum(tar_raw(name, A), signed=True)
     assert member != tar_raw(name, A)
@@ -138,3 +138,15 @@ def test_a_file_with_holes_comes_back_however_many_pieces_it_has(n, form, tmp_pa
     subprocess.run(command, cwd=tmp_path, check=True)
     whole = (tmp_path / "holes").read_bytes()
     assert outcome((tmp_path / "x.tar").read_bytes(), tmp_path / "to") == {"holes": whole}
+
+
+@pytest.mark.parametrize("mtime", [-86_400, 0, 1, 4_000_000_000])
+def test_the_time_of_a_file_comes_back_also_from_before_1970(mtime, tmp_path):
+    unpacked(tar_raw(b"a", A, mtime=base256(mtime)) + END_BLOCKS, tmp_path / "to")
+    assert (tmp_path / "to" / "a").stat().st_mtime == mtime
+
+
+@pytest.mark.parametrize(("kind", "rule"), [(b"L", "T-ORPHAN"), (b"K", "T-ORPHAN"), (b"x", "T-CUT")])
+def test_a_header_that_is_cut_short_is_called_so(kind, rule, tmp_path):
+    header = pax_raw(("path", "b")) if kind == b"x" else tar_raw(b"././@LongLink", b"b\0", kind)
+    assert outcome(tar_raw(b"a", A) + header[:600], tmp_path / "x") == rule
