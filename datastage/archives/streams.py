@@ -36,15 +36,15 @@ def close(pieces: Pieces) -> None:
         end()
 
 
-def gz(pieces: Pieces) -> Pieces:
-    """Decode gzip, by the fastest library that is installed."""
+def gz(pieces: Pieces, window: int = 31) -> Pieces:
+    """Decode gzip, or by another `window` of zlib's another form of deflate, by the fastest library installed."""
     chosen = inflate.chosen()
     pieces = _small(pieces)
     piece = next(filter(None, pieces), b"")
     if not piece:
         raise Fault("C-STREAM", "holds no bytes")
     while True:
-        stream = chosen.stream(31)
+        stream = chosen.stream(window)
         rest: Any = piece
         while True:
             try:

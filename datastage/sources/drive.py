@@ -292,11 +292,7 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
             "drive.google.com and choose Organise > Add shortcut > My Drive.",
             f'Next: find it at drive.google.com, and write its folder:  "drive:FOLDER/{name}"',
         ]
-    return UnavailableError(
-        f"Your Drive is connected, but {spec.value} is not in it.",
-        *lines,
-        *last,
-    )
+    return UnavailableError(f"Your Drive is connected, but {spec.value} is not in it.", *lines, *last)
 
 
 def _listed_but_gone(spec: Spec, place: str) -> UnavailableError:

@@ -21,13 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import archives
-from datastage.errors import (
-    DatastageError,
-    MissingDependencyError,
-    NotDataError,
-    SpecError,
-    UnavailableError,
-)
+from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
 from datastage.mounts import drive_mounts
 from datastage.network import is_offline
 from datastage.progress import Reporter

@@ -68,11 +68,15 @@ def user_token(name: str) -> str | None:
     token = runtime.secret(name)
     if token or name != "HF_TOKEN":
         return token
-    home = os.environ.get("HF_HOME") or os.path.join(os.path.expanduser("~"), ".cache", "huggingface")
     try:
-        return Path(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")).read_text().strip() or None
+        return Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token").read_text().strip() or None
     except (OSError, UnicodeError):
         return None
+
+
+def hub_home() -> Path:
+    """Return where huggingface_hub keeps the user's token and its cache."""
+    return Path(os.environ.get("HF_HOME") or Path(os.path.expanduser("~"), ".cache", "huggingface"))
 
 
 def token_name(scheme: str, host: str, port: int) -> str | None:

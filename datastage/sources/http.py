@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datastage.archives import not_data
 from datastage.errors import NotDataError, UnavailableError
@@ -71,22 +72,9 @@ def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: 
         return folder / reader.name
 
 
-def open_url(
-    url: str,
-    *,
-    has_hash: bool = False,
-    limits: Limits | None = None,
-    headers: Mapping[str, str] | None = None,
-    name: str = "",
-    with_cookies: bool = False,
-) -> HttpReader:
-    """Return a reader for an address, after one request and a look at the first bytes.
-
-    `has_hash` says whether the caller knows a digest of the bytes; only then may a redirect lead from https to http.
-    The `headers` go to the host of the address alone. A `name` takes the place of what the server calls the file;
-    cookies are kept for places that give a file to nobody else.
-    """
-    reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=headers, name=name, with_cookies=with_cookies)
+def open_url(url: str, **options: Any) -> HttpReader:
+    """Return an `HttpReader` for an address, after one request and a look at the first bytes: a page is no file."""
+    reader = HttpReader(url, **options)
     try:
         check_first_bytes(reader)
     except BaseException:
@@ -115,11 +103,11 @@ class HttpReader(Streamed):
         self,
         url: str,
         *,
-        has_hash: bool = False,
+        has_hash: bool = False,  # whether the bytes will be proven: only then may a redirect lead from https to http
         limits: Limits | None = None,
-        headers: Mapping[str, str] | None = None,
-        name: str = "",
-        with_cookies: bool = False,
+        headers: Mapping[str, str] | None = None,  # for the host of the address alone
+        name: str = "",  # in place of what the server calls the file
+        with_cookies: bool = False,  # for places that give a file to nobody else
     ) -> None:
         self._limits = limits or Limits()
         self._has_hash = has_hash
@@ -221,9 +209,7 @@ class HttpReader(Streamed):
             self._session.connections.forget(held[0])
         self._session.final = self._origin
         patiently(self._probe, self._limits)
-        what = not_data(self.head(_LOOK_BYTES), self.name)
-        if what is not None:
-            raise NotDataError(f"{self.host} now gives {what} instead of {self.name}.", "Next: run the line again.")
+        check_first_bytes(self)
 
     def head(self, n: int) -> bytes:
         """Return the first bytes, at most `n`, which have been fetched already."""
@@ -246,7 +232,7 @@ class HttpReader(Streamed):
             self._state = FileState(self.name, self.host, *state_of(headers), has_hash=self._has_hash)
             self._head, self.ranges, self.digests = b"", False, answers.digests_of(headers)
             start, end, total = answers.content_range(headers)
-            is_part = exchange.response.status == 206 and start == 0 and total is not None and end is not None
+            is_part = exchange.response.status == 206 and start == 0 and total is not None
             if is_part and end is not None and end < _HEAD_BYTES:
                 self._decode = ""
                 self.size, self.ranges = total, True
@@ -256,8 +242,8 @@ class HttpReader(Streamed):
                 self.size = 0
                 self._session.connections.put_back(exchange)
             else:
-                knows_no_ends = is_part and total is not None and end == total - 1 and not exchange.response.chunked
-                if exchange.response.status == 206 and not knows_no_ends:
+                is_whole = is_part and total is not None and end == total - 1 and not exchange.response.chunked
+                if exchange.response.status == 206 and not is_whole:
                     self._session.connections.forget(exchange)
                     exchange = self._session.ask({}, is_first=True)
                 self._hold(exchange)
@@ -294,19 +280,16 @@ class HttpReader(Streamed):
 
     def _whole(self) -> Chunks:
         held, self._held = self._held, None
-        exchange: Exchange | None = None
+        exchange = self._session.ask({}) if held is None else held[0]
         try:
-            if held is not None:
-                exchange, rest = held
+            if held is None:
+                yield from self._again(exchange)
+            else:
                 if self._head:
                     yield self._head
-                yield from rest
-            else:
-                exchange = self._session.ask({})
-                yield from self._again(exchange)
+                yield from held[1]
         finally:
-            if exchange is not None:
-                self._session.connections.forget(exchange)
+            self._session.connections.forget(exchange)
 
     def _again(self, exchange: Exchange) -> Chunks:
         """Give the whole of a later answer, which must be of the same file: its state, its size, its beginning."""
@@ -358,9 +341,7 @@ class HttpReader(Streamed):
                 self._check_no_page(exchange)
             k = self._state.length_of_part(exchange.response, offset, n, self.size)
         except Interrupted:
-            self._session.final = (
-                self._origin
-            )  # what a redirect led to is no good: asked for at the first address again
+            self._session.final = self._origin  # what a redirect led to is no good
             raise
         self._session.final = exchange.address
         return k

@@ -138,6 +138,9 @@ def _disposition(text: str) -> str:
     return name
 
 
+_IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."
+
+
 # --- refusals in words: what happened, and the steps
 
 
@@ -190,7 +193,7 @@ def broken(error: Exception, address: Address, name: str, limit_s: float) -> Int
     return _passing(
         f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
         "Something on the way, such as a proxy, may have written it.",
-        "Next: open the address in a browser; if it downloads there, upload the file instead.",
+        _IN_A_BROWSER,
     )
 
 
@@ -240,25 +243,17 @@ def _status(status: int) -> str:
 
 
 class Refused(UnavailableError):
-    """A server's refusal; `status` and `body` say what it answered, `is_final` that it is not asked again.
-
-    `with_token` says that a token of the user's was sent along.
-    """
+    """A server's refusal, and what it answered."""
 
     status = 0
     body = b""
     headers: Mapping[str, str] = {}  # names in small letters
-    is_final = False
-    with_token = False
+    is_final = False  # it is not asked again
+    with_token = False  # a token of the user's was sent along
 
 
-_IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."
 _REFUSALS: dict[int, tuple[str, ...]] = {
-    401: (
-        "{host} asks for a user name and a password for {name} (401).",
-        "{netrc}",
-        "Next: run the same line again.",
-    ),
+    401: ("{host} asks for a user name and a password for {name} (401).", "{netrc}", "Next: run the same line again."),
     403: (
         "{host} does not let you have {name} (403).",
         "The link may have expired, or ask you to sign in.",
@@ -329,18 +324,16 @@ def _refusal(
     if status in _REFUSALS:
         return tuple(line.format(host=host, name=name, netrc=netrc_trouble or _NETRC) for line in _REFUSALS[status])
     if status in BUSY:
-        return (
-            f"{host} is too busy to give {name} ({_status(status)}).",
-            "Next: run the same line again later; what has come is kept.",
-        )
+        again = "Next: run the same line again later; what has come is kept."
+        return f"{host} is too busy to give {name} ({_status(status)}).", again
     if status == 202 and "x-amzn-waf-action" in headers:
+        figshare = (
+            "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address."
+        )
         return (
             f"{host} asks whether a person is there before it gives {name} (202): a program cannot answer that.",
-            *([_FIGSHARE] if host.endswith("figshare.com") else ()),
+            *([figshare] if host.endswith("figshare.com") else ()),
             _IN_A_BROWSER,
         )
     said = http.client.responses.get(status, "an unknown answer")
     return f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later."
-
-
-_FIGSHARE = "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address."

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import ssl
-import zlib
 from collections.abc import Callable, Iterator
 
+from datastage.archives import streams
+from datastage.archives.errors import Fault
 from datastage.errors import IntegrityError
 from datastage.sources.http_connection import Exchange
 from datastage.transfer import Interrupted
 
 _PIECE_BYTES = 256 << 10
-_UNPACKED_BYTES = 1 << 20
 
 Chunks = Iterator[memoryview | bytes]
 
@@ -87,28 +88,9 @@ def unpacked(body: Chunks, kind: str, name: str, host: str) -> Chunks:
         return
     # The deflate of HTTP is zlib's, and some servers send it bare.
     is_zlib = bool(first) and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0
-    yield from _inflated(first, body, 31 if kind == "gzip" else 15 if is_zlib else -15, name, host)
-
-
-def _inflated(piece: memoryview | bytes, body: Chunks, window: int, name: str, host: str) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(window)
-    again = "Next: run the same line again."
+    window = 31 if kind == "gzip" else 15 if is_zlib else -15
     try:
-        following: memoryview | bytes | None = piece
-        while following is not None:
-            data = bytes(following)
-            while data:
-                if decoder.eof:  # several may follow one another
-                    data = data.lstrip(b"\0")
-                    if not data:
-                        break
-                    decoder = zlib.decompressobj(window)
-                yield decoder.decompress(data, _UNPACKED_BYTES)  # a few bytes may hold very many
-                data = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
-            following = next(body, None)
-        yield decoder.flush()
-    except zlib.error as error:
-        text = f"{name} came compressed by {host}, and the compressed bytes are damaged."
-        raise Interrupted(IntegrityError(text, again)) from error
-    if not decoder.eof:
-        raise Interrupted(IntegrityError(f"{name} was cut short: its compressed bytes end too early.", again))
+        yield from streams.gz(map(bytes, itertools.chain([first], body)), window)
+    except Fault as fault:
+        text = f"{name} came compressed by {host}, and damaged: it {fault.text}."
+        raise Interrupted(IntegrityError(text, "Next: run the same line again.")) from fault

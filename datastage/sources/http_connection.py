@@ -57,6 +57,10 @@ class Address:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}{self.target}"
+
 
 def parse_address(url: str) -> Address:
     """Tell an address apart; raise `UnavailableError` if it is none of http or https."""

@@ -41,18 +41,18 @@ class HttpSession:
         self._limits = limits
         self._has_hash = has_hash
         self._headers = dict(headers or {})
-        self._token: tuple[tuple[str, str, int], str] | None = None  # the server that asked for it, and the token
+        self._tokens: dict[tuple[str, str, int], str] = {}  # by the server that asked for it: one, and it may be empty
         self.told: dict[str, str] = {}  # what redirects said of the file
-        self._cookies: dict[tuple[str, str, int], dict[str, str]] | None = {} if with_cookies else None
+        self._with_cookies = with_cookies
+        self._cookies: dict[tuple[str, str, int], dict[str, str]] = {}
         self._netrc = Netrc()
         self._n_refused = 0  # requests in a row that the first address refused
         self._shown = hide_secrets(url)
 
-    @property
-    def authorization(self) -> dict[str, str]:
-        """The header with the token that the address asked for; empty if it asked for none."""
-        is_used = self._token is not None and self._token[0] == self.origin.origin
-        return {"Authorization": f"Bearer {self._token[1]}"} if is_used and self._token and self._token[1] else {}
+    def bearer(self, origin: tuple[str, str, int]) -> dict[str, str]:
+        """Return the header with the token that a server asked for; empty if it asked for none."""
+        token = self._tokens.get(origin)
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def check_reachable(self) -> None:
         """Raise `UnavailableError` if this machine is offline, or the proxy is of a kind that is not spoken."""
@@ -75,21 +75,21 @@ class HttpSession:
         wait = answers.wait_asked(response.headers)
         body = beginning_of(exchange)
         self.connections.forget(exchange)
-        token = token_name(*address.origin) if status in (401, 403, 404, 429) and self._token is None else None
+        token = token_name(*address.origin) if status in (401, 403, 404, 429) and not self._tokens else None
         if token is not None:
             # Asked for only now: a notebook's secrets open a question to the user.
-            self._token = (address.origin, user_token(token) or "")
-            if not self._token[1].isascii() or not (self._token[1] + "x").isprintable():
+            value = self._tokens[address.origin] = user_token(token) or ""
+            if not value.isascii() or not (value + "x").isprintable():
                 raise SpecError(
                     f"{token} holds a line break or another character that no token has.",
                     "Next: set it again, without that character.",
                 )
-            if self._token[1]:
+            if value:
                 return self.ask(headers, is_first=is_first)
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
         error = answers.refused(status, address, self._called, response.headers, body, self._netrc.trouble)
-        error.with_token = self._token is not None and bool(self._token[1])
+        error.with_token = any(self._tokens.values())
         if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
         if is_first:
@@ -131,9 +131,7 @@ class HttpSession:
 
     def _keep_cookies(self, exchange: Exchange) -> bool:
         """Keep what a server sets, for that server alone; return whether it set anything."""
-        if self._cookies is None:
-            return False
-        texts = exchange.response.headers.get_all("Set-Cookie", [])
+        texts = exchange.response.headers.get_all("Set-Cookie", []) if self._with_cookies else []
         pairs = [str(text).partition(";")[0].strip().partition("=")[::2] for text in texts]
         self._cookies.setdefault(exchange.address.origin, {}).update(pairs)
         return bool(pairs)
@@ -144,7 +142,7 @@ class HttpSession:
         with contextlib.suppress(UnicodeError):
             location = location.encode("latin-1").decode("utf-8")  # raw UTF-8 in a header arrives as latin-1
         try:
-            target = urllib.parse.urljoin(f"{address.scheme}://{address.netloc}{address.target}", location)
+            target = urllib.parse.urljoin(address.url, location)
             scheme = urllib.parse.urlsplit(target).scheme
         except ValueError:
             target, scheme = hide_secrets(location), ""
@@ -167,7 +165,7 @@ class HttpSession:
     def _exchange(self, address: Address, headers: dict[str, str]) -> Exchange:
         began = time.monotonic()
         try:
-            cookies = "; ".join(f"{k}={v}" for k, v in (self._cookies or {}).get(address.origin, {}).items())
+            cookies = "; ".join(f"{k}={v}" for k, v in self._cookies.get(address.origin, {}).items())
             own = {"Cookie": cookies} if cookies else {}
             return self.connections.get(address, {**self._authorization(address), **own, **headers})
         except (UnavailableError, MissingDependencyError):
@@ -175,16 +173,16 @@ class HttpSession:
         except (OSError, ValueError, http.client.HTTPException) as error:
             fault = self.broken(error, address)
             # A server that gives each client only so many connections says it in this way too.
-            is_lost = isinstance(fault, Interrupted) and isinstance(error, ConnectionError | TimeoutError)
-            if is_lost and isinstance(fault, Interrupted) and self.connections.others_flow(began):
+            is_lost = isinstance(error, ConnectionError | TimeoutError) and self.connections.others_flow(began)
+            if is_lost and isinstance(fault, Interrupted):
                 fault = Interrupted(fault.error, "busy")
             # What the standard library says of a header that it refuses holds the header.
             raise fault from (None if isinstance(error, ValueError) else error)
 
     def _authorization(self, address: Address) -> dict[str, str]:
         own = self._headers if address.origin == self.origin.origin else {}
-        if self._token is not None and self._token[1] and address.origin == self._token[0]:
-            return {**own, "Authorization": f"Bearer {self._token[1]}"}
+        if bearer := self.bearer(address.origin):
+            return {**own, **bearer}
         user, password = address.user, address.password
         if not user and not password and "Authorization" not in own:
             user, password = self._netrc.of(address.host, self.origin.host)

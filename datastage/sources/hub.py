@@ -11,12 +11,13 @@ from typing import Any
 
 from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.reader import FileReader
-from datastage.sources.endpoints import endpoint
+from datastage.sources.endpoints import endpoint, hub_home
 from datastage.sources.found import Context, Found
 from datastage.sources.http import found_at, open_url
 from datastage.sources.web_api import RemoteFile, open_files, read_page, refusal
 from datastage.spec import Spec, last_part
 
+_HUB = "https://huggingface.co"
 HOSTS = ("huggingface.co", "hf.co")
 _KINDS = ("datasets", "models", "spaces")
 # Pages of the website that are no repositories.
@@ -57,13 +58,21 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
 
 def address(spec: Spec) -> str | None:
     """Return the page that a browser opens for a spec."""
-    kind, repository, revision, path = spec.parts
-    start = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
-    return f"{start}/resolve/{_quoted(revision)}/{urllib.parse.quote(path)}" if path else start
+    _, _, revision, path = spec.parts
+    return _resolve(spec, revision, path, _HUB) if path else _page(spec, _HUB)
+
+
+def _page(spec: Spec, hub: str) -> str:
+    kind, repository, *_ = spec.parts
+    return f"{hub}/{'' if kind == 'models' else kind + '/'}{repository}"
 
 
 def _quoted(revision: str) -> str:
     return urllib.parse.quote(revision, safe="")
+
+
+def _resolve(spec: Spec, revision: str, path: str, hub: str) -> str:
+    return f"{_page(spec, hub)}/resolve/{_quoted(revision)}/{urllib.parse.quote(path)}"
 
 
 def open_hub(spec: Spec, context: Context) -> Found:
@@ -90,15 +99,9 @@ def _code(error: DatastageError) -> str:
     return str(getattr(error, "headers", {}).get("x-error-code", ""))
 
 
-def _resolve(spec: Spec, revision: str, path: str) -> str:
-    kind, repository, *_ = spec.parts
-    start = f"{endpoint('hub')}/{'' if kind == 'models' else kind + '/'}{repository}"
-    return f"{start}/resolve/{_quoted(revision)}/{urllib.parse.quote(path)}"
-
-
 def _file(spec: Spec, context: Context) -> Found:
     _, repository, revision, path = spec.parts
-    url = _resolve(spec, revision, path)
+    url = _resolve(spec, revision, path, endpoint("hub"))
     reader = open_url(url, has_hash=context.has_hash, limits=context.limits, name=spec.file_name)
     # Of a large file the redirect says the sha256.
     digest = reader.told.get("x-linked-etag", "").strip('"')
@@ -136,14 +139,15 @@ def _remote(spec: Spec, row: dict[str, Any], commit: str, headers: Mapping[str, 
     lfs = row.get("lfs") or {}
     digests = {"sha256": str(lfs["oid"])} if lfs.get("oid") else {}
     shown = path.removeprefix(f"{start}/") if start else path
-    return RemoteFile(shown, _resolve(spec, commit, path), lfs.get("size", row.get("size")), digests, headers)
+    return RemoteFile(
+        shown, _resolve(spec, commit, path, endpoint("hub")), lfs.get("size", row.get("size")), digests, headers
+    )
 
 
 def _cached(spec: Spec) -> Path | None:
     """Return a file that huggingface_hub keeps; of a folder nothing tells whether it is whole."""
     kind, repository, revision, path = spec.parts
-    home = Path(os.environ.get("HF_HOME") or Path(os.path.expanduser("~")) / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"{kind}--{repository.replace('/', '--')}"
+    cache = Path(os.environ.get("HF_HUB_CACHE") or hub_home() / "hub") / f"{kind}--{repository.replace('/', '--')}"
     try:
         commit = (cache / "refs" / revision).read_text().strip()
     except OSError:
@@ -154,8 +158,8 @@ def _cached(spec: Spec) -> Path | None:
 
 def _explained(error: DatastageError, spec: Spec) -> DatastageError:
     """Say what the Hub's refusal means."""
-    kind, repository, revision, path = spec.parts
-    page = f"https://huggingface.co/{'' if kind == 'models' else kind + '/'}{repository}"
+    _, repository, revision, path = spec.parts
+    page = _page(spec, _HUB)
     token = "Set HF_TOKEN to a token of yours (huggingface.co > Settings > Access Tokens), or keep it as a secret."
     code, status, with_token = _code(error), refusal(error), getattr(error, "with_token", False)
     if code == "GatedRepo":
@@ -169,8 +173,7 @@ def _explained(error: DatastageError, spec: Spec) -> DatastageError:
         return UnavailableError(f"{repository} has no version {revision}.", f"Next: look at {page}/tree/main.")
     if code == "EntryNotFound" or (status == 404 and path):
         return UnavailableError(
-            f"{spec}: {repository} holds no {path}.",
-            f"Next: look at its files: {page}/tree/{revision}",
+            f"{spec}: {repository} holds no {path}.", f"Next: look at its files: {page}/tree/{revision}"
         )
     if status in (401, 403, 404):
         whose = "your HF_TOKEN does not open it" if with_token else "it is private"

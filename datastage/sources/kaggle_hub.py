@@ -19,13 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import transfer
-from datastage.errors import (
-    DatastageError,
-    IntegrityError,
-    MissingDependencyError,
-    UnavailableError,
-    while_doing,
-)
+from datastage.errors import DatastageError, IntegrityError, MissingDependencyError, UnavailableError, while_doing
 from datastage.network import is_offline
 from datastage.progress import Reporter
 from datastage.runtime import Runtime, secret

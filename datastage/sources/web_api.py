@@ -64,14 +64,8 @@ def read_page(
             raise session.broken(error, exchange.address) from error
         finally:
             session.connections.forget(exchange)
-        address = exchange.address
-        final = f"{address.scheme}://{address.netloc}{address.target}"
-        return Page(
-            {name.lower(): value for name, value in exchange.response.headers.items()},
-            body,
-            final,
-            session.authorization,
-        )
+        headers = {name.lower(): value for name, value in exchange.response.headers.items()}
+        return Page(headers, body, exchange.address.url, session.bearer(session.origin.origin))
 
     try:
         return patiently(ask, limits, tries=min(3, limits.tries))
