@@ -160,10 +160,7 @@ def _check_files(entry: Entry) -> None:
 
 
 def load_catalog(path: Path) -> tuple[Entry | ArchiveEntry, ...]:
-    """Register the entries of a course's own file: lines of text, or a Python file, which is run.
-
-    Of a Python file every `Entry` among its top-level names counts, in a list or tuple too, or registered by it.
-    """
+    """Register the entries of a course's own file: lines of text, or Python, which is run for its top-level names."""
     import runpy
 
     if path.suffix != ".py":

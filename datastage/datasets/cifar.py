@@ -20,9 +20,7 @@ ROW_BYTES = 3 * 32 * 32
 def read_cifar(path: Path, split: str, *, batches: dict[str, tuple[str, ...]], labels: bytes, n_classes: int) -> Arrays:
     """Read a split of a staged CIFAR folder: images (N, 32, 32, 3) of uint8, RGB, and labels from 0.
 
-    `batches` names the files of each split, `labels` the key of the labels. In memory the planes lie one after the
-    other, as in the file: a view, since turning 150 MB round takes longer than reading them. A row is the red, then the
-    green, then the blue plane (https://www.cs.toronto.edu/~kriz/cifar.html, "Python version").
+    In memory the planes lie one after the other, as in the file: turning 150 MB round takes longer than reading them.
     """
     import numpy as np
 
@@ -55,10 +53,9 @@ _AGAIN = "Next: stage it again with refresh=True, or look where the file came fr
 
 
 def metadata(*items: tuple[str, int | tuple[str, ...]]) -> bytes:
-    """Write a dictionary of numbers and lists of names as Python 2 did for the published sets (pickle protocol 2).
+    """Write the short file beside the batches, which torchvision asks for and people leave out, as Python 2 wrote it.
 
-    People who upload the batches alone leave out the short file beside them, which torchvision asks for. For the
-    published names this gives the published bytes, which their md5 proves.
+    Of the published names it makes the published bytes: their md5 proves it.
     """
     marks = iter(range(1, 1000))
 

@@ -1,15 +1,12 @@
 """Files of arrays: read and write idx, the format of MNIST; read Matlab's.
 
-Here: the header, the arrays, and a look at whether a file is one. Not here: which files make a dataset (`mnist`).
-
-The format is described on the MNIST home page [1]_: two zero bytes, a byte for the type of the values, a byte for the
-number of dimensions, each dimension as a big-endian 32-bit number, then the values in row-major order.
-
-.. [1] http://yann.lecun.com/exdb/mnist/
+Of idx, http://yann.lecun.com/exdb/mnist/ says: two zero bytes, a byte for the type of the values, a byte for the number
+of dimensions, each dimension as a big-endian 32-bit number, then the values in row-major order.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,28 +31,18 @@ def header(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, 0x08, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
-def is_idx(head: bytes) -> bool:
-    """Say whether a file that begins with these four bytes may be an idx file."""
-    return len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _TYPES and 0 < head[3] < 8
-
-
 def read_idx(path: Path) -> NDArray[Any]:
-    """Read an idx file that is not compressed: an array of the file's own type and shape, which may be written to.
-
-    A file of more or fewer values than its header says is an `IntegrityError`.
-    """
+    """Read an idx file that is not compressed: an array of the file's own type and shape, which may be written to."""
     import numpy as np
 
     data = path.read_bytes()
-    if not is_idx(data):
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES or not 0 < data[3] < 8:
         raise IntegrityError(f"{path.name} is not an idx file.", _AGAIN)
     dtype, n_dims = np.dtype(_TYPES[data[2]]), data[3]
     if len(data) < 4 + 4 * n_dims:
         raise IntegrityError(f"{path.name} ends within its header.", _AGAIN)
     shape = struct.unpack_from(f">{n_dims}I", data, 4)
-    expected = dtype.itemsize
-    for n in shape:
-        expected *= n
+    expected = dtype.itemsize * math.prod(shape)
     if len(data) != 4 + 4 * n_dims + expected:
         found = len(data) - 4 - 4 * n_dims
         raise IntegrityError(f"{path.name} has {found:,} bytes of values; its header says {expected:,}.", _AGAIN)

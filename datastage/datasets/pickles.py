@@ -1,11 +1,7 @@
 """Read the pickles of CIFAR, and nothing else that a pickle can do.
 
-Here: an unpickler that knows three names, each of which it answers with a harmless object of its own.
-Not here: what the dictionaries mean (`cifar`).
-
 A pickle is a program. Here it can build dictionaries, lists, texts, bytes, numbers and arrays of bytes; every other
-name that it asks for is refused, so that a file which is not what it claims to be can at worst be refused. numpy's own
-functions are never called: the array's bytes are taken as they lie in the pickle, whichever numpy wrote it.
+name that it asks for is refused. numpy's own functions are never called: the array's bytes are taken as they lie there.
 """
 
 from __future__ import annotations
@@ -83,30 +79,20 @@ class _Dtype:
         """Take no notice: one byte has no order."""
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-def _encode(text: str, encoding: str | bytes = "latin1") -> bytes:
-    # Python 3 writes bytes like this under protocol 2, which both Pythons read.
-    return text.encode("latin1")
-
-
 class _Ndarray:
-    """The class of arrays: only ever handed to `_reconstruct`."""
-
-    __slots__ = ()
+    """The class of arrays: only ever handed on."""
 
     def __new__(cls, *_: object) -> _Ndarray:
         raise IntegrityError("makes an array in a way that this dataset does not.", _REFUSED)
 
 
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
     ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
+    # Python 3 writes bytes like this under protocol 2, which both Pythons read.
+    ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),
 }
 
 

@@ -106,10 +106,7 @@ _RIGHT = (b"4.9,3.1,1.5,0.2,setosa", b"4.9,3.6,1.4,0.1,setosa")
 
 
 def read_iris(path: Path, split: str) -> Arrays:
-    """Read a split of a staged iris: float32 (N, 4), sepal then petal, length and width in cm; species 0 to 2.
-
-    The split is ``"train"`` or ``"test"``, a fifth by each row's hash (`is_test`), or ``"all"``: published whole.
-    """
+    """Read a split of a staged iris: float32 (N, 4), sepal then petal, length and width in cm; species 0 to 2."""
     import numpy as np
 
     chosen = [row.split(b",") for row in rows_of(path / "iris.csv", split, flowers)]
@@ -174,8 +171,7 @@ _DIGITS = "031d862836f3b3c3a39d9b30f3440f513cee7b59a5ec64f8b097cade50094baf"
 def read_digits(path: Path, split: str) -> Arrays:
     """Read a split of the staged digits: images (N, 8, 8, 1) of uint8, and labels 0 to 9.
 
-    The published 0 to 16 is stretched to 0 to 255 (``round(value * 255 / 16)``), so that these are pictures like all
-    others; ``(images / 255 * 16).round()`` gives the published numbers back. Splits are those of `read_iris`.
+    The published 0 to 16 is stretched to 0 to 255; ``(images / 255 * 16).round()`` gives the published numbers back.
     """
     import numpy as np
 

@@ -131,10 +131,7 @@ def to_write(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Path:
 
 
 def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
-    """Return the error for a path in a Drive that nobody has connected yet; None for any other path.
-
-    Notebooks from elsewhere name ``/content/drive/MyDrive/...``, and expect a cell before to have connected it.
-    """
+    """Return the error for a path in a Drive that nobody has connected yet, as notebooks from elsewhere name it."""
     path = Path(os.path.normpath(path))  # what is said of it must not have a ".." in it
     if runtime.platform != "colab" or is_on_drive(path, runtime.system_root):
         return None

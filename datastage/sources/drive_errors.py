@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
@@ -12,6 +11,7 @@ from datastage.mounts import DEAD_MOUNT, DriveMount, drive_log, drive_mounts
 from datastage.progress import human_bytes
 from datastage.runtime import Runtime
 from datastage.sources.found import quoted
+from datastage.sources.libraries import Answers, Failure, answered
 from datastage.spec import Spec
 
 CONNECT = 'from google.colab import drive; drive.mount("/content/drive")'
@@ -101,23 +101,12 @@ def elsewhere(spec: Spec, runtime: Runtime, dead: DriveMount | None) -> Unavaila
 
 _RESTART = "Runtime > Disconnect and delete runtime, then Runtime > Run all"
 _AGAIN = "Next: run this cell again."
-# Stands for the two lines that say how to do without connecting Drive.
-_OTHER_WAY = "OTHER WAY"
-
-
-def _says(words: str) -> Callable[[Exception], bool]:
-    return lambda error: words in str(error)
-
-
-def _hangs(error: Exception) -> bool:
-    return type(error).__name__ == "TIMEOUT" and type(error).__module__.startswith("pexpect")
-
-
-# What `google.colab.drive.mount` raises, and the lines to say: the first that fits. The texts are those of colabtools,
-# google/colab/drive.py and _message.py (2026-04). {point}, {text} and {reason} are filled in.
+_OTHER_WAY = "{other_way}"  # the two lines that say how to do without connecting Drive
+# What `google.colab.drive.mount` raises: the texts are those of colabtools, google/colab/drive.py and _message.py
+# (2026-04).
 # fmt: off
-_MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] = (
-    (_says("credential propagation"), (
+_MOUNT_ERRORS: Answers = (
+    (lambda it: it.says("credential propagation"), (
         "Google did not connect your Drive: its window was closed or refused, or another\n"
         "account was chosen than the one this notebook is open with.",
         "",
@@ -128,18 +117,18 @@ _MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] =
         _OTHER_WAY,
         _AGAIN,
     )),
-    (_says("Colab Enterprise"), (
+    (lambda it: it.says("Colab Enterprise"), (
         "Drive cannot be connected in Colab Enterprise; Google does not offer it there.",
         _OTHER_WAY,
         "Next: run this cell with the link; or copy the file into a bucket of your project.",
     )),
-    (lambda error: isinstance(error, NotImplementedError), (
+    (lambda it: it.is_a("NotImplementedError"), (
         "Drive cannot be connected in this runtime: it is not one of Colab's own machines.",
         "In Colab, the arrow beside Connect > Connect to a hosted runtime gives one.",
         _OTHER_WAY,
         "Next: change the runtime or the line, and run this cell again.",
     )),
-    (_says("initial read of root folder"), (
+    (lambda it: it.says("initial read of root folder"), (
         "Google did not manage to list your My Drive in ten minutes: it holds too many items\n"
         "side by side, outside of any folder. Your files are not harmed.",
         "",
@@ -149,13 +138,13 @@ _MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] =
         _OTHER_WAY,
         _AGAIN,
     )),
-    (_says("domain policy"), (
+    (lambda it: it.says("domain policy"), (
         "The school or company that this account belongs to does not let Drive be connected.",
         _OTHER_WAY,
         "Or copy the file into the Drive of a private account, and open the notebook with it.",
         _AGAIN,
     )),
-    (_says("already contain files"), (
+    (lambda it: it.says("already contain files"), (
         "Something lies in {point} already, so that Drive cannot be connected there:\n"
         "a program wrote into it while Drive was not connected. That is not in your Drive.",
         "",
@@ -165,24 +154,25 @@ _MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] =
         "",
         _AGAIN,
     )),
-    (_says("Mountpoint must"), (
+    (lambda it: it.says("Mountpoint must"), (
         "Drive cannot be connected at {point}: {reason}.",
         "A fresh machine has a place for it.",
         f"Next: {_RESTART}.",
     )),
-    (_says("must be a directory if present"), ("Drive cannot be connected: {text}.", f"Next: {_RESTART}.")),
-    (lambda error: isinstance(error, KeyError) and "TBE_EPHEM_CREDS_ADDR" in str(error), (
+    (lambda it: it.says("must be a directory if present"),
+     ("Drive cannot be connected: {text}.", f"Next: {_RESTART}.")),
+    (lambda it: it.is_a("KeyError") and it.says("TBE_EPHEM_CREDS_ADDR"), (
         "This Colab machine lacks what Drive's client needs (TBE_EPHEM_CREDS_ADDR is not set).",
         "That is the machine's fault, not yours; a fresh one has it.",
         f"Next: {_RESTART}.",
     )),
-    (_hangs, (
+    (lambda it: it.is_a("TIMEOUT"), (  # of pexpect
         "Colab's Drive client did not answer in time; it hangs. Your files are not harmed.",
         f"It hangs again? {_RESTART}.",
         _OTHER_WAY,
         _AGAIN,
     )),
-    (_says("mount failed"), (
+    (lambda it: it.says("mount failed"), (
         "Drive was not connected: Google's question was not answered in time, or its client\n"
         "stopped. Your files are not harmed.",
         " 1. Run this cell again, and answer Google's window within two minutes.",
@@ -192,7 +182,7 @@ _MOUNT_ERRORS: tuple[tuple[Callable[[Exception], bool], tuple[str, ...]], ...] =
         _AGAIN,
     )),
     (
-        lambda error: True,
+        lambda it: True,
         ("Drive could not be connected: {kind}: {first}", f"It fails again? {_RESTART}.", _OTHER_WAY, _AGAIN),
     ),
 )
@@ -204,29 +194,24 @@ def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:
     text = str(error)
     if isinstance(error, AttributeError) and "kernel" in text:
         return from_a_bang_line(spec)
-    lines = next(lines for fits, lines in _MOUNT_ERRORS if fits(error))
-    facts = {
-        "point": str(point),
-        "text": text,
-        "reason": text[:1].lower() + text[1:],
-        "kind": type(error).__name__,
-        "first": text.splitlines()[0] if text else "no reason given",
-    }
     other_way = (
-        f"Without connecting Drive: at drive.google.com, right-click {spec.file_name}: Share >",
-        '"Anyone with the link" > Copy link, and give that link in place of the drive: text.',
+        f"Without connecting Drive: at drive.google.com, right-click {spec.file_name}: Share >\n"
+        '"Anyone with the link" > Copy link, and give that link in place of the drive: text.'
     )
-    said: list[str] = []
-    for line in lines:
-        said += other_way if line == _OTHER_WAY else [line.format(**facts)]
-    return UnavailableError(*said)
+    return answered(
+        _MOUNT_ERRORS,
+        Failure.of(error),
+        other_way=other_way,
+        point=point,
+        text=text,
+        reason=text[:1].lower() + text[1:],
+        kind=type(error).__name__,
+        first=text.splitlines()[0] if text else "no reason given",
+    )
 
 
 def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
-    """Say what an error met while reading `path` from Drive means: for whoever reads, to raise in its place.
-
-    It has the same ``errno``; it is an `UnavailableError` where another place may be tried instead.
-    """
+    """Say what an error met while reading `path` from Drive means; with the same ``errno``, to raise in its place."""
     spec = _as_spec(path, runtime)
     made: DatastageError
     if error.errno == errno.EIO and _quota_is_used_up(drive_log(runtime.system_root)):

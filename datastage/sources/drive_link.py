@@ -12,7 +12,6 @@ import inspect
 import os
 import re
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,17 +37,16 @@ from datastage.sources.drive_link_errors import (
     page,
     quota,
 )
-from datastage.sources.found import Context, Fetch, Found, bytes_in
+from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.libraries import Watch
 from datastage.spec import Spec
-from datastage.timeouts import call_with_timeout, start
+from datastage.timeouts import call_with_timeout
 
 # A server that sends nothing for this long has hung up without saying so.
 STALL_S = 60.0
 _LIST_S = 300.0
-_POLL_S = 0.1
 _HEAD_BYTES = 1024
 _NAME_S = 5.0
-_LEAVE_S = 1.0
 _AT_ONCE = 4  # files of a folder
 _DOCUMENTS = {
     "document": ("a Google document", ".docx"),
@@ -149,7 +147,7 @@ def _fetch_file(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: float)
     import gdown
 
     reporter.phase("copying the shared file", None)
-    watch = _Watch(reporter)
+    watch = Watch(reporter)
     cancel = threading.Event()
     options = _options(gdown.download, timeout=(10.0, stall_s), progress=watch.told, cancel=cancel)
     output = str(folder) + os.sep  # the name is Google's
@@ -214,7 +212,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
         if errors:
             raise errors[0]
 
-    _watched(get_all, folder, _Watch(reporter), stall_s, cancel, spec)
+    _watched(get_all, folder, Watch(reporter), stall_s, cancel, spec)
     while top != folder and top.parent != folder:
         top = top.parent
     return top
@@ -227,54 +225,15 @@ def _inside(folder: Path, path: Path) -> Path:
     return path
 
 
-class _Watch:
-    """Counts the bytes of a download: as gdown tells them, or by the size of its unfinished file."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.reporter = reporter
-        self.done = 0
-        self.is_told = False
-
-    def told(self, done: int, total: int | None) -> None:
-        if not self.is_told:
-            self.is_told = True
-            if total is not None:
-                self.reporter.phase("copying the shared file", total)
-        self.seen(done)
-
-    def seen(self, done: int) -> None:
-        if done > self.done:
-            self.reporter.advance(done - self.done)
-            self.done = done
-
-
 def _watched(
-    work: Callable[[], Any], folder: Path, watch: _Watch, stall_s: float, cancel: threading.Event, spec: Spec
+    work: Callable[[], Any], folder: Path, watch: Watch, stall_s: float, cancel: threading.Event, spec: Spec
 ) -> Any:
-    """Run `work` in a thread, so that a server that stalls, or the user, can end it."""
-    thread, outcome = start(work, "datastage-gdown")
-    last, seen_at = 0, time.monotonic()
     try:
-        while thread.is_alive():
-            thread.join(_POLL_S)
-            size = bytes_in(folder)
-            if not watch.is_told:
-                watch.seen(size)
-            if size != last:
-                last, seen_at = size, time.monotonic()
-            elif time.monotonic() - seen_at > stall_s + _LEAVE_S:
-                raise TimeoutError
-        return outcome()
+        return watch.run(work, folder, stall_s, cancel.set)  # which gdown 6 looks at
     except DatastageError:
         raise
     except Exception as error:
-        cancel.set()  # gdown 6 stops; the thread of an older one ends with the program
-        thread.join(_LEAVE_S)
         raise explained(error, spec) from error
-    except BaseException:
-        cancel.set()
-        thread.join(_LEAVE_S)
-        raise
 
 
 def _check(path: Path, spec: Spec) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
 from datastage.network import is_offline
+from datastage.sources.libraries import Answers, Failure, answered
 from datastage.spec import Spec
 
 HOST = "drive.google.com"
@@ -42,43 +41,30 @@ def name_of(spec: Spec) -> str:
     return name if name.isprintable() else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An error of gdown. Its classes differ from version to version; its texts and requests' do not."""
-
-    error: Exception
-    spec: Spec
-    text: str
-    names: frozenset[str]
-
-    @property
-    def status(self) -> int | None:
-        return getattr(getattr(self.error, "response", None), "status_code", None)
-
-    def says(self, *words: str) -> bool:
-        return any(word in self.text for word in words)
-
-    def is_a(self, *names: str) -> bool:
-        return bool(self.names & set(names))
-
-
 def explained(error: Exception, spec: Spec) -> DatastageError:
     """Say what an error of gdown means."""
     if isinstance(error, DatastageError):
         return error
-    names = frozenset(cls.__name__ for cls in type(error).__mro__)
-    failure = _Failure(error, spec, " ".join(str(error).split()), names)
-    answer = next(answer for fits, answer in _REFUSALS if fits(failure))
-    if isinstance(answer, tuple):
-        facts = {
-            "reason": _reason(str(error)),
-            "page": page(spec),
-            "status": failure.status,
-            "kind": type(error).__name__,
-            "text": failure.text[:200],
-        }
-        return UnavailableError(*(line.format(**facts) for line in answer))
-    return answer(failure)
+    failure = Failure.of(error)
+    if failure.says("Too many users have viewed or downloaded"):
+        return quota(spec, spec.name or name_of(spec))
+    unseen = failure.says("Cannot retrieve the public link", "Cannot retrieve the folder", "Failed to retrieve folder")
+    if unseen or failure.status in (401, 403):
+        return not_shared(spec)
+    is_network = failure.is_a("RequestException", "DownloadError")
+    if is_network and not failure.status and is_offline(HOST):
+        return no_internet(spec)
+    if isinstance(error, OSError) and not is_network and not failure.is_a("TimeoutError"):
+        return StorageError.of(error, "writing the shared file")
+    return answered(
+        _REFUSALS,
+        failure,
+        reason=_reason(str(error)),
+        page=page(spec),
+        status=failure.status,
+        kind=type(error).__name__,
+        text=failure.text[:200],
+    )
 
 
 def quota(spec: Spec, name: str = "") -> UnavailableError:
@@ -136,22 +122,11 @@ def no_internet(spec: Spec) -> UnavailableError:
     )
 
 
-def _connection_failed(failure: _Failure) -> DatastageError:
-    if is_offline(HOST):
-        return no_internet(failure.spec)
-    return UnavailableError(
-        f"The download from Google Drive failed: {type(failure.error).__name__}.", "Next: run the same line again."
-    )
-
-
 _AGAIN = ("Nothing was kept of it, and you did nothing wrong.", "Next: run the same line again.")
 _BY_HAND = "Next: {}put {} beside your notebook{}, and name it with ./ in front."
-# What an error of gdown is, and what to answer: the first that fits. The lines are filled with its facts.
 # fmt: off
-_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...] | Callable[[_Failure], DatastageError]]] = (
-    (lambda failure: failure.says("Too many users have viewed or downloaded"),
-     lambda failure: quota(failure.spec, failure.spec.name or name_of(failure.spec))),
-    (lambda failure: failure.is_a("FolderContentsMaximumLimitError"), (
+_REFUSALS: Answers = (
+    (lambda it: it.is_a("FolderContentsMaximumLimitError"), (
         "This folder, or one in it, holds 50 files or more, and the gdown that is installed here\n"
         "stops at 50. Nothing was fetched.",
         "",
@@ -164,39 +139,29 @@ _REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...] | Callable
         "",
         "Next: do one of these, then run the same line again.",
     )),
-    (
-        lambda failure: (
-            failure.says("Cannot retrieve the public link", "Cannot retrieve the folder", "Failed to retrieve folder")
-            or failure.status in (401, 403)
-        ),
-        lambda failure: not_shared(failure.spec),
-    ),
-    (lambda failure: failure.is_a("FileURLRetrievalError"), (
+    (lambda it: it.is_a("FileURLRetrievalError"), (
         "Google does not give out this file, and says:",
         "  {reason}",
         "Open it in your browser, signed in to Google:  {page}",
         _BY_HAND.format("download it there, ", "it", ""),
     )),
-    (lambda failure: failure.is_a("HTTPError") and failure.status == 404, (
+    (lambda it: it.is_a("HTTPError") and it.status == 404, (
         "Google knows no file behind this link: it was removed, or the link is incomplete.",
         "Next: copy the link again: right-click the file in Drive > Share > Copy link.",
     )),
-    (lambda failure: failure.is_a("HTTPError"),
+    (lambda it: it.is_a("HTTPError"),
      ("Google Drive answered with error {status}.", "Next: run the same line in a minute.")),
     (
-        lambda failure: (
-            failure.says("incomplete") or failure.is_a("ChunkedEncodingError", "IncompleteRead", "ProtocolError")
+        lambda it: (
+            it.says("incomplete") or it.is_a("ChunkedEncodingError", "IncompleteRead", "ProtocolError")
         ),
         ("The connection to Google Drive was cut before the whole file had come.", *_AGAIN),
     ),
-    (lambda failure: failure.is_a("Timeout", "TimeoutError") or failure.says("timed out"),
+    (lambda it: it.is_a("Timeout", "TimeoutError") or it.says("timed out"),
      ("Google Drive sent nothing for a long time, and the download was given up.", *_AGAIN)),
-    (lambda failure: failure.is_a("RequestException", "DownloadError"), _connection_failed),
-    (
-        lambda failure: isinstance(failure.error, OSError),
-        lambda failure: StorageError.of(failure.error, "writing the shared file"),  # type: ignore[arg-type]
-    ),
-    (lambda failure: True, (
+    (lambda it: it.is_a("RequestException", "DownloadError"),
+     ("The download from Google Drive failed: {kind}.", "Next: run the same line again.")),
+    (lambda it: True, (
         "gdown could not fetch this link: {kind}: {text}",
         "Open it in your browser, and download it there:  {page}",
         _BY_HAND.format("", "the file", " or script"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import re
@@ -99,16 +98,6 @@ def names_near(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str
     lower = {unicodedata.normalize("NFC", other).lower(): other for other in sorted(names, reverse=True)}
     close = difflib.get_close_matches(unicodedata.normalize("NFC", name).lower(), lower, 3, cutoff)
     return [lower[other] for other in close]
-
-
-def bytes_in(folder: Path) -> int:
-    """Return the bytes of the files under a folder that another thread or process writes to."""
-    size = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # renamed while we look
-                size += os.lstat(os.path.join(base, name)).st_size
-    return size
 
 
 def quoted(spec: str) -> str:

@@ -334,10 +334,8 @@ def _gist(spec: Spec, context: Context, gist: str, wanted: str) -> Found:
 
 
 def own_repository(runtime: Runtime) -> tuple[str, str] | None:
-    """Return where on GitHub a notebook of Colab was opened from, and its folder there: ``("O/R/REF", "notebooks")``.
-
-    Colab's Jupyter server tells it. The way is undocumented, so it has a second, and ``DATASTAGE_NO_ORIGIN=1``.
-    """
+    """Return where on GitHub a notebook of Colab was opened from, and its folder: ``("O/R/REF", "notebooks")``."""
+    # Colab's Jupyter server tells it. The way is undocumented, so it has a second, and DATASTAGE_NO_ORIGIN=1.
     if runtime.platform != "colab" or setting("NO_ORIGIN"):
         return None
     url = endpoint("colab", f"http://{os.environ.get('COLAB_JUPYTER_IP') or '172.28.0.12'}:9000") + "/api/sessions"

@@ -159,10 +159,7 @@ class NotHttp(http.client.HTTPException):
 
 
 class _TimedSocket(io.RawIOBase):
-    """The bytes of a socket, all of which must come before an instant that is put off whenever some were of use.
-
-    A socket's own limit begins anew with every byte: a server that drips its headers would be waited for all day.
-    """
+    """The bytes of a socket, all in time: its own limit begins anew with every byte that a server drips."""
 
     def __init__(self, sock: socket.socket, limit_s: float) -> None:
         self._sock = sock

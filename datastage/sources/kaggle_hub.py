@@ -12,8 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,14 @@ from typing import Any
 from datastage import transfer
 from datastage.errors import DatastageError, IntegrityError, MissingDependencyError, UnavailableError, while_doing
 from datastage.network import is_offline
-from datastage.progress import Reporter
+from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime, secret
-from datastage.sources.found import bytes_in
+from datastage.sources.libraries import Answers, Failure, Watch, answered
 
 # Without a byte for so long, kagglehub is given up: its own requests end after 15 s.
 STALL_S = 90.0
 # How long Kaggle may take to attach something; Colab, to mount it.
 ATTACH_S = 120.0
-_POLL_S = 0.2
 _CACHE = ".kagglehub"
 _CHILD = """
 import json, sys
@@ -100,7 +98,7 @@ def can_be_asked(handle: Handle) -> DatastageError | None:
     if is_offline(
         "localhost" if os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST") else "www.kaggle.com"
     ):
-        return _refusal(_Failure(handle, ("ConnectionError",)))
+        return _refusal(handle, ("ConnectionError",))
     return None
 
 
@@ -150,18 +148,17 @@ def _asked(
     settings: Mapping[str, str],
     limit_s: float,
     cache: Path | None = None,
-    reporter: Reporter | None = None,
+    reporter: Reporter = SILENT,
 ) -> Path:
     """Ask kagglehub; with each of the user's credentials that it does not find itself, after it was refused."""
-    failure = _Failure(handle)
     for credentials in ({}, *_credentials(runtime)):
         answer = _run(handle, {**settings, **credentials}, limit_s, cache, reporter)
         if "path" in answer:
             return Path(answer["path"])
-        failure = _Failure(handle, tuple(answer["error"]), answer["text"], answer["status"], runtime.platform)
-        if not failure.is_refused:
+        names, status = answer["error"], answer["status"]
+        if not {*names, str(status)} & set(_REFUSED):
             break
-    raise _refusal(failure)
+    raise _refusal(handle, [*names, "attaching"] if cache is None else names, answer["text"], status)
 
 
 def _credentials(runtime: Runtime) -> Iterator[dict[str, str]]:
@@ -176,32 +173,19 @@ def _credentials(runtime: Runtime) -> Iterator[dict[str, str]]:
 
 
 def _run(
-    handle: Handle, settings: Mapping[str, str], limit_s: float, cache: Path | None, reporter: Reporter | None
+    handle: Handle, settings: Mapping[str, str], limit_s: float, cache: Path | None, reporter: Reporter
 ) -> dict[str, Any]:
     """Run kagglehub until it answers, or until nothing has come for `limit_s`."""
     path = os.pathsep.join(folder for folder in sys.path if folder)  # no code that lies in the working directory
     environ = {**os.environ, "PYTHONPATH": path, "TQDM_DISABLE": "1", **settings}
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps([handle.function, handle.text, handle.file])]
-    last, seen_at = 0, time.monotonic()
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
-            while True:
-                try:
-                    out, _ = child.communicate(timeout=_POLL_S)
-                    break
-                except subprocess.TimeoutExpired:
-                    size = bytes_in(cache) if cache is not None else 0
-                    if size > last and reporter is not None:
-                        reporter.advance(size - last)
-                    if size != last:
-                        last, seen_at = max(last, size), time.monotonic()
-                    elif time.monotonic() - seen_at > limit_s:
-                        return {"error": ["Timeout"], "text": "", "status": None}
-        finally:
-            child.kill()
-            child.wait()
+            out, _ = Watch(reporter).run(child.communicate, cache, limit_s, child.kill)
+        except TimeoutError:
+            return {"error": ["Timeout"], "text": "", "status": None}
     answers = [line for line in out.decode("utf-8", "replace").splitlines() if line.startswith("DATASTAGE ")]
     if not answers:
         return {"error": ["EndedError"], "text": "", "status": None}
@@ -210,24 +194,6 @@ def _run(
 
 
 # --- refusals
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """An error of kagglehub: the names of its classes, its text, and the status that the server answered with."""
-
-    handle: Handle
-    names: tuple[str, ...] = ()
-    text: str = ""
-    status: int | None = None
-    platform: str = ""
-
-    @property
-    def is_refused(self) -> bool:
-        return self.status in (401, 403) or self.is_a("UnauthenticatedError")
-
-    def is_a(self, *names: str) -> bool:
-        return bool(set(self.names) & set(names))
 
 
 _TOKEN = (
@@ -241,14 +207,15 @@ _BY_HAND = (
     "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
 )
 _AGAIN = "Next: run the same line again."
-# What an error is, and what to say: the first that fits. Its own text is not repeated: it may hold a signed address.
+_REFUSED = ("UnauthenticatedError", "401", "403")
+# The text of an error is not repeated: it may hold a signed address.
 # fmt: off
-_REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...]]] = (
+_REFUSALS: Answers = (
     (lambda it: it.is_a("BackendError", "CredentialError", "KaggleEnvironmentError"),
      ("Kaggle does not attach {slug} to this notebook by itself; by hand it works.", *_BY_HAND)),
-    (lambda it: it.is_a("Timeout") and it.platform == "kaggle",
+    (lambda it: it.is_a("Timeout") and it.is_a("attaching"),
      ("Kaggle did not attach {slug} within {limit} seconds; by hand it works.", *_BY_HAND)),
-    (lambda it: it.is_refused and it.handle.kind == "competition", (
+    (lambda it: it.is_a(*_REFUSED) and it.is_a("competition"), (
         "Kaggle does not give out the data of {slug}: you have not accepted the rules\n"
         "of this competition yet, or Kaggle does not know that it is you.",
         "",
@@ -273,7 +240,7 @@ _REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...]]] = (
         "",
         _AGAIN,
     )),
-    (lambda it: it.status == 404 or "not present in" in it.text, (
+    (lambda it: it.status == 404 or it.says("not present in"), (
         "Kaggle knows no {what}.",
         "Was it removed, renamed or made private? Its page would be:",
         "    {page}",
@@ -297,22 +264,21 @@ _REFUSALS: Sequence[tuple[Callable[[_Failure], bool], tuple[str, ...]]] = (
 # fmt: on
 
 
-def _refusal(failure: _Failure) -> DatastageError:
+def _refusal(handle: Handle, names: Sequence[str], text: str = "", status: int | None = None) -> DatastageError:
     """Say what an error of kagglehub means, and what to do."""
-    handle = failure.handle
-    if failure.is_a("DataCorruptionError"):
+    if "DataCorruptionError" in names:
         return IntegrityError(
             f"What came from Kaggle for {handle.text} is not what Kaggle says it should be.",
             "Nothing was kept of it.",
             _AGAIN,
         )
-    facts = {
-        "slug": handle.slug,
-        "page": handle.page,
-        "text": handle.text,
-        "what": f"{handle.file} in {handle.text}" if handle.file else handle.text,
-        "kind": f"{failure.names[0]} ({failure.status})" if failure.status else next(iter(failure.names), ""),
-        "limit": f"{ATTACH_S:.0f}",
-    }
-    lines = next(lines for fits, lines in _REFUSALS if fits(failure))
-    return UnavailableError(*(line.format(**facts) for line in lines))
+    return answered(
+        _REFUSALS,
+        Failure(frozenset((*names, str(status), handle.kind)), text, status),
+        slug=handle.slug,
+        page=handle.page,
+        text=handle.text,
+        what=f"{handle.file} in {handle.text}" if handle.file else handle.text,
+        kind=f"{names[0]} ({status})" if status else names[0],
+        limit=f"{ATTACH_S:.0f}",
+    )

@@ -1,8 +1,5 @@
 """The last link of every chain: a person. What to say when no place had the data, click by click for where we are.
 
-Here: the words. Pure but for one question, whether there is internet, and that only where the caller does not say.
-Not here: which places were tried (`staging`), what looks like the data and is not (`find`), printing (`show`, `cli`).
-
 Every text fits 14 lines of 88 columns, says what happened and that it is nobody's fault, gives the easiest way first,
 and ends with the next step. It uses a person's words; the attempts, hashes and all, are carried by the error.
 """
@@ -50,21 +47,14 @@ def manual_instructions(
     runtime: Runtime,
     attempts: Sequence[Attempt],
     *,
-    near: Sequence[NearMiss] = (),
-    cut_short: Sequence[str] = (),
-    inputs: Sequence[str] | None = None,
-    offline: bool | None = None,
+    near: Sequence[NearMiss] = (),  # of which the first is named
+    cut_short: Sequence[str] = (),  # places that there was no time to look at all of
+    inputs: Sequence[str] = (),  # the titles of a Kaggle notebook's
+    offline: bool | None = None,  # None: the hosts that were tried are asked
 ) -> UnavailableError:
-    """Make the error that tells a person how to put the data where it will be found; it carries `attempts`.
-
-    The first of the `near` misses is named, and the first place that was `cut_short`: there was no time to look at all
-    of it. `inputs` are the titles of a Kaggle notebook's inputs. Whether the internet is `offline` is asked of the
-    hosts that were tried, if it is None.
-    """
+    """Make the error that tells a person how to put the data where it will be found; it carries `attempts`."""
     if offline is None:
         offline = is_offline(attempts)
-    if inputs is None:
-        inputs = _inputs(attempts)
     if not wanted.search and not wanted.shows:
         text = _unnamed(wanted, runtime, attempts, offline)
     elif near:
@@ -140,11 +130,6 @@ def _host(place: str) -> tuple[str, int] | None:
     if url.scheme not in ("http", "https") or not url.hostname:
         return None
     return url.hostname, url.port or (80 if url.scheme == "http" else 443)
-
-
-def _inputs(attempts: Iterable[Attempt]) -> tuple[str, ...]:
-    found = (re.match(r'your input "(.+)"$', attempt.place) for attempt in attempts)
-    return tuple(dict.fromkeys(match.group(1) for match in found if match))
 
 
 def _why(attempts: Sequence[Attempt], offline: bool) -> str:

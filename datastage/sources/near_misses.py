@@ -19,15 +19,12 @@ from datastage.sources.walk import ARCHIVES, Listing, base_name, bears, own_word
 
 @dataclass(frozen=True, slots=True)
 class NearMiss:
-    """What is near but cannot serve, in two lines for a person: what is `needed`, and what was `found` in `place`.
-
-    `path` is the file or folder that shows it.
-    """
+    """What is near but cannot serve, in two lines for a person: what is `needed`, and what was `found` in `place`."""
 
     place: str
     needed: str
     found: str
-    path: str = ""
+    path: str = ""  # of what shows it
 
 
 class NearMisses:

@@ -71,10 +71,7 @@ def open_path(spec: Spec, context: Context) -> Found:
 
 
 def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found:
-    """Return what is at `path`; `place` is what a person calls its folder, if not by its path.
-
-    If nothing is there, the `FileNotFoundError` passes as it comes.
-    """
+    """Return what is at `path`, in what a person calls `place`; `FileNotFoundError` passes as it comes."""
     try:
         status = in_a_while(partial(os.stat, path))
     except FileNotFoundError:

@@ -171,10 +171,7 @@ class Scratch:
 
     @contextmanager
     def held(self, stream: BinaryIO, name: str, most: int) -> Iterator[Reader | None]:
-        """Hold an archive within an archive, in memory if it is small; None if it is larger than `most`.
-
-        Its own word on its size is not taken.
-        """
+        """Hold an archive within an archive, in memory if it is small; None if it proves larger than `most`."""
         block = stream.read(IN_MEMORY + 1)
         if len(block) <= IN_MEMORY:
             yield BytesReader(block, name)

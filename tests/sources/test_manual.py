@@ -67,8 +67,8 @@ def runtime(place):
     return SimpleNamespace(**{"in_notebook": False, "in_kernel": False, "is_batch": False, **PLACES[place]})
 
 
-def said(need, place, *, offline=True, attempts=ATTEMPTS, **more):
-    return str(manual_instructions(need, runtime(place), attempts, offline=offline, **more))
+def said(need, place, *, offline=True, attempts=ATTEMPTS, inputs=("titanic",), **more):
+    return str(manual_instructions(need, runtime(place), attempts, offline=offline, inputs=inputs, **more))
 
 
 def everything():
