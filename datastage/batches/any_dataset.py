@@ -188,7 +188,6 @@ class Seeded:
         return len(self.dataset)
 
     def __getitems__(self, numbered: Numbered) -> Any:
-        """Return the samples of one batch."""
         from datastage.batches.as_dataloader import seeded
 
         seed, numbers = numbered
@@ -235,11 +234,9 @@ class DatasetSource:
 
     @property
     def n(self) -> int:
-        """Samples in an epoch."""
         return len(self.dataset)
 
     def where(self, choice: Choice) -> str:
-        """Say how batches are made."""
         if self.plan is None:
             return "workers are chosen after the first two batches"
         workers, prefetch, why = self.plan
@@ -248,7 +245,6 @@ class DatasetSource:
         return f"{workers} worker processes, {prefetch} batches ahead each ({why})"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
-        """Return the engine for this device."""
         return FromDataset(self, choice, options)
 
 
@@ -263,7 +259,6 @@ class FromDataset:
         self._warm = False
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
-        """Give the batches of an epoch."""
         to_make: deque[Numbered] = deque(
             (seed, repeated(samples[step.start : step.stop].tolist(), step.size)) for step, seed in zip(steps, seeds)
         )

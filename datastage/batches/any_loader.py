@@ -31,7 +31,6 @@ class LoaderSource:
 
     @property
     def dataset(self) -> Any:
-        """The user's dataset."""
         return getattr(self.loader, "dataset", self.loader)
 
     @property
@@ -43,11 +42,9 @@ class LoaderSource:
         return len(self.loader)
 
     def where(self, choice: Choice) -> str:
-        """Say how batches are made."""
         return f"batches of {self.whose}, {getattr(self.loader, 'num_workers', 0)} worker processes"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
-        """Return the engine for this device."""
         return FromLoader(self, choice, options)
 
     def _holder(self) -> Any:
@@ -91,7 +88,6 @@ class FromLoader:
         self._source, self._choice, self._options = source, choice, options
 
     def stream(self, epoch: int) -> Iterator[Made]:
-        """Give the batches of an epoch."""
         source, loader = self._source, self._source.loader
         parts: list[Any] = [loader, source.dataset]
         parts += [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]

@@ -14,7 +14,6 @@ from datastage.batches import devices
 from datastage.batches.augment import SUBSET, Draws, random
 from datastage.batches.cpu_augment import HostStore
 from datastage.batches.devices import Choice
-from datastage.batches.gpu_augment import ResidentStore
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_transform
 from datastage.batches.options import LoaderOptions, options_of
@@ -146,7 +145,6 @@ class ArraySource:
 
     @property
     def n(self) -> int:
-        """Samples in an epoch."""
         return len(self.labels)
 
     @property
@@ -160,12 +158,10 @@ class ArraySource:
         return self.images[i].transpose(1, 2, 0) if self.images.ndim == 4 else self.images[i]
 
     def where(self, choice: Choice) -> str:
-        """Say where the images are held."""
         what = "uint8" if self.images.ndim == 4 else "rows"
         return f"{self.images.nbytes / 1e6:,.0f} MB of {what} {self.held}"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
-        """Return the engine for this device."""
         self.held = "in memory"
         if self.images.ndim == 4 and has_room(self.images.nbytes, self.images.shape[1:], choice, options):
             engine = OnDevice(self, choice, options)
@@ -218,7 +214,6 @@ class OnHost:
         self._finishers = Finishers(options, images.shape[1:], choice, source.n)
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
-        """Give the batches of an epoch."""
 
         def raw(finish: Any) -> Iterator[tuple[Any, Any, Any]]:
             for start, stop, *_ in steps:
@@ -234,6 +229,8 @@ class OnDevice:
     """Batches made on the device, from images held there."""
 
     def __init__(self, source: ArraySource, choice: Choice, options: LoaderOptions) -> None:
+        from datastage.batches.gpu_augment import ResidentStore
+
         shape = source.images.shape[1:]
         self._store = ResidentStore(source.images, options.augment, options.fill(shape[0]), choice.device)
         self._labels, self._choice = source.labels, choice

@@ -80,12 +80,10 @@ class Samples(Dataset[Any]):
 
     @property
     def targets(self) -> Any:
-        """The label of each sample."""
         return self.source.labels
 
     @property
     def class_to_idx(self) -> dict[str, int]:
-        """The number of each class."""
         return {name: i for i, name in enumerate(self.classes)}
 
 
@@ -97,21 +95,17 @@ class LoaderBatches(Sampler[list[int]]):
 
     @property
     def sampler(self) -> Any:
-        """What gives the samples one by one."""
         return sampler(self.loader)
 
     @property
     def batch_size(self) -> int:
-        """Samples a batch, on each rank."""
         return self.loader.batch_size
 
     @property
     def drop_last(self) -> bool:
-        """Whether what does not fill a batch is left out."""
         return self.loader.drop_last
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch that the next iterator is."""
         self.loader.set_epoch(epoch)
 
     def __len__(self) -> int:
@@ -132,9 +126,11 @@ class LoaderBatches(Sampler[list[int]]):
 
 
 class _Numbers:
-    """The samples of this rank in the loader's next epoch, one by one."""
+    """The samples of this rank in the loader's next epoch, one by one; torch's own class beside it says their order."""
 
-    loader: Loader
+    def __init__(self, loader: Loader, *more: Any, **named: Any) -> None:
+        super().__init__(loader.dataset, *more, **named)  # type: ignore[call-arg]
+        self.loader = loader
 
     def __iter__(self) -> Iterator[int]:
         for numbers, _ in self.loader.plan(self.loader.take_epoch()[0]):
@@ -147,33 +143,22 @@ class _Numbers:
         self.loader.set_epoch(epoch)
 
 
-class _InOrder(_Numbers, SequentialSampler):
-    def __init__(self, loader: Loader) -> None:
-        SequentialSampler.__init__(self, loader.dataset)
-        self.loader = loader
+class _InOrder(_Numbers, SequentialSampler): ...
 
 
-class _Shuffled(_Numbers, RandomSampler):
-    def __init__(self, loader: Loader) -> None:
-        RandomSampler.__init__(self, loader.dataset)
-        self.loader = loader
+class _Shuffled(_Numbers, RandomSampler): ...
 
 
-class _Shared(_Numbers, DistributedSampler[Any]):
-    def __init__(self, loader: Loader) -> None:
-        world = ranks.world()
-        DistributedSampler.__init__(
-            self, loader.dataset, world.size, world.rank, loader.shuffle, drop_last=loader.drop_last
-        )
-        self.loader = loader
+class _Shared(_Numbers, DistributedSampler[Any]): ...
 
 
 def sampler(loader: Loader) -> Any:
     """Return a sampler of the kind that tells others how the loader orders its samples and shares them out."""
     if loader.counted() is None:
         return loader.source.loader.sampler  # type: ignore[attr-defined]
-    if ranks.world().size > 1:
-        return _Shared(loader)
+    world = ranks.world()
+    if world.size > 1:
+        return _Shared(loader, world.size, world.rank, loader.shuffle, drop_last=loader.drop_last)
     return (_Shuffled if loader.shuffle else _InOrder)(loader)
 
 
@@ -193,7 +178,6 @@ class Collate:
         self._collate = getattr(loader.source, "collate", None)
 
     def __call__(self, samples: list[Any]) -> Any:
-        """Return the batch."""
         if len(samples) == 1 and isinstance(samples[0], Ready):
             return samples[0].batch
         if self._collate is None:
@@ -228,16 +212,12 @@ def accelerate_told(loader: Loader, n_batches: int) -> Iterator[Callable[[int], 
         state._remove_dataloader(epoch)
 
 
-def _always(value: Any) -> Callable[[Loader], Any]:
-    return lambda loader: value
-
-
 # What a loader answers where a DataLoader is expected. Batches are made by its own means, and come ready.
 ASKED: dict[str, Callable[[Loader], Any]] = {
     "sampler": sampler,
     "batch_sampler": batch_sampler,
     "collate_fn": Collate,
-    **{name: _always(0) for name in ("num_workers", "timeout")},
-    **{name: _always(False) for name in ("pin_memory", "persistent_workers")},
-    **{name: _always(None) for name in ("worker_init_fn", "multiprocessing_context", "generator", "prefetch_factor")},
+    **dict.fromkeys(("num_workers", "timeout"), lambda loader: 0),
+    **dict.fromkeys(("pin_memory", "persistent_workers"), lambda loader: False),
+    **dict.fromkeys(("worker_init_fn", "multiprocessing_context", "generator", "prefetch_factor"), lambda loader: None),
 }

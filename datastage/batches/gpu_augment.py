@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from datastage.batches.augment import Augment, Draws
 from datastage.batches.batch_ops import resized
 from datastage.batches.to_device import sent
-
-if TYPE_CHECKING:
-    import torch
 
 COPIED_AT_ONCE = 64 << 20
 
@@ -29,8 +27,6 @@ class ResidentStore:
     def __init__(
         self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8], device: Any
     ) -> None:
-        import torch
-
         n, channels, height, width = images.shape
         crop = 0 if augment is None else augment.crop
         self._augment, self._device, self._shape, self._crop = augment, device, (channels, height, width), crop
@@ -56,8 +52,6 @@ class ResidentStore:
 
     def batch(self, samples: torch.Tensor, draws: Any) -> Any:
         """Return the uint8 batch (len(samples), C, H, W); `samples` and `draws` are parts of what `epoch` gave."""
-        import torch
-
         augment, (channels, height, width) = self._augment, self._shape
         if draws.box is not None:
             images = resized(self.images.index_select(0, samples), draws.box, draws.flip, (height, width))
@@ -96,8 +90,6 @@ class ResidentStore:
         return self._sent(samples), Draws(*moved)
 
     def _sent(self, array: NDArray[Any]) -> torch.Tensor:
-        import torch
-
         tensor: torch.Tensor = sent(torch.from_numpy(np.ascontiguousarray(array)), self._device)
         return tensor
 

@@ -34,7 +34,6 @@ class FolderImages:
             os.close(fd)
 
     def stamp(self, name: str) -> str:
-        """Return its length and time."""
         try:
             stat = os.stat(f"{self.root}/{name}")
         except OSError as error:
@@ -60,7 +59,6 @@ class ZipImages(ZipFiles):
         return _opened, (self.reader.local_path,)
 
     def read(self, name: str) -> bytes:
-        """Return a member, checked."""
         from datastage.archives.errors import Fault
 
         try:
@@ -69,7 +67,6 @@ class ZipImages(ZipFiles):
             raise Unreadable(f"in the archive it {fault}") from None
 
     def stamp(self, name: str) -> str:
-        """Return its length and checksum."""
         entry = self.entries[name][0]
         return f"{entry.usize}-{entry.crc}"
 

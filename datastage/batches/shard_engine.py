@@ -120,14 +120,13 @@ class FromShards:
         self, epoch: Epoch, number: int, parts: Iterator[Part], stop: threading.Event
     ) -> Iterator[tuple[Any, Any, Any]]:
         source, waiting = self._source, deque[_Begun]()
-        windows: dict[tuple[int, int], _Rows] = {}
+        windows: dict[Window, _Rows] = {}
         # Until the first batch is there, the line and the cores are for what it needs.
         ahead, coming = 1, list[int]()
         try:
             while True:
                 while len(waiting) < ahead and (part := next(parts, None)) is not None:
-                    new = [p.window for p in part.pieces if (p.window.lane, p.window.number) not in windows]
-                    if new:
+                    if new := [piece.window for piece in part.pieces if piece.window not in windows]:
                         coming = [k for window in new for k in epoch.after(window)]
                         self._enter(epoch, number, new, windows, waiting, part, stop, coming if ahead > 1 else [])
                     waiting.append(self._begun(part, windows, stop))
@@ -157,7 +156,7 @@ class FromShards:
         epoch: Epoch,
         number: int,
         new: list[Window],
-        windows: dict[tuple[int, int], _Rows],
+        windows: dict[Window, _Rows],
         waiting: deque[_Begun],
         part: Part,
         stop: threading.Event,
@@ -165,8 +164,7 @@ class FromShards:
     ) -> None:
         """Begin windows: let go of the shards of those before, and bring what comes now and then `coming`."""
         source, options = self._source, self._options
-        keep = {(piece.window.lane, piece.window.number) for piece in part.pieces}
-        for done in windows.keys() - keep:
+        for done in windows.keys() - {piece.window for piece in part.pieces}:
             del windows[done]
         in_use = {k for piece in part.pieces for k in piece.window.shards}
         if source.tight:  # the batches under way would keep shards that have to go
@@ -179,14 +177,9 @@ class FromShards:
         self._bring([k for window in new for k in window.shards] + coming)
         for window in new:
             shard, at = window.samples(epoch.shuffle)
-            draws = draw(
-                options.augment,
-                at,
-                size=source.size,
-                seed=options.seed,
-                epoch=number + ((window.lane << 40 | window.number + 1) << 32),
-            )
-            windows[window.lane, window.number] = _Rows(shard, at, draws)
+            stream = number + ((window.lane << 40 | window.number + 1) << 32)
+            draws = draw(options.augment, at, size=source.size, seed=options.seed, epoch=stream)
+            windows[window] = _Rows(shard, at, draws)
             turn = local_rank() % max(1, len(window.shards))
             for k in (*window.shards[turn:], *window.shards[:turn]):
                 opened = source.opened(k, stop)
@@ -197,11 +190,11 @@ class FromShards:
         source = self._source
         source.cache.ahead([source.shards[k] for k in ks if k not in source.open_now])
 
-    def _begun(self, part: Part, windows: dict[tuple[int, int], _Rows], stop: threading.Event) -> _Begun:
+    def _begun(self, part: Part, windows: dict[Window, _Rows], stop: threading.Event) -> _Begun:
         source = self._source
         numbers, which, draws, ks = [], [], [], list[int]()
         for window, start, stop_at in part.pieces:
-            rows = windows[window.lane, window.number]
+            rows = windows[window]
             which.append(rows.shard[start:stop_at] + len(ks))
             numbers.append(rows.number[start:stop_at])
             draws.append(rows.draws.part(start, stop_at))

@@ -187,7 +187,6 @@ class ShardSource:
 
     @property
     def open_now(self) -> Collection[int]:
-        """Return the shards that are open, by their numbers."""
         return self._open.keys()
 
     @property
@@ -250,13 +249,11 @@ class ShardSource:
         return f"{len(self.shards):,} shards {place}; photos {kept}"
 
     def open(self, choice: Choice, options: LoaderOptions) -> Any:
-        """Return the engine for this device."""
         from datastage.batches.shard_engine import FromShards
 
         return FromShards(self, choice, options)
 
     def label(self, shard: OpenShard, number: int) -> Any:
-        """Return the label of a sample as it is written."""
         sample: Sample = shard.file.samples[number]
         return None if self.rule.kind == "key" else self.rule.value(sample, partial(shard.file.part, number))
 
@@ -280,7 +277,6 @@ class ShardSource:
 
     @property
     def labels(self) -> _Labels:
-        """The label of each sample, by its number."""
         return _Labels(self)
 
 

@@ -57,12 +57,10 @@ class _Head:
             )
 
     def part(self, sample: Sample, part: str) -> bytes:
-        """Return one part of a sample."""
         offset, size = sample.parts[part]
         return self._data[offset : offset + size]
 
     def read(self, name: str) -> bytes:
-        """Return a picture."""
         sample = self._by_key[name]
         return self.part(sample, sample.picture() or "")
 
@@ -262,7 +260,6 @@ class ShardLoader(Loader):
         self._resumed = (epoch, position, first) if position else None
 
     def explain(self) -> str:
-        """Say in lines what this loader does, and why."""
         shards = f"{len(self.source.shards):,} shards, not counted yet, in batches of {self.batch_size:,}"
         text = super().explain().replace("batches in the order that your data gives them", shards)
         dealt = f"\nGroups    shards dealt to {self._groups} groups of nodes"

@@ -103,9 +103,7 @@ def _on_cuda(
         images, targets, jitter = (
             None if a is None else mapped(tensor_of(a), lambda tensor: sent(tensor, choice.device)) for a in arrays
         )
-        return (images, targets, jitter, seed if here else None, valid) if here else (
-            (finish(images, seed, jitter), targets), valid
-        )  # fmt: skip
+        return (images, targets, jitter, seed, valid) if here else ((finish(images, seed, jitter), targets), valid)
 
     batches = beside(zip(items, seeds), copied, choice.device, threaded=True, stop=stop)
     if not here:
@@ -194,9 +192,7 @@ def mapped(batch: Any, function: Callable[[Any], Any], move: Callable[[Any], Any
     """
     import torch
 
-    def part_of(part: Any) -> Any:
-        return mapped(part, function, move)
-
+    part_of = functools.partial(mapped, function=function, move=move)
     if isinstance(batch, torch.Tensor):
         return function(batch)
     if move is not None and callable(getattr(batch, "to", None)) and not isinstance(batch, type):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from datastage.layouts.tree import Tree, of_archive
 
 __all__ = [
     "LAYOUTS",
-    "Look",
     "Reading",
     "Split",
     "Tree",
@@ -37,42 +35,35 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class Look:
-    """What every layout gets to see: the tree, the folders of pictures by part, the tables; and what was asked for."""
-
-    tree: Tree
-    shape: Shape
-    tables: list[Table]
-    classes: Sequence[str] | None = None
-
-
-def _class_folders(look: Look) -> Reading | None:
-    found = folders.read(look.tree, look.shape, look.classes)
+def _class_folders(tree: Tree, shape: Shape, tables: Sequence[Table], classes: Sequence[str] | None) -> Reading | None:
+    found = folders.read(tree, shape, classes)
     if found is None:
         return None
-    if (sounds := tasks.more_sounds(look.tree, look.shape)) is not None:
+    if (sounds := tasks.more_sounds(tree, shape)) is not None:
         raise sounds
-    if not look.classes and (formats := tasks.formats(look.tree, found.classes)) is not None:
-        raise formats
-    found = found if look.classes else parting.with_tables(found, look.tree, look.shape, look.tables)
-    return parting.twice(found, look.tree)
+    if not classes:
+        if (formats := tasks.formats(tree, found.classes)) is not None:
+            raise formats
+        found = parting.with_tables(found, tree, shape, tables)
+    return parting.twice(found, tree)
 
 
-def _other_tasks(look: Look) -> Reading | None:
+def _other_tasks(tree: Tree, shape: Shape) -> None:
     for recognise in (tasks.masks, tasks.domains, tasks.marked):
-        if (error := recognise(look.tree, look.shape)) is not None:
+        if (error := recognise(tree, shape)) is not None:
             raise error
-    return None
 
 
-LAYOUTS: tuple[tuple[str, Callable[[Look], Reading | None]], ...] = (
+LAYOUTS: tuple[tuple[str, Callable[[Tree, Shape, list[Table], Sequence[str] | None], Reading | None]], ...] = (
     ("class folders", _class_folders),
-    ("masks, boxes, domains", _other_tasks),
-    ("a table beside pictures", lambda look: beside.read(look.tree, look.shape, look.tables)),
-    ("labels in file names", lambda look: named.read(look.shape)),
+    ("masks, boxes, domains", lambda tree, shape, tables, classes: _other_tasks(tree, shape)),
+    ("a table beside pictures", lambda tree, shape, tables, classes: beside.read(tree, shape, tables)),
+    ("labels in file names", lambda tree, shape, tables, classes: named.read(shape)),
 )
-"""How pictures may lie, in the order in which they are asked: the first that knows gives the reading, or the error."""
+"""How pictures may lie, in the order in which they are asked: the first that knows gives the reading, or the error.
+
+Each sees the tree, the folders of pictures by part, the tables, and the classes that were asked for.
+"""
 
 
 def read(
@@ -120,9 +111,9 @@ def read(
     shape.left_out += said
     if not (shape.n_pictures or shape.masks) or not has_pictures(listed):
         return files.in_folder(listed, None, classes)
-    look = Look(listed, shape, beside.tables_of(listed), classes)
+    tables = beside.tables_of(listed)
     for _, layout in LAYOUTS:
-        if (found := layout(look)) is not None:
+        if (found := layout(listed, shape, tables, classes)) is not None:
             return found
     raise tasks.unlabelled(listed, shape)
 

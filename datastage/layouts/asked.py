@@ -28,8 +28,7 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
     SpecError
         If what was said names no table, column or group, or gives no picture a label.
     """
-    parts = shape.paths()
-    index = Index(parts, parts)
+    index = Index(shape.paths())
     if isinstance(labels, str):
         try:
             pattern = re.compile(labels) if "(" in labels else None
@@ -38,16 +37,16 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
         if pattern is not None:
             if pattern.groups < 1:
                 raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
-            return _of_function(shape, parts, partial(_group, pattern), f"the pattern {labels}", classes)
+            return _of_function(shape, index.parts, partial(_group, pattern), f"the pattern {labels}", classes)
         labels = [labels]
     if isinstance(labels, (list, tuple)) and labels and all(isinstance(one, str) for one in labels):
-        return _of_table(tree, shape, parts, index, labels, classes)
+        return _of_table(tree, shape, index, labels, classes)
     if isinstance(labels, Mapping):
         pairs = ((index.find(str(name), None), label) for name, label in labels.items())
         found = {path: label for path, label in pairs if path is not None}
-        return _reading(shape, parts, found, "the mapping given", classes, len(labels) - len(found))
+        return _reading(shape, index.parts, found, "the mapping given", classes, len(labels) - len(found))
     if callable(labels):
-        return _of_function(shape, parts, labels, "the function given", classes)
+        return _of_function(shape, index.parts, labels, "the function given", classes)
     raise SpecError(f"labels={labels!r} says nothing that is known.", _FORMS)
 
 
@@ -122,9 +121,7 @@ def column_of(table: Table, asked: str) -> str:
     return near[0]
 
 
-def _of_table(
-    tree: Tree, shape: Shape, parts: dict[str, str], index: Index, several: Sequence[str], classes: Sequence[str] | None
-) -> Reading:
+def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], classes: Sequence[str] | None) -> Reading:
     tables = tables_of(tree)
     first, column = named_table(tables, several[0], tree.where)
     same = [table for table in tables if table.header == first.header and table.has_header] or [first]
@@ -137,8 +134,8 @@ def _of_table(
             "name: ...",
         )
     if len(several) > 1:
-        names = (column, *(column_of(first, one.rpartition(":")[2]) for one in several[1:]))
-        task = "multi-label"
+        rest = [one.rpartition(":")[2] for one in several[1:]]
+        names, task = tuple(column_of(first, one) for one in (column, *rest)), "multi-label"
     elif column:
         values = first.columns([column])[0]
         names, task = (column,), task_of(Column(column, kind_of(values), len(set(values))))
@@ -157,14 +154,14 @@ def _of_table(
         fit.choice.label, fit.choice.task = names, task
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
-        return ordered_classes(labelled(tree, shape, fits, parts, index), classes)
+        return ordered_classes(labelled(tree, shape, fits, index), classes)
     found = {
         path: [max(0.0, number_of(value or 0)) for value in values]
         for fit in fits
         for path, values in fit.rows(index, names)
         if path is not None
     }
-    reading = _reading(shape, parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
+    reading = _reading(shape, index.parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
     return replace(reading, classes=tuple(name.strip() for name in names))
 
 

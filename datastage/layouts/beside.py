@@ -50,10 +50,10 @@ def tables_of(tree: Tree) -> list[Table]:
 
 
 class Index:
-    """Pictures by their names, to find those that a table means."""
+    """Pictures by their names, to find those that a table means; a mapping says of each its part too."""
 
-    def __init__(self, paths: Iterable[str], parts: Mapping[str, str] | None = None) -> None:
-        self._parts = parts or {}
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.parts: Mapping[str, str] = paths if isinstance(paths, Mapping) else {}
         self._names: dict[str, str | list[str]] = {}
         self._stems: dict[str, str | list[str]] = {}
         self.n = 0
@@ -86,10 +86,10 @@ class Index:
         fit = [one for one in found if f"/{one[: one.rfind('.')]}".endswith(f"/{plain}")]
         if len(fit) > 1 and table is not None and table.folder:
             fit = [one for one in fit if one.startswith(table.folder + "/")] or fit
-        if len(fit) > 1 and table is not None and self._parts:
+        if len(fit) > 1 and table is not None and self.parts:
             of = table.part or "train"
             wanted = ("test", "predict") if table.is_submission or of in ("test", "predict") else (of,)
-            fit = [one for one in fit if self._parts[one] in wanted]
+            fit = [one for one in fit if self.parts[one] in wanted]
         return fit[0] if len(fit) == 1 else None
 
 
@@ -143,12 +143,12 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
     SpecError
         If several columns or tables could hold the labels, or what they hold is no class and no number.
     """
-    parts = shape.paths()
-    index = Index(parts, parts)
-    fits = [fit for fit in fits_of(tables, index) if not fit.table.is_submission]
+    index = Index(shape.paths())
+    every = fits_of(tables, index)
+    fits = [fit for fit in every if not fit.table.is_submission]
     fits = [fit for fit in fits if fit.choice.label or fit.choice.task or fit.choice.candidates]
     told = [fit for fit in fits if fit.choice.label and fit.choice.task in ("classification", "regression", "one-hot")]
-    of_train = [fit for fit in fits if any(parts[path] == "train" for path in fit.pictures)]
+    of_train = [fit for fit in fits if any(index.parts[path] == "train" for path in fit.pictures)]
     told.sort(key=lambda fit: fit not in of_train)
     if not told or (told[0] not in of_train and "train" in shape.parts):
         if of_train:
@@ -161,12 +161,10 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
         raise _measured(tree, first)
     if rival is not None and not _agree(first, rival, index):
         raise _two(tree, first, rival)
-    return labelled(tree, shape, same, parts, index, rest=[fit for fit in fits_of(tables, index) if fit not in same])
+    return labelled(tree, shape, same, index, rest=[fit for fit in every if fit not in same])
 
 
-def labelled(
-    tree: Tree, shape: Shape, fits: Sequence[Fit], parts: dict[str, str], index: Index, rest: Sequence[Fit] = ()
-) -> Reading:
+def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: Sequence[Fit] = ()) -> Reading:
     """Make the reading of tables that name pictures and hold their labels."""
     rows: dict[str, Any] = {}
     source: dict[str, Table] = {}
@@ -192,8 +190,7 @@ def labelled(
     if many or (again and measures(fits[0].table) >= 4):
         raise SpecError(
             f"{fits[0].table.name} has several rows for one picture, {many:,} of them with another "
-            f"{fits[0].choice.label[0]}: "
-            "they describe what is in a picture (boxes, captions), and are no classes.",
+            f"{fits[0].choice.label[0]}: they describe what is in a picture (boxes, captions), and are no classes.",
             *FEED,
         )
     choice, first = fits[0].choice, fits[0].table
@@ -211,7 +208,7 @@ def labelled(
         f"{len(labels) + lost:,} are there",
         (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
     )  # fmt: skip
-    return filled(reading, shape, parts, labels, in_table, named, f"have no row in {first.last}")
+    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}")
 
 
 def _bare(names: Sequence[str]) -> list[str]:

@@ -41,12 +41,10 @@ class Table:
 
     @property
     def last(self) -> str:
-        """The last part of its path."""
         return self.name.rpartition("/")[2]
 
     @property
     def folder(self) -> str:
-        """The folder in which it lies."""
         return self.name.rpartition("/")[0]
 
     @property

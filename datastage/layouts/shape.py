@@ -33,7 +33,6 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
         return self.path.rpartition("/")[2]
 
     def paths(self) -> list[str]:
@@ -78,7 +77,6 @@ class Shape:
 
     @property
     def n_pictures(self) -> int:
-        """Pictures in all parts together."""
         return sum(map(count, self.parts.values()))
 
 

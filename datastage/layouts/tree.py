@@ -40,7 +40,6 @@ class Folder:
 
     @property
     def name(self) -> str:
-        """The last part of its path."""
         return self.path.rpartition("/")[2]
 
 
@@ -62,7 +61,6 @@ class Tree:
                 yield self.path_of(path, name)
 
     def path_of(self, folder: str, name: str) -> str:
-        """Return the path of a file in a folder."""
         return f"{folder}/{name}" if folder else name
 
 

@@ -248,7 +248,7 @@ def test_images_that_turn_out_not_to_fit_on_the_gpu_are_copied_batch_by_batch(no
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (10**9, 10**9))
-    monkeypatch.setattr("datastage.batches.arrays.ResidentStore", full)
+    monkeypatch.setattr("datastage.batches.gpu_augment.ResidentStore", full)
     train = made("auto").train
     assert sorted(int(i) for _, y in train for i in y) == list(range(103))
     assert "in memory" in train.explain()

@@ -286,6 +286,7 @@ def test_several_labels_a_picture_are_rows_of_ones(make):
         ("(", "no pattern"),
         (3, "says nothing"),
         ([], "says nothing"),
+        (["t.csv", "sex"], "has no column ''"),
         (lambda name: 1 / 0, "ZeroDivisionError"),
     ],
 )
