@@ -21,17 +21,7 @@ from datastage.errors import NotDataError, SpecError, UnavailableError
 from datastage.mounts import DEAD_MOUNT, DriveMount, drive_mounts, in_a_while, is_on_drive
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import Runtime
-from datastage.sources.drive_errors import (
-    CONNECT,
-    RECONNECT,
-    TOPS,
-    below_my_drive,
-    broken,
-    elsewhere,
-    explain_os_error,
-    from_a_bang_line,
-    mount_error,
-)
+from datastage.sources import drive_errors
 from datastage.sources.found import Context, Found, at_path, line_to_run, names_near
 from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
@@ -96,7 +86,7 @@ def open_drive(spec: Spec, context: Context) -> Found:
     try:
         found = _find(spec, point, runtime)
     except _BrokenError as error:
-        raise broken(spec, error.errno or errno.ENOTCONN) from error
+        raise drive_errors.broken(spec, error.errno or errno.ENOTCONN) from error
     if found is None:
         raise _not_there(spec, [DriveMount(point, True)], runtime)
     return found
@@ -142,7 +132,7 @@ def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
             inside = inside.removeprefix("MyDrive/").removeprefix("My Drive/")
             spec = Spec(f"drive:{inside}", "drive", inside)
             if not runtime.in_kernel:
-                return from_a_bang_line(spec)
+                return drive_errors.from_a_bang_line(spec)
             return UnavailableError(
                 "Your Drive is not connected yet. The path begins where Colab puts it; named like\n"
                 "this instead, the same line connects it first:",
@@ -167,7 +157,7 @@ def candidates(value: str) -> list[tuple[str, ...]]:
     parts = tuple(part for part in re.split(r"[/\\]", value) if part not in ("", "."))
     if parts[:2] in _POINTS and len(parts) > 2:
         parts = parts[2:]  # copied from a cell: content/drive/MyDrive/...
-    top = TOPS.get(parts[0].lower()) if parts else None
+    top = drive_errors.TOPS.get(parts[0].lower()) if parts else None
     if top is not None:
         return [(top, *parts[1:])]
     if len(parts) == 1:
@@ -190,7 +180,7 @@ def find_at(spec: Spec, mount: Path, parts: tuple[str, ...], runtime: Runtime) -
         except OSError as error:
             if error.errno in DEAD_MOUNT:
                 raise _BrokenError(error.errno, error.strerror) from error
-            raise explain_os_error(error, path, runtime) from error
+            raise drive_errors.explain_os_error(error, path, runtime) from error
         return _found(spec, path, parts, status, runtime)
     return None
 
@@ -217,7 +207,7 @@ def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_resul
     try:
         return at_path(path, spec, status, where(parts[:-1]))
     except OSError as error:
-        raise explain_os_error(error, path, runtime) from error
+        raise drive_errors.explain_os_error(error, path, runtime) from error
 
 
 def where(parts: tuple[str, ...]) -> str:
@@ -271,7 +261,8 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
             place = where(parts[:known])
             if close:
                 lines.append(f"In {place} there is: {', '.join(close)}")
-                nearest = nearest or "/".join((*below_my_drive(parts[:known]), close[0], *parts[known + 1 :]))
+                there = (*parts[:known], close[0], *parts[known + 1 :])
+                nearest = nearest or "/".join(drive_errors.below_my_drive(there))
             elif not whole:
                 lines.append(f"{place} holds very many files; it was not looked through.")
             elif known < len(parts) - 1:
@@ -299,7 +290,7 @@ def _listed_but_gone(spec: Spec, place: str) -> UnavailableError:
         "",
         "Run this in a cell of its own, then your own line again:",
         "",
-        f"    {RECONNECT}",
+        f"    {drive_errors.RECONNECT}",
     )
 
 
@@ -321,9 +312,9 @@ def _deepest(mount: Path, parts: tuple[str, ...]) -> tuple[Path, int]:
 def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount | None) -> Path:
     """Connect Drive, and return its mount point; or raise what says why that cannot be done here."""
     if runtime.platform != "colab":
-        raise elsewhere(spec, runtime, dead)
+        raise drive_errors.elsewhere(spec, runtime, dead)
     if not runtime.in_kernel:
-        raise broken(spec, dead.errno) if dead else from_a_bang_line(spec)
+        raise drive_errors.broken(spec, dead.errno) if dead else drive_errors.from_a_bang_line(spec)
     if threading.current_thread() is not threading.main_thread():
         # The kernel's reply is read by whichever thread asks first (colabtools, _message.py).
         raise UnavailableError(
@@ -332,13 +323,13 @@ def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount 
             "",
             "Next: run this in a cell of its own, then your cell again:",
             "",
-            f"    {RECONNECT if dead else CONNECT}",
+            f"    {drive_errors.RECONNECT if dead else drive_errors.CONNECT}",
         )
     point = dead.path if dead else runtime.system_root / "content/drive"
     try:
         from google.colab import drive as colab_drive
     except ImportError as error:
-        raise mount_error(error, spec, point) from error
+        raise drive_errors.mount_error(error, spec, point) from error
     if dead is not None:
         reporter.note("The connection to your Drive has broken; it is made again now.")
     else:
@@ -348,11 +339,11 @@ def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount 
         colab_drive.mount(str(point), timeout_ms=_MOUNT_MS, **options)
     except Exception as error:
         if "initial read of root folder" not in str(error):
-            raise mount_error(error, spec, point) from error
+            raise drive_errors.mount_error(error, spec, point) from error
         # What was listed is kept, so that a second try gets further (colabtools#5028).
         reporter.note("Your Drive holds very many items; Google needs more time. Trying once more.")
         try:
             colab_drive.mount(str(point), timeout_ms=_MOUNT_AGAIN_MS, **options)
         except Exception as second:
-            raise mount_error(second, spec, point) from second
+            raise drive_errors.mount_error(second, spec, point) from second
     return point

@@ -27,16 +27,7 @@ from datastage.progress import Reporter
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import drive
-from datastage.sources.drive_link_errors import (
-    HOST,
-    explained,
-    file_page,
-    name_of,
-    no_internet,
-    not_shared,
-    page,
-    quota,
-)
+from datastage.sources import drive_link_errors as errors
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.libraries import Watch
 from datastage.spec import Spec
@@ -104,8 +95,8 @@ def open_drive_link(spec: Spec, context: Context) -> Found:
             "Once gdown is installed, run the same line again.",
             "Next:  pip install gdown",
         )
-    if is_offline(HOST):
-        raise no_internet(spec)
+    if is_offline(errors.HOST):
+        raise errors.no_internet(spec)
     fetch = _fetch_folder if kind == "folder" else _fetch_file
     return Found(Fetch(partial(fetch, spec=spec, stall_s=STALL_S)), str(spec), f"a shared {kind} in Google Drive")
 
@@ -118,9 +109,9 @@ def _on_mount(spec: Spec, runtime: Runtime) -> Found | None:
         names, _ = drive.names_in(mount.joinpath(*shortcut))
         if names and (found := drive.find_at(spec, mount, (*shortcut, names[0]), runtime)) is not None:
             return found
-    if not mounts or not hasattr(os, "getxattr") or is_offline(HOST):
+    if not mounts or not hasattr(os, "getxattr") or is_offline(errors.HOST):
         return None
-    name = name_of(spec)
+    name = errors.name_of(spec)
     for mount in mounts if name else ():
         for parts in drive.candidates(name):
             try:
@@ -161,7 +152,7 @@ def _a_file(made: object, spec: Spec) -> Path:
     if not isinstance(made, str) or not os.path.isfile(made):
         raise UnavailableError(
             "Google gave no file for this link, and no reason either.",
-            f"Open it in your browser, and look whether the file is there:  {page(spec)}",
+            f"Open it in your browser, and look whether the file is there:  {errors.page(spec)}",
             "Next: run the same line again.",
         )
     return Path(made)
@@ -178,13 +169,13 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
     try:
         listed = call_with_timeout(work, _LIST_S)
     except Exception as error:
-        raise explained(error, spec) from error
+        raise errors.explained(error, spec) from error
     if listed is None:  # 5.2.2 says no more than that
-        raise not_shared(spec)
+        raise errors.not_shared(spec)
     if not listed:
         raise UnavailableError(
             "The shared folder is empty, or its files are not shared.",
-            f"Open it in your browser, and look what is in it:  {page(spec)}",
+            f"Open it in your browser, and look what is in it:  {errors.page(spec)}",
             "Next: run the same line again when there is something.",
         )
     targets = [(one.id, _inside(folder, Path(one.local_path))) for one in listed]
@@ -193,24 +184,24 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
     cancel = threading.Event()
     options = _options(gdown.download, timeout=(10.0, stall_s), cancel=cancel)
 
-    errors: list[DatastageError] = []
+    failures: list[DatastageError] = []
 
     def get(target: tuple[str, Path]) -> None:
         file_id, path = target
-        one = Spec(file_page(file_id), "share", file_id, ("file", ""), path.name)
+        one = Spec(errors.file_page(file_id), "share", file_id, ("file", ""), path.name)
         try:
             if not cancel.is_set():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _check(_a_file(gdown.download(id=file_id, output=str(path), **options), one), one)
         except Exception as error:
-            errors.append(explained(error, one))  # the first one counts: it cancels the others
+            failures.append(errors.explained(error, one))  # the first one counts: it cancels the others
             cancel.set()
 
     def get_all() -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(get, targets))
-        if errors:
-            raise errors[0]
+        if failures:
+            raise failures[0]
 
     _watched(get_all, folder, Watch(reporter), stall_s, cancel, spec)
     while top != folder and top.parent != folder:
@@ -233,7 +224,7 @@ def _watched(
     except DatastageError:
         raise
     except Exception as error:
-        raise explained(error, spec) from error
+        raise errors.explained(error, spec) from error
 
 
 def _check(path: Path, spec: Spec) -> None:
@@ -244,11 +235,11 @@ def _check(path: Path, spec: Spec) -> None:
         return
     path.unlink()
     if "quota" in what:
-        raise quota(spec, path.name)
+        raise errors.quota(spec, path.name)
     if b"virus" in head.lower():
         what = "Google's warning that the file is too large to be scanned for viruses"
     raise NotDataError(
         f"What Google sent for this link is {what}, not the file.",
-        f"Open it in your browser, signed in to Google, and download it there:  {page(spec)}",
+        f"Open it in your browser, signed in to Google, and download it there:  {errors.page(spec)}",
         "Next: put the file beside your notebook or script, and name it with ./ in front.",
     )

@@ -42,17 +42,13 @@ class NearMisses:
         self._needed = needed or f"the files  {some([base_name(path) for path in self._order])}"
         self._words = own_words(wanted, published)
         self._decoys: dict[str, dict[str, str]] = {}  # place: wanted path: path of the file with other contents
-        self._refused: list[tuple[str, str, str]] = []  # place, path, what a converter said
+        self.refused: list[tuple[str, str, str]] = []  # place, path, what a converter said: named after what is nearer
 
     def add(self, place: str, found: str, path: str, needed: str = "") -> None:
         """Name a near miss; the same words about the same place count once."""
         miss = NearMiss(place, needed or self._needed, found, printable(path))
         if all((one.place, one.found) != (miss.place, miss.found) for one in self.found):
             self.found.append(miss)
-
-    def add_refused(self, place: str, path: str, refusal: str) -> None:
-        """Keep what a converter said of a table, to be named after what is nearer."""
-        self._refused.append((place, path, refusal))
 
     def add_other_content(self, place: str, path: str, name: str, size: int, md5: str) -> None:
         """Keep a file of the right size with other bytes: it may be one of another dataset, or bear a wanted name."""
@@ -126,7 +122,7 @@ class NearMisses:
                 if not self.look_at_head(listing, path, shown) and re.search(r"\d", path.name):
                     self.add_cut_short(listing.called, shown, size, self._sizes[path.name])
             self._add_lookalike(listing)
-        for place, shown, refusal in self._refused:
+        for place, shown, refusal in self.refused:
             self.add(place, refusal, shown)
         for place, there in self._decoys.items():
             if all(one.place != place for one in self.found):

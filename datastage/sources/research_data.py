@@ -75,36 +75,33 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
         return _of_doi(text, match[1]) if match else None
     if host.endswith(".figshare.com") and not host.startswith("ndownloader."):
         host = "figshare.com"  # the pages of a university or a publisher
-    for pattern, make in _PAGES.get(host, ()):
+    for pattern, service in _PAGES.get(host, ()):
         if match := re.fullmatch(pattern, path):
-            return make(text, match)
+            found = match.groupdict()
+            version = f"/{found['version']}" if found.get("version") else ""
+            return _spec(text, service, match[1] + version, found.get("file", ""))
     if query.get("persistentId", "").startswith("doi:") and path in ("dataset.xhtml", "file.xhtml"):
         return _spec(text, "dataverse", query["persistentId"].removeprefix("doi:"), "", f"{url.scheme}://{url.netloc}")
     return None
 
 
-def _article(text: str, match: re.Match[str]) -> Spec:
-    return _spec(text, "figshare", "/".join(part for part in match.groups() if part), "")
-
-
-_Make = Callable[[str, "re.Match[str]"], Spec]
-_PAGES: dict[str, tuple[tuple[str, _Make], ...]] = {
+_PAGES = {
     "figshare.com": (
-        (r"articles/(?:[^/]+/)*?(\d+)(?:/(\d+))?", lambda t, m: _article(t, m)),
-        (r"(?:ndownloader/)?files/(\d+)", lambda t, m: _spec(t, "figshare-file", m[1], "")),
+        (r"articles/(?:[^/]+/)*?(\d+)(?:/(?P<version>\d+))?", "figshare"),
+        (r"(?:ndownloader/)?files/(\d+)", "figshare-file"),
     ),
-    "ndownloader.figshare.com": ((r"files/(\d+)", lambda t, m: _spec(t, "figshare-file", m[1], "")),),
+    "ndownloader.figshare.com": ((r"files/(\d+)", "figshare-file"),),
     "osf.io": (
-        (r"([a-z0-9]{5})(?:/download|/files(?:/osfstorage)?)?", lambda t, m: _spec(t, "osf", m[1], "")),
-        (r"download/([a-z0-9]{5})", lambda t, m: _spec(t, "osf", m[1], "")),
-        (r"[a-z0-9]{5}/files/osfstorage/([a-z0-9]{5,24})", lambda t, m: _spec(t, "osf-file", m[1], "")),
+        (r"([a-z0-9]{5})(?:/download|/files(?:/osfstorage)?)?", "osf"),
+        (r"download/([a-z0-9]{5})", "osf"),
+        (r"[a-z0-9]{5}/files/osfstorage/([a-z0-9]{5,24})", "osf-file"),
     ),
     "archive.org": (
-        (r"details/([^/]+)/?", lambda t, m: _spec(t, "archive", m[1], "")),
-        (r"(?:details|download)/([^/]+)/(.+)", lambda t, m: _spec(t, "archive", m[1], m[2])),
-        (r"download/([^/]+)", lambda t, m: _spec(t, "archive", m[1], "")),
+        (r"details/([^/]+)/?", "archive"),
+        (r"(?:details|download)/([^/]+)/(?P<file>.+)", "archive"),
+        (r"download/([^/]+)", "archive"),
     ),
-}  # fmt: skip
+}
 
 
 def address(spec: Spec) -> str | None:

@@ -50,7 +50,6 @@ from datastage.sources.walk import (
     SearchLimits,
     Wishes,
     base_name,
-    best_first,
     walk,
 )
 
@@ -107,7 +106,7 @@ def find_files(
     near = NearMisses(wanted, published, lookalikes, needed)
     wishes = Wishes(wanted, published, converters, lookalikes)
     scratch = Scratch(into, reporter)
-    search = _Search(wanted, scratch, converters, wishes, near, limits or SearchLimits())
+    search = _Search({file.path: file for file in wanted}, scratch, converters, wishes, near, limits or SearchLimits())
     try:
         for place in places:
             if search.missing:
@@ -119,40 +118,34 @@ def find_files(
             scratch.publish(search.written)
         return search.result()
     finally:
-        search.close()
+        search.absorbers.shutdown()
         scratch.close()
 
 
+@dataclass(eq=False)
 class _Search:
     """One search: what is still missing, and what was written."""
 
-    def __init__(
-        self,
-        wanted: Sequence[File],
-        scratch: Scratch,
-        converters: Sequence[Converter],
-        wishes: Wishes,
-        near: NearMisses,
-        limits: SearchLimits,
-    ) -> None:
-        self.wanted = {file.path: file for file in wanted}
+    wanted: Mapping[str, File]
+    scratch: Scratch
+    converters: Sequence[Converter]
+    wishes: Wishes
+    near: NearMisses
+    limits: SearchLimits
+    written: dict[str, Made] = field(default_factory=dict)
+    listings: list[Listing] = field(default_factory=list)
+    had: list[str] = field(default_factory=list)
+    converting: bool = False
+    _with_tables: set[tuple[int, str]] = field(default_factory=set)  # archives, by number of the place and path
+    _opening: str = ""
+    _wrong_folders: set[Path] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopping: bool = False
+
+    def __post_init__(self) -> None:
         self.missing = dict(self.wanted)
-        self.scratch = scratch
-        self.converters = converters
-        self.wishes = wishes
-        self.near = near
-        self.limits = limits
-        self.written: dict[str, Made] = {}
-        self.listings: list[Listing] = []
-        self.had: list[str] = []
-        self.converting = False
-        self._with_tables: set[tuple[int, str]] = set()  # archives, by number of the place and path
-        self._opening = ""
-        self._wrong_folders: set[Path] = set()
-        self._lock = threading.Lock()
-        self._stopping = False
         # One block is hashed and written while the next is read or unpacked: all of it runs without the interpreter.
-        self._absorbers = ThreadPoolExecutor(max_workers=limits.threads)
+        self.absorbers = ThreadPoolExecutor(max_workers=self.limits.threads)
 
     # --- one place after the other
 
@@ -170,7 +163,7 @@ class _Search:
         """Go over the tables that were met, for what is still missing."""
         self.converting = True
         for number, listing in enumerate(self.listings):
-            for _, path in best_first(listing.tables):
+            for _, path in listing.tables:
                 if not self._useful_converters():
                     return
                 try:
@@ -255,7 +248,7 @@ class _Search:
             self._open(at, listing, at.name, 0)
             return
         number = self.listings.index(listing)
-        for size, path in itertools.chain(best_first(listing.packed), best_first(listing.unknown)):
+        for size, path in itertools.chain(listing.packed, listing.unknown):
             if not self.missing:
                 return
             self._opening = shown_path(listing, path)
@@ -399,7 +392,7 @@ class _Search:
                         total += len(block)
                         if pending is not None:
                             pending.result()
-                        pending = self._absorbers.submit(out.absorb, block)
+                        pending = self.absorbers.submit(out.absorb, block)
                     if pending is not None:
                         pending.result()
                 finally:
@@ -447,7 +440,7 @@ class _Search:
             outcome = converter.convert(rejoined(head, stream), made)
         if isinstance(outcome, str):
             shutil.rmtree(made, ignore_errors=True)
-            self.near.add_refused(listing.called, shown, outcome)
+            self.near.refused.append((listing.called, shown, outcome))
             return
         for path in outcome:
             wanted = self.missing.pop(path, None)
@@ -473,10 +466,6 @@ class _Search:
             near=self.near.finish(self.listings, self.had, tuple(self.missing)) if self.missing else (),
             looked=tuple(listing.summary() for listing in self.listings),
         )
-
-    def close(self) -> None:
-        """End the threads."""
-        self._absorbers.shutdown()
 
 
 @contextmanager

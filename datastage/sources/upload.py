@@ -54,7 +54,10 @@ def open_upload(spec: Spec, context: Context) -> Found:
     facts = {"name": name, "stem": kaggle_title(name), "cwd": runtime.cwd}
     steps = [line.format(**facts) for line in _STEPS.get(runtime.platform, _STEPS[""])]
     if context.wait_s and not runtime.is_batch:
-        context.reporter.note("\n".join(_panel(name, steps, context.wait_s)))
+        numbered = [f" {n}. {step}" if not step.startswith(" ") else step for n, step in enumerate(steps, 1)]
+        wanted = f"{name} is wanted, from your own computer. This waits for it, up to {duration(context.wait_s)}."
+        ending = "When all of it is there, this goes on by itself. To end the waiting, stop it."
+        context.reporter.note("\n".join([wanted, *numbered, ending]))
         found = _waited_for(spec, context)
         if found is not None:
             return found
@@ -65,15 +68,6 @@ def open_upload(spec: Spec, context: Context) -> Found:
         )
     next_line = f"Next: then {line_to_run(str(spec), runtime).removeprefix('Next:').strip()}"
     raise UnavailableError(f"{name} has to be brought here first.", *steps, next_line)
-
-
-def _panel(name: str, steps: list[str], wait_s: float) -> list[str]:
-    """Return the lines that stand while a cell waits: which file, from where, where to put it, and how to end it."""
-    return [
-        f"{name} is wanted, from your own computer. This waits for it, up to {duration(wait_s)}.",
-        *(f" {n}. {step}" if not step.startswith(" ") else step for n, step in enumerate(steps, 1)),
-        "When all of it is there, this goes on by itself. To end the waiting, stop it.",
-    ]
 
 
 def _there(spec: Spec, runtime: Runtime) -> Found | None:
@@ -148,16 +142,13 @@ def _ask_colab(folder: Path, reporter: Reporter, *, name: str, runtime: Runtime)
             *by_hand,
             "Next: then run this cell again.",
         ) from error
-    right = [one for one in chosen if _is_renamed(Path(one).name, name)]
-    if right:
-        target = folder / name
-        os.replace(folder / Path(right[0]).name, target)
-        for one in chosen:
-            if one != right[0]:
-                (folder / Path(one).name).unlink(missing_ok=True)
-        return target
+    right = next((one for one in chosen if _is_renamed(Path(one).name, name)), None)
     for one in chosen:
-        (folder / Path(one).name).unlink(missing_ok=True)
+        if one != right:
+            (folder / Path(one).name).unlink(missing_ok=True)
+    if right is not None:
+        os.replace(folder / Path(right).name, folder / name)
+        return folder / name
     if not chosen:
         raise UnavailableError(
             f"Nothing was chosen in the upload window; {name} is needed.", *by_hand, "Next: run this cell again."

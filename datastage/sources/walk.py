@@ -10,13 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
 
 from datastage import archives
 from datastage.entry import Converter, Download, File, Lookalike
 from datastage.file_names import PICTURE_SUFFIXES, junk_kind
 from datastage.reader import Reader
-from datastage.redact import printable
 
 ARCHIVES = frozenset(archives.suffixes())
 # Never an archive nor a wanted file, unless one with that suffix is wanted: their sizes are not asked for, and that is
@@ -99,17 +97,27 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A place that was looked in, what a person sees there, and the first names to recognise it by."""
+    """A place that was looked in, and what a person sees there."""
 
     place: str
     seen: str
     cut_short: bool = False  # there is more than was looked at
     seconds: float = 0.0
-    names: tuple[str, ...] = ()
 
 
-Candidates: TypeAlias = "list[tuple[bool, int, str]]"
-"""A heap of files, the least promising at its top: whether the size is a published one, the size, the path."""
+class Candidates:
+    """The most promising files, and no more than `most`: whether the size is a published one, the size, the path."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._heap: list[tuple[bool, int, str]] = []
+
+    def add(self, is_published: bool, size: int, path: str) -> None:
+        (heapq.heappush if len(self._heap) < self._most else heapq.heappushpop)(self._heap, (is_published, size, path))
+
+    def __iter__(self) -> Iterator[tuple[int, Path]]:
+        """Give the size and path of each file, the most promising first."""
+        return ((size, Path(path)) for _, size, path in sorted(self._heap, reverse=True))
 
 
 @dataclass(slots=True)
@@ -120,9 +128,9 @@ class Listing:
     called: str
     limits: SearchLimits
     by_size: dict[int, list[Path]] = field(default_factory=dict)
-    packed: Candidates = field(default_factory=list)
-    unknown: Candidates = field(default_factory=list)
-    tables: Candidates = field(default_factory=list)
+    packed: Candidates = field(default_factory=lambda: Candidates(_MOST_ARCHIVES))
+    tables: Candidates = field(default_factory=lambda: Candidates(_MOST_ARCHIVES))
+    unknown: Candidates = field(init=False)
     too_small: list[tuple[int, Path]] = field(default_factory=list)  # bears a wanted name
     names: list[str] = field(default_factory=list)
     n_files: int = 0
@@ -130,6 +138,9 @@ class Listing:
     trouble: str = ""
     seconds: float = 0.0
     archive_deadline: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.unknown = Candidates(self.limits.probes)
 
     def is_in_trouble(self, error: BaseException | str) -> None:
         """Keep the first thing that could not be read."""
@@ -141,12 +152,12 @@ class Listing:
             self.by_size.setdefault(size, []).append(Path(path))
         is_published = size in wishes.published_sizes
         if suffix in ARCHIVES:
-            _keep(self.packed, (is_published, size, path), _MOST_ARCHIVES)
+            self.packed.add(is_published, size, path)
             return is_published
         if (suffix in TABLES or not suffix) and any(least <= size <= most for least, most in wishes.table_sizes):
-            _keep(self.tables, (False, size, path), _MOST_ARCHIVES)
+            self.tables.add(False, size, path)
         if suffix not in TABLES and size not in wishes.sizes and size > _LEAST_ARCHIVE:
-            _keep(self.unknown, (is_published, size, path), self.limits.probes)
+            self.unknown.add(is_published, size, path)
         if size < wishes.names.get(name, 0):
             self.too_small.append((size, Path(path)))
         return size in wishes.sizes or name in wishes.names
@@ -161,20 +172,7 @@ class Listing:
             more = "more than " if self.cut_short else ""
             seen = f"{more}{self.n_files:,} {'file' if self.n_files == 1 else 'files'}"
             seen += f" ({self.trouble})" if self.trouble else ""
-        names = tuple(printable(name.split("/", 2)[-1]) for name in self.names[:5])
-        return Looked(self.called, seen, self.cut_short, self.seconds, names)
-
-
-def _keep(heap: Candidates, file: tuple[bool, int, str], most: int) -> None:
-    if len(heap) < most:
-        heapq.heappush(heap, file)
-    else:
-        heapq.heappushpop(heap, file)
-
-
-def best_first(heap: Candidates) -> Iterator[tuple[int, Path]]:
-    """Return the size and path of each file, the most promising first."""
-    return ((size, Path(path)) for _, size, path in sorted(heap, reverse=True))
+        return Looked(self.called, seen, self.cut_short, self.seconds)
 
 
 def walk(location: Location, wishes: Wishes, limits: SearchLimits) -> Listing:

@@ -331,7 +331,7 @@ def test_a_folder_that_is_too_deep_does_not_end_the_search_elsewhere(tmp_path):
     layouts.WRAPPINGS["deep down"](FILES, tmp_path / "in" / "z")
     found = look(tmp_path / "in", into=tmp_path / "out", limits=SearchLimits(depth=3))
     assert (found.complete, found.looked[0].cut_short) == (False, True)
-    assert found.looked[0].names == ()
+    assert found.looked[0].seen == "nothing"
     layouts.WRAPPINGS["its own folder"](FILES, tmp_path / "in" / "z")
     (tmp_path / "again").mkdir()
     assert look(tmp_path / "in", into=tmp_path / "again", limits=SearchLimits(depth=3)).complete
