@@ -34,7 +34,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datastage.errors import WITH_ROOT, LockTimeoutError, StorageError, while_doing
 from datastage.mounts import is_network_disk
@@ -159,10 +159,11 @@ def locked(
     last: Holder | None = None
     while True:
         other = next((other for other in beside if is_held(other, watches[other])), None)
-        with while_doing("preparing the folder"):
-            taken = _take(path, watch) if other is None else None
-        if taken is not None:
-            break
+        with contextlib.ExitStack() as letting_go, while_doing("preparing the folder"):
+            held = _take(path, watch, letting_go) if other is None else None
+            if held is not None:
+                taken = letting_go.pop_all()
+                break
         now = _holder(other or path)
         if last is None and on_wait is not None:
             on_wait(now.who)
@@ -178,11 +179,8 @@ def locked(
                 filename=path,
             )
         time.sleep(POLL_S if clock() - began < 20 * POLL_S else 5 * POLL_S)
-    held, release = taken
-    try:
+    with taken:
         yield held
-    finally:
-        release()
 
 
 def is_held(path: Path, watch: _Watch | None = None) -> bool:
@@ -276,9 +274,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     return {**facts, "token": token[:32], "mtime": seen.st_mtime}
 
 
-Taken = tuple[Held, Callable[[], None]]
-
-
 @dataclass(slots=True)
 class _Watch:
     """What one waiting process has seen of a made file, and since when."""
@@ -328,38 +323,19 @@ def _age(path: Path, mtime: float) -> float:
     except OSError:
         return 0.0
     finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
+        _unlink(probe)
 
 
-def _take(path: Path, watch: _Watch) -> Taken | None:
-    """Try once: the lock and what lets it go, or None while another holds it."""
-    if sys.platform == "win32":
-        return _take_made(_made(path), watch)
-    first = _take_flock(path, watch)
-    if first is None:
-        return None
-    if isinstance(first, tuple) and not is_network_disk(path.parent):
-        return first
-    let_first_go = first[1] if isinstance(first, tuple) else lambda: None
-    try:
-        second = _take_made(_made(path), watch)
-    except BaseException:
-        let_first_go()
-        raise
-    if second is None:
-        let_first_go()
-        return None
-    held, let_second_go = second
-
-    def release() -> None:
-        let_second_go()
-        let_first_go()
-
-    return held, release
+def _take(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> Held | None:
+    """Try once: the lock, or None while another holds it. What lets it go is left with `letting_go`."""
+    if sys.platform != "win32":
+        held = _take_flock(path, watch, letting_go)
+        if held is None or (held is not False and not is_network_disk(path.parent)):
+            return held
+    return _take_made(_made(path), watch, letting_go)
 
 
-def _take_flock(path: Path, watch: _Watch) -> Taken | None | bool:
+def _take_flock(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> Held | None | Literal[False]:
     """Take the file lock: None while another holds it, False where the file system has none."""
     import fcntl
 
@@ -371,41 +347,35 @@ def _take_flock(path: Path, watch: _Watch) -> Taken | None | bool:
         if error.errno in (errno.ENOENT, errno.ESTALE) and path.parent.is_dir() and watch.vanished < _MOST_VANISHED:
             return None
         raise
-    try:
+    with contextlib.ExitStack() as closing:
+        closing.callback(os.close, fd)
         _check_is_a_lock(fd, path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(fd)
                 return None
             if error.errno in _NO_FLOCK:
-                os.close(fd)
-                with contextlib.suppress(OSError):
-                    os.unlink(path)  # nobody can hold it here
+                _unlink(path)  # nobody can hold it here
                 return False
             raise
         # The holder before us may have removed the file between our open and our lock: then ours locks nothing.
         try:
-            same = os.path.samestat(os.fstat(fd), os.stat(path))
+            if not os.path.samestat(os.fstat(fd), os.stat(path)):
+                return None
         except FileNotFoundError:
-            same = False
-        if not same:
-            os.close(fd)
             return None
         held = Held(fd, secrets.token_hex(8), None)
         held.beat()
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-        raise
+        closing.pop_all()
+    letting_go.callback(held.close)
+    letting_go.callback(_unlink, path)
+    return held
 
-    def release() -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-        held.close()
 
-    return held, release
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def _check_is_a_lock(fd: int, path: Path) -> None:
@@ -422,7 +392,7 @@ def _check_is_a_lock(fd: int, path: Path) -> None:
         )
 
 
-def _take_made(path: Path, watch: _Watch) -> Taken | None:
+def _take_made(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> Held | None:
     """Take the lock by making its file; look whether the one that is there was abandoned."""
     how = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
     try:
@@ -443,8 +413,7 @@ def _take_made(path: Path, watch: _Watch) -> Taken | None:
             return None  # between making and writing we stood still for so long that it was taken over
     except OSError:
         held.close()
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        _unlink(path)
         raise
     ended = threading.Event()
 
@@ -454,12 +423,10 @@ def _take_made(path: Path, watch: _Watch) -> Taken | None:
 
     threading.Thread(target=beat, name="datastage-lock", daemon=True).start()
 
-    def release() -> None:
-        ended.set()
-        held.close()
-        _remove(path, held._token, _Watch())
-
-    return held, release
+    letting_go.callback(_remove, path, held._token, _Watch())
+    letting_go.callback(held.close)
+    letting_go.callback(ended.set)
+    return held
 
 
 def _remove(path: Path, token: str, watch: _Watch) -> None:
@@ -470,8 +437,7 @@ def _remove(path: Path, token: str, watch: _Watch) -> None:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if token in watch.tried:  # whoever made the mark has died just then
-            with contextlib.suppress(OSError):
-                os.unlink(mark)
+            _unlink(mark)
         watch.tried.add(token)
         watch.since = watch.clock()
         return
@@ -480,9 +446,7 @@ def _remove(path: Path, token: str, watch: _Watch) -> None:
     try:
         facts = _read(path)
         if facts is not None and facts["token"] == token:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            _unlink(path)
     finally:
         if mark is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(mark)
+            _unlink(mark)
