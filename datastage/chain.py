@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,13 +14,7 @@ from typing import Any, Literal, TypeVar
 from datastage import datasets, mounts, parts, saved_copy, sources, store, transfer
 from datastage.content import Content
 from datastage.entry import ArchiveEntry, Entry, Part
-from datastage.errors import (
-    Attempt,
-    DatastageError,
-    IntegrityError,
-    MissingDependencyError,
-    UnavailableError,
-)
+from datastage.errors import Attempt, DatastageError, IntegrityError, MissingDependencyError, UnavailableError
 from datastage.materialize import Work, check_digests, materialize, opened
 from datastage.options import StageOptions
 from datastage.own_files import fresh_folder, remove_tree
@@ -40,23 +34,23 @@ Step = tuple[str, Callable[[], Staged | None]]
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
 
+@dataclass
 class Chain:
     """One run along the chain: holds what every step needs, and the attempts made so far."""
 
-    def __init__(
-        self, options: StageOptions, here: Runtime, claim: Claim, entry: Entry | None, archive: ArchiveEntry | None
-    ) -> None:
-        self.options = options
-        self.here = here
-        self.claim = claim
-        self.reporter = claim.reporter
-        self.entry = entry
-        self.archive = archive
-        self.attempts: list[Attempt] = []
-        self.failures: list[DatastageError] = []
-        self.near: list[search.NearMiss] = []
-        self.cut_short: list[str] = []
-        self.began = time.monotonic()
+    options: StageOptions
+    here: Runtime
+    claim: Claim
+    entry: Entry | None
+    archive: ArchiveEntry | None
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: list[DatastageError] = field(default_factory=list)
+    near: list[search.NearMiss] = field(default_factory=list)
+    cut_short: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.reporter = self.claim.reporter
 
     def run(self) -> Staged:
         if self.archive is not None:
@@ -293,7 +287,8 @@ class Chain:
                     fresh_folder(slot.partial)
                     content.facts = got.facts
                 parts.put_into(alone.partial, slot.partial / part.into)
-                content.files = [*content.files, *parts.moved(got.files, part.into)]
+                below = f"{part.into}/" if part.into else ""
+                content.files = [*content.files, *(file._replace(path=below + file.path) for file in got.files)]
                 remove_tree(alone.partial)
         finally:
             for number in range(len(entry.parts)):

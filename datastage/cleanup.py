@@ -15,7 +15,7 @@ from datastage import slots, staged
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
 from datastage.own_files import remove_tree
-from datastage.progress import bytes_of
+from datastage.progress import bytes_of, few
 from datastage.runtime import Runtime
 from datastage.slots import Slot
 from datastage.staged import RECEIPT
@@ -101,11 +101,9 @@ def removable(
     budget_bytes: int | None = None,
     now: float,
 ) -> list[Removable]:
-    """List what could go under `root`; nothing that is in use, and nothing that is not ours. Nothing is changed.
+    """List what could go under `root`, and change nothing: what killed runs left, `names`, what is old or over budget.
 
-    First what killed runs left in our own folder; then the datasets called `names`; then those that were not asked for
-    in `older_than_s` seconds before `now`, and those that were not asked for longest, until the rest takes no more
-    than `budget_bytes`. A dataset that holds more than was staged is named, and stays unless it is called by name.
+    What is in use, or not ours, is passed over; a dataset that holds more than was staged stays unless it is named.
     """
     names, shards = list(dict.fromkeys(names)), _shards(root)
     datasets = _datasets(root, [name for name in names if name not in shards])
@@ -217,8 +215,8 @@ def _goes(one: _Dataset | _Shards, why: str, *, by_name: bool = False) -> list[R
         except (DatastageError, OSError):
             extra = ("files that cannot be compared with its list",)
     if extra:
-        listed = ", ".join(extra[:3]) + (", ..." if len(extra) > 3 else "")
-        return [Removable(path, 0, f"{why}; stays, since it holds what was not staged: {listed}", one.used, True)]
+        why = f"{why}; stays, since it holds what was not staged: {few(extra, 3)}"
+        return [Removable(path, 0, why, one.used, True)]
     photos = [Removable(folder, n_bytes, "photos of a dataset that goes") for folder, n_bytes in one.pixels]
     return [*photos, Removable(path, _tree_bytes(path), why, one.used)]
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import datastage
 from datastage import api, misuse, settings
 from datastage.errors import DatastageError, SpecError, Stopped, StorageError, UnavailableError, on_screen
-from datastage.progress import Reporter, human_bytes
+from datastage.progress import Reporter, counted, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _say(text: str) -> None:
 
 def _say_error(error: DatastageError, as_json: bool) -> int:
 
-    if settings.wants_traceback():
+    if settings.is_set("TRACEBACK"):
         import traceback
 
         _say(for_a_screen("".join(traceback.format_exception(error))))
@@ -220,10 +220,7 @@ class _Out:
     as_json: bool
 
     def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> None:
-        """Print a result: as JSON, or the lines that a person reads, which may be made while they are read.
-
-        With `fits` they are sentences, wrapped where a terminal is narrow; paths and code are not to be broken.
-        """
+        """Print a result: as JSON, or lines, which may be made while they are read; `fits` says that they may wrap."""
         from datastage.show.lines import fitted
 
         if self.as_json:
@@ -334,8 +331,6 @@ def _share(text: str) -> Any:
 
 
 def _verify(out: _Out, folder: Path, **options: Any) -> int:
-    from datastage.show import counted
-
     found = api.verify(folder, **options, progress=out.reporter)
     words = ("repaired", "damaged", "missing", "extra")
     out.show(found, (f"{word:8} {path}" for word in words for path in getattr(found, word)))

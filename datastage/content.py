@@ -33,10 +33,7 @@ class Content:
 def without_our_names(
     files: Iterable[FileRecord], left_out: Mapping[str, int], folder: Path
 ) -> tuple[FileRecords, dict[str, int]]:
-    """Take out of `folder` what came with the data under names of ours: it is never trusted, and ours take its place.
-
-    Returns the list without it, and what was left out, with it.
-    """
+    """Take out of `folder` and its list what came under names of ours, which is never trusted; say it was left out."""
     records, counted = FileRecords.of(files), dict(left_out)
     ours = {part for path in records.paths if _OURS in path.lower() and (part := _our_part(path))}
     if not ours:

@@ -113,9 +113,9 @@ class DatastageError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython print the message alone; ``DATASTAGE_TRACEBACK=1`` brings the traceback back."""
-        from datastage.settings import wants_traceback
+        from datastage.settings import is_set
 
-        if wants_traceback():
+        if is_set("TRACEBACK"):
             import traceback
 
             return traceback.format_exception(self)
@@ -134,10 +134,7 @@ def place_is_named(error: DatastageError) -> None:
 
 
 def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
-    """Put what the person wrote in place of ``path`` and 64 in the steps of an error, so that its lines run as printed.
-
-    `given` is a spec; None where what was given has no text, and is called ``path`` in the lines.
-    """
+    """Put what the person wrote in place of ``path`` and 64 in the steps, so that they run; None is without a text."""
 
     def said(step: str) -> str:
         if batch_size is not None:
@@ -177,11 +174,7 @@ def stopped_in_two_lines(kept: Callable[[], str] = lambda: "") -> Iterator[None]
 
 
 def on_screen(error: DatastageError, in_words: Callable[[str], str] = str) -> list[str]:
-    """Return the lines by which a person is told: those of ``str(error)``, none wider than the screen.
-
-    Paths, addresses and statements are never broken, so that they can be copied. `in_words` writes a line as it is read
-    here.
-    """
+    """Return the lines of an error, as wide as the screen, in the words of this place; what is copied stays whole."""
     lines: list[str] = []
     width = columns()
     for line in map(in_words, str(error).splitlines()):

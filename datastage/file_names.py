@@ -8,12 +8,7 @@ PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 )
 # Files and folders that macOS and Windows add, in lower case, and how a person reads of them.
-JUNK_NAMES = {
-    "__macosx": "__MACOSX",
-    ".ds_store": ".DS_Store",
-    "thumbs.db": "Thumbs.db",
-    "desktop.ini": "desktop.ini",
-}
+JUNK_NAMES = {name.lower(): name for name in ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")}
 # The words for a split, and the split that each one means.
 SPLIT_WORDS = {
     "train": "train", "training": "train",

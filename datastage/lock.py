@@ -38,6 +38,7 @@ from typing import Any, Literal
 
 from datastage.errors import WITH_ROOT, LockTimeoutError, StorageError, while_doing
 from datastage.mounts import is_network_disk
+from datastage.own_files import mapping_of
 
 POLL_S = 0.1
 BEAT_S = 5.0
@@ -250,10 +251,7 @@ def _me() -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Return what a lock file says, with a token whatever it says; None if it is not there.
-
-    Opened anew each time: a network disk shows what another node wrote to whoever opens the file after that.
-    """
+    """Return what a lock file says, with a token; None if absent. Opened anew, a network disk shows the newest."""
     try:
         fd = os.open(path, _LOOK)
         try:
@@ -263,11 +261,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             os.close(fd)
     except OSError:
         return None
-    facts: Any = None
-    with contextlib.suppress(ValueError, RecursionError):
-        facts = json.loads(text)
-    if not isinstance(facts, dict):
-        facts = {}
+    facts = mapping_of(text)
     token = facts.get("token")
     if not isinstance(token, str) or not token.isalnum():
         token = f"{seen.st_ino:x}{seen.st_mtime_ns:x}"  # its maker has not written yet, or died before it could

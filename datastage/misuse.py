@@ -55,10 +55,7 @@ def misused(verb: str, signature: inspect.Signature, given: Sequence[object], na
 def taken_apart(
     words: list[str], parser: argparse.ArgumentParser, flags: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Take a command line apart, given the flags of each verb; a misspelt one is answered with the one that was meant.
-
-    Without words the help is shown, and the process ends as on a wrong line.
-    """
+    """Take a command line apart, given each verb's flags; say what a misspelt one should be, without words the help."""
     if not words:
         parser.print_help(sys.stderr)
         raise SystemExit(SpecError.exit_code)

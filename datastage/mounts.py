@@ -64,10 +64,9 @@ class DriveMount:
 def drive_mounts(
     root: Path = Path("/"), environ: Mapping[str, str] | None = None, *, around: Path | None = None
 ) -> tuple[DriveMount, ...]:
-    """Find where Google Drive is mounted: wherever the table of mounts says, and where each platform puts it.
+    """Find where Google Drive is mounted, or was: what the table of mounts says, and where each platform puts it.
 
-    A mount whose client died is told from an absent one by the error of ``stat`` alone: 107 against 2, where
-    `os.path.exists` says False for both. With `around`, only the mounts that this path lies in are touched.
+    A dead mount is told from an absent one by the error of ``stat`` alone. With `around` no other mount is touched.
     """
     environ = os.environ if environ is None else environ
     listed = [

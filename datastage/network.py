@@ -15,11 +15,10 @@ _known: dict[tuple[str, int], tuple[float, bool]] = {}
 def is_offline(
     host: str, *, port: int = 443, timeout_s: float = 2.0, clock: Callable[[], float] = time.monotonic
 ) -> bool:
-    """Tell whether `host` is out of reach: no name service, no route, or no answer within `timeout_s`.
+    """Tell whether `host` is out of reach: no name service, no route, or no answer in `timeout_s`; known for a minute.
 
-    Where a proxy stands between, only the proxy is asked: behind it no name may be known. The answer is remembered
-    for a minute, since failing is slow and a student may switch the internet on. A host that refuses is within reach.
-    ``DATASTAGE_OFFLINE=1`` settles it for every host but this machine itself.
+    Of a proxy only the proxy is asked: behind it no name may be known. A host that refuses is within reach.
+    ``DATASTAGE_OFFLINE=1`` settles it for every host but this machine.
     """
     if host == "localhost" or host.startswith("127.") or host in ("::1", "[::1]"):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from datastage.errors import while_doing
 from datastage.mounts import is_network_disk
@@ -83,10 +84,7 @@ def owner_name(seen: os.stat_result) -> str:
 
 
 def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
-    """Return what a small file of ours holds; None if there is none that is a plain file, ours, and not too long.
-
-    Nothing else is read: no link, no FIFO, no device, no file of another user's.
-    """
+    """Return what a small plain file of ours holds; None for a link, a FIFO, a device, another user's, one too long."""
     try:
         descriptor = os.open(path, os.O_RDONLY | NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
@@ -101,6 +99,14 @@ def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def mapping_of(text: bytes | None) -> dict[str, Any]:
+    """Return the mapping that JSON of ours holds; an empty one where there is no text, or it is something else."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(text or b"")
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 # --- writing
@@ -121,12 +127,9 @@ def new_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True, replace: bool = True) -> Iterator[BinaryIO]:
-    """Give a new file to write, which takes the place of `target` when the block ends without an error.
+    """Give a new hidden file, which takes the place of `target` when the block ends without an error.
 
-    Without `replace` nothing that is there by then is replaced: `FileExistsError`.
-
-    The unfinished file is hidden and lies beside `target`; it is removed after an error. Files that killed
-    processes left there more than an hour ago are removed first. An `OSError` passes unchanged.
+    Without `replace` what is there by then is a `FileExistsError`. What killed processes left an hour ago is removed.
     """
     remove_abandoned(target)
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from datastage.datasets import in_package
 from datastage.entry import ArchiveEntry, File, Part
 from datastage.errors import IntegrityError
-from datastage.reader import FileReader, FileRecord, Reader
+from datastage.reader import FileReader, Reader
 from datastage.sources import Found
 from datastage.sources.near_misses import NearMiss, NearMisses
 from datastage.sources.walk import Location, Looked, SearchLimits, Wishes, walk
@@ -20,10 +20,7 @@ PACKAGE = "package:"
 def on_this_machine(
     entry: ArchiveEntry, part: Part, locations: Sequence[Location], looked: list[Looked], near: list[NearMiss]
 ) -> Iterator[Found]:
-    """Give every file that has the size of `part`, the rightly named first; its digest is looked at when it is read.
-
-    What was looked at goes into `looked`, and what people upload in its place into `near`.
-    """
+    """Give every file that has the size of `part`, those of its name first; tell what was `looked` at, and `near`."""
     for place in part.places:
         if place.startswith(PACKAGE) and (path := in_package(place.removeprefix(PACKAGE))) is not None:
             yield Found(FileReader(path), str(path), f"{part.name} in the package {place.split(':')[1].split('/')[0]}")
@@ -67,8 +64,3 @@ def put_into(source: Path, target: Path) -> None:
             raise IntegrityError(
                 f"Two files of this dataset are called {path.name}.", "Next: tell us; it is our fault."
             )
-
-
-def moved(files: Sequence[FileRecord], into: str) -> list[FileRecord]:
-    """Return records of files as they are called after `put_into`."""
-    return [file._replace(path=f"{into}/{file.path}" if into else file.path) for file in files]

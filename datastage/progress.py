@@ -1,8 +1,9 @@
-"""The protocol through which work reports its progress, the silent reporter, and sizes and times in words."""
+"""The protocol through which work reports its progress, the silent reporter, and counts, sizes and times in words."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Protocol
 
 from datastage.errors import SpecError
@@ -56,6 +57,23 @@ def human_bytes(n: int | float) -> str:
             break
     text = f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
     return f"{text.removesuffix('.0')} {unit}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(50013, "file"), counted(1, "folder")
+    ('50,013 files', '1 folder')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def few(names: Iterable[str], most: int) -> str:
+    """Return the first of some names, at most so many, and whether there are more."""
+    names = list(names)
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def bytes_of(text: str | int) -> int:

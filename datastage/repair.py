@@ -118,12 +118,9 @@ def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord
 
 
 def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
-    """Bring the damaged and missing files of a staged folder again, from where it came, and put each in its place.
+    """Bring the damaged and missing files of a staged folder again from where it came, and return their paths.
 
-    Of an archive only those members are unpacked. Each file is compared with the list before it replaces anything, and
-    put in place by descriptors: no link is followed, and only files and links are replaced. Returns the paths that were
-    mended. `ChecksumError` if the source holds other bytes now, `UnavailableError` if it cannot be reached: nothing is
-    replaced then.
+    Each is compared with the list before any is put in its place, by descriptors: no link is followed.
     """
     slot = slots.slot_of(folder.parent, folder.name)
     receipt = staged.receipt_of(folder)

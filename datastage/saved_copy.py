@@ -65,10 +65,7 @@ def place_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path 
 
 
 def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path:
-    """Return the folder of this machine that `save_to` names; it need not exist yet. Drive is connected for it.
-
-    Raises `SpecError` if it is no place that files can be written to, `UnavailableError` if Drive cannot be connected.
-    """
+    """Return the folder of this machine that `save_to` names, which need not exist yet; Drive is connected for it."""
     if save_to.scheme == "drive":
         try:
             return drive.to_write(save_to, here, reporter)
@@ -91,7 +88,7 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
 
 def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
     """Return the file that was kept for the request of this key, if it is there."""
-    entry = (_index(folder) or {}).get(key)
+    entry = _index(folder).get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return None
     if not isinstance(folder, Path):
@@ -108,10 +105,9 @@ def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
 def keep(
     path: Path, folder: Path | BucketFolder, key: str, *, name: str, reporter: Reporter = SILENT
 ) -> tuple[Path, bool]:
-    """Copy the file `path` into `folder` under `name`, and note which request it answers.
+    """Copy the file `path` into `folder` under `name`, and note which request it answers; say if it was there already.
 
-    A file of that name which was not kept for the same request is left alone: ours gets another name then. Returns
-    where the file is, and whether it was there already. `StorageError` if it cannot be written: nothing is left of it.
+    A file of that name which was kept for nothing, or for another request, is left alone: ours gets another name.
     """
     if not isinstance(folder, Path):
         return _keep_there(path, folder, key, name, reporter)
@@ -149,7 +145,7 @@ def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter:
     """Keep a file in a bucket, as `keep` does in a folder."""
     target = slots.safe_file_name(name)
     try:
-        index = _index(folder) or {}
+        index = _index(folder)
         fact = {"size": path.stat().st_size, "sha256": _sha256(path)}
         known = index.get(key) or {}
         if known.items() >= fact.items() and folder.size(str(known.get("file"))) == fact["size"]:
@@ -189,10 +185,7 @@ def keep_and_say(
 def say_of_ready(
     save_to: Spec, key: str, entry: str | None, source: str | None, here: Runtime, reporter: Reporter
 ) -> None:
-    """Say of data that is there already whether its file is kept, and keep it now where it lies on this machine.
-
-    Nothing is asked over a network and no window opened: of a bucket or an unconnected Drive nothing is said.
-    """
+    """Say of data that is there whether its file is kept; keep it now if it is on this machine. No window opens."""
     is_on_drive = save_to.scheme == "drive"
     if save_to.scheme == "bucket" or is_on_drive and not any(m.alive for m in drive_mounts(here.system_root)):
         return
@@ -225,25 +218,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(folder: Path | BucketFolder) -> dict[str, Any] | None:
-    """Return what was kept in a folder, by request; None if there is no index of ours."""
+def _index(folder: Path | BucketFolder) -> dict[str, Any]:
+    """Return what was kept in a folder, by request; nothing if there is no index of ours."""
     if isinstance(folder, Path):
-        text = own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES)
-    elif (size := folder.size(INDEX)) is None or size > _MOST_INDEX_BYTES:
-        return None
-    else:
-        text = folder.open(INDEX).read_at(0, size)
-    try:
-        index = json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
-        return None
-    return index if isinstance(index, dict) else None
+        return own_files.mapping_of(own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES))
+    size = folder.size(INDEX) or _MOST_INDEX_BYTES
+    return own_files.mapping_of(folder.open(INDEX).read_at(0, size) if size < _MOST_INDEX_BYTES else None)
 
 
 def _write_index(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
     before = _index(folder)
-    if before is None and os.path.lexists(folder / INDEX):
+    if not before and os.path.lexists(folder / INDEX):
         raise FileExistsError(errno.EEXIST, "another thing is in the place of its index", str(folder / INDEX))
-    index = {**(before or {}), key: {"file": name, "size": size, "sha256": sha256}}
+    index = {**before, key: {"file": name, "size": size, "sha256": sha256}}
     with own_files.atomic_file(folder / INDEX) as out:
         out.write((json.dumps(index, indent=1) + "\n").encode())

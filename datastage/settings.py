@@ -16,8 +16,3 @@ def setting(name: str, environ: Mapping[str, str] | None = None) -> str | None:
 def is_set(name: str, environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether the user's setting ``DATASTAGE_<name>`` says yes: 1, true, yes or on."""
     return (setting(name, environ) or "").strip().lower() in _TRUE
-
-
-def wants_traceback() -> bool:
-    """Tell whether ``DATASTAGE_TRACEBACK`` asks for whole tracebacks."""
-    return is_set("TRACEBACK")

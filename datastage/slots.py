@@ -82,10 +82,7 @@ def slot_of(root: Path, name: str) -> Slot:
 
 
 def own_folder_of(root: Path) -> Path:
-    """Return the folder of this user's own under `root`, which need not exist yet.
-
-    A folder of that name that is another's is passed over: whoever may write in a shared root could put one there.
-    """
+    """Return the folder of this user's own under `root`, to be made or not; another's of that name is passed over."""
     uid = os.geteuid() if hasattr(os, "geteuid") else 0
     first = root / f"{OWN_FOLDER}{uid}"
     for number in range(1, 10):
@@ -114,10 +111,7 @@ def is_marked(own: Path) -> bool:
 
 
 def make_own_folder(root: Path) -> Path:
-    """Return the folder of this user's own under `root`, made if need be.
-
-    In a root that others share they may read the locks in it, so that they can wait for one of them.
-    """
+    """Return the folder of this user's own under `root`, made if need be; others may read the locks in a shared one."""
     own, mode, is_new = own_folder_of(root), 0o755 if own_files.is_shared(root) else 0o700, False
     try:
         with contextlib.suppress(FileExistsError):
@@ -153,11 +147,9 @@ def leave_no_empty_folder(own: Path) -> None:
 
 
 def usable_root(folder: Path, *, shared: bool = False) -> Path:
-    """Return the folder under which datasets are put, made if need be.
+    """Return the folder under which datasets are put, made if need be; a `StorageError` says why there can be none.
 
-    Where all users may write to the folder in which the root lies, such as ``/tmp`` (`shared`), the root is
-    ``staged-<uid>`` beside the asked one's place, mode 0700. `StorageError` if it cannot be made, is a file, or is
-    another user's.
+    `shared` says that all may write beside it: then it is ``staged-<uid>`` in its place, mode 0700.
     """
     folder = Path(os.path.abspath(fast_root(folder.expanduser(), shared=shared)))
     try:
@@ -237,17 +229,10 @@ def read_mark(slot: Slot) -> dict[str, Any] | None:
     """Return what proves that the folder of a slot is ours: its token, its path, and the specs that it was asked by."""
     if not is_marked(slot.own):
         return None
-    text = own_files.read_ours(slot.mark, most_bytes=_MARK_BYTES)
-    try:
-        mark = json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
+    mark = own_files.mapping_of(own_files.read_ours(slot.mark, most_bytes=_MARK_BYTES))
+    if not isinstance(mark.get("token"), str) or len(mark["token"]) < 32 or not isinstance(mark.get("specs"), list):
         return None
-    if not isinstance(mark, dict) or not isinstance(mark.get("token"), str) or len(mark["token"]) < 32:
-        return None
-    specs = mark.get("specs")
-    if not isinstance(specs, list) or mark.get("path") != os.path.abspath(slot.final):
-        return None
-    return mark
+    return mark if mark.get("path") == os.path.abspath(slot.final) else None
 
 
 def write_mark(slot: Slot, specs: list[str], *, token: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datastage import archives, links, slots, sources, store
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
 from datastage.options import StageOptions
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, few
 from datastage.runtime import Runtime
 from datastage.spec import Spec
 from datastage.staged import Staged
@@ -39,7 +39,7 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
         folder = here.cwd / options.link
         left_out = links.link_into(folder, _link_items(staged))[1]
         if left_out:
-            names = ", ".join(left_out[:4]) + (", ..." if len(left_out) > 4 else "")
+            names = few(left_out, 4)
             reporter.note(f"{names} in {folder}: Python would take it for code; it is in {staged.path}", "Not linked")
     return staged
 

@@ -30,7 +30,7 @@ from datastage import own_files, slots, staged
 from datastage.errors import DatastageError, IntegrityError, StorageError
 from datastage.lock import Held, Holder, locked
 from datastage.own_files import remove_tree
-from datastage.progress import Reporter
+from datastage.progress import Reporter, few
 from datastage.reader import FileRecord, stat_identity
 from datastage.runtime import Runtime
 from datastage.slots import OWN_FOLDER, Slot
@@ -146,10 +146,7 @@ def _cleared_up(slot: Slot, held: Held) -> Iterator[None]:
 
 
 def _choose(root: Path, wanted: Wanted, reporter: Reporter) -> tuple[Slot, Staged | None]:
-    """Choose the place for a request: its own name, or a free one beside what another user put there.
-
-    What another user staged is returned with it if its bytes are known to be right.
-    """
+    """Choose the place for a request, beside what others put there; what one staged is used if its bytes are known."""
     if wanted.name is not None:
         first = slots.checked_name(wanted.name)
     elif wanted.is_entry:
@@ -240,9 +237,7 @@ def _has_digest(path: Path, algorithm: str, digest: str) -> bool:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
-        while piece := file.read(1 << 20):
-            hashed.update(piece)
-    return hashed.hexdigest() == digest.lower()
+        return hashlib.file_digest(file, lambda: hashed).hexdigest() == digest.lower()
 
 
 def _check_free(slot: Slot, key: str) -> None:
@@ -279,7 +274,7 @@ def _what_is_there(path: Path, receipt: Mapping[str, Any] | None) -> str:
         names = sorted(item.name for item in path.iterdir())
     except OSError:
         raise _closed(path, own_files.owner_name(path.lstat())) from None
-    return f"holds {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else "is an empty folder"
+    return f"holds {few(names, 3)}" if names else "is an empty folder"
 
 
 def _closed(folder: Path, owner: str) -> StorageError:
@@ -384,10 +379,7 @@ def recover(slot: Slot) -> None:
 
 
 def tidy(slot: Slot) -> None:
-    """Remove what a run that was killed after it published left; nothing while somebody works there.
-
-    The old folder, or the archive that was fetched, may take as much room as the dataset.
-    """
+    """Remove what a run that was killed after it published left, which may be much; nothing while one works there."""
     beside = (slot.old, slot.partial, slot.fetch, slot.repair)
     if not any(os.path.lexists(path) for path in (*beside, slot.lock)) or not slots.is_marked(slot.own):
         return
@@ -405,11 +397,7 @@ def publish(
     durable: bool,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Make the partial folder the dataset's folder, as the module's docstring says. Call it under the lock.
-
-    `durable` says that the disk outlives the machine; `check` raises if the lock is not ours any more. Returns the
-    receipt as written.
-    """
+    """Make the partial folder the dataset's, under the lock, as the module says; `check` raises if that was lost."""
     try:
         written = staged.write_receipt(slot.partial, receipt, files)
         if durable:

@@ -9,7 +9,7 @@ from pathlib import Path
 from datastage import archives, saved_copy, sources
 from datastage.errors import NoSpaceError, SpecError, StorageError
 from datastage.mounts import is_on_drive
-from datastage.progress import Reporter
+from datastage.progress import Reporter, counted
 from datastage.runtime import Runtime
 from datastage.sources.found import line_to_run
 from datastage.spec import Spec
@@ -41,11 +41,9 @@ def zip_folder(
         raise
     except OSError as error:
         raise StorageError.of(error, "making the folder for the zip") from error
-    n = packed.n_files
-    reporter.note(f"{'1 file' if n == 1 else f'{n:,} files'} into {target.name}", "Packed")
+    reporter.note(f"{counted(packed.n_files, 'file')} into {target.name}", "Packed")
     if packed.left_out:
-        parts = (f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items()))
-        reporter.note(f"{', '.join(parts)}", "Left out")
+        reporter.note(", ".join(f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items())), "Left out")
     reporter.note(line_to_run(str(place_of(archive)), here))
     return target
 

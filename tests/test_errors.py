@@ -45,8 +45,7 @@ def test_in_a_cell_a_command_has_its_bang_and_other_words_have_none():
 
 @pytest.mark.parametrize("verb", cli._VERBS)
 def test_every_verb_has_its_bang(verb):
-    lines = SpecError("No.", f"Next: datastage {verb} --help")._render_traceback_()
-    assert lines[1] == f"  Next: !datastage {verb} --help"
+    assert SpecError("No.", f"Next: datastage {verb} ...")._render_traceback_()[1] == f"  Next: !datastage {verb} ..."
 
 
 def test_a_file_that_may_not_grow_is_not_a_folder_that_may_not_be_written_to():

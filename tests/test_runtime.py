@@ -439,7 +439,7 @@ def test_the_setting_settles_it_for_all_but_this_machine(no_probes, monkeypatch)
 @pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False)])
 def test_tracebacks_are_asked_for_by_a_setting(monkeypatch, value, expected):
     monkeypatch.setenv("DATASTAGE_TRACEBACK", value)
-    assert settings.wants_traceback() is expected
+    assert settings.is_set("TRACEBACK") is expected
 
 
 def test_a_setting_that_is_empty_is_not_set():

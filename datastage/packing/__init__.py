@@ -24,7 +24,7 @@ from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, sample
 from datastage.packing.ray_engine import by_ray
 from datastage.packing.sample import QUALITY, packed
 from datastage.packing.shard_file import Arrays, Job, Pictures
-from datastage.progress import SILENT, Reporter, bytes_of, human_bytes
+from datastage.progress import SILENT, Reporter, bytes_of, counted, few, human_bytes
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
 from datastage.show.following import few_enough, literal, loaders_line
@@ -256,13 +256,10 @@ def _say(result: Packed, reporter: Reporter) -> None:
     index = result.index
     parts = ", ".join(f"{split} {sum(s.samples for s in shards):,}" for split, shards in index.splits.items())
     n_bytes = human_bytes(sum(shard.size for shard in index.shards))
-    word = "shard" if len(index.shards) == 1 else "shards"
-    reporter.note(f"{parts} into {len(index.shards):,} {word}, {n_bytes}", "Packed")
+    reporter.note(f"{parts} into {counted(len(index.shards), 'shard')}, {n_bytes}", "Packed")
     if result.damaged:
-        few = ", ".join(f"{name} ({why})" for name, why in result.damaged[:5])
-        more = ", ..." if len(result.damaged) > 5 else ""
-        noun = "picture" if len(result.damaged) == 1 else "pictures"
-        reporter.note(f"{len(result.damaged):,} {noun} that cannot be read: {few}{more}", "Left out")
+        damaged = few((f"{name} ({why})" for name, why in result.damaged), 5)
+        reporter.note(f"{counted(len(result.damaged), 'picture')} that cannot be read: {damaged}", "Left out")
     given = [name for name in ("train", "val", "test") if name in index.splits]
     size = few_enough(sum(shard.samples for shard in index.splits[given[0]]), 64) if given else 64
     reporter.note(loaders_line(given, literal(result.to), size, "" if "test" in given else ", test=0"))

@@ -4,8 +4,7 @@ Here: `pick`, which chooses how to show work where we are, and the lines for wha
 Not here: what is said when nothing worked (`sources.manual`), and every decision.
 """
 
-from datastage.progress import human_bytes as size_text
-from datastage.show.lines import counted, printable, staged_lines
-from datastage.show.reporters import Shown, pick
+from datastage.show.lines import staged_lines
+from datastage.show.reporters import pick
 
-__all__ = ["Shown", "counted", "pick", "printable", "size_text", "staged_lines"]
+__all__ = ["pick", "staged_lines"]

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.stats import facts
 from datastage.errors import columns
-from datastage.progress import duration, human_bytes
+from datastage.progress import counted, duration, human_bytes
 from datastage.show.lines import (
     LABEL_WIDTH,
-    counted,
     labelled_lines,
     printable,
     receipt_lines,

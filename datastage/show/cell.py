@@ -17,6 +17,7 @@ import json
 import keyword
 import re
 import string
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -32,20 +33,17 @@ from datastage.show.following import literal
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
 # Verbs that no setup cell needs.
 _VERBS = (
-    *("archives/packing", "batches/any_*", "batches/as_dataloader", "batches/benchmark", "batches/frameworks"),
+    *("archives/packing", "batches/any_*", "batches/benchmark", "batches/frameworks"),
     *(
+        "batches/keras_loader",
+        "batches/shard*",
         "cleanup",
         "course",
         "datasets/catalog_file",
         "extracting",
-        "repair",
-        "shards/*",
-        "show/catalog",
-        "show/doctor",
-        "show/pictures",
-        "show/unread",
+        "packing/*",
     ),
-    *("batches/keras_loader", "batches/shard*", "packing/*", "show/look", "zipping"),
+    *("repair", "shards/*", "show/catalog", "show/doctor", "show/look", "show/pictures", "show/unread", "zipping"),
 )
 # What some specs need: places, the search for files by content, and what tells and decodes data that no entry knows.
 _FOR_SOME = (
@@ -155,10 +153,7 @@ def cell(
     own: ArchiveEntry | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the text of a setup cell that stages `spec`, without a line break at its end.
-
-    It looks for a wheel among the inputs, then installs the one at the address `wheel`. `embed`: it carries the tool.
-    """
+    """Return a cell that stages `spec`: it finds a wheel among the inputs or at `wheel`, or with `embed` carries it."""
     if wheel is not None and embed:
         raise SpecError(
             "A cell that carries the tool installs nothing, so that an address has no use in it.",
@@ -168,11 +163,8 @@ def cell(
     last = f"path = datastage.stage({literal(spec)}{named})"
     if own is not None:
         facts = {"fallbacks": list(own.places[1:]), "expect": own.expect, "title": own.title, "licence": own.licence}
-        told = "".join(
-            f", {name}={literal(value)}"
-            for name, value in facts.items()
-            if value not in ([], None, own.name, _UNSTATED)
-        )
+        facts = {name: value for name, value in facts.items() if value not in ([], None, own.name, _UNSTATED)}
+        told = "".join(f", {name}={literal(value)}" for name, value in facts.items())
         last = f"datastage.register({literal(own.name)}, {literal(own.places[0])}{told})\n{last}"
     last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
@@ -190,7 +182,7 @@ def cell(
     why = ' pip could not install it: " + said[-1] + "'
     elsewhere = "Next: see whether the internet is on and this address is right, and run this cell again:\\n"
     clicks = _CLICKS.format(why=why, wheel=file_name, elsewhere=elsewhere + '" + pip[-1] + "')
-    return look + _INSTALL.format(address=literal(wheel)) + _indented(clicks) + last
+    return look + _INSTALL.format(address=literal(wheel)) + textwrap.indent(clicks, "    ") + last
 
 
 def _in_digits(data: bytes) -> str:
@@ -198,10 +190,6 @@ def _in_digits(data: bytes) -> str:
     digits = [chr(n) for n in range(33, 127) if n not in (34, 92)]
     numbers = [int.from_bytes(data[at : at + 13].ljust(13, b"\0"), "big") for at in range(0, len(data), 13)]
     return "".join(digits[number // 92**place % 92] for number in numbers for place in reversed(range(16)))
-
-
-def _indented(text: str) -> str:
-    return "".join(f"    {line}\n" for line in text.splitlines())
 
 
 def package_digest() -> str:
@@ -250,11 +238,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
 
 
 def carried_modules(needed: Collection[str]) -> dict[str, str]:
-    """Return what a cell carries, from each file's path to its text: our modules without comments and docstrings.
-
-    They are read through the package's own loader, so that it works from inside a wheel too. What is not `needed` is
-    left out, and a stand-in takes its place where something names it.
-    """
+    """Return the text of each file that a cell carries, without what people read; a stand-in where one is left out."""
     paths = [path for path, _ in _files(files("datastage"), "datastage")]
     known = {path[10:-3] for path in paths if path.endswith(".py") and path not in _NOT_CARRIED}
     families = frozenset(other[9:] for other in needed if other.startswith("datasets/"))
@@ -304,11 +288,8 @@ def _leave_out_entries(tree: ast.Module, module: ModuleType, kept: Collection[st
         return
     rows, entries = [], iter(module.ENTRIES)
     for row in table.value.elts:
-        n = (
-            len(getattr(module, row.value.id))
-            if isinstance(row, ast.Starred) and isinstance(row.value, ast.Name)
-            else 1
-        )
+        starred = row.value if isinstance(row, ast.Starred) else None
+        n = len(getattr(module, starred.id)) if isinstance(starred, ast.Name) else 1
         if {next(entries).name for _ in range(n)} & set(kept):
             rows.append(row)
     table.value.elts = rows

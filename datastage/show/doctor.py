@@ -5,6 +5,7 @@ torch is tried in a process of its own: a GPU that this process has touched cann
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -136,10 +137,10 @@ def _without_names(finding: Finding, names: Collection[str]) -> Finding:
     if not names:
         return finding
     part = re.compile(rf"(?<=/)({'|'.join(map(re.escape, names))})(?![\w.-])")
-    trouble = finding.trouble and part.sub("USER", finding.trouble)
-    return Finding(
-        finding.name, part.sub("USER", finding.found), trouble, tuple(part.sub("USER", step) for step in finding.remedy)
+    found, trouble, *remedy = (
+        part.sub("USER", text) for text in (finding.found, finding.trouble or "", *finding.remedy)
     )
+    return Finding(finding.name, found, trouble or None, tuple(remedy))
 
 
 def _place(here: Runtime) -> Finding:
@@ -154,10 +155,9 @@ def _place(here: Runtime) -> Finding:
 
 
 def _version(package: str) -> str | None:
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 # --- the accelerator
@@ -175,9 +175,10 @@ def try_torch(python: str | None = None) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return said
     except subprocess.TimeoutExpired:
-        return {"torch": _version("torch"), "devices": [], "error": f"it did not answer within {_TRIAL_S:.0f} s"}
+        failure = f"it did not answer within {_TRIAL_S:.0f} s"
     except (OSError, ValueError, IndexError):
-        return {"torch": _version("torch"), "devices": [], "error": f"its process ended with code {done.returncode}"}
+        failure = f"its process ended with code {done.returncode}"
+    return {"torch": _version("torch"), "devices": [], "error": failure}
 
 
 def _accelerator(here: Runtime, said: Mapping[str, Any]) -> Iterator[Finding]:
@@ -213,11 +214,11 @@ def no_accelerator(here: Runtime) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _restart(here: Runtime) -> tuple[str, ...]:
-    if here.platform == "colab":
-        return ("Next: Runtime > Disconnect and delete runtime, then run your cells again.",)
-    if here.platform == "kaggle":
-        return ("Next: press the power button above the notebook, then run your cells again.",)
-    return ("Next: install PyTorch anew: https://pytorch.org/get-started",)
+    clicks = {
+        "colab": "Next: Runtime > Disconnect and delete runtime, then run your cells again.",
+        "kaggle": "Next: press the power button above the notebook, then run your cells again.",
+    }
+    return (clicks.get(here.platform, "Next: install PyTorch anew: https://pytorch.org/get-started"),)
 
 
 # --- the machine
@@ -227,12 +228,10 @@ def _machine(here: Runtime) -> Iterator[Finding]:
     parts = [f"{here.cores} core{'s' * (here.cores != 1)}"]
     parts += [f"{human_bytes(here.memory_bytes)} of memory"] if here.memory_bytes else []
     parts += [f"{human_bytes(here.shm_bytes)} of /dev/shm"] if here.shm_bytes else []
-    small = 0 < here.shm_bytes < 256 << 20
-    trouble = "/dev/shm is small: a DataLoader with workers may end in a bus error." if small else None
-    steps = (
-        ("Next: use datastage.feed(dataset), which does without, or DataLoader(..., num_workers=0).",) if small else ()
-    )
-    yield Finding("Machine", ", ".join(parts), trouble, steps)
+    trouble = "/dev/shm is small: a DataLoader with workers may end in a bus error."
+    step = "Next: use datastage.feed(dataset), which does without, or DataLoader(..., num_workers=0)."
+    in_the_way = (trouble, (step,)) if 0 < here.shm_bytes < 256 << 20 else ()
+    yield Finding("Machine", ", ".join(parts), *in_the_way)
 
 
 def _disks(here: Runtime, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -264,11 +263,10 @@ def _drive(here: Runtime) -> Iterator[Finding]:
     alive = [mount for mount in mounts if mount.alive and mount.is_sure]
     used_up = _quota_lines(drive_log(here.system_root))
     if alive:
-        trouble = (
-            "Google refuses files of your Drive for now: its log says that a quota is used up." if used_up else None
-        )
-        steps = ("Next: wait up to 24 hours, or stage a copy of the file: in Drive, right click > Make a copy.",)
-        yield Finding("Drive", f"connected at {alive[0].path}", trouble, steps if used_up else ())
+        trouble = "Google refuses files of your Drive for now: its log says that a quota is used up."
+        step = "Next: wait up to 24 hours, or stage a copy of the file: in Drive, right click > Make a copy."
+        in_the_way = (trouble, (step,)) if used_up else ()
+        yield Finding("Drive", f"connected at {alive[0].path}", *in_the_way)
     elif any(not mount.alive for mount in mounts):
         trouble = "The connection to your Drive has broken."
         step = 'Next: from google.colab import drive; drive.mount("/content/drive", force_remount=True)'
@@ -351,11 +349,9 @@ def _settings(environ: Mapping[str, str]) -> Iterator[Finding]:
     ours = {name: value for name, value in environ.items() if name.startswith("DATASTAGE_") and value}
     others = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     ours |= {name: environ[name] for name in others if environ.get(name)}
-    secrets = [
-        name for name in ("HF_TOKEN", "GITHUB_TOKEN", "KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY") if environ.get(name)
-    ]
+    secrets = ("HF_TOKEN", "GITHUB_TOKEN", "KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY")
     said = [f"{name}={_shown(value, environ)}" for name, value in sorted(ours.items())]
-    said += [f"{name} is set" for name in secrets]
+    said += [f"{name} is set" for name in secrets if environ.get(name)]
     if said:
         yield Finding("Settings", ", ".join(said))
 

@@ -29,16 +29,13 @@ _TABLES = {".csv": "", ".tsv": ', sep="\\t"', ".tab": ', sep="\\t"'}
 
 
 def next_line(staged: Staged, here: Runtime) -> str:
-    """Return the line that feeds what was staged, or opens it where only the user can tell what it is.
-
-    In a notebook the data is called ``path``; elsewhere the path is written out.
-    """
+    """Return the line that feeds what was staged, or opens it where only the user can tell; a notebook has ``path``."""
     path = str(staged)
     shown = "path" if here.in_notebook else literal(path)
     splits = _splits(staged)
     if splits.get("train", 0) > 1 and not _is_table(path):
-        # Of pictures a test part is set aside unasked.
-        aside = ", test=0.1" if "test" not in splits and not _is_of_pictures(staged) else ""
+        is_of_pictures = not staged.receipt.get("entry") and staged.told().get("kind") == "pictures"
+        aside = "" if "test" in splits or is_of_pictures else ", test=0.1"  # of pictures it is set aside unasked
         names = [name for name in ("train", "val", "test") if name == "test" or name in splits]
         return loaders_line(names, shown, _batch_size(staged, splits, here), aside)
     if staged.receipt.get("single"):
@@ -75,10 +72,6 @@ def _splits(staged: Staged) -> Mapping[str, int]:
     if staged.receipt.get("in_place") and not staged.receipt.get("single") and not _is_small(staged.path):
         return {}
     return dict(staged.told().get("splits", {}))
-
-
-def _is_of_pictures(staged: Staged) -> bool:
-    return not staged.receipt.get("entry") and staged.told().get("kind") == "pictures"
 
 
 def _is_small(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import WIDTH, columns, wrapped
-from datastage.progress import duration, human_bytes
+from datastage.progress import counted, duration, human_bytes
 from datastage.redact import printable as printable
 from datastage.show.following import next_line
 
@@ -31,17 +31,6 @@ _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
 
 # --- words for plain values
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> counted(50013, "file"), counted(1, "folder")
-    ('50,013 files', '1 folder')
-    """
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def spread(n: int, most: int) -> list[int]:
@@ -133,11 +122,7 @@ def ready_lines(
     unchanged = "; the file there is unchanged" if is_unchanged else ""
     rest = f"{said}{unchanged}. Nothing to do."
     source = "where it lies" if receipt.get("in_place") else origin(receipt, WIDTH - len(f"{verb} {rest}"))
-    return [
-        f"Ready: {printable(path)}{f', {what}' if what else ''}.",
-        f"{verb} {source}{rest}",
-        following,
-    ]
+    return [f"Ready: {printable(path)}{f', {what}' if what else ''}.", f"{verb} {source}{rest}", following]
 
 
 def left_out_text(left_out: Mapping[str, int]) -> str:

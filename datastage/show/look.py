@@ -46,7 +46,6 @@ class Look:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     pictures: list[tuple[str, str]] = field(default_factory=list)
-    task: str = ""
 
     def size_text(self) -> str:
         """Say the sizes; nothing where none was seen."""
@@ -102,7 +101,6 @@ def _look_at_arrays(entry: Entry, staged: Staged, seen: Look) -> None:
 
 def _look_at_files(staged: Staged, seen: Look) -> None:
     told = staged.told()
-    seen.task = str(told.get("task", ""))
     seen.counts = told.get("counts") or {split: {split: n} for split, n in told.get("splits", {}).items()}
     names = sorted(name for name in _names(staged) if name.lower().endswith(tuple(PICTURE_SUFFIXES)))
     ends, n_bytes = time.monotonic() + _LONGEST_S, 0

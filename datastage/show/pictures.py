@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
-from datastage.show.lines import counted, spread
+from datastage.progress import counted
+from datastage.show.lines import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

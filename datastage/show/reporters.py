@@ -208,10 +208,7 @@ class Shown:
 
 
 class TerminalLine:
-    """One line at the bottom of a terminal, written over and over: the numbers, and a bar in the room that is left.
-
-    Plain text and a carriage return: it needs no library, and is what Colab's ``!`` lines and every terminal show.
-    """
+    """One line at the bottom of a terminal, written over and over by a carriage return: numbers, then a bar."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.layouts import columns, files, tree, words
+from datastage.progress import counted
 from datastage.show import pictures
-from datastage.show.lines import counted, spread
+from datastage.show.lines import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
