@@ -13,6 +13,7 @@ import lzma
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from typing import Any
 
 from datastage.archives import inflate
@@ -36,57 +37,10 @@ def close(pieces: Pieces) -> None:
         end()
 
 
-def gz(pieces: Pieces, window: int = 31) -> Pieces:
-    """Decode gzip, or by another `window` of zlib's another form of deflate, by the fastest library installed."""
-    chosen = inflate.chosen()
-    pieces = _small(pieces)
-    piece = next(filter(None, pieces), b"")
-    if not piece:
-        raise Fault("C-STREAM", "holds no bytes")
-    while True:
-        stream = chosen.stream(window)
-        rest: Any = piece
-        while True:
-            try:
-                out = stream.decompress(rest, PIECE_BYTES)
-            except chosen.errors as error:
-                raise _broken(error) from None
-            if out:
-                yield out
-            if stream.eof:
-                break
-            rest = stream.unconsumed_tail
-            if not rest and len(out) < PIECE_BYTES:
-                # zlib may hold output back; asking with nothing gives it, until a piece comes short
-                rest = next(pieces, b"")
-                if not rest:
-                    raise Fault("C-STREAM", "is cut short: the gzip stream does not end")
-        piece = stream.unused_data or next(filter(None, pieces), b"")
-        if not piece:
-            return
-        if piece[0] == 0:
-            while piece:
-                if piece.count(0) != len(piece):
-                    raise Fault("C-TRAIL", _BEHIND)
-                piece = next(filter(None, pieces), b"")
-            return
-        if not b"\x1f\x8b".startswith(piece[:2]):
-            raise Fault("C-TRAIL", _BEHIND)
-
-
-_BEHIND = "has other bytes behind its end"
-
-
-def _small(pieces: Pieces) -> Pieces:
-    for piece in pieces:
-        for at in range(0, len(piece), FEED_BYTES):
-            yield piece[at : at + FEED_BYTES]
-
-
 def _with_object(
     pieces: Pieces, make: Callable[[], Any], errors: tuple[type[BaseException], ...], magic: bytes, padding: int = 0
 ) -> Pieces:
-    """Decode streams one behind another with objects like bz2's. `padding`: zeros behind come by so many."""
+    """Decode streams one behind another with objects like bz2's. `padding`: zeros behind them come by so many."""
     pieces = filter(None, pieces)
     piece = next(pieces, b"")
     if not piece:
@@ -110,11 +64,39 @@ def _with_object(
         while padding and piece[:1] == b"\0":
             n_zeros += len(piece) - len(piece.lstrip(b"\0"))
             piece = piece.lstrip(b"\0") or next(pieces, b"")
-        if padding and n_zeros % padding:
+        if n_zeros and (n_zeros % padding or (piece and magic == _GZIP_MAGIC)):  # zeros end a gzip file
             raise Fault("C-TRAIL", "has bytes behind its end that are no padding")
         may_skip = magic == _ZSTD_MAGIC and 0x50 <= (piece or b"\0")[0] <= 0x5F
         if not magic.startswith(piece[: len(magic)]) and not may_skip:
             raise Fault("C-TRAIL", _BEHIND)
+
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BEHIND = "has other bytes behind its end"
+
+
+class _Gzip:
+    """A decoder of zlib's kind, by the fastest library that is installed, with the manners of one of bz2's."""
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._stream = inflate.chosen().stream(31)
+
+    def decompress(self, piece: bytes, most: int) -> bytes:
+        out: bytes = self._stream.decompress(piece or self._stream.unconsumed_tail, most)
+        # zlib may hold output back; asking with nothing gives it, until a piece comes short.
+        self.needs_input = not self._stream.unconsumed_tail and len(out) < most
+        return out
+
+    def __getattr__(self, name: str) -> Any:  # eof, unused_data
+        return getattr(self._stream, name)
+
+
+def gz(pieces: Pieces) -> Pieces:
+    """Decode gzip."""
+    small = (piece[at : at + FEED_BYTES] for piece in pieces for at in range(0, len(piece), FEED_BYTES))
+    return _with_object(small, _Gzip, inflate.chosen().errors, _GZIP_MAGIC, 1)
 
 
 def bz2_(pieces: Pieces) -> Pieces:
@@ -177,19 +159,13 @@ def _zst_parts(pieces: Pieces) -> Iterator[tuple[bytes, bool]]:
     A block makes 128 KiB at most: the library, which gives all that its input makes, is held to a bound by this.
     """
     held = Bytes(pieces)
-
-    def read(n: int) -> bytes:
-        if len(data := held.read(n)) < n:
-            raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
-        return data
-
+    cut_short = Fault("C-STREAM", "is cut short: the zstd frame does not end")
+    read = partial(held.exactly, cut_short=cut_short)
     if not (magic := held.read(4)):
         raise Fault("C-STREAM", "holds no bytes")
     while magic:
         if skippable_bytes(magic + bytes(4)):
-            n = int.from_bytes(read(4), "little")
-            if held.skip(n) < n:
-                raise Fault("C-STREAM", "is cut short: the zstd frame does not end")
+            held.pass_over(int.from_bytes(read(4), "little"), cut_short)
         elif magic != _ZSTD_MAGIC:
             raise Fault("C-TRAIL", _BEHIND)
         else:
@@ -225,31 +201,28 @@ def lz4(pieces: Pieces) -> Pieces:
     held = Bytes(pieces)
     errors = (RuntimeError, EOFError, ValueError, lz4.block.LZ4BlockError)
     cut_short = Fault("C-STREAM", "is cut short: the lz4 frame does not end")
+
+    def undone(decompress: Callable[[bytes, int], bytes], data: bytes, n: int) -> bytes:
+        try:
+            return decompress(data, n)
+        except errors as error:
+            raise _broken(error) from None
+
     if not (magic := held.read(4)):
         raise Fault("C-STREAM", "holds no bytes")
     while magic:
         if skippable_bytes(magic + bytes(4)):
-            n = int.from_bytes(held.read(4), "little")
-            if held.skip(n) < n:
-                raise cut_short
+            held.pass_over(int.from_bytes(held.read(4), "little"), cut_short)
             magic = held.read(4)
         elif magic == _LZ4_LEGACY:
             while (magic := held.read(4)) and (size := int.from_bytes(magic, "little")) <= 2 * _LZ4_LEGACY_BYTES:
-                block = held.read(size)
-                if len(magic) < 4 or len(block) < size:
+                if len(magic) < 4:
                     raise cut_short
-                try:
-                    yield lz4.block.decompress(block, uncompressed_size=_LZ4_LEGACY_BYTES)
-                except errors as error:
-                    raise _broken(error) from None
+                yield undone(lz4.block.decompress, held.exactly(size, cut_short), _LZ4_LEGACY_BYTES)
         elif magic == _LZ4_MAGIC:
             frame, piece = lz4.frame.LZ4FrameDecompressor(), magic
             while not frame.eof:
-                try:
-                    out = frame.decompress(piece, PIECE_BYTES)
-                except errors as error:
-                    raise _broken(error) from None
-                if out:
+                if out := undone(frame.decompress, piece, PIECE_BYTES):
                     yield out
                 piece = b""
                 if frame.needs_input and not frame.eof and not (piece := held.some()):
@@ -315,6 +288,12 @@ class Bytes:
             return bytes(out)
         return b"".join(self.pieces(n))
 
+    def exactly(self, n: int, cut_short: Fault) -> bytes:
+        """Return `n` bytes, or raise `cut_short`."""
+        if len(data := self.read(n)) < n:
+            raise cut_short
+        return data
+
     def pieces(self, n: int) -> Iterator[memoryview]:
         """Give exactly `n` bytes in pieces, fewer only at the end."""
         while n:
@@ -340,6 +319,11 @@ class Bytes:
         """Pass over `n` bytes; return how many there were."""
         return sum(len(piece) for piece in self.pieces(n))
 
+    def pass_over(self, n: int, cut_short: Fault) -> None:
+        """Pass over `n` bytes, or raise `cut_short`."""
+        if self.skip(n) < n:
+            raise cut_short
+
 
 class Part:
     """The next bytes of a stream, as many as a member has; `cut_short` is raised where there are fewer."""
@@ -359,5 +343,4 @@ class Part:
     def skip(self) -> None:
         """Pass over what is left."""
         left, self._left = self._left, 0
-        if self._stream.skip(left) != left:
-            raise self._cut_short
+        self._stream.pass_over(left, self._cut_short)

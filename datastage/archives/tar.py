@@ -22,6 +22,7 @@ MAX_LONG_NAME = 1 << 16
 MAX_PAX = 8 << 20
 MAX_PIECES = 1 << 18  # of a sparse file
 MAX_UNKNOWN = 10_000  # pax records of one header
+_is_octal = re.compile(rb"[0-7]+").fullmatch
 _record = re.compile(rb"([0-9]{1,9}) ([^=\n][^=]*)=")
 # What of a pax header means something here. The rest is not kept: a header may have a million records.
 _KEYS = frozenset(
@@ -132,9 +133,9 @@ def _headers(
         n_bytes += size
         if not 0 <= size <= (MAX_LONG_NAME if kind in b"LK" else MAX_PAX) or n_bytes > 2 * MAX_PAX:
             raise Fault("T-SIZE", f"has headers of {max(size, n_bytes):,} bytes for one member")
-        data = stream.read(size)
-        if len(data) < size or stream.skip(-size % BLOCK) < -size % BLOCK:
-            raise Fault("T-ORPHAN" if kind in b"LK" else "T-CUT", "ends amid a header")
+        cut_short = Fault("T-ORPHAN" if kind in b"LK" else "T-CUT", "ends amid a header")
+        data = stream.exactly(size, cut_short)
+        stream.pass_over(-size % BLOCK, cut_short)
         if kind == b"L":
             long_name = _cut(data)
         elif kind == b"K":
@@ -188,12 +189,7 @@ def _in(encoding: str, text: str) -> str:
 
 def _octal(field: bytes) -> int | None:
     digits = _cut(field).strip(b" ")
-    if not digits:
-        return None
-    try:
-        return int(digits, 8) if digits.isdigit() else None
-    except ValueError:
-        return None
+    return int(digits, 8) if _is_octal(digits) else None
 
 
 def _number(field: bytes, rule: str) -> int:
@@ -216,17 +212,11 @@ def _or_none(field: bytes) -> int | None:
 
 
 def _time(pax: bytes | None, field: bytes) -> float | None:
-    value: float | None
-    if pax is not None:
-        try:
-            value = float(pax)
-        except ValueError:
-            return None
-    else:
-        value = _or_none(field)
-    if value is None or not -(1 << 40) < value < 1 << 40:
+    try:
+        value = _or_none(field) if pax is None else float(pax)
+    except ValueError:
         return None
-    return value
+    return value if value is not None and -(1 << 40) < value < 1 << 40 else None
 
 
 def _read_pax(data: bytes, into: dict[str, bytes], pairs: list[tuple[str, bytes]]) -> None:
@@ -271,8 +261,7 @@ def _read_sparse(
         size = _decimal(pax.get("GNU.sparse.size"))
         if pax["GNU.sparse.map"].count(b",") > 2 * MAX_PIECES:
             raise Fault("T-SPARSE", _MANY)
-        numbers = [_decimal(text) for text in pax["GNU.sparse.map"].split(b",")]
-        pieces = _paired(numbers)
+        pieces = _paired([_decimal(text) for text in pax["GNU.sparse.map"].split(b",")])
     elif pairs:
         size = _decimal(pax.get("GNU.sparse.size"))
         for nth, (key, _) in enumerate(pairs):
@@ -317,43 +306,32 @@ def _old_gnu_map(stream: Bytes, block: bytes) -> tuple[list[tuple[int, int]], in
         for at in range(0, len(area) - 23, 24):
             if not area[at : at + 24].strip(b"\0"):
                 continue
-            offset = _number(area[at : at + 12], "T-SPARSE")
-            n = _number(area[at + 12 : at + 24], "T-SPARSE")
-            pieces.append((offset, n))
+            pieces.append((_number(area[at : at + 12], "T-SPARSE"), _number(area[at + 12 : at + 24], "T-SPARSE")))
         if not more:
             return pieces, size
-        extension = stream.read(BLOCK)
-        if len(extension) < BLOCK:
-            raise Fault("T-CUT", "ends amid the map of a sparse file")
+        extension = stream.exactly(BLOCK, Fault("T-CUT", "ends amid the map of a sparse file"))
         if len(pieces) > MAX_PIECES:
             raise Fault("T-SPARSE", _MANY)
         area, more = extension[:504], extension[504]
 
 
 def _map_in_data(stream: Bytes, stored: int) -> tuple[list[tuple[int, int]], int]:
-    data = b""
-    used = 0
-    numbers: list[int] = []
-    wanted = 1
-    while len(numbers) < wanted:
-        at = data.find(b"\n")
-        if at < 0:
+    data, used = b"", 0
+
+    def number() -> int:
+        nonlocal data, used
+        while b"\n" not in data:
             if len(data) > 64 or used >= stored:
                 raise Fault("T-SPARSE", "has a map of a sparse file that is malformed")
-            block = stream.read(BLOCK)
+            data += stream.exactly(BLOCK, Fault("T-CUT", "ends amid the map of a sparse file"))
             used += BLOCK
-            if len(block) < BLOCK:
-                raise Fault("T-CUT", "ends amid the map of a sparse file")
-            data += block
-            continue
-        numbers.append(_decimal(data[:at]))
-        data = data[at + 1 :]
-        if len(numbers) == 1:
-            if numbers[0] * 4 > stored:
-                raise Fault("T-SPARSE", "has a map longer than its data")
-            if numbers[0] > MAX_PIECES:
-                raise Fault("T-SPARSE", _MANY)
-            wanted = 1 + 2 * numbers[0]
-    if used > stored:
+        text, _, data = data.partition(b"\n")
+        return _decimal(text)
+
+    n = number()
+    if n > MAX_PIECES and n * 4 <= stored:
+        raise Fault("T-SPARSE", _MANY)
+    numbers = [number() for _ in range(2 * n)] if n * 4 <= stored else []
+    if n * 4 > stored or used > stored:
         raise Fault("T-SPARSE", "has a map longer than its data")
-    return _paired(numbers[1:]), used
+    return _paired(numbers), used
