@@ -1,8 +1,11 @@
-"""What a name alone tells: junk that systems add, picture suffixes, the words for train, val and test."""
+"""What a name tells: junk, pictures, the words for train, val and test; and what an entry of a folder is to a copy."""
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from typing import Any
 
 PICTURE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
@@ -17,6 +20,7 @@ SPLIT_WORDS = {
 }  # fmt: skip
 # Folders that hold the parts of a dataset by kind: never the name of a class, and never a wrapping to take off.
 PART_WORDS = frozenset(("trainval", "images", "labels", "annotations", "masks"))
+SPECIAL = "devices, pipes and sockets"
 
 
 def junk_kind(path: str) -> str | None:
@@ -45,3 +49,25 @@ def split_of(name: str) -> str | None:
     ('train', 'val', None)
     """
     return SPLIT_WORDS.get(re.sub("[-_ ]?(set|images|data)$", "", name.lower()))
+
+
+def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[str, str]:
+    """Return what an entry of a folder below `root` is to a copy of it, and what is known of it then.
+
+    A ``"link"`` stays within `root`: its target. A ``"folder"``: its real path where a link leads to it, which is none
+    of those `above`. A ``"file"``: nothing. ``""`` is left out: what it is, in words.
+    """
+    if not entry.is_symlink():
+        is_folder, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+        return "folder" if is_folder else "file" if is_file else "", "" if is_folder or is_file else SPECIAL
+    path = os.fsdecode(entry.path)
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+    except OSError:
+        return "", "links that lead nowhere"
+    if real == root or real.startswith(root + os.sep):
+        return "link", os.path.relpath(real, os.path.realpath(os.path.dirname(path))).replace(os.sep, "/")
+    if stat.S_ISDIR(mode):
+        return ("", "links that lead in a circle") if real in above else ("folder", real)
+    return ("file", "") if stat.S_ISREG(mode) else ("", SPECIAL)

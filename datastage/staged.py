@@ -181,12 +181,8 @@ def read_receipt(folder: Path) -> dict[str, Any] | None:
 
     Whether it was written for this very folder is another question: `receipt_of`.
     """
-    text = own_files.read_ours(folder / RECEIPT, most_bytes=_MOST_RECEIPT_BYTES)
-    try:
-        receipt = json.loads(text) if text is not None else None
-    except (ValueError, RecursionError):
-        return None
-    return receipt if isinstance(receipt, dict) and _has_our_form(receipt) else None
+    receipt = own_files.mapping_of(own_files.read_ours(folder / RECEIPT, most_bytes=_MOST_RECEIPT_BYTES))
+    return receipt if _has_our_form(receipt) else None
 
 
 def _has_our_form(receipt: dict[str, Any]) -> bool:

@@ -133,6 +133,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
+def _run(command: Sequence[str], password: bytes | None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+
+
 def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
     """Return a member as a tool lists it. Where the name is empty, 7z shows the stem of the archive's name."""
     attributes = fields.get("Attributes", "").split(" ")  # an archive may keep none
@@ -170,8 +174,7 @@ def _time(text: str) -> float | None:
 
 
 def _listed(path: str, password: bytes | None, form: str) -> list[StreamMember]:
-    command = [_tool_for(form), "l", "-slt", "-sccUTF-8", _type(path, form), "--", path]
-    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+    done = _run([_tool_for(form), "l", "-slt", "-sccUTF-8", _type(path, form), "--", path], password)
     head, _, body = done.stdout.decode("utf-8", "surrogateescape").partition("\n----------\n")
     if "\nMultivolume = +" in head and "\nVolumes = 1\n" in f"{head}\n":
         raise Fault("P-PART", LONE_PART)
@@ -325,8 +328,7 @@ def members(form: str, source: Source) -> Iterator[StreamMember]:
 
 def _target(path: str, link: StreamMember, password: bytes | None) -> str:
     """Return where a link of a rar 4 archive leads: its content, mostly stored, which 7z prints."""
-    command = [*_printing(path, "rar", "-spd"), link.name]
-    done = subprocess.run(command, input=(password or b"") + b"\n", capture_output=True, env=_environment())
+    done = _run([*_printing(path, "rar", "-spd"), link.name], password)
     if len(done.stdout) != link.size or link.crc not in (None, inflate.chosen().crc32(done.stdout)):
         raise Fault("X-RAR", "is a link whose target the 7z here cannot read", link.name)
     return done.stdout.decode("utf-8", "surrogateescape")

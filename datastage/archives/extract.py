@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
-from datastage.archives import inflate, names, write
+from datastage.archives import formats, inflate, names, write
 from datastage.archives.errors import Fault, faults_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
-from datastage.archives.records import HOLE, Unpacked
-from datastage.archives.safety import MAX_DEPTH, Tree
+from datastage.archives.records import HOLE, StreamMember, Unpacked
+from datastage.archives.safety import MAX_DEPTH, Tree, clean, followed
 from datastage.archives.write import Folder, write_all
 from datastage.errors import SpecError, while_doing
+from datastage.file_names import junk_kind
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, FileRecords, Reader
 
 # Archives in archives in archives.
 MAX_NESTING = 8
+# A second thread costs more than it brings for an archive smaller than this.
+PIPELINE_FROM_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,6 @@ class Result:
     n_replaced: int = 0
 
     def leave_out(self, kind: str, n: int = 1) -> None:
-        """Count what is left out."""
         self.left_out[kind] = self.left_out.get(kind, 0) + n
 
 
@@ -94,9 +97,7 @@ def unpack(
                 f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.",
                 f"Next: datastage extract --list {reader.local_path or reader.name}",
             )
-        top = names.top_to_strip(_tops(result), strip)
-        if top is not None and not _may_strip(result.tree, top):
-            top = None
+        top = _top_to_take_off(result, strip)
         if nested:
             _unpack_nested(task, result, 1)
         _set_folder_times(root, result)
@@ -138,9 +139,126 @@ def _extract(form: str, task: Task) -> Result:
         from datastage.archives.zip_extract import extract_zip
 
         return extract_zip(task)
-    from datastage.archives.stream_extract import extract_stream
+    return _extract_stream(form, task)
 
-    return extract_stream(form, task)
+
+# --- an archive that is read from front to back, and one compressed file ---
+
+
+def _extract_stream(form: str, task: Task) -> Result:
+    """Write the members of an archive, or what one compressed file holds, as they come."""
+    result = Result(Tree(task.free_bytes))
+    links: list[tuple[str, str]] = []
+    skipped: dict[str, str] = {}
+    task.reporter.phase(f"unpacking {task.reader.name}", task.reader.size)
+    with Folder(task.root) as folder:
+        with closing(_members(form, task)) as members:
+            for member in members:
+                _write_member(task, result, folder, member, links, skipped)
+        if task.pick is not None:
+            _fetch_linked_files(form, task, result, folder, skipped)
+        make_links(result, folder, links)
+    return result
+
+
+def _members(form: str, task: Task) -> Generator[StreamMember, None, None]:
+    reader = task.reader
+
+    def counted() -> Iterator[bytes]:
+        for piece in reader.stream(0):
+            task.reporter.advance(len(piece))
+            yield piece
+
+    in_thread = task.n_cores > 1 and (reader.size is None or reader.size > PIPELINE_FROM_BYTES)
+    source = formats.Source(
+        reader, counted(), password=task.password, encoding=task.encoding, folder=task.root, free_bytes=task.free_bytes,
+        reporter=task.reporter, in_thread=in_thread,
+    )  # fmt: skip
+    return formats.members(form, source)
+
+
+def _write_member(
+    task: Task,
+    result: Result,
+    folder: Folder,
+    member: StreamMember,
+    links: list[tuple[str, str]],
+    skipped: dict[str, str],
+) -> None:
+    trash = "older versions" if member.kind == "version" else junk_kind(member.name)
+    if trash or (task.pick is not None and not task.pick(clean(member.name) if member.name else "")):
+        path = clean(member.name)
+        if member.kind == "hardlink":
+            skipped[path] = clean(member.target)
+        if trash and member.kind != "folder":
+            result.leave_out(trash)
+        return
+    result.matched = True
+    kinds = result.tree.kinds
+    if member.kind == "hardlink" and member.target == member.name and kinds.get(clean(member.name)) == "file":
+        return  # `tar cf x.tar d d/a` names d/a twice, the second time as a link to itself
+    path = result.tree.admit(member.name, member.kind, max(0, member.size), member.target)
+    if member.kind == "folder":
+        if path:
+            folder.make_folder(path)
+            result.folders.append((path, _mtime_ns(member)))
+    elif member.kind == "link":
+        links.append((path, member.target))
+    elif member.kind == "file":
+        if path in result.tree.twice:
+            _take_away(result, folder, path)
+        _write_file(result, folder, path, member)
+
+
+def _take_away(result: Result, folder: Folder, path: str) -> None:
+    """Remove a file that a later one replaces. Hard links to it are made first: they keep its content."""
+    tree = result.tree
+    for link in list(tree.hard_links):
+        if followed(link, tree.hard_links) == path:
+            folder.hard_link(link, path)
+            record = next(file for file in reversed(result.files) if file.path == path)
+            result.files.append(record._replace(path=link))
+            del tree.hard_links[link]
+            tree.kinds[link] = "file"
+    folder.remove(path)
+
+
+def _mtime_ns(member: StreamMember) -> int | None:
+    return None if member.mtime is None else int(member.mtime * 1_000_000_000)
+
+
+def _write_file(result: Result, folder: Folder, path: str, member: StreamMember) -> None:
+    def counted() -> Iterator[memoryview]:
+        for piece in member.content():
+            if member.size < 0:  # only unpacking tells
+                result.tree.take_room(len(piece), path)
+            yield piece
+
+    result.files.append(write_pieces(folder, path, member.mode, _mtime_ns(member), counted()))
+
+
+def _fetch_linked_files(form: str, task: Task, result: Result, folder: Folder, skipped: dict[str, str]) -> None:
+    """Write the files that picked hard links lead to and that were not picked: under the name of the first link."""
+    tree = result.tree
+    wanted: dict[str, str] = {}
+    links = {**skipped, **tree.hard_links}
+    for path in list(tree.hard_links):
+        target = followed(path, links)
+        if target not in tree.kinds and (first := wanted.setdefault(target, path)) != path:
+            tree.hard_links[path] = first
+    if not wanted:
+        return
+    with closing(_members(form, task)) as members:
+        for member in members:
+            source = clean(member.name)
+            if member.kind == "file" and source in wanted:
+                path = wanted.pop(source)
+                del tree.hard_links[path]
+                tree.kinds[path] = "file"
+                tree.take_room(member.size, path)
+                _write_file(result, folder, path, member)
+            if not wanted:
+                return
 
 
 # --- what comes last ---
@@ -185,17 +303,14 @@ def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> 
         result.files.append(FileRecord(path, 0, 0, target))
 
 
-def _tops(result: Result) -> set[str]:
-    tops = {path.partition("/")[0] for path in result.files.paths}
-    tops.update(path.partition("/")[0] for path, kind in result.tree.kinds.items() if kind == "folder" and path)
-    return tops
-
-
-def _may_strip(tree: Tree, top: str) -> bool:
-    """Tell whether the top is a folder that no link climbs to: such a link would leave the folder once it is gone."""
-    return tree.kinds.get(top) == "folder" and all(
-        target.split("/").count("..") < path.count("/") for path, target in tree.links.items()
-    )
+def _top_to_take_off(result: Result, strip: bool | str) -> str | None:
+    """Return the one top folder, if it may go, and no link climbs to it: such a link would leave the folder then."""
+    kinds = result.tree.kinds
+    folders = (path for path, kind in kinds.items() if kind == "folder" and path)
+    top = names.top_to_strip({path.partition("/")[0] for path in chain(result.files.paths, folders)}, strip)
+    links = result.tree.links.items()
+    climbs = any(target.split("/").count("..") >= path.count("/") for path, target in links)
+    return top if top is not None and kinds.get(top) == "folder" and not climbs else None
 
 
 def _take_off(root: str, result: Result, top: str) -> None:

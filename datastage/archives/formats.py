@@ -95,10 +95,8 @@ def _zip_members(source: Source) -> Iterator[StreamMember]:
 
     read_at, password = source.reader.read_at, source.password
     for each, entry, limit in zip_directory.listing(source.reader, source.encoding):
-        yield StreamMember(
-            each.name, each.kind, each.size, "", each.mode, each.mtime, each.crc, each.encrypted, None,
-            partial(zip_members.content_of, entry, read_at, limit, password),
-        )  # fmt: skip
+        each.pieces = partial(zip_members.content_of, entry, read_at, limit, password)
+        yield each
 
 
 def _by_tool(form: str, source: Source) -> Iterator[StreamMember]:
@@ -252,7 +250,7 @@ def sniff(reader: Reader) -> str | None:
     >>> sniff(BytesReader(b"PK" + bytes([5, 6]) + bytes(18)))
     'zip'
     """
-    head = _head(reader)
+    head = _telling_head(reader)
     if head.count(0) == len(head) and head and other_kind(reader):
         return None  # the image of a disc begins as an empty tar does
     for row in FORMATS:
@@ -273,21 +271,21 @@ def sniff(reader: Reader) -> str | None:
     return None
 
 
-def _head(reader: Reader) -> bytes:
+def head_of(reader: Reader, at: int = 0) -> bytes:
+    """Return the first bytes from `at`."""
+    if reader.ranges:
+        return reader.read_at(at, HEAD_BYTES)
+    stream = streams.Bytes(reader.stream(0))
+    stream.skip(at)
+    return stream.read(HEAD_BYTES)
+
+
+def _telling_head(reader: Reader) -> bytes:
     """Return the first bytes that tell something: zstd and lz4 files may both begin with frames to skip."""
     at = 0
-    while True:
-        if reader.ranges:
-            head = reader.read_at(at, HEAD_BYTES)
-        else:
-            stream = streams.Bytes(reader.stream(0))
-            stream.skip(at)
-            head = stream.read(HEAD_BYTES)
-        n = streams.skippable_bytes(head)
-        if not n:
-            # Nothing but frames to skip is an empty file of zstd.
-            return head if head or not at else b"\x28\xb5\x2f\xfd"
+    while n := streams.skippable_bytes(head := head_of(reader, at)):
         at += n
+    return head if head or not at else b"\x28\xb5\x2f\xfd"  # nothing but frames to skip is an empty file of zstd
 
 
 def _archive_in(reader: Reader, compression: Format) -> str | None:

@@ -61,8 +61,7 @@ def iter_members(
 
 def no_archive(reader: Reader) -> DatastageError:
     """Return the error for bytes that are no archive."""
-    head = reader.read_at(0, 1024) if reader.ranges else next(iter(reader.stream(0)), b"")[:1024]
-    what = formats.not_data(head, "")
+    what = formats.not_data(formats.head_of(reader))
     other = formats.other_kind(reader)
     if what is not None:
         return NotDataError(
@@ -92,10 +91,8 @@ def _members(
     form = form or formats.sniff(reader)
     if form is None:
         raise no_archive(reader)
-    secret = password.encode("utf-8") if password is not None else None
-    source = formats.Source(
-        reader, iter(reader.stream(0)), password=secret, encoding=encoding, wants_content=wants_content
-    )
+    secret = None if password is None else password.encode()
+    source = formats.Source(reader, iter(reader.stream(0)), False, secret, encoding, wants_content)
     yield from formats.members(form, source)
 
 

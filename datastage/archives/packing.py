@@ -22,7 +22,7 @@ from typing import BinaryIO
 from datastage import mounts
 from datastage.archives.formats import suffixes
 from datastage.errors import IntegrityError, StorageError
-from datastage.file_names import PICTURE_SUFFIXES, junk_kind
+from datastage.file_names import PICTURE_SUFFIXES, SPECIAL, junk_kind, kind_of
 from datastage.own_files import atomic_file
 from datastage.progress import SILENT, Reporter
 
@@ -65,7 +65,7 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
         readers = READERS_FAR if is_far else 0
     doing = f"packing {folder.name}"
     reporter.phase(doing, None if is_far else _length(folder))
-    walk = _Walk(os.fsencode(folder))
+    walk = _Walk(folder)
     try:
         with atomic_file(to) as out, contextlib.closing(_read(walk.items(), readers)) as items:
             writer = _ZipWriter(out, reporter)
@@ -111,53 +111,35 @@ class _Item:
 class _Walk:
     """Walk through a folder in the order of names."""
 
-    def __init__(self, root: bytes) -> None:
-        self._root, self._real = root, os.path.realpath(root)
+    def __init__(self, root: Path) -> None:
+        self._root, self._real = os.fsencode(root), os.path.realpath(root)
         self.left_out: Counter[str] = Counter()
 
     def items(self) -> Iterator[_Item]:
-        """Give what is to be packed."""
         yield from self._folder(self._root, b"", frozenset([self._real]))
 
-    def _folder(self, path: bytes, prefix: bytes, above: frozenset[bytes]) -> Iterator[_Item]:
+    def _folder(self, path: bytes, prefix: bytes, above: frozenset[str]) -> Iterator[_Item]:
         with os.scandir(path) as entries:
-            found = sorted((entry.name, _kind(entry)) for entry in entries)
+            found = sorted((entry.name, *self._kind(entry, above)) for entry in entries)
         if not found and prefix:
             yield _Item(prefix)
-        for name, kind in found:
-            there, real = os.path.join(path, name), b""
-            junk = junk_kind(os.fsdecode(name))
-            if junk is None and kind == "link":
-                kind = _kind_of_target(there)
-                real = os.path.realpath(there)
-                if kind is None:
-                    junk = "links that lead nowhere"
-                elif real == self._real or real.startswith(self._real + b"/"):
-                    yield _Item(prefix + name, target=os.path.relpath(real, os.path.realpath(path)))
-                    continue
-                elif real in above:
-                    junk = "links that lead in a circle"
-            if junk is not None:
-                self.left_out[junk] += 1
+        for name, kind, fact in found:
+            if kind == "link":
+                yield _Item(prefix + name, target=os.fsencode(fact))
             elif kind == "folder":
-                yield from self._folder(there, prefix + name + b"/", above | {real} if real else above)
+                further = above | {fact} if fact else above
+                yield from self._folder(os.path.join(path, name), prefix + name + b"/", further)
             elif kind == "file":
-                yield _Item(prefix + name, there)
-            else:
-                what = os.fsdecode(there)
+                yield _Item(prefix + name, os.path.join(path, name))
+            elif fact == SPECIAL:
+                what = os.fsdecode(os.path.join(path, name))
                 raise StorageError(f"{what} is neither a file nor a folder.", "Next: take it out.", filename=what)
+            else:
+                self.left_out[fact] += 1
 
-
-def _kind(entry: os.DirEntry[bytes]) -> str | None:
-    return "link" if entry.is_symlink() else "folder" if entry.is_dir() else "file" if entry.is_file() else ""
-
-
-def _kind_of_target(path: bytes) -> str | None:
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return None
-    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
+    def _kind(self, entry: os.DirEntry[bytes], above: frozenset[str]) -> tuple[str, str]:
+        junk = junk_kind(os.fsdecode(entry.name))
+        return kind_of(entry, self._real, above) if junk is None else ("", junk)
 
 
 def _read(items: Iterator[_Item], readers: int) -> Generator[_Item, None, None]:
@@ -263,7 +245,6 @@ class _ZipWriter:
         self._at += len(data)
 
     def finish(self) -> None:
-        """Write the directory."""
         at, size, n = self._at, len(self._directory), self._n_entries
         self._write(self._directory)
         if at >= _MAX32 or size >= _MAX32 or n >= 0xFFFF:

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from datastage.archives.errors import Fault
 
@@ -78,6 +79,15 @@ def clean(name: str) -> str:
             raise Fault("N-LONG", f"has a name of over {MAX_PATH_BYTES} bytes", name)
         if max(map(len, encoded.split(b"/"))) > MAX_PART_BYTES:
             raise Fault("N-LONG", f"has a part of over {MAX_PART_BYTES} bytes in its name", name)
+    return path
+
+
+def followed(path: str, links: Mapping[str, str]) -> str:
+    """Return where a chain of hard links ends; one of them where it goes in a circle."""
+    seen = set()
+    while path in links and path not in seen:
+        seen.add(path)
+        path = links[path]
     return path
 
 
@@ -142,11 +152,8 @@ class Tree:
     def finish(self) -> list[tuple[str, str]]:
         """Judge what only the whole archive shows: that hard links lead to files. Return (path, file) for each."""
         found = []
-        for path, target in self.hard_links.items():
-            seen = {path}
-            while target in self.hard_links and target not in seen:
-                seen.add(target)
-                target = self.hard_links[target]
+        for path in self.hard_links:
+            target = followed(path, self.hard_links)
             if target in self.links:
                 raise Fault("L-LINK", "is a hard link to a link", path)
             if self.kinds.get(target) != "file":

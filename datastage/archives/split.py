@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
+import string
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +25,12 @@ _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
 
 class JoinedReader(Streamed):
-    """Parts that lie beside each other as one file; `tail` stands in place of what is behind `size` bytes of it."""
+    """Parts that lie beside each other as one file.
+
+    Parts that were put into one file by hand, as `cat` does, were of `part_bytes` each, but for the last.
+    """
+
+    part_bytes: int | None = None
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
         self.name, self.paths = name, tuple(paths)
@@ -34,15 +41,14 @@ class JoinedReader(Streamed):
         self._tail_at, self._tail = self.size, b""
 
     def put_tail(self, at: int, tail: bytes) -> None:
-        """Have `tail` stand from `at` on."""
+        """Have `tail` stand from `at` on, in place of what is there."""
         self._tail_at, self._tail, self.size = at, tail, at + len(tail)
 
     def start_of(self, nth: int) -> int:
         """Return where a part begins."""
-        return sum(self._sizes[:nth])
+        return sum(self._sizes[:nth]) if self.part_bytes is None else nth * self.part_bytes
 
     def read_at(self, offset: int, n: int) -> bytes:
-        """Return `n` bytes from `offset`, fewer only at the end."""
         pieces, start = [], 0
         end = min(offset + n, self._tail_at)
         for file, size in zip(self._files, self._sizes):
@@ -56,7 +62,6 @@ class JoinedReader(Streamed):
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Close all parts."""
         for file in self._files:
             file.close()
 
@@ -105,7 +110,7 @@ def _renamed(path: Path, names: list[str]) -> JoinedReader | None:
     if len(parts) < 2 or not all(part.is_file() for part in parts) or not _begins(parts[0]) or _begins(parts[1]):
         return None
     with FileReader(parts[0]) as first:
-        if b"PK\5\6" in first.read_at(max(0, first.size - _TAIL_BYTES), _TAIL_BYTES):
+        if _end_of(first)[2] >= 0:
             return None  # whole, and the others are something else
     return JoinedReader(parts, _whole_name(names[:-1] + [names[-1][:-4]]))
 
@@ -188,42 +193,37 @@ def _numbered(name: str, exists: Callable[[str], bool]) -> list[str]:
 
 def _lettered(name: str, exists: Callable[[str], bool]) -> list[str]:
     """Return the parts that `split` told apart by letters: xaa, xab, ..."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
     for width in (2, 3, 4):
         before, ending = name[:-width], name[-width:]
         if not re.fullmatch(r"[a-z]+", ending) or not exists(before + "a" * width):
             continue
         parts: list[str] = []
-        for nth in range(26**width):
-            part = before + "".join(letters[nth // 26**place % 26] for place in range(width - 1, -1, -1))
+        for letters in itertools.product(string.ascii_lowercase, repeat=width):
+            part = before + "".join(letters)
             if not exists(part):
                 return parts if name in parts else []
             parts.append(part)
     return []
 
 
+def _end_of(reader: Reader) -> tuple[int, bytes, int]:
+    """Return where the last bytes of a zip begin, these, and where its end record is in them; -1 for none."""
+    tail_at = max(0, (reader.size or 0) - _TAIL_BYTES)
+    tail = reader.read_at(tail_at, _TAIL_BYTES)
+    return tail_at, tail, tail.rfind(b"PK\5\6")
+
+
 def _disk(path: Path) -> int:
     """Return the number of the part that a zip's end record says it is."""
     with FileReader(path) as reader:
-        tail = reader.read_at(max(0, reader.size - _TAIL_BYTES), _TAIL_BYTES)
-    end = tail.rfind(b"PK\5\6")
+        _, tail, end = _end_of(reader)
     number = int.from_bytes(tail[end + 4 : end + 6], "little") if end >= 0 else 0
     return number if number != 0xFFFF else int.from_bytes(tail[end - 4 : end], "little") - 1
 
 
-class _GluedReader(JoinedReader):
-    """The parts of a split zip, put into one file by hand, as `cat` does; all but the last were of one size."""
-
-    part_bytes = 0
-
-    def start_of(self, nth: int) -> int:
-        """Return where a part begins."""
-        return nth * self.part_bytes
-
-
 def _glued(path: Path) -> JoinedReader | None:
     """Return a reader of a split zip that was put together by hand, or is whole; None where it is not that."""
-    reader = _GluedReader([path], path.name)
+    reader = JoinedReader([path], path.name)
     try:
         if path.suffix.lower() in _LAST and reader.read_at(0, 8).startswith((b"PK\7\x08PK\3\4", b"PK\3\4")):
             start, _, _, cd_disk, cd_offset = _directory_of(reader)
@@ -240,9 +240,7 @@ def _glued(path: Path) -> JoinedReader | None:
 
 def _directory_of(reader: JoinedReader) -> tuple[int, int, int, int, int]:
     """Return where the directory of a split zip begins, its size and count, and the part and place it is said to be."""
-    tail_at = max(0, reader.size - _TAIL_BYTES)
-    tail = reader.read_at(tail_at, _TAIL_BYTES)
-    end = tail.rfind(b"PK\5\6")
+    tail_at, tail, end = _end_of(reader)
     cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHLL", tail, end + 6)
     if tail[end - 20 : end - 16] == b"PK\6\7":
         end -= 76
@@ -258,7 +256,7 @@ def _put_right(reader: JoinedReader) -> None:
         entry = ZipEntry(data, at)
         n_name, n_extra, n_comment, part = struct.unpack_from("<HHHH", data, at + 28)
         offset = reader.start_of(part) + entry.offset
-        if isinstance(reader, _GluedReader) and reader.read_at(offset, 4) != b"PK\3\4":
+        if reader.part_bytes is not None and reader.read_at(offset, 4) != b"PK\3\4":
             raise Fault("Z-LOCAL", "has no header before its data", entry.shown_name)
         extra = struct.pack("<HHQQQ", 1, 24, entry.usize, entry.csize, offset) + entry.extra
         out += data[at : at + 20] + b"\xff" * 8 + struct.pack("<HHHH", n_name, len(extra), n_comment, 0)

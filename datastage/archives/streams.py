@@ -8,16 +8,14 @@ check the checksums.
 from __future__ import annotations
 
 import bz2
-import contextlib
 import lzma
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
 from datastage.archives import inflate
 from datastage.archives.errors import Fault
+from datastage.made_ahead import made_ahead
 
 Pieces = Iterator[bytes]
 # Pieces stay within a core's cache, and a decoder with a bound on its output copies what it leaves of its input: in
@@ -80,8 +78,8 @@ class _Gzip:
 
     needs_input = True
 
-    def __init__(self) -> None:
-        self._stream = inflate.chosen().stream(31)
+    def __init__(self, window: int) -> None:
+        self._stream = inflate.chosen().stream(window)
 
     def decompress(self, piece: bytes, most: int) -> bytes:
         out: bytes = self._stream.decompress(piece or self._stream.unconsumed_tail, most)
@@ -93,10 +91,10 @@ class _Gzip:
         return getattr(self._stream, name)
 
 
-def gz(pieces: Pieces) -> Pieces:
-    """Decode gzip."""
+def gz(pieces: Pieces, window: int = 31) -> Pieces:
+    """Decode gzip, or by another `window` of zlib's another form of deflate."""
     small = (piece[at : at + FEED_BYTES] for piece in pieces for at in range(0, len(piece), FEED_BYTES))
-    return _with_object(small, _Gzip, inflate.chosen().errors, _GZIP_MAGIC, 1)
+    return _with_object(small, partial(_Gzip, window), inflate.chosen().errors, _GZIP_MAGIC, 1)
 
 
 def bz2_(pieces: Pieces) -> Pieces:
@@ -242,36 +240,8 @@ def _broken(error: BaseException) -> Fault:
 
 def ahead(pieces: Pieces, n_pieces: int = 16) -> Generator[bytes, None, None]:
     """Run a decoder in a thread of its own, at most `n_pieces` ahead. Close it, also after an error."""
-    ready: queue.Queue[bytes | BaseException | None] = queue.Queue(n_pieces)
-    stopped = threading.Event()
-
-    def put(item: bytes | BaseException | None) -> bool:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                return True
-        return False
-
-    def run() -> None:
-        last: BaseException | None = None
-        try:
-            all(map(put, pieces))
-        except BaseException as error:  # raised again where the pieces are read
-            last = error
-        finally:
-            close(pieces)
-        put(last)
-
-    thread = threading.Thread(target=run, name="datastage-decode", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join(0.5)  # not for bytes of a slow link: closing the reader ends that
+    # Not longer for bytes of a slow link: closing the reader ends that.
+    return made_ahead(pieces, n_pieces, name="datastage-decode", leave_s=0.5)
 
 
 class Bytes:

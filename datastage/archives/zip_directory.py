@@ -14,7 +14,7 @@ from typing import Any
 
 from datastage.archives import names, zip_entry
 from datastage.archives.errors import LONE_PART, Fault
-from datastage.archives.records import Kind, Member
+from datastage.archives.records import Kind, StreamMember
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, ZipEntry
 from datastage.reader import Reader
 
@@ -283,7 +283,7 @@ def kind_of(entry: ZipEntry, name: str) -> Kind:
     return "folder" if entry.is_folder or name.endswith("/") else "link" if entry.is_link else "file"
 
 
-def listing(reader: Reader, encoding: str | None = None) -> Iterator[tuple[Member, ZipEntry, int]]:
+def listing(reader: Reader, encoding: str | None = None) -> Iterator[tuple[StreamMember, ZipEntry, int]]:
     """Give every member with its entry and limit, in the directory's order; only the structure is judged."""
     directory = replace(find_directory(reader), encoding=encoding)
     namer = Names(directory)
@@ -295,7 +295,7 @@ def listing(reader: Reader, encoding: str | None = None) -> Iterator[tuple[Membe
     limits = dict(zip(offsets, [*offsets[1:], directory.start]))
     for entry in entries:
         name = namer.of(entry)
-        member = Member(
+        member = StreamMember(
             name=name,
             size=entry.usize,
             kind=kind_of(entry, name),

@@ -49,32 +49,20 @@ def whole(entry: ZipEntry, data: Any, password: bytes | None) -> Any:
     chosen = inflate.chosen()
     if len(data) != entry.csize:
         raise Fault("C-STREAM", "is cut short", entry.shown_name)
-    if entry.encrypted:
-        data = b"".join(_decrypted(entry, iter((bytes(data),)), password))
-    if entry.method == STORED or not entry.csize:  # some write nothing at all for an empty file
-        out = data
-    elif entry.method == DEFLATED:
-        try:
-            out = chosen.whole(data, entry.usize)
-        except chosen.errors as error:
-            raise _not_inflated(entry, error) from None
-    else:
-        out = _joined(entry, _decoded(entry, iter((bytes(data),))))
+    out = data
+    if entry.csize:  # some write nothing at all for an empty file, whatever the method
+        if entry.encrypted or entry.method not in (STORED, DEFLATED):
+            return b"".join(pieces(entry, lambda at, n: bytes(data[at : at + n]), 0, password))
+        if entry.method == DEFLATED:
+            try:
+                out = chosen.whole(data, entry.usize)
+            except chosen.errors as error:
+                raise _not_inflated(entry, error) from None
     if len(out) != entry.usize:
         raise Fault("C-SIZE", f"should be {entry.usize:,} bytes and is not", entry.shown_name)
     if chosen.crc32(out) != entry.crc:
-        raise Fault("Z-LOCKED" if entry.encrypted else "C-CRC", _WRONG, entry.shown_name)
+        raise Fault("C-CRC", _WRONG, entry.shown_name)
     return out
-
-
-def _joined(entry: ZipEntry, parts: Iterator[Any]) -> bytes:
-    """Join what a member holds. It may hold a thousand times what it declares: no more than that is kept."""
-    out = bytearray()
-    for part in parts:
-        out += part
-        if len(out) > entry.usize:
-            raise Fault("C-SIZE", f"holds more than the {entry.usize:,} bytes declared", entry.shown_name)
-    return bytes(out)
 
 
 def pieces(entry: ZipEntry, read_at: ReadAt, start: int, password: bytes | None) -> Iterator[Any]:

@@ -9,13 +9,14 @@ import atexit
 import contextlib
 import os
 import queue
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from datastage.made_ahead import made_ahead
 
 T = TypeVar("T")
 EXIT_S = 5.0
@@ -25,50 +26,8 @@ LEAVE_S = 60.0
 
 
 def prefetch(items: Iterable[T], stop: threading.Event | None = None) -> Iterator[T]:
-    """Give the items of `items`, made by a thread, at most one of them waiting.
-
-    An error there is raised here, in its place. When the consumer stops early, `stop` is set, which what makes the
-    items may look at, and the thread ends with the item that it is making.
-    """
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(1)
-    stop = stop or threading.Event()
-
-    def put(kind: str, value: Any) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put((kind, value), timeout=0.1)
-                return not stop.is_set()
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:  # whatever it was, the consumer must see it and not a short epoch
-            put("error", error)
-
-    thread = threading.Thread(target=work, name="datastage-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = ready.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            yield value
-            del value  # a batch that the consumer let go of is not kept alive here
-    finally:
-        stop.set()
-        with contextlib.suppress(queue.Empty):
-            ready.get_nowait()  # a thread that waits for room sees at once that no more is wanted
-        # Once the interpreter is on its way out a daemon thread never runs again, and would be waited for in vain.
-        if not sys.is_finalizing():
-            thread.join(LEAVE_S)
+    """Give the items of `items`, made by a thread, at most one of them waiting; see `made_ahead`."""
+    return made_ahead(items, 1, stop, name="datastage-ahead", leave_s=LEAVE_S)
 
 
 class Threads:

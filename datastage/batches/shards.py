@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
 from datastage.shards.members import Sample, ShardFile
 from datastage.shards.order import Epoch
-from datastage.sources import Fetch
 
 
 class UncountedError(SpecError, TypeError):
@@ -41,13 +41,8 @@ class _Head:
     """The samples at the beginning of a shard, as something to read pictures and labels from."""
 
     def __init__(self, shard: Shard, here: Runtime) -> None:
-        content: Any = FileReader(shard.path) if shard.path else sources.open_spec(shard.spec, here).content
-        if isinstance(content, Path | Fetch):
-            raise SpecError(f"{shard.spec} is no single file.", "Next: name the shards themselves.")
-        try:
-            self._data, self.samples = look(content)
-        finally:
-            content.close()
+        with closing(FileReader(shard.path) if shard.path else sources.open_spec(shard.spec, here).reader) as reader:
+            self._data, self.samples = look(reader)
         self._by_key = {sample.key: sample for sample in self.samples}
         if not any(sample.picture() for sample in self.samples):
             seen = ", ".join(sorted({part for sample in self.samples[:20] for part in sample.parts})) or "nothing"

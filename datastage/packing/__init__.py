@@ -1,6 +1,6 @@
 """Pictures into shards: what `datastage.pack` does.
 
-Here: `pack`, which plans (`plan`), makes what is missing (`shard_file`, or `ray_engine`) and writes the index.
+Here: `pack`, which plans (`plan`), makes what is missing (`making`) and writes the index.
 Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how shards are read (`shards`).
 """
 
@@ -17,11 +17,9 @@ from datastage.batches.decode import Unreadable
 from datastage.batches.image_files import FolderImages, ZipImages
 from datastage.batches.open_data import images_at, located
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError
-from datastage.packing.bucket_place import BucketPlace
-from datastage.packing.making import by_threads, head_at, put
-from datastage.packing.places import FolderPlace, Place
+from datastage.packing.making import by_ray, by_threads, head_at, put
+from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
-from datastage.packing.ray_engine import by_ray
 from datastage.packing.sample import QUALITY, packed
 from datastage.packing.shard_file import Arrays, Job, Pictures
 from datastage.progress import SILENT, Reporter, bytes_of, counted, few, human_bytes
@@ -110,8 +108,7 @@ def pack(
             n = sum(shard.name + LIST_ENDING in there for shard in plan.shards)
             raise Stopped(f"{n:,} of {len(plan.shards):,} shards" if n else "") from None
         index = ShardIndex(
-            tuple(heads[shard.name].shard for shard in plan.shards),
-            tuple(reading.classes) if reading.classes else None,
+            tuple(heads[shard.name].shard for shard in plan.shards), tuple(reading.classes) if reading.classes else None
         )
         put(place, INDEX, write_index(index), replace=True)
     damaged = tuple(bad for shard in plan.shards for bad in heads[shard.name].damaged)
@@ -171,16 +168,15 @@ def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Rea
 
     labels, classes = targets_of(given, reading.classes, SILENT)
     splits: dict[str, Any] = {
-        split: layouts.Split([f"{split}/{number}" for number in range(len(images))], _listed(labels.get(split)))
+        split: layouts.Split(
+            [f"{split}/{number}" for number in range(len(images))],
+            None if labels.get(split) is None else labels[split].tolist(),
+        )
         for split, (images, _) in arrays.items()
     }
     return Arrays({split: images for split, (images, _) in arrays.items()}), replace(
         reading, splits=splits, classes=classes
     )
-
-
-def _listed(labels: Any) -> list[Any] | None:
-    return None if labels is None else labels.tolist()
 
 
 def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions) -> Plan:

@@ -1,7 +1,12 @@
-"""Making the shards that are missing: each is written whole, then its list; what has come meanwhile is kept."""
+"""Making the shards that are missing: each is written whole, then its list; what has come meanwhile is kept.
+
+Threads of this process do it, or a Ray Data job, on this machine or on a cluster. A worker of Ray's that dies takes its
+unfinished shard with it, and another one makes it anew; what the dead one had published is found in its place and kept.
+"""
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -9,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from datastage.batches.prefetch import Threads
-from datastage.errors import DatastageError, StorageError, while_doing
+from datastage.errors import DatastageError, MissingDependencyError, StorageError, while_doing
 from datastage.packing.places import Place
 from datastage.packing.plan import Shard
 from datastage.packing.shard_file import Job
@@ -34,7 +39,7 @@ def make(job: Job, place: Place, shard: Shard, **how: Any) -> ShardHead:
     """Make one shard, and its list behind it. One that has come meanwhile is kept, if it holds the same."""
     try:
         with place.new(shard.name) as out:
-            made = job.write(shard, out, **how)
+            made, listing = job.write(shard, out, **how)
     except FileExistsError:
         # A run that was killed between the two, or another worker: bytes are the same where the libraries are.
         listed = place.names()
@@ -42,13 +47,13 @@ def make(job: Job, place: Place, shard: Shard, **how: Any) -> ShardHead:
             head = head_at(place, shard.name)
             if head.plan == job.plan and head.shard.size == listed[shard.name]:
                 return head
-        if place.digest(shard.name) != made.head.shard.sha256:
+        if place.digest(shard.name) != made.shard.sha256:
             raise StorageError(
                 f"{shard.name} in {place.text} is not what is packed there; it is not replaced.",
                 f"Next: move {shard.name} away, and run the same line again.",
             ) from None
-    put(place, shard.name + LIST_ENDING, made.listing, replace=True)
-    return made.head
+    put(place, shard.name + LIST_ENDING, listing, replace=True)
+    return made
 
 
 def put(place: Place, name: str, data: bytes, *, replace: bool = False) -> None:
@@ -86,3 +91,52 @@ def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporte
         stop.set()
         writers.leave(_LEAVE_S)
         pixels.leave(_LEAVE_S)
+
+
+def by_ray(job: Job, place: Place, missing: list[Shard], reporter: Reporter) -> Iterator[ShardHead]:
+    """Give what is known of each shard as it comes, in any order."""
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise MissingDependencyError(
+            "engine='ray' packs through Ray Data, which is not installed.",
+            "Next: pip install 'ray[data]'; or leave engine= out, which needs no Ray.",
+        ) from None
+    if not missing:
+        return
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)  # the cluster that RAY_ADDRESS names, else this machine
+    told = ray.data.DataContext.get_current().enable_progress_bars
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    n_bytes = {shard.name: sum(sample.n_bytes for sample in shard.samples) for shard in missing}
+    rows = ray.data.from_items([{"shard": pickle.dumps(shard)} for shard in missing], override_num_blocks=len(missing))
+    try:
+        for row in rows.map(_one_shard, fn_args=(ray.put((job, place)),), num_cpus=1).iter_rows():
+            found = pickle.loads(row["made"])
+            if isinstance(found, DatastageError):
+                raise found
+            reporter.advance(n_bytes[found.shard.name])
+            yield found
+    except ray.exceptions.RayError as error:
+        raise StorageError(
+            f"The Ray job ended early: {str(error).strip().splitlines()[-1]}.",
+            "What was packed stays. Do all nodes see the data and the place for the shards, and hold datastage?",
+            "Next: run the same line again.",
+        ) from error
+    finally:
+        ray.data.DataContext.get_current().enable_progress_bars = told
+
+
+def _one_shard(row: dict[str, Any], given: Any) -> dict[str, Any]:
+    """Make one shard on whatever node this is; an error goes back as what it is."""
+    import ray
+
+    job, place = ray.get(given) if isinstance(given, ray.ObjectRef) else given
+    try:
+        made: Any = make(job, place, pickle.loads(row["shard"]))
+    except DatastageError as error:
+        made = error
+    except OSError as error:
+        made = StorageError.of(error, "packing")
+    return {"made": pickle.dumps(made)}

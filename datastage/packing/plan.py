@@ -67,7 +67,9 @@ def samples_of(reading: Reading, lengths: Mapping[str, int]) -> dict[str, list[S
         labels: Sequence[Any] = part.labels if part.labels is not None else [None] * len(part.names)
         rows = list(zip(part.names, labels, strict=True))
         if split == "train":
-            rows.sort(key=lambda row: _digest(row[0]))
+            rows.sort(
+                key=lambda row: hashlib.blake2b(row[0].encode("utf-8", "surrogateescape"), digest_size=8).digest()
+            )
         taken: set[str] = set()
         found[split] = [Sample(name, _key(name, taken), label, lengths[name]) for name, label in rows]
     return found
@@ -127,10 +129,6 @@ def as_before(plan: Plan, facts: bytes) -> Plan | None:
 
 def _odd() -> IntegrityError:
     return IntegrityError(f"{PLAN} does not say what it said.", "Next: pack into another folder.")
-
-
-def _digest(name: str) -> bytes:
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 def _key(name: str, taken: set[str]) -> str:

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO, Protocol
 
 from datastage.batches.decode import Unreadable
 from datastage.packing.plan import Sample, Shard
-from datastage.packing.sample import ending, packed
-from datastage.shards.index import ShardEntry, ShardHead, ShardMember, write_list
+from datastage.packing.sample import ending, packed, png
+from datastage.shards.index import ShardEntry, ShardHead, write_list
 
 _ENDS = 2 * tarfile.BLOCKSIZE
 
@@ -26,14 +26,6 @@ class Pictures(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a picture."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A shard that was written: what is known of it, and the bytes of its list."""
-
-    head: ShardHead
-    listing: bytes
 
 
 @dataclass(frozen=True)
@@ -50,8 +42,11 @@ class Job:
         out: BinaryIO,
         ahead: Callable[..., Future[Any]] | None = None,
         done: Callable[[int], None] = lambda n_bytes: None,
-    ) -> Made:
-        """Write a shard into `out`; `ahead` submits work to threads, `done` counts the bytes of pictures."""
+    ) -> tuple[ShardHead, bytes]:
+        """Write a shard into `out`, and return what is known of it, and its list.
+
+        `ahead` submits work to threads, `done` counts the bytes of pictures.
+        """
         tar, damaged, n = _Tar(out), [], 0
         for sample, data in self._packed(shard, ahead):
             done(sample.n_bytes)
@@ -63,7 +58,7 @@ class Job:
             if sample.label is not None:
                 tar.add(*_label(sample))
         head = ShardHead(ShardEntry(shard.name, tar.finish(), tar.sha256.hexdigest(), n), self.plan, tuple(damaged))
-        return Made(head, write_list(head, tar.members))
+        return head, write_list(head, tar.members)
 
     def _packed(
         self, shard: Shard, ahead: Callable[..., Future[Any]] | None
@@ -110,19 +105,18 @@ class _Tar:
     def __init__(self, out: BinaryIO) -> None:
         self._out, self._at = out, 0
         self.sha256 = hashlib.sha256()
-        self.members: list[ShardMember] = []
+        self.members: list[tuple[str, int, int, int]] = []
 
     def add(self, name: str, data: bytes) -> None:
         info = tarfile.TarInfo(name)
         info.size = len(data)
         head = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-        self.members.append(ShardMember(name, self._at + len(head), len(data), zlib.crc32(data)))
+        self.members.append((name, self._at + len(head), len(data), zlib.crc32(data)))
         self._write(head)
         self._write(data)
         self._write(bytes(-len(data) % tarfile.BLOCKSIZE))
 
     def finish(self) -> int:
-        """Write the end, and return the length."""
         self._write(bytes(_ENDS + -(self._at + _ENDS) % tarfile.RECORDSIZE))
         return self._at
 
@@ -139,8 +133,5 @@ class Arrays:
         self._arrays = arrays
 
     def read(self, name: str) -> bytes:
-        """Return a row as a PNG."""
-        from datastage.packing.sample import png
-
         split, _, number = name.partition("/")
         return png(self._arrays[split][int(number)])

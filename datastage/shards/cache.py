@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from datastage.reader import Reader
 from datastage.runtime import Runtime
 from datastage.shards.listing import Shard
 from datastage.shards.members import ShardFile
-from datastage.sources import Fetch
 
 _TICK_S = 0.05
 _IDLE_S = 30.0
@@ -93,8 +92,7 @@ class ShardCache:
         with self._changed:
             self._wanted = {self._key(shard): shard for shard in shards if shard.path is None}
             self._failed.clear()
-            for key in self._ready.keys() - self._wanted.keys() - self._needed.keys():
-                self._ready.pop(key).close()
+            self._close(self._ready.keys() - self._wanted.keys() - self._needed.keys())
             if self._wanted:
                 self._start()
 
@@ -132,19 +130,16 @@ class ShardCache:
                 self._bringing.add(task[0])
             until = time.monotonic() + _IDLE_S
             key, shard, needed = task
-            file, failed = None, None
             try:
-                file = self._bring(shard, needed=needed)
+                made: ShardFile | Exception = self._bring(shard, needed=needed)
             except Exception as error:
-                failed = error
+                made = error
             with self._changed:
                 self._bringing.discard(key)
-                if file is not None:
-                    self._ready[key] = file
-                elif failed is not None:  # of one that nobody waits for yet it is said to whoever will
-                    self._failed[key] = failed
-                    if not needed and key in self._needed:
-                        del self._failed[key]  # somebody waits by now, for whom more room is made
+                if isinstance(made, ShardFile):
+                    self._ready[key] = made
+                elif needed or key not in self._needed:  # else somebody waits by now, for whom more room is made
+                    self._failed[key] = made  # of one that nobody waits for yet it is said to whoever will
                 self._changed.notify_all()
 
     # --- one shard
@@ -163,9 +158,8 @@ class ShardCache:
         with while_doing("making the folder of the shards"):
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with locked(self.folder / f".{target.name}.lock"):
-            if shard.sha256 is not None and (held := _held(target, shard)) is not None:
-                return held
-            return self._fetched(shard, target, needed=needed)
+            held = _held(target, shard) if shard.sha256 is not None else None
+            return held or self._fetched(shard, target, needed=needed)
 
     def _fetched(self, shard: Shard, target: Path, *, needed: bool) -> ShardFile:
         """Fetch a shard unless what is here is what lies there now; asked once a session."""
@@ -180,9 +174,7 @@ class ShardCache:
             if before is None and _read(mark) and (held := _held(target, shard)) is not None:
                 return held
             raise
-        content = found.content
-        if isinstance(content, Path | Fetch):
-            raise UnavailableError(f"{shard.spec} is no single file.", "Next: look at its place.")
+        content = found.reader
         try:
             identity = f"{content.identity}|{content.size}"
             if shard.sha256 is None and before not in (None, identity):
@@ -258,9 +250,11 @@ class ShardCache:
     def _let_go(self) -> bool:
         """Let go of what was brought ahead, so that it may be removed."""
         with self._changed:
-            keys = self._ready.keys() - self._needed.keys()
-            for key in keys:
-                self._ready.pop(key).close()
+            return self._close(self._ready.keys() - self._needed.keys())
+
+    def _close(self, keys: Set[str]) -> bool:
+        for key in keys:
+            self._ready.pop(key).close()
         return bool(keys)
 
     def _remove_oldest(self) -> bool:
@@ -331,11 +325,12 @@ def _alone(path: Path) -> Iterator[bool]:
 def is_used(folder: Path) -> bool:
     """Tell whether anybody reads or brings shards here, or makes their pixels."""
     locks = (*folder.glob("*.tar"), *folder.glob(".*.lock"), *(folder / "pixels").glob("*.lock"))
-    for path in locks:
-        with _alone(path) as free:
-            if not free:
-                return True
-    return False
+    return not all(map(_is_free, locks))
+
+
+def _is_free(path: Path) -> bool:
+    with _alone(path) as free:
+        return free
 
 
 def last_used(folder: Path) -> float:

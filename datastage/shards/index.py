@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard
 
 from datastage.errors import IntegrityError
 from datastage.file_names import SPLIT_WORDS
+from datastage.own_files import mapping_of
 
 INDEX = "index.json"
 LIST_ENDING = ".index"
 """What is put behind a shard's name for the list of its members."""
 SCHEMA = 1
 MOST_INDEX_BYTES = 64_000_000
-MOST_LIST_BYTES = 1_000_000_000
 MOST_BYTES = 1 << 44
 """No shard is longer: what claims to be is no number to make room by."""
 SPLITS = SPLIT_WORDS | {"predict": "predict"}
-"""The part that a shard belongs to, by the word before the first dash of its name."""
+"""The part that a shard belongs to, by a word of its name."""
 
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,250}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,12 +57,10 @@ class ShardIndex:
 
     @property
     def samples(self) -> int:
-        """How many samples all of them hold."""
         return sum(shard.samples for shard in self.shards)
 
     @property
     def splits(self) -> dict[str, tuple[ShardEntry, ...]]:
-        """The shards of each part."""
         found = dict.fromkeys(shard.split for shard in self.shards)
         return {split: tuple(shard for shard in self.shards if shard.split == split) for split in found}
 
@@ -76,25 +74,16 @@ class ShardHead:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ShardMember:
-    """A file in a shard: its name, where in the tar its bytes begin, how many they are, and their CRC-32."""
-
-    name: str
-    offset: int
-    size: int
-    crc32: int
-
-
 def split_of(name: str) -> str:
-    """Return the part that a shard of this name belongs to.
+    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``"train"``.
 
     Examples
     --------
-    >>> split_of("val-000003.tar"), split_of("photos-000003.tar")
+    >>> split_of("imagenet-val-000003.tar"), split_of("photos-000003.tar")
     ('val', 'train')
     """
-    return SPLITS.get(name.partition("-")[0].lower(), "train")
+    words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}
+    return words.pop() if len(words) == 1 else "train"
 
 
 def write_index(index: ShardIndex) -> bytes:
@@ -120,11 +109,10 @@ def read_index(data: bytes) -> ShardIndex:
     return ShardIndex(shards, None if classes is None else tuple(classes))
 
 
-def write_list(head: ShardHead, members: Iterable[ShardMember]) -> bytes:
-    """Return the bytes of a shard's list."""
-    first = {**asdict(head.shard), "plan": head.plan, "damaged": list(map(list, head.damaged))}
-    rows = ([member.name, member.offset, member.size, member.crc32] for member in members)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (first, *rows)).encode()
+def write_list(head: ShardHead, members: Iterable[tuple[str, int, int, int]]) -> bytes:
+    """Return the bytes of a shard's list; of each member its name, offset, size and CRC-32."""
+    first = {**asdict(head.shard), "plan": head.plan, "damaged": head.damaged}
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (first, *members)).encode()
 
 
 def read_head(data: bytes) -> ShardHead:
@@ -137,39 +125,12 @@ def read_head(data: bytes) -> ShardHead:
     return ShardHead(shard, plan, tuple((name, why) for name, why in damaged))
 
 
-def read_list(data: bytes) -> tuple[ShardHead, list[ShardMember]]:
-    """Return what a shard's list says: of the shard, and of each member, none of which leaves the shard."""
-    if len(data) > MOST_LIST_BYTES:
-        raise _odd(LIST_ENDING, f"its {len(data):,} bytes are too many")
-    head = read_head(data)
-    return head, list(_members(data, head.shard))
-
-
-def _members(data: bytes, shard: ShardEntry) -> Iterator[ShardMember]:
-    where, end = shard.name + LIST_ENDING, 0
-    for line in data.splitlines()[1:]:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise _odd(where, "a line of it is no JSON: it is cut short or damaged") from None
-        if not isinstance(row, list) or len(row) != 4 or not isinstance(row[0], str) or not all(map(_whole, row[1:])):
-            raise _odd(where, "a line of it is no member, offset, size and checksum")
-        name, offset, size, crc32 = row
-        if offset < end or offset + size > shard.size or crc32 >> 32:
-            raise _odd(where, f"{name!r:.80} would lie where it cannot")
-        end = offset + size
-        yield ShardMember(name, offset, size, crc32)
-
-
 def _object(data: bytes, where: str, most: int) -> dict[str, Any]:
     if len(data) > most:
         raise _odd(where, f"its {len(data):,} bytes are too many")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise _odd(where, "it is no JSON: it is cut short or damaged") from None
-    if not isinstance(found, dict):
-        raise _odd(where, "it holds something else than it should")
+    found = mapping_of(data)
+    if not found:
+        raise _odd(where, "it is no object of JSON: it is cut short or damaged")
     return found
 
 

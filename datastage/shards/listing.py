@@ -10,16 +10,18 @@ import os
 import re
 import urllib.parse
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datastage import sources
-from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
+from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.layouts.aside import TEST_SHARE, place
-from datastage.reader import FileReader, Reader
+from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
-from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index
+from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index, split_of
 from datastage.shards.members import Sample, samples_of
 from datastage.sources.braces import expanded
 from datastage.spec import Spec
@@ -68,18 +70,19 @@ class ShardSet:
 
 def find(data: Any, here: Runtime) -> ShardSet | None:
     """Return the shards that `data` is; None if it is something else, which others read."""
-    if isinstance(data, str) and (spec := sources.parse(data)).scheme == "list":
-        return _of_list(spec, here)
-    if isinstance(data, str) and _is_index(data):
-        return _of_index_at(data, here)
     if isinstance(data, str):
-        return _of_place(sources.parse(data), data, here)
+        spec = sources.parse(data)
+        if spec.scheme == "list":
+            return _of_list(spec, here)
+        is_index = data.partition("?")[0].replace("\\", "/").rpartition("/")[2] == INDEX
+        return _of_index_at(data, here) if is_index else _of_place(spec, data, here)
     path = Path(data).expanduser()
-    return _of_folder(path) if path.is_dir() else _of_one(path.name, sources.parse(path), path)
-
-
-def _is_index(text: str) -> bool:
-    return text.partition("?")[0].replace("\\", "/").rpartition("/")[2] == INDEX
+    if path.is_dir():
+        return _of_folder(path)
+    if not path.name.endswith(".tar"):
+        return None
+    with FileReader(path) as reader:
+        return _of_one(sources.parse(path), path, reader)
 
 
 def _of_list(spec: Spec, here: Runtime) -> ShardSet:
@@ -120,96 +123,77 @@ def _shard(text: str, folder: Path) -> Shard:
     )
 
 
+def _beside(text: str, name: str) -> str:
+    """Return the address of the file `name` in the same folder; what stands behind a ``?`` is kept."""
+    start, question, query = text.partition("?")
+    return f"{start.rpartition('/')[0] or '.'}/{name}{question}{query}"
+
+
 def _index_beside(text: str, path: Path | None, here: Runtime) -> ShardIndex | None:
     """Return the index that lies beside a shard; an index is optional, so that none, or one of others, is no error."""
     try:
         if path is not None:
-            beside = path.with_name(INDEX)
-            return read_index(beside.read_bytes()) if beside.is_file() else None
-        start, _, query = text.partition("?")
-        return read_index(_all_of(f"{start.rpartition('/')[0]}/{INDEX}{'?' + query if query else ''}", here))
+            return _index_in(path.parent)
+        return read_index(_all_of(_beside(text, INDEX), here))
     except (DatastageError, OSError):
         return None
 
 
+def _index_in(folder: Path) -> ShardIndex | None:
+    return read_index((folder / INDEX).read_bytes()) if (folder / INDEX).is_file() else None
+
+
 def _all_of(text: str, here: Runtime) -> bytes:
-    content = sources.open_spec(sources.parse(text), here).content
-    if isinstance(content, Path | sources.Fetch):
-        raise NotDataError(f"{sources.parse(text)} is no file.", "Next: give the address of the index.")
-    try:
-        return head_of(content, MOST_INDEX_BYTES)
-    finally:
-        content.close()
+    with closing(sources.open_spec(sources.parse(text), here).reader) as reader:
+        return head_of(reader, MOST_INDEX_BYTES)
 
 
 def _of_index_at(text: str, here: Runtime) -> ShardSet | None:
     spec = sources.parse(text)
     index = read_index(_all_of(text, here))
-    start, _, query = text.replace("\\", "/").partition("?")
-    folder, more = start.rpartition("/")[0], "?" + query if query else ""
-    web = spec.scheme in ("http", "bucket", "link")
-    names = (urllib.parse.quote(shard.name) if spec.scheme == "http" else shard.name for shard in index.shards)
-    texts = [f"{folder}/{name}{more if web else ''}" if folder else f"./{name}" for name in names]
     base = _folder_of(text, here)
-    shards = [replace(_shard(each, base), name=one.name) for each, one in zip(texts, index.shards)]
+    shards = []
+    for entry in index.shards:
+        name = urllib.parse.quote(entry.name) if spec.scheme == "http" else entry.name
+        shards.append(replace(_shard(_beside(text.replace("\\", "/"), name), base), name=entry.name))
     return _set(shards, index, str(spec))
 
 
 def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
-    if spec.scheme in ("file", "relative", "drive", "kaggle"):
-        try:
-            found = sources.open_spec(spec, here)
-        except DatastageError:
-            return None  # whoever stages it says why
-        content = found.content
-        if isinstance(content, Path):
-            return _of_folder(content, only_index=spec.scheme == "drive")
-        if isinstance(content, sources.Fetch):
-            return None
-        with_path = content.local_path if found.in_place else None
-        try:
-            return _of_one(content.name, spec, with_path, content)
-        finally:
-            content.close()
+    is_near = spec.scheme in ("file", "relative", "drive", "kaggle")
     if spec.scheme == "bucket" and text.endswith("/"):
         try:
             return _of_index_at(text + INDEX, here)
         except UnavailableError:
             return None
-    if spec.scheme in ("http", "bucket") and spec.file_name.endswith(".tar"):
-        found = sources.open_spec(spec, here)
-        if isinstance(found.content, Path | sources.Fetch):
-            return None
-        try:
-            return _of_one(found.content.name, spec, None, found.content)
-        finally:
-            found.content.close()
-    return None
-
-
-def _of_one(name: str, spec: Spec, path: Path | None, reader: Reader | None = None) -> ShardSet | None:
-    """Return a single tar as one shard, if it holds samples and no folders of pictures."""
-    if not name.endswith(".tar"):
+    if not is_near and not (spec.scheme in ("http", "bucket") and spec.file_name.endswith(".tar")):
         return None
-    opened = reader or FileReader(spec.value if path is None else path)
     try:
-        if not _holds_samples(opened):
-            return None
-    finally:
-        if reader is None:
-            opened.close()
-    return _set([Shard(name, spec, path)], None, name)
+        found = sources.open_spec(spec, here)
+    except DatastageError:
+        if is_near:
+            return None  # whoever stages it says why
+        raise
+    if isinstance(found.content, Path):
+        return _of_folder(found.content, only_index=spec.scheme == "drive") if is_near else None
+    if isinstance(found.content, sources.Fetch):
+        return None
+    with closing(found.content) as reader:
+        return _of_one(spec, reader.local_path if found.in_place else None, reader)
+
+
+def _of_one(spec: Spec, path: Path | None, reader: Reader) -> ShardSet | None:
+    """Return a single tar as one shard, if it holds samples and no folders of pictures."""
+    if not reader.name.endswith(".tar") or not _holds_samples(reader):
+        return None
+    return _set([Shard(reader.name, spec, path)], None, reader.name)
 
 
 def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
     """Return the tars in a folder, or in its folders train, val and test, if they hold samples."""
     try:
-        if (folder / INDEX).is_file():
-            try:
-                index = read_index((folder / INDEX).read_bytes())
-            except DatastageError:
-                index = None  # a file of somebody else
-            if index is not None and index.shards:
+        with suppress(DatastageError):  # an index of somebody else's
+            if (index := _index_in(folder)) is not None and index.shards:
                 return _set([_in(folder, shard.name) for shard in index.shards], index, folder.name)
         if only_index:
             return None
@@ -221,20 +205,18 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
                 shards[SPLITS[name.lower()]] = [f"{name}/{one}" for one in tars]
     except OSError:
         return None  # whoever reads it says why
-    found = {split: tars for split, tars in shards.items() if tars}
-    if not found:
-        return None
-    for name in {found_in[at] for found_in in found.values() for at in (0, -1)}:  # a test part may lack labels
-        with FileReader(folder / name) as reader:
-            if _holds_samples(reader):
-                break
-    else:
+    found = {split: [_in(folder, name) for name in tars] for split, tars in shards.items() if tars}
+    some = {one.path: one for ones in found.values() for one in (ones[0], ones[-1])}  # a test part may lack labels
+    if not any(map(_file_holds_samples, some)):
         return None
     if "" in found:
-        return _set([_in(folder, name) for name in found[""]], None, folder.name)
-    return ShardSet(
-        {split: tuple(_in(folder, name) for name in tars) for split, tars in found.items()}, None, folder.name
-    )
+        return _set(found[""], None, folder.name)
+    return ShardSet({split: tuple(ones) for split, ones in found.items()}, None, folder.name)
+
+
+def _file_holds_samples(path: Path | None) -> bool:
+    with FileReader(path or "") as reader:
+        return _holds_samples(reader)
 
 
 def _in(folder: Path, name: str) -> Shard:
@@ -258,10 +240,11 @@ def look(reader: Reader) -> tuple[bytes, list[Sample]]:
     n = HEAD_BYTES
     while True:
         head = head_of(reader, n)
-        samples = list(samples_of(lambda at, n, head=head: head[at : at + n], len(head), reader.name, whole=False))
-        if samples or len(head) < n or n >= MOST_HEAD_BYTES:
-            if not samples and len(head) < n:  # all of it is here: one sample, or a fault that is said
-                samples = list(samples_of(lambda at, n, head=head: head[at : at + n], len(head), reader.name))
+        in_head = partial(samples_of, BytesReader(head).read_at, len(head), reader.name)
+        samples = list(in_head(whole=False))
+        if not samples and len(head) < n:  # all of it is here: one sample, or a fault that is said
+            return head, list(in_head())
+        if samples or n >= MOST_HEAD_BYTES:
             return head, samples
         n *= 4
 
@@ -274,30 +257,14 @@ def head_of(reader: Reader, n: int) -> bytes:
     def more() -> None:
         if not reader.ranges:
             made.clear()
-        pieces = pieces_of(reader)(len(made), n - len(made) if reader.ranges else None)
-        try:
+        with closing(pieces_of(reader)(len(made), n - len(made) if reader.ranges else None)) as pieces:
             for piece in pieces:
                 made.extend(piece)
                 if len(made) >= n:
                     break
-        finally:
-            if (close := getattr(pieces, "close", None)) is not None:
-                close()
 
     patiently(more, Limits())
     return bytes(made[:n])
-
-
-def split_of(name: str) -> str:
-    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``""``.
-
-    Examples
-    --------
-    >>> split_of("imagenet-train-000000.tar"), split_of("s-000.tar")
-    ('train', '')
-    """
-    words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}
-    return words.pop() if len(words) == 1 else ""
 
 
 def _set(shards: list[Shard], index: ShardIndex | None, name: str) -> ShardSet:
@@ -308,7 +275,7 @@ def _set(shards: list[Shard], index: ShardIndex | None, name: str) -> ShardSet:
         entry = known.get(shard.name)
         if entry is not None:
             shard = replace(shard, size=entry.size, sha256=entry.sha256, samples=entry.samples)
-        splits.setdefault(split_of(shard.name) or "train", []).append(shard)
+        splits.setdefault(split_of(shard.name), []).append(shard)
     return ShardSet(
         {split: tuple(ones) for split, ones in splits.items()}, index.classes if index and known else None, name
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datastage.errors import SpecError
 from datastage.reader import Reader
-from datastage.sources.found import Context, Fetch, Found
+from datastage.sources.found import Context, Found
 from datastage.spec import Spec, last_part
 
 MOST_FILES = 1_000_000
@@ -86,6 +86,4 @@ def _reached(spec: Spec, context: Context) -> tuple[Reader, Mapping[str, str]]:
     from datastage import sources
 
     found = sources.open_spec(spec, context.runtime, limits=context.limits)
-    if isinstance(found.content, Path | Fetch):
-        raise SpecError(f"{spec} is no single file.", "Next: name the files themselves, as in s-{000..003}.tar.")
-    return found.content, found.digests
+    return found.reader, found.digests

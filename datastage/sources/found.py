@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datastage.errors import SpecError
 from datastage.mounts import in_a_while
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import FileReader, Reader, stat_identity
@@ -42,6 +43,14 @@ class Found:
     identity: str = ""  # changes when the content does; empty where nothing tells
     in_place: bool = False  # whether it may be used where it is, since copying would gain nothing
     digests: Mapping[str, str] = field(default_factory=dict)  # that its place publishes: {"md5": "c58f..."}
+
+    @property
+    def reader(self) -> Reader:
+        """The bytes of the file that it must be."""
+        if isinstance(self.content, Path | Fetch):
+            remedy = "Next: name the files themselves, as in s-{000..003}.tar."
+            raise SpecError(f"{self.place} is no single file.", remedy)
+        return self.content
 
 
 @dataclass(frozen=True, slots=True)

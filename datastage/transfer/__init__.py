@@ -5,7 +5,7 @@ read is tried again.
 Not here: what the bytes are (`archives`), where they come from (`sources`), where they end up (`staging`).
 """
 
-from datastage.transfer.partial import Transferred
+from datastage.transfer.partial import Transferred, compare_digests
 from datastage.transfer.pool import Pool
 from datastage.transfer.prefetch import Ahead as ahead
 from datastage.transfer.prefetch import fetch
@@ -13,6 +13,6 @@ from datastage.transfer.retry import SLOW_BYTES_S, Interrupted, Kind, Limits, To
 from datastage.transfer.tree_copy import Copied, copy_tree, narrow
 
 __all__ = [
-    "SLOW_BYTES_S", "Copied", "Interrupted", "Kind", "Limits", "Pool", "TooSlow", "Transferred", "ahead", "copy_tree",
-    "fetch", "narrow", "patiently",
+    "SLOW_BYTES_S", "Copied", "Interrupted", "Kind", "Limits", "Pool", "TooSlow", "Transferred", "ahead",
+    "compare_digests", "copy_tree", "fetch", "narrow", "patiently",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datastage.own_files import no_link
+from datastage.own_files import mapping_of, no_link
 
 SMALLEST_BLOCK = 256 << 10
 LARGEST_BLOCK = 4 << 20
@@ -84,10 +84,10 @@ class BlockMap:
         """Return the header on disk, and the runs; an empty header if there is no map that can be read."""
         try:
             lines = self._path.read_bytes().split(b"\n")
-            header = json.loads(lines[0])
-            if not isinstance(header, dict) or header.get("version") != _VERSION:
-                return {}, []
-        except (OSError, ValueError):
+        except OSError:
+            return {}, []
+        header = mapping_of(lines[0])
+        if header.get("version") != _VERSION:
             return {}, []
         runs: dict[int, tuple[int, int, int]] = {}
         for line in lines[1:-1]:  # what follows the last line feed was cut
@@ -112,7 +112,6 @@ class BlockMap:
             os.write(self._fd, b"%d %d %d\n" % (block.start, block.got, block.crc))
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the map."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

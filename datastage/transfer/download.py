@@ -8,23 +8,28 @@ connection and nothing else.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import zlib
 from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from datastage.errors import StorageError, UnavailableError
 from datastage.own_files import no_link
-from datastage.progress import Reporter, human_seconds
-from datastage.reader import FileReader, Reader
-from datastage.transfer.block_map import Block, BlockMap
+from datastage.progress import human_seconds
+from datastage.reader import FileReader
+from datastage.transfer.block_map import Block
 from datastage.transfer.connection_count import ConnectionCount
 from datastage.transfer.hashing import Hashing, write_fd
 from datastage.transfer.pieces import PIECE_BYTES, Piece, changed, cut_short, pieces_of
-from datastage.transfer.retry import SLOW_BYTES_S, Interrupted, Limits, TooSlow
+from datastage.transfer.retry import SLOW_BYTES_S, Interrupted, TooSlow
+
+if TYPE_CHECKING:
+    from datastage.transfer.partial import PartialFile
 
 _TICK_S = 0.015
 _NOTE_PARTS_S = 3.0
@@ -56,39 +61,24 @@ class _Job:
 
 
 class ParallelDownload:
-    """Fetch `blocks` of `reader` into the partial file at `path`, with one thread for each connection.
+    """Fetch `blocks` into a partial file, with one thread for each connection.
 
-    Blocks that are done are only hashed. With `in_one_stream` only the whole can be had: there is one block then, and
-    each try gives all from the beginning. The `block_map` is told of what is there.
+    Blocks that are done are only hashed. Where only the whole can be had there is one block, and each try gives all
+    from the beginning. The map beside the file is told of what is there.
     """
 
     def __init__(
-        self,
-        reader: Reader,
-        path: Path,
-        blocks: Sequence[Block],
-        *,
-        in_one_stream: bool,
-        limits: Limits,
-        reporter: Reporter,
-        algorithms: Sequence[str] = (),
-        block_map: BlockMap | None = None,
-        connections: int | None = None,
-        slow_below_bytes_s: float | None = None,
+        self, partial: PartialFile, blocks: Sequence[Block], connections: int | None, slow_below_bytes_s: float | None
     ) -> None:
-        self._reader = reader
-        self._path = path
+        self._reader, self._path, self._map = partial.reader, partial.part, partial.map
+        self._in_one_stream, self._limits, self._reporter = partial.in_one_stream, partial.limits, partial.reporter
         self._blocks = list(blocks)
         self._starts = [block.start for block in blocks]
         self._todo = [block for block in blocks if not block.is_done]
-        self._in_one_stream = in_one_stream
-        self._limits = limits
-        self._reporter = reporter
-        self._map = block_map
         self._slow_below = slow_below_bytes_s
-        self._pieces = pieces_of(reader)
-        most = getattr(reader, "most_connections", None) or limits.connections
-        self._count = ConnectionCount(connections or min(most, limits.connections), fixed=connections is not None)
+        self._pieces = pieces_of(self._reader)
+        most = min(getattr(self._reader, "most_connections", None) or sys.maxsize, self._limits.connections)
+        self._count = ConnectionCount(connections or most, fixed=connections is not None)
         self._jobs: set[_Job] = set()
         self._rates: deque[float] = deque(maxlen=32)  # of the blocks that came last
         self._first_byte_s = 1.0  # the shortest wait of a worker for its first byte
@@ -100,13 +90,13 @@ class ParallelDownload:
         self.error: BaseException | None = None
         self._wanted: list[tuple[int, int]] = []  # from where to where somebody waits for bytes
         self.n_given = 0  # the end of what `read_at` has given
-        self._file = FileReader(path)  # closed when no thread uses it: its number could be given to another file
+        self._file = FileReader(self._path)  # closed when no thread uses it: its number could be given to another file
         self._began = time.monotonic()
         self.n_received = 0  # bytes that came over the link, twice if they came twice
         self.n_before = self._n_kept = self._n_told = sum(block.got for block in self._blocks)
         self._slow_since = (self._began, 0)
         self._said_slow = False
-        self._hashing = Hashing(self._file, algorithms, self._wait_beyond, self._fail)
+        self._hashing = Hashing(self._file, list(partial.expect) or ["sha256"], self._wait_beyond, self._fail)
 
     # --- from outside
 
@@ -157,9 +147,8 @@ class ParallelDownload:
         if self._hashing.thread.is_alive():
             self._hashing.thread.join(2.0)
         with self._changed:
-            if self._map is not None:
-                for block in self._blocks:
-                    self._map.add(block)
+            for block in self._blocks:
+                self._map.add(block)
 
     def read_at(self, offset: int, n: int) -> bytes:
         """Return `n` bytes from `offset`, fewer at the end; waits until they are there."""
@@ -289,7 +278,7 @@ class ParallelDownload:
             assert block.end is not None
             at = block.start + block.got
             pieces = self._pieces(at, block.end - at)
-        try:
+        with closing(pieces):
             for piece in pieces:
                 with self._changed:
                     if job.is_taken_away or self._is_stopped:
@@ -309,10 +298,6 @@ class ParallelDownload:
                     at += len(piece)
                 if block.end is not None and at >= block.end:
                     break
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                close()
         with self._changed:
             if job.is_taken_away:
                 return
@@ -322,8 +307,7 @@ class ParallelDownload:
                 raise Interrupted(cut_short(self._reader, block.start + block.got))
             self._jobs.discard(job)
             self._rates.append(job.got / max(1e-6, time.monotonic() - job.began))
-            if self._map is not None:
-                self._map.add(block)
+            self._map.add(block)
             self._changed.notify_all()
 
     def _came(self, job: _Job, piece: Piece, at: int) -> bool:
@@ -384,11 +368,15 @@ class ParallelDownload:
                 wait = min(wait, _AFTER_A_CUT_S)
             if fault.kind == "busy":
                 self._back_off(now, wait)
-            block.not_before = now + wait
-            insort(self._todo, block, key=lambda b: b.start)
+            self._put_back(job, now + wait)
             if self._limits.gives_up(fault, block.failures, wait):
                 self.error = self.error or (fault if fault.kind in ("changed", "no ranges") else fault.error)
-            self._changed.notify_all()
+
+    def _put_back(self, job: _Job, not_before: float) -> None:
+        self._jobs.discard(job)
+        job.block.not_before = not_before
+        insort(self._todo, job.block, key=lambda block: block.start)
+        self._changed.notify_all()
 
     def _back_off(self, now: float, wait: float) -> None:
         if now >= self._paused_until:
@@ -423,10 +411,9 @@ class ParallelDownload:
                     f"{self._reader.name} did not come within {human_seconds(self._limits.total_s)}.",
                     "Next: run the same line again; what has come is kept.",
                 )
-            if self._map is not None:
-                for job in self._jobs:
-                    if now - job.began > _NOTE_PARTS_S and job.block.got - job.block.noted > PIECE_BYTES // 4:
-                        self._map.add(job.block)
+            for job in self._jobs:
+                if now - job.began > _NOTE_PARTS_S and job.block.got - job.block.noted > PIECE_BYTES // 4:
+                    self._map.add(job.block)
             over = self._is_over()
             news = self._n_kept - self._n_told
             self._n_told = max(self._n_told, self._n_kept)
@@ -440,7 +427,6 @@ class ParallelDownload:
             if not is_stalled and not self._drips(job, now):
                 continue
             job.is_taken_away = True
-            self._jobs.discard(job)
             self._n_threads -= 1
             block = job.block
             if is_stalled and self._is_one_too_many(job):
@@ -448,15 +434,13 @@ class ParallelDownload:
                 self._count.settle(sum(other.last > other.began for other in self._jobs))
             else:
                 block.failures += 1
-            block.not_before = now
-            insort(self._todo, block, key=lambda b: b.start)
+            self._put_back(job, now)
             if block.failures >= self._limits.tries:
                 self.error = self.error or UnavailableError(
                     f"{self._reader.name} stalled: no byte for {human_seconds(self._limits.stall_s)}, "
                     f"{block.failures} times in a row.",
                     "Next: run the same line again; what has come is kept.",
                 )
-            self._changed.notify_all()
 
     def _drips(self, job: _Job, now: float) -> bool:
         """Tell whether a connection gives a tenth of what others gave, at the end, where nothing else is to do."""

@@ -50,7 +50,6 @@ class Hashing:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digests of the whole, once the thread has ended."""
         return {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
 
     def _run(self) -> None:

@@ -56,18 +56,7 @@ class PartialFile:
         """
         with while_doing("writing the files"):
             blocks = [Block(0, self.reader.size, keep_first)] if keep_first else self._lay_out()
-            download = ParallelDownload(
-                self.reader,
-                self.part,
-                blocks,
-                in_one_stream=self.in_one_stream,
-                limits=self.limits,
-                reporter=self.reporter,
-                algorithms=list(self.expect) or ["sha256"],
-                block_map=self.map,
-                connections=connections,
-                slow_below_bytes_s=slow_below_bytes_s,
-            )
+            download = ParallelDownload(self, blocks, connections, slow_below_bytes_s)
         if self.was_resumed:
             self.reporter.resume(download.n_before)
             size = human_bytes(self.reader.size or 0)
@@ -86,7 +75,7 @@ class PartialFile:
                     raise changed(self.reader.name)
             self._check_end(self.reader.local_path)
         n_bytes = self.part.stat().st_size
-        check_digests(self.reader.name, digests, self.expect, self.part)
+        compare_digests(self.reader.name, digests, self.expect, self.part)
         with while_doing("writing the files"):
             os.replace(self.part, self.to)
         self.map.close(remove=True)
@@ -161,18 +150,18 @@ class PartialFile:
             self.discard()
 
     def discard(self) -> None:
-        """Remove what came so far."""
         self.map.close(remove=True)
         self.part.unlink(missing_ok=True)
 
 
-def check_digests(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path) -> None:
+def compare_digests(name: str, digests: Mapping[str, str], expect: Mapping[str, str], path: Path | None = None) -> None:
     """Raise `ChecksumError`, and remove the file at `path`, if a digest is not the expected one."""
     for algorithm, wanted in expect.items():
         if digests[algorithm] != wanted:
-            path.unlink(missing_ok=True)
+            if path is not None:
+                path.unlink(missing_ok=True)
             raise ChecksumError(
                 f"{name} is not the expected file: its {algorithm} is {digests[algorithm]}, not {wanted}.",
                 "The file at its place was replaced or damaged, or the expected digest is another file's.",
-                "Next: compare the digest with the one that was published.",
+                "Next: get it again; if it was replaced on purpose, give the digest that was published with expect=.",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from datastage.errors import DatastageError, IntegrityError
@@ -11,7 +11,7 @@ from datastage.reader import FileReader, Reader
 from datastage.transfer.retry import Interrupted, of_file
 
 Piece = bytes | memoryview
-Pieces = Callable[[int, int | None], Iterator[Piece]]
+Pieces = Callable[[int, int | None], Generator[Piece, None, None]]
 PIECE_BYTES = 1 << 20
 # The kernel has been told of the whole block: smaller pieces show sooner how fast they come.
 _FILE_PIECE_BYTES = 256 << 10
@@ -33,7 +33,7 @@ class _FilePieces:
         self._path = path
         self._idle: list[FileReader] = []
 
-    def __call__(self, offset: int, n: int | None) -> Iterator[Piece]:
+    def __call__(self, offset: int, n: int | None) -> Generator[Piece, None, None]:
         file: FileReader | None = None
         try:
             try:

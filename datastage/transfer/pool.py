@@ -31,9 +31,6 @@ class Pool:
         """Note that something has come."""
         self._last = time.monotonic()
 
-    def _silent_s(self) -> float:
-        return time.monotonic() - self._last
-
     def run(self, work: Callable[[T], Iterable[T]], tasks: Iterable[T], n_threads: int) -> None:
         """Call `work` with each task; what it returns are further tasks. Raise the first error, or that all stalled."""
         todo = deque(tasks)
@@ -68,10 +65,11 @@ class Pool:
             thread.start()
         # Each of a reader's tries may wait for its own while; threads that hang are left behind. After an error the
         # others are waited for too: they still write.
-        patience = self.limits.stall_s * self.limits.tries
+        stall_s = self.limits.stall_s
+        patience = stall_s * self.limits.tries
         try:
             for thread in threads:
-                while thread.is_alive() and self._silent_s() < (self.limits.stall_s if errors else patience):
+                while thread.is_alive() and time.monotonic() - self._last < (stall_s if errors else patience):
                     thread.join(0.1)  # in short waits, so that an interrupt gets through
         except BaseException as error:
             errors.append(error)

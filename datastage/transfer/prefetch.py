@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import os
+import sys
 import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from datastage import mounts
-from datastage.errors import ChecksumError, IntegrityError, NoSpaceError
-from datastage.progress import SILENT, Reporter
-from datastage.reader import Reader, Streamed
+from datastage.errors import ChecksumError, DatastageError, IntegrityError, NoSpaceError, StorageError
+from datastage.own_files import no_link
+from datastage.progress import SILENT, Reporter, human_bytes
+from datastage.reader import BLOCK_BYTES, Reader, Streamed, stat_identity
 from datastage.transfer.download import ParallelDownload
-from datastage.transfer.file_copy import copy_file
-from datastage.transfer.partial import PartialFile, Transferred, check_digests
+from datastage.transfer.partial import PartialFile, Transferred, compare_digests
 from datastage.transfer.retry import Interrupted, Limits
 
 _TICK_S = 0.015
@@ -22,12 +28,7 @@ _RESTARTS = 3
 
 
 def fetch(
-    reader: Reader,
-    to: Path,
-    *,
-    expect: Mapping[str, str] | None = None,
-    reporter: Reporter = SILENT,
-    **options: Any,
+    reader: Reader, to: Path, *, expect: Mapping[str, str] | None = None, reporter: Reporter = SILENT, **options: Any
 ) -> Transferred:
     """Bring all bytes of `reader` to the file `to`: whole and checked, or not at all. The options are those of `Ahead`.
 
@@ -37,10 +38,51 @@ def fetch(
     expect = _lower_case(expect)
     if reader.local_path is not None and not mounts.is_network_disk(reader.local_path):
         n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
-        check_digests(reader.name, digests, expect, to)
+        compare_digests(reader.name, digests, expect, to)
         return Transferred(n_bytes, crc, digests, n_bytes)
     with Ahead(reader, to, expect=expect, reporter=reporter, is_read=False, **options) as coming:
         return coming.finish()
+
+
+def copy_file(
+    source: Path, to: Path, *, algorithms: Sequence[str] = (), reporter: Reporter = SILENT
+) -> tuple[int, int, dict[str, str]]:
+    """Copy a file of a local disk, which appears when it is whole; return its size, CRC-32 and digests."""
+    part = to.with_name(to.name + ".part")
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+    n_bytes = crc = 0
+    try:
+        with open(source, "rb", buffering=0) as read_from, open(part, "wb", buffering=0, opener=no_link) as write_to:
+            before = os.fstat(read_from.fileno())
+            # A file that grows must not be copied for ever. Files of /proc say that they hold nothing.
+            most = before.st_size or sys.maxsize
+            buffer = memoryview(bytearray(BLOCK_BYTES))
+            while n_bytes <= most and (n := read_from.readinto(buffer)):
+                piece = buffer[:n]
+                n_bytes, crc = n_bytes + n, zlib.crc32(piece, crc)
+                for hash_ in hashes.values():
+                    hash_.update(piece)
+                while len(piece):
+                    piece = piece[write_to.write(piece) :]
+                reporter.advance(n)
+            if stat_identity(os.fstat(read_from.fileno())) != stat_identity(before):
+                raise IntegrityError(
+                    f"{source} changed while it was being copied.",
+                    "Next: run the same line again when nobody is writing it.",
+                )
+        os.replace(part, to)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, DatastageError):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpaceError(
+                    f"The disk is full: {source.name} needs {human_bytes(source.stat().st_size)} in {to.parent}.",
+                    filename=to,
+                ) from error
+            raise StorageError.of(error, f"copying {source.name}") from error
+        raise
+    return n_bytes, crc, {name: hash_.hexdigest() for name, hash_ in hashes.items()}
 
 
 def _lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:

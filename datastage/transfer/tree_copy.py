@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shlex
-import stat
 import threading
 import time
 import zlib
@@ -18,7 +17,7 @@ from typing import TypeVar
 
 from datastage import mounts, runtime
 from datastage.errors import DatastageError, IntegrityError, StorageError, while_doing
-from datastage.file_names import junk_kind
+from datastage.file_names import junk_kind, kind_of
 from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
@@ -115,44 +114,19 @@ class _Listing:
         folders: list[_Folder] = []
         for entry in patiently(lambda: _entries(path), pool.limits):
             pool.beat()
-            left_out = self._sort(entry, prefix, above, folders)
-            if left_out:
+            name, junk = prefix + entry.name, _junk(entry.name)
+            kind, fact = kind_of(entry, self._root, above) if junk is None else ("", junk)
+            if kind == "folder":
+                self.folders.append(name)
+                folders.append((name + "/", Path(entry.path), above | {fact} if fact else above))
+            elif kind == "link":
+                self.links.append((name, fact))
+            elif kind == "file":
+                self.files.append((name, Path(entry.path)))
+            else:
                 with pool.lock:
-                    self.left_out[left_out] += 1
+                    self.left_out[fact] += 1
         return folders
-
-    def _sort(self, entry: os.DirEntry[str], prefix: str, above: frozenset[str], folders: list[_Folder]) -> str | None:
-        """Put an entry where it belongs; return what it is if it is left out."""
-        name = prefix + entry.name
-        junk = _junk(entry.name)
-        if junk is not None:
-            return junk
-        real = ""
-        if entry.is_symlink():
-            real = os.path.realpath(entry.path)
-            if real == self._root or real.startswith(self._root + os.sep):
-                if not os.path.lexists(real):
-                    return "links that lead nowhere"
-                target = os.path.relpath(real, os.path.realpath(os.path.dirname(entry.path)))
-                self.links.append((name, target.replace(os.sep, "/")))
-                return None
-            try:
-                mode = os.stat(real).st_mode
-            except OSError:
-                return "links that lead nowhere"
-            is_folder, is_file = stat.S_ISDIR(mode), stat.S_ISREG(mode)
-        else:
-            is_folder, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
-        if is_folder:
-            if real in above:
-                return "links that lead in a circle"
-            self.folders.append(name)
-            folders.append((name + "/", Path(entry.path), above | {real} if real else above))
-        elif is_file:
-            self.files.append((name, Path(entry.path)))
-        else:
-            return "devices, pipes and sockets"
-        return None
 
 
 def _junk(name: str) -> str | None:

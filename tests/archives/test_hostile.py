@@ -539,11 +539,11 @@ def test_looking_into_a_hostile_archive_raises_nothing_but_our_own(case, tmp_pat
 @pytest.mark.parametrize("method", [12, 14])
 def test_what_holds_a_thousand_times_more_than_declared_is_not_kept_in_memory(method, mode, tmp_path, monkeypatch):
     kept = []
-    joined = zip_members._joined
+    decoded = zip_members._decoded
     monkeypatch.setattr(
         zip_members,
-        "_joined",
-        lambda entry, parts: joined(entry, (kept.append(len(part)) or part for part in parts)),
+        "_decoded",
+        lambda entry, packed: (kept.append(len(part)) or part for part in decoded(entry, packed)),
     )
     zeros = bytes(40_000_000)
     if method == 12:

@@ -94,7 +94,7 @@ def test_a_full_disk_is_not_blamed_on_the_folder(photos):
 def test_only_a_window_of_small_files_is_held(photos, monkeypatch):
     monkeypatch.setattr(packing, "WINDOW", 10)
     begun = []
-    items = (begun.append(1) or item for item in packing._Walk(os.fsencode(photos)).items())
+    items = (begun.append(1) or item for item in packing._Walk(photos).items())
     contents = packing._read(items, 4)
     next(contents)
     contents.close()

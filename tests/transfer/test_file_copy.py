@@ -13,7 +13,7 @@ import pytest
 
 from datastage.errors import IntegrityError, NoSpaceError, StorageError
 from datastage.progress import Silent
-from datastage.transfer.file_copy import copy_file
+from datastage.transfer.prefetch import copy_file
 
 BODY = random.Random(9).randbytes(5_000_000)
 
