@@ -22,6 +22,13 @@ def test_a_plan_covers_every_byte_once_whatever_was_there(size, runs):
     assert at == size
 
 
+def test_a_plan_keeps_every_run_that_fits_also_behind_a_gap():
+    step = block_bytes(1 << 20)
+    runs = [(10, 5, 1), (step + 7, 20, 2), (step + 9, 5, 3), ((1 << 20) - 4, 4, 4), ((1 << 20) - 4, 5, 5), (90, 0, 6)]
+    kept = [(block.start, block.got, block.crc) for block in plan(1 << 20, runs) if block.got]
+    assert kept == [(10, 5, 1), (step + 7, 20, 2), ((1 << 20) - 4, 4, 4)]
+
+
 def test_blocks_are_neither_tiny_nor_many():
     assert block_bytes(1) == 256 << 10
     assert block_bytes(170_498_071) == 4 << 20
