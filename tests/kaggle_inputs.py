@@ -86,7 +86,7 @@ def zip_bytes(files: Files, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression, compresslevel=1) as archive:
         for path, data in files.items():
-            archive.writestr(path, data)
+            archive.writestr(zipfile.ZipInfo(path), data, compression)  # the same at any time
     return out.getvalue()
 
 

@@ -389,10 +389,10 @@ def test_what_is_noted_names_flags_too(capsys, here):
 @pytest.mark.parametrize("words", [["stage", "./pets.zip"], ["extract", "../pets.zip", "."], ["extract", "p.zip", "x"]])
 def test_a_working_directory_that_is_gone_is_said(words, here):
     (here / "gone").mkdir()
-    script = f"import os, sys\nos.rmdir('../gone')\nfrom datastage.cli import main\nsys.exit(main({words}))"
+    script = 'rmdir "$PWD" && exec "$0" -m datastage "$@"'
     environment = {**os.environ, "PYTHONPATH": str(Path(datastage.__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=here / "gone", capture_output=True, text=True, env=environment
+        ["sh", "-c", script, sys.executable, *words], cwd=here / "gone", capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stderr.partition(":")[0]) == (5, "The working directory is gone")
     assert "Traceback" not in done.stderr

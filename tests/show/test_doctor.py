@@ -155,7 +155,8 @@ def test_each_trouble_has_its_next_step(tmp_path, torch_says):
     assert report.troubles
     for each in report.troubles:
         assert each.remedy[-1].startswith("Next: ")
-    assert all(len(line) <= WIDTH + 20 for line in str(report).splitlines())
+    lines = str(report).replace(str(tmp_path), "").splitlines()  # a path stays whole
+    assert all(len(line) <= WIDTH + 20 for line in lines)
 
 
 def test_a_report_is_a_card_in_a_notebook(tmp_path, torch_says):
