@@ -33,15 +33,16 @@ _MOUNT_MS = 180_000
 _MOUNT_AGAIN_MS = 600_000
 _LIST_S = 5.0
 _LIST_NAMES = 2000
-_DOCUMENTS = {
-    ".gdoc": ("a Google document", ".docx"),
-    ".gsheet": ("a Google sheet", ".csv"),
-    ".gslides": ("a Google presentation", ".pdf"),
-    ".gform": ("a Google form", ".csv"),
-    ".gdraw": ("a Google drawing", ".png"),
-    ".gsite": ("a Google site", ".html"),
-    ".gmap": ("a Google map", ".kml"),
-}
+# What lives in the browser: its ending in a Drive, the word in its address, what it is, and what it downloads as.
+DOCUMENTS = (
+    (".gdoc", "document", "a Google document", ".docx"),
+    (".gsheet", "spreadsheets", "a Google sheet", ".csv"),
+    (".gslides", "presentation", "a Google presentation", ".pdf"),
+    (".gform", "forms", "a Google form", ".csv"),
+    (".gdraw", "drawings", "a Google drawing", ".png"),
+    (".gsite", "", "a Google site", ".html"),
+    (".gmap", "", "a Google map", ".kml"),
+)
 _POINTS = (("content", "drive"), ("content", "gdrive"))
 _OTHER_SPELLING = {"MyDrive": "My Drive", "Shareddrives": "Shared drives"}
 
@@ -195,9 +196,9 @@ def _spellings(mount: Path, parts: tuple[str, ...]) -> list[Path]:
 
 
 def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_result, runtime: Runtime) -> Found:
-    document = _DOCUMENTS.get(path.suffix.lower())
+    document = next((row for row in DOCUMENTS if row[0] == path.suffix.lower()), None)
     if document is not None and not stat.S_ISDIR(status.st_mode):
-        kind, ending = document
+        _, _, kind, ending = document
         raise NotDataError(
             f"{path.name} is {kind}, which lives in the browser: it holds no data.",
             f"Open it at drive.google.com, then File > Download, as {ending}.",

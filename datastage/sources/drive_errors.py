@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -258,20 +259,27 @@ def _quota_is_used_up(log: Path) -> bool:
 
 def _quota(path: Path, spec: str) -> UnavailableError:
     size = ""
-    try:
+    with contextlib.suppress(OSError):
         size = f" It takes {human_bytes(path.stat().st_size)} of your Drive."
-    except OSError:
-        pass
     folder, _, name = spec.removeprefix("drive:").rpartition("/")
-    copy = f"drive:{folder}/Copy of {name}" if folder else f"drive:Copy of {name}"
-    return UnavailableError(
+    return over_quota(
         f"Google refuses {path.name} for now: it has been read or downloaded too often today.\n"
         "The file is right, and you did nothing wrong. Google lifts this within about 24 hours.",
-        "",
-        f"You need not wait: a copy of your own has its own limit.{size}",
-        "",
+        size,
         " 1. At drive.google.com, find the file, and right-click it.",
         ' 2. Press "Make a copy". Look where it lands, and what Google called it there.',
+        copy=f"drive:{folder}/Copy of {name}" if folder else f"drive:Copy of {name}",
+    )
+
+
+def over_quota(opening: str, room: str, *steps: str, copy: str) -> UnavailableError:
+    """Make the error for a file that was read too often today: a copy of one's own, by `steps`, gets round it."""
+    return UnavailableError(
+        opening,
+        "",
+        f"You need not wait: a copy of your own has its own limit.{room}",
+        "",
+        *steps,
         "",
         "Is this from a course? Tell your teacher, so that the file is put in a second place.",
         f"Next, in a cell:   path = datastage.stage({quoted(copy)})",

@@ -39,12 +39,6 @@ _LIST_S = 300.0
 _HEAD_BYTES = 1024
 _NAME_S = 5.0
 _AT_ONCE = 4  # files of a folder
-_DOCUMENTS = {
-    "document": ("a Google document", ".docx"),
-    "presentation": ("a Google presentation", ".pdf"),
-    "forms": ("a Google form", ".csv of its answers"),
-    "drawings": ("a Google drawing", ".png"),
-}
 
 
 def parse_link(text: str, url: urllib.parse.SplitResult) -> Spec | None:
@@ -73,7 +67,7 @@ def _parse_document(text: str, url: urllib.parse.SplitResult, file_id: str) -> S
         sheet = re.search(r"gid=(\d+)", f"{url.query}&{url.fragment}")
         address = f"https://docs.google.com/spreadsheets/d/{file_id}/export?format=csv"
         return Spec(text, "http", address + (f"&gid={sheet.group(1)}" if sheet else ""), name="sheet.csv")
-    what, ending = _DOCUMENTS.get(kind, ("a page of Google", "a file"))
+    what, ending = next((row[2:] for row in drive.DOCUMENTS if row[1] == kind), ("a page of Google", "a file"))
     raise SpecError(
         f"{hide_secrets(text)!r} is {what}, which lives in the browser: it holds no data.",
         f"Next: open it, press File > Download, as {ending}; put that file beside your notebook or script.",

@@ -7,6 +7,7 @@ import re
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
 from datastage.network import is_offline
+from datastage.sources.drive_errors import over_quota
 from datastage.sources.libraries import Answers, Failure, answered
 from datastage.spec import Spec
 
@@ -69,19 +70,15 @@ def explained(error: Exception, spec: Spec) -> DatastageError:
 
 def quota(spec: Spec, name: str = "") -> UnavailableError:
     """Make the error for a file that too many people have downloaded today."""
-    return UnavailableError(
+    return over_quota(
         f"Google refuses {name or 'this file'} for now: too many people have downloaded it today.\n"
         "The link is right, and you did nothing wrong. Google lifts this within about 24 hours.",
-        "",
-        "You need not wait: a copy of your own has its own limit. It takes room in your Drive.",
-        "",
+        " It takes room in your Drive.",
         " 1. Open this link in your browser, signed in to Google:",
         f"    {page(spec)}",
         ' 2. Press the three dots at the top, then "Make a copy". It lands in My Drive; look',
         "    what Google called it there.",
-        "",
-        "Is this from a course? Tell your teacher, so that the file is put in a second place.",
-        f'Next, in a cell:   path = datastage.stage("drive:Copy of {name or "NAME.zip"}")',
+        copy=f"drive:Copy of {name or 'NAME.zip'}",
     )
 
 

@@ -8,9 +8,9 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from datastage import archives
 from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
@@ -101,19 +101,17 @@ def address(spec: Spec) -> str | None:
 def open_github(spec: Spec, context: Context) -> Found:
     """Reach a file, a folder as one archive, the files of a release, or a gist."""
     kind, *parts = spec.parts
-    if kind == "gist":
-        return _gist(spec, context, *parts)
-    owner, repository, rest = parts
-    if kind == "release":
-        return _release(spec, context, owner, repository, rest)
-    if kind == "folder":
-        return _folder(spec, context, owner, repository, rest)
     try:
-        return _file(spec, context, owner, repository, rest)
+        if kind == "any":
+            try:
+                return _file(spec, context, *parts)
+            except DatastageError as error:
+                if refusal(error) != 404:
+                    raise
+        openers: dict[str, Callable[..., Found]] = {"gist": _gist, "release": _release, "file": _file}
+        return openers.get(kind, _folder)(spec, context, *parts)
     except DatastageError as error:
-        if kind == "file" or refusal(error) != 404:
-            raise _explained(error, spec, f"{owner}/{repository}") from error
-    return _folder(spec, context, owner, repository, rest)
+        raise _explained(error, spec, f"gist/{parts[0]}" if kind == "gist" else "/".join(parts[:2])) from error
 
 
 def _explained(error: DatastageError, spec: Spec, repository: str) -> DatastageError:
@@ -204,7 +202,7 @@ def _folder(spec: Spec, context: Context, owner: str, repository: str, rest: str
         fetched = partial(_unpacked, reader, context.limits, (owner, repository, ref, path), spec)
         return Found(Fetch(fetched), str(spec), f"{what} on GitHub", reader.identity)
     assert last is not None
-    raise _explained(last, spec, f"{owner}/{repository}") from last
+    raise last
 
 
 def _splits(rest: str) -> Iterator[tuple[str, str]]:
@@ -244,17 +242,11 @@ def _unpacked(
 
 
 def _not_in_repository(names: Sequence[str], spec: Spec, path: str) -> UnavailableError:
-    paths = {parent for name in names for parent in _with_parents(name)}
+    paths = {str(path) for name in names for path in (PurePosixPath(name), *PurePosixPath(name).parents)} - {"."}
     near = names_near(path, paths)
     tops = sorted(name for name in paths if "/" not in name)[:12]
     steps = [f"Near it: {', '.join(near)}"] if near else [f"At its top: {', '.join(tops)}"]
     return UnavailableError(f"{spec}: the repository holds no {path}.", *steps, "Next: copy the address of its page.")
-
-
-def _with_parents(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
 
 
 def _fetch_lfs(folder: Path, quoted: str, limits: Limits | None, reporter: Reporter) -> None:
@@ -285,24 +277,18 @@ def _fetch_lfs(folder: Path, quoted: str, limits: Limits | None, reporter: Repor
 def _release(spec: Spec, context: Context, owner: str, repository: str, tag: str) -> Found:
     which = "latest" if tag == "latest" else f"tags/{urllib.parse.quote(tag, safe='')}"
     url = f"{endpoint('github_api')}/repos/{owner}/{repository}/releases/{which}"
-    try:
-        release = read_page(url, limits=context.limits).json()
-    except DatastageError as error:
-        raise _explained(error, spec, f"{owner}/{repository}") from error
+    release = read_page(url, limits=context.limits).json()
     assets = [
         RemoteFile(
-            str(asset["name"]),
-            str(asset["browser_download_url"]),
-            asset.get("size"),
-            digest_of(asset.get("digest") or ""),
+            str(one["name"]), str(one["browser_download_url"]), one.get("size"), digest_of(one.get("digest") or "")
         )
-        for asset in release.get("assets", [])
+        for one in release.get("assets", [])
     ]
-    where = f"in the release {release.get('tag_name', tag)} of {owner}/{repository}"
+    name = release.get("tag_name", tag)
+    where = f"in the release {name} of {owner}/{repository}"
     if len(assets) == 1:
         return open_file(assets[0], str(spec), context, where)
     if not assets:
-        name = release.get("tag_name", tag)
         raise UnavailableError(
             f"{spec}: this release holds no files besides the repository itself.",
             f"Next: github:{owner}/{repository}@{name}",
@@ -315,10 +301,7 @@ def _release(spec: Spec, context: Context, owner: str, repository: str, tag: str
 
 
 def _gist(spec: Spec, context: Context, gist: str, wanted: str) -> Found:
-    try:
-        page = read_page(f"{endpoint('github_api')}/gists/{gist}", limits=context.limits).json()
-    except DatastageError as error:
-        raise _explained(error, spec, f"gist/{gist}") from error
+    page = read_page(f"{endpoint('github_api')}/gists/{gist}", limits=context.limits).json()
     files = [
         RemoteFile(str(name), str(file["raw_url"]), file.get("size")) for name, file in page.get("files", {}).items()
     ]

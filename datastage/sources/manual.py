@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_LINES = 14
 # "birds.zip" among the places is a file, and "zenodo.org" a server.
 _SERVER = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?")
+_IN_EDITOR = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
+_INTERNET = "(With a verified phone you can instead turn on Settings > Internet.)"
 _FILES = (*archives.suffixes(), ".csv", ".tsv", ".npz", ".npy", ".pt", ".parquet", ".json")
 
 
@@ -60,9 +62,10 @@ def manual_instructions(
     elif near:
         text = _wrong_file(wanted, runtime, near[0])
     elif runtime.platform == "kaggle":
-        text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=bool(cut_short))
-        if len(_lines(text)) > MAX_LINES:
-            text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=True)
+        for brief in (bool(cut_short), True):
+            text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=brief)
+            if len(_lines(text)) <= MAX_LINES:
+                break
     else:
         text = _elsewhere(wanted, runtime, attempts, offline)
     if cut_short and not near:
@@ -210,7 +213,7 @@ def _kaggle(
         opening += "The internet is off here, and nothing" if offline else f"{_why(attempts, offline)} Nothing"
         opening += " can be added while it runs by itself; you can add it in the editor."
         add = 'Open the editor. In the right-hand panel, under "Input", press "Add Input".'
-        last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
+        last = _IN_EDITOR
     else:
         opening = f"{wanted.title} is not in this notebook yet. {_why(attempts, offline)}"
         if offline:
@@ -230,7 +233,7 @@ def _kaggle(
     steps.append([*_download(wanted, "Nothing fits? Download" if wanted.search else "Download"), upload])
     closing = [_looked(wanted.title, inputs)]
     if offline:
-        closing.append("(With a verified phone you can instead turn on Settings > Internet.)")
+        closing.append(_INTERNET)
     return _Text(_wrap(opening, 82), steps, closing, last)
 
 
@@ -268,9 +271,7 @@ def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     if on_kaggle:
         steps.append(['In the right-hand panel: "Input" > "Upload" > New Dataset, any title, "Create".'])
         last = "Next: when Kaggle has finished with the upload, run this cell again."
-        if runtime.is_batch:
-            last = 'Next: run the cell in the editor, then "Save Version" > "Save & Run All" again.'
-        return _Text(opening, steps, [], last)
+        return _Text(opening, steps, [], _IN_EDITOR if runtime.is_batch else last)
     bring, last = _bring(wanted, runtime)
     return _Text(opening, [*steps, bring], [], last)
 
@@ -350,8 +351,7 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
                 f'{title}     then "Create"; wait until it is done.',
             ],
         ]
-        closing = ["(With a verified phone you can instead turn on Settings > Internet.)"]
-        return _Text(opening, steps, closing, f'Next:  path = datastage.stage("kaggle:{title}")')
+        return _Text(opening, steps, [_INTERNET], f'Next:  path = datastage.stage("kaggle:{title}")')
     steps = [[_clip(step, columns() - 4)] for step in dict.fromkeys(step for one in tried for step in one.remedy)]
     last = "Next: look at the spelling, then run the same line again."
     if offline:

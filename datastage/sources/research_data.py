@@ -116,16 +116,13 @@ def open_record(spec: Spec, context: Context) -> Found:
         return _open_doi(spec, context, record)
     try:
         where, files = _LISTINGS[service](record, base, context)
-    except DatastageError as error:
-        raise _explained(error, spec) from error
-    if not files:
-        raise UnavailableError(
-            f"{spec} holds no files that everybody may have.",
-            "They may be restricted, or not published yet.",
-            f"Next: open {address(spec)} in a browser, and look whether it lets you download.",
-        )
-    chosen = _chosen(files, wanted, spec)
-    try:
+        if not files:
+            raise UnavailableError(
+                f"{spec} holds no files that everybody may have.",
+                "They may be restricted, or not published yet.",
+                f"Next: open {address(spec)} in a browser, and look whether it lets you download.",
+            )
+        chosen = _chosen(files, wanted, spec)
         if len(chosen) == 1:
             return open_file(chosen[0], str(spec), context, where)
         return open_files(chosen, str(spec), context, where)
