@@ -180,7 +180,7 @@ def test_of_many_classes_the_largest_and_the_smallest_are_shown():
 def test_the_text_of_a_card_fits_a_screen(photos):
     lines = card_of(photos).text().splitlines()
 
-    assert max(len(line) for line in lines if str(photos.parent.parent) not in line) <= 88  # a path stays whole
+    assert max(len(line) for line in lines if str(Path(photos).parents[1]) not in line) <= 88  # a path stays whole
     assert any("█" in line and line.endswith("13 + 4") for line in lines)
 
 
