@@ -301,10 +301,8 @@ def read(
     ----------
     data : str, path or Staged
         What `stage` takes, or what it gave. What is not on this machine yet is staged first.
-    labels, classes, val, test
+    labels, classes, val, test, progress
         As for `loaders`.
-    progress : bool, "auto" or Reporter
-        As for `stage`.
 
     Returns
     -------
@@ -368,12 +366,10 @@ def feed(
         such; or objects with a ``to(device)`` of their own.
     batch_size : int, optional
         Samples in a batch; needed for a Dataset that has a length. Without it, what can only be iterated gives batches.
-    device, seed
+    device, seed, progress
         As for `loaders`.
     dtype : str
         ``"float32"``, ``"bfloat16"`` or ``"float16"``, which floating tensors are cast to. Whole numbers stay.
-    progress : bool, "auto" or Reporter
-        As for `stage`.
 
     Returns
     -------
@@ -442,12 +438,10 @@ def extract(
         Whether one top folder that holds everything is taken off.
     password : str, optional
         For a locked archive.
-    encoding : str, optional
+    encoding, progress
         As for `stage`.
     nested : bool
         Whether archives in the archive are unpacked too, each in a folder of its name.
-    progress : bool, "auto" or Reporter
-        As for `stage`.
 
     Returns
     -------

@@ -99,29 +99,23 @@ class Chain:
         )
 
     def _wanted(self) -> manual.Wanted:
-        entry, archive = self.entry, self.archive
-        if archive is not None:
-            urls = [parts.addresses(part)[0] for part in archive.parts if parts.addresses(part)]
-            name = archive.parts[0].name
-            url, search_words = urls[0] if urls else archive.homepage or None, archive.search_words or archive.title
-            return manual.Wanted(
-                archive.title, name, archive.download_bytes, url, search_words, name, archive.name, tuple(urls[1:])
-            )
+        entry = self.entry or self.archive
         if entry is None:
             spec = self.options.spec
             url = sources.address_of(spec)
             return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
-        addresses = [download.urls[0] for download in entry.downloads if download.urls]
+        urls = [addresses[0] for part in entry.parts if (addresses := parts.addresses(part))]
+        name = entry.parts[0].name if entry.parts else entry.name
         return manual.Wanted(
             entry.title,
-            entry.downloads[0].name if entry.downloads else entry.name,
+            name,
             entry.download_bytes,
-            addresses[0] if addresses else entry.homepage or None,
+            urls[0] if urls else entry.homepage or None,
             entry.search_words or entry.title,
-            entry.shows or entry.needed,
+            name if self.entry is None else self.entry.shows or self.entry.needed,
             entry.name,
-            tuple(addresses[1:]),
+            tuple(urls[1:]),
         )
 
     # --- the chains

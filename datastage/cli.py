@@ -231,7 +231,7 @@ class _Out:
 
     def say_guess(self, staged: Staged) -> None:
         """Say, also with --quiet, that letters of names were guessed."""
-        encoding = (getattr(staged, "receipt", None) or {}).get("encoding")
+        encoding = staged.receipt.get("encoding")
         if self.quiet and encoding not in (None, "utf-8"):
             with contextlib.suppress(OSError, ValueError):
                 print(f"Names were read as {encoding}; --encoding NAME settles it.", file=sys.stderr)
@@ -262,7 +262,7 @@ def _load_catalog(path: Path | None) -> None:
 
 
 def _as_dict(staged: Staged) -> dict[str, Any]:
-    return {"path": str(staged), "receipt": getattr(staged, "receipt", None)}
+    return {"path": str(staged), "receipt": staged.receipt}
 
 
 def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: Any) -> int:

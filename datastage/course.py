@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from datastage import datasets, parts, sources
-from datastage.entry import ArchiveEntry, Entry, Part
+from datastage.entry import Part
 from datastage.errors import DatastageError, SpecError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import Reader
@@ -75,7 +75,7 @@ def catalog_line(archive: str, here: Runtime, reporter: Reporter = SILENT) -> st
 def check_catalog(names: Sequence[str], here: Runtime) -> list[Checked]:
     """Look at every place of the entries with these names; without names at the user's own, or at all. No fetch."""
     entries = [datasets.get(name) for name in names] or list(datasets.own() or datasets.catalog())
-    tasks = [(entry.name, part, place) for entry in entries for part in _parts(entry) for place in part.places]
+    tasks = [(entry.name, part, place) for entry in entries for part in entry.parts for place in part.places]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda task: _look(task[0], task[1], task[2], here), tasks))
 
@@ -84,12 +84,6 @@ def without_a_place(checked: Sequence[Checked]) -> list[str]:
     """Return the files that no place gives, as ``"name: file"``."""
     works = {(each.name, each.file) for each in checked if each.trouble is None}
     return list(dict.fromkeys(f"{e.name}: {e.file}" for e in checked if (e.name, e.file) not in works))
-
-
-def _parts(entry: Entry | ArchiveEntry) -> tuple[Part, ...]:
-    if isinstance(entry, ArchiveEntry):
-        return entry.parts
-    return tuple(Part(each.name, each.urls, None, each.size) for each in entry.downloads)
 
 
 def _look(name: str, part: Part, place: str, here: Runtime) -> Checked:

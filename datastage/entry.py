@@ -165,6 +165,11 @@ class Entry:
         return sum(file.size for file in self.files)
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """The downloads, as an `ArchiveEntry` has its files."""
+        return tuple(Part(d.name, d.urls, f"md5:{d.md5}" if d.md5 else None, d.size) for d in self.downloads)
+
+    @property
     def download_bytes(self) -> int | None:
         """Bytes that the downloads have together; None where a size is not known."""
         sizes = [download.size for download in self.downloads]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from datastage.errors import StorageError, while_doing
 from datastage.own_files import remove_tree
+from datastage.staged import leads_to
 
 _CODE_SUFFIXES = (".py", ".pyc", ".pyo", ".pyd", ".pyw", ".so", ".pth", ".egg", ".egg-link")
 
@@ -28,7 +29,7 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
         left_out = [place.name for place, path in wanted if _is_code(path, place.name)]
         wanted = [(place, path) for place, path in wanted if place.name not in left_out]
     for place, path in wanted:
-        if os.path.lexists(place) and not _leads_to(place, path):
+        if os.path.lexists(place) and not leads_to(str(place), path):
             raise StorageError(
                 f"{place} is already there, and is not replaced.",
                 f"The data is ready in {path}.",
@@ -69,13 +70,6 @@ def _is_code(path: Path, name: str) -> bool:
     # A folder is importable even without an __init__; it takes the place of a module of its name that comes later on
     # the path only if it has one, or if there is no such module. Modules below it are code all the same.
     return any(child.startswith("__init__.") or child.lower().endswith(_CODE_SUFFIXES) for child in os.listdir(path))
-
-
-def _leads_to(place: Path, path: Path) -> bool:
-    try:
-        return os.path.samefile(place, path)
-    except OSError:
-        return False
 
 
 def _copy_whole(path: Path, place: Path) -> None:

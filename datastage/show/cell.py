@@ -219,7 +219,8 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         if entry is not None:
             needed |= {"sources/http", "sources/manual", "sources/search" if isinstance(entry, Entry) else "parts"}
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
-            places = (place for part in getattr(entry, "parts", ()) for place in part.places)
+            files_of = entry.parts if isinstance(entry, ArchiveEntry) else ()
+            places = (place for part in files_of for place in part.places)
             waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))

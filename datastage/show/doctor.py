@@ -297,13 +297,8 @@ def _inputs(here: Runtime) -> Iterator[Finding]:
 
 def catalog_hosts() -> list[str]:
     """Return the hosts that the catalog's own datasets come from: nobody else is asked."""
-    addresses = []
-    for entry in datasets.ENTRIES:
-        if isinstance(entry, datasets.ArchiveEntry):
-            addresses += [place for part in entry.parts for place in part.places if "://" in place]
-        else:
-            addresses += [url for download in entry.downloads for url in download.urls]
-    return sorted({host for address in addresses if (host := urllib.parse.urlsplit(address).hostname)})
+    places = (place for entry in datasets.ENTRIES for part in entry.parts for place in part.places if "://" in place)
+    return sorted({host for place in places if (host := urllib.parse.urlsplit(place).hostname)})
 
 
 def _internet(here: Runtime) -> Iterator[Finding]:
