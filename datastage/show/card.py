@@ -21,9 +21,8 @@ from datastage.show.lines import (
     LABEL_WIDTH,
     labelled_lines,
     printable,
-    receipt_lines,
+    receipt_rows,
     shortened,
-    split_label,
     writable,
 )
 from datastage.show.look import SIDE, Look, look
@@ -119,12 +118,7 @@ def staged_card(staged: Staged) -> Card:
     tried = [attempt for attempt in receipt.get("attempts") or () if attempt.get("failure")]
     rows += [("Tried", f"{attempt.get('place')}: {attempt['failure']}") for attempt in tried[:3]]
     rows += [("", f"and {len(tried) - 3} more")] if len(tried) > 3 else []
-    for line in receipt_lines(receipt, path=str(staged)):
-        label, text = split_label(line)
-        if label or not rows:
-            rows.append((label, text))
-        else:
-            rows[-1] = (rows[-1][0], f"{rows[-1][1]} {text}")
+    rows += receipt_rows(receipt, path=str(staged))
     if n_files := receipt.get("n_files"):
         rows.append(("Holds", f"{counted(n_files, 'file')}, {human_bytes(receipt.get('n_bytes') or 0)}"))
     rows += _of_the_look(seen)
@@ -185,9 +179,8 @@ def count_bars(counts: Mapping[str, Mapping[str, int]]) -> list[Bar]:
             bars.append(Bar(f"... {len(total) - _MOST_BARS:,} more", {}, ""))
         parts = {split: part[name] / longest for split, part in counts.items() if part.get(name)}
         numbers = [f"{part[name]:,}" for part in counts.values() if part.get(name)]
-        bars.append(
-            Bar(name, {split if split in _COLOURS else "train": n for split, n in parts.items()}, " + ".join(numbers))
-        )
+        kinds = {split if split in _COLOURS else "train": n for split, n in parts.items()}
+        bars.append(Bar(name, kinds, " + ".join(numbers)))
     return bars
 
 

@@ -85,29 +85,36 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     return [*receipt_lines(receipt, path=path), "", stays, following]
 
 
-def receipt_lines(receipt: Mapping[str, Any], *, path: str) -> list[str]:
-    """Return the labelled lines of a receipt: ``Copied``, ``Left out``, ``Inside``, ``Folder``."""
-    lines = labelled_lines("Copied" if not receipt.get("in_place") else "Used", _how(receipt))
+def receipt_rows(receipt: Mapping[str, Any], *, path: str) -> list[tuple[str, str]]:
+    """Return what is said of a receipt, each with its label: ``Copied``, ``Left out``, ``Inside``, ``Folder``."""
+    rows = [("Copied" if not receipt.get("in_place") else "Used", _how(receipt))]
     if left_out := receipt.get("left_out"):
-        lines += labelled_lines("Left out", left_out_text(left_out))
+        rows.append(("Left out", left_out_text(left_out)))
     if n_replaced := receipt.get("n_replaced"):
-        lines += labelled_lines("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts")
+        rows.append(("Twice", f"{counted(n_replaced, 'name')} in the archive; the later file counts"))
     if text := inside_of(receipt):
         if names := receipt["inside"]["names"]:
             text += f": {shortened([*map(str, names)], WIDTH - LABEL_WIDTH - len(text) - 2)}"
-        lines += labelled_lines("Inside", text)
+        rows.append(("Inside", text))
     if encoding := receipt.get("encoding"):
-        lines += labelled_lines("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)")
+        rows.append(("Names", f"were read as {encoding}; look whether they are right (encoding= settles it)"))
     if dangling := receipt.get("dangling"):
         text = f"{counted(len(dangling), 'link')} to nothing, as {printable(dangling[0])}"
-        lines += labelled_lines("Links", f"{text}: what was linked to was not packed")
-    lines += labelled_lines("File" if receipt.get("single") else "Folder", printable(path))
+        rows.append(("Links", f"{text}: what was linked to was not packed"))
+    rows.append(("File" if receipt.get("single") else "Folder", printable(path)))
     if stripped := receipt.get("stripped"):
-        outer = f'(the outer folder "{printable(stripped)}" was taken off)'
-        if len(lines[-1]) + 3 + len(outer) <= WIDTH:
-            lines[-1] += f"   {outer}"
+        rows.append(("", f'(the outer folder "{printable(stripped)}" was taken off)'))
+    return rows
+
+
+def receipt_lines(receipt: Mapping[str, Any], *, path: str) -> list[str]:
+    """Return the labelled lines of a receipt; what has no label stands behind the line before it, where it fits."""
+    lines: list[str] = []
+    for label, text in receipt_rows(receipt, path=path):
+        if not label and len(lines[-1]) + 3 + len(text) <= WIDTH:
+            lines[-1] += f"   {text}"
         else:
-            lines.append(" " * LABEL_WIDTH + outer)
+            lines += labelled_lines(label, text)
     return lines
 
 
@@ -217,11 +224,6 @@ def writable(text: str, stream: Any) -> str:
         text = text.translate({ord("█"): "#", ord("▓"): "+", ord("▒"): "=", ord("░"): "."})
         text = text.encode(encoding, "backslashreplace").decode(encoding)
     return text
-
-
-def split_label(line: str) -> tuple[str, str]:
-    """Take a labelled line apart: ``"Copied    and unpacked"`` gives ``("Copied", "and unpacked")``."""
-    return line[:LABEL_WIDTH].strip(), line[LABEL_WIDTH:]
 
 
 def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:

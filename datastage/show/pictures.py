@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import statistics
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -93,17 +94,13 @@ def preview(loader: Any, n: int) -> Figure:
 @names_as_they_are()
 def grid(rows: Sequence[tuple[str, Sequence[tuple[NDArray[Any], str]]]], titled: bool) -> Figure:
     """Draw pictures with what is to be said of each, in rows of eight."""
-    lines = [-(-len(samples) // _COLUMNS) for _, samples in rows]
-    import numpy as np
-
-    tall = [
-        float(np.median([p.shape[0] / p.shape[1] for p in map(pixels, (x for x, _ in samples))])) for _, samples in rows
-    ]
-    heights = [n * (1.3 * min(2.0, max(0.4, each)) + 0.3) + 0.3 * titled for n, each in zip(lines, tall)]
+    heights = []
+    for _, samples in rows:
+        tall = statistics.median(x.shape[0] / x.shape[1] for x in (pixels(x) for x, _ in samples))
+        heights.append(-(-len(samples) // _COLUMNS) * (1.3 * min(2.0, max(0.4, tall)) + 0.3) + 0.3 * titled)
     figure = canvas(_COLUMNS * 1.3, sum(heights))
-    for part, (title, samples) in zip(
-        figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0], rows
-    ):
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (title, samples) in zip(parts, rows):
         if titled:
             part.suptitle(title, fontsize=10)
         cells = part.subplots(-(-len(samples) // _COLUMNS), _COLUMNS, squeeze=False).ravel()
@@ -211,11 +208,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> F
 
 
 def _cell(value: Any) -> str:
-    text = (
-        f"{value:.4g}"
-        if isinstance(value, float | int) or hasattr(value, "dtype") and value.dtype.kind in "fiu"
-        else str(value)
-    )
+    is_number = isinstance(value, float | int) or getattr(getattr(value, "dtype", None), "kind", "O") in "fiu"
+    text = f"{value:.4g}" if is_number else str(value)
     return text if len(text) <= 24 else f"{text[:21]}..."
 
 
@@ -266,11 +260,8 @@ def _draw_counts(
 
 def _draw_sizes(axes: Any, sizes: Sequence[tuple[int, int]], square: int) -> None:
     axes.scatter([width for _, width in sizes], [height for height, _ in sizes], s=10, alpha=0.4)
-    n, (height, width) = len(sizes), sizes[0]
-    title = (
-        f"Sizes of {n:,} pictures" if len(set(sizes)) > 1 else f"{counted(n, 'picture')} of {width} x {height} pixels"
-    )
-    axes.set_title(title, fontsize=11)
+    n, (height, width) = counted(len(sizes), "picture"), sizes[0]
+    axes.set_title(f"Sizes of {n}" if len(set(sizes)) > 1 else f"{n} of {width} x {height} pixels", fontsize=11)
     axes.set(xlabel="width", ylabel="height", aspect="equal")
     axes.set_xlim(0, 1.1 * max(square, *(width for _, width in sizes)))
     axes.set_ylim(0, 1.1 * max(square, *(height for height, _ in sizes)))
