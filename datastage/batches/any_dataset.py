@@ -11,25 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.batches.any_loader import LoaderSource, begin, moved
 from datastage.batches.augment import Draws
-from datastage.batches.devices import Chooser, import_torch
+from datastage.batches.devices import Choice, Chooser, import_torch
 from datastage.batches.loader import Loader, loader_class, repeated
 from datastage.batches.options import LoaderOptions
-from datastage.batches.to_device import mapped, tensors_of
+from datastage.batches.ranks import Step
+from datastage.batches.to_device import Made, mapped, tensors_of
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import current
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
-    from datastage.batches.ranks import Step
-    from datastage.batches.to_device import Made
 
 QUICK_S = 0.005
 """A batch that takes less is made where it is used: handing it over from a worker process costs about as much."""

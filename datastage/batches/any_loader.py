@@ -6,15 +6,12 @@ import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
-from datastage.batches.to_device import beside, mapped, sent, tensors_of
+from datastage.batches.to_device import Made, beside, mapped, sent, tensors_of
 from datastage.errors import SpecError
-
-if TYPE_CHECKING:
-    from datastage.batches.devices import Choice
-    from datastage.batches.to_device import Made
 
 
 @dataclass

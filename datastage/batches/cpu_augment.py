@@ -58,11 +58,21 @@ class HostStore:
         return images
 
     def _plainly(self, samples: NDArray[np.int64], draws: Draws) -> NDArray[np.uint8]:
+        """Cut and resize, or cut from padded images: for what is seldom done, any crop and any size."""
+        images: NDArray[np.uint8] = self._images[samples]
+        size = images.shape[2:]
         if draws.box is not None:
-            return _resized(np.take(self._images, samples, axis=0), draws)
+            import torch
+
+            box, flip = (None if a is None else torch.from_numpy(a) for a in (draws.box, draws.flip))
+            images = resized(torch.from_numpy(images), box, flip, size).numpy()
+            return images
         assert self._augment is not None
         assert draws.shift is not None
-        images = shifted(self._images, samples, draws.shift, self._augment)
+        crop, mode = self._augment.crop, "reflect" if self._augment.pad == "reflect" else "constant"
+        padded = np.pad(images, [(0, 0), (0, 0), (crop, crop), (crop, crop)], mode)  # type: ignore[call-overload]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, size, axis=(2, 3))
+        images = windows[np.arange(len(samples)), :, draws.shift[:, 0], draws.shift[:, 1]]
         if draws.flip is not None:
             _reverse(images, np.flatnonzero(draws.flip))
         return images
@@ -174,28 +184,6 @@ class Shifter:
                 at = (down == shift).nonzero()[0]
                 rows = outside.nonzero()[0]
                 images[at, :, rows[0] : rows[-1] + 1] = 0
-
-
-def shifted(
-    images: NDArray[np.uint8], samples: NDArray[np.int64], shift: NDArray[np.uint8], augment: Augment
-) -> NDArray[np.uint8]:
-    """Cut a random crop of each padded image: the plain way, for any crop and size."""
-    height, width = images.shape[2:]
-    edge = [(0, 0), (0, 0), (augment.crop, augment.crop), (augment.crop, augment.crop)]
-    padded = np.pad(images[samples], edge, "reflect" if augment.pad == "reflect" else "constant")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    cropped: NDArray[np.uint8] = windows[np.arange(len(samples)), :, shift[:, 0], shift[:, 1]]
-    return cropped
-
-
-def _resized(images: NDArray[np.uint8], draws: Draws) -> NDArray[np.uint8]:
-    """Cut and resize boxes, by torch: images in memory are small, and seldom augmented so."""
-    import torch
-
-    flip = None if draws.flip is None else torch.from_numpy(draws.flip)
-    box = torch.from_numpy(draws.box)
-    cut: NDArray[np.uint8] = resized(torch.from_numpy(images), box, flip, images.shape[2:]).numpy()
-    return cut
 
 
 def _reverse(rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:

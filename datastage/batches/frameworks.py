@@ -145,7 +145,10 @@ def as_tf(loader: Loader, *, pad: bool = False) -> Any:
         ) from error
     frames = as_numpy(loader, pad=pad)
     first = next(arrays_of(_unmoved(loader), True))[: 3 if pad else 2]
-    signature = tuple(tf.TensorSpec((a.shape[0] if pad else None, *a.shape[1:]), _tf_type(tf, a)) for a in first)
+    signature = tuple(
+        tf.TensorSpec((a.shape[0] if pad else None, *a.shape[1:]), tf.string if a.dtype.kind in "US" else a.dtype)
+        for a in first
+    )
     # TensorFlow may keep an array's memory without telling; a copy of each is its own.
     dataset = tf.data.Dataset.from_generator(
         lambda: (tuple(a.copy() for a in batch) for batch in frames), output_signature=signature
@@ -161,10 +164,6 @@ def _unmoved(loader: Loader) -> Loader:
     same = copy.copy(loader)
     same.epochs = deque(maxlen=1)
     return same
-
-
-def _tf_type(tf: Any, array: NDArray[Any]) -> Any:
-    return tf.string if array.dtype.kind in "US" else array.dtype
 
 
 def _on_cpu(loader: Loader, pad: bool) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from datastage import runtime
 from datastage.batches import ranks
 from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
-from datastage.batches.devices import Chooser, import_torch, read_by_xla
+from datastage.batches.devices import Choice, Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
 from datastage.batches.saved_state import checked_state
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
 
 
 class Source(Protocol):

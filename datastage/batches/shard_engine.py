@@ -108,7 +108,8 @@ class FromShards:
                 rows = sum(piece.stop - piece.start for piece in part.pieces)
                 size = options.batch_size if self.static else part.size
                 steps.append(Step(0, rows, size, rows if training else part.valid))
-                seeds.append(_seed(options.seed, number, part.start, here.rank))
+                chance = random(options.seed, number, TRANSFORM, part.start, here.rank)  # a transform's, for one batch
+                seeds.append(int(chance.integers(0, 2**62)))
                 given.append(part.stop)
                 yield part
 
@@ -244,8 +245,3 @@ def _joined(draws: list[Draws]) -> Draws:
         return draws[0]
     parts = ([getattr(each, name) for each in draws] for name in Draws.__slots__)
     return Draws(*(None if part[0] is None else np.concatenate(part) for part in parts))
-
-
-def _seed(seed: int, epoch: int, position: int, rank: int) -> int:
-    """Return the seed of what a transform draws for one batch."""
-    return int(random(seed, epoch, TRANSFORM, position, rank).integers(0, 2**62))

@@ -9,14 +9,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from datastage.batches.devices import Choice
 from datastage.batches.prefetch import prefetch
+from datastage.batches.ranks import Step
 from datastage.errors import StorageError
-
-if TYPE_CHECKING:
-    from datastage.batches.devices import Choice
-    from datastage.batches.ranks import Step
 
 IGNORED = -100
 """The class label of padding: what torch's cross_entropy ignores by default."""

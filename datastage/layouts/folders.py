@@ -94,7 +94,8 @@ def _split(
         elif cls is None:
             strange.add(name)
         elif cls in number:
-            names += sorted(leaf.node.paths())
+            base = f"{leaf.node.path}/" if leaf.node.path else ""
+            names += [base + picture for picture in sorted(leaf.node.pictures)]
             labels += [number[cls]] * len(leaf.node.pictures)
     if strange:
         raise SpecError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,10 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     parts = {words.split_of(path.stem) or "train": path for path in paths}
     first = parts.get("train") or paths[0]
     if asked is None:
-        raise _ask_arrays(paths, first, _names_or_none(first))
+        names: list[str] = []
+        with suppress(ImportError, IntegrityError):
+            names = h5_names(first)
+        raise _ask_arrays(paths, first, names)
     names = h5_names(first)
 
     def load(key: tuple[Path, str]) -> Any:
@@ -85,13 +88,6 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
             x, y = (re.sub(r"train(ing)?", part, name) for name in pairs["train"])
             every.setdefault(part, ((path, x), (path, y)))
     return of_pairs("arrays in HDF5", first.name, every, load, f"the array {asked}")
-
-
-def _names_or_none(path: Path) -> list[str]:
-    try:
-        return h5_names(path)
-    except (ImportError, IntegrityError):
-        return []
 
 
 def matlab(path: Path, asked: str | None) -> Reading:

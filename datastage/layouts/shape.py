@@ -37,7 +37,8 @@ class Node:
 
     def paths(self) -> list[str]:
         """Return the paths of the pictures right in it."""
-        return [f"{self.path}/{name}" for name in self.pictures] if self.path else self.pictures
+        base = f"{self.path}/" if self.path else ""
+        return [base + name for name in self.pictures]
 
     def leaves(self) -> Iterator[Node]:
         """Give the folders at and below it that hold pictures."""
@@ -76,8 +77,13 @@ class Shape:
         return {path: part for part, leaves in of.items() for leaf in leaves for path in leaf.node.paths()}
 
     @property
+    def leaves(self) -> list[Leaf]:
+        """The folders of all parts."""
+        return [leaf for leaves in self.parts.values() for leaf in leaves]
+
+    @property
     def n_pictures(self) -> int:
-        return sum(map(count, self.parts.values()))
+        return count(self.leaves)
 
 
 def count(leaves: Iterable[Leaf]) -> int:

@@ -44,7 +44,7 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
 
 def domains(tree: Tree, shape: Shape) -> SpecError | None:
     """Say that the folders are two domains: ``trainA``, ``trainB``."""
-    tops = sorted(filter(words.is_domain, _folders_of(shape.paths())))
+    tops = sorted(filter(words.is_domain, _folders_of(leaf.node.path for leaf in shape.leaves)))
     if len(tops) < 2:
         return None
     return SpecError(
@@ -170,7 +170,7 @@ def no_pictures(tree: Tree) -> SpecError:
     if any(one in words.SOUNDS | words.FILMS for one in about):
         most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
     paths = sorted(first[most], key=_first_to_name)
-    folders = _folders_of(paths)
+    folders = _folders_of(path.rpartition("/")[0] for path in paths)
     what = f"{counts[most]:,} {most or 'other'} files ({words.some(paths)})"
     if most in ARCHIVES:
         return SpecError(
@@ -201,9 +201,9 @@ def _first_to_name(path: str) -> tuple[bool, int, str]:
     return words.split_of(words.stem_of(path)) != "train", path.count("/"), path
 
 
-def _folders_of(paths: Iterable[str]) -> list[str]:
-    """Return the names of all folders that these files lie in, at any depth."""
-    return sorted({name for path in paths for name in path.split("/")[:-1]})
+def _folders_of(folders: Iterable[str]) -> list[str]:
+    """Return the names of these folders and of those around them."""
+    return sorted({name for folder in folders for name in folder.split("/")} - {""})
 
 
 def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
@@ -212,10 +212,11 @@ def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
     if not sounds or 2 * len(sounds) < shape.n_pictures:
         return None
     suffix = words.suffix_of(sounds[0])
+    folders = _folders_of(path.rpartition("/")[0] for path in sounds)
+    pictures = _folders_of(leaf.node.path for leaf in shape.leaves)
     return SpecError(
-        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(_folders_of(sounds))}) and "
-        f"{shape.n_pictures:,} pictures ({words.some(_folders_of(shape.paths()))}), perhaps of the same samples: which "
-        "are meant?",
+        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(folders)}) and {shape.n_pictures:,} pictures "
+        f"({words.some(pictures)}), perhaps of the same samples: which are meant?",
         f"{LINE} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
         *FEED,
     )
