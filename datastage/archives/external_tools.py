@@ -155,15 +155,11 @@ def _listed_member(fields: dict[str, str], stem: str) -> StreamMember:
         kind=kind,
         size=int(fields["Size"] or 0),
         target=fields.get("Symbolic Link") or fields.get("Hard Link") or fields.get("Copy Link") or "",
-        mode=_mode(unix) if unix else None,
+        mode=sum(1 << 8 - nth for nth, c in enumerate(unix[1:]) if c not in "-ST") if unix else None,
         mtime=_time(fields.get("Modified", "")),
         crc=int(fields["CRC"], 16) if fields.get("CRC") else None,
         encrypted=fields.get("Encrypted") == "+",
     )
-
-
-def _mode(text: str) -> int:
-    return sum(1 << 8 - nth for nth, c in enumerate(text[1:10]) if c not in "-ST")
 
 
 def _time(text: str) -> float | None:

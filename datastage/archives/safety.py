@@ -124,7 +124,9 @@ class Tree:
             if not path or kind == "folder":
                 return path
         if path in kinds:
-            self._admit_again(path, kind, name)
+            if kinds[path] != kind:
+                raise Fault("D-KIND", f"is there twice, as a {kinds[path]} and as a {kind}", name)
+            self.twice.add(path)  # the later member counts, and who writes takes the earlier one away
         kinds[path] = kind
         if len(kinds) > MAX_MEMBERS:
             raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members")
@@ -189,12 +191,6 @@ class Tree:
             raise Fault("M-MANY", f"has more than {MAX_MEMBERS:,} members, folders included")
         if self.n_bytes + self.n_folder_bytes > self.free_bytes:
             self.take_room(0, name)
-
-    def _admit_again(self, path: str, kind: str, name: str) -> None:
-        """Note a path that is there already: the later member counts, and who writes takes the earlier one away."""
-        if self.kinds[path] != kind:
-            raise Fault("D-KIND", f"is there twice, as a {self.kinds[path]} and as a {kind}", name)
-        self.twice.add(path)
 
     def _target(self, path: str, target: str, name: str) -> str:
         if not target:

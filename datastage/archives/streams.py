@@ -35,7 +35,7 @@ def close(pieces: Pieces) -> None:
         end()
 
 
-def _with_object(
+def _decoded(
     pieces: Pieces, make: Callable[[], Any], errors: tuple[type[BaseException], ...], magic: bytes, padding: int = 0
 ) -> Pieces:
     """Decode streams one behind another with objects like bz2's. `padding`: zeros behind them come by so many."""
@@ -76,7 +76,7 @@ _BEHIND = "has other bytes behind its end"
 class _Gzip:
     """A decoder of zlib's kind, by the fastest library that is installed, with the manners of one of bz2's."""
 
-    needs_input = True
+    eof = False
 
     def __init__(self, window: int) -> None:
         self._stream = inflate.chosen().stream(window)
@@ -85,30 +85,25 @@ class _Gzip:
         out: bytes = self._stream.decompress(piece or self._stream.unconsumed_tail, most)
         # zlib may hold output back; asking with nothing gives it, until a piece comes short.
         self.needs_input = not self._stream.unconsumed_tail and len(out) < most
+        self.eof, self.unused_data = self._stream.eof, self._stream.unused_data
         return out
-
-    def __getattr__(self, name: str) -> Any:  # eof, unused_data
-        return getattr(self._stream, name)
 
 
 def gz(pieces: Pieces, window: int = 31) -> Pieces:
     """Decode gzip, or by another `window` of zlib's another form of deflate."""
     small = (piece[at : at + FEED_BYTES] for piece in pieces for at in range(0, len(piece), FEED_BYTES))
-    return _with_object(small, partial(_Gzip, window), inflate.chosen().errors, _GZIP_MAGIC, 1)
+    return _decoded(small, partial(_Gzip, window), inflate.chosen().errors, _GZIP_MAGIC, 1)
 
 
 def bz2_(pieces: Pieces) -> Pieces:
     """Decode bzip2."""
-    return _with_object(pieces, bz2.BZ2Decompressor, (OSError, ValueError, EOFError), b"BZh")
+    return _decoded(pieces, bz2.BZ2Decompressor, (OSError, ValueError, EOFError), b"BZh")
 
 
 def xz(pieces: Pieces) -> Pieces:
     """Decode xz."""
-
-    def make() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
-
-    return _with_object(pieces, make, (lzma.LZMAError, EOFError), b"\xfd7zXZ\0", 4)
+    make = partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, XZ_MEMORY_BYTES)
+    return _decoded(pieces, make, (lzma.LZMAError, EOFError), b"\xfd7zXZ\0", 4)
 
 
 def zst(pieces: Pieces) -> Pieces:
@@ -119,7 +114,7 @@ def zst(pieces: Pieces) -> Pieces:
         return _zst_by_parts(pieces)
     options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_BYTES.bit_length() - 1}
     errors = (zstd.ZstdError, EOFError, ValueError)
-    return _with_object(pieces, lambda: zstd.ZstdDecompressor(options=options), errors, _ZSTD_MAGIC)
+    return _decoded(pieces, lambda: zstd.ZstdDecompressor(options=options), errors, _ZSTD_MAGIC)
 
 
 def _zst_by_parts(pieces: Pieces) -> Pieces:

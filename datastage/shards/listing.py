@@ -19,6 +19,7 @@ from typing import Any
 from datastage import sources
 from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.layouts.aside import TEST_SHARE, place
+from datastage.progress import few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index, split_of
@@ -96,9 +97,8 @@ def _of_list(spec: Spec, here: Runtime) -> ShardSet:
     shards = [_shard(text, folder) for text in texts]
     missing = [str(shard.spec) for shard in shards if shard.path is not None and not shard.path.is_file()]
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise UnavailableError(
-            f"Of the {len(shards):,} shards {len(missing):,} are not there: {some}.",
+            f"Of the {len(shards):,} shards {len(missing):,} are not there: {few(missing, 3)}.",
             "Next: look at the numbers in the braces, and at the folder.",
         )
     index = _index_beside(texts[0], shards[0].path, here)
