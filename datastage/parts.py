@@ -26,15 +26,14 @@ def on_this_machine(
             yield Found(FileReader(path), str(path), f"{part.name} in the package {place.split(':')[1].split('/')[0]}")
     if part.size is None:
         return
-    wanted = (File(part.name, part.size),)
+    wishes = Wishes((File(part.name, part.size),), lookalikes=entry.lookalikes)
     for location in locations:
-        listing = walk(location, Wishes(wanted, lookalikes=entry.lookalikes), SearchLimits())
+        listing = walk(location, wishes, SearchLimits())
         paths = sorted(listing.by_size.get(part.size, ()), key=lambda path: (path.name != part.name, path))
         for path in paths:
             yield Found(FileReader(path), str(path), f"{part.name} in {location.called}")
         looked.append(listing.summary())
-        misses = NearMisses(wanted, (), entry.lookalikes, part.name)
-        near += misses.finish([listing], (), (part.name,))
+        near += NearMisses(wishes, part.name).finish([listing], (), (part.name,))
 
 
 def addresses(part: Part) -> list[str]:

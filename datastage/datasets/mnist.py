@@ -49,7 +49,6 @@ class PixelTable:
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """The paths of the files that can be made."""
         return tuple(path for images, labels, _, _ in self.splits for path in (images, labels))
 
     @property
@@ -67,7 +66,6 @@ class PixelTable:
         return len(first) == 785 and all(value.isdigit() for value in first)
 
     def convert(self, stream: BinaryIO, into: Path) -> tuple[str, ...] | str:
-        """Write the two files of a split under `into`, and return their paths; or what the table holds instead."""
         into.mkdir(parents=True, exist_ok=True)
         pixels = into / "pixels"
         label_bytes = bytearray()

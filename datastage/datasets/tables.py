@@ -82,7 +82,6 @@ class TableForm:
             return False
 
     def convert(self, stream: BinaryIO, into: Path) -> tuple[str, ...] | str:
-        """Write the table under `into` in its own order of rows."""
         try:
             found = list(self.parse(stream.read(self.sizes[1] + 1)))
         except ValueError as error:

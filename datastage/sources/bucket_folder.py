@@ -87,13 +87,11 @@ class BucketFolder:
             return None
 
     def open(self, name: str) -> ObjectReader:
-        """Return an object as a reader."""
         self.size(name)  # finds the region
         spec = self.spec(name)
         return ObjectReader(spec, store_of(spec, KINDS[self.word], self.region), spec.parts[2])
 
     def put(self, name: str, pieces: Callable[[], Iterator[bytes]]) -> None:
-        """Write an object, which is there once it is whole."""
         import obstore
 
         self.do(name, lambda store, path: obstore.put(store, path, pieces()))

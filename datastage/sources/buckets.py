@@ -190,7 +190,6 @@ def _folder(spec: Spec, context: Context, kind: _Kind, files: list[RemoteFile]) 
 
 
 def _explained(error: DatastageError, spec: Spec, kind: _Kind, with_credentials: bool) -> DatastageError:
-    """Say what a bucket's refusal means."""
     bucket, status, body = spec.parts[1], refusal(error), getattr(error, "body", b"")
     names = " and ".join(kind.credentials)
     if b"NoSuchBucket" in body:
@@ -358,7 +357,6 @@ class ObjectReader(Streamed):
             raise Interrupted(error, "final" if isinstance(error, Refused) else "broken") from error
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end."""
         while piece := self.read_at(offset, _PIECE_BYTES):
             yield piece
             offset += len(piece)

@@ -221,7 +221,6 @@ def _unpacked(
     folder: Path,
     reporter: Reporter,
 ) -> Path:
-    """Fetch a repository's archive, and unpack the wanted folder from it."""
     owner, repository, ref, path = where
     archive, content = folder / "repository.zip", folder / "content"
     content.mkdir()

@@ -161,7 +161,6 @@ class HttpReader(Streamed):
             raise fault.error from fault
 
     def close(self) -> None:
-        """Let go of all connections."""
         held, self._held = self._held, None
         if held is not None:
             held[0].drop()

@@ -305,7 +305,6 @@ class Exchange:
     is_read: bool = False  # to the end of its answer
 
     def drop(self) -> None:
-        """End the connection."""
         with contextlib.suppress(OSError):
             self.response.close()
         with contextlib.suppress(OSError):
@@ -407,7 +406,6 @@ class Connections:
         exchange.drop()
 
     def forget(self, exchange: Exchange) -> None:
-        """End the connection of an exchange."""
         with self._lock:
             self._in_use.discard(exchange.sock)
         exchange.drop()
@@ -419,7 +417,6 @@ class Connections:
             return flow_now or self.flowed_at > began
 
     def interrupt(self) -> None:
-        """Break off all reads under way, from another thread."""
         with self._lock:
             socks = list(self._in_use)
         for sock in socks:
@@ -427,7 +424,6 @@ class Connections:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of all connections."""
         with self._lock:
             self._is_closed = True
             idle, self._idle = self._idle, {}

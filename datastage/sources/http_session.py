@@ -99,7 +99,6 @@ class HttpSession:
         raise Interrupted(error, "final" if self._n_refused > 1 or error.is_final else "broken")
 
     def _follow(self, headers: dict[str, str]) -> Exchange:
-        """Send a GET, and follow redirects to the answer."""
         address = self.final
         seen: set[Address] = set()
         n_redirects = 0
@@ -193,5 +192,4 @@ class HttpSession:
         return self.name or answers.file_name(email.message.Message(), self.origin)
 
     def broken(self, error: Exception, address: Address) -> Interrupted | UnavailableError:
-        """Say what an error met on the way means."""
         return answers.broken(error, address, self.name or self._shown, self._limits.stall_s)

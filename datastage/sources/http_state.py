@@ -42,7 +42,6 @@ class FileState:
         return f"{self.etag or self.modified}-{size}-{zlib.crc32(place.encode()):08x}"
 
     def check_same(self, response: Response, *, whole: bool = False) -> None:
-        """Raise `Interrupted` if an answer is of another state of the file."""
         etag, modified = state_of(response.headers)
         if modified != self.modified:
             raise self.changed()
@@ -54,7 +53,6 @@ class FileState:
             raise self.changed("no ranges" if modified else "changed")
 
     def check_whole(self, response: Response, origin: Address) -> None:
-        """Raise `Interrupted` if an answer does not give the whole file."""
         if response.status == 416:
             raise Interrupted(refused(416, origin, self.name))
         start, end, total = content_range(response.headers)
@@ -81,7 +79,6 @@ class FileState:
         return end - offset + 1
 
     def changed(self, kind: Kind = "changed") -> Interrupted:
-        """Return the fault for a file that is no longer the one that was begun with."""
         error = IntegrityError(
             f"{self.name} changed on {self.host} while it was being copied.",
             "Next: run the same line again when nobody is writing it.",
@@ -89,7 +86,6 @@ class FileState:
         return Interrupted(error, kind)
 
     def cut_short(self, got: int, size: int | None) -> IntegrityError:
-        """Return the error for a file that ended too early."""
         of = "" if size is None else f" of {size:,}"
         return IntegrityError(
             f"{self.name} was cut short: {got:,}{of} bytes came from {self.host}.",

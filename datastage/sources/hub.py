@@ -95,7 +95,6 @@ def open_hub(spec: Spec, context: Context) -> Found:
 
 
 def _code(error: DatastageError) -> str:
-    """Return what the Hub says is not there, or not open."""
     return str(getattr(error, "headers", {}).get("x-error-code", ""))
 
 
@@ -157,7 +156,6 @@ def _cached(spec: Spec) -> Path | None:
 
 
 def _explained(error: DatastageError, spec: Spec) -> DatastageError:
-    """Say what the Hub's refusal means."""
     _, repository, revision, path = spec.parts
     page = _page(spec, _HUB)
     token = "Set HF_TOKEN to a token of yours (huggingface.co > Settings > Access Tokens), or keep it as a secret."

@@ -59,7 +59,6 @@ class Handle:
 
     @property
     def page(self) -> str:
-        """The address of its page."""
         if self.kind == "any":
             return f"https://www.kaggle.com/search?q={self.slug}"
         if self.kind == "competition":
@@ -75,7 +74,6 @@ class Handle:
 
     @property
     def function(self) -> str:
-        """The function of kagglehub."""
         return f"{'notebook_output' if self.kind == 'notebook' else self.kind}_download"
 
 
@@ -265,7 +263,6 @@ _REFUSALS: Answers = (
 
 
 def _refusal(handle: Handle, names: Sequence[str], text: str = "", status: int | None = None) -> DatastageError:
-    """Say what an error of kagglehub means, and what to do."""
     if "DataCorruptionError" in names:
         return IntegrityError(
             f"What came from Kaggle for {handle.text} is not what Kaggle says it should be.",

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastage import archives
-from datastage.entry import Download, File, Lookalike
+from datastage.entry import Download
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, Reader
 from datastage.redact import printable
-from datastage.sources.walk import ARCHIVES, Listing, base_name, bears, own_words
+from datastage.sources.walk import ARCHIVES, Listing, Wishes, base_name, bears
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +30,11 @@ class NearMiss:
 class NearMisses:
     """The near misses of one search, in the order in which they were met."""
 
-    def __init__(
-        self, wanted: Sequence[File], published: Sequence[Download], lookalikes: Sequence[Lookalike], needed: str
-    ) -> None:
+    def __init__(self, wishes: Wishes, needed: str) -> None:
         self.found: list[NearMiss] = []
-        self._wanted = wanted
-        self._order = [file.path for file in wanted]
-        self._sizes = {base_name(file.path): file.size for file in wanted}
-        self._published = published
-        self._lookalikes = lookalikes
+        self._wishes = wishes
+        self._order = [file.path for file in wishes.wanted]
         self._needed = needed or f"the files  {some([base_name(path) for path in self._order])}"
-        self._words = own_words(wanted, published)
         self._decoys: dict[str, dict[str, str]] = {}  # place: wanted path: path of the file with other contents
         self.refused: list[tuple[str, str, str]] = []  # place, path, what a converter said: named after what is nearer
 
@@ -52,18 +46,18 @@ class NearMisses:
 
     def add_other_content(self, place: str, path: str, name: str, size: int, md5: str) -> None:
         """Keep a file of the right size with other bytes: it may be one of another dataset, or bear a wanted name."""
-        wanted = next((one for one in self._wanted if one.size == size and base_name(one.path) == name), None)
+        wanted = next((one for one in self._wishes.wanted if one.size == size and base_name(one.path) == name), None)
         if wanted is not None:
             self._decoys.setdefault(place, {})[wanted.path] = path
-        for like in self._lookalikes:
+        for like in self._wishes.lookalikes:
             if md5 in like.md5:
                 self.add(place, like.found, path, like.needed)
 
     def add_damaged(self, listing: Listing, shown: str, size: int) -> None:
         """Name an archive that cannot be read: cut short, if it is smaller than the published one."""
         whole = self.published_as(shown)
-        if whole is None and len(self._published) == 1 and bears(shown, self._words):
-            whole = self._published[0]
+        if whole is None and len(self._wishes.published) == 1 and bears(shown, self._wishes.words):
+            whole = self._wishes.published[0]
         if whole is not None and whole.size and size < whole.size:
             self.add_cut_short(listing.called, shown, size, whole.size)
         else:
@@ -71,19 +65,18 @@ class NearMisses:
 
     def add_shut(self, listing: Listing, what: str, shown: str) -> None:
         """Name an archive that cannot be opened; without a word of the dataset's own it is only the place's trouble."""
-        if bears(f"{listing.called} {shown}", self._words):
+        if bears(f"{listing.called} {shown}", self._wishes.words):
             self.add(listing.called, what, shown)
         else:
             listing.is_in_trouble(f"{base_name(shown)} is {what}")
 
     def add_cut_short(self, place: str, shown: str, size: int, whole: int) -> None:
-        """Name a file whose download was cut short."""
         self.add(place, f"{human_bytes(size)}: the download was cut short", shown, human_bytes(whole))
 
     def published_as(self, shown: str) -> Download | None:
         """Return the published file that this may once have been, by its name."""
         name = re.sub(r"[\s_]*(\(\d+\)|copy|kopie|copie)", "", base_name(shown).lower()).replace("_", "-")
-        for item in self._published:
+        for item in self._wishes.published:
             if name.removesuffix(".gz") == item.name.lower().removesuffix(".gz"):
                 return item
         return None
@@ -92,7 +85,7 @@ class NearMisses:
         """Name what bears the name of an archive or of a wanted file, and is a web page or was cut short."""
         name = base_name(shown)
         whole = self.published_as(shown)
-        if whole is None and os.path.splitext(name)[1].lower() not in ARCHIVES and name not in self._sizes:
+        if whole is None and os.path.splitext(name)[1].lower() not in ARCHIVES and name not in self._wishes.names:
             return False
         what = archives.not_data(reader.read_at(0, 1024), name) if reader.ranges else None
         if what:
@@ -120,7 +113,7 @@ class NearMisses:
                 # "train" and "test" are anybody's; a name with a number in it is not.
                 shown = shown_path(listing, path)
                 if not self.look_at_head(listing, path, shown) and re.search(r"\d", path.name):
-                    self.add_cut_short(listing.called, shown, size, self._sizes[path.name])
+                    self.add_cut_short(listing.called, shown, size, self._wishes.names[path.name])
             self._add_lookalike(listing)
         for place, shown, refusal in self.refused:
             self.add(place, refusal, shown)
@@ -137,7 +130,7 @@ class NearMisses:
         return tuple(self.found)
 
     def _add_lookalike(self, listing: Listing) -> None:
-        for like in self._lookalikes:
+        for like in self._wishes.lookalikes:
             at = next((path for size in like.sizes for path in listing.by_size.get(size, ())), None)
             shown = shown_path(listing, at) if at is not None else None
             if shown is None and like.names:

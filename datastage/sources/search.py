@@ -103,8 +103,8 @@ def find_files(
     ...     print(found.complete, Path(here, "set/train").read_bytes())
     True b'pixels'
     """
-    near = NearMisses(wanted, published, lookalikes, needed)
     wishes = Wishes(wanted, published, converters, lookalikes)
+    near = NearMisses(wishes, needed)
     scratch = Scratch(into, reporter)
     search = _Search({file.path: file for file in wanted}, scratch, converters, wishes, near, limits or SearchLimits())
     try:
@@ -150,7 +150,6 @@ class _Search:
     # --- one place after the other
 
     def look(self, location: Location) -> None:
-        """Look for the files themselves in a place, then in its archives."""
         listing = walk(location, self.wishes, self.limits)
         self.listings.append(listing)
         start = time.monotonic()
@@ -455,7 +454,6 @@ class _Search:
         self.scratch.announce(sum(file.size for file in self.missing.values()))
 
     def result(self) -> SearchResult:
-        """Say what came of it; near misses are named only if something is missing."""
         found = sorted(self.written.items())
         return SearchResult(
             complete=not self.missing,

@@ -164,7 +164,6 @@ class Scratch:
             self._reporter.advance(n_bytes - paid)
 
     def refuse(self, path: Path, n_bytes: int) -> None:
-        """Remove a file that is not a wanted one."""
         with self._lock:
             self._debt += n_bytes
         path.unlink(missing_ok=True)
@@ -195,7 +194,6 @@ class Scratch:
             path.unlink(missing_ok=True)
 
     def publish(self, written: Mapping[str, Made]) -> None:
-        """Move the found files to their paths."""
         with writing():
             for path, made in written.items():
                 target = self.into / path

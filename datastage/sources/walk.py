@@ -63,13 +63,6 @@ class SearchLimits:
     avoid: tuple[Path, ...] = ()
 
 
-def own_words(wanted: Iterable[File], published: Iterable[Download]) -> frozenset[str]:
-    """Return the words that are the dataset's own: ``{"cifar"}``, ``{"fashionmnist"}``."""
-    names = [item.name for item in published] + [file.path.split("/")[0] for file in wanted]
-    words = {re.split(r"[.\d_-]", name.lower())[0] for name in names}
-    return frozenset(word for word in words - _COMMON_WORDS if len(word) > 3)
-
-
 def bears(text: str, words: Iterable[str]) -> bool:
     """Tell whether a name has one of `words` in it, however it is parted: ``Fashion-MNIST`` has ``fashionmnist``."""
     plain = re.sub(r"[\W_]", "", text.lower())
@@ -86,13 +79,17 @@ class Wishes:
         converters: Sequence[Converter] = (),
         lookalikes: Sequence[Lookalike] = (),
     ) -> None:
+        self.wanted, self.published, self.lookalikes = wanted, published, lookalikes
         self.sizes = {file.size for file in wanted}
         self.kept_sizes = self.sizes | {size for like in lookalikes for size in like.sizes}
         self.names = {base_name(file.path): file.size for file in wanted}
         self.suffixes = {os.path.splitext(file.path)[1].lower() for file in wanted} - {""}
         self.published_sizes = {item.size for item in published if item.size}
         self.table_sizes = [converter.sizes for converter in converters]
-        self.words = own_words(wanted, published)
+        names = [item.name for item in published] + [file.path.split("/")[0] for file in wanted]
+        words = {re.split(r"[.\d_-]", name.lower())[0] for name in names}
+        # What is the dataset's own: {"cifar"}, {"fashionmnist"}.
+        self.words = frozenset(word for word in words - _COMMON_WORDS if len(word) > 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,6 @@ class Listing:
         return size in wishes.sizes or name in wishes.names
 
     def summary(self) -> Looked:
-        """Say what a person sees there."""
         if self.trouble and not self.n_files:
             seen = f"it could not be read: {self.trouble}"
         elif not self.n_files:
