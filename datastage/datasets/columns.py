@@ -57,10 +57,8 @@ ENTRIES = (
         file="cal_housing.tgz",
         citation="Pace, Barry, 1997", splits={"train": 20640},
         read=partial(_last, file="CaliforniaHousing/cal_housing.data", less=None),
-        lookalikes=(
-            Lookalike("housing.csv, the table of a textbook with ocean_proximity", "cal_housing.tgz",
-                      names=("*/housing.csv",)),
-        ),
+        lookalikes=(Lookalike("housing.csv, the table of a textbook with ocean_proximity", "cal_housing.tgz",
+                              names=("*/housing.csv",)),),
     ),
     ArchiveEntry(
         "penguins", "Palmer penguins", (f"{_PENGUINS}/penguins_size.csv",),
@@ -100,11 +98,9 @@ ENTRIES = (
         "diabetes", "Diabetes",
         ("package:sklearn/datasets/data/diabetes_data_raw.csv.gz", f"{_SK}/diabetes_data_raw.csv.gz"),
         "md5:a8e967d45d7162dc51982bde4b33d507", 7073,
-        more=(
-            Part("diabetes_target.csv.gz",
-                 ("package:sklearn/datasets/data/diabetes_target.csv.gz", f"{_SK}/diabetes_target.csv.gz"),
-                 "md5:1a035fe70b2f8622146613365e30700c", 1050),
-        ),
+        more=(Part("diabetes_target.csv.gz",
+                   ("package:sklearn/datasets/data/diabetes_target.csv.gz", f"{_SK}/diabetes_target.csv.gz"),
+                   "md5:1a035fe70b2f8622146613365e30700c", 1050),),
         task="regression", citation="Efron et al., 2004", splits={"train": 442}, read=_diabetes,
     ),
     ArchiveEntry(

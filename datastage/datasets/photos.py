@@ -184,19 +184,15 @@ CATS_VS_DOGS = (
 HORSE_OR_HUMAN = ArchiveEntry(
     "horse_or_human", "Horse or human", (f"{_TF}/data/horse-or-human.zip",),
     "sha256:e2e6f70d3d549c5dd10a57165e55af253ee66ad750403f95c0fb76bb943633a9", 149574867, into="train",
-    more=(
-        Part("validation-horse-or-human.zip", (f"{_TF}/data/validation-horse-or-human.zip",),
-             "sha256:ae5fff2f4f5554791f05358108e2e05d9801b191f1896ea101402f0e7f6c32c0", 11480187, "val"),
-    ),
+    more=(Part("validation-horse-or-human.zip", (f"{_TF}/data/validation-horse-or-human.zip",),
+               "sha256:ae5fff2f4f5554791f05358108e2e05d9801b191f1896ea101402f0e7f6c32c0", 11480187, "val"),),
     licence="CC BY 2.0", citation="L. Moroney, 2019", splits={"train": 1027, "val": 256}, classes=("horses", "humans"),
 )  # fmt: skip
 ROCK_PAPER_SCISSORS = ArchiveEntry(
     "rock_paper_scissors", "Rock, paper, scissors", (f"{_TF}/data/rps.zip",),
     "sha256:c2403444395842ad04c53612bad54b574443eae17a0723117a2ff87b9d72194f", 200682221, into="train",
-    more=(
-        Part("rps-test-set.zip", (f"{_TF}/data/rps-test-set.zip",),
-             "sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503", 29516758, "test"),
-    ),
+    more=(Part("rps-test-set.zip", (f"{_TF}/data/rps-test-set.zip",),
+               "sha256:c27ab9fa43ce40b2e453de711365b477f4424586edf0388116674fd320f07503", 29516758, "test"),),
     licence="CC BY 2.0", citation="L. Moroney, 2019", classes=("paper", "rock", "scissors"),
 )  # fmt: skip
 HYMENOPTERA = ArchiveEntry(
@@ -282,10 +278,8 @@ EUROSAT = ArchiveEntry(
     "md5:c8fa014336c82ac7804f0398fcb19387", 94280567, licence="MIT", citation="Helber et al., arXiv 1709.00029",
     homepage="https://github.com/phelber/EuroSAT", splits={"train": 27000},
     mean=(0.3444, 0.3803, 0.4078), std=(0.2037, 0.1366, 0.1148),
-    lookalikes=(
-        Lookalike("EuroSAT packed anew, EuroSAT_RGB.zip", "EuroSAT.zip, whose folder is called 2750",
-                  names=("*/EuroSAT_RGB.zip", "*/EuroSAT_RGB/*")),
-    ),
+    lookalikes=(Lookalike("EuroSAT packed anew, EuroSAT_RGB.zip", "EuroSAT.zip, whose folder is called 2750",
+                          names=("*/EuroSAT_RGB.zip", "*/EuroSAT_RGB/*")),),
 )  # fmt: skip
 GTSRB = ArchiveEntry(
     "gtsrb", "German traffic signs", (f"{_GTSRB}/GTSRB-Training_fixed.zip",), "md5:513f3c79a4c5141765e10e952eaa2478",
@@ -364,11 +358,9 @@ SUN397 = ArchiveEntry(
 PLACES365 = ArchiveEntry(
     "places365_val", "Places365, validation", ("http://data.csail.mit.edu/places/places365/val_256.tar",),
     "md5:e27b17d8d44f4af9a78502beb927f808", 525158400, into="val_256",
-    more=(
-        Part("filelist_places365-standard.tar",
-             ("http://data.csail.mit.edu/places/places365/filelist_places365-standard.tar",),
-             "md5:35a0585fee1fa656440f3ab298f8479c", 67498496),
-    ),
+    more=(Part("filelist_places365-standard.tar",
+               ("http://data.csail.mit.edu/places/places365/filelist_places365-standard.tar",),
+               "md5:35a0585fee1fa656440f3ab298f8479c", 67498496),),
     licence="research only", citation="Zhou et al., PAMI 2017", homepage="http://places2.csail.mit.edu/", mirror=False,
     lists=_places, splits={"train": 36500},
 )  # fmt: skip

@@ -31,9 +31,7 @@ ENTRIES = (
     ),
     ArchiveEntry(
         "ag_news", "AG News", (f"{_AG}/train.csv",), "md5:b1a00f826fdfbd249f79597b59e1dc12", 29470338, unpack=False,
-        more=(
-            Part("test.csv", (f"{_AG}/test.csv",), "md5:d52ea96a97a2d943681189a97654912d", 1857427, unpack=False),
-        ),
+        more=(Part("test.csv", (f"{_AG}/test.csv",), "md5:d52ea96a97a2d943681189a97654912d", 1857427, unpack=False),),
         task="text", licence="non-commercial", citation="Zhang, Zhao, LeCun, NIPS 2015",
         splits={"train": 120000, "test": 7600}, classes=("World", "Sports", "Business", "Sci/Tech"),
         lookalikes=(

@@ -32,10 +32,8 @@ ENDPOINTS = {
 TOKENS = {
     "huggingface.co": "HF_TOKEN",
     "github.com": "GITHUB_TOKEN",
-    "api.github.com": "GITHUB_TOKEN",
-    "raw.githubusercontent.com": "GITHUB_TOKEN",
-    "codeload.github.com": "GITHUB_TOKEN",
-    "media.githubusercontent.com": "GITHUB_TOKEN",
+    **{f"{part}.github.com": "GITHUB_TOKEN" for part in ("api", "codeload")},
+    **{f"{part}.githubusercontent.com": "GITHUB_TOKEN" for part in ("raw", "media")},
 }
 _TOKENS_OF_SERVICES = {"github": "GITHUB_TOKEN", "hub": "HF_TOKEN"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

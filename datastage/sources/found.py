@@ -120,7 +120,7 @@ def kaggle_title(name: str) -> str:
     return title if len(title) >= 6 else f"{title}-data"
 
 
-def line_to_run(spec: str, runtime: Runtime) -> str:
+def line_to_run(spec: str, runtime: Runtime, fallback: str = "") -> str:
     """Return the line that stages `spec` here: in Python, or as the command where no kernel is.
 
     Examples
@@ -131,6 +131,8 @@ def line_to_run(spec: str, runtime: Runtime) -> str:
     """
     shown = quoted(spec)
     if runtime.in_kernel:
-        return f"Next:  path = datastage.stage({shown})"
+        return f"Next:  path = datastage.stage({shown}{fallback and f', fallbacks=[{quoted(fallback)}]'})"
     bang = "!" if runtime.platform in ("colab", "kaggle") else ""
+    if fallback:
+        return f"Next:  {bang}datastage stage {shlex.quote(spec)} --fallback {shlex.quote(fallback)}"
     return f"Next:  {bang}datastage stage {shown if not set('$`') & set(shown) else shlex.quote(spec)}"

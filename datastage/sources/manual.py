@@ -7,7 +7,6 @@ and ends with the next step. It uses a person's words; the attempts, hashes and 
 from __future__ import annotations
 
 import re
-import shlex
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from datastage import archives, network, settings
 from datastage.errors import Attempt, UnavailableError, columns, wrapped
 from datastage.progress import human_bytes
-from datastage.sources.found import kaggle_title
+from datastage.sources.found import kaggle_title, line_to_run
 
 if TYPE_CHECKING:
     from datastage.runtime import Runtime
@@ -76,7 +75,7 @@ def manual_instructions(
 
 def _with_cut_short(text: _Text, wanted: Wanted, place: str, runtime: Runtime) -> _Text:
     """Say that there was no time to look at all of a place, and how to name the folder in it that holds the data."""
-    line = _line_to_run(wanted, runtime, "FOLDER").removeprefix("Next:").strip()
+    line = line_to_run(wanted.spec, runtime, "FOLDER").removeprefix("Next:").strip()
     said = _clip(f"There was no time to look at all of {place}: it holds very many files.", columns())
     both = [said, f"Is the data in it?  {line}"]
     option = 'fallbacks=["FOLDER"]' if runtime.in_kernel else "--fallback FOLDER"
@@ -180,14 +179,6 @@ def _download(wanted: Wanted, lead: str = "Download", tail: str = "to your own c
 
 def _address(wanted: Wanted) -> list[str]:
     return [wanted.url or wanted.file_name, *wanted.more]
-
-
-def _line_to_run(wanted: Wanted, runtime: Runtime, where: str) -> str:
-    """Return the line that takes the file from `where`: in Python, or as the command where no kernel is."""
-    if runtime.in_kernel:
-        return f'Next:  path = datastage.stage("{wanted.spec}", fallbacks=["{where}"])'
-    bang = "!" if runtime.platform in ("colab", "kaggle") else ""
-    return f"Next:  {bang}datastage stage {wanted.spec} --fallback {shlex.quote(where)}"
 
 
 def _brought(wanted: Wanted) -> str:
@@ -301,15 +292,15 @@ def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
         ]
         if wanted.more:
             stay = _wrap(stay[0].replace("File upload", "Folder upload"), columns() - 4)
-        return stay, _line_to_run(wanted, runtime, f"drive:{name}")
+        return stay, line_to_run(wanted.spec, runtime, f"drive:{name}")
     if runtime.platform == "colab":
         step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if wanted.more else ''}."
-        return [step], _line_to_run(wanted, runtime, f"./{name}")
+        return [step], line_to_run(wanted.spec, runtime, f"./{name}")
     if runtime.in_notebook:
         where = f"into a new folder {name} beside this notebook" if wanted.more else "to the folder of this notebook"
         them = "them" if wanted.more else "it"
         step = f"In the list of files on the left, press the upload arrow; bring {them} {where}."
-        return _step(step), _line_to_run(wanted, runtime, f"./{name}")
+        return _step(step), line_to_run(wanted.spec, runtime, f"./{name}")
     return [
         f"Put {'them' if wanted.more else 'it'} into a folder of your choice, and say which, for example:",
         "export DATASTAGE_PATH=~/data",

@@ -27,19 +27,8 @@ from datastage.file_names import junk_kind
 from datastage.progress import SILENT, Reporter
 from datastage.reader import BytesReader, FileReader, FileRecord, Reader
 from datastage.redact import printable
+from datastage.sources import search_io
 from datastage.sources.near_misses import NearMiss, NearMisses, shown_path
-from datastage.sources.search_io import (
-    HashedFile,
-    Made,
-    Scratch,
-    StoppedError,
-    TimedReader,
-    TimeIsUpError,
-    UnreadableError,
-    as_stream,
-    rejoined,
-    writing,
-)
 from datastage.sources.walk import (
     ARCHIVES,
     MEDIA,
@@ -105,7 +94,7 @@ def find_files(
     """
     wishes = Wishes(wanted, published, converters, lookalikes)
     near = NearMisses(wishes, needed)
-    scratch = Scratch(into, reporter)
+    scratch = search_io.Scratch(into, reporter)
     search = _Search({file.path: file for file in wanted}, scratch, converters, wishes, near, limits or SearchLimits())
     try:
         for place in places:
@@ -127,12 +116,12 @@ class _Search:
     """One search: what is still missing, and what was written."""
 
     wanted: Mapping[str, File]
-    scratch: Scratch
+    scratch: search_io.Scratch
     converters: Sequence[Converter]
     wishes: Wishes
     near: NearMisses
     limits: SearchLimits
-    written: dict[str, Made] = field(default_factory=dict)
+    written: dict[str, search_io.Made] = field(default_factory=dict)
     listings: list[Listing] = field(default_factory=list)
     had: list[str] = field(default_factory=list)
     converting: bool = False
@@ -170,7 +159,7 @@ class _Search:
                         self._offer_table(stream, listing, shown_path(listing, path))
                 except StorageError:
                     raise
-                except (OSError, UnreadableError) as error:
+                except (OSError, search_io.UnreadableError) as error:
                     listing.is_in_trouble(error)
             if self._useful_converters() and any(at == number for at, _ in self._with_tables):
                 self._archives(listing)
@@ -182,9 +171,9 @@ class _Search:
             return
         for path, content in known.items():
             at = self.scratch.new_path()
-            with writing():
+            with search_io.writing():
                 at.write_bytes(content)
-            self.written[path] = Made.of(at, content)
+            self.written[path] = search_io.Made.of(at, content)
             del self.missing[path]
             self.scratch.advance(len(content))
 
@@ -281,23 +270,23 @@ class _Search:
             elif "." in form and size > self.limits.archive_bytes:
                 listing.cut_short = True
             else:
-                self._members(TimedReader(reader, listing), listing, shown, depth)
+                self._members(search_io.TimedReader(reader, listing), listing, shown, depth)
         except StorageError:
             raise
-        except TimeIsUpError:
+        except search_io.TimeIsUpError:
             listing.cut_short = True
         except MissingDependencyError:
             self.near.add_shut(listing, f"a {form} archive, which cannot be opened here", shown)
         except PasswordError:
             self.near.add_shut(listing, "an archive that is locked with a password", shown)
-        except (DatastageError, OSError, UnreadableError):
+        except (DatastageError, OSError, search_io.UnreadableError):
             self.near.add_damaged(listing, shown, size)
 
     def _not_an_archive(self, reader: Reader, listing: Listing, shown: str) -> None:
         """Look at a file that is no archive: a place that is itself a file may be a wanted one, or a table."""
         name = base_name(shown)
         if reader is listing.location.at:
-            stream = as_stream(reader.stream(0))
+            stream = search_io.as_stream(reader.stream(0))
             if reader.size in self.wishes.sizes and not self.converting:
                 self._offer(stream, listing, shown, name, reader.size or 0)
                 return
@@ -335,7 +324,7 @@ class _Search:
                 n_probed += 1
                 head = stream.read(_ARCHIVE_HEAD)
                 if archives.sniff(BytesReader(head)) is not None:
-                    self._nested(rejoined(head, stream), name, listing, inside, depth)
+                    self._nested(search_io.rejoined(head, stream), name, listing, inside, depth)
 
     def _nested(self, stream: BinaryIO, name: str, listing: Listing, shown: str, depth: int) -> None:
         with self.scratch.held(stream, name, self.limits.archive_bytes) as reader:
@@ -350,11 +339,11 @@ class _Search:
         if form == "gz" and reader.size is not None and reader.ranges:
             # The last four bytes of a gzip are its length unpacked: most that cannot fit are told without unpacking.
             length = int.from_bytes(reader.read_at(max(0, reader.size - 4), 4), "little")
-        members = archives.iter_members(TimedReader(reader, listing))  # closing it closes the stream, too
+        members = archives.iter_members(search_io.TimedReader(reader, listing))  # closing it closes the stream, too
         _, packed = next(members)
         stream = cast(BinaryIO, packed)
         head = stream.read(_TABLE_HEAD)
-        whole = rejoined(head, stream)
+        whole = search_io.rejoined(head, stream)
         name = base_name(shown).rpartition(".")[0] or base_name(shown)
         if any(one.fits(head) for one in self._useful_converters()):
             self._offer_table(whole, listing, shown)
@@ -377,8 +366,8 @@ class _Search:
         self._announce()
         path = self.scratch.new_path()
         most = size if size >= 0 else max(self.wishes.sizes)
-        with writing():
-            out = HashedFile(path, self.scratch.advance)
+        with search_io.writing():
+            out = search_io.HashedFile(path, self.scratch.advance)
         verdict = "wrong"
         pending: Future[None] | None = None
         try:
@@ -387,7 +376,7 @@ class _Search:
                     total = 0
                     while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
                         if self._stopping:
-                            raise StoppedError
+                            raise search_io.StoppedError
                         total += len(block)
                         if pending is not None:
                             pending.result()
@@ -396,22 +385,22 @@ class _Search:
                         pending.result()
                 finally:
                     wait([pending] if pending is not None else [])
-            made = Made(path, out.size, out.crc32, out.md5.hexdigest())
+            made = search_io.Made(path, out.size, out.crc32, out.md5.hexdigest())
             verdict = self._claim(made, shown, name, listing)
         finally:
             if verdict != "taken":
                 self.scratch.refuse(path, out.size)
         return verdict != "wrong"
 
-    def _claim(self, made: Made, shown: str, name: str, listing: Listing) -> Literal["taken", "had", "wrong"]:
+    def _claim(self, made: search_io.Made, shown: str, name: str, listing: Listing) -> Literal["taken", "had", "wrong"]:
         taken = False
         with self._lock:
             for file in [file for file in self.missing.values() if file.size == made.size]:
                 if file.md5 == made.md5 or (file.md5 is None and base_name(file.path) == name):
                     if taken:  # the same content under two wanted names
-                        with writing():
+                        with search_io.writing():
                             copy = Path(shutil.copyfile(made.at, self.scratch.new_path()))
-                        made = Made(copy, made.size, made.crc32, made.md5)
+                        made = search_io.Made(copy, made.size, made.crc32, made.md5)
                     del self.missing[file.path]
                     self.written[file.path] = made
                     taken = True
@@ -434,9 +423,9 @@ class _Search:
         if converter is None:
             return
         self._announce()
-        with writing():
+        with search_io.writing():
             made = Path(tempfile.mkdtemp(prefix="table-", dir=self.scratch.folder))
-            outcome = converter.convert(rejoined(head, stream), made)
+            outcome = converter.convert(search_io.rejoined(head, stream), made)
         if isinstance(outcome, str):
             shutil.rmtree(made, ignore_errors=True)
             self.near.refused.append((listing.called, shown, outcome))
@@ -445,7 +434,7 @@ class _Search:
             wanted = self.missing.pop(path, None)
             if wanted is None:
                 continue  # found as it was published
-            self.written[path] = Made.of(made / path, (made / path).read_bytes(), wanted.md5)
+            self.written[path] = search_io.Made.of(made / path, (made / path).read_bytes(), wanted.md5)
             self.scratch.advance(self.written[path].size)
         if listing.called not in self.had:
             self.had.append(listing.called)
