@@ -305,6 +305,8 @@ def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> 
 
 def _top_to_take_off(result: Result, strip: bool | str) -> str | None:
     """Return the one top folder, if it may go, and no link climbs to it: such a link would leave the folder then."""
+    if not strip:
+        return None  # nothing else would be asked of a million files
     kinds = result.tree.kinds
     folders = (path for path, kind in kinds.items() if kind == "folder" and path)
     top = names.top_to_strip({path.partition("/")[0] for path in chain(result.files.paths, folders)}, strip)

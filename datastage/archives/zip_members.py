@@ -49,15 +49,13 @@ def whole(entry: ZipEntry, data: Any, password: bytes | None) -> Any:
     chosen = inflate.chosen()
     if len(data) != entry.csize:
         raise Fault("C-STREAM", "is cut short", entry.shown_name)
-    out = data
-    if entry.csize:  # some write nothing at all for an empty file, whatever the method
-        if entry.encrypted or entry.method not in (STORED, DEFLATED):
-            return b"".join(pieces(entry, lambda at, n: bytes(data[at : at + n]), 0, password))
-        if entry.method == DEFLATED:
-            try:
-                out = chosen.whole(data, entry.usize)
-            except chosen.errors as error:
-                raise _not_inflated(entry, error) from None
+    method = entry.method if entry.csize else STORED  # some write nothing at all for an empty file
+    if entry.encrypted or method not in (STORED, DEFLATED):
+        return b"".join(pieces(entry, lambda at, n: bytes(data[at : at + n]), 0, password))
+    try:
+        out = chosen.whole(data, entry.usize) if method == DEFLATED else data
+    except chosen.errors as error:
+        raise _not_inflated(entry, error) from None
     if len(out) != entry.usize:
         raise Fault("C-SIZE", f"should be {entry.usize:,} bytes and is not", entry.shown_name)
     if chosen.crc32(out) != entry.crc:
@@ -144,7 +142,7 @@ def _decompressed(entry: ZipEntry, packed: Iterator[Any], stream: Any) -> Iterat
         raise _not_inflated(entry, error) from None
     # Lzma without an end mark ends where its data does.
     if (entry.method != LZMA or entry.flags & 2) and (entry.csize or entry.usize):
-        raise Fault("C-STREAM", "is cut short: its stream does not end", entry.shown_name)
+        raise Fault("Z-LOCKED" if entry.encrypted else "C-STREAM", "is cut short: it does not end", entry.shown_name)
 
 
 def _lzma(entry: ZipEntry, packed: Iterator[Any]) -> tuple[Iterator[Any], Any]:

@@ -67,6 +67,16 @@ def test_another_password_opens_nothing(packer, password, tmp_path):
     assert tree(tmp_path / "to") == {}
 
 
+def test_of_a_locked_member_that_does_not_end_the_password_is_doubted_small_or_large(tmp_path):
+    data = bytearray(bytes.fromhex(LOCKED["deflated, by Info-ZIP"]))
+    data[data.index(b"PK\1\2") + 20] -= 6
+    with pytest.raises(PasswordError, match="does not open"):
+        unpacked(bytes(data), tmp_path / "to", password="secret")
+    [(_, stream)] = iter_members(BytesReader(bytes(data)), password="secret")  # in pieces, as a large one
+    with pytest.raises(PasswordError, match="does not open"):
+        stream.read()
+
+
 @pytest.mark.parametrize("method", [0, 8])
 def test_a_wrong_byte_among_many_small_members_is_found(method, tmp_path):
     # Members that lie in one block are written another way than one alone.
