@@ -38,6 +38,7 @@ from typing import Any, TextIO
 from datastage.redact import for_a_screen, hide_secrets
 
 WIDTH = 88  # columns of a screen that has room
+LABEL_WIDTH = 10
 WITH_ROOT = " with root="
 """The words by which a step names the option that chooses the place, see `place_is_named`."""
 _COMMAND = re.compile(r"(?<![\w!./])datastage (?=(\w+) )")
@@ -57,6 +58,14 @@ def wrapped(text: str, width: int, *, first: str = "", rest: str = "") -> list[s
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
     )
+
+
+def labelled_lines(label: str, text: str, width: int = LABEL_WIDTH) -> list[str]:
+    """Wrap a text in the column beside its label, which is so wide; a path stays one line, to be copied."""
+    first = f"{label:<{width}}"
+    if label in ("Folder", "File"):
+        return [first + text]
+    return wrapped(text, columns(), first=first, rest=" " * width) or [first]
 
 
 @dataclass(frozen=True, slots=True)

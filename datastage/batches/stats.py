@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches import ranks
-from datastage.errors import columns, wrapped
+from datastage.errors import labelled_lines
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
@@ -81,7 +81,4 @@ def facts(loader: Loader) -> list[tuple[str, str]]:
 
 def lines(facts: Iterable[tuple[str, str]]) -> list[str]:
     """Lay out facts as lines that fit the screen; a path stays whole."""
-    found: list[str] = []
-    for label, text in facts:
-        found += wrapped(text, columns(), first=f"{label:<9} ", rest=" " * 10)
-    return found
+    return [line for label, text in facts for line in labelled_lines(label, text)]

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.stats import facts
-from datastage.errors import columns
+from datastage.errors import LABEL_WIDTH, columns, labelled_lines
 from datastage.progress import counted, duration, human_bytes
 from datastage.show.lines import (
-    LABEL_WIDTH,
-    labelled_lines,
     printable,
     receipt_rows,
     shortened,

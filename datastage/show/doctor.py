@@ -25,13 +25,13 @@ from datastage import datasets
 from datastage._version import __version__
 from datastage.archives import external_tools
 from datastage.batches.devices import GPU_CLICKS
+from datastage.errors import labelled_lines
 from datastage.mounts import drive_log, drive_mounts
 from datastage.network import is_offline
 from datastage.progress import human_bytes
 from datastage.redact import for_a_screen
 from datastage.runtime import Runtime, free_bytes
 from datastage.settings import is_set
-from datastage.show.lines import labelled_lines
 
 _TRIAL_S = 120.0
 _NAMES = {"colab": "Colab", "kaggle": "Kaggle", "slurm": "a Slurm job", "jupyter": "Jupyter", "terminal": "a terminal"}

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import WIDTH, columns, wrapped
+from datastage.errors import LABEL_WIDTH, WIDTH, columns, labelled_lines, wrapped
 from datastage.progress import counted, duration, human_bytes
 from datastage.redact import printable as printable
 from datastage.show.following import next_line
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datastage.runtime import Runtime
     from datastage.staged import Staged
 
-LABEL_WIDTH = 10
 _OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
 _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
@@ -188,14 +187,6 @@ def _how(receipt: Mapping[str, Any]) -> str:
     if receipt.get("format"):
         return f"and unpacked in {duration(seconds)}{rate}; every file was checked"
     return f"{human_bytes(n_bytes)} in {duration(seconds)}{rate}"
-
-
-def labelled_lines(label: str, text: str, width: int = LABEL_WIDTH) -> list[str]:
-    """Wrap a text in the column beside its label, which is so wide; a path stays one line."""
-    body = wrapped(text, columns() - width) or [""]
-    if len(body) > 1 and label in ("Folder", "File"):
-        body = [text]  # a path stays one line, to be copied
-    return [f"{label:<{width}}{body[0]}", *(" " * width + line for line in body[1:])]
 
 
 def labelled(label: str, text: str) -> str:
