@@ -14,7 +14,7 @@ from typing import Any
 from datastage import slots, staged
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
-from datastage.own_files import remove_tree
+from datastage.own_files import bytes_in, remove_tree
 from datastage.progress import bytes_of, few
 from datastage.runtime import Runtime
 from datastage.slots import Slot
@@ -152,7 +152,7 @@ def _shards(root: Path) -> dict[str, _Shards]:
     own = slots.own_folder_of(root)
     folders = sorted(own.glob("*.shards")) if slots.is_marked(own) else []
     return {
-        path.name: _Shards(path, _cache().last_used(path), _tree_bytes(path))
+        path.name: _Shards(path, _cache().last_used(path), bytes_in(path))
         for path in folders
         if path.is_dir() and not path.is_symlink()
     }
@@ -176,7 +176,7 @@ def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[R
             continue
         path, what = own / name, match["what"]
         if what == "pixels" and name in whose:
-            whose[name].pixels.append((path, _tree_bytes(path)))
+            whose[name].pixels.append((path, bytes_in(path)))
             continue
         slot = Slot(root, match["name"], own)
         is_left = what != "mark" if os.path.lexists(slot.final) else what != "old"
@@ -185,7 +185,7 @@ def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[R
         if not is_left or _is_in_use(path, slot) or not os.path.lexists(path):
             continue
         why = "photos of a dataset that is gone" if what == "pixels" else "unfinished"
-        yield Removable(path, _tree_bytes(path), why)
+        yield Removable(path, bytes_in(path), why)
 
 
 def _is_in_use(path: Path, slot: Slot) -> bool:
@@ -218,7 +218,7 @@ def _goes(one: _Dataset | _Shards, why: str, *, by_name: bool = False) -> list[R
         why = f"{why}; stays, since it holds what was not staged: {few(extra, 3)}"
         return [Removable(path, 0, why, one.used, True)]
     photos = [Removable(folder, n_bytes, "photos of a dataset that goes") for folder, n_bytes in one.pixels]
-    return [*photos, Removable(path, _tree_bytes(path), why, one.used)]
+    return [*photos, Removable(path, bytes_in(path), why, one.used)]
 
 
 def remove(root: Path, item: Removable) -> bool:
@@ -266,21 +266,3 @@ def _remove_dataset(slot: Slot, item: Removable) -> bool:
     with contextlib.suppress(OSError):
         slot.mark.unlink()
     return True
-
-
-def _tree_bytes(path: Path) -> int:
-    """Return what `path` and all below it takes, as far as it can be seen."""
-    total, waiting = 0, [os.fspath(path)]
-    with contextlib.suppress(OSError):
-        seen = os.lstat(path)
-        if not os.path.isdir(path) or os.path.islink(path):
-            return seen.st_size
-    while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                else:
-                    with contextlib.suppress(OSError):
-                        total += entry.stat(follow_symlinks=False).st_size
-    return total

@@ -109,6 +109,21 @@ def mapping_of(text: bytes | None) -> dict[str, Any]:
     return {}
 
 
+def bytes_in(path: Path) -> int:
+    """Return what a file, or all below a folder, takes, as far as it can be seen: others may be at work there."""
+    total = 0 if path.is_dir() and not path.is_symlink() else _length(path)
+    for base, _, names in os.walk(path):
+        total += sum(_length(os.path.join(base, name)) for name in names)
+    return total
+
+
+def _length(path: str | os.PathLike[str]) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
 # --- writing
 
 

@@ -23,7 +23,7 @@ from datastage import mounts
 from datastage.archives.formats import suffixes
 from datastage.errors import IntegrityError, StorageError
 from datastage.file_names import PICTURE_SUFFIXES, SPECIAL, junk_kind, kind_of
-from datastage.own_files import atomic_file
+from datastage.own_files import atomic_file, bytes_in
 from datastage.progress import SILENT, Reporter
 
 READERS_FAR = 32
@@ -64,7 +64,7 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
     if readers is None:
         readers = READERS_FAR if is_far else 0
     doing = f"packing {folder.name}"
-    reporter.phase(doing, None if is_far else _length(folder))
+    reporter.phase(doing, None if is_far else bytes_in(folder))
     walk = _Walk(folder)
     try:
         with atomic_file(to) as out, contextlib.closing(_read(walk.items(), readers)) as items:
@@ -87,14 +87,6 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | 
             raise StorageError.of(error, doing, "Next: make it readable (chmod u+r), or take it out.") from error
         raise StorageError.of(error, doing, "Next: free some room, or write the zip elsewhere.") from error
     return ZipResult(writer.n_files, writer.n_bytes, dict(walk.left_out))
-
-
-def _length(folder: Path) -> int | None:
-    """Return about how many bytes lie in a folder of this machine; None if they cannot be counted."""
-    try:
-        return sum(os.lstat(f"{path}/{name}").st_size for path, _, names in os.walk(folder) for name in names)
-    except OSError:
-        return None
 
 
 @dataclass(slots=True)

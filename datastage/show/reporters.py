@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
 from datastage.show.lines import fitted, labelled, printable, writable
@@ -72,13 +72,6 @@ def phase_text(done_bytes: int, total_bytes: int | None, seconds: float, resumed
     return ", ".join(parts)
 
 
-class Surface(Protocol):
-    """A place where one bar can be drawn and taken away."""
-
-    def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None: ...
-    def clear(self) -> None: ...
-
-
 class Shown:
     """A reporter that shows work: a bar where there is a surface for one, else a line every half minute.
 
@@ -89,7 +82,7 @@ class Shown:
     def __init__(
         self,
         stream: TextIO | None,
-        surface: Surface | None,
+        surface: TerminalLine | NotebookArea | None,
         *,
         clock: Callable[[], float] = time.monotonic,
         log_every_s: float = LOG_EVERY_S,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from datastage.errors import UnavailableError
+from datastage.own_files import bytes_in
 from datastage.progress import SILENT, Reporter
 from datastage.timeouts import start
 
@@ -57,16 +56,6 @@ class Watch:
             thread.join(_LEAVE_S)
             raise
         return outcome()
-
-
-def bytes_in(folder: Path) -> int:
-    """Return the bytes of the files under a folder that another thread or process writes to."""
-    size = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # renamed while we look
-                size += os.lstat(os.path.join(base, name)).st_size
-    return size
 
 
 @dataclass(frozen=True, slots=True)
