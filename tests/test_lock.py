@@ -418,3 +418,13 @@ def test_each_sign_of_life_in_a_made_file_is_put_on_the_disk(tmp_path, no_flock,
         before = len(synced)
         held.beat()
         assert len(synced) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "done", "total"), [({}, 0, None), ({"done": 5, "total": 9}, 5, 9), ({"done": "x"}, 0, None)]
+)
+def test_how_far_the_holder_is_is_told_and_nothing_where_it_does_not_say(facts, done, total, tmp_path):
+    (tmp_path / "lock").write_text(json.dumps({"pid": 7, "host": "here", **facts}))
+    holder = lock._holder(tmp_path / "lock")
+    assert (holder.done_bytes, holder.total_bytes) == (done, total)
+    assert holder.who == "process 7 on here"

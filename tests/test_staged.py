@@ -12,8 +12,10 @@ from datastage.staged import (
     FILES,
     RECEIPT,
     Staged,
+    counts,
     leads_to,
     list_folder,
+    looks_whole,
     read_files,
     receipt_of,
     verify_folder,
@@ -120,3 +122,26 @@ def test_parts_that_are_to_be_predicted_are_no_splits(folder):
 def test_a_path_leads_to_a_folder_or_does_not(folder, path, leads):
     (folder / "a").mkdir()
     assert leads_to(path.format(folder=folder), folder) is leads
+
+
+def test_a_file_in_place_of_a_link_is_seen_at_a_glance_and_a_link_in_place_of_a_file_too(folder):
+    (folder / "file").write_bytes(b"file")
+    (folder / "link").symlink_to("file")
+    receipt = write_receipt(folder, receipt_for(folder), list_folder(folder))
+    assert looks_whole(folder, receipt)
+    (folder / "link").unlink()
+    (folder / "link").write_bytes(b"")
+    assert not looks_whole(folder, receipt)
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("file")
+    assert looks_whole(folder, receipt)
+    (folder / "file").unlink()
+    (folder / "file").symlink_to("link")  # four letters, as the file had bytes
+    assert not looks_whole(folder, receipt)
+
+
+@pytest.mark.parametrize("n", [999, 1_000, 1_001, 3_000])
+def test_of_very_many_folders_the_first_and_the_last_are_named(n):
+    names = counts([FileRecord(f"c{i:05}/x.jpg", 1, 0) for i in range(n)])["inside"]["names"]
+    assert len(names) == min(n, 1_000)
+    assert (names[0], names[-1]) == ("c00000", f"c{n - 1:05}")

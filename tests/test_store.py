@@ -1,15 +1,18 @@
 """Where things go, and that a folder is whole or not there."""
 
+import contextlib
 import errno
 import json
 import os
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
 from datastage import cleanup, links, own_files, slots, staged, store
 from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.progress import SILENT
 from datastage.reader import FileRecord
 from datastage.slots import Slot
 from datastage.staged import FILES, RECEIPT, Staged
@@ -333,3 +336,53 @@ def test_clean_hides_a_dataset_before_it_removes_the_first_file_of_it(tmp_path):
     watching.clear()
     assert seen
     assert not any(seen)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_asked_again"), [(errno.ENOENT, True), (errno.EACCES, False), (errno.EPERM, False)]
+)
+def test_a_lock_whose_folder_was_just_taken_away_is_asked_for_again(code, is_asked_again, tmp_path, monkeypatch):
+    slot, asked = slot_at(tmp_path), []
+    locked = store.locked
+
+    @contextlib.contextmanager
+    def first_gone(*args, **named):
+        asked.append(args)
+        if len(asked) == 1:
+            raise StorageError("gone", code=code)
+        with locked(*args, **named) as held:
+            yield held
+
+    monkeypatch.setattr(store, "locked", first_gone)
+    if is_asked_again:
+        with store.waited_for(slot, SILENT):
+            assert len(asked) == 2
+        return
+    with pytest.raises(StorageError, match="gone"), store.waited_for(slot, SILENT):
+        pass
+    assert len(asked) == 1
+
+
+def test_the_locks_of_all_other_users_of_a_root_are_looked_at(tmp_path):
+    slot = slot_at(tmp_path)
+    others = [tmp_path / (slots.OWN_FOLDER + name) for name in ("!", "zz")]
+    for other in (*others, tmp_path / "data"):
+        other.mkdir()
+    found = store._locks_of_others(slot)
+    assert sorted(path.parent for path in found) == sorted(others)
+    assert {path.name for path in found} == {slot.lock.name}
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no second disk")
+def test_a_disk_beside_the_fast_one_outlives_the_machine(tmp_path):
+    from types import SimpleNamespace
+
+    shm, here = Path("/dev/shm"), tmp_path
+    if shm.stat().st_dev == here.stat().st_dev:
+        pytest.skip("there is no second disk")
+    for fast, other in ((here, shm), (shm, here)):
+        machine = SimpleNamespace(disk_outlives_machine=False, fast_disk=fast / "not" / "there")
+        assert not store.outlives_machine(fast, machine)
+        assert store.outlives_machine(other, machine)
+        machine.disk_outlives_machine = True
+        assert store.outlives_machine(fast, machine)
