@@ -39,41 +39,29 @@ OWNER = ".owner.mark"
 _MARK_BYTES = 100_000
 
 
+class _Own:
+    """A path in this user's own folder: the name of the slot, and for an ending the name of the attribute."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.ending = name
+
+    def __get__(self, slot: Slot, owner: type) -> Path:
+        return slot.own / f"{slot.name}.{self.ending}"
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The paths that belong to one name under one root."""
+    """The paths that belong to one name under one root; what each is for stands at the head of this module."""
 
     root: Path
     name: str
     own: Path
 
+    mark, lock, partial, fetch, old, repair = _Own(), _Own(), _Own(), _Own(), _Own(), _Own()
+
     @property
     def final(self) -> Path:
         return self.root / self.name
-
-    @property
-    def mark(self) -> Path:
-        return self.own / f"{self.name}.mark"
-
-    @property
-    def lock(self) -> Path:
-        return self.own / f"{self.name}.lock"
-
-    @property
-    def partial(self) -> Path:
-        return self.own / f"{self.name}.partial"
-
-    @property
-    def fetch(self) -> Path:
-        return self.own / f"{self.name}.fetch"
-
-    @property
-    def old(self) -> Path:
-        return self.own / f"{self.name}.old"
-
-    @property
-    def repair(self) -> Path:
-        return self.own / f"{self.name}.repair"
 
 
 def slot_of(root: Path, name: str) -> Slot:
