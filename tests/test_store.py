@@ -269,7 +269,7 @@ def test_clean_takes_the_photos_of_a_dataset_that_is_gone_and_of_no_other(tmp_pa
     stays = pixels_of(tmp_path, slot.final)
     goes = pixels_of(tmp_path, tmp_path / "gone")
     found = cleanup.removable(tmp_path, now=0)
-    assert [(item.path, item.n_bytes) for item in found] == [(goes, 1000)]
+    assert [(item.path, item.n_bytes, item.why) for item in found] == [(goes, 1000, "photos of a dataset that is gone")]
     assert cleanup.remove(tmp_path, found[0])
     assert (stays.exists(), goes.exists()) == (True, False)
 
@@ -281,6 +281,29 @@ def test_clean_by_age_takes_the_photos_with_their_dataset(tmp_path):
     assert {item.path for item in found} == {slot.final, pixels}
     assert all(cleanup.remove(tmp_path, item) for item in found)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("1.5 h", 5_400), ("45m", 2_700), (" 2 ", 172_800)])
+def test_an_age_is_days_hours_or_minutes(text, seconds):
+    assert cleanup._seconds(text) == seconds
+
+
+def test_clean_says_for_how_many_days_a_dataset_was_not_used(tmp_path):
+    slot, _ = published(tmp_path)
+    os.utime(slot.final / RECEIPT, (1_000_000_000,) * 2)
+    (item,) = cleanup.removable(tmp_path, older_than_s=86_400, now=1_000_000_000 + 3 * 86_400)
+    assert item.why == "not used for 3 days"
+
+
+def test_clean_keeps_the_mark_of_a_folder_that_was_being_replaced_and_takes_what_comes_behind_it(tmp_path):
+    slot, _ = published(tmp_path, "old")
+    os.rename(slot.final, slot.old)  # killed between the two renames
+    (slot.own / "x.partial").mkdir()
+    assert [item.path.name for item in cleanup.removable(tmp_path, now=0)] == ["x.partial"]
+    store.recover(slot)
+    assert (slot.final / "a.txt").read_text() == "old"
+    os.rename(slot.final, tmp_path / "moved")
+    assert [item.path.name for item in cleanup.removable(tmp_path, now=0)] == [slot.mark.name, "x.partial"]
 
 
 def test_clean_leaves_what_was_asked_for_since_it_was_listed(tmp_path):
@@ -297,8 +320,10 @@ def test_clean_removes_the_lock_files_of_the_dead_where_there_is_no_flock(tmp_pa
     for name in ("x.locked", "x.locked~0123abcd"):
         (own / name).write_text("{}")
         os.utime(own / name, (1_000_000_000,) * 2)
-    for item in cleanup.removable(tmp_path, now=2_000_000_000):
-        cleanup.remove(tmp_path, item)
+    found = cleanup.removable(tmp_path, now=2_000_000_000)
+    assert {item.why for item in found} == {"unfinished"}
+    for item in found:
+        assert cleanup.remove(tmp_path, item)
     assert list(tmp_path.iterdir()) == []
 
 

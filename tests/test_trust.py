@@ -289,6 +289,30 @@ def test_repair_replaces_files_by_files_only(here):
     assert (folder / "cat" / "1.txt" / "mine").read_text() == "mine"
 
 
+@pytest.mark.parametrize("leads_to", ["folder", "file", "nothing"])
+def test_repair_puts_the_file_in_place_of_a_link_and_leaves_what_it_leads_to(here, tmp_path, leads_to):
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow", "cat/2.txt": b"purr"})
+    folder = quiet("./pets.zip").path
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    (folder / "cat" / "1.txt").unlink()
+    (folder / "cat" / "1.txt").symlink_to(tmp_path / leads_to)
+    assert datastage.verify(folder, repair=True, progress=False).ok
+    assert (folder / "cat" / "1.txt").read_bytes() == b"meow"
+    assert not (folder / "cat" / "1.txt").is_symlink()
+    assert (tmp_path / "file").read_text() == "mine"
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_repair_asks_the_places_in_their_order(here):
+    make_zip(here / "first.zip", {"a.txt": b"meow", "b.txt": b"purr"})
+    make_zip(here / "second.zip", {"a.txt": b"MEOW", "b.txt": b"PURR"})
+    folder = quiet("./first.zip", fallbacks=["./second.zip"]).path
+    (folder / "a.txt").unlink()
+    assert datastage.verify(folder, repair=True, progress=False).ok
+    assert (folder / "a.txt").read_bytes() == b"meow"
+
+
 def test_a_folder_that_was_moved_is_said_and_taken_over_by_the_line_that_is_named(here, tmp_path):
     make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
     folder = quiet("./pets.zip", name="pets").path
