@@ -14,9 +14,9 @@ from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED
 from datastage.layouts.choice import BOOKS, Choice, Column, choose, column_of, is_of_the_row, parts_of, side_of, task_of
 from datastage.layouts.columns import Table, is_number, kind_of
-from datastage.layouts.folders import LINE
 from datastage.layouts.labels import as_name, check_chosen, classes_and_labels
 from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
 from datastage.layouts.words import plain
 
@@ -76,7 +76,7 @@ def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
     return SpecError(
         f"{tree.where} holds {len(tables)} tables, and which of them is learnt from, only you know:",
         *told,
-        f'{LINE} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
+        f'{SAY_WHICH} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
     )
 
 
@@ -92,7 +92,7 @@ def _which_column(tree: Tree, table: Table, choice: Choice) -> SpecError:
     return SpecError(
         f"{table.name}: no column can be told to be the label (or target). {header}{coded}There are {told}"
         f"{'; and of the rows themselves ' + words.some(rows, 6) if rows else ''}.",
-        f'{LINE} datastage.loaders(path, labels="COLUMN", batch_size=64), with one of them; numbers are taken as '
+        f'{SAY_WHICH} datastage.loaders(path, labels="COLUMN", batch_size=64), with one of them; numbers are taken as '
         "they are, words as classes.",
         *((f"{words.some(text)} holds text, which a Dataset of yours turns into numbers:", *FEED) if text else ()),
     )

@@ -12,10 +12,9 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.choice import Choice, choose, measures, parts_of
 from datastage.layouts.columns import Table, from_json, open_table
-from datastage.layouts.folders import LINE
 from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
-from datastage.layouts.shape import Shape, key
+from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
 
 _LISTS = frozenset((".txt", ".lst", ".list", ".dat"))
@@ -222,7 +221,7 @@ def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
         raise SpecError(
             f"{table.name}: a row has {len(ones)} ones in {words.some(_bare(names))}: several labels a picture "
             "(multi-label).",
-            f"{LINE} datastage.loaders(path, labels={_bare(names)[:2]}, batch_size=64), the columns by name",
+            f"{SAY_WHICH} datastage.loaders(path, labels={_bare(names)[:2]}, batch_size=64), the columns by name",
         )
     return ones[0]
 
@@ -284,7 +283,7 @@ def _measured(tree: Tree, fit: Fit) -> SpecError:
     return SpecError(
         f"{tree.where} holds pictures and, in {name}, many numbers measured of each; the label seems to be "
         f'"{label}" in both. The pictures or the table: which is meant?',
-        f'{LINE} the pictures: datastage.loaders(path, labels="{name}:{label}", batch_size=64)',
+        f'{SAY_WHICH} the pictures: datastage.loaders(path, labels="{name}:{label}", batch_size=64)',
         f"the table: datastage.loaders(path / {name!r}, batch_size=64)",
     )
 
@@ -294,7 +293,7 @@ def _two(tree: Tree, *fits: Fit) -> SpecError:
     return SpecError(
         f"Two tables beside the pictures in {tree.where} hold labels, and not the same: {one} ({first}) and {two} "
         f"({second}).",
-        f'{LINE} datastage.loaders(path, labels="{one}:{first}", batch_size=64), or labels="{two}:{second}"',
+        f'{SAY_WHICH} datastage.loaders(path, labels="{one}:{first}", batch_size=64), or labels="{two}:{second}"',
     )
 
 
@@ -303,7 +302,7 @@ def _lists(tree: Tree, tables: Sequence[Table]) -> SpecError:
     return SpecError(
         f"The lists beside the pictures in {tree.where} give them other labels: "
         f"{words.some([t.name for t in first], 8)}.",
-        f'{LINE} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
+        f'{SAY_WHICH} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
     )
 
 
@@ -325,7 +324,7 @@ def not_told(tree: Tree, fits: Sequence[Fit]) -> SpecError:
     names = list(first.choice.label) or [column.name for column in first.choice.candidates] or ["label"]
     column = f":{names[0].strip()}" if len(first.choice.label) < 2 else ""
     feeds = first.choice.task in ("captioning", "detection", "segmentation")
-    line = f'{LINE} datastage.loaders(path, labels="{first.table.name}{column}", batch_size=64)'
+    line = f'{SAY_WHICH} datastage.loaders(path, labels="{first.table.name}{column}", batch_size=64)'
     return SpecError(
         f"Which labels the pictures in {tree.where} have, only you know:", *lines, *(FEED if feeds else (line,))
     )

@@ -11,10 +11,8 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, ordered
-from datastage.layouts.shape import Leaf, Shape, count, key
+from datastage.layouts.shape import SAY_WHICH, Leaf, Shape, count, key
 from datastage.layouts.tree import Tree
-
-LINE = "Nothing was guessed. Say which:"
 
 
 def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Reading | None:
@@ -42,8 +40,8 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
         raise SpecError(
             f"In {tree.where} {n_stray:,} pictures lie in no class folder, and {n_inner:,} in "
             f"{words.some(sorted(set(known.values())))}.",
-            f"{LINE} labels=lambda name: name.split('/')[-2] takes each picture's folder for its class; or pass the "
-            "folder that is meant.",
+            f"{SAY_WHICH} labels=lambda name: name.split('/')[-2] takes each picture's folder for its class; or pass "
+            "the folder that is meant.",
         )
     left_out = list(shape.left_out)
     if n_stray:
@@ -119,7 +117,7 @@ def _classes(names: set[str], tree: Tree) -> dict[str, str]:
             raise SpecError(
                 f"{tree.where} has the class folders {other} and {plain}, which differ in small and capital letters "
                 "alone.",
-                f"{LINE} rename one, or labels=lambda name: name.split('/')[-2].lower(), if they are one class.",
+                f"{SAY_WHICH} rename one, or labels=lambda name: name.split('/')[-2].lower(), if they are one class.",
             )
     return known
 
@@ -221,7 +219,7 @@ def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: 
         f"the upper folders, {told(upper)};",
         f"the deeper folders, {told(lower)}.",
         *([hint] if hint else []),
-        f"{LINE} the upper: datastage.loaders(path, {above}, batch_size=64)",
+        f"{SAY_WHICH} the upper: datastage.loaders(path, {above}, batch_size=64)",
         'the deeper: labels=r"([^/]+)/[^/]+$"; both joined: labels=r"([^/]+/[^/]+)/[^/]+$"',
     )
 

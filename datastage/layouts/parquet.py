@@ -21,8 +21,8 @@ from datastage import runtime
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, of_pairs
-from datastage.layouts.folders import LINE
 from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.shape import SAY_WHICH
 
 _CLASS_NAMES = re.compile(
     r"- name: (?P<column>\S+)\n\s+dtype:\n\s+class_label:\n\s+names:\n(?P<names>(?:\s+'?\d+'?: .*\n)+)"
@@ -92,7 +92,7 @@ def _parts(paths: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], li
         one = next(kind for kind in parts if kind)
         raise SpecError(
             f"{root} holds several sets of parquet files: {told}; which is meant, only you know.",
-            f"{LINE} datastage.loaders(path / {one!r}, batch_size=64); or stage that folder alone: hf:.../{one}",
+            f"{SAY_WHICH} datastage.loaders(path / {one!r}, batch_size=64); or stage that folder alone: hf:.../{one}",
         )
     (found,) = parts.values()
     free = found.pop("", [])
@@ -153,7 +153,7 @@ def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
     raise SpecError(
         f"{words.some(every)} (parquet) {'holds' if len(every) == 1 else 'hold'} a table"
         f" with the columns {words.some(columns, 8)}; which column is the label, only you know.",
-        f'{LINE} datastage.loaders(path, labels="{some[0]}", batch_size=64), by the name of the column',
+        f'{SAY_WHICH} datastage.loaders(path, labels="{some[0]}", batch_size=64), by the name of the column',
         "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
     )
 

@@ -9,10 +9,10 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import Fit, Index, fits_of, not_told
 from datastage.layouts.columns import Table
-from datastage.layouts.folders import LINE, are_ids
+from datastage.layouts.folders import are_ids
 from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
-from datastage.layouts.shape import Shape, key
+from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
 
 _LOOKED_AT = 200
@@ -80,7 +80,7 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
             f"In {tree.where} the folders and {fit.table.name} give the pictures other labels: the folders "
             f"{len(reading.classes):,} classes ({words.some(list(reading.classes))}), the table those in "
             f"{column} ({words.some([name.strip() for name in choice.label])}).",
-            f'{LINE} datastage.loaders(path, labels="{asked}", batch_size=64), or the folders: '
+            f'{SAY_WHICH} datastage.loaders(path, labels="{asked}", batch_size=64), or the folders: '
             "labels=lambda name: name.split('/')[-2]",
         )
 

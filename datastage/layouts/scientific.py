@@ -15,8 +15,8 @@ from typing import Any
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, asked_pairs, of_pairs, pairs_of
-from datastage.layouts.folders import LINE
 from datastage.layouts.reading import Reading
+from datastage.layouts.shape import SAY_WHICH
 
 MOST_BYTES = 16 << 30
 
@@ -142,6 +142,6 @@ def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> Spe
     return SpecError(
         f"{words.some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "
         f"({first.suffix}){inside}; which are the labels, only you know.",
-        f'{LINE} datastage.loaders(path, labels="{label}", batch_size=64), by the name of the array',
+        f'{SAY_WHICH} datastage.loaders(path, labels="{label}", batch_size=64), by the name of the array',
         f"or open it with {opener} and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
     )

@@ -16,6 +16,7 @@ from datastage.layouts import words
 from datastage.layouts.tree import Tree
 
 _DRAWN = ("_mask", "_Mask", "_seg", "_gt", "_label", "-mask", "_GT")
+SAY_WHICH = "Nothing was guessed. Say which:"
 PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
 
 
@@ -210,7 +211,7 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
     raise SpecError(
         f"The folder {lone.path} ({lone.total:,} pictures) may be a class or the part to test on: it lies beside "
         f"{', '.join(sorted(kid.name for kid in others)[:4])}.",
-        "Nothing was guessed. Say which:",
+        SAY_WHICH,
         f'Next: datastage.loaders(path, test="{lone.name}", batch_size=64), if it is a part (test=0 leaves it out);',
         f"or classes={names.split(', ')!r}, if it is a class.",
     )

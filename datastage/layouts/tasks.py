@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from datastage.errors import SpecError
 from datastage.layouts import named, words
 from datastage.layouts.beside import FEED
-from datastage.layouts.folders import LINE
-from datastage.layouts.shape import Shape
+from datastage.layouts.shape import SAY_WHICH, Shape
 from datastage.layouts.tree import Tree
 
 NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
@@ -35,8 +34,7 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
     n = sum(len(node.pictures) for node, _ in shape.masks)
     return SpecError(
         f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
-        f"{words.some(tops)}: this is "
-        f"segmentation, and the folders are no classes{_beside(tree)}.",
+        f"{words.some(tops)}: this is segmentation, and the folders are no classes{_beside(tree)}.",
         *FEED,
         'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
     )
@@ -61,8 +59,8 @@ def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
     return SpecError(
         f"{tree.where} holds the folders {words.some(list(classes))}: their names tell the form of the files. They may "
         "be domains to translate between, or classes.",
-        f"{LINE} classes={list(classes[:4])}, if they are classes." if len(classes) < 5 else
-        f"{LINE} labels=lambda name: name.split('/')[-2], if they are classes.",
+        f"{SAY_WHICH} classes={list(classes[:4])}, if they are classes." if len(classes) < 5 else
+        f"{SAY_WHICH} labels=lambda name: name.split('/')[-2], if they are classes.",
         *FEED,
     )  # fmt: skip
 
@@ -93,9 +91,8 @@ def marked(tree: Tree, shape: Shape) -> SpecError | None:
     if not about:
         return None
     return SpecError(
-        f"{words.some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, "
-        "outlines, captions): this "
-        "is detection or segmentation, and no class folders.",
+        f"{words.some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, outlines, "
+        "captions): this is detection or segmentation, and no class folders.",
         *FEED,
     )
 
@@ -132,7 +129,7 @@ def unlabelled(tree: Tree, shape: Shape) -> SpecError:
         f"The images in {tree.where} do not lie in class folders, so they have no labels.",
         *filter(None, (lone, f"What lies beside{beside.replace(', beside', '')}." if beside else "", names)),
         NEEDED,
-        f"{LINE} {where}: datastage.loaders(path, labels={labels}, batch_size=64)",
+        f"{SAY_WHICH} {where}: datastage.loaders(path, labels={labels}, batch_size=64)",
     )
 
 
@@ -217,6 +214,6 @@ def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
     return SpecError(
         f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(folders)}) and {shape.n_pictures:,} pictures "
         f"({words.some(pictures)}), perhaps of the same samples: which are meant?",
-        f"{LINE} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
+        f"{SAY_WHICH} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
         *FEED,
     )
