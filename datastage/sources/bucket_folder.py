@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from datastage.errors import MissingDependencyError, SpecError
-from datastage.sources.buckets import KINDS, ObjectReader, asking, parse_bucket, store_of
+from datastage.sources.buckets import KINDS, ObjectReader, asking, in_its_region, parse_bucket, store_of
 from datastage.sources.http_answers import Refused
 from datastage.spec import Spec
 
@@ -64,16 +64,14 @@ class BucketFolder:
         """Do something with an object; again in the bucket's own region, if it lies in another."""
         spec = self.spec(name)
         how = {"checksum_algorithm": "SHA256"} if self.checked and self.word == "s3" else {}
-        while True:
-            store = store_of(spec, KINDS[self.word], self.region, **how)
-            try:
-                found: T = asking(spec, partial(act, store, spec.parts[2]))
-                return found
-            except Refused as error:
-                other = error.headers.get("x-amz-bucket-region", "")
-                if self.region or not other or error.status not in (301, 307):
-                    raise
-                self.region = other
+
+        def ask(region: str) -> T:
+            self.region = region
+            store = store_of(spec, KINDS[self.word], region, **how)
+            found: T = asking(spec, partial(act, store, spec.parts[2]))
+            return found
+
+        return in_its_region(ask, self.region)
 
     def size(self, name: str) -> int | None:
         """Return the length of an object; None if it is not there."""

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
 from datastage.reader import Streamed
@@ -20,6 +20,7 @@ from datastage.sources.web_api import RemoteFile, open_file, open_files, read_pa
 from datastage.spec import Spec, last_part
 from datastage.transfer import Interrupted
 
+T = TypeVar("T")
 _PIECE_BYTES = 4 << 20
 _MOST_PAGES = 10_000
 
@@ -138,15 +139,21 @@ def open_bucket(spec: Spec, context: Context) -> Found:
     kind = KINDS[spec.parts[0]]
     with_credentials = all(os.environ.get(name) for name in kind.credentials)
     reach = _by_obstore if with_credentials else _by_https
-    region = ""
-    while True:
-        try:
-            return reach(spec, context, kind, region)
-        except DatastageError as error:
-            other = getattr(error, "headers", {}).get("x-amz-bucket-region", "")
-            if region or not other or refusal(error) not in (301, 307):
-                raise _explained(error, spec, kind, with_credentials) from error
-            region = other
+    try:
+        return in_its_region(partial(reach, spec, context, kind))
+    except DatastageError as error:
+        raise _explained(error, spec, kind, with_credentials) from error
+
+
+def in_its_region(act: Callable[[str], T], region: str = "") -> T:
+    """Do something in a bucket; again in its own region, if a refusal says that it lies in another."""
+    try:
+        return act(region)
+    except DatastageError as error:
+        other = getattr(error, "headers", {}).get("x-amz-bucket-region", "")
+        if region or not other or refusal(error) not in (301, 307):
+            raise
+    return act(other)
 
 
 def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:

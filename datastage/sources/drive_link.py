@@ -137,19 +137,33 @@ def _fetch_file(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: float)
     options = _options(gdown.download, timeout=(10.0, stall_s), progress=watch.told, cancel=cancel)
     output = str(folder) + os.sep  # the name is Google's
     work = partial(gdown.download, id=spec.value, output=output, **options)
-    path = _a_file(_watched(work, folder, watch, stall_s, cancel, spec), spec)
-    _check(path, spec)
-    return path
+    return _checked(_watched(work, folder, watch, stall_s, cancel, spec), spec)
 
 
-def _a_file(made: object, spec: Spec) -> Path:
+def _checked(made: object, spec: Spec) -> Path:
+    """Return the file that gdown made, if it is one, and holds no page of Google's."""
     if not isinstance(made, str) or not os.path.isfile(made):
         raise UnavailableError(
             "Google gave no file for this link, and no reason either.",
             f"Open it in your browser, and look whether the file is there:  {errors.page(spec)}",
             "Next: run the same line again.",
         )
-    return Path(made)
+    path = Path(made)
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    what = archives.not_data(head, path.name)
+    if what is None:
+        return path
+    path.unlink()
+    if "quota" in what:
+        raise errors.quota(spec, path.name)
+    if b"virus" in head.lower():
+        what = "Google's warning that the file is too large to be scanned for viruses"
+    raise NotDataError(
+        f"What Google sent for this link is {what}, not the file.",
+        f"Open it in your browser, signed in to Google, and download it there:  {errors.page(spec)}",
+        "Next: put the file beside your notebook or script, and name it with ./ in front.",
+    )
 
 
 def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: float) -> Path:
@@ -186,7 +200,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
         try:
             if not cancel.is_set():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _check(_a_file(gdown.download(id=file_id, output=str(path), **options), one), one)
+                _checked(gdown.download(id=file_id, output=str(path), **options), one)
         except Exception as error:
             failures.append(errors.explained(error, one))  # the first one counts: it cancels the others
             cancel.set()
@@ -219,21 +233,3 @@ def _watched(
         raise
     except Exception as error:
         raise errors.explained(error, spec) from error
-
-
-def _check(path: Path, spec: Spec) -> None:
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    what = archives.not_data(head, path.name)
-    if what is None:
-        return
-    path.unlink()
-    if "quota" in what:
-        raise errors.quota(spec, path.name)
-    if b"virus" in head.lower():
-        what = "Google's warning that the file is too large to be scanned for viruses"
-    raise NotDataError(
-        f"What Google sent for this link is {what}, not the file.",
-        f"Open it in your browser, signed in to Google, and download it there:  {errors.page(spec)}",
-        "Next: put the file beside your notebook or script, and name it with ./ in front.",
-    )

@@ -203,7 +203,7 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
         if any(place.folder == other.folder for other in looked):
             continue
         looked.append(place)
-        if any(_is_same_file(path, other) for other, _ in hits):
+        if os.path.exists(path) and any(os.path.samefile(path, other) for other, _ in hits):
             continue
         try:
             hits.append((path, found_at(path, spec, runtime, place.shown(value))))
@@ -218,28 +218,16 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
         raise _not_in_any(value, looked, runtime)
     first, found = hits[0]
     different = [path for path, _ in hits[1:] if not _same_content(first, path)]
-    for _, other in hits[1:]:
-        _close(other)
+    for _, hit in hits[0 if different else 1 :]:
+        if isinstance(hit.content, FileReader):
+            hit.content.close()
     if different:
-        _close(found)
         raise SpecError(
             f"{spec} is there {len(different) + 1} times, with different contents:",
             *(f"  {path}" for path in (first, *different)),
             f"Next: write the whole path of the one you mean, such as {str(first)!r}.",
         )
     return found
-
-
-def _close(found: Found) -> None:
-    if isinstance(found.content, FileReader):
-        found.content.close()
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
 
 
 def _same_content(one: Path, other: Path) -> bool:
@@ -277,17 +265,12 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
     while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     lines = [f"Looked for: {path}"]
-    if folder != path.parent:
-        gone = path.relative_to(folder).parts[0]
-        lines.append(f"There is no folder {gone} in {folder}.")
-        wanted, rest = gone, path.relative_to(folder).parts[1:]
-    else:
-        wanted, rest = path.name, ()
-    close = near(folder, wanted)
-    lines += _near_lines(folder, close)
-    if close:
-        best = os.path.join(folder, close[0], *rest)
-        lines.append(f"Next: is it this one?  {best}")
+    wanted, *rest = path.relative_to(folder).parts
+    if rest:
+        lines.append(f"There is no folder {wanted} in {folder}.")
+    if close := near(folder, wanted):
+        lines.append(f"Near it, in {folder}: {', '.join(close)}")
+        lines.append(f"Next: is it this one?  {os.path.join(folder, close[0], *rest)}")
     else:
         lines.append("Next: look where the file is, and write that path.")
     return UnavailableError(f"There is no {path.name or path} there.", *lines)
@@ -314,7 +297,7 @@ def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> Unavailab
         close = near(folder, name)
         if close:
             best = "/".join([*([parent] if parent else []), close[0]])
-            lines += _near_lines(folder, close)
+            lines.append(f"Near it, in {folder}: {', '.join(close)}")
             lines.append(f"Next: is it this one?  {best if '.' in best or '/' in best else './' + best}")
             return UnavailableError(f"There is no {value} here.", *lines)
     if drive_path and drive_path[2] and (runtime.platform == "colab" or drive_mounts(runtime.system_root)):
@@ -322,10 +305,6 @@ def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> Unavailab
         return UnavailableError(f"There is no {value} here.", *lines)
     lines.append("Next: put the file beside your notebook or script, or write its whole path.")
     return UnavailableError(f"There is no {value} here.", *lines)
-
-
-def _near_lines(folder: Path, close: list[str]) -> list[str]:
-    return [f"Near it, in {folder}: {', '.join(close)}"] if close else []
 
 
 def near(folder: Path, name: str) -> list[str]:
