@@ -161,9 +161,7 @@ def candidates(value: str) -> list[tuple[str, ...]]:
     top = drive_errors.TOPS.get(parts[0].lower()) if parts else None
     if top is not None:
         return [(top, *parts[1:])]
-    if len(parts) == 1:
-        return [("MyDrive", *parts), ("MyDrive", "Colab Notebooks", *parts)]
-    return [("MyDrive", *parts)]
+    return [("MyDrive", *parts), *([("MyDrive", "Colab Notebooks", *parts)] if len(parts) == 1 else [])]
 
 
 def _find(spec: Spec, mount: Path, runtime: Runtime) -> Found | None:

@@ -29,7 +29,6 @@ from datastage.transfer import Limits, fetch
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_MOST_BYTES = 1024
-_NAME = re.compile(r"[\w.-]+")
 # How many parts the name of a branch or tag may have that an address does not tell from the path: feature/x.
 _MOST_REF_PARTS = 4
 _ORIGIN_S = 1.0

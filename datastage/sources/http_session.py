@@ -88,7 +88,8 @@ class HttpSession:
                 return self.ask(headers, is_first=is_first)
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
-        error = answers.refused(status, address, self._called, response.headers, body, self._netrc.trouble)
+        name = self.name or answers.file_name(email.message.Message(), self.origin)
+        error = answers.refused(status, address, name, response.headers, body, self._netrc.trouble)
         error.with_token = any(self._tokens.values())
         if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
@@ -186,10 +187,6 @@ class HttpSession:
         if not user and not password and "Authorization" not in own:
             user, password = self._netrc.of(address.host, self.origin.host)
         return {**own, **(basic("Authorization", user, password) if user or password else {})}
-
-    @property
-    def _called(self) -> str:
-        return self.name or answers.file_name(email.message.Message(), self.origin)
 
     def broken(self, error: Exception, address: Address) -> Interrupted | UnavailableError:
         return answers.broken(error, address, self.name or self._shown, self._limits.stall_s)

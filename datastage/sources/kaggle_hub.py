@@ -93,9 +93,8 @@ def can_be_asked(handle: Handle) -> DatastageError | None:
             "Once kagglehub is installed, run the same line again.",
             "Next:  pip install kagglehub",
         )
-    if is_offline(
-        "localhost" if os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST") else "www.kaggle.com"
-    ):
+    is_local = os.environ.get("KAGGLE_API_ENVIRONMENT") in ("LOCALHOST", "TEST")
+    if is_offline("localhost" if is_local else "www.kaggle.com"):
         return _refusal(handle, ("ConnectionError",))
     return None
 

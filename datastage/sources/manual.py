@@ -169,12 +169,9 @@ def _size(wanted: Wanted) -> str:
 
 def _download(wanted: Wanted, lead: str = "Download", tail: str = "to your own computer") -> list[str]:
     """Give the step that gets the file with a browser, on a computer that has internet."""
-    if wanted.more:
-        what, as_is = f"these {1 + len(wanted.more)} files", "as they are"
-    else:
-        what, as_is = "this file", "as it is"
-    lead = f"{lead} {what}{_size(wanted)} {tail}, {as_is}:"
-    return _step(lead, *_address(wanted))
+    many = f"these {1 + len(wanted.more)} files", "as they are"
+    what, as_is = many if wanted.more else ("this file", "as it is")
+    return _step(f"{lead} {what}{_size(wanted)} {tail}, {as_is}:", *_address(wanted))
 
 
 def _address(wanted: Wanted) -> list[str]:
@@ -207,18 +204,15 @@ def _kaggle(
         last = _IN_EDITOR
     else:
         opening = f"{wanted.title} is not in this notebook yet. {_why(attempts, offline)}"
-        if offline:
-            opening = opening.removesuffix(".") + "; you can add it by hand in a few minutes."
-        else:
-            opening += " You can add it by hand in a few minutes."
+        opening = (
+            opening.removesuffix(".") + ("; you" if offline else ". You") + " can add it by hand in a few minutes."
+        )
         add = 'In the right-hand panel, under "Input", press "Add Input".'
     steps = [[add]]
     if wanted.search:
         shows = f"Press + beside a result whose files are called {wanted.shows}" if wanted.shows else ""
-        search = [
-            f"Search for:  {wanted.search}",
-            *_wrap(_clip(shows, columns() - 4) if brief else shows, columns() - 4),
-        ]
+        shows = _clip(shows, columns() - 4) if brief else shows
+        search = _step(f"Search for:  {wanted.search}", *_step(shows))
         steps = [[add, *search]] if brief else [[add], search]
     upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
     steps.append([*_download(wanted, "Nothing fits? Download" if wanted.search else "Download"), upload])
@@ -257,8 +251,8 @@ def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     side = "The download page offers both side by side. " if "version" in near.found else ""
     on_kaggle = runtime.platform == "kaggle"
     opening.append(f"{side}{'Your upload does' if on_kaggle else 'What is there does'} no harm and can stay.")
-    right = "Download the right ones" if wanted.more else "Download the right one"
-    steps = [[f"{right}{_size(wanted)}:", *_address(wanted)]]
+    right = "ones" if wanted.more else "one"
+    steps = [[f"Download the right {right}{_size(wanted)}:", *_address(wanted)]]
     if on_kaggle:
         steps.append(['In the right-hand panel: "Input" > "Upload" > New Dataset, any title, "Create".'])
         last = "Next: when Kaggle has finished with the upload, run this cell again."

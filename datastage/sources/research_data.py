@@ -197,10 +197,6 @@ def _figshare_file(
     return RemoteFile(name, first, size, digests or {}, other_url=f"{endpoint('figshare')}/file/download/{number}")
 
 
-def _one_of_figshare(record: str, base: str, context: Context) -> _Listing:
-    return "at figshare", [_figshare_file(record, "")]
-
-
 def _osf(record: str, base: str, context: Context) -> _Listing:
     api = endpoint("osf")
     kind = read_page(f"{api}/v2/guids/{record}/", limits=context.limits).json()["data"]["type"]
@@ -274,7 +270,7 @@ def _archive_org(item: str, base: str, context: Context) -> _Listing:
 _LISTINGS: dict[str, Callable[[str, str, Context], _Listing]] = {
     "zenodo": _zenodo,
     "figshare": _figshare,
-    "figshare-file": _one_of_figshare,
+    "figshare-file": lambda record, base, context: ("at figshare", [_figshare_file(record, "")]),
     "osf": _osf,
     "osf-file": _one_of_osf,
     "dataverse": _dataverse,

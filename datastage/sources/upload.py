@@ -18,8 +18,8 @@ from datastage.spec import Spec
 
 _POLL_S = 1.0
 _LIMITS = (
-    "The upload window takes files of some tens of MB: the browser holds all of one in its memory.\n"
-    "A larger one is better put into My Drive, at drive.google.com; then it is  drive:{name}"
+    "The upload window takes files of some tens of MB: the browser holds all of one in its memory.",
+    "A larger one is better put into My Drive, at drive.google.com; then it is  drive:{name}",
 )
 # How a person brings a file, by the platform; the last one is for any other.
 _STEPS = {
@@ -130,8 +130,8 @@ def _ask_colab(folder: Path, reporter: Reporter, *, name: str, runtime: Runtime)
             f"Next: run  datastage.stage('upload:{name}')  in a cell of its own.",
         )
     by_hand = [line.format(name=name) for line in _STEPS["colab"]]
-    for line in _LIMITS.format(name=name).splitlines():
-        reporter.note(line)
+    for line in _LIMITS:
+        reporter.note(line.format(name=name))
     try:
         from google.colab import files
 
