@@ -17,8 +17,6 @@
         NoSpaceError                says how much is needed and how much is free
         LockTimeoutError            waited as long as was asked for another process; says which
       MissingDependencyError     5  names the extra, and what works without it   (also ImportError)
-
-Here: the classes, how they read, fit a screen and pickle. Not here: who prints them (`cli`, a notebook).
 """
 
 from __future__ import annotations

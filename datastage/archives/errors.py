@@ -1,7 +1,6 @@
 """What is wrong with an archive, as the engine says it; and the public error that it becomes.
 
-Here: `Fault`, which costs nothing to import (helper processes raise it too), and `error_of` and `faults_of`, which make
-the error of `datastage.errors` that a caller sees. Not here: the rules themselves (`safety`, and the formats).
+A `Fault` costs nothing to import: helper processes raise it too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Write below one folder, by descriptors of its folders, never over anything and never through a link.
 
-Here: making folders, files, links; times and modes; taking everything away again. Not here: what may be written
-(`safety`), where bytes come from. Helper processes import this module, so it imports nothing heavy.
+Helper processes import this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations

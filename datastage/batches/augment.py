@@ -1,8 +1,6 @@
 """What is done to training images, and the random numbers that decide it.
 
-Here: `Augment`; `draw`, which makes an epoch's numbers from (seed, epoch) alone, the same on every device; `pixels_of`,
-which pixels such a box means.
-Not here: moving pixels (`host`, `resident`, `crops`), the order of samples (`ranks`).
+An epoch's numbers come from (seed, epoch) alone, the same on every device.
 """
 
 from __future__ import annotations

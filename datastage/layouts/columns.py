@@ -1,8 +1,4 @@
-"""Text tables by their columns: csv, tsv, lists with blanks, lines of JSON; and what the values of a column are.
-
-Here: how a table is parted, its head, and columns as texts. Not here: numbers in arrays (`numbers`), which column holds
-labels (`choice`).
-"""
+"""Text tables by their columns: csv, tsv, lists with blanks, lines of JSON; and what the values of a column are."""
 
 from __future__ import annotations
 

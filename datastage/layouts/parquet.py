@@ -1,8 +1,4 @@
-"""Parquet files: columns of numbers as rows; pictures that lie in a column, as the Hugging Face Hub keeps them.
-
-Here: which files are which part, which column is the label, the names of its classes, and the bytes of a picture.
-pyarrow reads the files.
-"""
+"""Parquet files: columns of numbers as rows; pictures that lie in a column, as the Hugging Face Hub keeps them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What given data is: the task, the parts, the classes, each sample's label, and what was left out.
-
-Here: the frozen values `Reading` and `Split`, and the lines that say them. Not here: how they come about (one file a
-layout), which parts are set aside (`aside`).
-"""
+"""What given data is: the task, the parts, the classes, each sample's label, and what was left out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Which sample goes into which shard: from the reading, the pictures' lengths and the options alone, so that a second
 run, or another machine, plans the same.
-
-Here: the order, the keys and the borders of shards. Not here: pixels (`sample`), tars (`shard_file`).
 """
 
 from __future__ import annotations

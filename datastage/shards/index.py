@@ -4,7 +4,7 @@
 lies ``train-000000.tar.index``, lines of JSON: the first is an object about the shard, each further one is
 ``[member, offset of its bytes, their number, their CRC-32]``, in the order of the tar.
 
-Here: the values, and bytes to values, which trusts nothing. Not here: where the bytes lie, and who reads and writes.
+Nothing that is read is trusted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""Which shards data is: a list in braces, an index, a folder of tars, a single tar of samples; and their parts.
-
-Here: `find`, which looks at names, at an index, and at the beginning of one shard; `parted`, which sets shards aside.
-Not here: bringing shards (`cache`), what their samples are trained on (`batches`).
-"""
+"""Which shards data is: a list in braces, an index, a folder of tars, a single tar of samples; and their parts."""
 
 from __future__ import annotations
 

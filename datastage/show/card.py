@@ -1,8 +1,6 @@
 """What a notebook shows of a value: a card, as HTML or as lines of text.
 
-Here: what is on the card of something staged and of loaders, and its two forms. The HTML is static: every text is
-escaped, no script, no address but pictures that it holds itself, the colours of the page it stands in.
-Not here: the words (`lines`), the look at the data (`look`).
+The HTML is static: every text is escaped, no script, no address but of pictures that it holds, the page's own colours.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The line that comes next, for each kind of data: it runs as printed, after the line that printed it.
-
-Here: which line, and a batch size that suits the data and the device. Not here: the lines above it (`lines`), the steps
-of errors.
-"""
+"""The line that comes next, for each kind of data: it runs as printed, after the line that printed it."""
 
 from __future__ import annotations
 

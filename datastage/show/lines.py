@@ -1,8 +1,5 @@
 """The lines that stay when work is done: what was found, copied, left out, what is inside, where it is, what is next.
 
-Here: words for plain values, and the lines of a receipt. Not here: when a line is written (`reporters`), what is said
-when nothing worked (`sources.manual`).
-
 The words are a person's: file, folder, copy, ready. A line has 88 columns, but for a path that needs more.
 """
 
