@@ -95,11 +95,11 @@ def human_seconds(seconds: float) -> str:
 
     Examples
     --------
-    >>> human_seconds(40), human_seconds(2820), human_seconds(9000)
-    ('40 seconds', '47 minutes', '2.5 hours')
+    >>> human_seconds(1), human_seconds(2820), human_seconds(9000)
+    ('1 second', '47 minutes', '2.5 hours')
     """
     if seconds < 90:
-        return f"{seconds:.0f} seconds"
+        return counted(round(seconds), "second")
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
