@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.errors import StorageError, while_doing
 from datastage.lock import kernel_id
-from datastage.own_files import atomic_file
+from datastage.own_files import new_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +122,8 @@ class PixelFile:
         Files of the same images as they were before they changed go: nobody asks for them again.
         """
         receipt = self.path.with_suffix(".json")
+        # Its name tells whose it is, as that of the pixels does: when its process is gone, the next one removes it.
+        unfinished = receipt.with_name(self._partial.name.replace(self.path.name, receipt.name))
         facts = {"schema": SCHEMA, "key": self._key, "bytes": self._n_bytes, "shape": list(self._shape)}
         facts |= {"probe": _probe(self._map), "unreadable": unreadable}
         try:
@@ -129,12 +131,16 @@ class PixelFile:
             if self._whole() is None:
                 # The receipt comes last: without one a packed file is not looked at.
                 os.replace(self._partial, self.path)
-                with atomic_file(receipt) as out:
+                with new_file(unfinished) as out:
                     out.write(json.dumps(facts).encode())
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.replace(unfinished, receipt)
                 for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
                     if other.stem != self.path.stem:
                         other.unlink(missing_ok=True)
         except OSError as error:
+            unfinished.unlink(missing_ok=True)
             raise StorageError.of(error, "finishing the packed file", REMEDY) from error
         finally:
             self.discard()

@@ -148,6 +148,15 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
 
 
+def test_a_receipt_that_a_kill_left_half_written_is_removed_by_the_next(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    kill = "os.replace = lambda a, b: os.kill(os.getpid(), 9) if str(b).endswith('.json') else plain(a, b)"
+    in_another_process(photos, cache, f"plain = os.replace; {kill}; list(running); __import__('time').sleep(90)")
+    assert sorted(file.suffix for file in cache.iterdir()) == [".partial", ".u8"]
+    all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
+    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
+
+
 def test_a_disk_that_is_full_when_the_receipt_is_written_keeps_no_part_of_it(tmp_path, monkeypatch):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
     plain = os.replace
