@@ -195,9 +195,9 @@ def test_where_no_link_can_be_made_a_copy_appears(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(type(tmp_path), "symlink_to", no_links)
-    links.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
-    assert not (tmp_path / "here" / "sub").is_symlink()
-    assert (tmp_path / "here" / "sub" / "b.txt").exists()
+    links.link_into(tmp_path / "new" / "here", [("sub", slot.final / "sub")])
+    assert not (tmp_path / "new" / "here" / "sub").is_symlink()
+    assert (tmp_path / "new" / "here" / "sub" / "b.txt").exists()
 
 
 def test_a_staged_folder_is_a_path(tmp_path):

@@ -1,0 +1,123 @@
+"""Which column is the label is told where its table tells it, and nowhere else."""
+
+import pytest
+
+from datastage.layouts.choice import Choice, choose, column_of, parts_of, side_of, task_of
+from datastage.layouts.columns import Table
+
+
+def table(columns, name="train.csv"):
+    """Return a table of these columns, each a list of texts."""
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]
+    return Table(None, name, tuple(columns), rows, True, ",", "utf-8", False)
+
+
+PETS = {
+    "id": ["1", "2", "3", "4"],
+    "cat": ["1", "0", "0", "1"],
+    "dog": ["0", "1", "1", "0"],
+    "weight": ["3.5", "20.1", "15", "4"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "parts"),
+    [
+        ("split", ["train", "test", "val"], {"train": "train", "test": "test", "val": "val"}),
+        ("split", ["train", "other"], {}),
+        ("split", ["test", "val"], {}),  # nothing to learn from
+        ("split", ["0", "1", "2"], {"0": "train", "1": "val", "2": "test"}),
+        ("split", ["0", "1"], {}),
+        ("split", ["0", "1", "3"], {}),
+        ("is_valid", ["True", "False"], {"True": "val", "False": "train"}),
+        ("is_validation", ["0", "1"], {"0": "train", "1": "val"}),
+        ("is_test", ["0", "1"], {"0": "train", "1": "test"}),
+        ("is_train", ["true", "false"], {"true": "train", "false": "test"}),
+        ("is_train", ["0", "1"], {"0": "test", "1": "train"}),
+        ("is_train", ["1"], {"1": "train"}),
+        ("is_train", ["0", "1", "5"], {}),
+        ("usage", ["PublicTest", "Training"], {"PublicTest": "val", "Training": "train"}),
+        ("split", ["train", "val"], {"train": "train", "val": "val"}),
+        ("split", ["", ""], {}),
+    ],
+)
+def test_what_a_column_says_of_parts(name, values, parts):
+    found = parts_of(name, values)
+    assert {value: part for value, part in found.items() if part} == parts or (parts == {} and not found)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "task"),
+    [
+        ("label", [str(n) for n in range(100)], "classification"),
+        ("label", [str(n) for n in range(101)], "regression"),
+        ("wing", [str(n) for n in range(30)], "classification"),
+        ("wing", [str(n) for n in range(31)], "regression"),
+        ("age", ["1", "2", "3"], "regression"),
+        ("age", ["1", "2"], "classification"),
+        ("label", ["1.5", "2.25"], "regression"),
+        ("label", ["cat", "dog", "cat"], "classification"),
+        ("tags", ["a b", "b", "a b c"], "multi-label"),
+    ],
+)
+def test_what_is_learnt_from_a_column(name, values, task):
+    assert task_of(column_of(table({name: values}), name)) == task
+
+
+@pytest.mark.parametrize(("n", "side"), [(784, 28), (783, 0), (4096, 64), (16, 4), (9, 0)])
+def test_pixels_in_columns_are_those_of_a_square(n, side):
+    assert side_of([f"pixel{i}" for i in range(n)]) == side
+    assert side_of([*(f"pixel{i}" for i in range(n - 1)), "label"]) == 0
+
+
+def submission(*names):
+    return table({"id": ["5"], **{name: ["0"] for name in names}}, "sample_submission.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "asked", "label", "task"),
+    [
+        (PETS, ["cat", "dog"], ("cat", "dog"), "one-hot"),
+        ({**PETS, "dog": ["1", "1", "1", "0"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
+        ({**PETS, "dog": ["-1", "1", "1", "-1"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
+        ({**PETS, "dog": ["0", "0", "1", "0"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
+        (PETS, ["weight"], ("weight",), "regression"),
+        (PETS, ["Dog"], ("dog",), "classification"),
+        (PETS, ["cat", "weight"], (), ""),  # not columns of ones
+        (PETS, ["bird"], (), ""),
+    ],
+)
+def test_the_columns_that_a_sample_of_the_answer_asks_for_are_the_label(columns, asked, label, task):
+    found = choose(table(columns), ["id"], [], submission(*asked))
+    assert (found.label, found.task) == (label, task)
+
+
+def test_a_column_that_only_the_table_to_train_on_has_is_the_label():
+    without = {name: values for name, values in PETS.items() if name != "weight"}
+    assert choose(table(PETS), [], [table(without, "test.csv")], None).label == ("weight",)
+    empty = {**PETS, "weight": ["", "", "", ""]}
+    assert choose(table(PETS), [], [table(empty, "test.csv")], None).label == ("weight",)
+    both = [table(without, "test.csv"), table(PETS, "more.csv")]
+    assert choose(table(PETS), [], both, None).label == ()
+
+
+@pytest.mark.parametrize(
+    ("columns", "label"),
+    [
+        ({"target": ["0", "1", "0"], "category": ["cat", "dog", "cat"]}, ("category",)),
+        ({"category": ["cat", "dog", "cat"], "target": ["0", "1", "0"]}, ("category",)),
+        ({"target": ["0", "1", "1"], "category": ["cat", "dog", "cat"]}, ()),  # they do not say the same
+        ({"target": ["0", "1", "0"], "label": ["5", "7", "5"]}, ("target",)),
+    ],
+)
+def test_of_two_columns_that_say_the_same_the_one_with_words_is_the_label(columns, label):
+    assert choose(table(columns), [], [], None).label == label
+
+
+def test_boxes_and_masks_are_named_and_nothing_is_guessed_of_columns_that_say_nothing():
+    boxes = {"image": ["a.jpg", "b.jpg"], "n": ["1", "2"], "boxes": ["[10, 20, 30, 40]", "[1, 2, 3, 4]"]}
+    found = choose(table(boxes), ["image"], [], None)
+    assert (found.label, found.task) == (("boxes",), "detection")
+    found = choose(table({"image": ["a", "b"], "wing": ["1", "2"], "tail": ["3", "4"]}), ["image"], [], None)
+    assert found.label == Choice().label
+    assert [column.name for column in found.candidates] == ["wing", "tail"]
