@@ -6,7 +6,7 @@ import codecs
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from functools import partial
 
 from datastage.errors import SpecError
@@ -101,17 +101,19 @@ def codec_of(encoding: str | None) -> str | None:
         ) from None
 
 
-def guess_encoding(names: Sequence[bytes]) -> str | None:
+def guess_encoding(names: Sequence[bytes], folders: Set[str] = frozenset()) -> str | None:
     """Guess the encoding of the names of one archive that are not ASCII; None if nothing fits them all.
 
     It is UTF-8 if all are. Else it is the encoding under which all names are words: of the letters of one language as
-    far as can be, of one script each, and without capitals behind small letters.
+    far as can be, of one script each, and without capitals behind small letters. An encoding under which they name
+    `folders`, which are known, comes first: Python marks the names of files as UTF-8, and since 3.14 not of folders.
     """
     text = b"\n".join(names)
     best, best_score = None, _LEAST_SCORE
     for encoding, score in _candidates():
         try:
-            found = score(text.decode(codec_of(encoding) or encoding))
+            decoded = text.decode(codec_of(encoding) or encoding)
+            found = score(decoded) + 20.0 * (not folders.isdisjoint(decoded.split("\n")))
         except UnicodeDecodeError:
             continue
         if found > best_score + 1e-9:

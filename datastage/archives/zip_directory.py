@@ -266,15 +266,18 @@ class Names:
         return name
 
     def _guess(self) -> str | None:
-        unmarked = []
+        unmarked: list[bytes] = []
+        marked: set[str] = set()
         n_bytes = 0
         for _, entry in self._directory.entries():
-            if not entry.raw_name.isascii() and not entry.flags & 0x800:
-                unmarked.append(entry.raw_name)
+            if not entry.raw_name.isascii() and n_bytes <= 1 << 16:  # enough to tell by
                 n_bytes += len(entry.raw_name)
-                if n_bytes > 1 << 16:  # enough to tell by
-                    break
-        return names.guess_encoding(unmarked)
+                if entry.flags & 0x800:
+                    above = entry.raw_name.decode("utf-8", "replace").split("/")
+                    marked.update("/".join(above[:n]) + "/" for n in range(1, len(above)))
+                else:
+                    unmarked.append(entry.raw_name)
+        return names.guess_encoding(unmarked, marked)
 
 
 def kind_of(entry: ZipEntry, name: str) -> Kind:

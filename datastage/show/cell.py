@@ -201,6 +201,7 @@ def package_digest() -> str:
 def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = None) -> frozenset[str]:
     """Return which of the modules `_FOR_SOME` these specs need: for their places, their entries, their options."""
     from datastage import datasets, sources
+    from datastage.sources import braces
 
     options = options or {}
     needed: set[str] = set()
@@ -224,6 +225,8 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
+            if spec.scheme == "list":
+                waiting.append(braces.expanded(text)[0])  # each file comes from the same place
             if sources.address_of(spec) is not None:
                 needed.add("sources/manual")  # what is said on Kaggle without internet
             if spec.scheme not in _FETCHED:

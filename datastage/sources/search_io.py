@@ -112,7 +112,8 @@ class HashedFile:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._out.close()
+        with writing():  # from Python 3.14 on what a full disk refused is tried once more
+            self._out.close()
 
 
 @dataclass(frozen=True, slots=True)

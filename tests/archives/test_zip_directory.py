@@ -304,3 +304,13 @@ def test_end_records_are_tried_as_often_as_the_limit_says(n, tmp_path, monkeypat
     data = zip_of({"a": b"1"})
     for_show = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 9, 9, 9, 9, 0)
     assert outcome(data + for_show * n, tmp_path / "x") == ({"a": b"1"} if n == 2 else "Z-AMBIGUOUS")
+
+
+@pytest.mark.parametrize("folder", ["Ñ", "é", "über", "Ñ/é", "ÅÄÖ/ß"])
+def test_a_folder_whose_name_is_not_marked_is_that_of_the_files_below_it(folder, tmp_path):
+    """Python marks names of files as UTF-8, and from 3.14 on writes those of folders in cp437."""
+    above = [folder[:n] for n in range(len(folder)) if folder[n] == "/"]
+    folders = [member(f"{name}/".encode("cp437"), mode=0o040755, flags=0) for name in [*above, folder]]
+    data = zip_raw(*folders, member(f"{folder}/0", b"1"))
+    unpacked(data, tmp_path / "to")
+    assert tree(tmp_path / "to") == {**dict.fromkeys([*above, folder]), f"{folder}/0": b"1"}

@@ -494,3 +494,11 @@ def test_a_carried_core_has_the_place_that_its_data_comes_from_and_no_other(spec
     assert f"datastage/sources/{module}.py" in names
     assert "datastage/sources/web_api.py" in names
     assert f"datastage/sources/{module}.py" not in carried_modules(needed_modules(["cifar10"]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "module"),
+    [("./s-{0..3}.tar", "path"), ("https://h.example/s-{0..3}.tar", "http"), ("drive:a/s-{0..3}.tar", "drive")],
+)
+def test_a_carried_core_has_the_place_of_files_that_are_named_in_braces(spec, module):
+    assert {"sources/braces", f"sources/{module}"} <= needed_modules([spec])

@@ -120,6 +120,10 @@ def test_a_name_that_only_the_proxy_knows_is_reached(socks_server, server, quick
 def test_a_name_is_resolved_here_where_the_proxy_does_not(socks_server, server, quick, monkeypatch):
     proxy = socks_server()
     server.serve("x.zip", BODY)
+    plain = socket.getaddrinfo  # the server has no address of IPv6, which localhost has on most machines
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port, family=0, *more: plain(host, port, socket.AF_INET, *more)
+    )
     monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{proxy.port}")
     with http.open_url(f"http://localhost:{server.port}/x.zip", limits=quick) as reader:
         assert reader.size == len(BODY)
