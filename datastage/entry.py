@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
@@ -285,8 +285,3 @@ class ArchiveEntry:
     def n_bytes(self) -> int:
         """Bytes of all its files; 0 where they are not known."""
         return self.download_bytes or 0
-
-
-def listed(names: Sequence[str]) -> str:
-    """Name files as a person would: all if they are few, else the first and the last."""
-    return ", ".join(names) if len(names) <= 4 else f"{names[0]}, {names[1]} ... {names[-1]}"

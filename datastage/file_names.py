@@ -40,15 +40,15 @@ def junk_kind(path: str) -> str | None:
     return "._*" if leaf.startswith("._") and len(leaf) > 2 else None
 
 
-def split_of(name: str) -> str | None:
-    """Return the split that a folder of this name holds, ``train``, ``val`` or ``test``; None if it says none.
+def is_split(name: str) -> bool:
+    """Whether a folder's name says that it holds a split, and nothing else.
 
     Examples
     --------
-    >>> split_of("Training_Set"), split_of("valid"), split_of("cats")
-    ('train', 'val', None)
+    >>> is_split("Training_Set"), is_split("valid"), is_split("test tubes")
+    (True, True, False)
     """
-    return SPLIT_WORDS.get(re.sub("[-_ ]?(set|images|data)$", "", name.lower()))
+    return re.sub("[-_ ]?(set|images|data)$", "", name.lower()) in SPLIT_WORDS
 
 
 def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[str, str]:

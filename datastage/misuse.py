@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datastage.errors import SpecError
+from datastage.progress import with_and
 
 # What the same thing is called elsewhere.
 _ELSEWHERE = {
@@ -47,7 +48,7 @@ def misused(verb: str, signature: inspect.Signature, given: Sequence[object], na
     if not missing:
         return SpecError(f"{verb}() got {unnamed[0]} twice.", "Next: give it once.")
     return SpecError(
-        f"{verb}() needs {' and '.join(missing)}.",
+        f"{verb}() needs {with_and(missing)}.",
         f"Next: add {', '.join('batch_size=64' if name == 'batch_size' else name for name in missing)}.",
     )
 

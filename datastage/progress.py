@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from datastage.errors import SpecError
+from datastage.redact import printable
 
 
 class Reporter(Protocol):
@@ -71,9 +72,25 @@ def counted(n: int, noun: str) -> str:
 
 
 def few(names: Iterable[str], most: int) -> str:
-    """Return the first of some names, at most so many, and whether there are more."""
+    """Return the first of some names, at most so many, and whether there are more: ``a, b, ...``."""
     names = list(names)
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def some(names: Sequence[str], n: int = 4) -> str:
+    """Return a few of many names, the last among them: ``a, b, c, ... z``."""
+    return ", ".join(names) if len(names) <= n + 1 else f"{', '.join(names[: n - 1])}, ... {names[-1]}"
+
+
+def with_and(names: Sequence[str]) -> str:
+    """Return all of some names: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def unreadable(troubles: Iterable[tuple[str, str]], noun: str = "image") -> str:
+    """Return how many pictures cannot be read, and of the first what is wrong with each."""
+    named = [f"{printable(name)} ({why})" for name, why in troubles]
+    return f"{counted(len(named), noun)} that cannot be read: {few(named, 5)}"
 
 
 def bytes_of(text: str | int) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from datastage import own_files
 from datastage.carded import Carded
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
-from datastage.file_names import PICTURE_SUFFIXES, split_of
+from datastage.file_names import PICTURE_SUFFIXES, is_split
 from datastage.reader import FileRecord, FileRecords
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def counts(files: Iterable[FileRecord]) -> dict[str, Any]:
     names = sorted(paths) if len(paths) <= 5 else []
     if images:
         parts = {folder: folder.partition("/") for folder in folders}
-        classes = {rest if split_of(first) and rest else folder for folder, (first, _, rest) in parts.items()}
+        classes = {rest if is_split(first) and rest else folder for folder, (first, _, rest) in parts.items()}
         is_flat = all(name and "/" not in name for name in classes)
         folders, names = (classes, sorted(classes, key=str.lower)) if is_flat else (folders, [])
     return {

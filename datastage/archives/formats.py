@@ -15,7 +15,7 @@ from datastage.archives import names, streams, tar
 from datastage.archives.errors import Fault
 from datastage.archives.records import StreamMember
 from datastage.archives.streams import Pieces
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, with_and
 from datastage.reader import Reader
 
 HEAD_BYTES = 1024
@@ -176,7 +176,7 @@ def known() -> str:
     words = [
         row.name if row.needs_file or row.decode else f"{row.name} (plain, {', '.join(packed)})" for row in FORMATS
     ]
-    return f"{', '.join(words[:-1])} and {words[-1]}"
+    return with_and(words)
 
 
 def remedy_of(rule: str) -> str:

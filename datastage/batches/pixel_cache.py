@@ -24,14 +24,14 @@ from datastage.errors import IntegrityError, NoSpaceError, StorageError
 from datastage.layouts.tree import UNREAD
 from datastage.lock import Held, locked
 from datastage.own_files import atomic_file
-from datastage.progress import SILENT, Reporter, duration, human_bytes
+from datastage.progress import SILENT, Reporter, counted, duration, few, human_bytes, unreadable
+from datastage.redact import printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 TO_DO, FINE, BAD = 0, 1, 2
-SHOWN = 5
 # Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
 # and who leaves a loop waits for what was begun.
 TOGETHER = 8
@@ -342,7 +342,7 @@ class PixelCache:
         if not self.whole:
             return
         if (self.state == BAD).all():
-            trouble = next(iter(self._trouble.values()), "an earlier run found it so")
+            trouble = next(iter(self.troubles.values()))
             raise IntegrityError(
                 f"None of the {len(self.names):,} images can be read: {trouble}.",
                 f"Next: look at the first of them by hand, {self.names[0]}.",
@@ -389,20 +389,13 @@ class PixelCache:
             taken = duration(time.monotonic() - self._began)
             say(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
             self._close()
-        bad = (self.state == BAD).nonzero()[0].tolist()
-        if bad:
-            what = "1 image that cannot be read" if len(bad) == 1 else f"{len(bad):,} images that cannot be read"
-            say(f"{what}: {self._listing(bad, self._trouble)}", "Left out")
+        if troubles := self.troubles:
+            say(unreadable((self.names[i], why) for i, why in troubles.items()), "Left out")
         if self._resized:
             h, w = self.fit.shape
             say(f"{self._resized:,} photos of another size were brought to {w} x {h}", "Size")
         for remark, which in self._remarks.items():
-            say(f"{len(which):,} images {remark}: {self._listing(which, {})}", "Note")
-
-    def _listing(self, which: list[int], reasons: dict[int, str]) -> str:
-        shown = [f"{self.names[i]} ({reasons[i]})" if i in reasons else self.names[i] for i in which[:SHOWN]]
-        text = "".join(c if c.isprintable() else "?" for c in ", ".join(shown))
-        return text + (f" and {len(which) - SHOWN:,} more" if len(which) > SHOWN else "")
+            say(f"{counted(len(which), 'image')} {remark}: {few((printable(self.names[i]) for i in which), 5)}", "Note")
 
 
 def free_bytes(folder: Path | None) -> int | None:

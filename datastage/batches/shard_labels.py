@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage.errors import IntegrityError, SpecError
-from datastage.layouts.words import some
-from datastage.progress import Reporter
+from datastage.progress import Reporter, some
 from datastage.shards.members import Sample
 
 KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id")

@@ -26,6 +26,7 @@ from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.shard_labels import LabelRule
 from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.progress import unreadable
 from datastage.shards.cache import ShardCache
 from datastage.shards.listing import Shard
 from datastage.shards.members import Sample, ShardFile
@@ -207,9 +208,7 @@ class ShardSource:
         new = list(self.unreadable.items())[self._said :]
         self._said = len(self.unreadable)
         if new:
-            some = ", ".join(f"{name} ({why})" for name, why in new[:5]) + (", ..." if len(new) > 5 else "")
-            what = "1 image that cannot be read" if len(new) == 1 else f"{len(new):,} images that cannot be read"
-            self.options.reporter.note(f"{what}: {some}", "Left out")
+            self.options.reporter.note(unreadable(new), "Left out")
 
     # --- pixels
 

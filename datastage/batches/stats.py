@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.batches import ranks
 from datastage.errors import labelled_lines
+from datastage.progress import few
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
@@ -52,7 +53,7 @@ def shapes_of(batch: Any) -> str:
     from datastage.batches.to_device import tensors_of
 
     said = [f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in tensors_of(batch)]
-    return ", ".join(said[:4]) + (" ..." if len(said) > 4 else "")
+    return few(said, 4)
 
 
 def facts(loader: Loader) -> list[tuple[str, str]]:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from datastage.batches.to_device import IGNORED, are_classes
 from datastage.errors import SpecError
-from datastage.layouts.words import some
-from datastage.progress import Reporter
+from datastage.progress import Reporter, some
 
 
 def targets_of(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from datastage.errors import SpecError
-from datastage.layouts import numbers, words
+from datastage.layouts import numbers
 from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED
 from datastage.layouts.choice import BOOKS, Choice, Column, choose, column_of, is_of_the_row, parts_of, side_of, task_of
@@ -19,6 +19,7 @@ from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
 from datastage.layouts.words import plain
+from datastage.progress import some
 
 
 def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
@@ -72,7 +73,7 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
-    told = [f"{table.name} ({words.some(list(table.header), 6)})" for table in tables[:8]]
+    told = [f"{table.name} ({some(list(table.header), 6)})" for table in tables[:8]]
     return SpecError(
         f"{tree.where} holds {len(tables)} tables, and which of them is learnt from, only you know:",
         *told,
@@ -81,7 +82,7 @@ def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
 
 
 def _which_column(tree: Tree, table: Table, choice: Choice) -> SpecError:
-    told = words.some([str(column) for column in choice.candidates], 12)
+    told = some([str(column) for column in choice.candidates], 12)
     named = set(column.name for column in choice.candidates)
     rows = [f'"{name}"' for name in table.header if name not in named and any(table.sample(name))]
     signs = {" ": "blanks", ",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -91,10 +92,10 @@ def _which_column(tree: Tree, table: Table, choice: Choice) -> SpecError:
     text = [column.name for column in choice.candidates if column.kind == "text"]
     return SpecError(
         f"{table.name}: no column can be told to be the label (or target). {header}{coded}There are {told}"
-        f"{'; and of the rows themselves ' + words.some(rows, 6) if rows else ''}.",
+        f"{'; and of the rows themselves ' + some(rows, 6) if rows else ''}.",
         f'{SAY_WHICH} datastage.loaders(path, labels="COLUMN", batch_size=64), with one of them; numbers are taken as '
         "they are, words as classes.",
-        *((f"{words.some(text)} holds text, which a Dataset of yours turns into numbers:", *FEED) if text else ()),
+        *((f"{some(text)} holds text, which a Dataset of yours turns into numbers:", *FEED) if text else ()),
     )
 
 
@@ -128,10 +129,10 @@ def _reading(
     order, splits = _numbered(rows, task, label, classes)
     dropped = [name for name in table.header if name not in (*features, label, part)]
     if dropped:
-        left_out.append(f"the columns {words.some(dropped)}: they name the rows, are empty, or lack in another table")
+        left_out.append(f"the columns {some(dropped)}: they name the rows, are empty, or lack in another table")
     said = ""
     if order != [str(at) for at in range(len(order))] and all(name.lstrip("-").isdigit() for name in order):
-        said = f"Numbered  the labels are {words.some(order)}: in batches they are 0 to {len(order) - 1}"
+        said = f"Numbered  the labels are {some(order)}: in batches they are 0 to {len(order) - 1}"
     return Reading(
         "a table", task, "arrays", tuple(order), ordered(splits), f'column "{label}" of {table.name}',
         left_out=tuple(left_out), said=(said,), arrays=partial(_arrays, rows, splits, features),
@@ -161,7 +162,7 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
 def _task(label: str, cells: Sequence[str]) -> str:
     kind, different = kind_of(cells[:2000]), {cell for cell in cells if cell}
     if kind in ("text", "unique", "boxes", "runs", "pixels"):
-        raise SpecError(f'The values of "{label}" are not classes ({words.some(sorted(different)[:3])}, ...).', *FEED)
+        raise SpecError(f'The values of "{label}" are not classes ({some(sorted(different)[:3])}, ...).', *FEED)
     task = task_of(Column(label, kind if len(different) > 1 else "words", len(different)))
     return "regression" if task == "regression" else "classification"
 
@@ -222,7 +223,7 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         else:
             (dated if kind == "date" else worded).append(name)
     if worded or dated:
-        shown = [f"{name} ({words.some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
+        shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
         n = len(worded) + len(dated)
         key = label if table.has_header else table.header.index(label)
         y = f"table[{key!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")

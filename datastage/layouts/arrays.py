@@ -15,6 +15,7 @@ from datastage.entry import Entry
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.progress import some
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,7 +132,7 @@ def npz(path: Path, asked: Any) -> Reading:
             f"{path.name} has the arrays {', '.join(names[:8])}: none is called images or labels.",
             "Next: numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
         )
-    rule = f"the arrays {words.some([labels for _, labels in pairs.values()])} of {path.name}"
+    rule = f"the arrays {some([labels for _, labels in pairs.values()])} of {path.name}"
     return of_pairs("arrays in an npz file", path.name, pairs, load, rule)
 
 
@@ -173,9 +174,7 @@ def asked_pairs(
     asked = asked.rpartition(":")[2] if asked not in names else asked
     label = next((name for name in names if asked in (name, name.rpartition("/")[2])), None)
     if label is None:
-        raise SpecError(
-            f"There is no array {asked!r} in {where}.", f"Next: one of {words.some(list(names), 8)}: labels=..."
-        )
+        raise SpecError(f"There is no array {asked!r} in {where}.", f"Next: one of {some(list(names), 8)}: labels=...")
     n = shape(label)[0] if shape(label) else 0
     fit = [name for name in names if name != label and (dims := shape(name)) and dims[0] == n and len(dims) > 1]
     fit = fit if len(fit) == 1 else [name for name in fit if len(shape(name)) > 2] if len(fit) > 1 else fit
@@ -184,7 +183,7 @@ def asked_pairs(
         fit = [name for name in fit if own[0] in words.words_of(name)]
     if len(fit) != 1:
         raise SpecError(
-            f"{words.some(fit, 6) if fit else 'No array'} in {where} has as many samples ({n:,}) as {label}: which "
+            f"{some(fit, 6) if fit else 'No array'} in {where} has as many samples ({n:,}) as {label}: which "
             "holds the images?",
             "Next: read them yourself and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
         )

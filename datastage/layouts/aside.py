@@ -10,7 +10,7 @@ from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts.reading import Label, Reading, Split, ordered
-from datastage.layouts.words import some
+from datastage.progress import some
 
 TEST_SHARE = 0.1
 

@@ -18,6 +18,7 @@ from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 
 def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -> Reading:
@@ -99,10 +100,10 @@ def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table,
             having = sorted(having, key=lambda table: table.part != "train")[:1]
     if len(having) == 1:
         return having[0], column_of(having[0], asked)
-    told = words.some([f"{table.name} ({words.some(list(table.header), 8)})" for table in tables], 6)
+    told = some([f"{table.name} ({some(list(table.header), 8)})" for table in tables], 6)
     several = f"there are {told}" if told else "there is no table"
     if having:
-        several = f"{words.some([table.name for table in having])} have it"
+        several = f"{some([table.name for table in having])} have it"
     raise SpecError(f"labels={asked!r} names no one table or column of {where}: {several}.", _FORMS)
 
 
@@ -116,7 +117,7 @@ def column_of(table: Table, asked: str) -> str:
     if len(near) != 1:
         raise SpecError(
             f"{table.name} has no column {asked!r}.",
-            f'Next: one of {words.some(list(table.header), 12)}: labels="{table.name}:...".',
+            f'Next: one of {some(list(table.header), 12)}: labels="{table.name}:...".',
         )
     return near[0]
 
@@ -130,8 +131,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
     if own is None:
         raise SpecError(
             f"No column of {first.name} names the pictures in {tree.where}.",
-            f"Its columns are {words.some(list(first.header), 12)}. Next: a function of the path: labels=lambda "
-            "name: ...",
+            f"Its columns are {some(list(first.header), 12)}. Next: a function of the path: labels=lambda name: ...",
         )
     if len(several) > 1:
         rest = [one.rpartition(":")[2] for one in several[1:]]
@@ -161,7 +161,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
         for path, values in fit.rows(index, names)
         if path is not None
     }
-    reading = _reading(shape, index.parts, found, f"columns {words.some(list(names))} of {first.name}", None, 0)
+    reading = _reading(shape, index.parts, found, f"columns {some(list(names))} of {first.name}", None, 0)
     return replace(reading, classes=tuple(name.strip() for name in names))
 
 
@@ -174,8 +174,8 @@ def _reading(
     lost: int,
 ) -> Reading:
     if not found:
-        some = next(iter(parts), "")
-        raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {some}.", _FORMS)
+        one = next(iter(parts), "")
+        raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {one}.", _FORMS)
     task = task_of_values(list(found.values())[:1000])
     order, labels = classes_and_labels(found, task)
     left_out = (f"{lost:,} names of labels= whose picture is not there, or which fit several",) if lost else ()

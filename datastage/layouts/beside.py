@@ -16,6 +16,7 @@ from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 _LISTS = frozenset((".txt", ".lst", ".list", ".dat"))
 _MOST_LISTS = 60
@@ -198,12 +199,12 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     task = "classification" if choice.task == "one-hot" else choice.task
     classes, labels = classes_and_labels({path: value for path, value in rows.items() if value != ""}, task)
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
-    what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {words.some(_bare(choice.label))}"
+    what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(_bare(choice.label))}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
     reading = Reading(
         "a table beside pictures", task, "pictures", tuple(classes), {},
-        f"{what} of {words.some([fit.table.name for fit in fits])}",
-        f'column "{fits[0].column}"{", in " + words.some(tops) if tops else ""}: {len(labels):,} of '
+        f"{what} of {some([fit.table.name for fit in fits])}",
+        f'column "{fits[0].column}"{", in " + some(tops) if tops else ""}: {len(labels):,} of '
         f"{len(labels) + lost:,} are there",
         (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
     )  # fmt: skip
@@ -219,7 +220,7 @@ def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
     ones = [name.strip() for name, value in zip(names, values) if float(value or 0) == 1]
     if len(ones) != 1:
         raise SpecError(
-            f"{table.name}: a row has {len(ones)} ones in {words.some(_bare(names))}: several labels a picture "
+            f"{table.name}: a row has {len(ones)} ones in {some(_bare(names))}: several labels a picture "
             "(multi-label).",
             f"{SAY_WHICH} datastage.loaders(path, labels={_bare(names)[:2]}, batch_size=64), the columns by name",
         )
@@ -252,7 +253,7 @@ def filled(
     for part, paths in found.items():
         paths.sort()
         own_labels = None if part == "predict" else [labels[path] for path in paths]
-        seen = words.some(shape.named(part)) if part != "predict" else ""
+        seen = some(shape.named(part)) if part != "predict" else ""
         splits[part] = Split(paths, own_labels, len(paths), seen)
     left_out = (*shape.left_out, *([f"{without:,} pictures that {unnamed}"] if without else []), *reading.left_out)
     return replace(reading, splits=ordered(splits), left_out=left_out)
@@ -300,8 +301,7 @@ def _two(tree: Tree, *fits: Fit) -> SpecError:
 def _lists(tree: Tree, tables: Sequence[Table]) -> SpecError:
     first = sorted(tables, key=lambda table: table.part != "train")
     return SpecError(
-        f"The lists beside the pictures in {tree.where} give them other labels: "
-        f"{words.some([t.name for t in first], 8)}.",
+        f"The lists beside the pictures in {tree.where} give them other labels: {some([t.name for t in first], 8)}.",
         f'{SAY_WHICH} datastage.loaders(path, labels="{tables[0].name}:{tables[0].header[-1]}", batch_size=64)',
     )
 
@@ -313,7 +313,7 @@ def not_told(tree: Tree, fits: Sequence[Fit]) -> SpecError:
         choice, table = fit.choice, fit.table
         where = f'{table.name} (its column "{fit.column}" names the pictures)'
         if choice.task == "multi-label" and choice.label:
-            lines.append(f"{where} holds several labels a picture (multi-label): {words.some(list(choice.label), 8)}")
+            lines.append(f"{where} holds several labels a picture (multi-label): {some(list(choice.label), 8)}")
         elif choice.task and choice.label:
             lines.append(f'{where}: column "{choice.label[0]}" is for {choice.task}, and holds no classes')
         elif choice.candidates:

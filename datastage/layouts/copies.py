@@ -6,6 +6,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.shape import Node, key, unwrapped
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 
 def without_copies(root: Node, tree: Tree, named: frozenset[str] = frozenset()) -> list[str]:
@@ -36,8 +37,7 @@ def _nested(node: Node, tree: Tree, named: frozenset[str], said: list[str]) -> N
             continue
         if not _is_copy(siblings, node.pictures, node.path, inner, tree):
             raise SpecError(
-                f"{kid.path} holds folders of the names that lie beside it: "
-                f"{words.some([one.name for one in inner.kids])}.",
+                f"{kid.path} holds folders of the names that lie beside it: {some([one.name for one in inner.kids])}.",
                 "Nothing was guessed. Next: if it is a part, name it: "
                 f'datastage.loaders(path, test="{kid.name}", batch_size=64); else pass the folder that is meant.',
             )

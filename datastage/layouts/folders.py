@@ -13,6 +13,7 @@ from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Leaf, Shape, count, key
 from datastage.layouts.tree import Tree
+from datastage.progress import few, some
 
 
 def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Reading | None:
@@ -39,7 +40,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     if n_stray > n_inner:
         raise SpecError(
             f"In {tree.where} {n_stray:,} pictures lie in no class folder, and {n_inner:,} in "
-            f"{words.some(sorted(set(known.values())))}.",
+            f"{some(sorted(set(known.values())))}.",
             f"{SAY_WHICH} labels=lambda name: name.split('/')[-2] takes each picture's folder for its class; or pass "
             "the folder that is meant.",
         )
@@ -75,7 +76,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
 def plain_split(leaves: Sequence[Leaf]) -> Split:
     """Return pictures without labels as a part."""
     names = sorted(path for leaf in leaves for path in leaf.node.paths())
-    return Split(names, None, len(names), words.some(sorted({leaf.node.path for leaf in leaves} - {""})))
+    return Split(names, None, len(names), some(sorted({leaf.node.path for leaf in leaves} - {""})))
 
 
 def _split(
@@ -98,12 +99,12 @@ def _split(
     if strange:
         raise SpecError(
             f"{part} in {tree.where} has a class that train has not: {min(strange)}.",
-            f"Train has {', '.join(list(number)[:8])}{', ...' if len(number) > 8 else ''}.",
+            f"Train has {few(number, 8)}.",
             f"Next: {part}=0 leaves that part out." if part == "test" else "Next: look whether a folder is misspelt.",
         )
     if not all(map(le, names, islice(names, 1, None))):  # folders within folders
         names, labels = map(list, zip(*sorted(zip(names, labels))))
-    seen = words.some(sorted({leaf.part for _, leaf in pairs if leaf.part}))
+    seen = some(sorted({leaf.part for _, leaf in pairs if leaf.part}))
     return Split(names, labels, len(names), seen)
 
 
@@ -139,7 +140,7 @@ def _unread(tree: Tree) -> list[str]:
 
 def _masks(shape: Shape) -> list[str]:
     n = sum(len(node.pictures) for node, _ in shape.masks)
-    return [f"{n:,} masks, in {words.some(sorted({node.name for node, _ in shape.masks}))}"] if n else []
+    return [f"{n:,} masks, in {some(sorted({node.name for node, _ in shape.masks}))}"] if n else []
 
 
 def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
@@ -204,7 +205,7 @@ def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: 
         lower[names[-1]] += n
 
     def told(found: Counter[str]) -> str:
-        return f"{len(found):,} classes: {words.some([f'{name} {found[name]:,}' for name in sorted(found)])}"
+        return f"{len(found):,} classes: {some([f'{name} {found[name]:,}' for name in sorted(found)])}"
 
     depths = {leaf.node.path.count("/") + 1 - _index(leaf) for leaf in leaves}
     deep = next(iter(depths)) if len(depths) == 1 else 0

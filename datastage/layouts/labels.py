@@ -10,6 +10,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.columns import WHOLE
 from datastage.layouts.reading import Label, Reading
+from datastage.progress import some
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -74,7 +75,7 @@ def check_chosen(classes: Sequence[str], known: Sequence[str]) -> None:
     """Refuse a name in ``classes=`` that is none of the classes."""
     if missing := [name for name in classes if name not in known]:
         raise SpecError(
-            f"There is no class {missing[0]!r}: there are {words.some(list(known), 12)}.",
+            f"There is no class {missing[0]!r}: there are {some(list(known), 12)}.",
             "Next: one of them in classes=.",
         )
 
@@ -93,5 +94,5 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
             split = replace(split, labels=[number[label] for label in split.labels or ()])  # type: ignore[index]
         splits[part] = split
     rest = [name for name in reading.classes if name not in chosen]
-    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {words.some(rest)}"] if rest else []))
+    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {some(rest)}"] if rest else []))
     return replace(reading, classes=tuple(chosen), splits=splits, left_out=left_out)

@@ -10,6 +10,7 @@ from datastage.layouts import words
 from datastage.layouts.folders import plain_split
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import Shape
+from datastage.progress import some
 
 _NAMED = re.compile(r"(?P<word>[^\W\d_]+(?:[ _-][^\W\d_]+)*)[._ -]*\(?\d+\)?")
 _NUMBERED = re.compile(r"\d+(_\d+)+")
@@ -39,7 +40,7 @@ def told(names: Sequence[str]) -> str:
     sample = list(names[:5000])
     groups = groups_of(sample)
     if len(groups) > 1 and max(groups.values()) > 1 and len(groups) < len(sample) / 2:
-        said = words.some([f"{word} {n:,}" for word, n in sorted(groups.items())])
+        said = some([f"{word} {n:,}" for word, n in sorted(groups.items())])
         return f"Their file names begin with {said}: these may be the classes."
     stems = [path[path.rfind("/") + 1 :].partition(".")[0] for path in sample]
     if stems and all(_NUMBERED.fullmatch(stem) for stem in stems):
@@ -64,7 +65,7 @@ def read(shape: Shape) -> Reading | None:
         own = groups_of(names)
         if own and own.keys() <= groups.keys():
             labels = [number[_NAMED.fullmatch(words.stem_of(name))["word"]] for name in names]  # type: ignore[index]
-            splits[part] = Split(names, labels, len(names), words.some(shape.named(part)))
+            splits[part] = Split(names, labels, len(names), some(shape.named(part)))
         else:
             unlabelled += shape.parts.get(part, [])
     if unlabelled:

@@ -19,6 +19,7 @@ from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, of_pairs
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
+from datastage.progress import some
 
 _CLASS_NAMES = re.compile(
     r"- name: (?P<column>\S+)\n\s+dtype:\n\s+class_label:\n\s+names:\n(?P<names>(?:\s+'?\d+'?: .*\n)+)"
@@ -84,7 +85,7 @@ def _parts(paths: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], li
         kind = "/".join(one for one in folders if one != "data")
         parts.setdefault(kind, {}).setdefault(part or "", []).append(path)
     if len(parts) > 1:
-        told = words.some([kind or "files right there" for kind in parts], 8)
+        told = some([kind or "files right there" for kind in parts], 8)
         one = next(kind for kind in parts if kind)
         raise SpecError(
             f"{root} holds several sets of parquet files: {told}; which is meant, only you know.",
@@ -97,7 +98,7 @@ def _parts(paths: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], li
     if "train" not in found:
         found = {"train": free or found.pop(next(iter(found))), **found}
         free = []
-    said = [f"{words.some([path.name for path in free])}, which no part's name begins"] if free else []
+    said = [f"{some([path.name for path in free])}, which no part's name begins"] if free else []
     return {part: found[part] for part in ("train", "val", "test", "predict") if part in found}, said
 
 
@@ -137,19 +138,19 @@ def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
     if asked is not None:
         if asked not in columns:
             raise SpecError(
-                f"{found.first.name} has no column {asked!r}.", f"Next: one of {words.some(columns, 12)}: labels=..."
+                f"{found.first.name} has no column {asked!r}.", f"Next: one of {some(columns, 12)}: labels=..."
             )
         return asked
     if pictures is not None:
         known = list(found.names) or [name for name in columns if name.lower() in LABELS]
         if len(known) == 1 and known[0] in columns:
             return known[0]
-    some = [*found.names, *(name for name in reversed(columns) if name != pictures), *columns]
+    able = [*found.names, *(name for name in reversed(columns) if name != pictures), *columns]
     every = [path.name for part in found.parts.values() for path in part]
     raise SpecError(
-        f"{words.some(every)} (parquet) {'holds' if len(every) == 1 else 'hold'} a table"
-        f" with the columns {words.some(columns, 8)}; which column is the label, only you know.",
-        f'{SAY_WHICH} datastage.loaders(path, labels="{some[0]}", batch_size=64), by the name of the column',
+        f"{some(every)} (parquet) {'holds' if len(every) == 1 else 'hold'} a table"
+        f" with the columns {some(columns, 8)}; which column is the label, only you know.",
+        f'{SAY_WHICH} datastage.loaders(path, labels="{able[0]}", batch_size=64), by the name of the column',
         "or open it with pandas.read_parquet and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
     )
 

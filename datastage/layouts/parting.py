@@ -14,6 +14,7 @@ from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 _LOOKED_AT = 200
 _LABEL_WORDS = frozenset(("class", "label", "target", "category", "species"))
@@ -78,8 +79,8 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
         asked = f"{fit.table.name}:{column}" if len(choice.label) == 1 else fit.table.name
         raise SpecError(
             f"In {tree.where} the folders and {fit.table.name} give the pictures other labels: the folders "
-            f"{len(reading.classes):,} classes ({words.some(list(reading.classes))}), the table those in "
-            f"{column} ({words.some([name.strip() for name in choice.label])}).",
+            f"{len(reading.classes):,} classes ({some(list(reading.classes))}), the table those in "
+            f"{column} ({some([name.strip() for name in choice.label])}).",
             f'{SAY_WHICH} datastage.loaders(path, labels="{asked}", batch_size=64), or the folders: '
             "labels=lambda name: name.split('/')[-2]",
         )
@@ -99,7 +100,7 @@ def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Read
         for fit in fits_of(tables, index):
             found = _labels_of(fit, index, number)
             if len(found) == len(names) and not fit.table.is_submission:
-                seen = f"{words.some(shape.named(part))} by {fit.table.last}"
+                seen = f"{some(shape.named(part))} by {fit.table.last}"
                 splits[part] = Split(names, [found[name] for name in names], len(names), seen)
                 left -= found.keys()
                 break
@@ -109,7 +110,7 @@ def _flat_parts(reading: Reading, shape: Shape, tables: Sequence[Table]) -> Read
     del splits["predict"]
     if rest:
         tops = sorted({name.rpartition("/")[0] for name in rest})
-        splits["predict"] = Split(rest, None, len(rest), words.some(tops))
+        splits["predict"] = Split(rest, None, len(rest), some(tops))
     return replace(reading, splits=ordered(splits))
 
 

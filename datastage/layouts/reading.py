@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datastage.errors import SpecError
-from datastage.layouts.words import some
+from datastage.progress import some, with_and
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class Reading:
         if len(parts) > 1 or any(part.seen for part in parts.values()):
             seen = [part.seen for part in parts.values() if part.seen]
             named = ", ".join(f"{split} {len(part):,}" for split, part in parts.items())
-            folders = f": the folder{'s' if len(seen) > 1 else ''} {' and '.join(seen)}" if seen else ""
+            folders = f": the folder{'s' if len(seen) > 1 else ''} {with_and(seen)}" if seen else ""
             said.append(f"Parts     {named}{folders if self.kind == 'pictures' else ''}")
         predict = self.splits.get("predict")
         if predict is not None:

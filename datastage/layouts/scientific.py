@@ -17,6 +17,7 @@ from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, asked_pairs, of_pairs, pairs_of
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import SAY_WHICH
+from datastage.progress import some
 
 MOST_BYTES = 16 << 30
 
@@ -133,14 +134,14 @@ def matlab(path: Path, asked: str | None) -> Reading:
 
 
 def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> SpecError:
-    inside = f": {words.some(list(names), 8)}" if names else ""
+    inside = f": {some(list(names), 8)}" if names else ""
     label = next(
         (name for name in names if pairs_of([name, "x"]) or words.words_of(name)[-1:] in [(w,) for w in LABELS]),
         "labels",
     )
     opener = "scipy.io.loadmat" if first.suffix.lower() == ".mat" else "h5py"
     return SpecError(
-        f"{words.some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "
+        f"{some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "
         f"({first.suffix}){inside}; which are the labels, only you know.",
         f'{SAY_WHICH} datastage.loaders(path, labels="{label}", batch_size=64), by the name of the array',
         f"or open it with {opener} and pass the arrays: datastage.loaders((images, labels), batch_size=64).",

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 _DRAWN = ("_mask", "_Mask", "_seg", "_gt", "_label", "-mask", "_GT")
 SAY_WHICH = "Nothing was guessed. Say which:"
@@ -271,7 +272,7 @@ def _check_prefixes(rest: list[tuple[Leaf, tuple[str, ...], str | None]], tree: 
     if strange:
         first, second = above[longest], strange[0]
         inside = sorted({name for leaf, before, part in rest if part is not None for name in leaf.names[:1]})
-        within = f", with {words.some(inside)} in them" if inside else ""
+        within = f", with {some(inside)} in them" if inside else ""
         raise SpecError(
             f"In {tree.where} the parts ({', '.join(sorted({part or '' for _, _, part in rest} - {''}))}) lie below "
             f"several folders: {'/'.join(first)}, {'/'.join(second)}{within}. Which of the "
@@ -300,13 +301,13 @@ def _settle(shape: Shape, tree: Tree) -> None:
     where = sorted({leaf.node.path.partition("/")[0] for leaf in free})
     if n > most:
         raise SpecError(
-            f"In {tree.where} {n:,} pictures lie beside the parts, in {words.some(where) or 'no folder'}, and "
+            f"In {tree.where} {n:,} pictures lie beside the parts, in {some(where) or 'no folder'}, and "
             f"{most:,} in {', '.join(shape.named())}: which are meant?",
             "Nothing was guessed. Next: pass the folder that is meant, such as datastage.loaders(path / "
             f"{(shape.named('train') or [''])[0]!r}, batch_size=64).",
         )
     shape.left_out.append(
-        f"{n:,} pictures beside the parts{': ' + words.some([w for w in where if w]) if any(where) else ''}"
+        f"{n:,} pictures beside the parts{': ' + some([w for w in where if w]) if any(where) else ''}"
     )
 
 

@@ -11,6 +11,7 @@ from datastage.layouts import named, words
 from datastage.layouts.beside import FEED
 from datastage.layouts.shape import SAY_WHICH, Shape
 from datastage.layouts.tree import Tree
+from datastage.progress import some
 
 NEEDED = "A folder for each class is needed: cats/1.jpg, dogs/2.jpg; or train/cats/1.jpg, test/cats/3.jpg."
 _MARKS = (".json", ".xml", ".txt")
@@ -34,7 +35,7 @@ def masks(tree: Tree, shape: Shape) -> SpecError | None:
     n = sum(len(node.pictures) for node, _ in shape.masks)
     return SpecError(
         f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
-        f"{words.some(tops)}: this is segmentation, and the folders are no classes{_beside(tree)}.",
+        f"{some(tops)}: this is segmentation, and the folders are no classes{_beside(tree)}.",
         *FEED,
         'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
     )
@@ -46,7 +47,7 @@ def domains(tree: Tree, shape: Shape) -> SpecError | None:
     if len(tops) < 2:
         return None
     return SpecError(
-        f"{tree.where} holds the folders {words.some(tops)}: domains to translate between, and no classes.",
+        f"{tree.where} holds the folders {some(tops)}: domains to translate between, and no classes.",
         *FEED,
         f'Or, if they are classes after all: labels=r"({"|".join(tops)})/".',
     )
@@ -57,7 +58,7 @@ def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
     if not all(len(parts := words.words_of(name)) > 1 and f".{parts[-1]}" in words.PICTURES for name in classes):
         return None
     return SpecError(
-        f"{tree.where} holds the folders {words.some(list(classes))}: their names tell the form of the files. They may "
+        f"{tree.where} holds the folders {some(list(classes))}: their names tell the form of the files. They may "
         "be domains to translate between, or classes.",
         f"{SAY_WHICH} classes={list(classes[:4])}, if they are classes." if len(classes) < 5 else
         f"{SAY_WHICH} labels=lambda name: name.split('/')[-2], if they are classes.",
@@ -91,7 +92,7 @@ def marked(tree: Tree, shape: Shape) -> SpecError | None:
     if not about:
         return None
     return SpecError(
-        f"{words.some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, outlines, "
+        f"{some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, outlines, "
         "captions): this is detection or segmentation, and no class folders.",
         *FEED,
     )
@@ -144,7 +145,7 @@ def _beside(tree: Tree) -> str:
     if len(few) > 6:
         few = sorted({path.rpartition("/")[0].rpartition("/")[2] + "/" if "/" in path else path for path in few})
     folders = sorted({folder.name for path, folder in tree.folders.items() if path and words.is_mask(folder.name)})
-    told = words.some([*few, *folders], 8)
+    told = some([*few, *folders], 8)
     return f", beside: {told}" if told else ""
 
 
@@ -168,10 +169,10 @@ def no_pictures(tree: Tree) -> SpecError:
         most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
     paths = sorted(first[most], key=_first_to_name)
     folders = _folders_of(path.rpartition("/")[0] for path in paths)
-    what = f"{counts[most]:,} {most or 'other'} files ({words.some(paths)})"
+    what = f"{counts[most]:,} {most or 'other'} files ({some(paths)})"
     if most in ARCHIVES:
         return SpecError(
-            f"{tree.where} holds archives, {words.some(paths)}, and no images outside them.",
+            f"{tree.where} holds archives, {some(paths)}, and no images outside them.",
             f"Next: datastage.loaders(path / {paths[0]!r}, batch_size=64), or datastage.stage(path / {paths[0]!r}) "
             "unpacks one.",
         )
@@ -179,7 +180,7 @@ def no_pictures(tree: Tree) -> SpecError:
         kind = "sound" if most in words.SOUNDS else "films" if most in words.FILMS else "text"
         return SpecError(
             f"There are no images in {tree.where}: it holds {kind}, {what}"
-            f"{', in the folders ' + words.some(folders) if folders else ''}. Batches of it are made by a Dataset of "
+            f"{', in the folders ' + some(folders) if folders else ''}. Batches of it are made by a Dataset of "
             "yours.",
             *FEED,
         )
@@ -212,8 +213,8 @@ def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
     folders = _folders_of(path.rpartition("/")[0] for path in sounds)
     pictures = _folders_of(leaf.node.path for leaf in shape.leaves)
     return SpecError(
-        f"{tree.where} holds {len(sounds):,} {suffix} files ({words.some(folders)}) and {shape.n_pictures:,} pictures "
-        f"({words.some(pictures)}), perhaps of the same samples: which are meant?",
+        f"{tree.where} holds {len(sounds):,} {suffix} files ({some(folders)}) and {shape.n_pictures:,} pictures "
+        f"({some(pictures)}), perhaps of the same samples: which are meant?",
         f"{SAY_WHICH} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
         *FEED,
     )

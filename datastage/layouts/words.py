@@ -163,8 +163,3 @@ def by_value(words: object) -> list[str]:
     if all(re.fullmatch(r"-?\d{1,18}", name) for name in names):
         names.sort(key=int)
     return names
-
-
-def some(items: list[str], n: int = 4) -> str:
-    """Name a few of many: ``a, b, c, ... z``."""
-    return ", ".join(items) if len(items) <= n + 1 else f"{', '.join(items[: n - 1])}, ... {items[-1]}"

@@ -22,7 +22,7 @@ from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
 from datastage.packing.sample import QUALITY, packed
 from datastage.packing.shard_file import Arrays, Job, Pictures
-from datastage.progress import SILENT, Reporter, bytes_of, counted, few, human_bytes
+from datastage.progress import SILENT, Reporter, bytes_of, counted, human_bytes, unreadable
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
 from datastage.show.following import few_enough, literal, loaders_line
@@ -254,8 +254,7 @@ def _say(result: Packed, reporter: Reporter) -> None:
     n_bytes = human_bytes(sum(shard.size for shard in index.shards))
     reporter.note(f"{parts} into {counted(len(index.shards), 'shard')}, {n_bytes}", "Packed")
     if result.damaged:
-        damaged = few((f"{name} ({why})" for name, why in result.damaged), 5)
-        reporter.note(f"{counted(len(result.damaged), 'picture')} that cannot be read: {damaged}", "Left out")
+        reporter.note(unreadable(result.damaged, "picture"), "Left out")
     given = [name for name in ("train", "val", "test") if name in index.splits]
     size = few_enough(sum(shard.samples for shard in index.splits[given[0]]), 64) if given else 64
     reporter.note(loaders_line(given, literal(result.to), size, "" if "test" in given else ", test=0"))

@@ -45,7 +45,7 @@ class ShardEntry:
     @property
     def split(self) -> str:
         """The part that it belongs to; ``"train"`` if its name says none."""
-        return split_of(self.name)
+        return split_of_shard(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class ShardHead:
     damaged: tuple[tuple[str, str], ...] = ()
 
 
-def split_of(name: str) -> str:
+def split_of_shard(name: str) -> str:
     """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``"train"``.
 
     Examples
     --------
-    >>> split_of("imagenet-val-000003.tar"), split_of("photos-000003.tar")
+    >>> split_of_shard("imagenet-val-000003.tar"), split_of_shard("photos-000003.tar")
     ('val', 'train')
     """
     words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}

@@ -18,7 +18,7 @@ from datastage.layouts.aside import TEST_SHARE, place
 from datastage.progress import few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
-from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index, split_of
+from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index, split_of_shard
 from datastage.shards.members import Sample, samples_of
 from datastage.sources.braces import expanded
 from datastage.spec import Spec
@@ -271,7 +271,7 @@ def _set(shards: list[Shard], index: ShardIndex | None, name: str) -> ShardSet:
         entry = known.get(shard.name)
         if entry is not None:
             shard = replace(shard, size=entry.size, sha256=entry.sha256, samples=entry.samples)
-        splits.setdefault(split_of(shard.name), []).append(shard)
+        splits.setdefault(split_of_shard(shard.name), []).append(shard)
     return ShardSet(
         {split: tuple(ones) for split, ones in splits.items()}, index.classes if index and known else None, name
     )

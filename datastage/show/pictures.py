@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, MissingDependencyError, SpecError
-from datastage.progress import counted
+from datastage.progress import counted, few
 from datastage.show.lines import spread
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ def sizes_of(reading: Reading, where: Any) -> tuple[list[tuple[int, int]], list[
 
 def said_of(damaged: Sequence[str]) -> list[str]:
     """Return the line that names what cannot be read; none where all can."""
-    return [f"Damaged   {', '.join(damaged[:5])}{' ...' if len(damaged) > 5 else ''}"] if damaged else []
+    return [f"Damaged   {few(damaged, 5)}"] if damaged else []
 
 
 def sizes_of_files(listed: Tree, names: Sequence[str]) -> tuple[list[tuple[int, int]], list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.layouts import columns, files, tree, words
-from datastage.progress import counted
+from datastage.progress import counted, few
 from datastage.show import pictures
 from datastage.show.lines import spread
 
@@ -49,8 +49,8 @@ def _columns(table: columns.Table) -> Figure:
     for name in table.header[:_MOST_ROWS]:
         values = table.sample(name)
         there = list(dict.fromkeys(value for value in values if value))
-        few = ", ".join(map(_short, there[:3])) + (" ..." if len(there) > 3 else "")
-        rows.append([_short(name), columns.kind_of(values), f"{len(there):,}", f"{values.count(''):,}", few])
+        shown = few(map(_short, there), 3)
+        rows.append([_short(name), columns.kind_of(values), f"{len(there):,}", f"{values.count(''):,}", shown])
     title = f"{table.last}: {counted(len(table.header), 'column')}, by {counted(len(table.head), 'row')} from its top"
     return pictures.table(["column", "kind", "different", "empty", "such as"], rows, title)
 

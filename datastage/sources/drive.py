@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from datastage.errors import NotDataError, SpecError, UnavailableError
 from datastage.mounts import DEAD_MOUNT, DriveMount, drive_mounts, in_a_while, is_on_drive
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, few
 from datastage.runtime import Runtime
 from datastage.sources import drive_errors
 from datastage.sources.found import Context, Found, at_path, line_to_run, names_near
@@ -102,8 +102,7 @@ def _whole_drive(spec: Spec, runtime: Runtime) -> SpecError:
         names = [name for name in names_in(_spellings(mount.path, top)[0])[0] if not name.startswith(".")]
         if mount.alive and names:
             example = names[0] if top == ("MyDrive",) else f"{top[0]}/{names[0]}"
-            more = ", ..." if len(names) > 6 else ""
-            lines = [f"{where(top)} holds: {', '.join(names[:6])}{more}"]
+            lines = [f"{where(top)} holds: {few(names, 6)}"]
             break
     said = "names no file" if not spec.value else "is the whole of it: that would copy all your files, one by one"
     return SpecError(f"{spec} {said}.", *lines, f"Next: name the file or folder in it, such as drive:{example}.")
@@ -267,8 +266,8 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
             elif known < len(parts) - 1:
                 lines.append(f"In {place} there is no folder {wanted}.")
             else:
-                few = [name for name in names if not name.startswith(".")][:4]
-                lines.append(f"{place} holds {', '.join(few)}{' and more' if len(names) > 4 else ''}." if few else "")
+                shown = few((name for name in names if not name.startswith(".")), 4)
+                lines.append(f"{place} holds {shown}" if shown else "")
     lines = [line for line in dict.fromkeys(lines) if line]
     name = spec.file_name
     if nearest is not None:

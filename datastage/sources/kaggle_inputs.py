@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from datastage.progress import counted, few
+
 Kind = Literal["dataset", "competition", "model", "notebook", "input"]
 
 _PREFIXES: dict[str, tuple[Kind, int]] = {  # folder: what is in it, folders between it and an input
@@ -104,9 +106,7 @@ def listed(attached: Sequence[Input]) -> str:
     """
     if not attached:
         return "this notebook has no inputs yet"
-    names = [item.slug for item in attached]
-    shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-    return f"your {len(names):,} {'input' if len(names) == 1 else 'inputs'} ({shown})"
+    return f"your {counted(len(attached), 'input')} ({few((item.slug for item in attached), 6)})"
 
 
 def slug_key(name: str) -> str:

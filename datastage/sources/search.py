@@ -24,7 +24,7 @@ from datastage import archives
 from datastage.entry import Converter, Download, File, Lookalike
 from datastage.errors import DatastageError, MissingDependencyError, PasswordError, StorageError
 from datastage.file_names import junk_kind
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, with_and
 from datastage.reader import BytesReader, FileReader, FileRecord, Reader
 from datastage.redact import printable
 from datastage.sources import search_io
@@ -446,7 +446,7 @@ class _Search:
         found = sorted(self.written.items())
         return SearchResult(
             complete=not self.missing,
-            where=_and(self.had),
+            where=with_and(self.had),
             files=tuple(FileRecord(path, made.size, made.crc32) for path, made in found),
             md5={path: made.md5 for path, made in found},
             converted=frozenset(path for path, made in found if made.is_converted),
@@ -464,7 +464,3 @@ def _uncounted(listing: Listing) -> Iterator[None]:
         yield
     finally:
         listing.archive_deadline = time.monotonic() + left
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"

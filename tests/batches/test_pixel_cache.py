@@ -355,4 +355,4 @@ def test_pictures_that_come_out_black_are_said_by_name(tmp_path):
     Image.fromarray(np.full((16, 16), 9, np.uint16) + np.arange(16, dtype=np.uint16)).save(photos / "class1" / "9.tif")
     (train,) = from_folder(photos, reporter=notes, **OPTIONS)
     all_of(train)
-    assert any("1 images of a wider type" in text and "class1/9.tif" in text for text in notes.said)
+    assert any("1 image of a wider type" in text and "class1/9.tif" in text for text in notes.said)
