@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from datastage._version import __version__
-from datastage.errors import DatastageError, FaultError, StorageError
+from datastage.errors import DatastageError, FaultError, MissingDependencyError, StorageError
 from datastage.redact import hide_secrets
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -18,7 +18,7 @@ _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Let errors of ours, of the user's own code and of other libraries pass; make a `FaultError` of any other."""
+    """Let errors of ours, the user's and other libraries pass; of any other make a `FaultError`, or name what lacks."""
     try:
         yield
     except (DatastageError, MemoryError, BrokenPipeError):
@@ -33,6 +33,10 @@ def reported() -> Iterator[None]:
         where = _our_line(error.__traceback__)
         if where is None:
             raise
+        if isinstance(error, ModuleNotFoundError) and error.name in ("numpy", "torch"):
+            raise MissingDependencyError(
+                f"This needs {error.name}, and it is not installed here.", f"Next: pip install {error.name}"
+            ) from error
         raise _fault(error, where) from error
 
 

@@ -118,10 +118,11 @@ def _pixels(around: Tree, name: str) -> Any:
     import numpy as np
 
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
-        with around.open(name) as file, Image.open(file) as picture:
-            picture.draft("RGB", (400, 400))  # a JPEG is decoded at a fraction of its size
+        with around.open(name) as file, Image.open(file) as stored:
+            stored.draft("RGB", (400, 400))  # a JPEG is decoded at a fraction of its size
+            picture = ImageOps.exif_transpose(stored)
             picture.thumbnail((400, 400))
             return np.asarray(picture.convert("RGB") if picture.mode in ("P", "CMYK", "RGBA", "LA") else picture)
     except Exception:  # Pillow raises whatever the bytes make it

@@ -101,6 +101,23 @@ def test_making_a_loader_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Path('a').mkdir(); Path('a/1.png').touch(); datastage.loaders('.', batch_size=1)",
+        "datastage.loaders(([1], [2]), batch_size=1)",
+        "datastage.feed([1, 2], batch_size=1)",
+    ],
+)
+def test_without_numpy_loaders_say_what_to_install(tmp_path, lines):
+    script = f"import sys; sys.modules['numpy'] = None; import datastage; from pathlib import Path; {lines}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stderr.splitlines()[-2:] == [
+        "datastage.errors.MissingDependencyError: This needs numpy, and it is not installed here.",
+        "  Next: pip install numpy",
+    ]
+
+
 def test_making_a_loader_starts_no_device():
     script = """
 import numpy as np, torch

@@ -299,6 +299,17 @@ def test_pictures_without_labels_are_shown_and_said_to_have_none(tmp_path):
     assert "No labels" in counted.get_supxlabel()
 
 
+def test_pictures_without_labels_are_shown_the_way_up_that_their_camera_noted(tmp_path):
+    (tmp_path / "one/cat").mkdir(parents=True)
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    Image.new("RGB", (12, 9)).save(tmp_path / "one/cat/1.jpg", exif=lying)
+
+    (part,) = datastage.preview("./one").subfigs
+
+    assert part.axes[0].images[0].get_array().shape == (12, 9, 3)
+
+
 def test_an_archive_that_is_no_zip_is_looked_into(tmp_path):
     for i in range(6):
         for kind in ("cat", "dog"):
