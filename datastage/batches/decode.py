@@ -90,7 +90,9 @@ class Jpeg(NamedTuple):
 
 
 def read_markers(data: bytes) -> Jpeg | None:
-    """Read the markers of a JPEG (ITU-T T.81, Annex B, and EXIF 2.3's tag 0x0112); None if they lead nowhere."""
+    """Read the markers of a JPEG (ITU-T T.81, Annex B; EXIF 2.3, tag 0x0112); None if it is none, or they lead nowhere."""
+    if data[:3] != b"\xff\xd8\xff":
+        return None
     at, orientation = 2, 1
     height = width = channels = 0
     while at + 4 <= len(data):
@@ -185,7 +187,7 @@ def decode(
     data: bytes, fit: Fit | None = None, decoder: str = "PIL", remarks: list[str] | None = None
 ) -> NDArray[np.uint8]:
     """Decode the bytes of an image file, whose name does not matter: formats are told by content."""
-    if data[:3] == b"\xff\xd8\xff" and (facts := read_markers(data)) is not None:
+    if (facts := read_markers(data)) is not None:
         return _jpeg(data, facts, fit, decoder)  # else stray bytes between the markers, which Pillow steps over
     if data[:8] == PNG_BEGIN:
         _check_pixels(int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big"))
@@ -342,7 +344,7 @@ def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArr
 
 def size_of(data: bytes) -> tuple[int, int] | None:
     """Return height and width, the right way up, from the head of a file; None if it is no image."""
-    if data[:3] == b"\xff\xd8\xff" and (facts := read_markers(data)) is not None:
+    if (facts := read_markers(data)) is not None:
         return (facts.width, facts.height) if facts.orientation >= 5 else (facts.height, facts.width)
     try:
         with _open(data) as image:

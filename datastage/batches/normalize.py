@@ -43,25 +43,22 @@ class Pool:
 
     def take(self) -> NDArray[Any]:
         """Return an array with any content."""
-        with self._lock:
-            return self._take()
-
-    def _take(self) -> NDArray[Any]:
         import numpy as np
 
-        full = len(self._arrays) == self._keep
-        # The latest of those let go of lies in the processor's cache still.
-        idle = (i for i in reversed(range(len(self._arrays))) if self._holders(i) <= self._idle)
-        again = (0 if full else None) if self._always else next(idle, None)
-        if again is not None:
-            self._arrays.append(self._arrays.pop(again))
+        with self._lock:
+            full = len(self._arrays) == self._keep
+            # The latest of those let go of lies in the processor's cache still.
+            idle = (i for i in reversed(range(len(self._arrays))) if self._holders(i) <= self._idle)
+            again = (0 if full else None) if self._always else next(idle, None)
+            if again is not None:
+                self._arrays.append(self._arrays.pop(again))
+                return self._arrays[-1]
+            if full:
+                del self._arrays[0]  # held the longest, and from now on its holder's alone
+            self._arrays.append(np.empty(self.shape, self._dtype))
+            # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
+            self._idle = self._holders(len(self._arrays) - 1)
             return self._arrays[-1]
-        if full:
-            del self._arrays[0]  # held the longest, and from now on its holder's alone
-        self._arrays.append(np.empty(self.shape, self._dtype))
-        # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
-        self._idle = self._holders(len(self._arrays) - 1)
-        return self._arrays[-1]
 
 
 class Normalise:
@@ -253,21 +250,14 @@ class TorchFinish:
         if self._fit is not None:
             batch = fitted(batch, self._fit)
         if self._transform is not None:
-            batch = self._transformed(batch, seed)
+            device = "cpu" if self._choice.kind == "xla" else self._device  # XLA has no generators of its own
+            batch = transformed(self._transform, batch, torch.Generator(device).manual_seed(seed))
         if batch.dtype == torch.uint8 and self._dtype != torch.uint8 and self._scale is not None:
             # One kernel reads bytes and writes floats as they are to lie: a pass of each kind less for every step.
             room = torch.empty(batch.shape, dtype=self._dtype, device=batch.device, memory_format=self._format)
             return torch.addcmul(self._shift, batch, self._scale, out=room)
         batch = batch.to(self._dtype)
         return batch.contiguous(memory_format=self._format) if batch.ndim == 4 else batch
-
-    def _transformed(self, batch: Any, seed: int) -> Any:
-        import torch
-
-        assert self._transform is not None
-        # XLA has no generators of its own.
-        device = "cpu" if self._choice.kind == "xla" else self._device
-        return transformed(self._transform, batch, torch.Generator(device).manual_seed(seed))
 
 
 def transformed(transform: Callable[..., Any], batch: Any, generator: Any) -> Any:
@@ -277,7 +267,8 @@ def transformed(transform: Callable[..., Any], batch: Any, generator: Any) -> An
     made = batch_transform(transform)(batch, generator)
     if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
         return made
-    what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else f"a {_kind_of(made)}"
+    kind = "None" if made is None else f"a {type(made).__name__}"
+    what = f"a tensor of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else kind
     raise SpecError(
         f"transform= was given a batch of {len(batch)} and returned {what}.",
         "Next: let transform(batch, generator) return the batch, a tensor of as many.",
@@ -306,17 +297,12 @@ def try_transform(options: LoaderOptions, shape: tuple[int, ...]) -> None:
             f"Next: {takes_pil if is_torchvisions(options.transform) else takes_batch}",
         ) from error
     if made.shape[1:] != batch.shape[1:]:
-        options.reporter.note(
-            "transform= is for training alone, and changes the size: size= does so for every part", "Note"
-        )
+        said = "changes the size: size= does so for every part"
     elif batch.dtype == torch.uint8 and made.is_floating_point():
-        options.reporter.note(
-            "transform= is for training alone, and returns floats: mean= and std= normalise every part alike", "Note"
-        )
-
-
-def _kind_of(made: Any) -> str:
-    return "None" if made is None else type(made).__name__
+        said = "returns floats: mean= and std= normalise every part alike"
+    else:
+        return
+    options.reporter.note(f"transform= is for training alone, and {said}", "Note")
 
 
 def batch_transform(transform: Callable[..., Any]) -> Callable[[Any, Any], Any]:

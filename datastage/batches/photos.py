@@ -109,24 +109,17 @@ def photo_loaders(
     # In one order whatever the splits are, so that another val= or test= finds the same pixels.
     wanted = sorted({name for names, _ in splits.values() for name in names})
     number = {name: i for i, name in enumerate(wanted)}
-    shape, resized = (options.shape, True) if options.shape else size_of_all(images, wanted, options)
-    options.check_shape((3, *shape))
-    try_transform(options, (3, *shape))
-    kept = shape
-    crops = options.augment is not None and options.augment.scale is not None
-    if crops and resized:
-        kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN))
-    near = options.cache
-    if near is not None and mounts.is_network_disk(near):
-        near = slots.pixels_folder(staging.root_folder(None, runtime.current()), near)
+    shape, fit, crops = sizes_for(images, wanted, options)
+    here = runtime.current()
+    near = None if options.cache is None else near_folder(options.cache, here)
     cache = PixelCache(
         images,
         wanted,
-        Fit(kept, options.fit, odd=not resized),
+        fit,
         last=crops,
         folder=near,
         kept=None if near == options.cache else options.cache,
-        threads=Threads(runtime.current().cores, "datastage-decode"),
+        threads=Threads(here.cores, "datastage-decode"),
         unreadable=options.unreadable,
         reporter=options.reporter,
     )
@@ -143,6 +136,21 @@ def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> 
         return names, labels
     keep = sorted(random(0, 0, SUBSET).permutation(len(names))[:limit].tolist())
     return [names[i] for i in keep], [labels[i] for i in keep]
+
+
+def near_folder(folder: Path, here: runtime.Runtime) -> Path:
+    """Return a folder for pixels that is on a disk of this machine: this one, or one in the root for it."""
+    return slots.pixels_folder(staging.root_folder(None, here), folder) if mounts.is_network_disk(folder) else folder
+
+
+def sizes_for(images: Any, names: Sequence[str], options: LoaderOptions) -> tuple[tuple[int, int], Fit, bool]:
+    """Return the size in which photos come out, how they are kept, and whether crops are cut from what is kept."""
+    shape, resized = (options.shape, True) if options.shape else size_of_all(images, names, options)
+    options.check_shape((3, *shape))
+    try_transform(options, (3, *shape))
+    crops = options.augment is not None and options.augment.scale is not None
+    kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if crops and resized else shape
+    return shape, Fit(kept, options.fit, odd=not resized), crops
 
 
 def size_of_all(images: Any, names: Sequence[str], options: LoaderOptions) -> tuple[tuple[int, int], bool]:
@@ -204,10 +212,7 @@ class PhotoSource:
 
     def sample(self, i: int) -> NDArray[np.uint8]:
         """Return the picture of one sample as it is (H, W, 3), decoded if it was not yet."""
-        import numpy as np
-
-        row = self.cache.row(int(self.at[i]))
-        return Fit(self.size, "stretch").apply(np.array(row if self.cache.last else row.transpose(1, 2, 0)))
+        return self.cache.picture(int(self.at[i]), self.size)
 
     def where(self, choice: Choice) -> str:
         """Say where the images are held, and who decodes them."""
@@ -230,21 +235,46 @@ class _Begun(NamedTuple):
     images: NDArray[np.uint8] | None
 
 
-class FromPhotos:
+class PhotoBatches:
+    """What batches of photos share: their memory, how photos are put into it, and what is done to them at the end.
+
+    Photos are kept as `kept` says, with channels `last` where crops are cut from them; no batch has more than `n`.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], kept: Fit, choice: Choice, options: LoaderOptions, *, last: bool, n: int
+    ) -> None:
+        import numpy as np
+
+        self._choice, self._options, self._kept = choice, options, kept
+        # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
+        moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
+        self._last = last and moved
+        self._write = writer(size, last=self._last) if last else None
+        out = (*size, 3) if self._last else (3, *size)
+        self._fill = options.fill(3)
+        self._memory = Pool((min(options.batch_size, n), *out), np.uint8, keep=KEPT)
+        self._finishers = Finishers(options, (3, *size), choice, n)
+
+    def _empty(self, n: int, box: Any, flip: Any) -> Wholes:
+        """Return a batch of `n` photos, each of which is still to be put into it."""
+        out = self._memory.take()[:n]
+        if self._write is None:
+            return Wholes(out, flip)
+        return Crops(out, self._kept.shape, box, flip, self._write, last=self._last)
+
+    def _made(self, images: NDArray[np.uint8], labels: Any, draws: Draws) -> tuple[Any, Any, Any]:
+        if draws.cutout is not None and self._options.augment is not None:
+            cut(images, draws.cutout, self._options.augment.cutout, self._fill)
+        return images, labels, draws.jitter
+
+
+class FromPhotos(PhotoBatches):
     """Batches of photos, decoded on first use."""
 
     def __init__(self, source: PhotoSource, choice: Choice, options: LoaderOptions) -> None:
-        import numpy as np
-
-        self._source, self._choice, self._options = source, choice, options
-        # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
-        moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
-        self._last = source.cache.last and moved
-        self._write = writer(source.size, last=self._last) if source.cache.last else None
-        out = (*source.size, 3) if self._last else (3, *source.size)
-        self._fill = options.fill(3)
-        self._memory = Pool((min(options.batch_size, source.n), *out), np.uint8, keep=KEPT)
-        self._finishers = Finishers(options, (3, *source.size), choice, source.n)
+        super().__init__(source.size, source.cache.fit, choice, options, last=source.cache.last, n=source.n)
+        self._source = source
         self._resident: OnDevice | None = None
 
     def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
@@ -294,13 +324,9 @@ class FromPhotos:
     def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
         source, cache = self._source, self._source.cache
         at, labels = source.at[samples], source.labels[samples]
-        if self._write is not None:
-            out, shape = self._memory.take()[: len(at)], cache.rows.shape[1:3]
-            made: Wholes = Crops(out, shape, draws.box, draws.flip, self._write, last=self._last)
-        elif cache.whole or draws.shift is not None:
+        if self._write is None and (cache.whole or draws.shift is not None):
             return _Begun(cache.submit(at), at, labels, draws, None)
-        else:
-            made = Wholes(self._memory.take()[: len(at)], draws.flip)
+        made = self._empty(len(at), draws.box, draws.flip)
         return _Begun(cache.submit(at, made.cut), at, labels, draws, made.images)
 
     def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
@@ -313,9 +339,7 @@ class FromPhotos:
             assert self._store is not None
             room = self._memory.take()[: len(at)].reshape(-1)
             return self._store.batch(at, draws, room), labels, draws.jitter
-        if draws.cutout is not None and self._options.augment is not None:
-            cut(images, draws.cutout, self._options.augment.cutout, self._fill)
-        return images, labels, draws.jitter
+        return self._made(images, labels, draws)
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""

@@ -246,6 +246,13 @@ class PixelCache:
         found: NDArray[np.uint8] = self.rows[index]
         return found
 
+    def picture(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return one image as a new array (H, W, 3) of this size, as `row` does."""
+        import numpy as np
+
+        row = self.row(index)
+        return Fit(size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
+
     def pause(self) -> None:
         """Take the progress away where an epoch ended, or was left, before all was decoded."""
         if self._began and not self._listed:

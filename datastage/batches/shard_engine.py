@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage.batches.augment import NOTHING, TRANSFORM, Draws, draw
-from datastage.batches.cpu_augment import HostStore, cut
-from datastage.batches.crops import Crops, Wholes, writer
+from datastage.batches.cpu_augment import HostStore
+from datastage.batches.crops import Wholes
 from datastage.batches.devices import Choice
-from datastage.batches.normalize import Finishers, Pool
 from datastage.batches.options import LoaderOptions
+from datastage.batches.photos import PhotoBatches
 from datastage.batches.pixel_cache import BAD, PixelCache, Submitted, drop
 from datastage.batches.ranks import Step, local_rank, world
 from datastage.batches.shard_source import OpenShard, ShardSource
@@ -24,8 +24,6 @@ from datastage.batches.to_device import Made, deliver
 from datastage.shards.cache import Stop
 from datastage.shards.order import Epoch, Part, Window, random
 
-KEPT = 4
-"""Batches whose memory is kept for the next ones, as for photos."""
 AHEAD = 2
 """Batches whose photos are being decoded at once."""
 
@@ -71,18 +69,12 @@ class _Each:
         return self._values.popleft()
 
 
-class FromShards:
+class FromShards(PhotoBatches):
     """Batches of photos in shards."""
 
     def __init__(self, source: ShardSource, choice: Choice, options: LoaderOptions) -> None:
-        self._source, self._choice, self._options = source, choice, options
-        moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
-        self._last = source.last and moved
-        self._write = writer(source.size, last=self._last) if source.last else None
-        out = (*source.size, 3) if self._last else (3, *source.size)
-        self._fill = options.fill(3)
-        self._memory = Pool((options.batch_size, *out), np.uint8, keep=KEPT)
-        self._finishers = Finishers(options, (3, *source.size), choice, options.batch_size)
+        super().__init__(source.size, source.fit, choice, options, last=source.last, n=options.batch_size)
+        self._source = source
         self.static = choice.kind == "xla"
 
     def stream(
@@ -207,11 +199,8 @@ class FromShards:
         pairs = list(zip(of.tolist(), number.tolist()))
         values = [source.label(shards[i], j) for i, j in pairs]
         labels = source.rule.array(values, [shards[i].file.samples[j] for i, j in pairs])
-        out = self._memory.take()[: len(of)]
-        if self._write is not None:
-            made: Wholes = Crops(out, source.fit.shape, drawn.box, drawn.flip, self._write, last=self._last)
-        else:
-            made = Wholes(out, None if drawn.shift is not None else drawn.flip)
+        # What is shifted is mirrored after that.
+        made = self._empty(len(of), drawn.box, drawn.flip if drawn.shift is None else None)
         submitted = []
         for i, shard in enumerate(shards):
             at = np.flatnonzero(of == i)
@@ -231,9 +220,7 @@ class FromShards:
         if draws.shift is not None and len(images):
             store = HostStore(np.ascontiguousarray(images), self._options.augment, self._fill)
             return store.batch(np.arange(len(images)), draws), labels, draws.jitter
-        if draws.cutout is not None and self._options.augment is not None:
-            cut(images, draws.cutout, self._options.augment.cutout, self._fill)
-        return images, labels, draws.jitter
+        return self._made(images, labels, draws)
 
 
 def _use(made: Wholes, at: list[int], i: int, row: NDArray[np.uint8]) -> None:

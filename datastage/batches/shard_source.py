@@ -99,7 +99,7 @@ class ShardSource:
     last: bool
     threads: Threads
     options: LoaderOptions
-    pixels: Path | None
+    pixels: Path
     counts: dict[int, int] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -183,7 +183,7 @@ class ShardSource:
         with self._lock:
             spare = [k for k in self._open if k not in in_use]
             for k in spare if self.tight else spare[: max(0, len(spare) - KEPT_OPEN)]:
-                self._told(self._open[k])
+                self.unreadable |= self._open[k].troubles()
                 self._open.pop(k).file.close()
 
     @property
@@ -196,15 +196,11 @@ class ShardSource:
         sizes = [shard.size or max((s.file.size for s in self._open.values()), default=0) for shard in self.shards]
         return any(shard.path is None for shard in self.shards) and sum(sizes) > self.cache.budget
 
-    def _told(self, shard: OpenShard) -> None:
-        new = {name: why for name, why in shard.troubles().items() if name not in self.unreadable}
-        self.unreadable |= new
-
     def say_what_was_left_out(self) -> None:
         """Say which pictures could not be read, once each."""
         with self._lock:
             for shard in self._open.values():
-                self._told(shard)
+                self.unreadable |= shard.troubles()
         new = list(self.unreadable.items())[self._said :]
         self._said = len(self.unreadable)
         if new:
@@ -228,9 +224,9 @@ class ShardSource:
             h, w = self.fit.shape
             share = 3 * h * w * n + (0 if self.shards[0].path is not None else n_bytes)
             most = self.cache.budget
-            if self.pixels is not None and (free := free_bytes(self.pixels)) is not None:
+            if (free := free_bytes(self.pixels)) is not None:
                 most = min(most, free + sum(path.stat().st_size for path in self.pixels.glob("packed-*.u8")))
-            self._keeps = self.pixels is not None and share * len(self.shards) <= most
+            self._keeps = share * len(self.shards) <= most
         return self._keeps
 
     @property
@@ -271,8 +267,7 @@ class ShardSource:
     def sample(self, i: int) -> NDArray[np.uint8]:
         """Return the picture of one sample as it is, (H, W, 3)."""
         shard, number = self._at(i)
-        row = shard.pixels.row(number)
-        return Fit(self.size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
+        return shard.pixels.picture(number, self.size)
 
     @property
     def labels(self) -> _Labels:

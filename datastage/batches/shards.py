@@ -12,13 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datastage import mounts, slots, sources, staging
+from datastage import slots, sources, staging
 from datastage.batches import ranks
-from datastage.batches.decode import Fit
 from datastage.batches.loader import Loader, Loaders, build
-from datastage.batches.normalize import try_transform
 from datastage.batches.options import LoaderOptions
-from datastage.batches.photos import MARGIN, size_of_all
+from datastage.batches.photos import near_folder, sizes_for
 from datastage.batches.prefetch import Threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
@@ -78,11 +76,7 @@ def from_shards(
     heads = {split: _Head(shards[0], here) for split, shards in found.splits.items()}
     head = heads["train"]
     names = [sample.key for sample in head.samples if sample.picture()]
-    shape, resized = (options.shape, True) if options.shape else size_of_all(head, names, options)
-    options.check_shape((3, *shape))
-    try_transform(options, (3, *shape))
-    crops = options.augment is not None and options.augment.scale is not None
-    kept = (round(shape[0] * MARGIN), round(shape[1] * MARGIN)) if crops and resized else shape
+    shape, fit, crops = sizes_for(head, names, options)
     folder, pixels = _folders(found, cache, here)
     near = ShardCache(folder, budget_of(cache_gb, folder), here)
     threads = Threads(here.cores, "datastage-decode")
@@ -90,7 +84,6 @@ def from_shards(
     train = found.splits["train"]
     every = partial(_every_label, train, rule) if all(shard.path for shard in train) else None
     rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
-    fit = Fit(kept, options.fit, odd=not resized)
     made: dict[str, ShardSource] = {}
     for split, shards in found.splits.items():
         own = heads[split]
@@ -108,17 +101,15 @@ def _every_label(shards: Sequence[Shard], rule: LabelRule) -> Iterator[Any]:
         file.close()
 
 
-def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path | None]:
-    """Return where shards are brought to, and where their pixels are kept; None if there is no place for those."""
+def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path]:
+    """Return where shards are brought to, and where their pixels are kept."""
     first = next(iter(found.splits.values()))[0]
     key = slots.request_key({"shards": found.name, "first": sources.key_of(first.spec, here.cwd)})[:8]
     own = slots.make_own_folder(staging.root_folder(None, here))
     name = slots.safe_name(found.name)
     folder = own / f"{name}-{key}.shards"
     pixels = folder / "pixels" if cache is None else cache
-    if mounts.is_network_disk(pixels):
-        pixels = slots.pixels_folder(staging.root_folder(None, here), pixels)
-    return folder, pixels
+    return folder, near_folder(pixels, here)
 
 
 class ShardLoader(Loader):

@@ -86,7 +86,7 @@ def _shrunk(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
 
 def _check_end(data: bytes) -> None:
     """Refuse a file that is cut short, as far as its end tells."""
-    facts = read_markers(data) if data[:3] == b"\xff\xd8\xff" else None
+    facts = read_markers(data)
     cut = facts is not None and not facts.whole
     cut = cut or (data[:8] == PNG_BEGIN and PNG_END not in data[-4_096:])
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"

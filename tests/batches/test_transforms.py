@@ -21,7 +21,7 @@ def made(transform, **options):
         (lambda a, b, c: a, "takes neither"),
         (lambda: 1, "takes neither"),
         (lambda batch: batch[:1], "returned a tensor"),
-        (lambda batch: None, "returned a None"),
+        (lambda batch: None, "returned None"),
         (lambda batch, generator: batch + [1], "failed when it was tried"),
         (lambda batch: batch @ batch.new_zeros(99), "failed when it was tried"),
     ],
@@ -32,7 +32,7 @@ def test_a_transform_that_cannot_work_is_said_when_the_loader_is_made(transform,
 
 
 def test_photos_try_it_too_before_anything_is_decoded(grey_photos):
-    with pytest.raises(SpecError, match="returned a None"):
+    with pytest.raises(SpecError, match="returned None"):
         from_folder(grey_photos, batch_size=4, size=8, test=0, device="cpu", transform=lambda batch: None)
 
 
