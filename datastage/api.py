@@ -38,7 +38,7 @@ T = TypeVar("T")
 def _answered(verb: Callable[P, T]) -> Callable[P, T]:
     """Have a call that does not fit answered with the argument that was meant; the signature stays what it is.
 
-    An error of a verb that is told where its result goes, as ``to``, advises no root=.
+    The steps of an error advise what the verb that was called can do.
     """
     signature = inspect.signature(verb)
 
@@ -52,11 +52,12 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             raise misused(verb.__name__, signature, given, named) from None
         try:
             return verb(*given, **named)
-        except OSError as error:
-            from datastage.errors import StorageError, place_is_named
+        except Exception as error:
+            from datastage.errors import DatastageError
+            from datastage.misuse import possible
 
-            if isinstance(error, StorageError) and "to" in signature.parameters:
-                place_is_named(error)
+            if isinstance(error, DatastageError):
+                error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
             raise
 
     return checked

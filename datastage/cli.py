@@ -148,12 +148,9 @@ def _say_error(error: DatastageError, as_json: bool) -> int:
     return error.exit_code
 
 
-# An option as Python writes it, behind a blank or a bracket: a query of an address is none.
-_OPTION = re.compile(r"(?<![^\s(`])([a-z_]+)=(\.{3}|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|\w*)")
-
-
 def _with_flags(line: str) -> str:
     """Write the options that a line names as flags; a line of Python stays as it is."""
+    line = re.sub(r"\bdatastage\.stage\(\.\.\., ([^()]*)\)", r"datastage stage ... \1", line)
     if re.search(r"\w\(", line) or "=lambda" in line:
         return line
     flags = {
@@ -173,7 +170,7 @@ def _with_flags(line: str) -> str:
         flag = flag.replace("--", "--no-") if value == "False" else flag
         return f"{flag} {value}" if value not in ("", "True", "False") else flag
 
-    return _OPTION.sub(as_flag, line)
+    return misuse.OPTION.sub(as_flag, line)
 
 
 def _noted(line: str) -> str:

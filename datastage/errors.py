@@ -37,8 +37,6 @@ from datastage.redact import for_a_screen, hide_secrets
 
 WIDTH = 88  # columns of a screen that has room
 LABEL_WIDTH = 10
-WITH_ROOT = " with root="
-"""The words by which a step names the option that chooses the place, see `place_is_named`."""
 _COMMAND = re.compile(r"(?<![\w!./])datastage (?=(\w+) )")
 _CALL = re.compile(r"datastage\.\w+\(path(?:, | / )((?:[^()]|\([^()]*\))*)\)")
 
@@ -133,11 +131,6 @@ def _with_bang(found: re.Match[str]) -> str:
     """Put the bang before a command that it has in a cell; the verbs are public functions, but for ``zip``."""
     public = sys.modules["datastage"].__all__  # no module here may import what stands above it
     return f"!{found[0]}" if found[1] in ("zip", *public) else found[0]
-
-
-def place_is_named(error: DatastageError) -> None:
-    """Leave out of the steps the option that chooses the place: the call that failed was told the place itself."""
-    error.remedy = tuple(step.replace(WITH_ROOT, "") for step in error.remedy)
 
 
 def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
@@ -330,7 +323,7 @@ class StorageError(DatastageError, OSError):
             errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
             errno.ENFILE: "Close other programs, then run the same line again.",
             errno.EFBIG: "Lift the limit (ulimit -f unlimited), then run the same line again.",
-        }.get(code, f"Choose a folder{WITH_ROOT} that you may write to, then run the same line again.")
+        }.get(code, "Choose a folder with root= that you may write to, then run the same line again.")
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 
 
@@ -349,7 +342,7 @@ class NoSpaceError(StorageError):
     """There is not enough room; says how much is needed and how much is free, where that is known."""
 
     _code = errno.ENOSPC
-    _advice = (f"Free some room, or choose another disk{WITH_ROOT}.", "Next: run the same line again.")
+    _advice = ("Free some room, or choose another disk with root=.", "Next: run the same line again.")
 
 
 class LockTimeoutError(StorageError):

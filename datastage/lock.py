@@ -36,7 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from datastage.errors import WITH_ROOT, LockTimeoutError, StorageError, while_doing
+from datastage.errors import LockTimeoutError, StorageError, while_doing
 from datastage.mounts import is_network_disk
 from datastage.own_files import mapping_of
 
@@ -380,7 +380,7 @@ def _check_is_a_lock(fd: int, path: Path) -> None:
     if not stat.S_ISREG(seen.st_mode) or seen.st_nlink > 1 or not is_record:
         raise StorageError(
             f"{path} is in the way: it is not a lock file of datastage, and is not touched.",
-            f"Next: rename it, or choose another folder{WITH_ROOT}.",
+            "Next: rename it, or choose another folder with root=.",
             code=errno.EEXIST,
             filename=path,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datastage.errors import SpecError
@@ -51,6 +52,29 @@ def misused(verb: str, signature: inspect.Signature, given: Sequence[object], na
         f"{verb}() needs {with_and(missing)}.",
         f"Next: add {', '.join('batch_size=64' if name == 'batch_size' else name for name in missing)}.",
     )
+
+
+# A call, which says itself whose options it has; or an option as Python writes it, behind a blank or a bracket.
+OPTION = re.compile(
+    r"\w\((?:[^()]|\([^()]*\))*\)|(?<![^\s(`])([a-z_]+)=(\.{3}|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.]*\w|)"
+)
+
+
+def possible(step: str, signature: inspect.Signature, others: Sequence[Callable[..., Any]]) -> str:
+    """Return a step that the verb of this signature can do: an option that it lacks is named as one of another verb."""
+    if re.search(r"\bstage (it|the)\b", step):  # says in words whose option it is
+        return step
+    if signature.parameters.keys() & {"to", "archive"}:  # which say the place themselves
+        step = step.replace(" with root=", "")
+
+    def whose(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None or name in signature.parameters:
+            return found[0]
+        verbs = [other.__name__ for other in others if name in inspect.signature(other).parameters]
+        return f"datastage.{verbs[0]}(..., {name}={found[2] or '...'})" if verbs else found[0]
+
+    return OPTION.sub(whose, step)
 
 
 def taken_apart(

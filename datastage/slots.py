@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, staged
-from datastage.errors import WITH_ROOT, SpecError, StorageError
+from datastage.errors import SpecError, StorageError
 
 OWN_FOLDER = ".datastage-"
 # No name of a dataset begins with a dot.
@@ -109,7 +109,7 @@ def make_own_folder(root: Path) -> Path:
         if not is_new and not is_marked(own):
             raise StorageError(
                 f"{own} is not a folder of yours in which nobody else may write; it is not used, and not touched.",
-                f"Next: choose another folder{WITH_ROOT}.",
+                "Next: choose another folder with root=.",
                 code=errno.EPERM,
                 filename=own,
             )
@@ -145,7 +145,7 @@ def usable_root(folder: Path, *, shared: bool = False) -> Path:
     except FileExistsError:
         raise StorageError(
             f"{folder} is a file, so that no folder can be made there.",
-            f"Next: choose another folder{WITH_ROOT}.",
+            "Next: choose another folder with root=.",
             code=errno.ENOTDIR,
             filename=folder,
         ) from None

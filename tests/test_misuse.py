@@ -1,12 +1,17 @@
 """A call that does not fit is answered with the argument that was meant."""
 
+import ast
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
 import datastage
 from datastage import api, cli
-from datastage.errors import SpecError
+from datastage.errors import DatastageError, SpecError
+from datastage.misuse import possible
+from tests.made_data import photos, tarred, zipped
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,112 @@ def test_a_type_error_from_inside_stays_one():
 def test_the_signatures_are_those_that_are_written():
     assert list(inspect.signature(datastage.loaders).parameters)[:2] == ["data", "batch_size"]
     assert datastage.stage.__doc__.startswith("Put a dataset")
+
+
+# --- what errors advise
+
+VERBS = {name: verb for name in datastage.__all__ if inspect.isfunction(verb := getattr(datastage, name))}
+OF_DATA = ["bench", "loaders", "pack", "preview", "read", "stage", "summary"]
+
+
+def refused_options(step, verb):
+    """Return the options that a step names and the verb does not take, each with the verb that should take it."""
+    named = [
+        (verb, name) for name in re.findall(r"(?<![^\s(`])([a-z_]+)=", re.sub(r"\w\((?:[^()]|\([^()]*\))*\)", "", step))
+    ]
+    for call in re.findall(r"datastage\.\w+\((?:[^()]|\([^()]*\))*\)", step):
+        made = ast.parse(call, mode="eval").body
+        named += [(made.func.attr, option.arg) for option in made.keywords]
+    return [(verb, name) for verb, name in named if name not in inspect.signature(VERBS[verb]).parameters]
+
+
+def root_that_is_a_file(here, monkeypatch):
+    photos(here / "pets", "cat", "dog")
+    (here / "file").write_text("mine")
+    monkeypatch.setenv("DATASTAGE_ROOT", str(here / "file"))
+    (here / "pets.tar.gz").write_bytes(tarred({f"{kind}/1.png": b"x" for kind in ("cat", "dog")}))
+    return "./pets.tar.gz"
+
+
+def folder_in_the_way(here, monkeypatch):
+    (here / "pets.tar.gz").write_bytes(tarred({"cat/1.png": b"x"}))
+    for _ in range(2):  # the second has a longer name
+        staged = datastage.stage("./pets.tar.gz", progress=False)
+        (staged.path / ".datastage.json").write_text("{}")
+    return "./pets.tar.gz"
+
+
+def damaged(here, monkeypatch):
+    (here / "pets.tar.gz").write_bytes(tarred({"cat/1.png": bytes(range(256)) * 99})[:-90])
+    return "./pets.tar.gz"
+
+
+def locked(here, monkeypatch):
+    data = bytearray(zipped({"cat/1.png": b"x" * 99}))
+    for mark, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(mark) + at] |= 1
+    (here / "pets.zip").write_bytes(data)
+    return "./pets.zip"
+
+
+@pytest.mark.parametrize("fault", [root_that_is_a_file, folder_in_the_way, damaged, locked])
+@pytest.mark.parametrize("verb", OF_DATA)
+def test_an_option_that_an_error_advises_is_one_of_the_verb_that_was_called(verb, fault, here, monkeypatch):
+    pytest.importorskip("torch")
+    data = fault(here, monkeypatch)
+    needed = {"batch_size": 4, "to": here / "to"}
+    wanted = {name: needed[name] for name in inspect.signature(VERBS[verb]).parameters if name in needed}
+
+    steps = ()
+    try:
+        VERBS[verb](data, **wanted)
+    except DatastageError as error:
+        steps = error.remedy
+
+    assert [refused for step in steps for refused in refused_options(step, verb)] == []
+    assert steps or verb == "summary", "which shows what lies there"
+    if verb == "stage" and fault is not damaged:
+        assert re.search("(root|name|password)=", "".join(steps)), "else there was nothing to look at"
+
+
+def texts_that_name_an_option():
+    for path in Path(datastage.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(part.value if isinstance(part, ast.Constant) else "7" for part in node.values)
+            else:
+                text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.search(r"(?<![^\s(`])[a-z_]+=", text) and "\n" not in text:
+                yield text
+
+
+@pytest.mark.parametrize(
+    "verb", ["bench", "extract", "loaders", "pack", "preview", "read", "stage", "summary", "verify"]
+)
+def test_an_option_of_another_verb_is_advised_as_one_of_that_verb(verb):
+    known = {name for name in ("stage", "loaders") for name in inspect.signature(VERBS[name]).parameters}
+    signature, others = inspect.signature(VERBS[verb]), (datastage.stage, datastage.loaders)
+    for text in texts_that_name_an_option():
+        step = possible(text, signature, others)
+
+        bare = re.sub(r"\w\((?:[^()]|\([^()]*\))*\)", "", step)
+        options = {*re.findall(r"(?<![^\s(`])([a-z_]+)=", bare)} & known
+        assert options <= {*signature.parameters} or re.search(r"\bstage (it|the)\b", text), (text, step)
+        assert possible(step, signature, others) == step
+
+
+def test_an_option_of_another_verb_stands_in_its_call():
+    step = "Next: choose another name, such as name='pets-2', or another folder with root=."
+
+    said = [
+        possible(step, inspect.signature(VERBS[name]), (datastage.stage,)) for name in ("stage", "loaders", "extract")
+    ]
+
+    assert said[0] == step
+    assert said[1].endswith(
+        "such as datastage.stage(..., name='pets-2'), or another folder with datastage.stage(..., root=...)."
+    )
+    assert said[2].endswith("or another folder.")
 
 
 # --- the command
