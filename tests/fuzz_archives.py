@@ -331,7 +331,7 @@ class Judge:
             for path, value in tree(Path(self.root)).items()
             if value is not None
         }
-        return None if said == there and done.n_files == len(there) else f"says {said}, and there is {there}"
+        return None if said == there and len(done.files) == len(there) else f"says {said}, and there is {there}"
 
     def _beside(self) -> str | None:
         beside = os.listdir(self.base)

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from datastage.archives import formats, inflate, names, write
 from datastage.archives.errors import Fault, faults_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
 from datastage.archives.listing import no_archive
-from datastage.archives.records import HOLE, StreamMember, Unpacked
+from datastage.archives.records import StreamMember, Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree, clean, followed
-from datastage.archives.write import Folder, write_all
+from datastage.archives.write import Folder
 from datastage.errors import SpecError, while_doing
 from datastage.file_names import junk_kind
 from datastage.progress import SILENT, Reporter
@@ -41,22 +41,6 @@ class Task:
     free_bytes: int
     encoding: str | None = None
     above: int = 0
-
-
-@dataclass(slots=True)
-class Result:
-    """What came of one archive."""
-
-    tree: Tree
-    files: FileRecords = field(default_factory=FileRecords)
-    folders: list[tuple[str, int | None]] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
-    encoding: str | None = None
-    matched: bool = False
-    n_replaced: int = 0
-
-    def leave_out(self, kind: str, n: int = 1) -> None:
-        self.left_out[kind] = self.left_out.get(kind, 0) + n
 
 
 def unpack(
@@ -103,16 +87,8 @@ def unpack(
         _set_folder_times(root, result)
         if top is not None:
             _take_off(root, result, top)
-        return Unpacked(
-            format=form,
-            files=result.files,
-            n_files=len(result.files),
-            n_bytes=result.tree.n_bytes,
-            left_out=result.left_out,
-            stripped=top,
-            encoding=result.encoding,
-            n_replaced=result.n_replaced,
-        )
+        result.format, result.stripped = form, top
+        return result
 
 
 def usable_cores() -> int:
@@ -133,7 +109,7 @@ def _emptied_after_errors(root: str, name: str) -> Iterator[None]:
         raise
 
 
-def _extract(form: str, task: Task) -> Result:
+def _extract(form: str, task: Task) -> Unpacked:
     inflate.prepare(task.reader.size)
     if form == "zip":
         from datastage.archives.zip_extract import extract_zip
@@ -145,19 +121,17 @@ def _extract(form: str, task: Task) -> Result:
 # --- an archive that is read from front to back, and one compressed file ---
 
 
-def _extract_stream(form: str, task: Task) -> Result:
+def _extract_stream(form: str, task: Task) -> Unpacked:
     """Write the members of an archive, or what one compressed file holds, as they come."""
-    result = Result(Tree(task.free_bytes))
-    links: list[tuple[str, str]] = []
-    skipped: dict[str, str] = {}
+    result = Unpacked(Tree(task.free_bytes))
     task.reporter.phase(f"unpacking {task.reader.name}", task.reader.size)
     with Folder(task.root) as folder:
         with closing(_members(form, task)) as members:
             for member in members:
-                _write_member(task, result, folder, member, links, skipped)
+                _write_member(task, result, folder, member)
         if task.pick is not None:
-            _fetch_linked_files(form, task, result, folder, skipped)
-        make_links(result, folder, links)
+            _fetch_linked_files(form, task, result, folder)
+        make_links(result, folder)
     return result
 
 
@@ -177,19 +151,12 @@ def _members(form: str, task: Task) -> Generator[StreamMember, None, None]:
     return formats.members(form, source)
 
 
-def _write_member(
-    task: Task,
-    result: Result,
-    folder: Folder,
-    member: StreamMember,
-    links: list[tuple[str, str]],
-    skipped: dict[str, str],
-) -> None:
+def _write_member(task: Task, result: Unpacked, folder: Folder, member: StreamMember) -> None:
     trash = "older versions" if member.kind == "version" else junk_kind(member.name)
     if trash or (task.pick is not None and not task.pick(clean(member.name) if member.name else "")):
         path = clean(member.name)
         if member.kind == "hardlink":
-            skipped[path] = clean(member.target)
+            result.skipped[path] = clean(member.target)
         if trash and member.kind != "folder":
             result.leave_out(trash)
         return
@@ -203,14 +170,14 @@ def _write_member(
             folder.make_folder(path)
             result.folders.append((path, _mtime_ns(member)))
     elif member.kind == "link":
-        links.append((path, member.target))
+        result.links.append((path, member.target))
     elif member.kind == "file":
         if path in result.tree.twice:
             _take_away(result, folder, path)
         _write_file(result, folder, path, member)
 
 
-def _take_away(result: Result, folder: Folder, path: str) -> None:
+def _take_away(result: Unpacked, folder: Folder, path: str) -> None:
     """Remove a file that a later one replaces. Hard links to it are made first: they keep its content."""
     tree = result.tree
     for link in list(tree.hard_links):
@@ -227,7 +194,7 @@ def _mtime_ns(member: StreamMember) -> int | None:
     return None if member.mtime is None else int(member.mtime * 1_000_000_000)
 
 
-def _write_file(result: Result, folder: Folder, path: str, member: StreamMember) -> None:
+def _write_file(result: Unpacked, folder: Folder, path: str, member: StreamMember) -> None:
     def counted() -> Iterator[memoryview]:
         for piece in member.content():
             if member.size < 0:  # only unpacking tells
@@ -237,11 +204,11 @@ def _write_file(result: Result, folder: Folder, path: str, member: StreamMember)
     result.files.append(write_pieces(folder, path, member.mode, _mtime_ns(member), counted()))
 
 
-def _fetch_linked_files(form: str, task: Task, result: Result, folder: Folder, skipped: dict[str, str]) -> None:
+def _fetch_linked_files(form: str, task: Task, result: Unpacked, folder: Folder) -> None:
     """Write the files that picked hard links lead to and that were not picked: under the name of the first link."""
     tree = result.tree
     wanted: dict[str, str] = {}
-    links = {**skipped, **tree.hard_links}
+    links = {**result.skipped, **tree.hard_links}
     for path in list(tree.hard_links):
         target = followed(path, links)
         if target not in tree.kinds and (first := wanted.setdefault(target, path)) != path:
@@ -267,27 +234,20 @@ def _fetch_linked_files(form: str, task: Task, result: Result, folder: Folder, s
 def write_pieces(
     folder: Folder, path: str, mode: int | None, mtime_ns: int | None, pieces: Iterable[bytes | memoryview]
 ) -> FileRecord:
-    """Write one file as its content comes; holes are left to the disk."""
-    crc32 = inflate.chosen().crc32
-    crc = size = 0
-    fd = folder.create(path, mode)
-    try:
+    """Write one file as its content comes, and return its size and CRC-32."""
+    crc32, crc = inflate.chosen().crc32, 0
+
+    def counted() -> Iterator[bytes | memoryview]:
+        nonlocal crc
         for piece in pieces:
-            if isinstance(piece, memoryview) and piece.obj is HOLE.obj:
-                os.lseek(fd, len(piece), os.SEEK_CUR)
-            else:
-                write_all(fd, piece)
             crc = crc32(piece, crc)
-            size += len(piece)
-        os.ftruncate(fd, size)  # a hole may be last
-        if mtime_ns is not None:
-            folder.set_time(fd, path, mtime_ns)
-    finally:
-        os.close(fd)
+            yield piece
+
+    size = folder.write_pieces(path, counted(), mode, mtime_ns)
     return FileRecord(path, size, crc)
 
 
-def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> None:
+def make_links(result: Unpacked, folder: Folder) -> None:
     """Make all links, once every file is written: nothing is ever written through one."""
     if result.tree.twice:
         n_files, n_bytes = result.files.drop_earlier(result.tree.twice)
@@ -297,13 +257,14 @@ def make_links(result: Result, folder: Folder, links: list[tuple[str, str]]) -> 
     for path, target in result.tree.finish():
         folder.hard_link(path, target)
         result.files.append(by_path[target]._replace(path=path))
-    result.n_replaced += len(links) - len(dict(links))
-    for path, target in dict(links).items():
+    links = dict(result.links)
+    result.n_replaced += len(result.links) - len(links)
+    for path, target in links.items():
         folder.link(path, target)
         result.files.append(FileRecord(path, 0, 0, target))
 
 
-def _top_to_take_off(result: Result, strip: bool | str) -> str | None:
+def _top_to_take_off(result: Unpacked, strip: bool | str) -> str | None:
     """Return the one top folder, if it may go, and no link climbs to it: such a link would leave the folder then."""
     if not strip:
         return None  # nothing else would be asked of a million files
@@ -315,7 +276,7 @@ def _top_to_take_off(result: Result, strip: bool | str) -> str | None:
     return top if top is not None and kinds.get(top) == "folder" and not climbs else None
 
 
-def _take_off(root: str, result: Result, top: str) -> None:
+def _take_off(root: str, result: Unpacked, top: str) -> None:
     # A name that nothing in the archive bears.
     aside = root.rstrip(os.sep) + ".top"
     while os.path.lexists(aside):
@@ -331,17 +292,16 @@ def _take_off(root: str, result: Result, top: str) -> None:
     result.files.paths[:] = [path[n:] for path in result.files.paths]
 
 
-def _set_folder_times(root: str, result: Result) -> None:
+def _set_folder_times(root: str, result: Unpacked) -> None:
     with Folder(root) as folder:
         for path, mtime_ns in reversed(result.folders):
-            if mtime_ns is not None:
-                folder.set_folder_time(path, mtime_ns)
+            folder.set_time(path, mtime_ns)
 
 
 # --- archives in archives ---
 
 
-def _unpack_nested(task: Task, result: Result, level: int) -> None:
+def _unpack_nested(task: Task, result: Unpacked, level: int) -> None:
     """Unpack the archives among the files, each into a folder in its place."""
     files = FileRecords()
     for file in result.files:
@@ -361,7 +321,7 @@ def _unpack_nested(task: Task, result: Result, level: int) -> None:
     result.files = files
 
 
-def _unpack_one(task: Task, result: Result, path: str, level: int) -> tuple[str, Result] | None:
+def _unpack_one(task: Task, result: Unpacked, path: str, level: int) -> tuple[str, Unpacked] | None:
     """Unpack one archive of an archive; return its folder and what came of it, or None if it is no archive."""
     packed = os.path.join(task.root, *path.split("/"))
     with FileReader(packed) as reader:

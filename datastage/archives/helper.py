@@ -16,7 +16,20 @@ from datastage.archives.write import Folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
+
+
+def send(to: IO[bytes], item: Any) -> None:
+    """Send one item: its length, and what marshal makes of it."""
+    data = marshal.dumps(item)
+    to.write(len(data).to_bytes(4, "little") + data)
+    to.flush()
+
+
+def receive(source: IO[bytes]) -> Any:
+    """Return the next item; None where there is no more."""
+    head = source.read(4)
+    return marshal.loads(source.read(int.from_bytes(head, "little"))) if len(head) == 4 else None
 
 
 def main() -> None:
@@ -25,16 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     source, answers = sys.stdin.buffer, sys.stdout.buffer
 
-    def receive() -> Any:
-        head = source.read(4)
-        return marshal.loads(source.read(int.from_bytes(head, "little"))) if len(head) == 4 else None
-
-    def answer(*facts: Any) -> None:
-        data = marshal.dumps(facts)
-        answers.write(len(data).to_bytes(4, "little") + data)
-        answers.flush()
-
-    setup = receive()
+    setup = receive(source)
     if setup is None:
         return
     archive, root, start, size, modules, password = setup
@@ -54,15 +58,15 @@ def main() -> None:
         written[0] += n
 
     with Folder(root) as folder:
-        while (batch := receive()) is not None:
+        while (batch := receive(source)) is not None:
             written[0] = 0
             try:
                 zip_members.write_batch(read_at, folder, *entries.of(batch), password, advance)
             except Fault as fault:
-                answer("fault", fault.rule, fault.text, fault.name)
+                send(answers, ("fault", fault.rule, fault.text, fault.name))
             except OSError as error:
-                answer("os", error.errno, error.strerror, error.filename)
+                send(answers, ("os", error.errno, error.strerror, error.filename))
             except Exception as error:
-                answer("bug", repr(error))
+                send(answers, ("bug", repr(error)))
             else:
-                answer("done", written[0])
+                send(answers, ("done", written[0]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from datastage.reader import FileRecord
+from datastage.archives.safety import Tree
+from datastage.archives.write import HOLE
+from datastage.reader import FileRecords
 
-HOLE = memoryview(bytes(1 << 20))  # what parts of holes in sparse files are slices of
 Kind = Literal["file", "folder", "link", "hardlink"]
 
 
@@ -93,15 +94,24 @@ class StreamMember:
                 at += len(part)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unpacked:
-    """What `unpack` wrote. Names that are not UTF-8 hold surrogates: write them with ``surrogateescape``."""
+    """What came of one archive. Names that are not UTF-8 hold surrogates: write them with ``surrogateescape``.
 
-    format: str
-    files: Sequence[FileRecord]
-    n_files: int
-    n_bytes: int
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    `folders` come with their times, `links` with their targets. `skipped` are hard links that were not picked.
+    """
+
+    tree: Tree
+    format: str = ""
+    files: FileRecords = field(default_factory=FileRecords)
+    folders: list[tuple[str, int | None]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
     stripped: str | None = None
     encoding: str | None = None
+    matched: bool = False
     n_replaced: int = 0
+
+    def leave_out(self, kind: str, n: int = 1) -> None:
+        self.left_out[kind] = self.left_out.get(kind, 0) + n

@@ -9,7 +9,6 @@ end when it ends, so that none outlives its parent, however that ends.
 from __future__ import annotations
 
 import importlib.util
-import marshal
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from datastage.archives import inflate
+from datastage.archives import helper, inflate
 from datastage.archives.errors import Fault
 from datastage.archives.zip_entry import Row
 
@@ -121,24 +120,22 @@ class Helper:
 
     def send(self, item: Any) -> None:
         """Send work. A helper that has gone is noticed when its answer is read."""
-        data = marshal.dumps(item)
         try:
-            self._in.write(len(data).to_bytes(4, "little") + data)
-            self._in.flush()
+            helper.send(self._in, item)
         except BrokenPipeError:
             pass
 
     def receive(self) -> int:
         """Return how many bytes one batch wrote; raise what went wrong there."""
-        head = self._out.read(4)
-        if len(head) < 4:
+        answer = helper.receive(self._out)
+        if answer is None:
             from datastage.errors import StorageError
 
             raise StorageError(
                 "A helper process ended before its work was done.",
                 "The machine may be short of memory: close what else runs, then run the same line again.",
             )
-        kind, *facts = marshal.loads(self._out.read(int.from_bytes(head, "little")))
+        kind, *facts = answer
         if kind == "done":
             return int(facts[0])
         if kind == "fault":
@@ -177,8 +174,7 @@ class Writers:
     """
 
     def __init__(self, helpers: Sequence[Helper] = (), in_order: bool = False) -> None:
-        self._helpers = helpers
-        self.has_helpers = bool(helpers)
+        self.helpers = helpers
         self._shares = Shares(in_order)
         self._failed: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -187,8 +183,8 @@ class Writers:
         self._lock = threading.Lock()
         self._advance: Callable[[int], None] | None = None
         self._n_bytes = 0  # written before anybody asked
-        for helper in helpers:
-            self._start(partial(self._by_helper, 1 + len(self._threads), helper))
+        for each in helpers:
+            self._start(partial(self._by_helper, 1 + len(self._threads), each))
 
     def __enter__(self) -> Writers:
         return self
@@ -196,8 +192,8 @@ class Writers:
     def __exit__(self, kind: object, *exc: object) -> None:
         if kind is not None:
             self._shares.stop()
-            for helper in self._helpers:
-                helper.close()
+            for each in self.helpers:
+                each.close()
         self._wait()
 
     def add(self, batches: Iterable[Work]) -> None:
@@ -237,7 +233,7 @@ class Writers:
         the helpers it is done here.
         """
         self._shares.add(batches)
-        self._shares.deal(1 + len(self._helpers) + len(threads))
+        self._shares.deal(1 + len(self.helpers) + len(threads))
         with self._lock:
             self._advance = advance
             if self._n_bytes:
@@ -277,16 +273,16 @@ class Writers:
         with self._reading_lock:
             return self._shares.stopped and thread in self._reading
 
-    def _by_helper(self, writer: int, helper: Helper) -> None:
+    def _by_helper(self, writer: int, to: Helper) -> None:
         waiting = 0
         while True:
             # One more than it works on, so that it never waits for us.
             while waiting < 2 and (batch := self._shares.take(writer)) is not None:
-                helper.send(batch)
+                to.send(batch)
                 waiting += 1
             if not waiting:
                 return
-            n_bytes = helper.receive()
+            n_bytes = to.receive()
             waiting -= 1
             with self._lock:
                 if self._advance is None:

@@ -9,8 +9,13 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from functools import partial
 
 from datastage.archives.errors import Fault
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Windows has no dir_fd: paths are joined there.
 BY_DESCRIPTOR = {os.open, os.mkdir, os.symlink, os.link} <= os.supports_dir_fd
@@ -23,6 +28,7 @@ _CREATE = (
     | getattr(os, "O_BINARY", 0)
 )
 _ENTER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+HOLE = memoryview(bytes(1 << 20))  # what parts of holes in sparse files are slices of
 # Enough for the class folders of most datasets; far below the usual limit of 1,024 descriptors, with several writers.
 MAX_OPEN = 48
 _os_open, _os_write, _os_utime, _os_close = os.open, os.write, os.utime, os.close
@@ -105,20 +111,33 @@ class Folder:
         finally:
             _os_close(fd)
 
-    def set_time(self, fd: int, path: str, mtime_ns: int) -> None:
-        """Set a new file's time; a time that the disk cannot hold is let go."""
+    def write_pieces(
+        self, path: str, pieces: Iterable[bytes | memoryview], mode: int | None = None, mtime_ns: int | None = None
+    ) -> int:
+        """Write one file as its content comes, and return its length; holes are left to the disk."""
+        size = 0
+        fd = self.create(path, mode)
         try:
-            os.utime(fd if _SETS_TIME_BY_FD else self._join(path), ns=(mtime_ns, mtime_ns))
-        except (OSError, OverflowError):
-            pass
+            for piece in pieces:
+                if isinstance(piece, memoryview) and piece.obj is HOLE.obj:
+                    os.lseek(fd, len(piece), os.SEEK_CUR)
+                else:
+                    write_all(fd, piece)
+                size += len(piece)
+            os.ftruncate(fd, size)  # a hole may be last
+            self.set_time(path, mtime_ns, fd)
+        finally:
+            os.close(fd)
+        return size
 
-    def set_folder_time(self, path: str, mtime_ns: int) -> None:
-        """Set a folder's time, once all is in it."""
+    def set_time(self, path: str, mtime_ns: int | None, fd: int = -1) -> None:
+        """Set the time of a new file, or of a folder once all is in it; a time that the disk cannot hold is let go."""
+        if mtime_ns is None:
+            return
         try:
-            if BY_DESCRIPTOR:
-                os.utime(self._enter(path), ns=(mtime_ns, mtime_ns))
-            else:
-                os.utime(self._join(path), ns=(mtime_ns, mtime_ns))
+            if fd < 0 and BY_DESCRIPTOR:
+                fd = self._enter(path)
+            os.utime(fd if fd >= 0 and _SETS_TIME_BY_FD else self._join(path), ns=(mtime_ns, mtime_ns))
         except (OSError, OverflowError):
             pass
 
@@ -162,16 +181,8 @@ class Folder:
             code = getattr(error, "errno", errno.ENOTSUP)
             if code not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES):
                 raise
-            self._copy(path, target)
-
-    def _copy(self, path: str, target: str) -> None:
-        with open(self._join(target), "rb") as source:
-            fd = self.create(path)
-            try:
-                while piece := source.read(1 << 20):
-                    write_all(fd, piece)
-            finally:
-                os.close(fd)
+            with open(self._join(target), "rb") as file:
+                self.write_pieces(path, iter(partial(file.read, 1 << 20), b""))
 
     def _join(self, path: str) -> str:
         return os.path.join(self.root, *path.split("/"))

@@ -225,13 +225,14 @@ def refuse_hidden(data: bytes) -> None:
 # --- the header before the data ---
 
 
-def data_at(entry: ZipEntry, head: Any, limit: int) -> int:
+def begin(entry: ZipEntry, read_at: ReadAt, limit: int) -> int:
     """Judge the header before a member's data against the directory; return where the data begins.
 
-    `head` holds the archive's bytes from the member's offset to the end of its name; the next member begins at `limit`.
+    The next member begins at `limit`.
     """
     raw = entry.raw_name
     name_end = LOCAL_BYTES + len(raw)
+    head = read_at(entry.offset, min(limit - entry.offset, name_end))
     if head[:4] != b"PK\3\4" or len(head) < name_end:
         raise Fault("Z-LOCAL", "has no header before its data", entry.shown_name)
     if head[6:28] != entry.head:
@@ -262,12 +263,6 @@ def _compare(entry: ZipEntry, head: Any) -> None:
             raise Fault(
                 "Z-LOCAL", "has a size or checksum before its data that is not the directory's", entry.shown_name
             )
-
-
-def begin(entry: ZipEntry, read_at: ReadAt, limit: int) -> int:
-    """Read and judge the header before a member's data; return where the data begins."""
-    head = read_at(entry.offset, min(limit - entry.offset, LOCAL_BYTES + len(entry.raw_name)))
-    return data_at(entry, head, limit)
 
 
 def is_ours(entry: ZipEntry) -> bool:

@@ -11,7 +11,8 @@ from functools import partial
 
 from datastage.archives import inflate, workers, write, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
-from datastage.archives.extract import Result, Task, make_links, write_pieces
+from datastage.archives.extract import Task, make_links, write_pieces
+from datastage.archives.records import Unpacked
 from datastage.archives.safety import MAX_TARGET_BYTES, Tree
 from datastage.archives.write import Folder
 from datastage.archives.zip_entry import Row
@@ -25,7 +26,7 @@ BATCH_BYTES = 1 << 20
 BATCH_FILES = 256
 
 
-def extract_zip(task: Task) -> Result:
+def extract_zip(task: Task) -> Unpacked:
     """Unpack a zip into the task's folder."""
     if not task.reader.ranges:
         raise ValueError("a zip is read from its end: it needs a reader with ranges, such as transfer.ahead")
@@ -59,9 +60,9 @@ def _start_helpers(task: Task, directory: zip_directory.Directory, stack: ExitSt
     return helpers
 
 
-def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence[workers.Helper]) -> Result:
+def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence[workers.Helper]) -> Unpacked:
     reader = task.reader
-    result = Result(Tree(task.free_bytes))
+    result = Unpacked(Tree(task.free_bytes))
     with ExitStack() as stack:
         # What is fetched while it is read comes in the order of the archive.
         writers = stack.enter_context(workers.Writers(helpers, in_order=reader.local_path is None))
@@ -73,53 +74,38 @@ def _write_all(task: Task, directory: zip_directory.Directory, helpers: Sequence
         folder = stack.enter_context(Folder(task.root))
         for path, _ in result.folders:
             folder.make_folder(path)
-        _write_members(task, directory, plan, folder, writers, stack)
-        targets = _write_by_tool(task, directory, plan, result, folder, by_tool)
+        _write_members(task, plan, folder, writers, stack)
+        targets = _write_by_tool(task, plan, folder, by_tool)
         if plan.may_be_longer:
             _correct_sizes(task.root, result, plan.may_be_longer)
-        links = []
         for row in sorted(plan.links):  # in the directory's order: of two of one path the later one counts
             target = targets[row[0]] if row in by_tool else _read_link(task, row, directory)
-            links.append((result.tree.admit(row[1], "link", 0, target), target))
-        make_links(result, folder, links)
+            result.links.append((result.tree.admit(row[1], "link", 0, target), target))
+        make_links(result, folder)
         return result
 
 
-def _write_by_tool(
-    task: Task,
-    directory: zip_directory.Directory,
-    plan: zip_plan.Plan,
-    result: Result,
-    folder: Folder,
-    links: set[Row],
-) -> dict[int, str]:
+def _write_by_tool(task: Task, plan: zip_plan.Plan, folder: Folder, links: set[Row]) -> dict[int, str]:
     """Have a tool undo the members that are not undone here; return the targets of those that are links."""
     targets: dict[int, str] = {}
     if not plan.needs_tool and not links:
         return targets
     from datastage.archives import external_tools
 
-    by_path = {path: nth for nth, path in enumerate(result.files.paths)}
-    contents = external_tools.zip_contents(task, directory, [*plan.needs_tool, *links])
-    for row, entry, pieces in contents:
+    files = plan.result.files
+    by_path = {path: nth for nth, path in enumerate(files.paths)}
+    for row, entry, pieces in external_tools.zip_contents(task, plan.directory, [*plan.needs_tool, *links]):
         if row in links:
             targets[row[0]] = b"".join(pieces).decode("utf-8", "surrogateescape")
             continue
         written = write_pieces(folder, row[1], entry.mode, entry.mtime_ns, pieces)
-        result.files.crcs[by_path[row[1]]] = written.crc32
+        files.crcs[by_path[row[1]]] = written.crc32
     return targets
 
 
-def _write_members(
-    task: Task,
-    directory: zip_directory.Directory,
-    plan: zip_plan.Plan,
-    folder: Folder,
-    writers: workers.Writers,
-    stack: ExitStack,
-) -> None:
+def _write_members(task: Task, plan: zip_plan.Plan, folder: Folder, writers: workers.Writers, stack: ExitStack) -> None:
     read_at, advance = writers.reading(task.reader.read_at), task.reporter.advance
-    entries = zip_entry.Entries(read_at, directory.start, directory.size)
+    entries = zip_entry.Entries(read_at, plan.directory.start, plan.directory.size)
 
     def writer(into: Folder) -> Callable[[workers.Batch], None]:
         return lambda batch: zip_members.write_batch(read_at, into, *entries.of(batch), task.password, advance)
@@ -127,7 +113,7 @@ def _write_members(
     batches = list(_batches(plan.rows))
     n_threads = 1 if plan.is_wide else min(task.n_cores, workers.MAX_WRITERS, len(batches))
     n_files, n_bytes = len(plan.result.files), plan.result.tree.n_bytes
-    if writers.has_helpers or n_bytes <= THREADS_FROM_BYTES or n_bytes <= SMALL_BYTES * n_files:
+    if writers.helpers or n_bytes <= THREADS_FROM_BYTES or n_bytes <= SMALL_BYTES * n_files:
         n_threads = 1
     threads = [writer(stack.enter_context(Folder(task.root))) for _ in range(n_threads - 1)]
     writers.finish(batches, writer(folder), advance, threads)
@@ -144,7 +130,7 @@ def _batches(rows: zip_plan.Rows) -> Iterator[workers.Work]:
         yield partial(rows.part, first, rows.end)
 
 
-def _correct_sizes(root: str, result: Result, paths: set[str]) -> None:
+def _correct_sizes(root: str, result: Unpacked, paths: set[str]) -> None:
     """Note how large the files of a Mac's archive have come to be."""
     for nth, path in enumerate(result.files.paths):
         if path in paths:

@@ -5,12 +5,11 @@ The rules: C-CRC, C-SIZE, C-STREAM, Z-LOCKED. Helper processes import this modul
 
 from __future__ import annotations
 
-import os
 import zlib
 
 from datastage.archives import inflate, zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.write import Folder, write_all
+from datastage.archives.write import Folder
 from datastage.archives.zip_entry import BZIP2, DEFLATED, LZMA, STORED, ZipEntry, begin, check_method, mtime_ns
 from datastage.archives.zip_entry import ENTRY_BYTES as _ENTRY
 from datastage.archives.zip_entry import LOCAL_BYTES as _LOCAL
@@ -237,7 +236,8 @@ def write_batch(
             folder.write_file(path, data, entry.mode, entry.mtime_ns)
             advance(entry.usize)
         else:
-            _write_long(folder, entry, path, pieces(entry, read_at, data_start, password), advance)
+            content = _told(pieces(entry, read_at, data_start, password), advance)
+            folder.write_pieces(path, content, entry.mode, entry.mtime_ns)
 
 
 def _write_plain(
@@ -293,15 +293,7 @@ def _write_plain(
     return in_doubt
 
 
-def _write_long(
-    folder: Folder, entry: ZipEntry, path: str, content: Iterator[Any], advance: Callable[[int], None]
-) -> None:
-    fd = folder.create(path, entry.mode)
-    try:
-        for piece in content:
-            write_all(fd, piece)
-            advance(len(piece))
-        if entry.mtime_ns is not None:
-            folder.set_time(fd, path, entry.mtime_ns)
-    finally:
-        os.close(fd)
+def _told(content: Iterator[Any], advance: Callable[[int], None]) -> Iterator[Any]:
+    for piece in content:
+        yield piece
+        advance(len(piece))

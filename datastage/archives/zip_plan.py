@@ -13,7 +13,7 @@ from typing import Any
 
 from datastage.archives import zip_entry
 from datastage.archives.errors import Fault
-from datastage.archives.extract import Result
+from datastage.archives.records import Unpacked
 from datastage.archives.safety import MAX_TARGET_BYTES, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
@@ -66,7 +66,7 @@ class Plan:
     def __init__(
         self,
         directory: Directory,
-        result: Result,
+        result: Unpacked,
         pick: Callable[[str], bool] | None = None,
         password: bytes | None = None,
         early: Callable[[Rows], None] | None = None,
@@ -105,12 +105,8 @@ class Plan:
             return
         shift, start = self.directory.shift, self.directory.start
         quick, admit, files = zip_entry.QUICK.unpack_from, self.result.tree.admit, self.result.files
-        add_at, add_path, add_offset, add_end = (
-            self.ats.append,
-            self.paths.append,
-            self.offsets.append,
-            self.ends.append,
-        )
+        add_at, add_path = self.ats.append, self.paths.append
+        add_offset, add_end = self.offsets.append, self.ends.append
         add_name, add_size, add_crc = files.paths.append, files.sizes.append, files.crcs.append
         for place in ats:
             at = place - base

@@ -33,7 +33,7 @@ def test_what_was_packed_comes_back(make, tmp_path):
     result = unpacked(make(FILES), tmp_path / "to")
     assert {k: v for k, v in tree(tmp_path / "to").items() if v is not None} == FILES
     assert {(f.path, f.size, f.crc32) for f in result.files} == {(k, len(v), zlib.crc32(v)) for k, v in FILES.items()}
-    assert (result.n_files, result.n_bytes) == (3, sum(map(len, FILES.values())))
+    assert (len(result.files), result.tree.n_bytes) == (3, sum(map(len, FILES.values())))
 
 
 @pytest.mark.parametrize("cut", [1, 30, 400])
@@ -186,7 +186,7 @@ def test_compressed_files_in_an_archive_unpack_beside_it_as_gunzip_has_them(tmp_
         "in/z": b"z",
     }
     assert {f.path for f in result.files} == set(found)
-    assert result.n_bytes == sum(map(len, found.values()))
+    assert result.tree.n_bytes == sum(map(len, found.values()))
 
 
 def test_a_hostile_archive_within_an_archive_refuses_all(tmp_path):

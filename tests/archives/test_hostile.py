@@ -14,7 +14,7 @@ import zlib
 import pytest
 
 from datastage.archives import extract, iter_members, list_members, tar, zip_directory, zip_entry, zip_members, zip_plan
-from datastage.archives.extract import Result
+from datastage.archives.records import Unpacked
 from datastage.archives.safety import Tree, clean
 from datastage.errors import DatastageError
 from datastage.reader import BytesReader, FileReader
@@ -562,7 +562,7 @@ def test_wide_windows_are_undone_one_at_a_time():
     directory = zip_directory.find_directory(
         BytesReader(zip_raw(both_lie(zip_entry("z", b"", 14, payload=b"0" * 99), usize=90 << 20)))
     )
-    assert zip_plan.Plan(directory, Result(Tree())).is_wide
+    assert zip_plan.Plan(directory, Unpacked(Tree())).is_wide
 
 
 def test_records_that_mean_nothing_are_not_kept():

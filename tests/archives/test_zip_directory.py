@@ -10,7 +10,7 @@ import pytest
 
 from datastage.archives import list_members, unpack, zip_directory, zip_entry, zip_members, zip_plan
 from datastage.archives.errors import Fault
-from datastage.archives.extract import Result
+from datastage.archives.records import Unpacked
 from datastage.archives.safety import Tree
 from datastage.errors import DamagedArchiveError, IntegrityError, NotDataError, UnsafeArchiveError
 from datastage.reader import BytesReader, FileReader
@@ -113,7 +113,7 @@ class Mac:
 def test_a_macs_offsets_that_began_anew_past_4_gb_lead_to_the_members(n_large):
     reader = Mac(n_large)
     directory = zip_directory.find_directory(reader)
-    plan = zip_plan.Plan(directory, Result(Tree()))
+    plan = zip_plan.Plan(directory, Unpacked(Tree()))
     found = {}
     for at, _, offset, limit in plan.rows.part(0, 3):
         entry = directory.entry(at, offset)
@@ -284,7 +284,7 @@ def test_of_files_of_one_name_the_later_counts_and_the_result_says_so(tmp_path):
     assert {file.path: (file.size, file.crc32) for file in result.files} == {
         path: (len(data), zlib.crc32(data)) for path, data in wanted.items()
     }
-    assert (result.n_files, result.n_replaced, result.n_bytes) == (300, 100, sum(map(len, wanted.values())))
+    assert (len(result.files), result.n_replaced, result.tree.n_bytes) == (300, 100, sum(map(len, wanted.values())))
 
 
 def test_a_directory_that_is_not_whole_is_refused():
