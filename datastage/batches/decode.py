@@ -90,7 +90,7 @@ class Jpeg(NamedTuple):
 
 
 def read_markers(data: bytes) -> Jpeg | None:
-    """Read the markers of a JPEG (ITU-T T.81, Annex B; EXIF 2.3, tag 0x0112); None if it is none, or they lead nowhere."""
+    """Read the markers of a JPEG (ITU-T T.81, Annex B; EXIF 2.3, tag 0x0112); None if there are none that lead on."""
     if data[:3] != b"\xff\xd8\xff":
         return None
     at, orientation = 2, 1
