@@ -44,7 +44,8 @@ TESTS = {
     "layouts/choice.py": "tests/layouts",
     "layouts/shape.py": "tests/layouts tests/batches/test_photos.py",
     "batches/ranks.py": "tests/batches/test_ranks.py tests/batches/test_loader.py",
-    "batches/arrays.py": "tests/batches/test_arrays.py tests/batches/test_loader.py tests/batches/test_targets.py",
+    "batches/arrays.py": "tests/batches/test_arrays.py tests/batches/test_loader.py tests/batches/test_targets.py"
+    " tests/batches/test_cuda.py",
 }
 # Annotations and arithmetic on sizes of buffers change nothing that a promise speaks of.
 OPERATORS = (

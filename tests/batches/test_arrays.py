@@ -402,3 +402,13 @@ def test_a_batch_larger_than_the_data_takes_no_memory_for_it():
         {"train": (np.zeros((10, 8, 8, 3), np.uint8), np.arange(10))}, batch_size=10**12, device="cpu"
     )
     assert len(next(iter(train))[0]) == 10
+
+
+@pytest.mark.parametrize(("n", "is_refused"), [(3, True), (4, True), (5, False)])
+def test_few_planes_before_a_long_last_axis_are_channels_that_come_first(n, is_refused):
+    images = np.zeros((8, n, 6, 6), np.uint8)
+    if is_refused:
+        with pytest.raises(SpecError, match="channels first"):
+            from_arrays({"train": (images, np.arange(8) % 2)}, batch_size=4, device="cpu")
+    else:  # 5 rows of 6 pixels with 6 channels
+        assert from_arrays({"train": (images, np.arange(8) % 2)}, batch_size=4, device="cpu", test=0).train

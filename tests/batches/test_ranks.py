@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datastage.batches import ranks
 from datastage.batches.ranks import Step, World, even_steps, local_rank, order, steps, world
 from datastage.runtime import launched
 
@@ -246,3 +247,14 @@ def test_an_initialised_group_counts_before_what_the_launcher_said(monkeypatch):
 )
 def test_half_a_word_of_a_launcher_is_none(environ):
     assert launched(environ) is None
+
+
+@pytest.mark.parametrize(
+    ("local", "steps", "nodes"),
+    [("4", "", 2), ("8", "", 1), ("3", "2", 2), ("", "2", 2), ("", "8", 8), ("", "9", 1), ("", "0", 1), ("", "x", 1)],
+)
+def test_over_how_many_machines_the_processes_are_spread(local, steps, nodes, monkeypatch):
+    monkeypatch.setattr(ranks, "world", lambda: ranks.World(3, 8))
+    for name, value in (("LOCAL_WORLD_SIZE", local), ("SLURM_STEP_NUM_NODES", steps)):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    assert ranks.nodes() == nodes

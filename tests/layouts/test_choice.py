@@ -4,6 +4,7 @@ import pytest
 
 from datastage.layouts.choice import Choice, choose, column_of, parts_of, side_of, task_of
 from datastage.layouts.columns import Table
+from datastage.layouts.shape import _goes_with
 
 
 def table(columns, name="train.csv"):
@@ -121,3 +122,17 @@ def test_boxes_and_masks_are_named_and_nothing_is_guessed_of_columns_that_say_no
     found = choose(table({"image": ["a", "b"], "wing": ["1", "2"], "tail": ["3", "4"]}), ["image"], [], None)
     assert found.label == Choice().label
     assert [column.name for column in found.candidates] == ["wing", "tail"]
+
+
+@pytest.mark.parametrize(
+    ("mask", "pictures", "goes"),
+    [
+        ("train_masks", "train", True),
+        ("masks_train", "train", True),
+        ("train", "train", False),
+        ("val_masks", "train", False),
+        ("masks_val", "train", False),
+    ],
+)
+def test_a_folder_of_masks_bears_the_name_of_its_pictures_and_more(mask, pictures, goes):
+    assert _goes_with(mask, pictures) == goes
