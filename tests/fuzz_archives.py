@@ -370,6 +370,19 @@ def _looked_at(data: bytes) -> str | None:
     return None
 
 
+class _Header(tarfile.TarInfo):
+    """A header of which tarfile cannot read a number is passed over with `ignore_zeros`: then it reads nothing here."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:
+            if "checksum" in str(error):
+                raise
+            raise ValueError(str(error)) from error
+
+
 def _otherwise(data: bytes, form: str, root: str) -> str | None:
     """Say how the contents differ from what others read; None where they do not, or where those read nothing."""
     ours = {path: value for path, value in tree(Path(root)).items() if isinstance(value, bytes)}
@@ -383,7 +396,7 @@ def _otherwise(data: bytes, form: str, root: str) -> str | None:
                     if not info.is_dir() and not (info.create_system in (3, 19) and info.external_attr >> 28 == 0xA):
                         theirs[_path_of(info.filename)] = archive.read(info)
         elif form.startswith("tar"):
-            with tarfile.open(fileobj=io.BytesIO(data), ignore_zeros=True, errorlevel=2) as archive:
+            with tarfile.open(fileobj=io.BytesIO(data), ignore_zeros=True, errorlevel=2, tarinfo=_Header) as archive:
                 for info in archive:
                     if junk_kind(info.name):
                         continue
