@@ -54,13 +54,12 @@ KAGGLE_FREE_BYTES = 40_000_000_000
 class Runtime:
     """Where we are, and what the machine has.
 
-    `in_kernel` means that a front end can be asked: to connect Drive, to upload; a line that starts with ``!`` cannot.
+    `in_kernel` means a notebook, whose front end can be asked (to connect Drive, to upload); a line with ``!`` cannot.
     `is_batch` means that nobody is watching. `disk_outlives_machine` is about the folder where staged folders go.
     `accelerator` is what marks on the machine promise; nothing is tried. Sizes are 0 where they cannot be told.
     """
 
     platform: Platform
-    in_notebook: bool
     in_kernel: bool
     is_batch: bool
     cwd: Path
@@ -124,7 +123,6 @@ def detect(
         stays = platform not in ("colab", "kaggle", "binder") or is_network(Path(setting_root), mounts_of(root))
     return Runtime(
         platform=platform,
-        in_notebook=in_kernel,
         in_kernel=in_kernel,
         is_batch=_is_batch(platform, environ, shell),
         cwd=here,

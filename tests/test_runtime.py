@@ -54,7 +54,7 @@ def test_the_release_tag_alone_is_not_colab(tmp_path):
 
 def test_a_bang_line_on_colab_is_on_colab_and_in_no_kernel(tmp_path):
     here = Colab(tmp_path / "c").runtime(shell=None)
-    assert (here.platform, here.in_kernel, here.in_notebook) == ("colab", False, False)
+    assert (here.platform, here.in_kernel) == ("colab", False)
 
 
 @pytest.mark.parametrize(("batch", "expected"), [(False, False), (True, True)])

@@ -51,23 +51,20 @@ class ZipResult:
     left_out: Mapping[str, int]
 
 
-def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT, readers: int | None = None) -> ZipResult:
+def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT) -> ZipResult:
     """Write everything below `folder` into the zip `to`, under the folder's own name: whole or not at all.
 
     Links within the folder stay links; those that lead out become what they lead to. Empty folders are kept. What Macs
-    and Windows add is left out, and so are links that lead nowhere. `readers` threads read small files; as suits the
-    disk, if None.
+    and Windows add is left out, and so are links that lead nowhere.
     """
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)
     is_far = mounts.is_network_disk(folder)
-    if readers is None:
-        readers = READERS_FAR if is_far else 0
     doing = f"packing {folder.name}"
     reporter.phase(doing, None if is_far else bytes_in(folder))
     walk = _Walk(folder)
     try:
-        with atomic_file(to) as out, contextlib.closing(_read(walk.items(), readers)) as items:
+        with atomic_file(to) as out, contextlib.closing(_read(walk.items(), READERS_FAR if is_far else 0)) as items:
             writer = _ZipWriter(out, reporter)
             own = os.fstat(out.fileno())
             for item in items:

@@ -145,7 +145,7 @@ def _without_names(finding: Finding, names: Collection[str]) -> Finding:
 
 def _place(here: Runtime) -> Finding:
     name = _NAMES.get(here.platform, here.platform)
-    how = "nobody is watching" if here.is_batch else "in a notebook" if here.in_notebook else ""
+    how = "nobody is watching" if here.is_batch else "in a notebook" if here.in_kernel else ""
     versions = [f"datastage {__version__}", f"Python {sys.version.split()[0]}"]
     for package in ("torch", "numpy", "gdown"):
         version = _version(package)

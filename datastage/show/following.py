@@ -27,7 +27,7 @@ _TABLES = {".csv": "", ".tsv": ', sep="\\t"', ".tab": ', sep="\\t"'}
 def next_line(staged: Staged, here: Runtime) -> str:
     """Return the line that feeds what was staged, or opens it where only the user can tell; a notebook has ``path``."""
     path = str(staged)
-    shown = "path" if here.in_notebook else literal(path)
+    shown = "path" if here.in_kernel else literal(path)
     splits = _splits(staged)
     if splits.get("train", 0) > 1 and not _is_table(path):
         is_of_pictures = not staged.receipt.get("entry") and staged.told().get("kind") == "pictures"
@@ -37,9 +37,9 @@ def next_line(staged: Staged, here: Runtime) -> str:
     if staged.receipt.get("single"):
         return f"Next:  {_opening(path, shown)}"
     if table := _table_in(staged.path):
-        inner = f'path / "{table}"' if here.in_notebook else literal(str(staged.path / table))
+        inner = f'path / "{table}"' if here.in_kernel else literal(str(staged.path / table))
         return f"Next:  {_opening(table, inner)}"
-    return f"Next:  files = sorted({shown}.iterdir())" if here.in_notebook else f"Next:  ls {shlex.quote(path)}"
+    return f"Next:  files = sorted({shown}.iterdir())" if here.in_kernel else f"Next:  ls {shlex.quote(path)}"
 
 
 def loaders_line(names: Sequence[str], shown: str, batch_size: int, options: str = "") -> str:

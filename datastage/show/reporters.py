@@ -37,7 +37,7 @@ def pick(
     """
     if progress is False or (progress == "auto" and runtime.rank != 0):
         return SILENT
-    in_notebook = runtime.in_notebook and in_words is None
+    in_notebook = runtime.in_kernel and in_words is None
     stream = sys.stdout if in_notebook else sys.stderr
     if in_notebook and not runtime.is_batch and (area := NotebookArea.make()) is not None:
         return Shown(stream, area)

@@ -270,7 +270,7 @@ def _elsewhere(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], of
         return _cluster(wanted, opening)
     opening += " You did nothing wrong, and can bring it by hand."
     bring, last = _bring(wanted, runtime)
-    is_far = runtime.platform == "colab" or runtime.in_notebook
+    is_far = runtime.platform == "colab" or runtime.in_kernel
     tail = "to your own computer" if is_far else "with a browser, here or elsewhere"
     return _Text(_wrap(opening, 82), [_download(wanted, tail=tail), bring], [], last)
 
@@ -290,7 +290,7 @@ def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
     if runtime.platform == "colab":
         step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if wanted.more else ''}."
         return [step], line_to_run(wanted.spec, runtime, f"./{name}")
-    if runtime.in_notebook:
+    if runtime.in_kernel:
         where = f"into a new folder {name} beside this notebook" if wanted.more else "to the folder of this notebook"
         them = "them" if wanted.more else "it"
         step = f"In the list of files on the left, press the upload arrow; bring {them} {where}."

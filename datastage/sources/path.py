@@ -182,7 +182,7 @@ def _places(runtime: Runtime) -> Iterator[_Place]:
         yield _Place(runtime.script_folder, "the script's folder")
     for folder in runtime.search_path:
         yield _Place(folder, "DATASTAGE_PATH")
-    if not (runtime.in_notebook or runtime.platform in ("colab", "kaggle")):
+    if not (runtime.in_kernel or runtime.platform in ("colab", "kaggle")):
         return
     for mount in drive_mounts(runtime.system_root):
         if mount.alive:

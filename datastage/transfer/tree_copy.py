@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _PIECE_BYTES = 256 << 10
 # On a mount nearly all time is waiting (64 threads took 1/35 of the time of one for 500 files); on a disk it is not.
-_READERS_FAR = 64
+READERS_FAR = 64
 _READERS_NEAR = 2
 # A folder of more files than this, on a slow mount, is worth the advice to make one archive of it.
 MANY = 1000
@@ -48,19 +48,17 @@ def copy_tree(
     to: Path,
     *,
     reporter: Reporter = SILENT,
-    readers: int | None = None,
     limits: Limits | None = None,
     spec: str | None = None,
 ) -> Copied:
     """Copy what is in `folder` into the folder `to`, which exists and is empty.
 
     Links to files and folders outside `folder` are followed and become what they lead to (a shortcut in Drive is such
-    a link); links within it stay links. `readers` files are read at once; as suits the disk, if None. `spec`
-    is what a person wrote for the folder.
+    a link); links within it stay links. `spec` is what a person wrote for the folder.
     """
     limits = limits or Limits()
     is_far = mounts.is_network_disk(folder)
-    readers = readers or (_READERS_FAR if is_far else _READERS_NEAR)
+    readers = READERS_FAR if is_far else _READERS_NEAR
     pool = Pool(folder, limits)
     listing = _Listing(folder)
     pool.run(lambda task: listing.read(*task, pool), [("", folder, listing.above)], readers if is_far else 1)

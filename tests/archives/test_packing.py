@@ -101,9 +101,10 @@ def test_only_a_window_of_small_files_is_held(photos, monkeypatch):
     assert len(begun) <= 10
 
 
-@pytest.mark.parametrize("readers", [0, 32])
-def test_readers_beside_change_nothing(photos, tmp_path, readers):
-    pack(photos, tmp_path / "photos.zip", readers=readers)
+@pytest.mark.parametrize("is_far", [False, True])
+def test_readers_beside_change_nothing(photos, tmp_path, monkeypatch, is_far):
+    monkeypatch.setattr("datastage.mounts.is_network_disk", lambda folder: is_far)
+    pack(photos, tmp_path / "photos.zip")
     with zipfile.ZipFile(tmp_path / "photos.zip") as archive:
         assert archive.testzip() is None
         assert len(archive.namelist()) == 703

@@ -20,9 +20,7 @@ class Terminal(io.StringIO):
 
 
 def runtime(**facts):
-    return SimpleNamespace(
-        **{"rank": 0, "in_notebook": False, "in_kernel": False, "is_batch": False, "platform": "terminal", **facts}
-    )
+    return SimpleNamespace(**{"rank": 0, "in_kernel": False, "is_batch": False, "platform": "terminal", **facts})
 
 
 def seen_on(terminal):
@@ -308,13 +306,13 @@ def test_a_terminal_gets_a_bar_and_a_log_does_not(monkeypatch, stream, bar):
 
 
 def test_in_a_notebook_lines_go_to_standard_output(capsys):
-    pick("auto", runtime(in_notebook=True, in_kernel=True)).note("Found     a.zip")
+    pick("auto", runtime(in_kernel=True)).note("Found     a.zip")
 
     assert capsys.readouterr().out == "Found     a.zip\n"
 
 
 def test_the_command_keeps_standard_output_for_its_result_in_a_notebook_too(capsys):
-    pick(True, runtime(in_notebook=True), in_words=str).note("Found     a.zip")
+    pick(True, runtime(in_kernel=True), in_words=str).note("Found     a.zip")
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "Found     a.zip\n")

@@ -41,15 +41,15 @@ BIRDS = Wanted(
 NEEDS = (CIFAR10, FASHION_MNIST, BIRDS)
 
 PLACES = {
-    "kaggle": {"platform": "kaggle", "in_notebook": True, "in_kernel": True},
-    "kaggle batch": {"platform": "kaggle", "in_notebook": True, "in_kernel": True, "is_batch": True},
+    "kaggle": {"platform": "kaggle", "in_kernel": True},
+    "kaggle batch": {"platform": "kaggle", "in_kernel": True, "is_batch": True},
     "kaggle command": {"platform": "kaggle"},
-    "colab": {"platform": "colab", "in_notebook": True, "in_kernel": True},
+    "colab": {"platform": "colab", "in_kernel": True},
     "colab command": {"platform": "colab"},
-    "jupyter": {"platform": "jupyter", "in_notebook": True, "in_kernel": True},
+    "jupyter": {"platform": "jupyter", "in_kernel": True},
     "terminal": {"platform": "terminal"},
     "cluster": {"platform": "slurm"},
-    "elsewhere": {"platform": "databricks", "in_notebook": True, "in_kernel": True},
+    "elsewhere": {"platform": "databricks", "in_kernel": True},
 }
 ATTEMPTS = (
     Attempt('your input "titanic"', "1 file", 0.1, "CIFAR-10 is not in it"),
@@ -64,7 +64,7 @@ WRONG = SimpleNamespace(
 
 
 def runtime(place):
-    return SimpleNamespace(**{"in_notebook": False, "in_kernel": False, "is_batch": False, **PLACES[place]})
+    return SimpleNamespace(**{"in_kernel": False, "is_batch": False, **PLACES[place]})
 
 
 def said(need, place, *, offline=True, attempts=ATTEMPTS, inputs=("titanic",), **more):
