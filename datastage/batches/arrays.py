@@ -64,7 +64,9 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     sources: dict[str, Source] = {}
     for name, at in places.items():
         home = name if name in images else "train"
-        at = _limited(at, len(images[home]), None if name == "predict" else options.limit)
+        keep = limited(len(images[home] if at is None else at), None if name == "predict" else options.limit)
+        if keep is not None:
+            at = keep if at is None else at[keep]
         pair = images[home], targets[home]
         sources[name] = ArraySource(*(pair if at is None else (a[at] for a in pair)))
     return build(sources, options, classes)
@@ -125,13 +127,9 @@ def set_aside(
     return places[np.sort(shuffled[count:])], places[np.sort(shuffled[:count])]
 
 
-def _limited(places: NDArray[np.int64] | None, n: int, limit: int | None) -> NDArray[np.int64] | None:
-    """Keep at most `limit` samples, spread over the whole set since files are often sorted by class."""
-    n = n if places is None else len(places)
-    if limit is None or limit >= n:
-        return places
-    keep = np.sort(random(0, 0, SUBSET).permutation(n)[:limit])
-    return keep if places is None else places[keep]
+def limited(n: int, limit: int | None) -> NDArray[np.int64] | None:
+    """Return `limit` of so many samples, spread over all since files are often sorted by class; None if all stay."""
+    return None if limit is None or limit >= n else np.sort(random(0, 0, SUBSET).permutation(n)[:limit])
 
 
 @dataclass

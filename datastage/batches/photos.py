@@ -6,14 +6,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage import layouts, mounts, runtime, slots, staging
-from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room
-from datastage.batches.augment import SUBSET, Draws, random
+from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room, limited
+from datastage.batches.augment import Draws
 from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Crops, Wholes, writer
 from datastage.batches.decode import Fit, Unreadable, size_of
@@ -103,9 +103,7 @@ def photo_loaders(
 ) -> Loaders:
     """Make loaders of image files, given the names and labels of each split."""
     options.check_shape((3, *(options.shape or (4096, 4096))))
-    splits = {
-        split: samples if split == "predict" else _limited(*samples, options.limit) for split, samples in splits.items()
-    }
+    splits = {split: _limited(*pair, None if split == "predict" else options.limit) for split, pair in splits.items()}
     # In one order whatever the splits are, so that another val= or test= finds the same pixels.
     wanted = sorted({name for names, _ in splits.values() for name in names})
     number = {name: i for i, name in enumerate(wanted)}
@@ -124,18 +122,15 @@ def photo_loaders(
         reporter=options.reporter,
     )
     sources: dict[str, Source] = {
-        split: PhotoSource.of(cache, [number[name] for name in names], labels, shape)
+        split: PhotoSource(cache, [number[name] for name in names], labels, shape)
         for split, (names, labels) in splits.items()
     }
     return build(sources, options, classes)
 
 
 def _limited(names: Sequence[str], labels: Sequence[Any], limit: int | None) -> Samples:
-    """Keep at most `limit` images of a split, spread over it."""
-    if limit is None or limit >= len(names):
-        return names, labels
-    keep = sorted(random(0, 0, SUBSET).permutation(len(names))[:limit].tolist())
-    return [names[i] for i in keep], [labels[i] for i in keep]
+    keep = limited(len(names), limit)
+    return (names, labels) if keep is None else ([names[i] for i in keep], [labels[i] for i in keep])
 
 
 def near_folder(folder: Path, here: runtime.Runtime) -> Path:
@@ -177,29 +172,16 @@ def size_of_all(images: Any, names: Sequence[str], options: LoaderOptions) -> tu
     return (side, side), True
 
 
-@dataclass(frozen=True)
 class PhotoSource:
-    """A split of photos that are kept as pixels."""
+    """A split of photos that are kept as pixels: those at these places of the cache, with these labels."""
 
-    cache: PixelCache
-    at: NDArray[np.int64]
-    labels: NDArray[Any]
-    size: tuple[int, int]
-
-    @property
-    def n(self) -> int:
-        """Samples in an epoch."""
-        return len(self.labels)
-
-    @classmethod
-    def of(cls, cache: PixelCache, at: list[int], labels: Sequence[Any], size: tuple[int, int]) -> PhotoSource:
-        """Return the split of these images, with these labels."""
+    def __init__(self, cache: PixelCache, at: list[int], labels: Sequence[Any], size: tuple[int, int]) -> None:
         import numpy as np
 
-        values = np.asarray(labels)
-        if values.dtype.kind != "U":  # names tell samples without labels apart
-            values = values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
-        return cls(cache, np.array(at, np.int64), values, size)
+        self.cache, self.at, self.labels, self.size = cache, np.array(at, np.int64), np.asarray(labels), size
+        self.n = len(at)
+        if (kind := self.labels.dtype.kind) != "U":  # names tell samples without labels apart
+            self.labels = self.labels.astype(np.float32 if kind == "f" else np.int64)
 
     def lost(self, *, decode: bool) -> NDArray[np.int64]:
         """Return which samples are known to have no photo that can be read; `decode` looks at all of them."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TO_DO, FINE, BAD = 0, 1, 2
+EARLIER = "an earlier run found it so"
 # Photos that a thread is given at once, at most: handing over 4 takes a thirtieth of the time that decoding them does,
 # and who leaves a loop waits for what was begun.
 TOGETHER = 8
@@ -167,9 +168,7 @@ class PixelCache:
     @property
     def troubles(self) -> dict[int, str]:
         """What is wrong with the images that cannot be read, by their numbers."""
-        return {
-            i: self._trouble.get(i, "an earlier run found it so") for i in (self.state == BAD).nonzero()[0].tolist()
-        }
+        return {i: self._trouble.get(i, EARLIER) for i in (self.state == BAD).nonzero()[0].tolist()}
 
     @property
     def whole(self) -> bool:
@@ -209,7 +208,7 @@ class PixelCache:
 
         numbers, states = at.tolist(), self.state[at]
         if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
-            raise self.unreadable_error(numbers[bad[0]], "an earlier run found it so")
+            raise self.unreadable_error(numbers[bad[0]], EARLIER)
         new = states == TO_DO
         if new.any() and not self._began:
             self._began = time.monotonic()
@@ -242,7 +241,7 @@ class PixelCache:
             (said,) = self._decode_all([(0, index)], None)
             self._note(index, *said)
         if self.state[index] == BAD:
-            raise self.unreadable_error(index, self._trouble.get(index, "it cannot be decoded"))
+            raise self.unreadable_error(index, self._trouble.get(index, EARLIER))
         found: NDArray[np.uint8] = self.rows[index]
         return found
 
