@@ -39,10 +39,10 @@ def is_offline(
 
 
 def _answers(address: tuple[str, int], timeout_s: float) -> bool:
-    from datastage import net
+    from datastage import connecting
 
     try:
-        net.connect(address, timeout_s).close()
+        connecting.connect(address, timeout_s).close()
     except ConnectionRefusedError:
         return True
     except (OSError, UnicodeError):

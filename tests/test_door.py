@@ -47,5 +47,14 @@ def test_a_page_names_files_that_are_there(page):
     assert [name for name in sorted(named) if not made_up.search(name) and not (ROOT / name).exists()] == []
 
 
+def test_every_module_and_room_stands_on_a_floor():
+    floors = text_of("docs/ARCHITECTURE.md").partition("```text\n")[2].partition("```")[0]
+    named = set(re.findall(r"\w+", floors))
+    package = ROOT / "datastage"
+    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").is_file()}
+    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("_")}
+    assert sorted((rooms | modules) - named) == []
+
+
 def test_the_version_to_cite_is_the_version_of_the_package():
     assert f"version: {datastage.__version__}\n" in text_of("CITATION.cff")

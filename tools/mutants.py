@@ -41,7 +41,7 @@ TESTS = {
     "links.py": "tests/test_store.py tests/test_trust.py",
     "redact.py": "tests/test_redact.py",
     "datasets/pickles.py": "tests/datasets/test_pickles.py",
-    "layouts/choice.py": "tests/layouts",
+    "layouts/label_column.py": "tests/layouts",
     "layouts/shape.py": "tests/layouts tests/batches/test_photos.py",
     "batches/ranks.py": "tests/batches/test_ranks.py tests/batches/test_loader.py",
     "batches/arrays.py": "tests/batches/test_arrays.py tests/batches/test_loader.py tests/batches/test_targets.py"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from datastage.archives.formats import is_one_file, not_data, sniff, stem_of, suffixes
     from datastage.archives.listing import as_file, iter_members, list_members, no_archive, wanted_paths
     from datastage.archives.names import codec_of, is_part
-    from datastage.archives.packing import ZipResult, pack
     from datastage.archives.records import Member, Unpacked
     from datastage.archives.split import JoinedReader, comes_alone, joined, part_error
+    from datastage.archives.zip_packing import ZipResult, pack
 
 __all__ = [
     "JoinedReader", "Member", "Unpacked", "ZipResult", "as_file", "codec_of", "comes_alone", "is_data", "is_one_file",
@@ -30,7 +30,7 @@ _MODULES = {
     "datastage.archives.formats": "is_one_file not_data sniff stem_of suffixes",
     "datastage.archives.listing": "as_file iter_members list_members no_archive wanted_paths",
     "datastage.archives.names": "codec_of is_part",
-    "datastage.archives.packing": "ZipResult pack",
+    "datastage.archives.zip_packing": "ZipResult pack",
     "datastage.archives.records": "Member Unpacked",
     "datastage.archives.split": "JoinedReader comes_alone joined part_error",
 }

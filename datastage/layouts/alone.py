@@ -12,8 +12,18 @@ from datastage.errors import SpecError
 from datastage.layouts import numbers
 from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED
-from datastage.layouts.choice import BOOKS, Choice, Column, choose, column_of, is_of_the_row, parts_of, side_of, task_of
 from datastage.layouts.columns import Table, is_number, kind_of
+from datastage.layouts.label_column import (
+    BOOKS,
+    Choice,
+    Column,
+    choose,
+    column_of,
+    is_of_the_row,
+    parts_of,
+    side_of,
+    task_of,
+)
 from datastage.layouts.labels import as_name, check_chosen, classes_and_labels
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.layouts.shape import SAY_WHICH

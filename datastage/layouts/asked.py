@@ -11,8 +11,8 @@ from typing import Any
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
-from datastage.layouts.choice import Column, task_of
 from datastage.layouts.columns import Table, kind_of
+from datastage.layouts.label_column import Column, task_of
 from datastage.layouts.labels import classes_and_labels, number_of, ordered_classes
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading

@@ -10,8 +10,8 @@ from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.choice import Choice, choose, measures, parts_of
 from datastage.layouts.columns import Table, from_json, open_table
+from datastage.layouts.label_column import Choice, choose, measures, parts_of
 from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key

@@ -33,7 +33,7 @@ from datastage.show.following import literal
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
 # Verbs that no setup cell needs.
 _VERBS = (
-    *("archives/packing", "batches/any_*", "batches/benchmark", "batches/frameworks"),
+    *("archives/zip_packing", "batches/any_*", "batches/benchmark", "batches/frameworks"),
     *(
         "batches/keras_loader",
         "batches/shard*",

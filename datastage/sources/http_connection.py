@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from datastage import net
+from datastage import connecting
 from datastage._version import __version__
 from datastage.errors import MissingDependencyError, UnavailableError
 from datastage.redact import hide_secrets
@@ -389,7 +389,7 @@ class Connections:
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
             connection.asks_proxy = by_http  # type: ignore[attr-defined]
-        connect: Any = partial(_connect_by_socks, proxy) if proxy and not by_http else net.connect
+        connect: Any = partial(_connect_by_socks, proxy) if proxy and not by_http else connecting.connect
         connection._create_connection = connect  # type: ignore[attr-defined]
         connection.response_class = partial(Response, limit_s=self._limit_s)  # type: ignore[assignment]
         connection.connect()

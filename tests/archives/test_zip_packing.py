@@ -10,8 +10,8 @@ import zipfile
 import pytest
 
 from datastage import archives
-from datastage.archives import packing
-from datastage.archives.packing import pack
+from datastage.archives import zip_packing as packing
+from datastage.archives.zip_packing import pack
 from datastage.errors import IntegrityError, StorageError
 from datastage.progress import SILENT
 from datastage.reader import FileReader

@@ -2,8 +2,8 @@
 
 import pytest
 
-from datastage.layouts.choice import Choice, choose, column_of, parts_of, side_of, task_of
 from datastage.layouts.columns import Table
+from datastage.layouts.label_column import Choice, choose, column_of, parts_of, side_of, task_of
 from datastage.layouts.shape import _goes_with
 
 
