@@ -355,3 +355,13 @@ class MissingDependencyError(DatastageError, ImportError):
     """A library is not installed; names it, and what works without it."""
 
     exit_code = 5
+
+
+@contextlib.contextmanager
+def needing(what: str, library: str, *remedy: str) -> Iterator[None]:
+    """Make of an import that fails the error that says what needs the library, and else how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        step = remedy or (f"Next: pip install {library.lower()}",)
+        raise MissingDependencyError(f"{what} needs {library}, and it is not installed here.", *step) from error

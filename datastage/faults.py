@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from datastage._version import __version__
-from datastage.errors import DatastageError, FaultError, MissingDependencyError, StorageError
+from datastage.errors import DatastageError, FaultError, StorageError, needing
 from datastage.redact import hide_secrets
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -34,9 +34,8 @@ def reported() -> Iterator[None]:
         if where is None:
             raise
         if isinstance(error, ModuleNotFoundError) and error.name in ("numpy", "torch"):
-            raise MissingDependencyError(
-                f"This needs {error.name}, and it is not installed here.", f"Next: pip install {error.name}"
-            ) from error
+            with needing("This", error.name):
+                raise
         raise _fault(error, where) from error
 
 

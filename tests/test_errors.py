@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from datastage import cli
-from datastage.errors import SpecError, StorageError, UnavailableError, on_screen
+from datastage.errors import MissingDependencyError, SpecError, StorageError, UnavailableError, needing, on_screen
 
 
 @pytest.mark.parametrize("kind", [SpecError, StorageError, UnavailableError])
@@ -52,3 +52,13 @@ def test_a_file_that_may_not_grow_is_not_a_folder_that_may_not_be_written_to():
     error = StorageError.of(OSError(errno.EFBIG, "File too large"), "unpacking x.zip")
     assert "larger than this disk, or this shell, allows" in str(error)
     assert "ulimit -f" in str(error)
+
+
+def test_a_library_that_is_missing_is_named_with_what_needs_it_and_what_installs_it():
+    with pytest.raises(MissingDependencyError) as raised, needing("photos.parquet", "PyArrow"):
+        import no_such_library  # noqa: F401
+    assert on_screen(raised.value) == [
+        "photos.parquet needs PyArrow, and it is not installed here.",
+        "  Next: pip install pyarrow",
+    ]
+    assert isinstance(raised.value.__cause__, ModuleNotFoundError)

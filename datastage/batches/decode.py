@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from datastage.errors import MissingDependencyError
+from datastage.errors import MissingDependencyError, needing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,12 +235,8 @@ def _is_plain_png(data: bytes) -> bool:
 
 
 def _open(data: bytes) -> Any:
-    try:
+    with needing("Reading pictures", "Pillow"):
         from PIL import Image
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Reading images needs Pillow, and it is not installed here.", "Next: pip install pillow"
-        ) from error
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and not _reads_heif():
         raise Unreadable("Pillow reads HEIC with a further package: pip install pillow-heif")
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.ranks import local_rank, world
-from datastage.errors import MissingDependencyError, SpecError
+from datastage.errors import SpecError, needing
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import current
 
@@ -37,14 +37,13 @@ class Choice:
 
 def import_torch() -> Any:
     """Import torch, or say what to install."""
-    try:
+    with needing(
+        "A loader",
+        "PyTorch",
+        "Staging works without it: datastage.stage(...) gives the folder.",
+        "Next: install it (https://pytorch.org/get-started), and run the same line again.",
+    ):
         import torch
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Loaders need PyTorch, and it is not installed here.",
-            "Install it (https://pytorch.org/get-started), then run the same line again.",
-            "Staging works without it: datastage.stage(...) gives the folder.",
-        ) from error
     return torch
 
 

@@ -15,7 +15,7 @@ from datastage.batches.arrays import ArraySource
 from datastage.batches.loader import Loader
 from datastage.batches.ranks import world
 from datastage.batches.to_device import mapped
-from datastage.errors import MissingDependencyError, SpecError
+from datastage.errors import SpecError, needing
 
 
 class Frames:
@@ -112,10 +112,8 @@ def as_jax(loader: Loader, sharding: Any = None, *, pad: bool = False) -> Frames
     SpecError
         As for `as_numpy`.
     """
-    try:
+    with needing("as_jax", "JAX", "Next: install it, or as_numpy(loader), which works without."):
         import jax
-    except ImportError as error:
-        raise MissingDependencyError("JAX is not installed here.", "as_numpy(loader) works without it.") from error
     _on_cpu(loader, pad)
     # On a CPU JAX may take the memory as its own without a copy. It then holds on to it, and a loader gives memory that
     # is held to nobody else.
@@ -137,12 +135,8 @@ def as_tf(loader: Loader, *, pad: bool = False) -> Any:
     SpecError
         As for `as_numpy`.
     """
-    try:
+    with needing("as_tf", "TensorFlow", "Next: install it, or as_numpy(loader), which works without."):
         import tensorflow as tf
-    except ImportError as error:
-        raise MissingDependencyError(
-            "TensorFlow is not installed here.", "as_numpy(loader) works without it."
-        ) from error
     frames = as_numpy(loader, pad=pad)
     first = next(arrays_of(_unmoved(loader), True))[: 3 if pad else 2]
     signature = tuple(

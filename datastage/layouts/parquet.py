@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import runtime
-from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, of_pairs
 from datastage.layouts.reading import Reading, Split, ordered
@@ -57,11 +57,9 @@ def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
     SpecError
         If several columns may be the label, or the files are several sets.
     """
-    try:
+    with needing(paths[0].name, "pyarrow"):
         import pyarrow
         import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingDependencyError(f"{paths[0].name} needs pyarrow.", "Next: pip install pyarrow") from None
     parts, left_out = _parts(paths, root)
     first = next(iter(parts.values()))[0]
     try:

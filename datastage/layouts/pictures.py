@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.reading import Reading, one_of
 
@@ -31,10 +31,8 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
     """Read pictures into uint8 (N, H, W, 3), RGB; or (N, H, W, 1) if all are grey."""
     import numpy as np
 
-    try:
+    with needing("Reading pictures", "Pillow"):
         from PIL import Image
-    except ImportError:
-        raise MissingDependencyError("Reading pictures needs Pillow.", "Next: pip install pillow") from None
     images: list[Any] = []
     rows = ParquetImages(str(folder if folder.is_dir() else folder.parent))
     for name in names:

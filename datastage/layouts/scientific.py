@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, asked_pairs, of_pairs, pairs_of
 from datastage.layouts.reading import Reading
@@ -24,10 +24,8 @@ MOST_BYTES = 16 << 30
 
 @contextmanager
 def _h5(path: Path) -> Iterator[Any]:
-    try:
+    with needing(path.name, "h5py"):
         import h5py
-    except ImportError:
-        raise MissingDependencyError(f"{path.name} needs h5py.", "Next: pip install h5py") from None
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -99,10 +97,8 @@ def matlab(path: Path, asked: str | None) -> Reading:
         return hdf5([path], asked)
     if asked is None:
         raise _ask_arrays([path], path, [])
-    try:
+    with needing(path.name, "scipy"):
         import scipy.io
-    except ImportError:
-        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
     try:
         listed = {
             name: shape
