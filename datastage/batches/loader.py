@@ -18,10 +18,10 @@ from datastage.batches.devices import Choice, Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
 from datastage.batches.saved_state import checked_state
-from datastage.batches.stats import EPOCHS_KEPT, Stats, facts, lines, shapes_of
+from datastage.batches.stats import EPOCHS_KEPT, Stats, facts, shapes_of
 from datastage.batches.to_device import tensors_of
 from datastage.carded import Carded
-from datastage.errors import SpecError, stopped_in_two_lines
+from datastage.errors import SpecError, labelled_lines, stopped_in_two_lines
 from datastage.progress import SILENT
 
 if TYPE_CHECKING:
@@ -417,7 +417,7 @@ class Loader(Carded):
 
     def explain(self) -> str:
         """Say in lines what this loader does, and why."""
-        return "\n".join(lines(facts(self)))
+        return "\n".join(line for label, text in facts(self) for line in labelled_lines(label, text))
 
     def __repr__(self) -> str:
         return f"<Loader {': '.join(facts(self)[0])}>"

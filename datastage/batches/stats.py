@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches import ranks
-from datastage.errors import labelled_lines
 from datastage.progress import few
 
 if TYPE_CHECKING:
@@ -78,8 +76,3 @@ def facts(loader: Loader) -> list[tuple[str, str]]:
         shares = ", which your data must share out itself" if is_theirs else ""
         found.append(("Rank", f"rank {world.rank} of {world.size}{shares}"))
     return found
-
-
-def lines(facts: Iterable[tuple[str, str]]) -> list[str]:
-    """Lay out facts as lines that fit the screen; a path stays whole."""
-    return [line for label, text in facts for line in labelled_lines(label, text)]

@@ -267,7 +267,7 @@ def _not_there(spec: Spec, mounts: list[DriveMount], runtime: Runtime) -> Unavai
                 lines.append(f"In {place} there is no folder {wanted}.")
             else:
                 shown = few((name for name in names if not name.startswith(".")), 4)
-                lines.append(f"{place} holds {shown}" if shown else "")
+                lines.append(f"{place} holds: {shown}" if shown else "")
     lines = [line for line in dict.fromkeys(lines) if line]
     name = spec.file_name
     if nearest is not None:

@@ -223,6 +223,14 @@ def test_no_file_at_all_is_answered_with_what_drive_holds(mounted, text):
     ]
 
 
+def test_of_what_a_drive_holds_hidden_files_are_neither_named_nor_counted(mounted):
+    for i in range(5):
+        put(mounted.cloud / f"MyDrive/.{i}")
+    with pytest.raises(UnavailableError) as caught:
+        open_spec(parse("drive:q.zip"), mounted.runtime())
+    assert "My Drive holds: Colab Notebooks, datasets.zip" in str(caught.value).splitlines()
+
+
 def test_no_file_at_all_in_a_drive_that_is_not_connected_opens_no_window(kernel):
     with pytest.raises(SpecError, match="names no file"):
         kernel.open("drive:")
