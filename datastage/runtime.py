@@ -133,7 +133,7 @@ def detect(
         fast_disk=disk,
         fast_disk_shared=shared,
         disk_outlives_machine=stays,
-        cores=_cores(environ, root, affinity),
+        cores=usable_cores(environ, root, affinity),
         memory_bytes=_memory_bytes(root),
         shm_bytes=_shm_bytes(root),
         accelerator=_accelerator(environ, root),
@@ -305,8 +305,8 @@ def _all_may_write(folder: Path) -> bool:
 # --- what the machine has
 
 
-def _cores(environ: Mapping[str, str], root: Path, affinity: int | None) -> int:
-    # In a container cpu_count() tells of the host.
+def usable_cores(environ: Mapping[str, str] = os.environ, root: Path = Path("/"), affinity: int | None = None) -> int:
+    """Return how many cores this process may use: in a container cpu_count() tells of the host."""
     if affinity is None:
         affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits: list[float] = [affinity]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from datastage import runtime
 from datastage.archives import formats, inflate, names, write
 from datastage.archives.errors import Fault, faults_of
 from datastage.archives.formats import is_one_file, sniff, stem_of, suffixes
@@ -72,7 +73,7 @@ def unpack(
             password=password.encode("utf-8") if password is not None else None,
             reporter=reporter,
             encoding=encoding,
-            n_cores=usable_cores(),
+            n_cores=runtime.usable_cores(),
             free_bytes=shutil.disk_usage(root).free if free_bytes is None else free_bytes,
         )
         result = _extract(form, task)
@@ -89,14 +90,6 @@ def unpack(
             _take_off(root, result, top)
         result.format, result.stripped = form, top
         return result
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
 
 
 @contextmanager

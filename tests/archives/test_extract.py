@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from datastage.archives import extract, iter_members, list_members, unpack
+from datastage.archives import iter_members, list_members, unpack
 from datastage.errors import (
     DamagedArchiveError,
     NoSpaceError,
@@ -308,10 +308,6 @@ def test_progress_counts_every_byte(tmp_path):
         counting = Counting()
         unpacked(data, tmp_path / str(nth), reporter=counting)
         assert counting.done == counting.total > 0
-
-
-def test_cores_are_those_this_process_may_use():
-    assert 1 <= extract.usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_a_locked_zip_says_so(tmp_path):

@@ -49,6 +49,13 @@ def test_helpers_write_what_one_process_writes(many, tmp_path, monkeypatch):
     assert files_of(tmp_path / "to") == FILES
 
 
+def test_a_job_that_was_given_one_core_starts_no_helper(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "Helper", None)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    unpacked(many, tmp_path / "to")
+    assert files_of(tmp_path / "to") == FILES
+
+
 def test_threads_write_what_one_process_writes(tmp_path, monkeypatch, cores):
     cores(4)
     monkeypatch.setattr(zip_extract, "THREADS_FROM_BYTES", 0)
