@@ -15,7 +15,7 @@ import pytest
 
 import datastage
 from datastage import cli
-from datastage.staged import Verification
+from datastage.staged import Staged, Verification
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -183,7 +183,7 @@ def stand_in(monkeypatch, verb, result):
     ],
 )
 def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, option, value):
-    given = stand_in(monkeypatch, "stage", "a path")
+    given = stand_in(monkeypatch, "stage", Staged("a path", {}))
     assert run(capsys, "stage", "./pets.zip", *words)[0] == 0
     assert given[option] == value
 
@@ -220,8 +220,8 @@ def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, opti
     ],
 )
 def test_an_option_of_another_verb_reaches_the_library(capsys, monkeypatch, verb, words, option, value):
-    result = Verification(1) if verb == "verify" else "some text" if verb == "cell" else ()
-    given = stand_in(monkeypatch, verb, result)
+    results = {"verify": Verification(1), "cell": "some text", "extract": Staged("out", {})}
+    given = stand_in(monkeypatch, verb, results.get(verb, ()))
     positional = {"extract": ["a.zip", "out"], "members": ["a.zip"], "clean": []}.get(verb, ["x"])
     code, _, err = run(capsys, "extract" if verb == "members" else verb, *positional, *words)
     assert (code, given[option]) == (0, value), err
@@ -236,7 +236,7 @@ def test_a_mistyped_line_does_not_print_the_password_in_it(capsys):
 
 
 def test_a_password_file_of_windows_ends_before_its_line_break(capsys, monkeypatch, here):
-    given = stand_in(monkeypatch, "stage", "a path")
+    given = stand_in(monkeypatch, "stage", Staged("a path", {}))
     (here / "secret").write_bytes(b"hunter2\r\nsecond line\r\n")
     run(capsys, "stage", "./pets.zip", "--password-file", "secret")
     assert given["password"] == "hunter2"
