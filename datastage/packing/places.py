@@ -173,9 +173,6 @@ class BucketPlace:
     def _folder(self) -> BucketFolder:
         return BucketFolder.of(self.spec, checked=True)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return BucketPlace, (self.spec, self.scratch)  # a worker on another machine opens the bucket itself
-
     def _asked(self, doing: str, name: str, ask: Callable[[Any, str], T]) -> T:
         """Ask the bucket; a refusal says what may not be done, and that what is packed stays."""
         try:
