@@ -150,7 +150,7 @@ def _say_error(error: DatastageError, as_json: bool) -> int:
 
 def _with_flags(line: str) -> str:
     """Write the options that a line names as flags; a line of Python stays as it is."""
-    line = re.sub(r"\bdatastage\.stage\(\.\.\., ([^()]*)\)", r"datastage stage ... \1", line)
+    line = re.sub(r"\bdatastage\.stage\(\.\.\., ([^()]*?)(?:\.{3})?\)", r"datastage stage ... \1", line)
     if re.search(r"\w\(", line) or "=lambda" in line:
         return line
     flags = {

@@ -9,7 +9,7 @@ import pytest
 
 import datastage
 from datastage import api, cli
-from datastage.errors import DatastageError, SpecError
+from datastage.errors import DatastageError, SpecError, StorageError
 from datastage.misuse import possible
 from tests.made_data import photos, tarred, zipped
 
@@ -208,3 +208,11 @@ def test_the_command_alone_shows_its_help(capsys):
     assert cli.main([]) == SpecError.exit_code
 
     assert "datastage stage cifar10" in capsys.readouterr().err
+
+
+def test_a_verb_of_the_command_without_the_flag_is_told_which_has_it(here, monkeypatch, capsys):
+    data = root_that_is_a_file(here, monkeypatch)
+
+    assert cli.main(["read", data]) == StorageError.exit_code
+
+    assert "choose another folder with datastage stage ... --root." in capsys.readouterr().err
