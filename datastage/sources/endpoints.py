@@ -79,7 +79,7 @@ def hub_home() -> Path:
 
 def token_name(scheme: str, host: str, port: int) -> str | None:
     """Return the name of the user's token for a server: over https alone, or to an endpoint of this very machine."""
-    if (scheme, port) == ("https", 443) and host in TOKENS:
+    if scheme == "https" and host in TOKENS:
         return TOKENS[host]
     for name, address in _chosen().items():
         url = urllib.parse.urlsplit(address)

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from datastage.batches.stats import lines
-from datastage.errors import SpecError, on_screen
+from datastage.errors import SpecError, labelled_lines, on_screen
 from datastage.reader import FileRecord
 from datastage.show.card import Bar, Card
 from datastage.show.doctor import Finding, Report
@@ -265,7 +264,7 @@ def made(kind):
         bars = [Bar(f"class {n}", {"train": n / 4}, f"{n:,}") for n in range(1, 5)]
         return Card("a title", [("Found", "some words " * 20), ("4 classes", bars)]).text()
     if kind == "what a loader says of itself":
-        return "\n".join(lines([("Device", "some words " * 20)]))
+        return "\n".join(labelled_lines("Device", "some words " * 20))
     return "\n".join(on_screen(SpecError("some words " * 20, "Next: " + "words again " * 9)))
 
 
