@@ -130,7 +130,6 @@ def _say(text: str) -> None:
 
 
 def _say_error(error: DatastageError, as_json: bool) -> int:
-
     if settings.is_set("TRACEBACK"):
         import traceback
 

@@ -40,9 +40,11 @@ def reported() -> Iterator[None]:
 
 
 def _is_nowhere() -> bool:
-    with contextlib.suppress(OSError):
-        return not os.getcwd()
-    return True
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _our_line(trace: TracebackType | None) -> str | None:

@@ -111,7 +111,9 @@ def mapping_of(text: bytes | None) -> dict[str, Any]:
 
 def bytes_in(path: Path) -> int:
     """Return what a file, or all below a folder, takes, as far as it can be seen: others may be at work there."""
-    total = 0 if path.is_dir() and not path.is_symlink() else _length(path)
+    if path.is_symlink() or not path.is_dir():
+        return _length(path)
+    total = 0
     for base, _, names in os.walk(path):
         total += sum(_length(os.path.join(base, name)) for name in names)
     return total
@@ -141,13 +143,16 @@ def new_file(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def atomic_file(target: Path, *, mode: int = 0o666, sync: bool = True, replace: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(
+    target: Path, *, mode: int = 0o666, sync: bool = True, replace: bool = True, unfinished: Path | None = None
+) -> Iterator[BinaryIO]:
     """Give a new hidden file, which takes the place of `target` when the block ends without an error.
 
     Without `replace` what is there by then is a `FileExistsError`. What killed processes left an hour ago is removed.
+    `unfinished` names the hidden file for who can tell sooner whose it is.
     """
     remove_abandoned(target)
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
+    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
     try:
         with new_file(unfinished, mode=mode) as out:
             yield out

@@ -61,3 +61,13 @@ def test_unfinished_files_are_taken_by_their_whole_name_and_age_alone(tmp_path):
     own_files.remove_abandoned(tmp_path / "data.zip")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {name.replace(".part", ending) for name, goes in names.items() if not goes} | {fresh.name}
+
+
+def test_a_link_takes_its_own_bytes_and_not_those_of_where_it_leads(tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "a").write_bytes(bytes(10_000))
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    assert own_files.bytes_in(tmp_path / "large") == 10_000
+    assert own_files.bytes_in(tmp_path / "link") == (tmp_path / "link").lstat().st_size
+    assert own_files.bytes_in(tmp_path / "large" / "a") == 10_000
+    assert own_files.bytes_in(tmp_path / "gone") == 0

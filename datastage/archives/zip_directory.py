@@ -270,13 +270,16 @@ class Names:
         marked: set[str] = set()
         n_bytes = 0
         for _, entry in self._directory.entries():
-            if not entry.raw_name.isascii() and n_bytes <= 1 << 16:  # enough to tell by
-                n_bytes += len(entry.raw_name)
-                if entry.flags & 0x800:
-                    above = entry.raw_name.decode("utf-8", "replace").split("/")
-                    marked.update("/".join(above[:n]) + "/" for n in range(1, len(above)))
-                else:
-                    unmarked.append(entry.raw_name)
+            if entry.raw_name.isascii():
+                continue
+            if entry.flags & 0x800:
+                above = entry.raw_name.decode("utf-8", "replace").split("/")
+                marked.update("/".join(above[:n]) + "/" for n in range(1, len(above)))
+                continue
+            unmarked.append(entry.raw_name)
+            n_bytes += len(entry.raw_name)
+            if n_bytes > 1 << 16:  # enough to tell by
+                break
         return names.guess_encoding(unmarked, marked)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage.errors import StorageError, while_doing
 from datastage.lock import kernel_id
-from datastage.own_files import new_file
+from datastage.own_files import atomic_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,16 +131,12 @@ class PixelFile:
             if self._whole() is None:
                 # The receipt comes last: without one a packed file is not looked at.
                 os.replace(self._partial, self.path)
-                with new_file(unfinished) as out:
+                with atomic_file(receipt, unfinished=unfinished) as out:
                     out.write(json.dumps(facts).encode())
-                    out.flush()
-                    os.fsync(out.fileno())
-                os.replace(unfinished, receipt)
                 for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
                     if other.stem != self.path.stem:
                         other.unlink(missing_ok=True)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise StorageError.of(error, "finishing the packed file", REMEDY) from error
         finally:
             self.discard()
