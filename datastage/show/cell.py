@@ -226,7 +226,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
             if spec.scheme == "list":
-                waiting.append(braces.expanded(text)[0])  # each file comes from the same place
+                waiting.append(braces.first_of(text))
             if sources.address_of(spec) is not None:
                 needed.add("sources/manual")  # what is said on Kaggle without internet
             if spec.scheme not in _FETCHED:

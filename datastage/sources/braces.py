@@ -49,6 +49,11 @@ def expanded(text: str) -> list[str]:
     return [start + text[at:] for start in made]
 
 
+def first_of(text: str) -> str:
+    """Return the text of the first file: all lie at one place."""
+    return _BRACES.sub(lambda match: _choices(match)[0], text)
+
+
 def _choices(match: re.Match[str]) -> list[str]:
     first, last = match[1], match[2]
     if first is None:
@@ -62,7 +67,7 @@ def key(spec: Spec, cwd: Path) -> str:
     """Return what tells two lists apart: where the first file lies, and what stands in the braces."""
     from datastage import sources
 
-    first = sources.parse(_BRACES.sub(lambda match: _choices(match)[0], spec.value))
+    first = sources.parse(first_of(spec.value))
     return "|".join([sources.key_of(first, cwd), *(match[0] for match in _BRACES.finditer(spec.value))])
 
 
