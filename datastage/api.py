@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datastage.cleanup import Removable
     from datastage.course import Checked
     from datastage.entry import ArchiveEntry, Entry
-    from datastage.errors import SpecError
     from datastage.layouts import Reading
     from datastage.options import StageOptions
     from datastage.packing import Packed
@@ -90,8 +89,7 @@ def stage(  # noqa: PLR0913
     Parameters
     ----------
     spec : str or path
-        What to stage: a name of the catalog (``"cifar10"``), ``"drive:datasets.zip"``, a share link, an address,
-        ``"kaggle:owner/name"``, a path.
+        A name of the catalog (``"cifar10"``), ``"drive:a.zip"``, a share link, an address, ``"kaggle:me/a"``, a path.
     fallbacks : sequence of str or path
         Further places for the same data, tried in order when the first gives nothing.
     expect : str, optional
@@ -115,8 +113,7 @@ def stage(  # noqa: PLR0913
     copy : bool
         Copy even what can be used where it lies.
     save_to : str or path, optional
-        Where the file that is fetched is kept for the next session, which then finds it there first:
-        ``"drive:datasets"``, ``"/kaggle/working/data"``.
+        Where the fetched file is kept for the next session, which looks there first: ``"drive:datasets"``, a path.
     refresh : bool
         Stage anew, whatever is there.
     wait : float
@@ -190,37 +187,33 @@ def loaders(  # noqa: PLR0913
     Parameters
     ----------
     data : str, path, Staged, pair of arrays, or mapping
-        What `stage` takes, or what it gave; a folder with a folder for each class; shards
-        (``"s3://bucket/train-{000000..000127}.tar"``, a folder of such, their ``index.json``); ``(images, labels)``; or
-        a mapping from ``"train"``, ``"val"``, ``"test"`` to such pairs. Images are uint8 of shape (N, H, W, C) or
-        (N, H, W), or float32 of shape (N, D).
+        What `stage` takes or gave; shards (``"s3://bucket/train-{000000..000127}.tar"``, their folder or
+        ``index.json``); ``(images, labels)``, or a mapping from ``"train"``, ``"val"``, ``"test"`` to such pairs.
+        Images are uint8 of shape (N, H, W, C) or (N, H, W), or float32 of shape (N, D).
     batch_size : int
         Samples in a batch.
     labels : optional
-        Where labels are, if the data alone does not tell: a table (``"train.csv"``), its column
-        (``"train.csv:label"``), a column (``"Survived"``), a mapping from file to label, a function of each picture's
-        path, or a pattern with one group (``"(cat|dog)[.]"``).
+        Where labels are, if the data does not tell: a table (``"train.csv"``), its column (``"train.csv:label"``), a
+        column (``"Survived"``), a mapping from file to label, a function of each picture's path, or a pattern with one
+        group (``"(cat|dog)[.]"``).
     classes : sequence of str, optional
         An order of the classes, or a choice of them.
     val, test : float or str, optional
-        Shares of the training data that are set aside, or the name of a folder that holds the part. Pictures without a
-        test part: 10 % of each class, unless ``test=0``.
+        Shares of the training data to set aside, or the folder that holds the part. Of pictures without a test part
+        10 % of each class are, unless ``test=0``.
     size : int or (int, int), optional
-        Height and width, in pixels, that pictures are brought to. Without it photos of one size come as they are, and
-        photos of mixed sizes are brought to 224, or less where most are smaller, which a line says.
+        Height and width, in pixels, that pictures are brought to. Else photos of one size come as they are, and photos
+        of mixed sizes are brought to 224, or less where most are smaller, which a line says.
     fit : {"crop", "pad", "stretch"}
-        How pictures of other proportions are brought to it: the middle is cut out, the rest is filled with black, or
-        they are stretched.
+        For other proportions: the middle is cut out, the rest is filled with black, or they are stretched.
     mean, std : float, sequence of float, or "imagenet", optional
-        What each channel is normalised by, for intensities from 0 to 1, in training and in evaluation alike. None is
-        the catalog entry's own, and for other data intensities from 0 to 1.
+        What each channel is normalised by, for intensities from 0 to 1, also in evaluation. None is the catalog
+        entry's own, and for other data intensities from 0 to 1.
     augment : Augment, "auto" or None
         ``"auto"`` is the catalog entry's own, and nothing for other data.
     transform : callable, optional
-        For training alone: val and test never see it, so what evaluation needs too belongs in `mean`, `std`, `size` or
-        the model. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch on the
-        device and returns one; torchvision's transforms are called for each picture. It is tried when the loader is
-        made.
+        For training alone. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch
+        on the device and returns one; torchvision's are called for each picture. It is tried when the loader is made.
     shuffle : bool
         Whether training batches are drawn in a new order each epoch.
     drop_last : bool
@@ -232,8 +225,7 @@ def loaders(  # noqa: PLR0913
     memory_format : str
         ``"contiguous"`` or ``"channels_last"``.
     hold : bool
-        Whether a part that fits is kept in a GPU's own memory, where it is quickest; False leaves that memory to the
-        model and copies each batch.
+        Whether a part that fits is kept in the GPU's memory; False leaves that to the model and copies each batch.
     limit : int, optional
         Only so many samples of each part: for trying things out.
     seed : int
@@ -241,12 +233,10 @@ def loaders(  # noqa: PLR0913
     unreadable : {"skip", "raise"}
         Whether pictures that cannot be read are left out, listed and counted, or are an error.
     cache : path, optional
-        The folder where photos are kept as pixels for the next time; it may lie on Drive or in /kaggle/working. Else
-        they are kept beside the staged data.
+        The folder where photos are kept as pixels for the next time, on Drive too; else beside the staged data.
     cache_gb : float, optional
-        Of shards: how many gigabytes of this machine's disk they, and their pixels, may take; the oldest go first. None
-        is half of what is free.
-    progress : bool, "auto" or Reporter
+        How many gigabytes of disk shards and their pixels may take; the oldest go first. None is half of what is free.
+    progress
         As for `stage`.
 
     Returns
@@ -308,8 +298,7 @@ def read(
     Returns
     -------
     Reading
-        The task, the splits, the classes in order, each sample's label, what was left out; it prints as the lines that
-        `loaders` says.
+        The task, splits, classes in order, labels, what was left out; it prints as the lines that `loaders` says.
 
     Raises
     ------
@@ -355,16 +344,15 @@ def feed(
 ) -> Loader:
     """Feed any PyTorch Dataset or DataLoader to the device, with what suits this machine.
 
-    A Dataset is shuffled. Given a DataLoader, `feed` keeps its dataset, order, batch size, ``collate_fn`` and
-    ``drop_last``, and its workers if it has any. A DataLoader with its own sampler, ``generator=`` or ``__iter__`` is
-    iterated unchanged. Without workers of its own, the first two batches are made and timed by one worker process, and
-    the workers follow from that.
+    A Dataset is shuffled. Of a DataLoader the dataset, order, batch size, ``collate_fn``, ``drop_last`` and workers are
+    kept; one with its own sampler, ``generator=`` or ``__iter__`` is iterated unchanged. Where there are no workers,
+    one makes and times the first two batches, and how many there will be follows from that.
 
     Parameters
     ----------
     dataset : torch Dataset or DataLoader
-        What to feed, or anything that gives batches. Batches may be tensors; tuples, lists, mappings and dataclasses of
-        such; or objects with a ``to(device)`` of their own.
+        What to feed, or anything that gives batches: tensors; tuples, lists, mappings and dataclasses of such; or
+        objects with a ``to(device)`` of their own.
     batch_size : int, optional
         Samples in a batch; needed for a Dataset that has a length. Without it, what can only be iterated gives batches.
     device, seed, progress
@@ -431,15 +419,10 @@ def extract(
     archive : path
         The archive; its format is told by its content.
     to : path
-        The folder to make. One that is there is filled, a mount point and the working directory too: nothing in it is
-        replaced, and after an error all that came is taken away again.
-    members : sequence of str, optional
-        Patterns such as ``"train/*"``: only these.
+        The folder to make, or to fill: nothing in it is replaced, and after an error all that came is taken away.
     strip : bool
         Whether one top folder that holds everything is taken off.
-    password : str, optional
-        For a locked archive.
-    encoding, progress
+    members, password, encoding, progress
         As for `stage`.
     nested : bool
         Whether archives in the archive are unpacked too, each in a folder of its name.
@@ -451,11 +434,9 @@ def extract(
 
     Raises
     ------
-    SpecError, UnavailableError
-        If `archive` is no archive, or is not there.
-    IntegrityError, StorageError
-        If it is damaged, locked, or would do harm; if `to` holds a file that it holds too, or this machine will not
-        take it. Nothing of it is left then.
+    SpecError, UnavailableError, IntegrityError, StorageError
+        If `archive` is none or not there; is damaged, locked, or would do harm; if `to` holds a file that it holds too,
+        or this machine will not take it. Nothing of it is left then.
     """
     from datastage import extracting
 
@@ -479,12 +460,8 @@ def members(archive: PathLike, *, password: str | None = None, encoding: str | N
 
     Parameters
     ----------
-    archive : path
-        The archive; its format is told by its content.
-    password : str, optional
-        For archives whose list of names is locked too.
-    encoding : str, optional
-        As for `stage`.
+    archive, password, encoding
+        As for `extract`; most archives list their names without a password.
 
     Returns
     -------
@@ -512,7 +489,7 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
         A folder, or ``"drive:photos"``.
     archive : str or path
         The zip to make, or ``"drive:photos.zip"``. It must not exist.
-    progress : bool, "auto" or Reporter
+    progress
         As for `stage`.
 
     Returns
@@ -523,8 +500,7 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
     Raises
     ------
     SpecError, UnavailableError, IntegrityError, StorageError
-        If `folder` is a file, is not there, holds no files, or cannot be read; if `archive` is no place to write to, is
-        there already, or cannot be written.
+        If `folder` is not there, holds no files, or cannot be read; if `archive` is there, or cannot be written.
     """
     from datastage import zipping
 
@@ -556,33 +532,30 @@ def pack(
     data : str, path or Staged
         What `loaders` takes: a folder, a zip, a name, a place. Its labels are read in the same way.
     to : str or path
-        The folder for the shards, ``"drive:photos-shards"``, or what is below a prefix of a bucket:
-        ``"s3://bucket/photos"``, ``"gs://..."``, ``"az://..."``. Nothing in it that is not of this packing is replaced.
+        The folder for the shards, also of Drive or a bucket: ``"drive:shards"``, ``"s3://bucket/photos"``, ``"gs://"``,
+        ``"az://"``. Nothing in it that is not of this packing is replaced.
     shards : str or int
         About how long a shard is: ``"256MB"``, or a number of bytes.
     size : int, optional
-        The pixels that the short side of larger pictures is brought to; they become JPEGs of quality 90. Without it,
-        and for pictures that are no larger, the bytes stay as they are.
+        The pixels that the short side of larger pictures is brought to, as JPEG of quality 90; others stay as they are.
     engine : {"local", "ray"}
-        Who does it: this process on all its cores, or a Ray Data job on the cluster that ``RAY_ADDRESS`` names, else on
-        this machine. All its nodes must see `data` and `to`, and hold datastage.
+        This process on all its cores, or a Ray Data job where ``RAY_ADDRESS`` says, else on this machine. All its nodes
+        must see `data` and `to`, and hold datastage.
     labels, classes, val, test
         As for `loaders`; what `loaders` would set aside is set aside here.
-    progress : bool, "auto" or Reporter
+    progress
         As for `stage`.
 
     Returns
     -------
     Packed
-        ``.to``, ``.samples``, ``.index`` with the shards; how many were ``.written`` now and how many ``.kept``; and
-        ``.damaged``, the pictures that could not be read.
+        ``.to``, ``.samples``, ``.index``; shards ``.written`` now and ``.kept``; ``.damaged``, the unreadable pictures.
 
     Raises
     ------
-    SpecError, UnavailableError, IntegrityError
-        If the data holds no pictures, its labels must be asked for, or it cannot be had; if no picture can be read.
-    StorageError, MissingDependencyError
-        If `to` holds something else, or takes no more; if Ray, or obstore for a bucket, is not installed.
+    SpecError, UnavailableError, IntegrityError, StorageError, MissingDependencyError
+        If the data holds no picture that can be read, its labels must be asked for, or it cannot be had; if `to` holds
+        something else, or takes no more; if Ray, or obstore for a bucket, is not installed.
 
     Examples
     --------
@@ -618,7 +591,7 @@ def verify(
         Bring what is damaged or missing again from where it came, and put it in its place.
     adopt : bool
         Take over a folder that was moved or copied, if every file in it is as its list says.
-    progress : bool, "auto" or Reporter
+    progress
         As for `stage`.
 
     Returns
@@ -629,8 +602,7 @@ def verify(
     Raises
     ------
     SpecError, IntegrityError, UnavailableError
-        If the folder was not staged by datastage; if its list of files is itself damaged, or the source holds other
-        bytes now; if `repair` cannot reach the source.
+        If datastage did not stage the folder; if its list is damaged; if `repair` finds other bytes, or no source.
     """
     from datastage import repair as repairing
 
@@ -649,8 +621,8 @@ def clean(
 ) -> tuple[Removable, ...]:
     """Remove what killed runs left behind and, if asked, datasets that were not used for long. Never what is in use.
 
-    Only what this user staged is looked at. A dataset that holds files which were not staged is named, and stays unless
-    its own name is given. Shards that were brought to train on count as a dataset, under the name of their folder.
+    Only what this user staged is looked at. A dataset that holds files which were not staged stays unless it is named.
+    Shards that were brought to train on count as a dataset, under the name of their folder.
 
     Parameters
     ----------
@@ -673,8 +645,7 @@ def clean(
     Raises
     ------
     SpecError, StorageError
-        If a time or a size makes no sense, or a name is none of a dataset that this user staged; if something cannot be
-        removed, which the rest has been.
+        If a time, a size or a name makes no sense; if something cannot be removed, which the rest has been.
     """
     from datastage import cleanup
 
@@ -700,11 +671,6 @@ def doctor() -> Report:
     Report
         It prints as lines; ``.troubles`` holds what is in the way, each with its ``.remedy``; ``.to_dict()`` gives
         plain values for a report, without secrets and names of users.
-
-    Examples
-    --------
-    >>> doctor().findings[0].name  # doctest: +SKIP
-    'Place'
     """
     from datastage.show.doctor import examine
 
@@ -716,9 +682,8 @@ def doctor() -> Report:
 def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw samples of data with their labels: a grid of pictures, or the first rows of a table.
 
-    Where training gets something else (augmentation, a transform), a second grid shows that. A loader that is given is
-    not used up: its next epoch is still to come. What `loaders` does not take is shown as it lies: pictures without
-    labels, the waves of sounds, the beginnings of texts.
+    Where training gets something else (augmentation, a transform), a second grid shows that. A loader is not used up.
+    What `loaders` does not take is shown as it lies: pictures without labels, waves of sounds, beginnings of texts.
 
     Parameters
     ----------
@@ -740,26 +705,22 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     ------
     MissingDependencyError
         If matplotlib is not installed.
-
-    Examples
-    --------
-    >>> preview("digits").savefig("digits.png")  # doctest: +SKIP
     """
     from datastage.batches import Loaders
+    from datastage.errors import SpecError
     from datastage.show import pictures, unread
 
     if isinstance(data, Loaders):
         data = data.train
     elif isinstance(data, str | os.PathLike):
         given: PathLike = data
-        figure: Figure | None = None
-        with _unread(labels) as failed:
+        try:
             data = loaders(given, batch_size=n, labels=labels, device="cpu", progress=False).train
             figure = None if pictures.is_of_pictures(data) else unread.first_rows(unread.listed(_place_of(given)), n)
-        if failed:
-            figure = unread.preview(unread.listed(_place_of(given)), n)
-        if failed and figure is None:
-            raise failed[0]
+        except SpecError:  # nobody can tell the labels: a picture is no place to guess, but may show what lies there
+            figure = unread.preview(unread.listed(_place_of(given)), n) if labels is None else None
+            if figure is None:
+                raise
         if figure is not None:
             return _saved(figure, out)
     elif not hasattr(data, "explain"):
@@ -777,10 +738,8 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     ----------
     data : path, Staged, Loaders, Loader, Dataset or DataLoader
         What `read` takes, what `loaders` gives, or what `feed` takes.
-    labels
-        As for `loaders`.
-    out : path, optional
-        A file to write the picture to, such as ``"summary.png"``.
+    labels, out
+        As for `preview`.
 
     Returns
     -------
@@ -791,13 +750,10 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     ------
     MissingDependencyError
         If matplotlib is not installed.
-
-    Examples
-    --------
-    >>> summary("photos.zip")  # doctest: +SKIP
     """
     from datastage.batches import Loader, Loaders
     from datastage.batches.photos import square_of
+    from datastage.errors import SpecError
     from datastage.show import pictures, unread
 
     if not isinstance(data, Loader | Loaders | str | os.PathLike):
@@ -808,32 +764,18 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
         sizes = pictures.sizes_of_samples(parts)
         sizes = sizes if len(set(sizes)) > 1 else []
         return _saved(pictures.summary(counts, sizes, square_of(sizes) if sizes else 0, said), out)
-    with _unread(labels) as failed:
+    try:
         reading = read(data, labels=labels, progress=False)
-    if failed:
-        figure = unread.summary(unread.listed(_place_of(data)))
+    except SpecError:
+        figure = unread.summary(unread.listed(_place_of(data))) if labels is None else None
         if figure is None:
-            raise failed[0]
+            raise
         return _saved(figure, out)
     sizes, damaged = pictures.sizes_of(reading, _place_of(data))
     left_out = [line for line in reading.lines() if line.startswith("Left out")]
     left_out += pictures.said_of(damaged)
     square = square_of(sizes) if len(set(sizes)) > 1 else 0
     return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
-
-
-@contextlib.contextmanager
-def _unread(labels: Any) -> Iterator[list[SpecError]]:
-    """Keep the error where nobody can tell the labels: a picture is no place to guess, but may show what lies there."""
-    from datastage.errors import SpecError
-
-    failed: list[SpecError] = []
-    try:
-        yield failed
-    except SpecError as error:
-        if labels is not None:
-            raise
-        failed.append(error)
 
 
 def _place_of(data: PathLike) -> Path:
@@ -884,10 +826,8 @@ def catalog_line(archive: PathLike, *, progress: Progress = "auto") -> str:
 
     Raises
     ------
-    SpecError
-        If `archive` names no file.
-    UnavailableError
-        If it cannot be had.
+    SpecError, UnavailableError
+        If `archive` names no file, or it cannot be had.
 
     Examples
     --------
@@ -930,12 +870,8 @@ def register(
     ----------
     entry : str, Entry or ArchiveEntry
         The name, with `spec`; or all that is known of a dataset.
-    spec : str or path, optional
-        Where its archive lies: an address, ``"drive:birds.zip"``, a path.
-    fallbacks : sequence of str or path
-        Further places of the same archive, tried in order.
-    expect : str, optional
-        ``"md5:..."`` or ``"sha256:..."`` of the archive; every place must give these bytes.
+    spec, fallbacks, expect
+        As for `stage`, of its archive; every place must give the bytes of this hash.
     title : str, optional
         Its proper name; else the name itself.
     licence, citation : str
@@ -988,10 +924,8 @@ def cell(
         Carry the tool inside the cell: nothing to install and no internet needed.
     catalog : path, optional
         A text catalog; the cell carries the line of `spec`.
-    fallbacks : sequence of str or path
-        Further places of the same data, which the cell tries in order.
-    save_to : str or path, optional
-        Where the cell keeps the file for the next session, such as ``"drive:datasets"``.
+    fallbacks, save_to
+        As for `stage`.
 
     Returns
     -------

@@ -27,16 +27,10 @@ A picture is its path in the folder; its label the name of a class, or a row of 
 class File:
     """A file of the staged folder.
 
-    Attributes
-    ----------
-    path : str
-        Where it lies in the staged folder, with forward slashes: ``"cifar-10-batches-py/data_batch_1"``.
-    size : int
-        Length in bytes.
-    md5 : str or None
-        The published digest; None only where none was ever published, and then name and size must do.
-    content : bytes or None
-        The file itself, where it is short and known: it is written if the others are found and it is not.
+    - `path`: where it lies there, with forward slashes: ``"cifar-10-batches-py/data_batch_1"``.
+    - `size`: its length in bytes.
+    - `md5`: the published digest; None only where none was ever published, and then name and size must do.
+    - `content`: the file itself, where it is short and known: it is written if the others are found and it is not.
     """
 
     path: str
@@ -49,16 +43,10 @@ class File:
 class Download:
     """A file that the network has. An entry needs all of its downloads.
 
-    Attributes
-    ----------
-    name : str
-        The published name: ``"cifar-10-python.tar.gz"``.
-    size : int or None
-        Length in bytes; None where the mirrors hold different texts of the same table, told by their content.
-    md5 : str or None
-        The digest that every mirror must give; None as for `size`.
-    urls : tuple of str
-        Addresses in the order in which to try them: fast copies first, the publisher last.
+    - `name`: the published name: ``"cifar-10-python.tar.gz"``.
+    - `size`: bytes; None where the mirrors hold different texts of the same table, told by their content.
+    - `md5`: the digest that every mirror must give; None as for `size`.
+    - `urls`: addresses in the order in which to try them: fast copies first, the publisher last.
     """
 
     name: str
@@ -97,44 +85,23 @@ class Converter(Protocol):
 class Entry:
     """A dataset of the catalog.
 
-    Attributes
-    ----------
-    name : str
-        The word that users write: ``"cifar10"``.
-    title : str
-        Its proper name: ``"CIFAR-10"``.
-    files : tuple of File
-        The files of the staged folder, in the layout that torchvision expects where it knows the dataset.
-    read : callable
-        Gives the arrays of a split, from the staged folder: ``read(path, "train")``.
-    downloads : tuple of Download
-        What the network has; empty if it is nowhere to be downloaded.
-    converters : tuple of Converter
-        Other forms that the files can be made of.
-    lookalikes : tuple of Lookalike
-        What people upload by mistake.
-    package_data : tuple of str
-        Folders of installed packages that may hold it: ``"sklearn/datasets/data"``.
-    licence, citation, homepage : str
-        As published; the licence may be ``"none stated"``.
-    shape : tuple of int
-        Of one image (height, width, channels), or of one row of a table.
-    dtype : str
-        Of the images or rows as read: ``"uint8"`` or ``"float32"``.
-    classes : tuple of str
-        Names of the classes in the order of the labels.
-    mean, std : tuple of float
-        One for each channel, of the training images divided by 255; or one for each column of a table as it is.
-    augment : mapping or None
-        What ``augment="auto"`` means for it, as arguments of `datastage.Augment`: ``{"crop": 4, "flip": True}``.
-    splits : mapping of str to int
-        The splits and their lengths: ``{"train": 50000, "test": 10000}``.
-    needed : str
-        The files that are needed, as a person would tell them from other versions.
-    search_words : str
-        What to type into Kaggle's search for it.
-    shows : str
-        What the files of a right search result are called.
+    - `name`, `title`: the word that users write, ``"cifar10"``; its proper name, ``"CIFAR-10"``.
+    - `files`: those of the staged folder, in the layout that torchvision expects where it knows the dataset.
+    - `read`: gives the arrays of a split, from the staged folder: ``read(path, "train")``.
+    - `downloads`: what the network has; empty if it is nowhere to be downloaded.
+    - `converters`: other forms that the files can be made of.
+    - `lookalikes`: what people upload by mistake.
+    - `package_data`: folders of installed packages that may hold it: ``"sklearn/datasets/data"``.
+    - `licence`, `citation`, `homepage`: as published; the licence may be ``"none stated"``.
+    - `shape`: of one image (height, width, channels), or of one row of a table.
+    - `dtype`: of the images or rows as read: ``"uint8"`` or ``"float32"``.
+    - `classes`: names of the classes in the order of the labels.
+    - `mean`, `std`: one for each channel, of the training images divided by 255; or for each column of a table.
+    - `augment`: what ``augment="auto"`` means, as arguments of `datastage.Augment`: ``{"crop": 4, "flip": True}``.
+    - `splits`: the splits and their lengths: ``{"train": 50000, "test": 10000}``.
+    - `needed`: the files that are needed, as a person would tell them from other versions.
+    - `search_words`: what to type into Kaggle's search for it.
+    - `shows`: what the files of a right search result are called.
     """
 
     name: str
@@ -192,52 +159,22 @@ class Part:
 class ArchiveEntry:
     """A dataset of the catalog that is an archive or a few files, known by their digests alone; its layout is read.
 
-    Attributes
-    ----------
-    name : str
-        The word that users write: ``"birds"``.
-    title : str
-        Its proper name.
-    places : tuple of str
-        Specs of the archive, such as addresses or ``"drive:birds.zip"``, in the order in which to try them.
-    expect : str or None
-        ``"md5:..."`` or ``"sha256:..."`` of the archive; None where nobody published one. Then its size must do.
-    size : int or None
-        Bytes of the archive, where they are known.
-    licence, citation, homepage : str
-        As published; the licence may be ``"none stated"``.
-    file : str
-        The archive's published name; empty for that of its first address.
-    into : str
-        The folder, in the staged one, for what is in the archive; empty for the staged folder itself.
-    unpack, nested : bool
-        Whether it is unpacked, and whether archives in it are, too.
-    more : tuple of Part
-        Further files.
-    task : str
-        What it is for: ``"classification"``, ``"regression"``, ``"multi-label"``, ``"detection"``, ``"text"``, ...
-    labels : str
-        What `datastage.loaders` takes as ``labels=`` for it; empty where its layout tells.
-    read : callable or None
-        Gives the arrays of a split, where they lie in a form of the publisher's own; `splits` names the splits.
-    lists : callable or None
-        Gives the parts and labels of pictures, where lists of the publisher's own form say them.
-    names : mapping of str to str
-        What folders mean: the names of classes by their codes.
-    classes : tuple of str
-        Names of the classes; empty where the files tell them.
-    splits : mapping of str to int
-        The published splits and their lengths.
-    mean, std : tuple of float
-        One for each channel, of the training images divided by 255.
-    augment : mapping or None
-        What ``augment="auto"`` means for it, as arguments of `datastage.Augment`.
-    lookalikes : tuple of Lookalike
-        What people upload in its place.
-    search_words : str
-        What to type into Kaggle's search for it.
-    mirror : bool
-        Whether copies may be published: False where the licence forbids it, or people must agree to terms first.
+    Fields that an `Entry` has too mean the same here.
+
+    - `places`: specs of the archive, such as addresses or ``"drive:birds.zip"``, in the order in which to try them.
+    - `expect`: ``"md5:..."`` or ``"sha256:..."`` of the archive; None where nobody published one: its size must do.
+    - `size`: bytes of the archive, where they are known.
+    - `file`: the archive's published name; empty for that of its first address.
+    - `into`: the folder, in the staged one, for what is in the archive; empty for the staged folder itself.
+    - `unpack`, `nested`: whether it is unpacked, and whether archives in it are, too.
+    - `more`: further files.
+    - `task`: ``"classification"``, ``"regression"``, ``"multi-label"``, ``"detection"``, ``"text"``, ...
+    - `labels`: what `datastage.loaders` takes as ``labels=`` for it; empty where its layout tells.
+    - `read`: gives the arrays of a split, where they lie in a form of the publisher's own; `splits` names the splits.
+    - `lists`: gives the parts and labels of pictures, where lists of the publisher's own form say them.
+    - `names`: what folders mean: the names of classes by their codes.
+    - `classes`: empty where the files tell them.
+    - `mirror`: whether copies may be published: not where the licence forbids it, or people must agree to terms.
     """
 
     name: str

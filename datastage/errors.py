@@ -68,18 +68,11 @@ def labelled_lines(label: str, text: str, width: int = LABEL_WIDTH) -> list[str]
 class Attempt:
     """One place that was tried.
 
-    Attributes
-    ----------
-    place : str
-        The place as printed, secrets removed, such as ``"drive:datasets.zip"``.
-    seen : str
-        What was there, in a person's words: ``"1 input: titanic"``.
-    seconds : float
-        Wall time spent on it.
-    failure : str or None
-        Why it gave nothing; None for the one that worked.
-    remedy : tuple of str
-        The steps that would help here.
+    - `place`: as printed, secrets removed, such as ``"drive:datasets.zip"``.
+    - `seen`: what was there, in a person's words: ``"1 input: titanic"``.
+    - `seconds`: wall time spent on it.
+    - `failure`: why it gave nothing; None for the one that worked.
+    - `remedy`: the steps that would help here.
     """
 
     place: str
@@ -92,12 +85,8 @@ class Attempt:
 class DatastageError(Exception):
     """Base of every error that datastage raises on purpose.
 
-    Parameters
-    ----------
-    message : str
-        What happened, with the values; whose fault it is not.
-    *remedy : str
-        What this user, on this machine, can do next, one step each. The last is the next step.
+    The message says what happened, with the values; `remedy` what this user, on this machine, can do, one step each.
+    The last is the next step.
     """
 
     exit_code = 1
@@ -254,12 +243,7 @@ class DamagedArchiveError(IntegrityError):
 class UnsafeArchiveError(IntegrityError):
     """A member would land outside the folder, or is not a file, folder or link.
 
-    Attributes
-    ----------
-    member : str
-        The name of the member, as the archive spells it.
-    rule : str
-        The rule of `archives.safety` that refuses it, such as ``"N-UP"``.
+    `member` is its name, as the archive spells it; `rule` that of `archives.safety` which refuses it, as ``"N-UP"``.
     """
 
     def __init__(self, message: str, *remedy: str, member: str = "", rule: str = "") -> None:
@@ -272,17 +256,22 @@ class PasswordError(IntegrityError):
     """The archive is locked, and no password was given, or a wrong one."""
 
 
+# What an errno means, and what helps where it is not another folder.
+_WHAT_FAILED = {
+    errno.EACCES: ("permission was denied", ""),
+    errno.EPERM: ("permission was denied", ""),
+    errno.EROFS: ("the file system is read-only", ""),
+    errno.EMFILE: ("this process has too many files open", "Raise the limit (ulimit -n 4096)"),
+    errno.ENFILE: ("this machine has too many files open", "Close other programs"),
+    errno.EIO: ("the disk reported an input/output error", ""),
+    errno.EFBIG: ("a file grew larger than this disk, or this shell, allows", "Lift the limit (ulimit -f unlimited)"),
+}
+
+
 class StorageError(DatastageError, OSError):
     """The machine will not take it: no permission, an I/O error, a folder that is somebody's.
 
-    Parameters
-    ----------
-    message, *remedy : str
-        As for every error.
-    code : int
-        The ``errno`` that a caller may look at.
-    filename : path, optional
-        The file or folder concerned.
+    `code` becomes the ``errno`` that a caller may look at; `filename` is the file or folder concerned.
     """
 
     exit_code = 5
@@ -304,26 +293,11 @@ class StorageError(DatastageError, OSError):
         path = error.filename if isinstance(error.filename, str) else None
         at = f" ({path})" if path else ""
         if code in (errno.ENOSPC, errno.EDQUOT):
-            return NoSpaceError(
-                f"The disk is full: there was no room left while {doing}{at}.",
-                *remedy,
-                code=code,
-                filename=path,
-            )
-        what = {
-            errno.EACCES: "permission was denied",
-            errno.EPERM: "permission was denied",
-            errno.EROFS: "the file system is read-only",
-            errno.EMFILE: "this process has too many files open",
-            errno.ENFILE: "this machine has too many files open",
-            errno.EIO: "the disk reported an input/output error",
-            errno.EFBIG: "a file grew larger than this disk, or this shell, allows",
-        }.get(code, (error.strerror or str(error)).lower())
-        advice = {
-            errno.EMFILE: "Raise the limit (ulimit -n 4096), then run the same line again.",
-            errno.ENFILE: "Close other programs, then run the same line again.",
-            errno.EFBIG: "Lift the limit (ulimit -f unlimited), then run the same line again.",
-        }.get(code, "Choose a folder with root= that you may write to, then run the same line again.")
+            full = f"The disk is full: there was no room left while {doing}{at}."
+            return NoSpaceError(full, *remedy, code=code, filename=path)
+        what, advice = _WHAT_FAILED.get(code, ("", ""))
+        what = what or (error.strerror or str(error)).lower()
+        advice = f"{advice or 'Choose a folder with root= that you may write to'}, then run the same line again."
         return StorageError(f"While {doing}, {what}{at}.", *(remedy or (advice,)), code=code, filename=path)
 
 
