@@ -22,41 +22,24 @@ from datastage.layouts.shape import Shape, grow, key, shape_of
 from datastage.layouts.tree import Tree, of_archive
 
 __all__ = [
-    "LAYOUTS",
-    "Reading",
-    "Split",
-    "Tree",
-    "has_pictures",
-    "labelled",
-    "of_archive",
-    "of_entry",
-    "parted",
-    "read",
-]
+    "LAYOUTS", "Reading", "Split", "Tree", "has_pictures", "labelled", "of_archive", "of_entry", "parted", "read",
+]  # fmt: skip
 
 
 def _class_folders(tree: Tree, shape: Shape, tables: Sequence[Table], classes: Sequence[str] | None) -> Reading | None:
     found = folders.read(tree, shape, classes)
     if found is None:
         return None
-    if (sounds := tasks.more_sounds(tree, shape)) is not None:
-        raise sounds
+    tasks.refuse_sounds(tree, shape)
     if not classes:
-        if (formats := tasks.formats(tree, found.classes)) is not None:
-            raise formats
+        tasks.refuse_formats(tree, found.classes)
         found = parting.with_tables(found, tree, shape, tables)
     return parting.twice(found, tree)
 
 
-def _other_tasks(tree: Tree, shape: Shape) -> None:
-    for recognise in (tasks.masks, tasks.domains, tasks.marked):
-        if (error := recognise(tree, shape)) is not None:
-            raise error
-
-
 LAYOUTS: tuple[tuple[str, Callable[[Tree, Shape, list[Table], Sequence[str] | None], Reading | None]], ...] = (
     ("class folders", _class_folders),
-    ("masks, boxes, domains", lambda tree, shape, tables, classes: _other_tasks(tree, shape)),
+    ("masks, boxes, domains", lambda tree, shape, tables, classes: tasks.refuse_others(tree, shape)),
     ("a table beside pictures", lambda tree, shape, tables, classes: beside.read(tree, shape, tables)),
     ("labels in file names", lambda tree, shape, tables, classes: named.read(shape)),
 )
@@ -74,23 +57,10 @@ def read(
     val: object = None,
     test: object = None,
 ) -> Reading:
-    """Tell what given data is, from names and heads of tables; no picture is opened.
+    """Tell what given data is, from names and heads of tables; no picture is opened. The rest is as for `loaders`.
 
-    Parameters
-    ----------
-    data : path or Tree
-        A folder, a file, an archive, or what `tree.of_archive` lists.
-    labels : optional
-        Where labels are, if the data alone cannot tell: see `datastage.loaders`.
-    classes : sequence of str, optional
-        An order of the classes, or a choice of them.
-    val, test : optional
-        The name of a folder that holds that part; ``test=0`` where no test part is wanted. Shares are for `parted`.
-
-    Raises
-    ------
-    SpecError
-        If two readings fit, or none: names both, and what each would give.
+    `val` and `test` may name a folder that holds that part; with ``test=0`` no test part is wanted. Shares are for
+    `parted`. `SpecError` if two readings fit, or none: it names both, and what each would give.
     """
     if not isinstance(data, Tree) and files.is_alone(Path(data)):
         return files.read(Path(data), labels, classes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,13 +43,7 @@ def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], li
 
 
 def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None) -> Reading:
-    """Tell which table is learnt from, and which column is its label.
-
-    Raises
-    ------
-    SpecError
-        If several tables or columns could be meant, or the features are no numbers.
-    """
+    """Tell which table is learnt from, and which column is its label; `SpecError` if several could be meant."""
     tables, left_out = without_copies(tree, tables)
     submission = next((table for table in tables if table.is_submission), None)
     rest = [table for table in tables if not table.is_submission]
@@ -270,8 +263,8 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
         images = numbers.as_pictures(table if part.keep is None else table[part.keep], side_of(names))
     if labels is None:
         return images, np.arange(len(images))
-    kinds = Counter(map(type, labels))
-    return images, np.array(labels, np.float32 if float in kinds else np.int64)
+    is_decimal = any(isinstance(label, float) for label in labels)
+    return images, np.array(labels, np.float32 if is_decimal else np.int64)
 
 
 def _same_name(table: Table, name: str) -> str:

@@ -22,13 +22,7 @@ from datastage.progress import some
 
 
 def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -> Reading:
-    """Give the pictures of every part the labels that the user says.
-
-    Raises
-    ------
-    SpecError
-        If what was said names no table, column or group, or gives no picture a label.
-    """
+    """Give the pictures of every part the labels that the user says; `SpecError` if that gives none a label."""
     index = Index(shape.paths())
     if isinstance(labels, str):
         try:

@@ -138,10 +138,7 @@ def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
 def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
     """Take each picture's label from the table that names it; None if no table does.
 
-    Raises
-    ------
-    SpecError
-        If several columns or tables could hold the labels, or what they hold is no class and no number.
+    `SpecError` if several columns or tables could hold the labels, or what they hold is no class and no number.
     """
     index = Index(shape.paths())
     every = fits_of(tables, index)

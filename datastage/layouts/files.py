@@ -28,13 +28,7 @@ def is_alone(path: Path) -> bool:
 
 
 def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
-    """Tell what one file is.
-
-    Raises
-    ------
-    SpecError
-        If it is of a kind that is not read here; says what opens it.
-    """
+    """Tell what one file is; `SpecError` says what opens it if it is of a kind that is not read here."""
     suffix = path.suffix.lower()
     lone = of_file(path)
     if suffix in TABLES:

@@ -19,10 +19,7 @@ from datastage.progress import few, some
 def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Reading | None:
     """Tell classes and labels from the folders; None if they tell fewer than two classes and none was asked for.
 
-    Raises
-    ------
-    SpecError
-        If several levels of folders could be the classes, or a part has classes that ``train`` has not.
+    `SpecError` if several levels of folders could be the classes, or a part has classes that ``train`` has not.
     """
     train = shape.parts.get("train", [])
     inner = [leaf for leaf in train if leaf.names]

@@ -49,17 +49,12 @@ def _several(values: Mapping[Key, Any]) -> tuple[list[str], dict[Key, Label]]:
     first = next(iter(values.values()), ())
     if not isinstance(first, str):
         return [], {sample: [number_of(one) for one in value] for sample, value in values.items()}
-    sign = separator_of([str(value) for value in values.values()])
+    sign = next((sign for sign in ("|", ";", ",") if any(sign in str(value) for value in values.values())), " ")
     parted = {
         sample: [part.strip() for part in str(value).split(sign) if part.strip()] for sample, value in values.items()
     }
     order = sorted({part for parts in parted.values() for part in parts})
     return order, {sample: [float(name in parts) for name in order] for sample, parts in parted.items()}
-
-
-def separator_of(values: Sequence[str]) -> str:
-    """Return what parts several words in a cell: a bar, a semicolon, a comma, or a blank."""
-    return next((sign for sign in ("|", ";", ",") if any(sign in value for value in values)), " ")
 
 
 def task_of(values: Sequence[Any]) -> str:

@@ -70,12 +70,7 @@ def _blocks(table: Table) -> Iterator[list[str]]:
 def read(table: Table, names: Sequence[str], n_rows: int) -> NDArray[np.float32]:
     """Return columns of numbers as rows of float32.
 
-    Raises
-    ------
-    SpecError
-        If a value is no number; names the row and the column.
-    IntegrityError
-        If a row is shorter than the others.
+    `SpecError` names the row and the column if a value is no number; `IntegrityError` if a row is too short.
     """
     at = [table.header.index(name) for name in names]
     try:

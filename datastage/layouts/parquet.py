@@ -52,10 +52,7 @@ class _Set:
 def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
     """Read parquet files below `root`: pictures with their labels, or rows of numbers.
 
-    Raises
-    ------
-    SpecError
-        If several columns may be the label, or the files are several sets.
+    `SpecError` if several columns may be the label, or the files are several sets.
     """
     with needing(paths[0].name, "pyarrow"):
         import pyarrow

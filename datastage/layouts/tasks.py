@@ -27,37 +27,32 @@ _MAY_RUN = ", which may run code when they are opened, so only you can say that 
 ARCHIVES = frozenset((".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xz", ".bz2", ".zst"))
 
 
-def masks(tree: Tree, shape: Shape) -> SpecError | None:
-    """Say that folders of masks lie beside the pictures; None if there are none."""
-    if not shape.masks:
-        return None
-    tops = sorted({next(filter(words.is_mask, node.path.split("/")), node.name) for node, _ in shape.masks})
-    n = sum(len(node.pictures) for node, _ in shape.masks)
-    return SpecError(
-        f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
-        f"{some(tops)}: this is segmentation, and the folders are no classes{_beside(tree)}.",
-        *FEED,
-        'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
-    )
+def refuse_others(tree: Tree, shape: Shape) -> None:
+    """Raise where pictures are for another task: masks lie beside them, two domains, or files with boxes."""
+    if shape.masks:
+        tops = sorted({next(filter(words.is_mask, node.path.split("/")), node.name) for node, _ in shape.masks})
+        n = sum(len(node.pictures) for node, _ in shape.masks)
+        raise SpecError(
+            f"{tree.where} holds {shape.n_pictures:,} pictures and {n:,} masks or labels drawn over them, in "
+            f"{some(tops)}: this is segmentation, and the folders are no classes{_beside(tree)}.",
+            *FEED,
+            'Or, for the pictures alone: datastage.loaders(path, labels="TABLE:COLUMN", batch_size=64).',
+        )
+    tops = sorted(filter(words.is_domain, _folders_of(leaf.node.path for leaf in shape.leaves)))  # trainA, trainB
+    if len(tops) > 1:
+        raise SpecError(
+            f"{tree.where} holds the folders {some(tops)}: domains to translate between, and no classes.",
+            *FEED,
+            f'Or, if they are classes after all: labels=r"({"|".join(tops)})/".',
+        )
+    _refuse_marked(tree, shape)
 
 
-def domains(tree: Tree, shape: Shape) -> SpecError | None:
-    """Say that the folders are two domains: ``trainA``, ``trainB``."""
-    tops = sorted(filter(words.is_domain, _folders_of(leaf.node.path for leaf in shape.leaves)))
-    if len(tops) < 2:
-        return None
-    return SpecError(
-        f"{tree.where} holds the folders {some(tops)}: domains to translate between, and no classes.",
-        *FEED,
-        f'Or, if they are classes after all: labels=r"({"|".join(tops)})/".',
-    )
-
-
-def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
+def refuse_formats(tree: Tree, classes: Sequence[str]) -> None:
     """Ask what folders are that are called by the form of their files: ``monet_jpg``, ``photo_jpg``."""
     if not all(len(parts := words.words_of(name)) > 1 and f".{parts[-1]}" in words.PICTURES for name in classes):
-        return None
-    return SpecError(
+        return
+    raise SpecError(
         f"{tree.where} holds the folders {some(list(classes))}: their names tell the form of the files. They may "
         "be domains to translate between, or classes.",
         f"{SAY_WHICH} classes={list(classes[:4])}, if they are classes." if len(classes) < 5 else
@@ -66,8 +61,8 @@ def formats(tree: Tree, classes: Sequence[str]) -> SpecError | None:
     )  # fmt: skip
 
 
-def marked(tree: Tree, shape: Shape) -> SpecError | None:
-    """Say that a file about each picture, or one about all, holds boxes or outlines; None if there is none."""
+def _refuse_marked(tree: Tree, shape: Shape) -> None:
+    """Raise where a file about each picture, or one about all, holds boxes or outlines."""
     stems = set(map(words.stem_of, shape.paths()))
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -82,20 +77,19 @@ def marked(tree: Tree, shape: Shape) -> SpecError | None:
     if n >= max(1, len(stems) / 2):
         where = first[suffix].rpartition("/")[0]
         kind = "boxes in the text form of YOLO" if suffix == ".txt" else "boxes or outlines"
-        return SpecError(
+        raise SpecError(
             f"Beside the {shape.n_pictures:,} pictures in {tree.where} lies a {suffix} file about each ({first[suffix]}"
             f"{', in ' + where if where else ''}): {kind}, so this is detection or segmentation, and no class folders"
             f"{_beside(tree)}.",
             *FEED,
         )
     about = [path for path in tree.files() if _is_about_all(tree, path)]
-    if not about:
-        return None
-    return SpecError(
-        f"{some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, outlines, "
-        "captions): this is detection or segmentation, and no class folders.",
-        *FEED,
-    )
+    if about:
+        raise SpecError(
+            f"{some(about)} in {tree.where} says what is in each of {shape.n_pictures:,} pictures (boxes, outlines, "
+            "captions): this is detection or segmentation, and no class folders.",
+            *FEED,
+        )
 
 
 def _is_about_all(tree: Tree, path: str) -> bool:
@@ -204,15 +198,15 @@ def _folders_of(folders: Iterable[str]) -> list[str]:
     return sorted({name for folder in folders for name in folder.split("/")} - {""})
 
 
-def more_sounds(tree: Tree, shape: Shape) -> SpecError | None:
-    """Say that there are as many sounds or films as pictures; None if not."""
+def refuse_sounds(tree: Tree, shape: Shape) -> None:
+    """Raise where there are half as many sounds or films as pictures, or more."""
     sounds = [path for path in tree.files() if words.suffix_of(path) in words.SOUNDS | words.FILMS]
     if not sounds or 2 * len(sounds) < shape.n_pictures:
-        return None
+        return
     suffix = words.suffix_of(sounds[0])
     folders = _folders_of(path.rpartition("/")[0] for path in sounds)
     pictures = _folders_of(leaf.node.path for leaf in shape.leaves)
-    return SpecError(
+    raise SpecError(
         f"{tree.where} holds {len(sounds):,} {suffix} files ({some(folders)}) and {shape.n_pictures:,} pictures "
         f"({some(pictures)}), perhaps of the same samples: which are meant?",
         f"{SAY_WHICH} the pictures: datastage.loaders(path, labels=lambda name: name.split('/')[-2], batch_size=64)",
