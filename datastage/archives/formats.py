@@ -242,14 +242,7 @@ def other_kind(reader: Reader) -> tuple[str, str] | None:
 
 
 def sniff(reader: Reader) -> str | None:
-    """Return the format of an archive, told by its content.
-
-    Examples
-    --------
-    >>> from datastage.reader import BytesReader
-    >>> sniff(BytesReader(b"PK" + bytes([5, 6]) + bytes(18)))
-    'zip'
-    """
+    """Return the format of an archive, told by its content: ``"zip"``, ``"tar.gz"``."""
     head = _telling_head(reader)
     if head.count(0) == len(head) and head and other_kind(reader):
         return None  # the image of a disc begins as an empty tar does
@@ -322,15 +315,7 @@ def _archive_in(reader: Reader, compression: Format) -> str | None:
 
 
 def not_data(head: bytes, name: str = "") -> str | None:
-    """Say what the first bytes show that is surely not data; None if they look like data.
-
-    Examples
-    --------
-    >>> not_data(b"<!DOCTYPE html><html><title>Sign in</title>")
-    'a sign-in page'
-    >>> not_data(b"5.1,3.5,1.4,0.2") is None
-    True
-    """
+    """Say what the first bytes show that is surely not data, such as a sign-in page; None if they look like data."""
     if not head:
         return "an empty file"
     if head.startswith(b"version https://git-lfs.github.com/spec/"):

@@ -60,19 +60,7 @@ def _from_setting() -> None:
 
 
 def get(name: str) -> Entry | ArchiveEntry:
-    """Return the entry of this name.
-
-    Examples
-    --------
-    >>> get("cifar10").title
-    'CIFAR-10'
-    >>> get("cifar-10")
-    Traceback (most recent call last):
-        ...
-    datastage.errors.SpecError: There is no dataset 'cifar-10'.
-      Did you mean cifar10?
-      Next: datastage catalog lists the 85 that have a name; a path begins with ./, such as ./cifar-10.
-    """
+    """Return the entry of this name; `SpecError` names those that are near."""
     _from_setting()
     if name in _entries:
         return _entries[name]

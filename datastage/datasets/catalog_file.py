@@ -15,13 +15,7 @@ NEXT = 'Next: a line is: NAME PLACE [PLACE ...] [sha256:DIGEST] [title="..."] [l
 
 
 def parse_catalog(text: str, where: str) -> list[ArchiveEntry]:
-    """Return the entries of a text catalog; `where` is what an error calls it.
-
-    Examples
-    --------
-    >>> [entry.name for entry in parse_catalog('birds https://h/b.zip drive:b.zip title="Our birds"', "c.txt")]
-    ['birds']
-    """
+    """Return the entries of a text catalog; `where` is what an error calls it."""
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         try:

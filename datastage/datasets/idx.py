@@ -21,13 +21,7 @@ _AGAIN = "Next: stage it again with refresh=True: the download was probably cut 
 
 
 def header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of an idx file of bytes.
-
-    Examples
-    --------
-    >>> header((60000,)).hex()
-    '000008010000ea60'
-    """
+    """Return the header of an idx file of bytes."""
     return bytes([0, 0, 0x08, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 

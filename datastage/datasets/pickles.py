@@ -24,20 +24,10 @@ class PickledArray:
 
 
 def load(data: bytes, name: str = "the file") -> Any:
-    r"""Read a pickle, of Python 2 or 3, that holds dictionaries, lists, texts, numbers and arrays of bytes.
+    """Read a pickle, of Python 2 or 3, that holds dictionaries, lists, texts, numbers and arrays of bytes.
 
     Texts of Python 2 come as bytes, arrays as `PickledArray`. Whatever else it asks for is an `IntegrityError`: it may
     be hostile, and nothing of it was run.
-
-    Examples
-    --------
-    >>> load(pickle.dumps({"labels": [6, 9]}))
-    {'labels': [6, 9]}
-    >>> load(b"cos\nsystem\n(S'true'\ntR.", "data_batch_1")
-    Traceback (most recent call last):
-        ...
-    datastage.errors.IntegrityError: data_batch_1 asks to run os.system, which no data needs: it was not run.
-      Do not open this file with pickle. Next: stage the published file again with refresh=True.
     """
     try:
         return _plain(_Careful(io.BytesIO(data), encoding="bytes").load())

@@ -29,13 +29,7 @@ LOOK = "Next: look where the file came from."
 
 
 def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Name the arrays of images and of labels of each part, from their names alone.
-
-    Examples
-    --------
-    >>> pairs_of(["x_train", "y_train", "test_images", "test_labels"])
-    {'train': ('x_train', 'y_train'), 'test': ('test_images', 'test_labels')}
-    """
+    """Name the arrays of images and of labels of each part, from their names alone: ``x_train``, ``test_labels``."""
     kinds: dict[str, dict[str, str]] = {}
     for name in names:
         bare = words.words_of(name.rpartition("/")[2])

@@ -65,13 +65,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 @lru_cache(1 << 16)
 def words_of(name: str) -> tuple[str, ...]:
-    """Part a name into its words, in small letters: at blanks, signs, digits, and where capitals begin.
-
-    Examples
-    --------
-    >>> words_of("seg_train"), words_of("PublicTest"), words_of("train2017"), words_of("latest")
-    (('seg', 'train'), ('public', 'test'), ('train', '2017'), ('latest',))
-    """
+    """Part a name into its words, in small letters: at blanks, signs, digits, and where capitals begin."""
     return tuple(word.lower() for word in _WORD.findall(_BEGINS.sub(" ", name)))
 
 
@@ -79,12 +73,7 @@ def words_of(name: str) -> tuple[str, ...]:
 def split_of(name: str) -> str | None:
     """Return the split that a folder or file of this name holds: ``train``, ``val``, ``test``, ``predict``; else None.
 
-    A split's word is a whole word at the start or the end of the name.
-
-    Examples
-    --------
-    >>> split_of("boneage-training-dataset"), split_of("test_stg1"), split_of("contest"), split_of("PublicTest")
-    ('train', 'test', None, 'val')
+    Its word is a whole word at the start or the end, as in ``test_stg1`` or ``boneage-training-dataset``.
     """
     words = [word for word in words_of(name) if not word.isdigit()]
     if words[:2] == ["public", "test"]:

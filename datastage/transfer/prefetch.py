@@ -95,15 +95,6 @@ class Ahead(Streamed):
     What is asked for comes first, the rest in order. Reads may come from any thread; they wait until their bytes are
     there, or raise why they are not. Nothing read is proven before `finish` has returned: whoever unpacks must publish
     only after it. ``<to>.part`` and ``<to>.part.map`` beside it hold what came so far.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib
-    >>> from datastage.reader import BytesReader
-    >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> with Ahead(BytesReader(b"some bytes"), folder / "file") as near:
-    ...     near.read_at(5, 5), near.finish().n_bytes
-    (b'bytes', 10)
     """
 
     def __init__(
