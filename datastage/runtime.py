@@ -71,12 +71,29 @@ class Runtime:
     fast_disk_shared: bool  # all users may write beside it
     disk_outlives_machine: bool
     cores: int
-    memory_bytes: int
     shm_bytes: int
     accelerator: Accelerator
     home: Path
     rank: int = 0  # among processes that work together; 0 alone speaks
     system_root: Path = Path("/")
+
+    @property
+    def memory_bytes(self) -> int:
+        """What this process may use; looked up when it is asked for, since few ask and many files are read for it."""
+        total = re.search(r"^MemTotal:\s+(\d+) kB", _read(self.system_root / "proc/meminfo"), re.MULTILINE)
+        if total is not None:
+            limits = [int(total.group(1)) * 1024]
+        else:
+            try:
+                limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+            except (AttributeError, ValueError, OSError):
+                return 0
+        for folder in _cgroup_folders(self.system_root, "memory"):
+            for name in ("memory.max", "memory.limit_in_bytes"):
+                text = _read(folder / name)
+                if text.isdecimal() and int(text):
+                    limits.append(int(text))
+        return min(limits)
 
 
 def current() -> Runtime:
@@ -134,7 +151,6 @@ def detect(
         fast_disk_shared=shared,
         disk_outlives_machine=stays,
         cores=usable_cores(environ, root, affinity),
-        memory_bytes=_memory_bytes(root),
         shm_bytes=_shm_bytes(root),
         accelerator=_accelerator(environ, root),
         home=Path(home_of(environ)),
@@ -319,23 +335,6 @@ def usable_cores(environ: Mapping[str, str] = os.environ, root: Path = Path("/")
         if quota.isdecimal() and period.isdecimal() and int(period):
             limits.append(int(quota) / int(period))
     return max(1, math.ceil(min(limits)))
-
-
-def _memory_bytes(root: Path) -> int:
-    total = re.search(r"^MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
-    if total is not None:
-        limits = [int(total.group(1)) * 1024]
-    else:
-        try:
-            limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-        except (AttributeError, ValueError, OSError):
-            return 0
-    for folder in _cgroup_folders(root, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            text = _read(folder / name)
-            if text.isdecimal() and int(text):
-                limits.append(int(text))
-    return min(limits)
 
 
 def _cgroup_folders(root: Path, controller: str) -> Iterator[Path]:
