@@ -55,6 +55,32 @@ def test_no_file_is_written_over_another_nor_through_a_link(tmp_path):
     assert os.listdir(tmp_path / "outside") == []
 
 
+@pytest.mark.skipif(not write.BY_DESCRIPTOR, reason="this system opens nothing below a descriptor")
+def test_a_link_that_takes_the_place_of_a_folder_in_use_is_not_followed(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "root").mkdir()
+    with Folder(str(tmp_path / "root")) as folder:
+        os.close(folder.create("d/a"))
+        (tmp_path / "root/d").rename(tmp_path / "root/moved")
+        (tmp_path / "root/d").symlink_to("../outside")
+        os.close(folder.create("d/b"))
+    assert os.listdir(tmp_path / "outside") == []
+    assert sorted(os.listdir(tmp_path / "root/moved")) == ["a", "b"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc counts the descriptors")
+def test_no_descriptor_stays_open(tmp_path):
+    before = open_descriptors()
+    with Folder(str(tmp_path)) as folder:
+        folder.write_file("d/e/a", DATA)
+        assert open_descriptors() > before
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 @pytest.mark.parametrize(("mode", "bits"), [(None, 0o644), (0o000, 0o600), (0o6755, 0o755), (0o444, 0o644)])
 def test_the_owner_may_read_and_write_and_nothing_is_setuid(mode, bits, tmp_path):
     old = os.umask(0o022)

@@ -204,6 +204,15 @@ def test_an_end_record_that_only_seems_to_lie_in_a_member_makes_two_readings(rea
     assert isinstance(outcome(data, tmp_path / "x"), str)
 
 
+def test_an_end_record_in_a_comment_of_the_directory_makes_two_readings(tmp_path):
+    """Its directory, of no member, begins behind that of the whole."""
+    where = zip_raw(member("a", b"1")).index(b"PK\5\6")
+    ends = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 0, 0, 0, where, 0)
+    data = zip_raw(member("a", b"1", central={"comment": ends}))
+    assert data[where:].startswith(ends)
+    assert outcome(data, tmp_path / "x") == "Z-AMBIGUOUS"
+
+
 # --- an end record that hides members ---
 
 ABC = [member(name, name.encode() * 50) for name in ("a.txt", "b.txt", "c.txt")]
