@@ -150,3 +150,37 @@ def test_the_time_of_a_file_comes_back_also_from_before_1970(mtime, tmp_path):
 def test_a_header_that_is_cut_short_is_called_so(kind, rule, tmp_path):
     header = pax_raw(("path", "b")) if kind == b"x" else tar_raw(b"././@LongLink", b"b\0", kind)
     assert outcome(tar_raw(b"a", A) + header[:600], tmp_path / "x") == rule
+
+
+@pytest.mark.parametrize("kind", [b"x", b"X", b"L", b"K"])
+def test_a_header_of_a_member_that_does_not_come_is_refused(kind, tmp_path):
+    header = pax_raw(("path", "b"), kind=kind) if kind in b"xX" else tar_raw(b"././@LongLink", b"b\0", kind)
+    for nth, before in enumerate((b"", tar_raw(b"a", A))):
+        assert outcome(before + header + END_BLOCKS, tmp_path / str(nth)) == "T-ORPHAN"
+
+
+def test_a_header_of_all_members_needs_none(tmp_path):
+    """So git writes an archive of nothing, and some write a comment last."""
+    told = pax_raw(("comment", "0" * 40), kind=b"g")
+    assert outcome(tar_raw(b"a", A) + told + END_BLOCKS, tmp_path / "x") == {"a": A}
+    assert outcome(told + tar_raw(b"a", A) + END_BLOCKS, tmp_path / "y") == {"a": A}
+
+
+def test_a_header_that_says_nothing_of_a_member_does_no_harm(tmp_path):
+    assert outcome(pax_raw() + tar_raw(b"a", A) + END_BLOCKS, tmp_path / "x") == {"a": A}
+
+
+def test_what_an_incremental_tar_notes_of_a_folder_is_passed_over(tmp_path):
+    listed = tar_raw(b"d/", b"Ya\0\0", kind=b"D")
+    assert outcome(listed + tar_raw(b"d/a", A) + END_BLOCKS, tmp_path / "x") == {"d/a": A}
+
+
+def test_a_signed_checksum_counts_each_byte_around_it(tmp_path):
+    member = with_checksum(tar_raw(b"a", A, mtime=base256(255)), signed=True)
+    assert outcome(tar_raw(b"first", B) + member + END_BLOCKS, tmp_path / "x") == {"first": B, "a": A}
+
+
+def test_a_map_of_holes_that_is_longer_than_its_data_is_refused(tmp_path):
+    sparse = pax_raw(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9"))
+    data = sparse + tar_raw(b"a", b"0\n".ljust(100, b"\0")) + END_BLOCKS
+    assert outcome(data, tmp_path / "x") == "T-SPARSE"

@@ -5,6 +5,7 @@ import pytest
 from datastage.archives import zip_plan
 
 from .made import tree, unpacked, zip_of
+from .raw import outcome, zip_entry, zip_raw
 
 JUNK = {
     "__MACOSX/x": "__MACOSX",
@@ -46,3 +47,19 @@ def test_only_what_is_picked_is_written(tmp_path):
     assert tree(tmp_path / "jpg") == {"a": None, "a/2.jpg": b"2", "b": None, "b/3.jpg": b"3"}
     unpacked(data, tmp_path / "a", members=["a"])
     assert tree(tmp_path / "a") == {"a": None, "a/1.txt": b"1", "a/2.jpg": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_refused"),
+    [
+        (zip_entry("d/", b"lost"), True),
+        (zip_entry("d/", b"lost", 8), True),
+        (zip_entry("d/", b"", 8), False),
+        # An honest size and no bytes: the twelve that a locked member begins with, and what deflate makes of nothing.
+        (zip_entry("d/", payload=bytes(12), flags=1), False),
+        (zip_entry("d/", payload=b"lost"), True),
+    ],
+)
+def test_a_folder_that_holds_bytes_is_refused(entry, is_refused, tmp_path):
+    wanted = "Z-FOLDER" if is_refused else {"a": b"1"}
+    assert outcome(zip_raw(zip_entry("a", b"1"), entry), tmp_path / "x") == wanted
