@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 
 from hypothesis import given
@@ -75,4 +76,14 @@ def test_what_is_no_map_is_no_map(tmp_path):
 def test_runs_whose_bytes_are_not_there_are_dropped(tmp_path):
     (tmp_path / "part").write_bytes(b"aaaabbbb")
     good, bad, beyond = (0, 4, zlib.crc32(b"aaaa")), (4, 4, zlib.crc32(b"aaaa")), (6, 10, zlib.crc32(b"bb"))
-    assert sound_runs(tmp_path / "part", [good, bad, beyond]) == [good]
+    one = (7, 1, zlib.crc32(b"b"))
+    assert sound_runs(tmp_path / "part", [good, bad, beyond, one]) == [good, one]
+
+
+def test_a_map_that_was_not_begun_writes_and_closes_nothing(tmp_path, capfd):
+    note = BlockMap(tmp_path / "map", {})
+    note.add(Block(0, 9, 9, 5))
+    note.close(remove=False)
+    os.fstat(1)
+    assert capfd.readouterr().out == ""
+    assert os.listdir(tmp_path) == []

@@ -26,7 +26,7 @@ from datastage.errors import (
 from datastage.progress import Silent, human_bytes
 from datastage.reader import BytesReader, FileReader
 from datastage.sources import http
-from datastage.transfer import Limits, TooSlow, fetch
+from datastage.transfer import Limits, TooSlow, fetch, prefetch
 from datastage.transfer import partial as partial_module
 
 BODY = random.Random(7).randbytes(3_000_001)
@@ -462,6 +462,36 @@ def test_a_local_file_with_another_digest_leaves_nothing(tmp_path):
     with pytest.raises(ChecksumError):
         fetch(FileReader(tmp_path / "from"), tmp_path / "to", expect={"md5": "0" * 32})
     assert left(tmp_path) == ["from"]
+
+
+@pytest.mark.parametrize("by_s", [-100, 100])
+def test_a_file_of_a_mount_that_changes_meanwhile_is_never_published(by_s, tmp_path, monkeypatch):
+    monkeypatch.setattr(prefetch.mounts, "is_network_disk", lambda path: True)
+    (tmp_path / "from").write_bytes(BODY)
+
+    class Meanwhile(Silent):
+        came = 0
+
+        def advance(self, n_bytes):
+            self.came += n_bytes
+            if self.came == len(BODY):
+                now = os.stat(tmp_path / "from")
+                os.utime(tmp_path / "from", ns=(now.st_atime_ns, now.st_mtime_ns + by_s * 10**9))
+
+    with pytest.raises(IntegrityError, match="changed"):
+        fetch(FileReader(tmp_path / "from"), tmp_path / "to", reporter=Meanwhile())
+    assert "to" not in left(tmp_path)
+
+
+def test_a_disk_with_just_enough_room_is_enough(tmp_path, monkeypatch):
+    usage = partial_module.shutil.disk_usage(tmp_path)
+    for free in (len(BODY), len(BODY) - 1):
+        monkeypatch.setattr(partial_module.shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        if free < len(BODY):
+            with pytest.raises(NoSpaceError):
+                fetch(BytesReader(BODY), tmp_path / "small")
+        else:
+            fetch(BytesReader(BODY), tmp_path / "x")
 
 
 def test_limits_grow_and_end():
