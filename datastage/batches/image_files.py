@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage.batches.decode import Unreadable
-from datastage.errors import PasswordError, StorageError
+from datastage.errors import PasswordError, while_doing
 from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.tree import UNREAD, ZipFiles
 from datastage.reader import FileReader, Reader
@@ -34,10 +34,8 @@ class FolderImages:
             os.close(fd)
 
     def stamp(self, name: str) -> str:
-        try:
+        with while_doing("listing the images", UNREAD):
             stat = os.stat(f"{self.root}/{name}")
-        except OSError as error:
-            raise StorageError.of(error, "listing the images", UNREAD) from error
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 

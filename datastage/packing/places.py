@@ -14,10 +14,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from datastage import own_files
-from datastage.errors import DatastageError, StorageError, UnavailableError, while_doing
+from datastage.errors import DatastageError, UnavailableError, while_doing
 from datastage.lock import locked
 from datastage.sources.bucket_folder import BucketFolder
 from datastage.sources.web_api import refusal
@@ -29,29 +29,6 @@ _PIECE_BYTES = 8 << 20
 _AT_ONCE = 4
 
 
-class Place(Protocol):
-    """What packing asks of a place. `name` is that of a file right in it."""
-
-    @property
-    def text(self) -> str:
-        """The place, as a person writes it."""
-
-    def claimed(self, say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
-        """Keep other packers away as long as the block runs, where the place can; `say` is told whom it waits for."""
-
-    def names(self) -> dict[str, int]:
-        """Return the files that are there, and their lengths."""
-
-    def read(self, name: str, most: int) -> bytes | None:
-        """Return the first bytes of a file; None if there is none."""
-
-    def digest(self, name: str) -> str:
-        """Return the SHA-256 of a file, in hex."""
-
-    def new(self, name: str, *, replace: bool = False) -> contextlib.AbstractContextManager[BinaryIO]:
-        """Give a file to write, which appears when the block ends; `FileExistsError` if one has come meanwhile."""
-
-
 @dataclass(frozen=True)
 class FolderPlace:
     """A folder of this machine, of a mount, of Drive. It is made when the first file comes."""
@@ -60,11 +37,12 @@ class FolderPlace:
 
     @property
     def text(self) -> str:
+        """The place, as a person writes it."""
         return str(self.folder)
 
     @contextlib.contextmanager
     def claimed(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Hold the folder's lock; what a killed packer left unfinished goes."""
+        """Keep other packers away, and remove what a killed one left; `say` is told whom it waits for."""
         with while_doing(f"making {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / _LOCK, on_wait=say):
@@ -74,34 +52,32 @@ class FolderPlace:
             yield
 
     def names(self) -> dict[str, int]:
-        try:
-            with os.scandir(self.folder) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if not entry.name.startswith(".")}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise StorageError.of(error, f"listing {self.folder}") from error
+        """Return the files that are there, and their lengths."""
+        listing, missing = while_doing(f"listing {self.folder}"), contextlib.suppress(FileNotFoundError)
+        with listing, missing, os.scandir(self.folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if not entry.name.startswith(".")}
+        return {}
 
     def read(self, name: str, most: int) -> bytes | None:
-        try:
-            with open(self.folder / name, "rb", opener=own_files.no_link) as file:
-                return file.read(most)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError.of(error, f"reading {name}") from error
+        """Return the first bytes of a file; None if there is none."""
+        reading, missing = while_doing(f"reading {name}"), contextlib.suppress(FileNotFoundError)
+        with reading, missing, open(self.folder / name, "rb", opener=own_files.no_link) as file:
+            return file.read(most)
+        return None
 
     def digest(self, name: str) -> str:
+        """Return the SHA-256 of a file, in hex."""
         with open(self.folder / name, "rb", opener=own_files.no_link) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def new(self, name: str, *, replace: bool = False) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Give a file to write, which appears when the block ends; `FileExistsError` if one has come meanwhile."""
         return own_files.atomic_file(self.folder / name, replace=replace)
 
 
 @dataclass(frozen=True)
 class BucketPlace:
-    """A bucket, or what lies below a prefix in it. An object appears whole or not at all; there is no lock."""
+    """The same of a bucket, or what lies below a prefix in it; there is no lock."""
 
     spec: Spec
     scratch: str | None = None
@@ -192,3 +168,6 @@ class BucketPlace:
                 "What was packed stays.",
                 "Next: run the same line again.",
             ) from error
+
+
+Place = FolderPlace | BucketPlace

@@ -14,13 +14,13 @@ from typing import Any
 
 from datastage.errors import IntegrityError
 from datastage.layouts import Reading
+from datastage.own_files import mapping_of
 
 PLAN = "pack.json"
 """The file by which a folder of shards says what is packed there; it comes before the first shard."""
 SCHEMA = 1
 OVERHEAD = 2_048
 """Bytes of a tar that a sample takes beside its picture: two headers, a label, and what fills blocks up."""
-_MOST_PLAN_BYTES = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,9 @@ def plan_of(samples: Mapping[str, list[Sample]], n_bytes: int, packed: float | N
 
 def as_before(plan: Plan, facts: bytes) -> Plan | None:
     """Return the plan with the borders that an earlier run wrote down; None if that run packed something else."""
-    try:
-        if len(facts) > _MOST_PLAN_BYTES:
-            raise ValueError("it is too long")
-        found = json.loads(facts)
-        if found["schema"] != SCHEMA or found["plan"] != plan.key:
-            return None
-        counts: dict[str, int] = dict(found["shards"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    found = mapping_of(facts)
+    counts = found.get("shards")
+    if found.get("schema") != SCHEMA or found.get("plan") != plan.key or not isinstance(counts, dict):
         return None
     rows: dict[str, list[Sample]] = {}
     for shard in plan.shards:

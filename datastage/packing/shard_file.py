@@ -11,21 +11,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from datastage.batches.decode import Unreadable
+from datastage.batches.image_files import Images
 from datastage.packing.plan import Sample, Shard
 from datastage.packing.sample import ending, packed, png
 from datastage.shards.index import ShardEntry, ShardHead, write_list
 
 _ENDS = 2 * tarfile.BLOCKSIZE
-
-
-class Pictures(Protocol):
-    """Where pictures are read, from any thread; `Unreadable` or `OSError` if one cannot be."""
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a picture."""
 
 
 @dataclass(frozen=True)
@@ -135,3 +129,7 @@ class Arrays:
     def read(self, name: str) -> bytes:
         split, _, number = name.partition("/")
         return png(self._arrays[split][int(number)])
+
+
+Pictures = Images | Arrays
+"""Where pictures are read, from any thread; `Unreadable` or `OSError` if one cannot be."""

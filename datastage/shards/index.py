@@ -95,7 +95,7 @@ def write_index(index: ShardIndex) -> bytes:
 
 def read_index(data: bytes) -> ShardIndex:
     """Return what the bytes of an ``index.json`` say; `IntegrityError` if they are none, or claim what cannot be."""
-    found = _object(data, INDEX, MOST_INDEX_BYTES)
+    found = _object(data, INDEX)
     if found.get("schema") != SCHEMA:
         raise _odd(INDEX, f"its schema is {found.get('schema')!r:.40}, and {SCHEMA} is known here")
     rows, classes = found.get("shards"), found.get("classes")
@@ -117,16 +117,15 @@ def write_list(head: ShardHead, members: Iterable[tuple[str, int, int, int]]) ->
 
 def read_head(data: bytes) -> ShardHead:
     """Return what the first line of a shard's list says of the shard; `data` may be longer than the line."""
-    line = data.partition(b"\n")[0]
-    found = _object(line, LIST_ENDING, MOST_INDEX_BYTES)
+    found = _object(data.partition(b"\n")[0], LIST_ENDING)
     shard, plan, damaged = _entry(found, LIST_ENDING), found.get("plan", ""), found.get("damaged", [])
     if not isinstance(plan, str) or not isinstance(damaged, list) or not all(map(_is_pair, damaged)):
         raise _odd(shard.name + LIST_ENDING, "its first line holds something else than it should")
     return ShardHead(shard, plan, tuple((name, why) for name, why in damaged))
 
 
-def _object(data: bytes, where: str, most: int) -> dict[str, Any]:
-    if len(data) > most:
+def _object(data: bytes, where: str) -> dict[str, Any]:
+    if len(data) > MOST_INDEX_BYTES:
         raise _odd(where, f"its {len(data):,} bytes are too many")
     found = mapping_of(data)
     if not found:
