@@ -254,9 +254,9 @@ class FromDataset:
         self._loader: Any = None
         self._warm = False
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
         to_make: deque[Numbered] = deque(
-            (seed, repeated(samples[step.start : step.stop].tolist(), step.size)) for step, seed in zip(steps, seeds)
+            (step.seed, repeated(samples[step.start : step.stop].tolist(), step.size)) for step in steps
         )
         of = iter(steps)
         for batch in self._moved(to_make):

@@ -19,7 +19,7 @@ from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_t
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.ranks import Step
 from datastage.batches.targets import array_of, targets_of
-from datastage.batches.to_device import Made, deliver, filled, mapped, sent, tensor_of
+from datastage.batches.to_device import Made, Raw, deliver, filled, mapped, sent, tensor_of
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
 
@@ -211,16 +211,16 @@ class OnHost:
         )
         self._finishers = Finishers(options, images.shape[1:], choice, source.n)
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
 
-        def raw(finish: Any) -> Iterator[tuple[Any, Any, Any]]:
-            for start, stop, *_ in steps:
-                at, part = samples[start:stop], draws.part(start, stop)
+        def raw(finish: Any) -> Iterator[Raw]:
+            for step in steps:
+                at, part = samples[step.start : step.stop], draws.part(step.start, step.stop)
                 room = finish.room(len(at)) if isinstance(finish, CpuFinish) else None
-                yield self._store.batch(at, part, room), self._labels[at], part.jitter
+                yield self._store.batch(at, part, room), self._labels[at], part.jitter, step
 
         with self._finishers.lent() as finish:
-            yield from deliver(raw(finish), finish, seeds, self._choice, steps=steps)
+            yield from deliver(raw(finish), finish, self._choice, len(steps))
 
 
 class OnDevice:
@@ -234,12 +234,12 @@ class OnDevice:
         self._labels, self._choice = source.labels, choice
         self._finish = TorchFinish(options, shape, choice)
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]) -> Iterator[Made]:
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
         """Give the batches of an epoch; all that they need is sent at its start, without waiting for the device."""
         places, targets, valid = [], [], []
         for step in steps:
             at = np.arange(step.start, step.stop)
-            at, y, _, n = filled((at, self._labels[samples[at]], None), step)
+            at, y, _, _, n = filled((at, self._labels[samples[at]], None, step))
             places.append(at)
             targets.append(y)
             valid.append(n)
@@ -247,10 +247,10 @@ class OnDevice:
         y = mapped(tensor_of(np.concatenate(targets)), lambda tensor: sent(tensor, self._choice.device))
         numbers, all_draws = self._store.epoch(samples[every], draws.where(every))
         start = 0
-        for at, n, seed in zip(places, valid, seeds):
+        for at, n, step in zip(places, valid, steps):
             stop = start + len(at)
             part = all_draws.part(start, stop)
-            x = self._finish(self._store.batch(numbers[start:stop], part), seed, part.jitter)
+            x = self._finish(self._store.batch(numbers[start:stop], part), step.seed, part.jitter)
             own = y[start:stop]
             yield (x, own if isinstance(own, tuple) else own.clone()), n
             del x, own

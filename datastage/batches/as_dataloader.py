@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.utils.data import BatchSampler, Dataset, DistributedSampler, RandomSampler, Sampler, SequentialSampler
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw from the global generators by this seed; afterwards they are as the user left them."""
-    import numpy as np
-
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)

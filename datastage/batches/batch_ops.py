@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from datastage.batches.augment import pixels_of
 from datastage.batches.decode import Fit
 
@@ -13,8 +15,6 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
 
     Bilinear, and uint8 again, on any device.
     """
-    import torch
-
     top, left, tall, wide = (pixels.long()[:, None] for pixels in pixels_of(box, *images.shape[2:]))
 
     def along(start: Any, side: Any, n: int) -> tuple[Any, Any, Any]:
@@ -45,8 +45,6 @@ def jittered(images: Any, factors: Any) -> Any:
     As torchvision's ColorJitter with its order fixed: contrast moves away from the image's mean grey, saturation from
     each pixel's grey. Between the steps nothing is rounded. Factors of (1, 1, 1, 0) change nothing.
     """
-    import torch
-
     brightness, contrast, saturation, *hue = factors[..., None, None, None].unbind(1)
     colours = (images.float() * brightness).clamp_(0, 255)
     mean = _grey(colours).mean((1, 2, 3), keepdim=True)
@@ -64,8 +62,6 @@ def _turned(colours: Any, hue: Any) -> Any:
 
     A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978.
     """
-    import torch
-
     highest, lowest = colours.amax(1, keepdim=True), colours.amin(1, keepdim=True)
     span = highest - lowest
     red, green, blue = colours.split(1, 1)
@@ -91,8 +87,6 @@ def _grey(images: Any) -> Any:
 
 def fitted(batch: Any, fit: Fit) -> Any:
     """Bring uint8 images (B, C, H, W) to one size, smoothed where they shrink."""
-    import torch
-
     (height, width), (h, w) = batch.shape[-2:], fit.shape
     if (height, width) == (h, w):
         return batch

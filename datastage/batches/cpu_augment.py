@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage.batches.augment import Augment, Draws
-from datastage.batches.batch_ops import resized
 from datastage.batches.normalize import Pool
 
 AT_ONCE = 32
@@ -63,6 +62,8 @@ class HostStore:
         size = images.shape[2:]
         if draws.box is not None:
             import torch
+
+            from datastage.batches.batch_ops import resized
 
             box, flip = (None if a is None else torch.from_numpy(a) for a in (draws.box, draws.flip))
             images = resized(torch.from_numpy(images), box, flip, size).numpy()

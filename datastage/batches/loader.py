@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class Source(Protocol):
     """A split: how many samples it has, the size of its images, and the engine for a device.
 
-    The engine's ``epoch(samples, draws, steps, seeds)`` gives of each step the batch on the device, and how many of its
-    rows are samples. Where `n` is None its ``stream(epoch)`` does, in an order that is not ours.
+    The engine's ``epoch(samples, draws, steps)`` gives of each step the batch on the device, and how many of its rows
+    are samples. Where `n` is None its ``stream(epoch)`` does, in an order that is not ours.
     """
 
     @property
@@ -251,10 +251,7 @@ class Loader(Carded):
     def plan(self, epoch: int) -> list[tuple[list[int], int]]:
         """Return of each of this rank's batches in an epoch the samples, and the seed of what chance does to them."""
         samples = self._order(epoch)
-        return [
-            (repeated(samples[step.start : step.stop].tolist(), step.size), seed)
-            for step, seed in zip(self.steps(), self._seeds(epoch))
-        ]
+        return [(repeated(samples[s.start : s.stop].tolist(), s.size), s.seed) for s in self._seeded_steps(epoch)]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         import numpy as np
@@ -263,10 +260,10 @@ class Loader(Carded):
         lost = self._lost(decode=True)
         return samples[~np.isin(samples, lost)] if len(lost) else samples
 
-    def _seeds(self, epoch: int) -> list[int]:
-        world = ranks.world()
-        every = random(self.options.seed, epoch, TRANSFORM).integers(0, 2**62, len(self.steps()) * world.size)
-        return every[world.rank :: world.size].tolist()  # type: ignore[no-any-return]
+    def _seeded_steps(self, epoch: int) -> list[Step]:
+        world, steps = ranks.world(), self.steps()
+        every = random(self.options.seed, epoch, TRANSFORM).integers(0, 2**62, len(steps) * world.size)
+        return [step._replace(seed=seed) for step, seed in zip(steps, every[world.rank :: world.size].tolist())]
 
     def _batches(self, epoch: int, first: int, run: int, stats: Stats) -> Iterator[Any]:
         mark = self._marks_steps()
@@ -317,12 +314,12 @@ class Loader(Carded):
         n = self.source.n
         if n is None:
             return self._opened().stream(epoch)  # type: ignore[no-any-return]
-        samples, steps = self._order(epoch), self.steps()
+        samples, steps = self._order(epoch), self._seeded_steps(epoch)
         if not steps:
             raise self._no_batch(n, "images")
         options = self.options
         draws = draw(options.augment, samples, size=self.source.size, seed=options.seed, epoch=epoch)
-        return self._made(samples, draws, steps[first:], self._seeds(epoch)[first:])
+        return self._made(samples, draws, steps[first:])
 
     def _no_batch(self, n: int, what: str) -> SpecError:
         return SpecError(
@@ -331,14 +328,12 @@ class Loader(Carded):
             f"Next: batch_size={max(1, n // ranks.world().size)} or smaller.",
         )
 
-    def _made(
-        self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], seeds: list[int]
-    ) -> Iterator[tuple[Any, int]]:
+    def _made(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[tuple[Any, int]]:
         """Give the batches of these steps; where a GPU has no room left for the images, from there on by copying."""
         given = 0
         while True:
             try:
-                for item in self._opened().epoch(samples, draws, steps[given:], seeds[given:]):
+                for item in self._opened().epoch(samples, draws, steps[given:]):
                     yield item
                     del item
                     given += 1

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from datastage.batches.batch_ops import fitted, jittered
+import numpy as np
+from numpy.typing import NDArray
+
 from datastage.batches.decode import Fit
-from datastage.batches.devices import read_by_xla
+from datastage.batches.devices import Choice, read_by_xla
+from datastage.batches.options import LoaderOptions, is_torchvisions, takes
 from datastage.batches.prefetch import Threads
 from datastage.errors import SpecError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.devices import Choice
-    from datastage.batches.options import LoaderOptions
 
 
 class Pool:
@@ -43,8 +38,6 @@ class Pool:
 
     def take(self) -> NDArray[Any]:
         """Return an array with any content."""
-        import numpy as np
-
         with self._lock:
             full = len(self._arrays) == self._keep
             # The latest of those let go of lies in the processor's cache still.
@@ -71,8 +64,6 @@ class Normalise:
     BLOCK_BYTES = 100_000
 
     def __init__(self, mean: Any, std: Any, shape: tuple[int, ...], *, last: bool = False) -> None:
-        import numpy as np
-
         channels = shape[0]
         mean = np.zeros(channels) if mean is None else np.broadcast_to(np.asarray(mean, np.float64), channels)
         std = np.ones(channels) if std is None else np.broadcast_to(np.asarray(std, np.float64), channels)
@@ -91,8 +82,6 @@ class Normalise:
         `images` may be the last bytes of `out`: an image is read before its bytes, or those of a later one, are
         written over, since ``4 (i + 1) <= 3 n + i + 1`` for each of n images; within a block numpy sees the overlap.
         """
-        import numpy as np
-
         shape = (self._step, *images.shape[1:])
         turned = _laid(np.empty(shape, np.uint8), True) if self._last and images.strides[3] == 1 else None
         for start in range(0, len(images), self._step):
@@ -155,7 +144,6 @@ class CpuFinish:
     SHARED_BYTES = 16 << 20  # from so many on a second thread takes half: photos, not small images
 
     def __init__(self, options: LoaderOptions, shape: tuple[int, ...], most: int) -> None:
-        import numpy as np
         import torch
 
         self._dtype = getattr(torch, options.dtype)
@@ -176,8 +164,6 @@ class CpuFinish:
 
     def room(self, n: int) -> Any:
         """Return the memory of the batch that the next call fills, for making its `n` images in, if that is of use."""
-        import numpy as np
-
         if self._raw and self._last:
             return None
         self._lent = self._pool.take()
@@ -186,6 +172,8 @@ class CpuFinish:
     def __call__(self, images: NDArray[np.uint8], seed: int, jitter: Any = None) -> Any:
         """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds, maybe made in `room`."""
         import torch
+
+        from datastage.batches.batch_ops import jittered
 
         if jitter is not None:
             pixels = torch.from_numpy(images)
@@ -208,8 +196,6 @@ class CpuFinish:
         return made
 
     def _normalised(self, images: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-        import numpy as np
-
         half = len(images) // 2
         if out.nbytes < self.SHARED_BYTES or not half or np.may_share_memory(images, out):
             self._normalise(images, out)
@@ -243,6 +229,8 @@ class TorchFinish:
     def __call__(self, images: Any, seed: int, jitter: Any = None) -> Any:
         """Return the finished batch of uint8 images or float32 rows, a tensor on the device or an array on the CPU."""
         import torch
+
+        from datastage.batches.batch_ops import fitted, jittered
 
         batch = images if isinstance(images, torch.Tensor) else torch.from_numpy(images).to(self._device)
         if jitter is not None:
@@ -315,26 +303,6 @@ def batch_transform(transform: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     if takes(transform) == 1:
         return lambda batch, generator: transform(batch)
     return transform
-
-
-def is_torchvisions(transform: Any) -> bool:
-    """Whether this is one of torchvision's transforms, which are meant for one picture."""
-    return any(kind.__module__.startswith("torchvision.transforms") for kind in type(transform).__mro__)
-
-
-def takes(function: Callable[..., Any]) -> int:
-    """Return how many arguments a transform takes: 2, or 1 where a second does not fit; 0 where not even one does."""
-    try:
-        signature = inspect.signature(getattr(function, "forward", function))  # a module's own takes anything
-    except (TypeError, ValueError):  # what is written in C may not say
-        return 2
-    for n in (2, 1):
-        try:
-            signature.bind(*range(n))
-            return n
-        except TypeError:
-            continue
-    return 0
 
 
 def _each(transform: Callable[[Any], Any], batch: Any, generator: Any) -> Any:

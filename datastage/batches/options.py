@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.batches.augment import Augment
+from datastage.batches.devices import check_name
 from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 
@@ -52,9 +55,6 @@ class LoaderOptions:
     reporter: Reporter = SILENT
 
     def __post_init__(self) -> None:
-        from datastage.batches.devices import check_name
-        from datastage.batches.normalize import takes
-
         for name in ("batch_size", "val", "test", "dtype", "memory_format", "limit", "seed", "size", "device"):
             object.__setattr__(self, name, _as_python(getattr(self, name)))
         if not _is_whole(self.batch_size, 1):
@@ -139,6 +139,24 @@ class LoaderOptions:
 def options_of(options: LoaderOptions | None, named: dict[str, Any]) -> LoaderOptions:
     """Return the options, given as one value or by their names."""
     return LoaderOptions(**named) if options is None else replace(options, **named)
+
+
+def is_torchvisions(transform: Any) -> bool:
+    """Whether this is one of torchvision's transforms, which are meant for one picture."""
+    return any(kind.__module__.startswith("torchvision.transforms") for kind in type(transform).__mro__)
+
+
+def takes(function: Callable[..., Any]) -> int:
+    """Return how many arguments a transform takes: 2, or 1 where a second does not fit; 0 where not even one does."""
+    try:
+        signature = inspect.signature(getattr(function, "forward", function))  # a module's own takes anything
+    except (TypeError, ValueError):  # what is written in C may not say
+        return 2
+    for n in (2, 1):
+        with contextlib.suppress(TypeError):
+            signature.bind(*range(n))
+            return n
+    return 0
 
 
 def _as_python(value: Any) -> Any:

@@ -9,7 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage import layouts, mounts, runtime, slots, staging
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room, limited
@@ -24,21 +27,14 @@ from datastage.batches.normalize import Finishers, Pool, try_transform
 from datastage.batches.options import LoaderOptions, options_of
 from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
 from datastage.batches.prefetch import Threads
-from datastage.batches.ranks import world
-from datastage.batches.to_device import deliver
+from datastage.batches.ranks import Step, world
+from datastage.batches.to_device import Made, Raw, deliver
 from datastage.errors import SpecError
 from datastage.progress import human_bytes
 from datastage.reader import Reader
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from datastage.batches.ranks import Step
-
-    Steps = list[Step]
-    Batches = Iterator[tuple[Any, Any]]
-    Samples = tuple[Sequence[str], Sequence[Any]]
+Samples = tuple[Sequence[str], Sequence[Any]]
+"""Names of files, and their labels."""
 
 MARGIN = 256 / 224
 """Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
@@ -176,8 +172,6 @@ class PhotoSource:
     """A split of photos that are kept as pixels: those at these places of the cache, with these labels."""
 
     def __init__(self, cache: PixelCache, at: list[int], labels: Sequence[Any], size: tuple[int, int]) -> None:
-        import numpy as np
-
         self.cache, self.at, self.labels, self.size = cache, np.array(at, np.int64), np.asarray(labels), size
         self.n = len(at)
         if (kind := self.labels.dtype.kind) != "U":  # names tell samples without labels apart
@@ -185,8 +179,6 @@ class PhotoSource:
 
     def lost(self, *, decode: bool) -> NDArray[np.int64]:
         """Return which samples are known to have no photo that can be read; `decode` looks at all of them."""
-        import numpy as np
-
         if decode:
             self.cache.complete_once()
         bad = self.cache.state[self.at] == BAD
@@ -215,6 +207,7 @@ class _Begun(NamedTuple):
     labels: NDArray[Any]
     draws: Draws
     images: NDArray[np.uint8] | None
+    step: Step
 
 
 class PhotoBatches:
@@ -226,8 +219,6 @@ class PhotoBatches:
     def __init__(
         self, size: tuple[int, int], kept: Fit, choice: Choice, options: LoaderOptions, *, last: bool, n: int
     ) -> None:
-        import numpy as np
-
         self._choice, self._options, self._kept = choice, options, kept
         # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
         moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
@@ -245,10 +236,10 @@ class PhotoBatches:
             return Wholes(out, flip)
         return Crops(out, self._kept.shape, box, flip, self._write, last=self._last)
 
-    def _made(self, images: NDArray[np.uint8], labels: Any, draws: Draws) -> tuple[Any, Any, Any]:
+    def _made(self, images: NDArray[np.uint8], labels: Any, draws: Draws, step: Step) -> Raw:
         if draws.cutout is not None and self._options.augment is not None:
             cut(images, draws.cutout, self._options.augment.cutout, self._fill)
-        return images, labels, draws.jitter
+        return images, labels, draws.jitter, step
 
 
 class FromPhotos(PhotoBatches):
@@ -259,7 +250,7 @@ class FromPhotos(PhotoBatches):
         self._source = source
         self._resident: OnDevice | None = None
 
-    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+    def epoch(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
         """Give the batches of an epoch; the first decodes what it needs, and in the end what is left."""
         cache = self._source.cache
         cache.check()
@@ -268,25 +259,26 @@ class FromPhotos(PhotoBatches):
         # Not before: the rows may be another process's now.
         self._store = None if cache.last else HostStore(cache.rows, self._options.augment, self._fill)
         if self._fits():
-            return self._on_device().epoch(samples, draws, steps, seeds)
-        return self._delivered(samples, draws, steps, seeds)
+            return self._on_device().epoch(samples, draws, steps)
+        return self._delivered(samples, draws, steps)
 
-    def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: Steps, seeds: list[int]) -> Batches:
+    def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
         enough = threading.Event()
         with self._finishers.lent() as finish:
             raw = self._raw(samples, draws, steps, enough)
-            yield from deliver(raw, finish, seeds, self._choice, steps=steps, stop=enough)
+            yield from deliver(raw, finish, self._choice, len(steps), stop=enough)
 
     def _raw(
-        self, samples: NDArray[np.int64], draws: Draws, steps: Steps, enough: threading.Event
-    ) -> Iterator[tuple[Any, Any, Any]]:
+        self, samples: NDArray[np.int64], draws: Draws, steps: list[Step], enough: threading.Event
+    ) -> Iterator[Raw]:
         cache, waiting = self._source.cache, deque[_Begun]()
         try:
             to_do = iter(steps)
             while True:
                 # Of the next batch the threads decode photos already while the last ones of this batch are waited for.
-                for start, stop, *_ in islice(to_do, 2 - len(waiting)):
-                    waiting.append(self._begun(samples[start:stop], draws.part(start, stop)))
+                for step in islice(to_do, 2 - len(waiting)):
+                    at = slice(step.start, step.stop)
+                    waiting.append(self._begun(samples[at], draws.where(at), step))
                 if not waiting:
                     break
                 if not cache.collect(waiting[0].submitted, enough):
@@ -303,16 +295,16 @@ class FromPhotos(PhotoBatches):
                 drop(begun.submitted)
             cache.pause()
 
-    def _begun(self, samples: NDArray[np.int64], draws: Draws) -> _Begun:
+    def _begun(self, samples: NDArray[np.int64], draws: Draws, step: Step) -> _Begun:
         source, cache = self._source, self._source.cache
         at, labels = source.at[samples], source.labels[samples]
         if self._write is None and (cache.whole or draws.shift is not None):
-            return _Begun(cache.submit(at), at, labels, draws, None)
+            return _Begun(cache.submit(at), at, labels, draws, None, step)
         made = self._empty(len(at), draws.box, draws.flip)
-        return _Begun(cache.submit(at, made.cut), at, labels, draws, made.images)
+        return _Begun(cache.submit(at, made.cut), at, labels, draws, made.images, step)
 
-    def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        _, at, labels, draws, images = begun
+    def _ended(self, begun: _Begun) -> Raw:
+        _, at, labels, draws, images, step = begun
         fine = self._source.cache.state[at] != BAD
         if not fine.all():
             at, labels, draws = at[fine], labels[fine], draws.where(fine)
@@ -320,8 +312,8 @@ class FromPhotos(PhotoBatches):
         if images is None:
             assert self._store is not None
             room = self._memory.take()[: len(at)].reshape(-1)
-            return self._store.batch(at, draws, room), labels, draws.jitter
-        return self._made(images, labels, draws)
+            return self._store.batch(at, draws, room), labels, draws.jitter, step
+        return self._made(images, labels, draws, step)
 
     def _fits(self) -> bool:
         """Whether the split may move to the device: it is decoded, and there is room."""

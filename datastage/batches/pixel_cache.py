@@ -10,10 +10,13 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage import runtime
 from datastage.batches.decode import Fit, Unreadable, best, decode, planes
@@ -26,10 +29,6 @@ from datastage.lock import Held, locked
 from datastage.own_files import atomic_file
 from datastage.progress import SILENT, Reporter, counted, duration, few, human_bytes, unreadable
 from datastage.redact import printable
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 TO_DO, FINE, BAD = 0, 1, 2
 EARLIER = "an earlier run found it so"
@@ -87,8 +86,6 @@ class PixelCache:
         self._open()
 
     def _open(self) -> None:
-        import numpy as np
-
         self._claim = threading.Lock()  # taken once, by whoever makes the file final
         self._error: StorageError | None = None
         self._trouble: dict[int, str] = {}
@@ -125,8 +122,6 @@ class PixelCache:
 
     def _go_on(self, other: PixelCache | None) -> None:
         """Take the pixels that an earlier loader of this process decoded before its first epoch was stopped."""
-        import numpy as np
-
         if self._file is None or other is None or other._file is None or not other._file.is_ours:
             return
         state = other.state.copy()
@@ -177,8 +172,6 @@ class PixelCache:
 
     def _found(self) -> bool:
         """Use the file that is there, if it is whole."""
-        import numpy as np
-
         unreadable = None if self._file is None else self._file.open()
         if unreadable is None:
             return False
@@ -204,8 +197,6 @@ class PixelCache:
         position in `at` and that image's row, by the thread that has it at hand, for every one that could be read, now
         or before.
         """
-        import numpy as np
-
         numbers, states = at.tolist(), self.state[at]
         if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
             raise self.unreadable_error(numbers[bad[0]], EARLIER)
@@ -247,8 +238,6 @@ class PixelCache:
 
     def picture(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return one image as a new array (H, W, 3) of this size, as `row` does."""
-        import numpy as np
-
         row = self.row(index)
         return Fit(size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
 
@@ -292,8 +281,6 @@ class PixelCache:
         return row
 
     def _decoded(self, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
-        import numpy as np
-
         if not data:
             raise Unreadable("the file is empty")
         pixels = decode(data, self.fit, self.decoder, remarks)
@@ -321,8 +308,6 @@ class PixelCache:
 
     def complete(self, stop: threading.Event | None = None, held: Held | None = None) -> None:
         """Decode what is left unless `stop` is set, and make the file final. Does nothing the second time."""
-        import numpy as np
-
         left = np.flatnonzero(self.state == TO_DO)
         for start in range(0, len(left), 256):
             if not self.collect(self.submit(left[start : start + 256]), stop):
@@ -412,12 +397,10 @@ def free_bytes(folder: Path | None) -> int | None:
     return int(SHARE_OF_MEMORY * total) if total else None
 
 
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[Held]:
+def alone(path: Path) -> contextlib.AbstractContextManager[Held]:
     """Keep other processes from making the same file."""
     make_folder(path.parent)
-    with locked(path.with_name(f".{path.name}.lock")) as held:
-        yield held
+    return locked(path.with_name(f".{path.name}.lock"))
 
 
 def drop(submitted: Submitted) -> None:

@@ -13,15 +13,14 @@ import os
 import secrets
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datastage.errors import StorageError, while_doing
 from datastage.lock import kernel_id
 from datastage.own_files import atomic_file
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 SCHEMA = 2
 PROBES = 64
@@ -36,8 +35,6 @@ class PixelFile:
     """
 
     def __init__(self, path: Path, key: str, shape: tuple[int, ...]) -> None:
-        import numpy as np
-
         self.path, self._key, self._shape = path, key, shape
         self.rows: NDArray[np.uint8]
         self._n_bytes = int(np.prod(shape))
@@ -72,8 +69,6 @@ class PixelFile:
             return None
 
     def _attach(self, mapped: mmap.mmap) -> None:
-        import numpy as np
-
         self._map = mapped
         self.rows = np.frombuffer(mapped, np.uint8).reshape(self._shape)
 
@@ -156,8 +151,6 @@ def make_folder(folder: Path) -> None:
 
 def _probe(pixels: Any) -> str:
     """Digest some blocks spread over the file: all of it would take as long as an epoch."""
-    import numpy as np
-
     digest = hashlib.blake2b(digest_size=16)
     for at in np.linspace(0, max(0, len(pixels) - 4096), PROBES).astype(np.int64):
         digest.update(pixels[at : at + 4096])

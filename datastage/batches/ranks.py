@@ -32,6 +32,8 @@ class Step(NamedTuple):
     """Rows that the batch is filled up to; 0 leaves it as it is."""
     valid: int
     """How many of the places are given to nobody else; the rows after them are padding."""
+    seed: int = 0
+    """Of what chance does to the batch, beside what an epoch's draws say."""
 
     @classmethod
     def of(cls, start: int, stop: int, size: int = 0) -> Step:

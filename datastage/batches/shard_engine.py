@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from datastage.batches.photos import PhotoBatches
 from datastage.batches.pixel_cache import BAD, PixelCache, Submitted, drop
 from datastage.batches.ranks import Step, local_rank, world
 from datastage.batches.shard_source import OpenShard, ShardSource
-from datastage.batches.to_device import Made, deliver
+from datastage.batches.to_device import Made, Raw, deliver
 from datastage.shards.cache import Stop
 from datastage.shards.order import Epoch, Part, Window, random
 
@@ -47,26 +48,7 @@ class _Begun(NamedTuple):
     labels: NDArray[Any]
     draws: Draws
     images: NDArray[np.uint8]
-
-
-class _Each:
-    """Values that are made as the batches are, given once each, in order; XLA's own loader asks for them by number."""
-
-    def __init__(self, n: int) -> None:
-        self._n, self._values = n, deque[Any]()
-
-    def append(self, value: Any) -> None:
-        self._values.append(value)
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __iter__(self) -> Iterator[Any]:
-        while True:
-            yield self._values.popleft()
-
-    def __getitem__(self, i: int) -> Any:
-        return self._values.popleft()
+    step: Step
 
 
 class FromShards(PhotoBatches):
@@ -90,39 +72,36 @@ class FromShards(PhotoBatches):
     ) -> Iterator[Made]:
         """Give the batches of epoch `number` from a place on; `given` is told where each of them ends."""
         here, options, stop = world(), self._options, threading.Event()
-        steps, seeds = _Each(n_steps), _Each(n_steps)
         parts = epoch.parts(
             position, options.batch_size, rank=here.rank, size=here.size, drop_last=drop_last, even=not training
         )
 
-        def planned() -> Iterator[Part]:
+        def planned() -> Iterator[tuple[Part, Step]]:
             for part in parts:
                 rows = sum(piece.stop - piece.start for piece in part.pieces)
                 size = options.batch_size if self.static else part.size
-                steps.append(Step(0, rows, size, rows if training else part.valid))
                 chance = random(options.seed, number, TRANSFORM, part.start, here.rank)  # a transform's, for one batch
-                seeds.append(int(chance.integers(0, 2**62)))
                 given.append(part.stop)
-                yield part
+                yield part, Step(0, rows, size, rows if training else part.valid, int(chance.integers(0, 2**62)))
 
         with self._finishers.lent() as finish:
             raw = self._raw(epoch, number, planned(), stop)
-            yield from deliver(raw, finish, seeds, self._choice, steps=steps, stop=stop)  # type: ignore[arg-type]
+            yield from deliver(raw, finish, self._choice, n_steps, stop=stop)
 
     def _raw(
-        self, epoch: Epoch, number: int, parts: Iterator[Part], stop: threading.Event
-    ) -> Iterator[tuple[Any, Any, Any]]:
+        self, epoch: Epoch, number: int, planned: Iterator[tuple[Part, Step]], stop: threading.Event
+    ) -> Iterator[Raw]:
         source, waiting = self._source, deque[_Begun]()
         windows: dict[Window, _Rows] = {}
         # Until the first batch is there, the line and the cores are for what it needs.
         ahead, coming = 1, list[int]()
         try:
             while True:
-                while len(waiting) < ahead and (part := next(parts, None)) is not None:
+                for part, step in islice(planned, ahead - len(waiting)):
                     if new := [piece.window for piece in part.pieces if piece.window not in windows]:
                         coming = [k for window in new for k in epoch.after(window)]
                         self._enter(epoch, number, new, windows, waiting, part, stop, coming if ahead > 1 else [])
-                    waiting.append(self._begun(part, windows, stop))
+                    waiting.append(self._begun(part, step, windows, stop))
                 if not waiting:
                     break
                 for pixels, submitted in waiting[0].submitted:
@@ -183,7 +162,7 @@ class FromShards(PhotoBatches):
         source = self._source
         source.cache.ahead([source.shards[k] for k in ks if k not in source.open_now])
 
-    def _begun(self, part: Part, windows: dict[Window, _Rows], stop: threading.Event) -> _Begun:
+    def _begun(self, part: Part, step: Step, windows: dict[Window, _Rows], stop: threading.Event) -> _Begun:
         source = self._source
         numbers, which, draws, ks = [], [], [], list[int]()
         for window, start, stop_at in part.pieces:
@@ -206,10 +185,10 @@ class FromShards(PhotoBatches):
             at = np.flatnonzero(of == i)
             use = partial(_use, made, at.tolist())
             submitted.append((shard.pixels, shard.pixels.submit(number[at], use)))
-        return _Begun(submitted, ks, shards, of, number, labels, drawn, made.images)
+        return _Begun(submitted, ks, shards, of, number, labels, drawn, made.images, step)
 
-    def _ended(self, begun: _Begun) -> tuple[Any, Any, Any]:
-        _, _, shards, of, number, labels, draws, images = begun
+    def _ended(self, begun: _Begun) -> Raw:
+        _, _, shards, of, number, labels, draws, images, step = begun
         fine = np.ones(len(of), bool)
         for i, shard in enumerate(shards):
             fine[of == i] = shard.pixels.state[number[of == i]] != BAD
@@ -219,8 +198,8 @@ class FromShards(PhotoBatches):
             images, labels, draws = images[fine], labels[fine], draws.where(fine)
         if draws.shift is not None and len(images):
             store = HostStore(np.ascontiguousarray(images), self._options.augment, self._fill)
-            return store.batch(np.arange(len(images)), draws), labels, draws.jitter
-        return self._made(images, labels, draws)
+            return store.batch(np.arange(len(images)), draws), labels, draws.jitter, step
+        return self._made(images, labels, draws, step)
 
 
 def _use(made: Wholes, at: list[int], i: int, row: NDArray[np.uint8]) -> None:

@@ -19,8 +19,10 @@ from datastage.errors import StorageError
 IGNORED = -100
 """The class label of padding: what torch's cross_entropy ignores by default."""
 
-Raw = tuple[Any, Any, Any]
-"""Images or rows, targets, and factors of colour jitter or None: arrays of the host."""
+Raw = tuple[Any, Any, Any, Step]
+"""Images or rows, targets, and factors of colour jitter or None, as arrays of the host; and the step they are for."""
+Filled = tuple[Any, Any, Any, int, int]
+"""The same filled up: instead of the step its seed, and how many of the rows are samples."""
 Made = tuple[Any, int]
 """A batch on the device, and how many of its rows are samples; those after them are padding."""
 Finish = Callable[[Any, int, Any], Any]
@@ -28,35 +30,29 @@ T = TypeVar("T")
 
 
 def deliver(
-    raw: Iterable[Raw],
-    finish: Finish,
-    seeds: list[int],
-    choice: Choice,
-    *,
-    steps: list[Step],
-    stop: threading.Event | None = None,
+    raw: Iterable[Raw], finish: Finish, choice: Choice, n: int, *, stop: threading.Event | None = None
 ) -> Iterator[Made]:
-    """Give finished batches on the device, each filled up to its step's size.
+    """Give `n` finished batches on the device, each filled up to its step's size.
 
     `finish` makes of images (on the device, or an array on the CPU), a seed and jitter factors what is given out. With
     `stop` a thread makes the next batch while one is used, and `stop` is set when no more are wanted.
     """
-    full = map(filled, raw, steps)
+    full = map(filled, raw)
     if choice.kind == "xla":
-        return _through_xla(full, finish, seeds, choice, stop)
+        return _through_xla(full, finish, choice, n, stop)
     if choice.kind == "cuda":
-        return _on_cuda(full, finish, seeds, choice, stop)
-    return _plainly(full if stop is None else prefetch(full, stop), finish, seeds, choice)
+        return _on_cuda(full, finish, choice, stop)
+    return _plainly(full if stop is None else prefetch(full, stop), finish, choice)
 
 
-def filled(raw: Raw, step: Step) -> tuple[Any, Any, Any, int]:
+def filled(raw: Raw) -> Filled:
     """Fill a batch up to its step's size with samples of its own, and say how many rows are not padding.
 
     The class labels there are `IGNORED`. Other targets have no value that means nothing, and are those of the sample.
     """
     import numpy as np
 
-    images, targets, jitter = raw  # the targets are this batch's own
+    images, targets, jitter, step = raw  # the targets are this batch's own
     valid = min(len(images), step.valid)
     if not len(images):  # none of its photos can be read
         images, targets, jitter = (
@@ -67,7 +63,7 @@ def filled(raw: Raw, step: Step) -> tuple[Any, Any, Any, int]:
         images, targets, jitter = (None if a is None else a[again] for a in (images, targets, jitter))
     if are_classes(targets):
         targets[valid:] = IGNORED
-    return images, targets, jitter, valid
+    return images, targets, jitter, step.seed, valid
 
 
 def are_classes(targets: Any) -> bool:
@@ -82,28 +78,26 @@ def tensor_of(array: Any) -> Any:
     return array.tolist() if array.dtype.kind in "USO" else torch.from_numpy(array)
 
 
-def _plainly(items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice) -> Iterator[Made]:
-    for (images, targets, jitter, valid), seed in zip(items, seeds):
+def _plainly(items: Iterable[Filled], finish: Finish, choice: Choice) -> Iterator[Made]:
+    for images, targets, jitter, seed, valid in items:
         factors = None if jitter is None else tensor_of(jitter).to(choice.device)
         y = tensor_of(targets)
         yield (finish(images, seed, factors), y if isinstance(y, list) else y.to(choice.device)), valid
 
 
-def _on_cuda(
-    items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
-) -> Iterator[Made]:
+def _on_cuda(items: Iterable[Filled], finish: Finish, choice: Choice, stop: threading.Event | None) -> Iterator[Made]:
     # A transform of the user's runs in the thread and on the stream of the training, as for a split that is held on the
     # GPU: it draws from the generators, and reads the tensors, that the training uses.
     here = getattr(finish, "transforms", False)
 
-    def copied(item: tuple[Any, int]) -> Any:
-        (*arrays, valid), seed = item
+    def copied(item: Filled) -> Any:
+        *arrays, seed, valid = item
         images, targets, jitter = (
             None if a is None else mapped(tensor_of(a), lambda tensor: sent(tensor, choice.device)) for a in arrays
         )
         return (images, targets, jitter, seed, valid) if here else ((finish(images, seed, jitter), targets), valid)
 
-    batches = beside(zip(items, seeds), copied, choice.device, threaded=True, stop=stop)
+    batches = beside(items, copied, choice.device, threaded=True, stop=stop)
     if not here:
         yield from batches
         return
@@ -218,7 +212,7 @@ def mapped(batch: Any, function: Callable[[Any], Any], move: Callable[[Any], Any
 
 
 def _through_xla(
-    items: Iterable[Any], finish: Finish, seeds: list[int], choice: Choice, stop: threading.Event | None
+    items: Iterable[Filled], finish: Finish, choice: Choice, n: int, stop: threading.Event | None
 ) -> Iterator[Made]:
     """Copy by torch_xla's own loader, whose threads overlap the copies with the training.
 
@@ -228,16 +222,16 @@ def _through_xla(
     """
     import torch_xla.distributed.parallel_loader as parallel
 
-    counted = _Counted(items, len(seeds))
+    counted = _Counted(items, n)
     given = 0
     # Its own 16 and 8 batches would be 0.9 GB of photos.
     loader = parallel.ParallelLoader(counted, [choice.device], loader_prefetch_size=2, device_prefetch_size=2)
     try:
         while (batch := loader.next_item(choice.device)) is not None:
             images, *rest = batch
-            valid, names = counted.about.popleft()
+            seed, valid, names = counted.about.popleft()
             targets = names if names is not None else rest.pop(0)
-            yield (finish(images, seeds[given], rest[0] if rest else None), targets), valid
+            yield (finish(images, seed, rest[0] if rest else None), targets), valid
             given += 1
             del batch, images, targets, rest
     finally:
@@ -246,9 +240,9 @@ def _through_xla(
         loader.close()
     if counted.error is not None:
         raise counted.error
-    if given != counted.made or given != len(seeds):
+    if given != counted.made or given != n:
         raise StorageError(
-            f"Only {given:,} of {len(seeds):,} batches reached the {choice.device}: torch_xla ended the epoch early "
+            f"Only {given:,} of {n:,} batches reached the {choice.device}: torch_xla ended the epoch early "
             "and said nothing.",
             "Next: look for errors above this one, then run the same line again.",
         )
@@ -257,11 +251,11 @@ def _through_xla(
 class _Counted:
     """Batches as tensors for torch_xla: counted, and an error kept instead of lost."""
 
-    def __init__(self, items: Iterable[Any], n: int) -> None:
+    def __init__(self, items: Iterable[Filled], n: int) -> None:
         self._items, self._n = items, n
         self.made = 0
-        self.about: deque[tuple[int, list[str] | None]] = deque()
-        """Of each batch how many rows are samples, and the targets that are no tensor."""
+        self.about: deque[tuple[int, int, list[str] | None]] = deque()
+        """Of each batch the seed, how many rows are samples, and the targets that are no tensor."""
         self.error: BaseException | None = None
 
     def __len__(self) -> int:
@@ -271,11 +265,11 @@ class _Counted:
         import numpy as np
 
         try:
-            for images, targets, jitter, valid in self._items:
+            for images, targets, jitter, seed, valid in self._items:
                 y = tensor_of(np.ascontiguousarray(targets))
                 named = isinstance(y, list)
                 self.made += 1
-                self.about.append((valid, y if named else None))
+                self.about.append((seed, valid, y if named else None))
                 parts = (tensor_of(np.ascontiguousarray(images)), *(() if named else (y,)))
                 yield parts if jitter is None else (*parts, tensor_of(jitter))
         except GeneratorExit:

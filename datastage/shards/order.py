@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
 WINDOW = 4
 """Shards that are shuffled together, after the first one."""
@@ -23,8 +22,6 @@ _SHARDS, _SAMPLES = 101, 102
 
 def random(*numbers: int) -> np.random.Generator:
     """Return the generator of one use of chance."""
-    import numpy as np
-
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
 
 
@@ -48,8 +45,6 @@ class Window:
 
         `shuffle` is the seed and the epoch; None leaves them as they lie.
         """
-        import numpy as np
-
         shard = np.repeat(np.arange(len(self.counts)), self.counts)
         number = np.concatenate([np.arange(n) for n in self.counts])
         if shuffle is not None:

@@ -85,7 +85,7 @@ def test_what_ranks_find_in_an_evaluation_is_gathered_in_order_and_cut_at_the_en
     for together in zip(*shares, strict=True):
         assert len({step.size for step in together}) == 1
         assert not static or together[0].size == batch_size
-        for start, stop, rows, valid in together:
+        for start, stop, rows, valid, _ in together:
             assert start < stop <= n  # each has a sample to repeat
             own = [*range(start, start + valid)]
             gathered += own + [None] * (rows - valid if rows else 0)

@@ -64,19 +64,19 @@ def test_the_last_test_batch_is_filled_with_labels_to_be_ignored(xla):
 
 def test_an_error_in_the_feed_is_raised_and_no_short_epoch(xla):
     def raw():
-        yield np.zeros((4, 3)), np.zeros(4), None
+        yield np.zeros((4, 3)), np.zeros(4), None, STEPS[0]
         raise ZeroDivisionError("the feed broke")
 
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
     with pytest.raises(ZeroDivisionError, match="the feed broke"):
-        list(deliver(raw(), lambda x, seed, jitter: x, [1, 2, 3], choice, steps=STEPS))
+        list(deliver(raw(), lambda x, seed, jitter: x, choice, len(STEPS)))
 
 
 def test_an_epoch_that_ends_early_without_an_error_is_one(xla):
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
-    raw = iter([(np.zeros((4, 3)), np.zeros(4), None)])
+    raw = iter([(np.zeros((4, 3)), np.zeros(4), None, STEPS[0])])
     with pytest.raises(OSError, match="1 of 3 batches"):
-        list(deliver(raw, lambda x, seed, jitter: x, [1, 2, 3], choice, steps=STEPS))
+        list(deliver(raw, lambda x, seed, jitter: x, choice, len(STEPS)))
 
 
 def test_leaving_a_loop_or_ending_it_leaves_no_thread(xla):
@@ -93,11 +93,11 @@ def test_leaving_a_loop_does_not_wait_for_what_watches_the_stop(xla):
     stop = threading.Event()
 
     def raw():
-        yield np.zeros((4, 3)), np.zeros(4), None
+        yield np.zeros((4, 3)), np.zeros(4), None, STEPS[0]
         stop.wait()  # as photos wait that are being decoded
 
     choice = Choice(torch.device("cpu"), "xla", "a stand-in")
-    batches = deliver(raw(), lambda x, seed, jitter: x, [1, 2], choice, steps=STEPS[:2], stop=stop)
+    batches = deliver(raw(), lambda x, seed, jitter: x, choice, 2, stop=stop)
     next(batches)
     batches.close()
     assert stop.is_set()
