@@ -32,7 +32,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import feed_peers
 
-from datastage.batches import Augment, from_archive, from_arrays, from_folder
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
+from datastage.batches.photos import from_archive, from_folder
 from datastage.reader import FileReader
 
 PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu", "ffcv")

@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 from small_resnet import small_resnet
 
-from datastage.batches import Augment, bench, from_arrays
-from datastage.batches.benchmark import Samples
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
+from datastage.batches.benchmark import Samples, bench
 from datastage.runtime import current
 
 BATCH, N = 512, 50_000

@@ -18,8 +18,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from datastage.batches import Augment, feed, from_arrays
-from datastage.batches.augment import draw
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment, draw
 from datastage.batches.devices import choose
 from datastage.batches.gpu_augment import ResidentStore
 

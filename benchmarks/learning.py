@@ -25,7 +25,7 @@ from feed import torchvision
 from train_cifar10 import train
 
 import datastage
-from datastage.batches import Stats
+from datastage.batches.stats import Stats
 
 
 class Pictures(torch.utils.data.Dataset):

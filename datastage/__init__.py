@@ -23,7 +23,9 @@ if TYPE_CHECKING:
         bench, catalog, catalog_line, cell, check_catalog, clean, doctor, extract, feed, loaders, members, pack,
         preview, read, register, stage, summary, verify, zip_folder,
     )  # fmt: skip
-    from datastage.batches import Augment, Loader, Loaders, as_jax, as_numpy, as_tf
+    from datastage.batches.augment import Augment
+    from datastage.batches.frameworks import as_jax, as_numpy, as_tf
+    from datastage.batches.loader import Loader, Loaders
     from datastage.entry import ArchiveEntry, Download, Entry, File
     from datastage.errors import (
         Attempt, ChecksumError, DamagedArchiveError, DatastageError, FaultError, IntegrityError, LockTimeoutError,
@@ -44,7 +46,9 @@ __all__ = [
 
 # Which module a public name comes from: what is not named here is a function of `api` or an error.
 _HOME = {
-    **dict.fromkeys(("Augment", "Loader", "Loaders", "as_jax", "as_numpy", "as_tf"), "datastage.batches"),
+    "Augment": "datastage.batches.augment",
+    **dict.fromkeys(("Loader", "Loaders"), "datastage.batches.loader"),
+    **dict.fromkeys(("as_jax", "as_numpy", "as_tf"), "datastage.batches.frameworks"),
     **dict.fromkeys(("ArchiveEntry", "Download", "Entry", "File"), "datastage.entry"),
     "Reading": "datastage.layouts",
     "Staged": "datastage.staged",

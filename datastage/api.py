@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from datastage.archives import Member
-    from datastage.batches import Augment, Loader, Loaders, Row
+    from datastage.batches.augment import Augment
+    from datastage.batches.benchmark import Row
+    from datastage.batches.loader import Loader, Loaders
     from datastage.cleanup import Removable
     from datastage.course import Checked
     from datastage.entry import ArchiveEntry, Entry
@@ -365,10 +367,10 @@ def feed(
     Loader
         ``loader.explain()`` says what was chosen and why.
     """
-    from datastage import batches
+    from datastage.batches.any_dataset import feed as fed
 
     with _told(progress) as (_, reporter):
-        return batches.feed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
+        return fed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
 
 
 @_answered
@@ -394,10 +396,10 @@ def bench(
     tuple of Row
         For each way: seconds until the first batch, images a second, and cores kept busy.
     """
-    from datastage import batches
+    from datastage.batches import benchmark
 
     options: dict[str, Any] = {"labels": labels, "classes": classes, "size": size, "device": device}
-    return batches.bench(loaders(data, batch_size=batch_size, progress=progress, **options))
+    return benchmark.bench(loaders(data, batch_size=batch_size, progress=progress, **options))
 
 
 @_answered
@@ -706,7 +708,7 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     MissingDependencyError
         If matplotlib is not installed.
     """
-    from datastage.batches import Loaders
+    from datastage.batches.loader import Loaders
     from datastage.errors import SpecError
     from datastage.show import pictures, unread
 
@@ -751,7 +753,7 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     MissingDependencyError
         If matplotlib is not installed.
     """
-    from datastage.batches import Loader, Loaders
+    from datastage.batches.loader import Loader, Loaders
     from datastage.batches.photos import square_of
     from datastage.errors import SpecError
     from datastage.show import pictures, unread

@@ -146,15 +146,7 @@ class Plan(NamedTuple):
 
 
 def plan(batch_s: float, batch_bytes: int, *, cores: int, shm_bytes: int) -> Plan:
-    """Choose workers by the seconds that a batch takes in one process, and the room for it in /dev/shm, 0 if unknown.
-
-    Examples
-    --------
-    >>> plan(0.2, 1_000_000, cores=2, shm_bytes=64_000_000).workers
-    2
-    >>> plan(0.001, 1_000_000, cores=8, shm_bytes=64_000_000).workers
-    0
-    """
+    """Choose workers by the seconds that one process takes for a batch, and the room in /dev/shm, 0 if unknown."""
     took = f"a batch takes {1000 * batch_s:,.0f} ms" if batch_s >= 0.001 else "a batch takes less than 1 ms"
     if batch_s < QUICK_S:
         return Plan(0, 0, f"{took}, which is quicker than handing it over from another process")

@@ -39,14 +39,6 @@ def bench(loaders: Loaders, *, seconds: float = 3.0) -> tuple[Row, ...]:
     """Time the training loader for about so many seconds, and plain DataLoaders over the same samples.
 
     An epoch in which photos are decoded is run to its end, and has a row of its own.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from datastage.batches import from_arrays
-    >>> made = from_arrays({"train": (np.zeros((64, 8, 8, 3), np.uint8), np.arange(64))}, batch_size=16, device="cpu")
-    >>> [row.name for row in bench(made, seconds=0.01)][0]
-    'this feed'
     """
     from torch.utils.data import DataLoader
 

@@ -94,9 +94,8 @@ class Shifter:
         self._rows = images.reshape(n * channels * height, width)
         self._per_image = channels * height
         # Row numbers within an image, for each shift: as they are, and in reverse order for mirroring.
-        at = np.arange(2 * crop + 1)[:, None] + np.arange(height) - crop
-        self._outside = (at < 0) | (at >= height)
-        reflected = height - 1 - abs(height - 1 - abs(at))
+        reflected, inside = lines_of_shifts(height, crop)
+        self._outside = ~inside
         table = (np.arange(channels)[:, None] * height + reflected[:, None, :]).reshape(2 * crop + 1, -1)
         self._table = np.concatenate([table, table[:, ::-1]])
         # Spare bytes at both ends: a shifted copy of the first and last image reaches beyond them.
@@ -194,6 +193,12 @@ def _reverse(rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
     for start in range(0, len(at), AT_ONCE):
         part = at[start : start + AT_ONCE]
         to[part] = back[part][..., ::-1]
+
+
+def lines_of_shifts(size: int, crop: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return for each shift which line each line of a cut reflects, and whether that lies inside of the picture."""
+    at = np.arange(2 * crop + 1)[:, None] + np.arange(size) - crop
+    return size - 1 - abs(size - 1 - abs(at)), (at >= 0) & (at < size)
 
 
 def cut(images: NDArray[np.uint8], centres: NDArray[np.int32], side: int, fill: NDArray[np.uint8]) -> None:

@@ -81,7 +81,7 @@ def as_numpy(loader: Loader, *, pad: bool = False) -> Frames:
     Examples
     --------
     >>> import numpy as np
-    >>> from datastage.batches import from_arrays
+    >>> from datastage.batches.arrays import from_arrays
     >>> (train,) = from_arrays({"train": (np.zeros((6, 32, 32, 3), np.uint8), np.arange(6))}, batch_size=4)
     >>> [x.shape for x, y in as_numpy(train)]
     [(4, 32, 32, 3), (2, 32, 32, 3)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from datastage.batches.augment import Augment, Draws
 from datastage.batches.batch_ops import resized
+from datastage.batches.cpu_augment import lines_of_shifts
 from datastage.batches.to_device import sent
 
 COPIED_AT_ONCE = 64 << 20
@@ -41,8 +42,8 @@ class ResidentStore:
         kind = np.int32 if len(self._rows) < 2**31 else np.int64  # half the bytes, where that is enough
         self._fill = self._sent(fill.reshape(1, -1, 1, 1))
         self._row, self._column = self._sent(np.arange(height)), self._sent(np.arange(width))
-        down, is_down = _table(height, crop, self._zero)
-        across, is_across = _table(width, crop, self._zero)
+        down, is_down = lines_of_shifts(height, crop)
+        across, is_across = lines_of_shifts(width, crop)
         planes = np.arange(channels)[:, None] * height + down[:, None]
         self._down = self._sent(planes.reshape(len(down), -1).astype(kind))
         self._across = self._sent(np.concatenate([across, across[:, ::-1]]))
@@ -102,12 +103,3 @@ class Places(tuple[Any, ...]):
 
     def __getitem__(self, part: Any) -> Any:
         return Places(*(tensor[part] for tensor in self))
-
-
-def _table(size: int, crop: int, zero: bool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return for each shift which line each line of a cut comes from, and whether that lies inside of the picture."""
-    at = np.arange(2 * crop + 1)[:, None] + np.arange(size) - crop
-    inside = (at >= 0) & (at < size)
-    if zero:
-        return at.clip(0, size - 1), inside
-    return size - 1 - abs(size - 1 - abs(at)), inside

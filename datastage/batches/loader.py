@@ -67,7 +67,7 @@ class Loader(Carded):
     Examples
     --------
     >>> import numpy as np
-    >>> from datastage.batches import from_arrays
+    >>> from datastage.batches.arrays import from_arrays
     >>> images, labels = np.zeros((10, 8, 8, 3), np.uint8), np.arange(10)
     >>> (train,) = from_arrays({"train": (images, labels)}, batch_size=4, device="cpu")
     >>> [tuple(x.shape) for x, y in train]

@@ -252,7 +252,7 @@ def transformed(transform: Callable[..., Any], batch: Any, generator: Any) -> An
     """Return what a user's transform makes of a batch, or raise `SpecError` if that is no batch of as many."""
     import torch
 
-    made = batch_transform(transform)(batch, generator)
+    made = _called(transform, batch, generator)
     if isinstance(made, torch.Tensor) and made.ndim and len(made) == len(batch):
         return made
     kind = "None" if made is None else f"a {type(made).__name__}"
@@ -293,21 +293,12 @@ def try_transform(options: LoaderOptions, shape: tuple[int, ...]) -> None:
     options.reporter.note(f"transform= is for training alone, and {said}", "Note")
 
 
-def batch_transform(transform: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """Return the user's transform as a function of (batch, generator).
-
-    torchvision's are called for each picture, under torch's own generator, which is left as it was.
-    """
-    if is_torchvisions(transform):
-        return lambda batch, generator: _each(transform, batch, generator)
-    if takes(transform) == 1:
-        return lambda batch, generator: transform(batch)
-    return transform
-
-
-def _each(transform: Callable[[Any], Any], batch: Any, generator: Any) -> Any:
+def _called(transform: Callable[..., Any], batch: Any, generator: Any) -> Any:
+    """Call a transform; torchvision's for each picture, under torch's own generator, which is left as it was."""
     import torch
 
+    if not is_torchvisions(transform):
+        return transform(batch) if takes(transform) == 1 else transform(batch, generator)
     with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []):
         torch.manual_seed(generator.initial_seed())
         return torch.stack([transform(picture) for picture in batch])

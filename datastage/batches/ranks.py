@@ -85,13 +85,6 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
     Every rank has the same number of batches, since one that has more would wait for ever for the others. Every
     position is in one batch of one rank, but for what `drop_last` drops; only where ``batch_size=1``, or fewer samples
     than ranks, leave a rank one batch short, it repeats a position.
-
-    Examples
-    --------
-    >>> steps(10, 4, drop_last=False, world=World())
-    [(0, 4), (4, 8), (8, 10)]
-    >>> [steps(9, 4, drop_last=False, world=World(rank, 2)) for rank in (0, 1)]
-    [[(0, 3), (3, 4)], [(4, 8), (8, 9)]]
     """
     start, stop = world.rank * n // world.size, (world.rank + 1) * n // world.size
     if drop_last:
@@ -114,11 +107,6 @@ def even_steps(n: int, batch_size: int, *, world: World, static: bool = False) -
     The ranks' batches of one step are of one size, and stand one after the other in the order of the samples: gathered
     rank by rank, all but the first `n` rows of the whole are padding. One process alone pads nothing, unless `static`
     asks for the same size throughout.
-
-    Examples
-    --------
-    >>> [even_steps(5, 2, world=World(rank, 2)) for rank in (0, 1)][1]
-    [Step(start=2, stop=4, size=2, valid=2), Step(start=4, stop=5, size=1, valid=0)]
     """
     made, whole = [], batch_size * world.size
     for first in range(0, n, whole):

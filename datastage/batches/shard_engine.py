@@ -60,21 +60,10 @@ class FromShards(PhotoBatches):
         self.static = choice.kind == "xla"
 
     def stream(
-        self,
-        epoch: Epoch,
-        number: int,
-        position: int,
-        n_steps: int,
-        given: deque[int],
-        *,
-        training: bool,
-        drop_last: bool,
+        self, epoch: Epoch, parts: Iterator[Part], number: int, n_steps: int, given: deque[int], *, training: bool
     ) -> Iterator[Made]:
-        """Give the batches of epoch `number` from a place on; `given` is told where each of them ends."""
+        """Give the batches of these parts of epoch `number`; `given` is told where each of them ends."""
         here, options, stop = world(), self._options, threading.Event()
-        parts = epoch.parts(
-            position, options.batch_size, rank=here.rank, size=here.size, drop_last=drop_last, even=not training
-        )
 
         def planned() -> Iterator[tuple[Part, Step]]:
             for part in parts:

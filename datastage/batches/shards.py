@@ -28,7 +28,7 @@ from datastage.runtime import Runtime
 from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
 from datastage.shards.members import Sample, ShardFile
-from datastage.shards.order import Epoch
+from datastage.shards.order import Epoch, Part
 
 
 class UncountedError(SpecError, TypeError):
@@ -148,6 +148,11 @@ class ShardLoader(Loader):
         shuffle = (self.options.seed, number) if self.shuffle else None
         return Epoch(len(self.source.shards), self.source.count, lanes=self._lanes(), shuffle=shuffle)
 
+    def _parts(self, order: Epoch, position: int) -> Iterator[Part]:
+        """Give what this rank takes of each step from a place on."""
+        rank, size, even = ranks.world().rank, ranks.world().size, not self.training
+        return order.parts(position, self.batch_size, rank=rank, size=size, drop_last=self.drop_last, even=even)
+
     def _place(self, epoch: int, batch: int) -> int:
         """Return where in the order of an epoch a batch begins."""
         start, first = 0, 0
@@ -166,7 +171,7 @@ class ShardLoader(Loader):
         if n is not None and self.drop_last and n < self._whole:
             raise self._no_batch(n, "samples")
         n_steps, ends = self._n_steps((n or 0) - position), deque[int]()
-        made = engine.stream(order, epoch, position, n_steps, ends, training=self.training, drop_last=self.drop_last)
+        made = engine.stream(order, self._parts(order, position), epoch, n_steps, ends, training=self.training)
         return self._told(made, ends, epoch, first)
 
     def _told(
@@ -189,14 +194,11 @@ class ShardLoader(Loader):
 
     def plan(self, epoch: int) -> list[tuple[list[int], int]]:
         """Return of each of this rank's batches in an epoch the samples, numbered shard by shard, and their place."""
-        world, order = ranks.world(), self._epoch(epoch)
-        firsts = [0]
+        order, firsts = self._epoch(epoch), [0]
         for k in range(len(self.source.shards)):
             firsts.append(firsts[-1] + self.source.count(k))
         made = []
-        for part in order.parts(
-            0, self.batch_size, rank=world.rank, size=world.size, drop_last=self.drop_last, even=not self.training
-        ):
+        for part in self._parts(order, 0):
             numbers: list[int] = []
             for window, start, stop in part.pieces:
                 shard, number = (a[start:stop].tolist() for a in window.samples(order.shuffle))

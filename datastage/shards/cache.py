@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from datastage.shards.listing import Shard
 from datastage.shards.members import ShardFile
 
 _TICK_S = 0.05
-_IDLE_S = 30.0
 _THREADS = 2
 """So that one comes while the last bytes of another are waited for."""
 SHARE_OF_DISK = 0.5
@@ -83,6 +81,7 @@ class ShardCache:
                     self._changed.wait(_TICK_S)
             finally:
                 self._needed.pop(key, None)
+                self._start()  # what comes next was held back
             if key in self._ready:
                 return self._ready.pop(key)
             raise self._failed.pop(key)
@@ -93,16 +92,15 @@ class ShardCache:
             self._wanted = {self._key(shard): shard for shard in shards if shard.path is None}
             self._failed.clear()
             self._close(self._ready.keys() - self._wanted.keys() - self._needed.keys())
-            if self._wanted:
-                self._start()
+            self._start()
 
     def _start(self) -> None:
+        """Have threads bring what is to come; each ends when it finds nothing more."""
         if self._process != os.getpid():
             self._begin()  # the threads did not come along with a fork
-        for _ in range(_THREADS - self._n_threads):
+        while self._n_threads < _THREADS and self._next() is not None:
             self._n_threads += 1
             threading.Thread(target=self._work, name="datastage-shards", daemon=True).start()
-        self._changed.notify_all()
 
     def _next(self) -> tuple[str, Shard, bool] | None:
         """Choose what to bring: what somebody waits for, and while that comes nothing else."""
@@ -117,19 +115,14 @@ class ShardCache:
         return None
 
     def _work(self) -> None:
-        until = time.monotonic() + _IDLE_S
         while True:
             with self._changed:
                 task = self._next()
                 if task is None:
-                    if time.monotonic() > until:
-                        self._n_threads -= 1
-                        return
-                    self._changed.wait(1.0)
-                    continue
-                self._bringing.add(task[0])
-            until = time.monotonic() + _IDLE_S
-            key, shard, needed = task
+                    self._n_threads -= 1
+                    return
+                key, shard, needed = task
+                self._bringing.add(key)
             try:
                 made: ShardFile | Exception = self._bring(shard, needed=needed)
             except Exception as error:

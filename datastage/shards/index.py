@@ -75,13 +75,7 @@ class ShardHead:
 
 
 def split_of_shard(name: str) -> str:
-    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``"train"``.
-
-    Examples
-    --------
-    >>> split_of_shard("imagenet-val-000003.tar"), split_of_shard("photos-000003.tar")
-    ('val', 'train')
-    """
+    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``"train"``."""
     words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}
     return words.pop() if len(words) == 1 else "train"
 

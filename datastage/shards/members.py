@@ -36,13 +36,7 @@ class Sample:
 
 
 def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
-    """Group members, given as name, offset and length, into samples.
-
-    Examples
-    --------
-    >>> [(s.key, list(s.parts)) for s in grouped([("./a/1.JPG", 0, 9), ("a/1.cls", 9, 1), ("a/2.seg.png", 10, 4)])]
-    [('a/1', ['jpg', 'cls']), ('a/2', ['seg.png'])]
-    """
+    """Group members, given as name, offset and length, into samples."""
     now: Sample | None = None
     for name, offset, size in members:
         name = name.removeprefix("./")

@@ -110,14 +110,7 @@ class Lane:
 
 
 class Epoch:
-    """One epoch over `n_shards` shards in `lanes` lanes; ``count(shard)`` tells how many samples a shard has.
-
-    Examples
-    --------
-    >>> epoch = Epoch(3, lambda shard: 2, lanes=1, shuffle=None)
-    >>> [[(p.window.shards, p.start, p.stop) for p in part.pieces] for part in epoch.parts(0, 4, rank=0, size=1)]
-    [[((0,), 0, 2), ((1,), 0, 2)], [((2,), 0, 2)]]
-    """
+    """One epoch over `n_shards` shards in `lanes` lanes; ``count(shard)`` tells how many samples a shard has."""
 
     def __init__(
         self, n_shards: int, count: Callable[[int], int], *, lanes: int, shuffle: tuple[int, int] | None

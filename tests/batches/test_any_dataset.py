@@ -25,8 +25,7 @@ from torch.utils.data import (
 )
 
 from datastage import runtime
-from datastage.batches import feed
-from datastage.batches.any_dataset import plan
+from datastage.batches.any_dataset import feed, plan
 from datastage.batches.devices import Choice
 from datastage.errors import SpecError
 

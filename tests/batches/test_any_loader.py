@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from datastage.batches import feed
+from datastage.batches.any_dataset import feed
 from datastage.batches.devices import Choice
 from datastage.errors import SpecError
 

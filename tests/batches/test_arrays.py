@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, from_arrays
-from datastage.batches.arrays import ArraySource
+from datastage.batches.arrays import ArraySource, from_arrays
+from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler, SequentialSampler
 
-from datastage.batches import Augment, feed, from_arrays
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
 
 
 class Noisy(Dataset):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from datastage.batches import Augment, bench, from_arrays, from_folder
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
+from datastage.batches.benchmark import bench
+from datastage.batches.photos import from_folder
 
 
 def test_a_feed_is_timed_beside_plain_dataloaders():

@@ -6,8 +6,12 @@ import pytest
 import torch
 import torch.utils._python_dispatch
 
-from datastage.batches import Augment, feed, from_arrays, from_folder, to_device
+from datastage.batches import to_device
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
+from datastage.batches.photos import from_folder
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
 

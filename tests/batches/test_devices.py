@@ -93,9 +93,9 @@ def test_a_device_that_may_be_is_not_tried_when_the_loader_is_made(device):
 
 def test_making_a_loader_imports_no_torch():
     script = (
-        "import sys, datastage.batches as b; assert 'numpy' not in sys.modules;"
-        "import numpy as np;"
-        "t, = b.from_arrays({'train': (np.zeros((8, 8, 8, 3), 'u1'), np.arange(8))}, batch_size=4);"
+        "import sys, datastage; datastage.Augment, datastage.Loader; assert 'numpy' not in sys.modules;"
+        "import numpy as np; from datastage.batches.arrays import from_arrays;"
+        "t, = from_arrays({'train': (np.zeros((8, 8, 8, 3), 'u1'), np.arange(8))}, batch_size=4);"
         "len(t), t.explain(), t.state_dict(); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
@@ -121,14 +121,15 @@ def test_without_numpy_loaders_say_what_to_install(tmp_path, lines):
 def test_making_a_loader_starts_no_device():
     script = """
 import numpy as np, torch
-import datastage.batches as b
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
 asked = []
 for name in ("_lazy_init", "init", "is_available", "device_count", "current_device", "mem_get_info", "Stream"):
     setattr(torch.cuda, name, lambda *a, _name=name, **k: asked.append(_name))
 torch.backends.mps.is_available = lambda: asked.append("mps")
 data = torch.utils.data.TensorDataset(torch.zeros(8))
-for t in (b.from_arrays({"train": (np.zeros((8, 8, 8, 3), "u1"), np.arange(8))}, batch_size=4).train,
-          b.feed(data, batch_size=4)):
+for t in (from_arrays({"train": (np.zeros((8, 8, 8, 3), "u1"), np.arange(8))}, batch_size=4).train,
+          feed(data, batch_size=4)):
     len(t), t.explain(), t.state_dict(), iter(t)
     assert not asked, asked
     next(iter(t))
@@ -151,8 +152,8 @@ def test_a_dataset_is_held_on_a_gpu_only_if_it_leaves_room_for_the_model(monkeyp
 
 
 def test_what_resizes_and_jitters_a_batch_needs_more_room_there(monkeypatch):
-    from datastage.batches import Augment
     from datastage.batches.arrays import has_room
+    from datastage.batches.augment import Augment
     from datastage.batches.options import LoaderOptions
 
     monkeypatch.setattr("datastage.batches.devices.free_bytes", lambda choice: 100_000)
@@ -176,7 +177,7 @@ def broken_torch_xla(tmp_path, monkeypatch):
 def test_a_torch_xla_that_cannot_be_imported_hurts_nothing(broken_torch_xla):
     import numpy as np
 
-    from datastage.batches import from_arrays
+    from datastage.batches.arrays import from_arrays
 
     (train,) = from_arrays({"train": (np.zeros((8, 8, 8, 3), "u1"), np.arange(8))}, batch_size=4)
     assert len(train) == 2

@@ -7,7 +7,10 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from datastage.batches import as_numpy, as_tf, feed, from_arrays, from_folder
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.frameworks import as_numpy, as_tf
+from datastage.batches.photos import from_folder
 from datastage.errors import SpecError
 
 
@@ -97,7 +100,8 @@ def test_jax_gets_batches_spread_over_several_devices():
     script = """
         import jax, numpy as np
         from jax.sharding import NamedSharding, PartitionSpec
-        from datastage.batches import as_jax, from_arrays
+        from datastage.batches.arrays import from_arrays
+        from datastage.batches.frameworks import as_jax
         images = np.random.default_rng(0).integers(0, 256, (22, 8, 6, 3), np.uint8)
         train, test = from_arrays({"train": (images, np.arange(22)), "test": (images, np.arange(22))}, batch_size=8,
                                   dtype="uint8")

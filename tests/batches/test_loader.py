@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import as_numpy, feed, from_arrays, from_folder
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.frameworks import as_numpy
+from datastage.batches.photos import from_folder
 from datastage.errors import SpecError
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, from_arrays
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
 from datastage.batches.normalize import CpuFinish, Normalise, Pool
 from datastage.batches.options import IMAGENET, LoaderOptions
 from datastage.errors import SpecError

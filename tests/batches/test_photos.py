@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, from_archive, from_folder
+from datastage.batches.augment import Augment
+from datastage.batches.photos import from_archive, from_folder
 from datastage.errors import IntegrityError, NoSpaceError, PasswordError, SpecError, StorageError
 from datastage.reader import FileReader
 

@@ -52,7 +52,7 @@ def test_dropping_leaves_whole_batches_alone(n, size):
 
 def test_each_rank_draws_other_numbers_for_transforms_and_the_same_ones_again(monkeypatch):
     torch = pytest.importorskip("torch")
-    from datastage.batches import from_arrays
+    from datastage.batches.arrays import from_arrays
 
     def drawn(rank):
         for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
@@ -112,7 +112,8 @@ SCRIPT = textwrap.dedent(
     import json, os, sys
     from pathlib import Path
     import numpy as np, torch.distributed as dist
-    from datastage.batches import Augment, from_arrays
+    from datastage.batches.arrays import from_arrays
+    from datastage.batches.augment import Augment
     rank, folder, stop_after = int(os.environ["RANK"]), Path(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo")
     images = np.random.default_rng(0).integers(0, 256, (101, 8, 8, 3), np.uint8)
@@ -181,7 +182,8 @@ UNDER_TORCHRUN = textwrap.dedent(
     import json, os, sys
     from pathlib import Path
     import numpy as np
-    from datastage.batches import Augment, from_arrays
+    from datastage.batches.arrays import from_arrays
+    from datastage.batches.augment import Augment
     folder, grouped = Path(sys.argv[1]), sys.argv[2] == "grouped"
     if grouped:
         import torch.distributed as dist

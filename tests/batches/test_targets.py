@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import from_arrays
+from datastage.batches.arrays import from_arrays
 from datastage.errors import SpecError
 
 IMAGES = np.zeros((12, 8, 8, 3), np.uint8)

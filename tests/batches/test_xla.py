@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import Augment, feed, from_arrays, from_folder
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
+from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
+from datastage.batches.photos import from_folder
 from datastage.batches.ranks import Step
 from datastage.batches.to_device import deliver
 from datastage.errors import SpecError

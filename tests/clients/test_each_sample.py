@@ -305,7 +305,7 @@ def test_keras(run, backend, way):
 train, test = loaders()
 next(iter(train)), next(iter(test))  # as people do to see a batch
 if WAY != "the loader":
-    from datastage.batches import as_tf
+    from datastage.batches.frameworks import as_tf
     train, test = (as_tf(one, pad="padded" in WAY) for one in (train, test))
 model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(N)])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), weighted_metrics=[Seen()])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import feed, from_arrays
+from datastage.batches.any_dataset import feed
+from datastage.batches.arrays import from_arrays
 
 
 def test_the_trainer_goes_on_in_the_middle_of_an_epoch_with_the_batches_that_were_left(run):

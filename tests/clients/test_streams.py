@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches import feed
+from datastage.batches.any_dataset import feed
 from tests.torchvision_here import torchvision_here
 
 

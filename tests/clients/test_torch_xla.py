@@ -13,7 +13,8 @@ import torch_xla.core.xla_model as xm  # noqa: E402
 import torch_xla.debug.metrics as metrics  # noqa: E402
 from torch_xla.distributed.parallel_loader import MpDeviceLoader  # noqa: E402
 
-from datastage.batches import feed, from_arrays  # noqa: E402
+from datastage.batches.any_dataset import feed  # noqa: E402
+from datastage.batches.arrays import from_arrays  # noqa: E402
 
 
 def loaders(n=160, **options):
