@@ -11,10 +11,7 @@ from datastage.batches.decode import Fit
 
 
 def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
-    """Cut a box, as `pixels_of` reads it, from each uint8 image (B, C, H, W); mirror it, and resize it to `size`.
-
-    Bilinear, and uint8 again, on any device.
-    """
+    """Cut a box, as `pixels_of` reads it, from uint8 images (B, C, H, W); mirror it, resize it bilinearly to `size`."""
     top, left, tall, wide = (pixels.long()[:, None] for pixels in pixels_of(box, *images.shape[2:]))
 
     def along(start: Any, side: Any, n: int) -> tuple[Any, Any, Any]:

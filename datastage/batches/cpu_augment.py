@@ -19,10 +19,7 @@ WORD = 4
 
 
 class HostStore:
-    """Images (N, C, H, W) of uint8 in memory, and batches of them: held once, neither padded nor mirrored nor changed.
-
-    `fill`, a value a channel, is what cutout sets its square to.
-    """
+    """Images (N, C, H, W) of uint8 in memory, never changed, and batches of them; cutout fills its square by `fill`."""
 
     def __init__(self, images: NDArray[np.uint8], augment: Augment | None, fill: NDArray[np.uint8]) -> None:
         self._images, self._augment, self._fill = images, augment, fill

@@ -7,7 +7,6 @@ does not show; torch's does, at half the speed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from datastage.batches.augment import pixels_of
 from datastage.batches.decode import by_torch, has_opencv
 
-Write = Callable[[NDArray[np.uint8], NDArray[np.uint8], bool], None]
+_OWN = threading.local()
 
 
 class Wholes:
@@ -45,48 +44,36 @@ class Crops(Wholes):
         shape: tuple[int, int],
         boxes: NDArray[np.float32] | None,
         flip: NDArray[np.bool_] | None,
-        write: Write,
         *,
         last: bool,
     ) -> None:
         super().__init__(out.transpose(0, 3, 1, 2) if last else out, flip)
         boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(out), 1)) if boxes is None else boxes
         self._cuts = np.stack(pixels_of(boxes, *shape), 1).astype(int).tolist()
-        self._out, self._write = out, write
+        self._out, self._last = out, last
+        self._size = out.shape[1:3] if last else out.shape[2:]
 
     def cut(self, i: int, photo: NDArray[np.uint8]) -> None:
         """Make image `i` of its photo (H, W, 3)."""
         top, left, h, w = self._cuts[i]
-        self._write(photo[top : top + h, left : left + w], self._out[i], self._mirrored[i])
+        source, target, last = photo[top : top + h, left : left + w], self._out[i], self._last
+        if not has_opencv():
+            pixels = by_torch(source, *self._size)
+            pixels = pixels[:, ::-1] if self._mirrored[i] else pixels
+            target[:] = pixels if last else pixels.transpose(2, 0, 1)  # by numpy: torch would start threads for each
+            return
+        import cv2
 
-
-def writer(size: tuple[int, int], *, last: bool) -> Write:
-    """Return what resizes a part of a photo to `size` and mirrors it, with channels `last` in memory or first."""
-    return _by_cv2(size, last) if has_opencv() else _by_torch(size, last)
-
-
-def _by_cv2(size: tuple[int, int], last: bool) -> Write:
-    import cv2
-
-    own = threading.local()
-
-    def write(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
-        if not last and not hasattr(own, "pixels"):
-            own.pixels = np.empty((*size, 3), np.uint8)
-        pixels = target if last else own.pixels
-        cv2.resize(source, size[::-1], dst=pixels, interpolation=cv2.INTER_LINEAR)
-        if mirror:
+        pixels = target if last else _scratch((*self._size, 3))
+        cv2.resize(source, self._size[::-1], dst=pixels, interpolation=cv2.INTER_LINEAR)
+        if self._mirrored[i]:
             cv2.flip(pixels, 1, dst=pixels)
         if not last:
             cv2.split(pixels, [target[0], target[1], target[2]])
 
-    return write
 
-
-def _by_torch(size: tuple[int, int], last: bool) -> Write:
-    def write(source: NDArray[np.uint8], target: NDArray[np.uint8], mirror: bool) -> None:
-        pixels = by_torch(source, *size)
-        pixels = pixels[:, ::-1] if mirror else pixels
-        target[:] = pixels if last else pixels.transpose(2, 0, 1)  # by numpy: torch would start threads for each image
-
-    return write
+def _scratch(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return memory that this thread alone uses."""
+    if getattr(_OWN, "pixels", None) is None or _OWN.pixels.shape != shape:
+        _OWN.pixels = np.empty(shape, np.uint8)
+    return _OWN.pixels  # type: ignore[no-any-return]

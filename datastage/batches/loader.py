@@ -143,13 +143,7 @@ class Loader(Carded):
         return arriving(self._chooser(), self.options.dtype)(batch)
 
     def stay_on_cpu(self) -> None:
-        """Settle on the CPU, for libraries that move batches themselves.
-
-        Raises
-        ------
-        SpecError
-            If another device was chosen or asked for, or the dtype is one that numpy has not.
-        """
+        """Settle on the CPU, for libraries that move batches themselves; raises `SpecError` where that cannot be."""
         self._chooser.settle("cpu")
         if self.options.dtype == "bfloat16":
             raise SpecError("numpy has no bfloat16.", "Next: dtype='float32', and cast on the device.")

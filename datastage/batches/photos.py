@@ -18,7 +18,7 @@ from datastage import layouts, mounts, runtime, slots, staging
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room, limited
 from datastage.batches.augment import Draws
 from datastage.batches.cpu_augment import HostStore, cut
-from datastage.batches.crops import Crops, Wholes, writer
+from datastage.batches.crops import Crops, Wholes
 from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import FolderImages, Images, ZipImages
@@ -54,12 +54,7 @@ def square_of(sizes: Sequence[tuple[int, int]]) -> int:
 
 
 def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of a folder of class folders.
-
-    The folder holds train, val (valid, validation) and test, each with a folder for each class; or class folders alone,
-    of which 10 % of the images are then set aside as test. Each photo is decoded once, when it is first needed, and
-    kept as pixels.
-    """
+    """Make loaders of a folder of class folders, or of train, val and test with such in them."""
     root = Path(path)
     if not root.is_dir():
         raise SpecError(f"There is no folder {root}.")
@@ -223,7 +218,7 @@ class PhotoBatches:
         # A device turns pixels over quicker than the CPU does, so there they go as they are at hand.
         moved = choice.kind != "cpu" or options.transform is not None or options.memory_format == "channels_last"
         self._last = last and moved
-        self._write = writer(size, last=self._last) if last else None
+        self._crops = last
         out = (*size, 3) if self._last else (3, *size)
         self._fill = options.fill(3)
         self._memory = Pool((min(options.batch_size, n), *out), np.uint8, keep=KEPT)
@@ -232,9 +227,7 @@ class PhotoBatches:
     def _empty(self, n: int, box: Any, flip: Any) -> Wholes:
         """Return a batch of `n` photos, each of which is still to be put into it."""
         out = self._memory.take()[:n]
-        if self._write is None:
-            return Wholes(out, flip)
-        return Crops(out, self._kept.shape, box, flip, self._write, last=self._last)
+        return Crops(out, self._kept.shape, box, flip, last=self._last) if self._crops else Wholes(out, flip)
 
     def _made(self, images: NDArray[np.uint8], labels: Any, draws: Draws, step: Step) -> Raw:
         if draws.cutout is not None and self._options.augment is not None:
@@ -298,7 +291,7 @@ class FromPhotos(PhotoBatches):
     def _begun(self, samples: NDArray[np.int64], draws: Draws, step: Step) -> _Begun:
         source, cache = self._source, self._source.cache
         at, labels = source.at[samples], source.labels[samples]
-        if self._write is None and (cache.whole or draws.shift is not None):
+        if not self._crops and (cache.whole or draws.shift is not None):
             return _Begun(cache.submit(at), at, labels, draws, None, step)
         made = self._empty(len(at), draws.box, draws.flip)
         return _Begun(cache.submit(at, made.cut), at, labels, draws, made.images, step)

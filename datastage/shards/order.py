@@ -77,26 +77,22 @@ class Part(NamedTuple):
 
 @dataclass
 class Lane:
-    """The windows of a lane, told as far as they were asked for."""
+    """A lane: the shards of its windows, and the windows themselves as far as they were asked for."""
 
-    windows: Iterator[tuple[int, ...]]
+    shards: list[tuple[int, ...]]
     lane: int
     count: Callable[[int], int]
     known: list[Window] = field(default_factory=list)
-    ended: bool = False
 
     def reaches(self, place: int) -> bool:
         """Whether there is a sample at this place; shards are counted until that is known."""
-        while not self.ended and (not self.known or self.known[-1].stop <= place):
-            shards = next(self.windows, None)
-            if shards is None:
-                self.ended = True
-                break
-            start = self.known[-1].stop if self.known else 0
-            counts = tuple(self.count(shard) for shard in shards)
-            number = self.known[-1].number + 1 if self.known else 0
-            self.known.append(Window(self.lane, number, shards, counts, start))
-        return bool(self.known) and self.known[-1].stop > place
+        while not self.known or self.known[-1].stop <= place:
+            number, start = (self.known[-1].number + 1, self.known[-1].stop) if self.known else (0, 0)
+            if number == len(self.shards):
+                return False
+            counts = tuple(map(self.count, self.shards[number]))
+            self.known.append(Window(self.lane, number, self.shards[number], counts, start))
+        return True
 
     def take(self, start: int, stop: int) -> list[Piece]:
         """Return the rows of these places; windows before them are forgotten, but for the one that lies before."""
@@ -117,15 +113,14 @@ class Epoch:
     ) -> None:
         self.shuffle = shuffle
         order = list(range(n_shards)) if shuffle is None else random(*shuffle, _SHARDS).permutation(n_shards).tolist()
-        self._windows = [list(_windows(order[g::lanes], shuffle is not None)) for g in range(lanes)]
-        self.lanes = [Lane(iter(windows), g, count) for g, windows in enumerate(self._windows)]
+        self.lanes = [Lane(list(_windows(order[g::lanes], shuffle is not None)), g, count) for g in range(lanes)]
         self._given = [0] * lanes
         self.position = 0
 
     def after(self, window: Window) -> tuple[int, ...]:
         """Return the shards that come next in the lane of a window."""
-        windows = self._windows[window.lane]
-        return windows[window.number + 1] if window.number + 1 < len(windows) else ()
+        shards = self.lanes[window.lane].shards
+        return shards[window.number + 1] if window.number + 1 < len(shards) else ()
 
     def _advance(self, n: int) -> list[tuple[int, int]]:
         """Take up to `n` samples in turns: of each lane the places from where to where."""

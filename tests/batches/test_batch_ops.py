@@ -5,7 +5,7 @@ import torch
 from datastage.batches.augment import Augment, draw
 from datastage.batches.batch_ops import jittered, resized
 from datastage.batches.cpu_augment import HostStore
-from datastage.batches.crops import Crops, writer
+from datastage.batches.crops import Crops
 from datastage.batches.gpu_augment import ResidentStore
 from tests.torchvision_here import torchvision_here
 
@@ -27,7 +27,7 @@ def test_a_resized_crop_is_that_of_the_library_that_crops_photos(readers):
     draws = draw(Augment(scale=(0.3, 1.0), flip=True), np.arange(6), size=(40, 30), seed=0, epoch=0)
     ours = resized(torch.from_numpy(images), torch.from_numpy(draws.box), torch.from_numpy(draws.flip), (40, 30))
     theirs, photos = np.empty((6, 40, 30, 3), np.uint8), images.transpose(0, 2, 3, 1).copy()
-    crops = Crops(theirs, images.shape[2:], draws.box, draws.flip, writer((40, 30), last=True), last=True)
+    crops = Crops(theirs, images.shape[2:], draws.box, draws.flip, last=True)
     for i in range(6):
         crops.cut(i, photos[i])
     assert abs(ours.numpy().astype(int) - theirs.transpose(0, 3, 1, 2)).max() <= 2
