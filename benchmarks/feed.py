@@ -34,8 +34,8 @@ import feed_peers
 
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
-from datastage.batches.photos import from_archive, from_folder
 from datastage.reader import FileReader
+from tests.loaders_of import from_archive, from_folder
 
 PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu", "ffcv")
 FFCV_NEEDS = ("setuptools", "wheel", "numba", "fastargs", "terminaltables", "pytorch-pfn-extras", "assertpy", "psutil")

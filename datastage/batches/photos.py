@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,17 +20,16 @@ from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Crops, Wholes
 from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
-from datastage.batches.image_files import FolderImages, Images, ZipImages
+from datastage.batches.image_files import Images
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import Finishers, Pool, try_transform
-from datastage.batches.options import LoaderOptions, options_of
+from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import Step, world
 from datastage.batches.to_device import Made, Raw, deliver
 from datastage.errors import SpecError
 from datastage.progress import human_bytes
-from datastage.reader import Reader
 
 Samples = tuple[Sequence[str], Sequence[Any]]
 """Names of files, and their labels."""
@@ -51,23 +49,6 @@ def square_of(sizes: Sequence[tuple[int, int]]) -> int:
     shorter = sorted(map(min, sizes))
     middle = shorter[(len(shorter) - 1) // 2]
     return next((side for side in SIDES if side <= middle), middle)
-
-
-def from_folder(path: str | os.PathLike[str], options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of a folder of class folders, or of train, val and test with such in them."""
-    root = Path(path)
-    if not root.is_dir():
-        raise SpecError(f"There is no folder {root}.")
-    options = options_of(options, named)
-    reading = layouts.read(root, classes=options.classes or None, val=options.val, test=options.test)
-    return from_reading(FolderImages(str(root)), reading, options)
-
-
-def from_archive(reader: Reader, options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of a zip of class folders, straight from its members: no small file is written."""
-    images, options = ZipImages(reader), options_of(options, named)
-    reading = layouts.read(images.tree(), classes=options.classes or None, val=options.val, test=options.test)
-    return from_reading(images, reading, options)
 
 
 def from_reading(images: Images, reading: layouts.Reading, options: LoaderOptions) -> Loaders:

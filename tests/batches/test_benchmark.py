@@ -4,7 +4,7 @@ import pytest
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.benchmark import bench
-from datastage.batches.photos import from_folder
+from tests.loaders_of import from_folder
 
 
 def test_a_feed_is_timed_beside_plain_dataloaders():

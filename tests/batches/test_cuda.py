@@ -11,7 +11,7 @@ from datastage.batches.any_dataset import feed
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
-from datastage.batches.photos import from_folder
+from tests.loaders_of import from_folder
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU that torch can use")
 

@@ -10,8 +10,8 @@ import pytest
 from datastage.batches.any_dataset import feed
 from datastage.batches.arrays import from_arrays
 from datastage.batches.frameworks import as_numpy, as_tf
-from datastage.batches.photos import from_folder
 from datastage.errors import SpecError
+from tests.loaders_of import from_folder
 
 
 def splits(n=22):

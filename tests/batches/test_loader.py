@@ -5,8 +5,8 @@ import torch
 from datastage.batches.any_dataset import feed
 from datastage.batches.arrays import from_arrays
 from datastage.batches.frameworks import as_numpy
-from datastage.batches.photos import from_folder
 from datastage.errors import SpecError
+from tests.loaders_of import from_folder
 
 
 def train(n=22, **options):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import datastage
-from datastage.batches.photos import from_folder
+from tests.loaders_of import from_folder
 from tests.made_data import tarred, zipped
 from tests.servers import server as server
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from datastage.batches.augment import Augment
-from datastage.batches.photos import from_archive, from_folder
 from datastage.errors import IntegrityError, NoSpaceError, PasswordError, SpecError, StorageError
 from datastage.reader import FileReader
+from tests.loaders_of import from_archive, from_folder
 
 Image = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.usefixtures("readers")

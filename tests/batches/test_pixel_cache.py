@@ -13,12 +13,12 @@ from PIL import Image
 from datastage.batches.augment import Augment
 from datastage.batches.decode import Fit
 from datastage.batches.image_files import FolderImages
-from datastage.batches.photos import from_archive, from_folder
 from datastage.batches.pixel_cache import PixelCache
 from datastage.batches.prefetch import Threads
 from datastage.errors import IntegrityError, StorageError
 from datastage.reader import FileReader
 from tests.batches.test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped
+from tests.loaders_of import from_archive, from_folder
 
 pytest.importorskip("PIL")
 OPTIONS = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
@@ -66,7 +66,7 @@ def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
 RANK = """
 import sys, numpy as np
 from datastage.batches.augment import Augment
-from datastage.batches.photos import from_archive, from_folder
+from tests.loaders_of import from_archive, from_folder
 photos, cache, augment = sys.argv[1], __import__("pathlib").Path(sys.argv[2]), eval(sys.argv[3])
 (train,) = from_folder(photos, batch_size=5, size=16, test=0, dtype="uint8", device="cpu", cache=cache, augment=augment)
 for epoch in range(2):
@@ -129,7 +129,7 @@ def test_a_process_that_forked_goes_on_and_so_does_its_child(tmp_path, peeked):
 def in_another_process(photos, cache, last):
     """Take one batch of the first epoch in a process of its own, which then does `last`."""
     script = (
-        "import os, sys; from datastage.batches.photos import from_folder;"
+        "import os, sys; from tests.loaders_of import from_folder;"
         "made = from_folder(sys.argv[1], batch_size=2, size=16, cache=__import__('pathlib').Path(sys.argv[2]));"
         f"running = iter(made.train); next(running); {last}"
     )

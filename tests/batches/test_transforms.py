@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from datastage.batches.arrays import from_arrays
-from datastage.batches.photos import from_folder
 from datastage.errors import SpecError
+from tests.loaders_of import from_folder
 
 IMAGES, LABELS = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8), np.arange(20) % 4
 

@@ -11,10 +11,10 @@ from datastage.batches.any_dataset import feed
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
-from datastage.batches.photos import from_folder
 from datastage.batches.ranks import Step
 from datastage.batches.to_device import deliver
 from datastage.errors import SpecError
+from tests.loaders_of import from_folder
 
 STAND_INS = str(Path(__file__).parents[1] / "stand_ins")
 
