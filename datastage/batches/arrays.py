@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from datastage.batches.cpu_augment import HostStore
 from datastage.batches.devices import Choice
 from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_transform
-from datastage.batches.options import LoaderOptions, options_of
+from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
 from datastage.batches.targets import array_of, targets_of
 from datastage.batches.to_device import Made, Raw, deliver, filled, mapped, sent, tensor_of
@@ -34,7 +34,7 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     Images are uint8 (N, H, W, C) or (N, H, W), or rows of numbers (N, D). Labels are as `targets_of` takes them; of
     ``"predict"`` they are what tells the samples apart, or None.
     """
-    options = options_of(options, named)
+    options = LoaderOptions(**named) if options is None else replace(options, **named)
     if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:
         raise SpecError(
             f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}."

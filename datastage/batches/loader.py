@@ -221,7 +221,7 @@ class Loader(Carded):
         self.stats = Stats(epoch=epoch)
         self.epochs.append(self.stats)
         cache = getattr(self.source, "cache", None)
-        told = stopped_in_two_lines(lambda: getattr(cache, "kept", ""))
+        told = stopped_in_two_lines(lambda: getattr(cache, "so_far", ""))
         with told if runtime.current().in_kernel else nullcontext():
             yield from self._batches(epoch, first, self._run, self.stats)
 

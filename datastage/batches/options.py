@@ -136,11 +136,6 @@ class LoaderOptions:
         return np.clip(np.rint(mean * 255), 0, 255).astype(np.uint8)
 
 
-def options_of(options: LoaderOptions | None, named: dict[str, Any]) -> LoaderOptions:
-    """Return the options, given as one value or by their names."""
-    return LoaderOptions(**named) if options is None else replace(options, **named)
-
-
 def is_torchvisions(transform: Any) -> bool:
     """Whether this is one of torchvision's transforms, which are meant for one picture."""
     return any(kind.__module__.startswith("torchvision.transforms") for kind in type(transform).__mro__)

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import KW_ONLY, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ Submitted = list[tuple[list[int], "Future[list[tuple[str, str]]]"]]
 """Which images, and of each what is wrong with it and what is to be said of it, once that is known."""
 
 
+@dataclass(eq=False, repr=False)
 class PixelCache:
     """Images of one size, decoded when they are first asked for, by the files' `names`.
 
@@ -57,35 +59,26 @@ class PixelCache:
     or in memory; if they are `kept` on a slow disk, they are brought from there, and copied to it once they are whole.
     """
 
-    def __init__(
-        self,
-        images: Images,
-        names: Sequence[str],
-        fit: Fit,
-        *,
-        last: bool,
-        folder: Path | None,
-        kept: Path | None = None,
-        threads: Threads | None = None,
-        unreadable: str = "skip",
-        reporter: Reporter = SILENT,
-    ) -> None:
-        self.images, self.names, self.fit, self.last = images, names, fit, last
-        self.threads = threads or Threads(os.cpu_count() or 1, "datastage-decode")
-        self._folder, self._kept, self._unreadable, self._reporter = folder, kept, unreadable, reporter
-        self.decoder = best()
-        self._open()
+    images: Images
+    names: Sequence[str]
+    fit: Fit
+    _: KW_ONLY
+    last: bool
+    folder: Path | None
+    kept: Path | None = None
+    threads: Threads = field(default_factory=lambda: Threads(os.cpu_count() or 1, "datastage-decode"))
+    unreadable: str = "skip"
+    reporter: Reporter = SILENT
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it was made from: another process looks for the file again, or decodes anew."""
-        names = ("images", "names", "fit", "last", "threads", "decoder", "_folder", "_kept", "_unreadable")
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"reporter": SILENT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _reporter=SILENT)
-        self._open()
+        self.__init__(**state)  # type: ignore[misc]
 
-    def _open(self) -> None:
+    def __post_init__(self) -> None:
+        self.decoder = best()
         self._claim = threading.Lock()  # taken once, by whoever makes the file final
         self._error: StorageError | None = None
         self._trouble: dict[int, str] = {}
@@ -93,13 +86,13 @@ class PixelCache:
         self._listed, self._began, self._resized = False, 0.0, 0
         self.state = np.zeros(len(self.names), np.uint8)
         every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
-        needed, free = int(np.prod(every)), free_bytes(self._folder)
+        needed, free = int(np.prod(every)), free_bytes(self.folder)
         fits = free is None or needed <= free
-        self._file = None if self._folder is None else self._in_folder(self._folder, every)
+        self._file = None if self.folder is None else self._in_folder(self.folder, every)
         if self._found() or (fits and self._brought()):
             return
         if not fits:
-            shape, where = self.fit.shape, "of memory" if self._folder is None else f"in {self._folder}"
+            shape, where = self.fit.shape, "of memory" if self.folder is None else f"in {self.folder}"
             raise NoSpaceError(
                 f"{len(self.names):,} images of {shape[1]} x {shape[0]} pixels take {human_bytes(needed)} packed, and "
                 f"{human_bytes(free or 0)} {where} are free.",
@@ -117,7 +110,7 @@ class PixelCache:
                 if memory is not None and needed > memory:
                     raise
                 self._file = None
-                self._reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
+                self.reporter.note(f"the pixels are kept in memory this time: {error.args[0]}", "Note")
         self._memory = np.zeros(every, np.uint8)
 
     def _go_on(self, other: PixelCache | None) -> None:
@@ -129,7 +122,7 @@ class PixelCache:
             self._file.write(index, other.rows[index])
         self.state, self._trouble, self._remarks = state, {**other._trouble}, {**other._remarks}
         if n := int((state != TO_DO).sum()):
-            self._reporter.note(f"at {n:,} of {len(state):,} photos", "Went on")
+            self.reporter.note(f"at {n:,} of {len(state):,} photos", "Went on")
 
     def _in_folder(self, folder: Path, every: tuple[int, ...]) -> PixelFile:
         """Return the file of these images: one for all that they ever were, of which the latest is kept."""
@@ -155,7 +148,7 @@ class PixelCache:
         return self._memory if self._file is None else self._file.rows
 
     @property
-    def kept(self) -> str:
+    def so_far(self) -> str:
         """What is decoded so far, in words; nothing before the first photo, and once all are."""
         n = int((self.state != TO_DO).sum())
         return f"The pixels of {n:,} of {len(self.state):,} photos" if 0 < n < len(self.state) else ""
@@ -183,10 +176,10 @@ class PixelCache:
 
     def _brought(self) -> bool:
         """Bring the file from where it is kept, once on this machine."""
-        if self._file is None or self._kept is None:
+        if self._file is None or self.kept is None:
             return False
         with alone(self._file.path):
-            return self._found() or (bring(self._file.path, self._kept, self._reporter) and self._found())
+            return self._found() or (bring(self._file.path, self.kept, self.reporter) and self._found())
 
     # --- decoding
 
@@ -198,13 +191,13 @@ class PixelCache:
         or before.
         """
         numbers, states = at.tolist(), self.state[at]
-        if self._unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
+        if self.unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:
             raise self.unreadable_error(numbers[bad[0]], EARLIER)
         new = states == TO_DO
         if new.any() and not self._began:
             self._began = time.monotonic()
             left = int((self.state == TO_DO).sum())
-            self._reporter.phase("decoding the photos", left * self.rows[0].nbytes)
+            self.reporter.phase("decoding the photos", left * self.rows[0].nbytes)
         to_do = np.flatnonzero(new | (states == FINE) if use else new).tolist()
         together = max(1, min(TOGETHER, len(to_do) // (2 * self.threads.n)))
         parts = [[(i, numbers[i]) for i in to_do[k : k + together]] for k in range(0, len(to_do), together)]
@@ -248,7 +241,7 @@ class PixelCache:
             self._began = self._began if self.whole else 0.0
 
     def _close(self) -> None:
-        getattr(self._reporter, "close", lambda: None)()
+        getattr(self.reporter, "close", lambda: None)()
 
     def _decode_all(self, part: list[tuple[int, int]], use: Use | None) -> list[tuple[str, str]]:
         """Decode some images into their rows; return of each what is wrong with it, and what is to be said of it."""
@@ -290,14 +283,14 @@ class PixelCache:
         return np.ascontiguousarray(pixels) if self.last else planes(pixels)
 
     def _note(self, index: int, trouble: str, remark: str) -> None:
-        if trouble and self._unreadable == "raise":
+        if trouble and self.unreadable == "raise":
             raise self.unreadable_error(index, trouble)
         if trouble:
             self._trouble[index] = trouble
         if remark:
             self._remarks.setdefault(remark, []).append(index)
         if self.state[index] == TO_DO:
-            self._reporter.advance(self.rows[0].nbytes)
+            self.reporter.advance(self.rows[0].nbytes)
         self.state[index] = BAD if trouble else FINE
 
     def unreadable_error(self, index: int, trouble: str) -> IntegrityError:
@@ -356,8 +349,8 @@ class PixelCache:
         finally:
             PUBLISHING.pop(file.path, None)
             done.set()
-        if self._kept is not None:
-            keep(file.path, self._kept, self._reporter)
+        if self.kept is not None:
+            keep(file.path, self.kept, self.reporter)
 
     def check(self) -> None:
         """Raise `StorageError` if the file could not be written after the last epoch."""
@@ -375,7 +368,7 @@ class PixelCache:
         if self._listed:
             return
         self._listed = True
-        say = self._reporter.note
+        say = self.reporter.note
         if self._began:
             taken = duration(time.monotonic() - self._began)
             say(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datastage.batches.decode import Fit
+from datastage.batches.decode import Fit, best
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
@@ -54,7 +54,8 @@ class _Pictures:
 class Unkept(PixelCache):
     """Pictures that are decoded whenever they are asked for; only those that cannot be read are remembered."""
 
-    def _open(self) -> None:
+    def __post_init__(self) -> None:
+        self.decoder = best()
         self.state = np.zeros(len(self.names), np.uint8)
         self._trouble: dict[int, str] = {}
         self._remarks: dict[str, list[int]] = {}
@@ -70,7 +71,7 @@ class Unkept(PixelCache):
 
     def _note(self, index: int, trouble: str, remark: str) -> None:
         if trouble:
-            if self._unreadable == "raise":
+            if self.unreadable == "raise":
                 raise self.unreadable_error(index, trouble)
             self._trouble[index], self.state[index] = trouble, BAD
 

@@ -49,7 +49,7 @@ def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
     (train,) = from_folder(photos, cache=cache, **OPTIONS)
     next(iter(train))
     decoded = int((train.source.cache.state != 0).sum())
-    kept, notes = train.source.cache.kept, Notes()
+    kept, notes = train.source.cache.so_far, Notes()
     (train,) = from_folder(photos, cache=cache, reporter=notes, **OPTIONS)
     gc.collect()
     assert 0 < decoded < 24
@@ -59,7 +59,7 @@ def test_a_cell_that_is_run_again_in_the_first_epoch_goes_on(tmp_path):
     first, second = all_of(train), all_of(train)
     assert (first[0] == right).all()
     assert (second[0] == right).all()
-    assert train.source.cache.kept == ""
+    assert train.source.cache.so_far == ""
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
 
 
