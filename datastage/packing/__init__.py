@@ -149,8 +149,7 @@ def _opened(
         reading = layouts.read(images.tree(), **asked)
     if reading.kind == "arrays":
         return _of_arrays(reading, staged.path.name)
-    val, test = (None if isinstance(share, str) else share for share in (options.val, options.test))
-    reading, said = layouts.parted(reading, val=val, test=test)
+    reading, said = layouts.parted(reading, val=options.val, test=options.test)
     return images or images_at(staged.path, reading), replace(reading, said=(*reading.said, *said))
 
 
@@ -167,16 +166,12 @@ def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Rea
     from datastage.batches.targets import targets_of
 
     labels, classes = targets_of(given, reading.classes, SILENT)
-    splits: dict[str, Any] = {
-        split: layouts.Split(
-            [f"{split}/{number}" for number in range(len(images))],
-            None if labels.get(split) is None else labels[split].tolist(),
-        )
-        for split, (images, _) in arrays.items()
-    }
-    return Arrays({split: images for split, (images, _) in arrays.items()}), replace(
-        reading, splits=splits, classes=classes
-    )
+    splits = {}
+    for split, (images, _) in arrays.items():
+        names = [f"{split}/{number}" for number in range(len(images))]
+        splits[split] = layouts.Split(names, labels[split].tolist() if split in labels else None)
+    pictures = Arrays({split: images for split, (images, _) in arrays.items()})
+    return pictures, replace(reading, splits=splits, classes=classes)
 
 
 def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions) -> Plan:

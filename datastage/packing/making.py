@@ -9,7 +9,6 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -76,10 +75,8 @@ def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporte
             raise InterruptedError("packing was stopped")
         reporter.advance(n_bytes)
 
-    def begin(shard: Shard) -> Future[ShardHead]:
-        return writers.submit(partial(make, job, place, shard, ahead=pixels.submit, done=done))
-
-    futures = list(map(begin, missing))
+    one = partial(make, job, place, ahead=pixels.submit, done=done)
+    futures = [writers.submit(one, shard) for shard in missing]
     try:
         for future in futures:
             yield future.result()
@@ -134,9 +131,8 @@ def _one_shard(row: dict[str, Any], given: Any) -> dict[str, Any]:
 
     job, place = ray.get(given) if isinstance(given, ray.ObjectRef) else given
     try:
-        made: Any = make(job, place, pickle.loads(row["shard"]))
+        with while_doing("packing"):
+            made: Any = make(job, place, pickle.loads(row["shard"]))
     except DatastageError as error:
         made = error
-    except OSError as error:
-        made = StorageError.of(error, "packing")
     return {"made": pickle.dumps(made)}

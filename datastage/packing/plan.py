@@ -7,8 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -84,18 +86,12 @@ def plan_of(samples: Mapping[str, list[Sample]], n_bytes: int, packed: float | N
     for split, rows in samples.items():
         for row in rows:
             digest.update(json.dumps([split, row.name, row.label, row.n_bytes], default=str).encode())
-        ends, total = [], 0.0
-        for row in rows:
-            total += OVERHEAD + (row.n_bytes if packed is None else packed)
-            ends.append(total)
+        ends = list(accumulate(OVERHEAD + (row.n_bytes if packed is None else packed) for row in rows))
+        total = ends[-1] if ends else 0
         n = max(1, min(round(total / n_bytes), len(rows)))
-        at = 0
-        for number in range(n):
-            stop = at
-            while stop < len(rows) and (ends[stop] <= total * (number + 1) / n or number == n - 1):
-                stop += 1
-            shards.append(Shard(f"{split}-{number:06}.tar", tuple(rows[at:stop])))
-            at = stop
+        edges = [bisect_right(ends, total * number / n) for number in range(1, n)]
+        for number, (start, stop) in enumerate(pairwise([0, *edges, len(rows)])):
+            shards.append(Shard(f"{split}-{number:06}.tar", tuple(rows[start:stop])))
     return Plan(digest.hexdigest(), tuple(shards))
 
 

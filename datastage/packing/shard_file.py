@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from typing import Any, BinaryIO
 
 from datastage.batches.decode import Unreadable
@@ -62,12 +62,11 @@ class Job:
             yield from ((sample, self.one(sample)) for sample in shard.samples)
             return
         waiting: deque[tuple[Sample, Future[bytes | Unreadable]]] = deque()
-        for sample in shard.samples:
-            waiting.append((sample, ahead(partial(self.one, sample))))
-            if len(waiting) >= AHEAD:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
+        to_do = iter(shard.samples)
+        while True:
+            waiting.extend((sample, ahead(self.one, sample)) for sample in islice(to_do, AHEAD - len(waiting)))
+            if not waiting:
+                return
             first, future = waiting.popleft()
             yield first, future.result()
 

@@ -317,13 +317,11 @@ def _alone(path: Path) -> Iterator[bool]:
 
 def is_used(folder: Path) -> bool:
     """Tell whether anybody reads or brings shards here, or makes their pixels."""
-    locks = (*folder.glob("*.tar"), *folder.glob(".*.lock"), *(folder / "pixels").glob("*.lock"))
-    return not all(map(_is_free, locks))
-
-
-def _is_free(path: Path) -> bool:
-    with _alone(path) as free:
-        return free
+    for path in (*folder.glob("*.tar"), *folder.glob(".*.lock"), *(folder / "pixels").glob("*.lock")):
+        with _alone(path) as free:
+            if not free:
+                return True
+    return False
 
 
 def last_used(folder: Path) -> float:
