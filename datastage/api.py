@@ -367,9 +367,9 @@ def feed(
     Loader
         ``loader.explain()`` says what was chosen and why.
     """
-    from datastage.batches.any_dataset import feed as fed
-
     with _told(progress) as (_, reporter):
+        from datastage.batches.any_dataset import feed as fed
+
         return fed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)
 
 
@@ -396,10 +396,11 @@ def bench(
     tuple of Row
         For each way: seconds until the first batch, images a second, and cores kept busy.
     """
+    options: dict[str, Any] = {"labels": labels, "classes": classes, "size": size, "device": device}
+    made = loaders(data, batch_size=batch_size, progress=progress, **options)  # first: it says what is not installed
     from datastage.batches import benchmark
 
-    options: dict[str, Any] = {"labels": labels, "classes": classes, "size": size, "device": device}
-    return benchmark.bench(loaders(data, batch_size=batch_size, progress=progress, **options))
+    return benchmark.bench(made)
 
 
 @_answered

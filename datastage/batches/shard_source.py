@@ -130,16 +130,16 @@ class ShardSource:
             return None
         return sum(self.counts[k] for k in range(len(self.shards))) if len(self.counts) >= len(self.shards) else None
 
-    def count(self, k: int, stop: threading.Event | None = None) -> int:
+    def count(self, k: int) -> int:
         """Return how many samples a shard has; it is brought and listed where no index says."""
         if k not in self.counts:
-            self.opened(k, stop)
+            self.opened(k)
         return self.counts[k]
 
-    def limited(self, stop: threading.Event | None = None) -> None:
+    def limited(self) -> None:
         """Leave out the shards behind ``limit=``: the first ones are enough to try things out."""
         while not self._limited and not self._limit_by_what_is_known():
-            self.count(next(k for k in range(len(self.shards)) if k not in self.counts), stop)
+            self.count(next(k for k in range(len(self.shards)) if k not in self.counts))
 
     def _limit_by_what_is_known(self) -> bool:
         left, limit = self.options.limit or 0, self.options.limit

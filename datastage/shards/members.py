@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +39,17 @@ class Sample:
 
 def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
     """Group members, given as name, offset and length, into samples."""
-    now: Sample | None = None
-    for name, offset, size in members:
-        name = name.removeprefix("./")
-        folder, slash, base = name.rpartition("/")
-        stem, dot, ending = base.partition(".")
-        if not dot or not stem or (stem.startswith("__") and stem.endswith("__")):
-            continue  # hidden files, files without an ending, and notes on the shard itself
-        key = folder + slash + stem
-        if now is None or key != now.key:
-            if now is not None:
-                yield now
-            now = Sample(key, {})
-        now.parts[ending.lower()] = (offset, size)
-    if now is not None:
-        yield now
+
+    def parts() -> Iterator[tuple[str, str, tuple[int, int]]]:
+        for name, offset, size in members:
+            folder, slash, base = name.removeprefix("./").rpartition("/")
+            stem, dot, ending = base.partition(".")
+            # Not hidden files, files without an ending, and notes on the shard itself.
+            if dot and stem and not (stem.startswith("__") and stem.endswith("__")):
+                yield folder + slash + stem, ending.lower(), (offset, size)
+
+    for key, group in groupby(parts(), key=itemgetter(0)):
+        yield Sample(key, {ending: place for _, ending, place in group})
 
 
 class _Seeking(Bytes):

@@ -107,6 +107,7 @@ def test_making_a_loader_imports_no_torch():
         "Path('a').mkdir(); Path('a/1.png').touch(); datastage.loaders('.', batch_size=1)",
         "datastage.loaders(([1], [2]), batch_size=1)",
         "datastage.feed([1, 2], batch_size=1)",
+        "datastage.bench(([1], [2]), batch_size=1)",
     ],
 )
 def test_without_numpy_loaders_say_what_to_install(tmp_path, lines):
