@@ -215,7 +215,8 @@ class OnHost:
 
         def raw(finish: Any) -> Iterator[Raw]:
             for step in steps:
-                at, part = samples[step.start : step.stop], draws.part(step.start, step.stop)
+                rows = slice(step.start, step.stop)
+                at, part = samples[rows], draws.where(rows)
                 room = finish.room(len(at)) if isinstance(finish, CpuFinish) else None
                 yield self._store.batch(at, part, room), self._labels[at], part.jitter, step
 
@@ -248,10 +249,10 @@ class OnDevice:
         numbers, all_draws = self._store.epoch(samples[every], draws.where(every))
         start = 0
         for at, n, step in zip(places, valid, steps):
-            stop = start + len(at)
-            part = all_draws.part(start, stop)
-            x = self._finish(self._store.batch(numbers[start:stop], part), step.seed, part.jitter)
-            own = y[start:stop]
+            rows = slice(start, start + len(at))
+            part = all_draws.where(rows)
+            x = self._finish(self._store.batch(numbers[rows], part), step.seed, part.jitter)
+            own = y[rows]
             yield (x, own if isinstance(own, tuple) else own.clone()), n
             del x, own
-            start = stop
+            start = rows.stop

@@ -126,12 +126,8 @@ class Draws:
     jitter: NDArray[np.float32] | None = None
     """(N, 3) or (N, 4): factors of brightness, contrast, saturation; and the share of the circle that hues turn by."""
 
-    def part(self, start: int, stop: int) -> Draws:
-        """Return the rows from `start` to before `stop`, as views."""
-        return self.where(slice(start, stop))
-
     def where(self, keep: Any) -> Draws:
-        """Return the rows that this index picks."""
+        """Return the rows that this index picks; of a slice views."""
         if self is NOTHING:
             return self
         return Draws(*(None if a is None else a[keep] for a in (getattr(self, name) for name in self.__slots__)))

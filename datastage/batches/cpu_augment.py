@@ -47,8 +47,8 @@ class HostStore:
                 _reverse(images, np.flatnonzero(draws.flip))
         else:
             for start in range(0, len(samples), AT_ONCE):
-                stop = start + AT_ONCE
-                images[start:stop] = self._plainly(samples[start:stop], draws.part(start, stop))
+                part = slice(start, start + AT_ONCE)
+                images[part] = self._plainly(samples[part], draws.where(part))
         if draws.cutout is not None and augment is not None:
             cut(images, draws.cutout, augment.cutout, self._fill)
         return images

@@ -219,19 +219,14 @@ class PixelCache:
             self._file.give_back()
         return True
 
-    def row(self, index: int) -> NDArray[np.uint8]:
-        """Return one image, decoded if it was not yet; raises `IntegrityError` if it cannot be read."""
+    def picture(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return one image as a new array (H, W, 3) of this size; raises `IntegrityError` if it cannot be read."""
         if self.state[index] == TO_DO:
             (said,) = self._decode_all([(0, index)], None)
             self._note(index, *said)
         if self.state[index] == BAD:
             raise self.unreadable_error(index, self._trouble.get(index, EARLIER))
-        found: NDArray[np.uint8] = self.rows[index]
-        return found
-
-    def picture(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return one image as a new array (H, W, 3) of this size, as `row` does."""
-        row = self.row(index)
+        row = self.rows[index]
         return Fit(size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
 
     def pause(self) -> None:

@@ -154,11 +154,11 @@ class FromShards(PhotoBatches):
     def _begun(self, part: Part, step: Step, windows: dict[Window, _Rows], stop: threading.Event) -> _Begun:
         source = self._source
         numbers, which, draws, ks = [], [], [], list[int]()
-        for window, start, stop_at in part.pieces:
-            rows = windows[window]
-            which.append(rows.shard[start:stop_at] + len(ks))
-            numbers.append(rows.number[start:stop_at])
-            draws.append(rows.draws.part(start, stop_at))
+        for window, first, last in part.pieces:
+            rows, span = windows[window], slice(first, last)
+            which.append(rows.shard[span] + len(ks))
+            numbers.append(rows.number[span])
+            draws.append(rows.draws.where(span))
             ks += window.shards
         of, number, drawn = np.concatenate(which), np.concatenate(numbers), _joined(draws)
         used = np.unique(of).tolist()
