@@ -127,12 +127,9 @@ def _beside(text: str, name: str) -> str:
 
 def _index_beside(text: str, path: Path | None, here: Runtime) -> ShardIndex | None:
     """Return the index that lies beside a shard; an index is optional, so that none, or one of others, is no error."""
-    try:
-        if path is not None:
-            return _index_in(path.parent)
-        return read_index(_all_of(_beside(text, INDEX), here))
-    except (DatastageError, OSError):
-        return None
+    with suppress(DatastageError, OSError):
+        return _index_in(path.parent) if path is not None else read_index(_all_of(_beside(text, INDEX), here))
+    return None
 
 
 def _index_in(folder: Path) -> ShardIndex | None:
