@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,13 +66,12 @@ class Chain:
     def _try(self, name: str, step: Callable[[], T | None]) -> T | None:
         began = time.monotonic()
         try:
-            staged = step()
+            return step()  # None: the step has said itself what it saw
         except (UnavailableError, IntegrityError, MissingDependencyError) as error:
             seconds = time.monotonic() - began
             self.attempts.append(Attempt(name, "", seconds, str(error.args[0]), error.remedy))
             self.failures.append(error)
             return None
-        return staged  # None: the step has said itself what it saw
 
     def _failure(self) -> DatastageError:
         """Make the error of a chain that gave nothing."""
@@ -181,15 +181,12 @@ class Chain:
     def _named_on_drive(self, entry: Entry) -> list[Location]:
         """Return the files of an entry's own names in a mounted Drive. Named paths only: a Drive is never listed."""
         names = [download.name for download in entry.downloads] + [f"{entry.name}.zip"]
+        folders = [mount.path / "MyDrive" for mount in mounts.drive_mounts() if mount.alive]
         found = []
-        for mount in mounts.drive_mounts():
-            if not mount.alive:
-                continue
-            for folder in ("MyDrive", "MyDrive/Colab Notebooks"):
-                for name in names:
-                    with contextlib.suppress(OSError):
-                        if (mount.path / folder / name).is_file():
-                            found.append(Location(mount.path / folder / name, f"{name} in your Drive"))
+        for folder, name in itertools.product([f for top in folders for f in (top, top / "Colab Notebooks")], names):
+            with contextlib.suppress(OSError):
+                if (folder / name).is_file():
+                    found.append(Location(folder / name, f"{name} in your Drive"))
         return found
 
     # --- an entry's steps
@@ -235,8 +232,7 @@ class Chain:
             path = self.claim.slot.fetch / download.name
             if not path.is_file():
                 limits = IMPATIENT if another_is_left else None
-                reader = http.open_url(url, has_hash=download.md5 is not None, limits=limits)
-                try:
+                with contextlib.closing(http.open_url(url, has_hash=download.md5 is not None, limits=limits)) as reader:
                     self.reporter.phase(f"copying {download.name}", reader.size or download.size)
                     transfer.fetch(
                         reader,
@@ -246,8 +242,6 @@ class Chain:
                         slow_below_bytes_s=transfer.SLOW_BYTES_S if another_is_left else None,
                         limits=limits,
                     )
-                finally:
-                    reader.close()
             got.append(path)
         if self.options.save_to is not None and all(download.md5 for download in entry.downloads):
             for path in got:
@@ -313,11 +307,10 @@ class Chain:
                 kept = [Location(below, f"what was kept in {self.options.save_to}")]
                 if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
                     seen = f"{part.name}, kept in {self.options.save_to}"
-                    found = Found(FileReader(below / part.name), str(below), seen)
-                    places.append((seen, lambda left, found=found: materialize(found, work)))  # type: ignore[misc]
-        for found in parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near):
-            named = replace(work, called=part.name)  # a copy may bear another name
-            places.append((found.seen, lambda left, found=found, work=named: materialize(found, work)))  # type: ignore[misc]
+                    places.append(_here(Found(FileReader(below / part.name), str(below), seen), work))
+        named = replace(work, called=part.name)  # a copy may bear another name
+        there = parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near)
+        places += [_here(found, named) for found in there]
         for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
             places.append((place, partial(self._part_from, parse(place), part, work)))
         places_looked = {place.place: place for place in looked}.values()
@@ -347,12 +340,13 @@ class Chain:
     # --- a spec's steps
 
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
-        keep = self._keep if self.options.save_to is not None else None
-        work = Work(self.options, self.claim.slot, self.here, self.reporter, keep=keep)
+        work = Work(self.options, self.claim.slot, self.here, self.reporter)
+        if self.options.save_to is not None:
+            work = replace(work, keep=self._keep)
         found, work = self._opened(spec, work, another_is_left)
         self.reporter.note(found.seen, "Found")
         content = materialize(found, work)
-        if keep is not None and isinstance(found.content, Path):
+        if self.options.save_to is not None and isinstance(found.content, Path):
             self.reporter.note(saved_copy.folder_is_not_kept(found.content.name), "Not kept")
         return self._publish(content)
 
@@ -406,6 +400,10 @@ class Chain:
         }
         written = self.claim.publish(receipt, content.files, durable=store.outlives_machine(slot.root, self.here))
         return Staged(content.path or (slot.final / content.single if content.single else slot.final), written)
+
+
+def _here(found: Found, work: Work) -> tuple[str, Callable[[bool], Content]]:
+    return found.seen, lambda another_is_left: materialize(found, work)
 
 
 def _mirror_name(entry: Entry, number: int) -> str:

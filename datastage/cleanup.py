@@ -14,7 +14,7 @@ from typing import Any
 from datastage import slots, staged
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
-from datastage.own_files import bytes_in, remove_tree
+from datastage.own_files import bytes_in, remove_tree, unlink
 from datastage.progress import bytes_of, few
 from datastage.runtime import Runtime
 from datastage.slots import Slot
@@ -237,19 +237,14 @@ def remove(root: Path, item: Removable) -> bool:
     if not is_dataset and _is_in_use(item.path, slot):
         return False
     try:
-        with locked(slot.lock, timeout_s=0):
+        removing, gone = while_doing(f"removing {item.path.name}"), contextlib.suppress(FileNotFoundError)
+        with removing, gone, locked(slot.lock, timeout_s=0):
             if is_dataset:
                 return _remove_dataset(slot, item)
             if item.path != slot.lock:
                 remove_tree(item.path)
     except LockTimeoutError:
         return False
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError.of(error, f"removing {item.path.name}") from error
     finally:
         slots.leave_no_empty_folder(slot.own)
     return True
@@ -263,6 +258,5 @@ def _remove_dataset(slot: Slot, item: Removable) -> bool:
         remove_tree(leftover)
     os.rename(slot.final, slot.partial)
     remove_tree(slot.partial)
-    with contextlib.suppress(OSError):
-        slot.mark.unlink()
+    unlink(slot.mark)
     return True

@@ -28,6 +28,7 @@ from datastage.progress import Reporter, counted, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
 if TYPE_CHECKING:
+    from datastage.archives import Member
     from datastage.staged import Staged
 
 INTERRUPTED = 130
@@ -215,8 +216,8 @@ class _Out:
     quiet: bool
     as_json: bool
 
-    def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> None:
-        """Print a result: as JSON, or lines, which may be made while they are read; `fits` says that they may wrap."""
+    def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> int:
+        """Print a result, as JSON or lines, which may be made while they are read and may wrap if `fits`; it is a 0."""
         from datastage.show.lines import fitted
 
         if self.as_json:
@@ -224,6 +225,7 @@ class _Out:
         else:
             for line in lines:
                 _print(fitted(printable(str(line)), sys.stdout) if fits else printable(str(line)))
+        return 0
 
     def say_guess(self, staged: Staged) -> None:
         """Say, also with --quiet, that letters of names were guessed."""
@@ -291,31 +293,28 @@ def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, 
     archive = Path("/dev/stdin") if str(archive) == "-" else archive
     if list:
         found = api.members(archive, password=options.get("password"), encoding=options.get("encoding"))
-        slashes = ("/" if one.kind == "folder" and not one.name.endswith("/") else "" for one in found)
-        links = (f" -> {one.target}" if one.target else "" for one in found)
-        lines = (f"{m.size:>14,}  {m.name}{slash}{link}" for m, slash, link in zip(found, slashes, links, strict=True))
-        out.show(found, lines)
-    elif folder is None:
-        raise SpecError(
-            "No folder was named to unpack into.", f"Next: datastage extract {shlex.quote(str(archive))} FOLDER"
-        )
-    else:
-        staged = api.extract(archive, folder, **options, progress=out.reporter)
-        out.say_guess(staged)
-        out.show(_as_dict(staged), [staged])
-    return 0
+        return out.show(found, map(_member_line, found))
+    if folder is None:
+        step = f"Next: datastage extract {shlex.quote(str(archive))} FOLDER"
+        raise SpecError("No folder was named to unpack into.", step)
+    staged = api.extract(archive, folder, **options, progress=out.reporter)
+    out.say_guess(staged)
+    return out.show(_as_dict(staged), [staged])
+
+
+def _member_line(member: Member) -> str:
+    slash = "/" if member.kind == "folder" and not member.name.endswith("/") else ""
+    return f"{member.size:>14,}  {member.name}{slash}{f' -> {member.target}' if member.target else ''}"
 
 
 def _zip(out: _Out, folder: str, archive: str) -> int:
     path = api.zip_folder(folder, archive, progress=out.reporter)
-    out.show({"path": str(path)}, [path])
-    return 0
+    return out.show({"path": str(path)}, [path])
 
 
 def _pack(out: _Out, data: str, to: str, **options: Any) -> int:
     packed = api.pack(data, to, **options, progress=out.reporter)
-    out.show({**_plain(packed), "samples": packed.samples}, [packed.to])
-    return 0
+    return out.show({**_plain(packed), "samples": packed.samples}, [packed.to])
 
 
 def _share(text: str) -> Any:
@@ -352,28 +351,24 @@ def _clean(out: _Out, names: Sequence[str] = (), **options: Any) -> int:
 
 def _bench(out: _Out, spec: str, **options: Any) -> int:
     rows = api.bench(spec, **options, progress=out.reporter)
-    out.show(rows, rows)
-    return 0
+    return out.show(rows, rows)
 
 
 def _read(out: _Out, data: str, test: Any = None, **options: Any) -> int:
     reading = api.read(data, test=0 if test == "0" else test, **options, progress=out.reporter)
-    out.show(reading.as_dict(), reading.lines(), fits=True)
-    return 0
+    return out.show(reading.as_dict(), reading.lines(), fits=True)
 
 
 def _picture(draw: Callable[..., Any], out: _Out, data: str, file: Path | None = None, **options: Any) -> int:
     if file is None:
         raise SpecError("The picture has no file to go to.", f"Next: the same line with --out {draw.__name__}.png")
     draw(data, out=file, **options)
-    out.show(str(file), [file])
-    return 0
+    return out.show(str(file), [file])
 
 
 def _doctor(out: _Out) -> int:
     report = api.doctor()
-    out.show(report.to_dict(), map(_with_flags, str(report).splitlines()))
-    return 0
+    return out.show(report.to_dict(), map(_with_flags, str(report).splitlines()))
 
 
 def _catalog(
@@ -384,8 +379,7 @@ def _catalog(
         if not what:
             raise SpecError("catalog add names no archive.", "Next: datastage catalog add birds.zip >> catalog.txt")
         lines = [api.catalog_line(archive, progress=out.reporter) for archive in what]
-        out.show(lines, lines)
-        return 0
+        return out.show(lines, lines)
     from datastage import course
     from datastage.show import catalog as shown
 
@@ -395,17 +389,12 @@ def _catalog(
         out.show([asdict(each) for each in checked], shown.checked_lines(checked, none_left))
         return UnavailableError.exit_code if none_left else 0
     entries = shown.chosen(api.catalog(), what, task)
-    out.show(list(map(shown.facts, entries)), shown.lines(entries), fits=True)
-    return 0
+    return out.show(list(map(shown.facts, entries)), shown.lines(entries), fits=True)
 
 
 def _cell(out: _Out, spec: str, **options: Any) -> int:
     text = api.cell(spec, **options)
-    if out.as_json:
-        _print_json({"cell": text})
-    else:
-        _print(text)
-    return 0
+    return out.show({"cell": text}, text.split("\n"))
 
 
 _YES: dict[str, Any] = {"action": "store_true"}

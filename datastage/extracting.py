@@ -19,7 +19,7 @@ from datastage.content import Content, content_of, refuse_if_changed
 from datastage.errors import SpecError, StorageError, UnavailableError
 from datastage.lock import Held
 from datastage.own_files import fresh_folder, remove_tree
-from datastage.progress import Reporter
+from datastage.progress import Reporter, counted
 from datastage.reader import FileReader, Reader
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
@@ -56,7 +56,7 @@ def extract(
                     raise _taken(target)  # another process was quicker
                 if fills and filling.take_away_leftovers(target):
                     reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
-                is_empty = not fills or not _content(target)
+                is_empty = not fills or all(path.name.startswith(slots.OWN_FOLDER) for path in target.iterdir())
                 if not is_empty and not strip and not nested:
                     filling.refuse_clashes(target, archives.wanted_paths(reader, members, password, encoding))
                 options = dict(
@@ -64,8 +64,7 @@ def extract(
                 )
                 content = _unpacked(reader, slot, options)
                 if n_replaced := content.facts["n_replaced"]:
-                    names = "1 name" if n_replaced == 1 else f"{n_replaced:,} names"
-                    reporter.note(f"{names} in the archive; the later file counts", "Twice")
+                    reporter.note(f"{counted(n_replaced, 'name')} in the archive; the later file counts", "Twice")
                 receipt = {
                     "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
                     "name": target.name,
@@ -109,11 +108,6 @@ def _cleared(slot: Slot, held: Held) -> Iterator[None]:
         if held.is_ours():
             remove_tree(slot.partial)
             remove_tree(slot.fetch)
-
-
-def _content(folder: Path) -> list[Path]:
-    """Return what lies in a folder, but for what is ours alone."""
-    return [path for path in folder.iterdir() if not path.name.startswith(slots.OWN_FOLDER)]
 
 
 @contextlib.contextmanager

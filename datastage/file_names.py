@@ -26,8 +26,6 @@ SPECIAL = "devices, pipes and sockets"
 def junk_kind(path: str) -> str | None:
     """Return the kind of junk that a posix path is, such as ``"__MACOSX"``; None for what is data.
 
-    Examples
-    --------
     >>> junk_kind("a/__MACOSX/b.jpg"), junk_kind("a/._b.jpg"), junk_kind("a/b.jpg")
     ('__MACOSX', '._*', None)
     """
@@ -43,8 +41,6 @@ def junk_kind(path: str) -> str | None:
 def is_split(name: str) -> bool:
     """Whether a folder's name says that it holds a split, and nothing else.
 
-    Examples
-    --------
     >>> is_split("Training_Set"), is_split("valid"), is_split("test tubes")
     (True, True, False)
     """

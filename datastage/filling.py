@@ -55,6 +55,7 @@ def refuse_clashes(folder: Path, paths: Iterable[str]) -> None:
                 raise clash(folder, part)
 
 
+@while_doing("putting the files in their places")
 def move_in(unpacked: Path, folder: Path, archive: str, *, durable: bool, check: Callable[[], None]) -> None:
     """Move what was unpacked to its place in `folder`; after an error take away what came.
 
@@ -70,14 +71,11 @@ def move_in(unpacked: Path, folder: Path, archive: str, *, durable: bool, check:
         for path, inode in moves.items():
             moved[path] = inode
             _move(unpacked / path, folder / path, folder, path)
-    except BaseException as error:
+    except BaseException:
         _take_away(folder, moved)
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
-            raise StorageError.of(error, "putting the files in their places") from error
         raise
     finally:
-        with contextlib.suppress(OSError):
-            (folder / MARKER).unlink()
+        own_files.unlink(folder / MARKER)
 
 
 def _moves(unpacked: Path, folder: Path, below: str) -> Iterator[tuple[str, int]]:
@@ -103,15 +101,9 @@ def _move(source: Path, target: Path, folder: Path, path: str) -> None:
         os.rename(source, target)  # a folder replaces no file, and no folder that holds something
         return
     try:
-        os.link(source, target)  # unlike a rename it replaces nothing
+        own_files.move_anew(source, target)
     except FileExistsError:
         raise clash(folder, path) from None
-    except OSError:
-        if os.path.lexists(target):
-            raise clash(folder, path) from None
-        os.rename(source, target)  # a disk without hard links
-        return
-    os.unlink(source)
 
 
 def take_away_leftovers(folder: Path) -> bool:
@@ -120,12 +112,10 @@ def take_away_leftovers(folder: Path) -> bool:
     if text is None:
         return False
     came: dict[str, int] = {}
-    with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
-        marker = json.loads(text)
-        came = {str(path): int(inode) for path, inode in marker["came"].items()} if isinstance(marker, dict) else {}
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        came = {path: int(inode) for path, inode in own_files.mapping_of(text).get("came", {}).items()}
     _take_away(folder, came)
-    with contextlib.suppress(OSError):
-        (folder / MARKER).unlink()
+    own_files.unlink(folder / MARKER)
     return True
 
 

@@ -25,7 +25,7 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
     """
     wanted = [(folder / name, path) for name, path in items]
     left_out: list[str] = []
-    if _is_looked_in(folder):
+    if os.path.realpath(folder) in map(os.path.realpath, [*sys.path, os.curdir]):  # an empty entry is this folder too
         left_out = [place.name for place, path in wanted if _is_code(path, place.name)]
         wanted = [(place, path) for place, path in wanted if place.name not in left_out]
     for place, path in wanted:
@@ -49,12 +49,6 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
                     raise
                 _copy_whole(path, place)
     return [place for place, _ in wanted], left_out
-
-
-def _is_looked_in(folder: Path) -> bool:
-    """Tell whether Python imports from `folder`: it is on sys.path, or it is the working directory."""
-    real = os.path.realpath(folder)
-    return any(real == os.path.realpath(entry or os.curdir) for entry in (*sys.path, os.curdir))
 
 
 def _is_code(path: Path, name: str) -> bool:

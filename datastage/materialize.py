@@ -36,7 +36,7 @@ class Work:
     reporter: Reporter
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
-    keep: Callable[[Path, str], None] | None = None
+    keep: Callable[[Path, str], None] = lambda path, name: None
     nested: bool = False
     called: str = ""  # the published name, where a copy may bear another
 
@@ -110,8 +110,7 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
         done = arriving.finish()
         if done.n_received < done.n_bytes:
             facts["resumed_bytes"] = done.n_bytes - done.n_received
-        if work.keep is not None:
-            work.keep(target, reader.name)
+        work.keep(target, reader.name)
         return content or _moved(target, reader.name, facts, slot, done)
 
 
@@ -123,14 +122,13 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     copies = kind is None and not is_fetched and (options.copy or not found.in_place)
     if expect and not copies:  # what is copied is hashed on its way: one reading, and the one kept
         check_digests(reader, expect)
+    content = None
     if kind is not None:
         content = _unpacked(reader, facts, work, work.reporter)
         refuse_if_changed(reader)
-        if work.keep is not None:
-            work.keep(reader.local_path, reader.name)
+    work.keep(reader.local_path, reader.name)
+    if content is not None:
         return content
-    if work.keep is not None:
-        work.keep(reader.local_path, reader.name)
     if is_fetched:
         return _moved(reader.local_path, reader.name, facts, work.slot)
     if not copies:
@@ -170,8 +168,11 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
     kind = archives.sniff(reader)
     if options.unpack is not True and archives.is_data(reader, kind):
         return None
-    if kind == "zip" and options.unpack == FOR_LOADERS and _holds_pictures(reader):
-        return None
+    if kind == "zip" and options.unpack == FOR_LOADERS:
+        from datastage import layouts
+
+        if layouts.has_pictures(layouts.of_archive(reader)):  # by names alone: not for a few beside tables
+            return None
     if kind is None and (options.unpack is True or Path(reader.name).suffix.lower() in archives.suffixes()):
         error = archives.no_archive(reader)
         error.remedy += ("Next: to keep the file as it is, use unpack=False.",)
@@ -204,13 +205,6 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
     content = content_of(unpacked, work.slot.partial)
     content.facts = {**facts, **content.facts}
     return content
-
-
-def _holds_pictures(reader: Reader) -> bool:
-    """Tell whether pictures are what a zip holds, and not a few beside tables; names alone are looked at."""
-    from datastage import layouts
-
-    return layouts.has_pictures(layouts.of_archive(reader))
 
 
 def is_archive(path: Path) -> bool:

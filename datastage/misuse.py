@@ -101,8 +101,6 @@ def taken_apart(
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return which of the known words was meant; nothing if none is near.
 
-    Examples
-    --------
     >>> nearest("batchsize", ["size", "batch_size"]), nearest("stag", ["stage", "cell"]), nearest("xyz", ["stage"])
     ('batch_size', 'stage', '')
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import secrets
@@ -41,6 +42,14 @@ def is_ours(path: str | os.PathLike[str], seen: os.stat_result) -> bool:
         top = os.path.dirname(top)
     disk = os.stat(top)
     return not others_write(seen) or (disk.st_uid == seen.st_uid and others_write(disk))
+
+
+def is_own_folder(path: Path) -> bool:
+    """Tell whether a folder, and no link to one, is this user's."""
+    with contextlib.suppress(OSError):
+        seen = path.lstat()
+        return stat.S_ISDIR(seen.st_mode) and is_ours(path, seen)
+    return False
 
 
 def others_write(seen: os.stat_result) -> bool:
@@ -83,22 +92,26 @@ def owner_name(seen: os.stat_result) -> str:
 # --- reading
 
 
+@contextlib.contextmanager
+def plain_file(path: Path) -> Iterator[io.BufferedReader]:
+    """Give a plain file to read; a link, a FIFO or a device is an `OSError`, and is not waited for."""
+    with open(path, "rb", opener=_no_link_or_wait) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        yield file
+
+
+def _no_link_or_wait(path: str, flags: int) -> int:
+    return os.open(path, flags | NO_LINK | getattr(os, "O_NONBLOCK", 0))
+
+
 def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
     """Return what a small plain file of ours holds; None for a link, a FIFO, a device, another user's, one too long."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | NO_LINK | _BINARY | getattr(os, "O_NONBLOCK", 0))
-    except OSError:
-        return None
-    try:
-        seen = os.fstat(descriptor)
-        if not stat.S_ISREG(seen.st_mode) or seen.st_size > most_bytes or not is_ours(path, seen):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
+    with contextlib.suppress(OSError), plain_file(path) as file:
+        seen = os.fstat(file.fileno())
+        if seen.st_size <= most_bytes and is_ours(path, seen):
             return file.read(most_bytes + 1)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
+    return None
 
 
 def mapping_of(text: bytes | None) -> dict[str, Any]:
@@ -162,21 +175,29 @@ def atomic_file(
         if replace:
             os.replace(unfinished, target)
         else:
-            _put_anew(unfinished, target)
+            move_anew(unfinished, target)
     finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+        unlink(unfinished)
 
 
-def _put_anew(unfinished: Path, target: Path) -> None:
+def unlink(path: Path) -> None:
+    """Remove a file of ours, if that can be done."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def move_anew(source: Path, target: Path) -> None:
+    """Move a file to where nothing is; else it is a `FileExistsError`. A rename would replace what is there."""
     try:
-        os.link(unfinished, target)
+        os.link(source, target)
     except FileExistsError:
         raise
     except OSError:  # this file system has no links
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from None
-        os.rename(unfinished, target)
+        os.rename(source, target)
+    else:
+        os.unlink(source)
 
 
 def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:

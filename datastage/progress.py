@@ -44,8 +44,6 @@ SILENT = Silent()
 def human_bytes(n: int | float) -> str:
     """Return a number of bytes as a person reads it, in powers of ten.
 
-    Examples
-    --------
     >>> human_bytes(170_498_071), human_bytes(1_203_000_000), human_bytes(999_999), human_bytes(1)
     ('170 MB', '1.2 GB', '1 MB', '1 byte')
     """
@@ -63,8 +61,6 @@ def human_bytes(n: int | float) -> str:
 def counted(n: int, noun: str) -> str:
     """Return a number with its noun.
 
-    Examples
-    --------
     >>> counted(50013, "file"), counted(1, "folder")
     ('50,013 files', '1 folder')
     """
@@ -96,8 +92,6 @@ def unreadable(troubles: Iterable[tuple[str, str]], noun: str = "image") -> str:
 def bytes_of(text: str | int) -> int:
     """Return the number of bytes that a person means, in powers of ten; `SpecError` if it is no size.
 
-    Examples
-    --------
     >>> bytes_of("256MB"), bytes_of("1.5 GB"), bytes_of(4096)
     (256000000, 1500000000, 4096)
     """
@@ -110,8 +104,6 @@ def bytes_of(text: str | int) -> int:
 def human_seconds(seconds: float) -> str:
     """Return a duration as a person says it.
 
-    Examples
-    --------
     >>> human_seconds(1), human_seconds(2820), human_seconds(9000)
     ('1 second', '47 minutes', '2.5 hours')
     """
@@ -125,8 +117,6 @@ def human_seconds(seconds: float) -> str:
 def duration(seconds: float) -> str:
     """Return a time as a person says it; never less than a second.
 
-    Examples
-    --------
     >>> duration(0.2), duration(44.2), duration(125), duration(4000)
     ('1 s', '44 s', '2 min 5 s', '1 h 6 min')
     """

@@ -96,11 +96,9 @@ def _used_in_place(path: Path) -> SpecError:
 
 
 def _moved(folder: Path) -> tuple[Path, dict[str, Any]]:
-    with contextlib.suppress(OSError):
-        seen = folder.lstat()
-        receipt = staged.read_receipt(folder) if stat.S_ISDIR(seen.st_mode) else None
-        if receipt is not None and own_files.is_ours(folder, seen) and not receipt.get("in_place"):
-            return folder, receipt
+    receipt = staged.read_receipt(folder) if own_files.is_own_folder(folder) else None
+    if receipt is not None and not receipt.get("in_place"):
+        return folder, receipt
     raise SpecError(f"{folder} holds no receipt of yours to take over.", "Next: give the folder that was moved.")
 
 

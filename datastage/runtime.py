@@ -123,8 +123,6 @@ def detect(
 
     `root` stands for ``/``, `shell` is IPython's, `script` the file that runs, `affinity` the cores we may use.
 
-    Examples
-    --------
     >>> both = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "COLAB_RELEASE_TAG": "release-colab_20261101", "HOME": "/root"}
     >>> here = detect(both)
     >>> here.platform, here.is_batch
@@ -210,8 +208,6 @@ def launched(environ: Mapping[str, str] | None = None) -> Launched | None:
     two for a machine whose processes are started later. Slurm's own variables count only beside ``MASTER_ADDR``, by
     which processes find each other: ``srun`` sets them for tasks that have nothing to do with each other too.
 
-    Examples
-    --------
     >>> launched({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
     Launched(rank=3, size=4, local_rank=1)
     >>> launched({"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"})

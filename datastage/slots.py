@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, staged
-from datastage.errors import SpecError, StorageError
+from datastage.errors import SpecError, StorageError, while_doing
 
 OWN_FOLDER = ".datastage-"
 # No name of a dataset begins with a dot.
@@ -140,20 +140,18 @@ def usable_root(folder: Path, *, shared: bool = False) -> Path:
     `shared` says that all may write beside it: then it is ``staged-<uid>`` in its place, mode 0700.
     """
     folder = Path(os.path.abspath(fast_root(folder.expanduser(), shared=shared)))
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700 if shared else 0o777)
-    except FileExistsError:
-        raise StorageError(
-            f"{folder} is a file, so that no folder can be made there.",
-            "Next: choose another folder with root=.",
-            code=errno.ENOTDIR,
-            filename=folder,
-        ) from None
-    except OSError as error:
-        raise StorageError.of(error, "making the folder for datasets") from error
+    with while_doing("making the folder for datasets"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700 if shared else 0o777)
+        except FileExistsError:
+            raise StorageError(
+                f"{folder} is a file, so that no folder can be made there.",
+                "Next: choose another folder with root=.",
+                code=errno.ENOTDIR,
+                filename=folder,
+            ) from None
     if shared:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or not own_files.is_ours(folder, found):
+        if not own_files.is_own_folder(folder):
             raise StorageError(
                 f"{folder} belongs to another user, and anybody may write beside it.",
                 "Next: choose a folder of your own with root=, or set DATASTAGE_ROOT.",

@@ -17,8 +17,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 class Spec:
     """What the user wrote, told apart. The scheme is that of a row of `SOURCES`, or ``"name"`` for a dataset.
 
-    Examples
-    --------
     >>> spec = Spec("https://me:secret@host.example/a.zip?token=abc", "http", "", name="a.zip")
     >>> str(spec), spec.file_name
     ('https://...@host.example/a.zip?token=...', 'a.zip')

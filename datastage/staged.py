@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 RECEIPT = ".datastage.json"
 FILES = ".datastage-files"
-# What data may not bring: our files, and the names of earlier versions for what was unfinished.
+# What data may not bring: our files, and a receipt that is being written anew.
 OWN_NAMES = frozenset((RECEIPT, FILES, RECEIPT + "~"))
 # A folder of more files than this is trusted after a look at so many of them, evenly spread.
 GLANCE_FILES = 2_000
@@ -214,18 +214,10 @@ def receipt_of(folder: Path) -> dict[str, Any] | None:
     A receipt that came with somebody's data, or was copied or moved with its folder, names another folder. The folder
     must be this user's too, and no link.
     """
-    try:
-        seen = folder.lstat()
-    except OSError:
-        return None
-    if not stat.S_ISDIR(seen.st_mode) or not own_files.is_ours(folder, seen):
-        return None
-    receipt = read_receipt(folder)
+    receipt = read_receipt(folder) if own_files.is_own_folder(folder) else None
     if receipt is None:
         return None
     at = written_for(receipt)
-    if not at:  # an earlier version did not say where the receipt of data that is used in place lay
-        return receipt if receipt.get("name") == folder.name else None
     return receipt if at == os.path.abspath(folder) or leads_to(at, folder) else None
 
 

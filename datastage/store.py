@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, slots, staged
-from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.errors import IntegrityError, StorageError, while_doing
 from datastage.lock import Held, Holder, locked
 from datastage.own_files import remove_tree
 from datastage.progress import Reporter, few
@@ -42,8 +42,8 @@ _TRIES = 20
 def staged_at(path: Path) -> Staged | None:
     """Return what this user staged at `path`: the folder, or the one file in it; None if it is no such thing.
 
-    A folder without a mark (of an earlier version, or made by `extract`) counts if its receipt names it and it may be
-    written to: data that is attached or that came with a receipt in it does not.
+    A folder without a mark, as `extract` makes, counts if its receipt names it and it may be written to: data that is
+    attached or that came with a receipt in it does not.
     """
     for folder in (path, path.parent):
         receipt = staged.receipt_of(folder)
@@ -116,7 +116,7 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
             found = None if wanted.refresh else _already(slot, wanted, reporter)
             if found is None:
                 _check_free(slot, wanted.key)
-                with _cleared_up(slot, held):
+                with while_doing("writing the files"), _cleared_up(slot, held):
                     mark = slots.write_mark(slot, wanted.specs)
                     yield Claim(slot, _Told(reporter, held), wanted.key, mark["token"], held)
             else:
@@ -138,10 +138,7 @@ def _cleared_up(slot: Slot, held: Held) -> Iterator[None]:
         elif slot.fetch.is_dir() and not any(slot.fetch.iterdir()):
             slot.fetch.rmdir()
         if not os.path.lexists(slot.final):
-            with contextlib.suppress(OSError):
-                slot.mark.unlink()
-        if isinstance(error, OSError) and not isinstance(error, DatastageError):
-            raise StorageError.of(error, "writing the files") from error
+            own_files.unlink(slot.mark)
         raise
 
 
@@ -221,6 +218,8 @@ def _of_another(folder: Path, wanted: Wanted) -> Staged | None:
             return None
     except PermissionError:
         raise _closed(folder, owner) from None
+    except OSError:  # it is being changed, or is no plain file
+        return None
     single = next(iter(names)) if "" in wanted.known else None
     receipt = {
         **{"key": wanted.key, "name": folder.name, "spec": wanted.specs[0], "folder": str(folder), "single": single},
@@ -233,10 +232,7 @@ def _of_another(folder: Path, wanted: Wanted) -> Staged | None:
 
 def _has_digest(path: Path, algorithm: str, digest: str) -> bool:
     hashed = hashlib.new(algorithm, usedforsecurity=False)
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
+    with own_files.plain_file(path) as file:
         return hashlib.file_digest(file, lambda: hashed).hexdigest() == digest.lower()
 
 
@@ -370,12 +366,6 @@ def recover(slot: Slot) -> None:
             remove_tree(slot.old)
         else:
             os.rename(slot.old, slot.final)
-    # Where an earlier version put what it was about to replace.
-    older = slot.root / f".{slot.name}.old"
-    if not os.path.lexists(slot.final) and os.path.lexists(older) and not older.is_symlink():
-        receipt = staged.read_receipt(older)
-        if receipt is not None and staged.written_for(receipt) == str(slot.final):
-            os.rename(older, slot.final)
 
 
 def tidy(slot: Slot) -> None:
@@ -389,6 +379,7 @@ def tidy(slot: Slot) -> None:
                 remove_tree(path)
 
 
+@while_doing("putting the folder in place")
 def publish(
     slot: Slot,
     receipt: Mapping[str, Any],
@@ -407,14 +398,12 @@ def publish(
             remove_tree(slot.old)
             os.rename(slot.final, slot.old)
         os.rename(slot.partial, slot.final)
-    except BaseException as error:
+    except BaseException:
         recover(slot)
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
-            raise StorageError.of(error, "putting the folder in place") from error
         raise
     if durable:
-        with contextlib.suppress(OSError):  # the folder is whole and in place: nothing to take back
-            _sync_folder(slot.root)
+        with contextlib.suppress(OSError), _opened(slot.root) as folder:  # it is whole and in place: no way back
+            os.fsync(folder)
     remove_tree(slot.old)
     return written
 
@@ -434,22 +423,18 @@ def sync_file_system(folder: Path) -> None:
     """Have all that was written to the file system of `folder` on its disk."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
-        fd = os.open(folder, os.O_RDONLY)
-        try:
+        with _opened(folder) as fd:
             if libc.syncfs(fd) != 0:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), str(folder))
-        finally:
-            os.close(fd)
     elif hasattr(os, "sync"):
         os.sync()
 
 
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    fd = os.open(folder, os.O_RDONLY)
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    fd = os.open(folder, os.O_RDONLY)  # on Windows a PermissionError
     try:
-        os.fsync(fd)
+        yield fd
     finally:
         os.close(fd)

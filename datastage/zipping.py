@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from datastage import archives, saved_copy, sources
-from datastage.errors import NoSpaceError, SpecError, StorageError
+from datastage.errors import NoSpaceError, SpecError, while_doing
 from datastage.mounts import is_on_drive
 from datastage.progress import Reporter, counted
 from datastage.runtime import Runtime
@@ -25,8 +25,9 @@ def zip_folder(
         raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")
     target = saved_copy.folder_of(place, here, reporter)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        packed = archives.pack(found.content, target, reporter=reporter)
+        with while_doing("making the folder for the zip"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            packed = archives.pack(found.content, target, reporter=reporter)
     except NoSpaceError as error:
         if not is_on_drive(target.parent, here.system_root):
             raise
@@ -37,10 +38,6 @@ def zip_folder(
             code=error.errno or errno.ENOSPC,
             filename=target,
         ) from error
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError.of(error, "making the folder for the zip") from error
     reporter.note(f"{counted(packed.n_files, 'file')} into {target.name}", "Packed")
     if packed.left_out:
         reporter.note(", ".join(f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items())), "Left out")

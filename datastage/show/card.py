@@ -9,22 +9,15 @@ import html
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datastage.batches.loader import Loader, Loaders
 from datastage.batches.stats import facts
 from datastage.errors import LABEL_WIDTH, columns, labelled_lines
 from datastage.progress import counted, duration, human_bytes
-from datastage.show.lines import (
-    printable,
-    receipt_rows,
-    shortened,
-    writable,
-)
+from datastage.show.lines import printable, receipt_rows, shortened, writable
 from datastage.show.look import SIDE, Look, look
-
-if TYPE_CHECKING:
-    from datastage.staged import Staged
+from datastage.staged import Staged
 
 # Only the page's own colours, at less strength: readable on light and dark pages alike.
 _BOX = (
@@ -130,7 +123,9 @@ def _of_the_look(seen: Look) -> list[tuple[str, str | Sequence[Bar]]]:
     bars = count_bars(seen.counts)
     if bars:
         names = {name for counts in seen.counts.values() for name in counts} - set(seen.counts)
-        rows.append(("Parts", _part_bars(seen.counts)))
+        sums = {split: sum(part.values()) for split, part in seen.counts.items()}
+        parts = [Bar(split, {split: n / max(sums.values())}, f"{n:,}") for split, n in sums.items()]
+        rows.append(("Parts", parts))  # the bar of each split tells its colour
         if names:
             rows.append((f"{len(names)} classes", bars))
     if text := seen.size_text():
@@ -140,12 +135,6 @@ def _of_the_look(seen: Look) -> list[tuple[str, str | Sequence[Bar]]]:
         what = f"{counted(n, 'picture')} of {n + len(seen.sizes):,} looked at cannot be read"
         rows.append(("Damaged", f"{what}: {shortened(seen.damaged, 60)}"))
     return rows
-
-
-def _part_bars(counts: Mapping[str, Mapping[str, int]]) -> list[Bar]:
-    """Return a bar for each split, which tells its colour."""
-    sums = {split: sum(part.values()) for split, part in counts.items()}
-    return [Bar(split, {split: n / max(sums.values())}, f"{n:,}") for split, n in sums.items()]
 
 
 def _terms(receipt: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -33,17 +33,9 @@ from datastage.show.following import literal
 _NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
 # Verbs that no setup cell needs.
 _VERBS = (
-    *("archives/zip_packing", "batches/any_*", "batches/benchmark", "batches/frameworks"),
-    *(
-        "batches/keras_loader",
-        "batches/shard*",
-        "cleanup",
-        "course",
-        "datasets/catalog_file",
-        "extracting",
-        "packing/*",
-    ),
-    *("repair", "shards/*", "show/catalog", "show/doctor", "show/look", "show/pictures", "show/unread", "zipping"),
+    *("archives/zip_packing", "batches/any_*", "batches/benchmark", "batches/frameworks", "batches/keras_loader"),
+    *("batches/shard*", "cleanup", "course", "datasets/catalog_file", "extracting", "packing/*", "repair", "shards/*"),
+    *("show/catalog", "show/doctor", "show/look", "show/pictures", "show/unread", "zipping"),
 )
 # What some specs need: places, the search for files by content, and what tells and decodes data that no entry knows.
 _FOR_SOME = (
@@ -263,11 +255,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
         waiting += [other for other in leads_to if not _is_one(other, stops)]
-    return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named, key=_path)}
-
-
-def _path(name: str) -> str:
-    return f"datastage/{name}.py"
+    return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named)}
 
 
 @functools.cache

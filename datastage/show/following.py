@@ -9,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from datastage.file_names import PICTURE_SUFFIXES
 from datastage.mounts import is_network_disk
-
-if TYPE_CHECKING:
-    from datastage.runtime import Runtime
-    from datastage.staged import Staged
+from datastage.runtime import Runtime
+from datastage.staged import Staged
 
 _MOST_FILES = 20_000  # of data that is used where it lies: more are not walked for one line
 _SMALL = 64  # pixels: above that pictures are photos

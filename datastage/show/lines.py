@@ -11,16 +11,14 @@ import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datastage.errors import LABEL_WIDTH, WIDTH, columns, labelled_lines, wrapped
 from datastage.progress import counted, duration, human_bytes
 from datastage.redact import printable as printable
+from datastage.runtime import Runtime
 from datastage.show.following import next_line
-
-if TYPE_CHECKING:
-    from datastage.runtime import Runtime
-    from datastage.staged import Staged
+from datastage.staged import Staged
 
 _OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
 _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
@@ -37,8 +35,6 @@ def spread(n: int, most: int) -> list[int]:
 def shortened(names: Sequence[str], width: int) -> str:
     """Return a list of names in at most `width` columns: the first ones and the last.
 
-    Examples
-    --------
     >>> shortened(["airplane", "automobile", "bird", "cat", "deer", "dog", "truck"], 45)
     'airplane, automobile, bird, cat, ... truck'
     """
@@ -55,8 +51,6 @@ def shortened(names: Sequence[str], width: int) -> str:
 def when(then: datetime.datetime, now: datetime.datetime) -> str:
     """Return a moment as a person says it.
 
-    Examples
-    --------
     >>> noon = datetime.datetime(2026, 11, 21, 12, 0)
     >>> when(noon, noon), when(noon - datetime.timedelta(days=1), noon), when(datetime.datetime(2026, 3, 5, 9, 7), noon)
     ('today at 12:00', 'yesterday at 12:00', 'on 5 March 2026')
@@ -131,8 +125,6 @@ def ready_lines(
 def left_out_text(left_out: Mapping[str, int]) -> str:
     """Say what was left out of an archive, and whose habit it is.
 
-    Examples
-    --------
     >>> left_out_text({"__MACOSX": 50_000, ".DS_Store": 13})
     '50,013 hidden files that a Mac adds (__MACOSX, .DS_Store)'
     """

@@ -12,17 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datastage.entry import Entry
 from datastage.errors import DatastageError
 from datastage.file_names import PICTURE_SUFFIXES
 from datastage.mounts import is_network_disk
 from datastage.show.lines import spread
-from datastage.staged import read_files
-
-if TYPE_CHECKING:
-    from datastage.entry import Entry
-    from datastage.staged import Staged
+from datastage.staged import Staged, read_files
 
 SIDE = 72
 """Pixels of a small picture."""

@@ -13,13 +13,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
+from datastage.runtime import Runtime
 from datastage.show.lines import fitted, labelled, printable, writable
-
-if TYPE_CHECKING:
-    from datastage.runtime import Runtime
 
 DRAW_EVERY_S = 0.2
 LOG_EVERY_S = 30.0
@@ -48,8 +46,6 @@ def pick(
 def phase_text(done_bytes: int, total_bytes: int | None, seconds: float, resumed_bytes: int = 0) -> str:
     """Return what a bar says. Bytes that an earlier run left are done, and say nothing of the speed.
 
-    Examples
-    --------
     >>> phase_text(744_000_000, 1_200_000_000, 24.0)
     '62 %, 744 MB of 1.2 GB, 31 MB/s, 15 s left'
     >>> phase_text(744_000_000, None, 24.0)
