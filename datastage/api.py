@@ -39,7 +39,7 @@ T = TypeVar("T")
 def _answered(verb: Callable[P, T]) -> Callable[P, T]:
     """Have a call that does not fit answered with the argument that was meant; the signature stays what it is.
 
-    The steps of an error advise what the verb that was called can do.
+    The steps of an error advise what the verb that was called can do, and name the data as the person wrote it.
     """
     signature = inspect.signature(verb)
 
@@ -54,14 +54,25 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
         try:
             return verb(*given, **named)
         except Exception as error:
-            from datastage.errors import DatastageError
+            from datastage.errors import DatastageError, name_data
             from datastage.misuse import possible
 
             if isinstance(error, DatastageError):
+                asked = signature.bind(*given, **named).arguments
+                name_data(error, _written(asked.get("data")), asked.get("batch_size"))
                 error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
             raise
 
     return checked
+
+
+def _written(data: Any) -> str | None:
+    """Return data as the person wrote it; None for what has no text of its own."""
+    from datastage.staged import Staged
+
+    if isinstance(data, os.PathLike) and not isinstance(data, Staged):
+        return str(os.path.abspath(data))
+    return data if isinstance(data, str) else None
 
 
 @_answered
@@ -259,7 +270,7 @@ def loaders(  # noqa: PLR0913
     names = {field.name for field in fields(LoaderOptions)} & given.keys() - asked.keys()
     chosen = {name: given[name] for name in names}
     options = LoaderOptions(**{**chosen, "augment": None if augment == "auto" else augment})
-    with _told(progress) as (here, reporter), _named(data, batch_size):
+    with _told(progress) as (here, reporter):
         return open_data(
             data,
             replace(options, reporter=reporter),
@@ -330,8 +341,7 @@ def read(
             unpack: Any = "auto" if parse(data).scheme == "name" else FOR_LOADERS
             staged = _staged(StageOptions.of(data, unpack=unpack), here, reporter, say_next=False)
     entry = datasets.of_receipt(staged.receipt)
-    with _named(data):
-        return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
+    return layouts.of_entry(entry, staged.path, labels=labels, classes=classes, val=val, test=test)
 
 
 @_answered
@@ -348,7 +358,8 @@ def feed(
 
     A Dataset is shuffled. Of a DataLoader the dataset, order, batch size, ``collate_fn``, ``drop_last`` and workers are
     kept; one with its own sampler, ``generator=`` or ``__iter__`` is iterated unchanged. Where there are no workers,
-    one makes and times the first two batches, and how many there will be follows from that.
+    one makes and times the first two batches, and how many there will be follows from that. ``loader.explain()`` says
+    what was chosen and why.
 
     Parameters
     ----------
@@ -361,11 +372,6 @@ def feed(
         As for `loaders`.
     dtype : str
         ``"float32"``, ``"bfloat16"`` or ``"float16"``, which floating tensors are cast to. Whole numbers stay.
-
-    Returns
-    -------
-    Loader
-        ``loader.explain()`` says what was chosen and why.
     """
     with _told(progress) as (_, reporter):
         from datastage.batches.any_dataset import feed as fed
@@ -415,7 +421,7 @@ def extract(
     nested: bool = False,
     progress: Progress = "auto",
 ) -> Staged:
-    """Unpack an archive into a folder: all of it, checked, or nothing.
+    """Unpack an archive into a folder: all of it, checked, or nothing. Return the folder, with its receipt.
 
     Parameters
     ----------
@@ -429,11 +435,6 @@ def extract(
         As for `stage`.
     nested : bool
         Whether archives in the archive are unpacked too, each in a folder of its name.
-
-    Returns
-    -------
-    Staged
-        The folder, with its receipt.
 
     Raises
     ------
@@ -459,17 +460,12 @@ def extract(
 
 @_answered
 def members(archive: PathLike, *, password: str | None = None, encoding: str | None = None) -> list[Member]:
-    """List what is in an archive, without unpacking it.
+    """List what is in an archive, without unpacking it: in the archive's own order, junk included.
 
     Parameters
     ----------
     archive, password, encoding
         As for `extract`; most archives list their names without a password.
-
-    Returns
-    -------
-    list of Member
-        In the archive's own order, junk included.
 
     Raises
     ------
@@ -486,6 +482,8 @@ def members(archive: PathLike, *, password: str | None = None, encoding: str | N
 def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:
     """Pack a folder into one zip: thousands of small files on Drive become one that copies at full speed.
 
+    Returns the path of the zip, which holds the folder under its own name.
+
     Parameters
     ----------
     folder : str or path
@@ -494,11 +492,6 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
         The zip to make, or ``"drive:photos.zip"``. It must not exist.
     progress
         As for `stage`.
-
-    Returns
-    -------
-    Path
-        The zip, which holds the folder under its own name.
 
     Raises
     ------
@@ -687,6 +680,7 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
 
     Where training gets something else (augmentation, a transform), a second grid shows that. A loader is not used up.
     What `loaders` does not take is shown as it lies: pictures without labels, waves of sounds, beginnings of texts.
+    A notebook shows the figure. Without matplotlib it is a `MissingDependencyError`.
 
     Parameters
     ----------
@@ -698,16 +692,6 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
         As for `loaders`.
     out : path, optional
         A file to write the picture to, such as ``"preview.png"``.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A notebook shows it.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     from datastage.batches.loader import Loaders
     from datastage.errors import SpecError
@@ -735,7 +719,8 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
 def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw what data is made of: samples of each class by split, sizes of the pictures, what was left out and why.
 
-    Of what `loaders` does not take: the columns of a table, or how many files each folder holds.
+    Of what `loaders` does not take: the columns of a table, or how many files each folder holds. The red square is the
+    size that `loaders` would bring pictures of mixed sizes to. Without matplotlib it is a `MissingDependencyError`.
 
     Parameters
     ----------
@@ -743,16 +728,6 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
         What `read` takes, what `loaders` gives, or what `feed` takes.
     labels, out
         As for `preview`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A notebook shows it. The red square is the size that `loaders` would bring pictures of mixed sizes to.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     from datastage.batches.loader import Loader, Loaders
     from datastage.batches.photos import square_of
@@ -915,7 +890,7 @@ def cell(
     fallbacks: Sequence[PathLike] = (),
     save_to: PathLike | None = None,
 ) -> str:
-    """Return the text of a setup cell that puts datastage into a notebook and stages `spec`.
+    """Return the Python text of a setup cell that puts datastage into a notebook and stages `spec`.
 
     Parameters
     ----------
@@ -929,11 +904,6 @@ def cell(
         A text catalog; the cell carries the line of `spec`.
     fallbacks, save_to
         As for `stage`.
-
-    Returns
-    -------
-    str
-        Python text to paste.
 
     Raises
     ------
@@ -1013,23 +983,5 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
         _close(reporter)
 
 
-@contextlib.contextmanager
-def _named(data: Any, batch_size: int | None = None) -> Iterator[None]:
-    """Let the steps of an error name the data, and the batch size, as the person wrote them."""
-    from datastage.errors import DatastageError, name_data
-    from datastage.staged import Staged
-
-    try:
-        yield
-    except DatastageError as error:
-        given = data if isinstance(data, str) else None
-        if isinstance(data, os.PathLike) and not isinstance(data, Staged):
-            given = os.path.abspath(data)
-        name_data(error, given, batch_size)
-        raise
-
-
 def _close(reporter: Reporter) -> None:
-    close = getattr(reporter, "close", None)
-    if close is not None:
-        close()
+    getattr(reporter, "close", lambda: None)()

@@ -380,6 +380,10 @@ class Chain:
         in_place = content.path is not None
         if in_place:
             fresh_folder(slot.partial)
+        attempts = [
+            {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
+            for a in self.attempts
+        ]
         receipt: dict[str, Any] = {
             "spec": str(self.options.spec),
             "fallbacks": [str(spec) for spec in self.options.fallbacks],
@@ -390,12 +394,7 @@ class Chain:
             "folder": str(content.path or slot.final),
             "in_place": in_place,
             "single": content.single,
-            "attempts": values_without_secrets(
-                [
-                    {"place": a.place, "seen": a.seen, "seconds": round(a.seconds, 3), "failure": a.failure}
-                    for a in self.attempts
-                ]
-            ),
+            "attempts": values_without_secrets(attempts),
             **content.facts,
         }
         written = self.claim.publish(receipt, content.files, durable=store.outlives_machine(slot.root, self.here))

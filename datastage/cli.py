@@ -96,13 +96,12 @@ def _run(words: list[str], as_json: bool) -> int:
 
     try:
         with reported():
-            try:
-                flags = {name: [*row[2], *_COMMON] for name, row in _VERBS.items()}
-                options = misuse.taken_apart(words, _parser(), flags)
-            except SystemExit as ended:
-                return ended.code if isinstance(ended.code, int) else SpecError.exit_code
+            flags = {name: [*row[2], *_COMMON] for name, row in _VERBS.items()}
+            options = misuse.taken_apart(words, _parser(), flags)
             as_json = options.pop("json")
             return _VERBS[options.pop("verb")][3](_Out(options.pop("quiet"), as_json), **options)
+    except SystemExit as ended:  # the parser has said what there is to say
+        return ended.code if isinstance(ended.code, int) else SpecError.exit_code
     except DatastageError as error:
         return _say_error(error, as_json)
     except KeyboardInterrupt as stop:
@@ -123,11 +122,9 @@ def _close_output() -> None:
 
 def _say(text: str) -> None:
     """Write to standard error, which may be full or closed: the exit code must not hang on it."""
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        pass
 
 
 def _say_error(error: DatastageError, as_json: bool) -> int:

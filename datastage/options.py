@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from datastage.spec import Spec
 
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
 """As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
-_HEX_DIGITS = {"md5": 32, "sha256": 64}
+_HASH = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,7 @@ class StageOptions:
             archives.codec_of(self.encoding)
         if self.spec.scheme == "name":
             self._check_name()
-        if self.expect is None:
-            return
-        algorithm, _, digest = self.expect.lower().partition(":")
-        if len(digest) != _HEX_DIGITS.get(algorithm) or set(digest) - set("0123456789abcdef"):
+        if self.expect is not None and not _HASH.fullmatch(self.expect.lower()):
             raise SpecError(
                 f"expect={self.expect!r} is not a hash.",
                 "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",

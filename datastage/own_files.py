@@ -95,14 +95,11 @@ def owner_name(seen: os.stat_result) -> str:
 @contextlib.contextmanager
 def plain_file(path: Path) -> Iterator[io.BufferedReader]:
     """Give a plain file to read; a link, a FIFO or a device is an `OSError`, and is not waited for."""
-    with open(path, "rb", opener=_no_link_or_wait) as file:
+    flags = NO_LINK | getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, how: os.open(name, how | flags)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no plain file", str(path))
         yield file
-
-
-def _no_link_or_wait(path: str, flags: int) -> int:
-    return os.open(path, flags | NO_LINK | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
@@ -144,7 +141,7 @@ def _length(path: str | os.PathLike[str]) -> int:
 
 def no_link(path: str, flags: int) -> int:
     """Open a file of ours and never what a link leads to: an ``opener`` for `open`, and all of our own writes."""
-    return os.open(path, flags | NO_LINK | getattr(os, "O_CLOEXEC", 0), 0o666)
+    return os.open(path, flags | NO_LINK, 0o666)
 
 
 @contextlib.contextmanager

@@ -221,11 +221,14 @@ def read_mark(slot: Slot) -> dict[str, Any] | None:
     return mark if mark.get("path") == os.path.abspath(slot.final) else None
 
 
-def write_mark(slot: Slot, specs: list[str], *, token: str | None = None) -> dict[str, Any]:
+def write_mark(slot: Slot, specs: list[str]) -> dict[str, Any]:
     """Note which specs the folder of a slot is asked by; the token stays the same as long as the mark is there."""
     before = read_mark(slot)
-    token = token or (before["token"] if before else secrets.token_hex(16))
-    mark = {"token": token, "path": os.path.abspath(slot.final), "specs": specs}
+    mark = {
+        "token": before["token"] if before else secrets.token_hex(16),
+        "path": os.path.abspath(slot.final),
+        "specs": specs,
+    }
     if mark != before:
         with own_files.atomic_file(slot.mark, mode=0o600, sync=False) as out:
             out.write(json.dumps(mark).encode())

@@ -157,12 +157,8 @@ class Staged(Carded, os.PathLike[str]):
 
         Raises
         ------
-        SpecError
-            If there is no such part.
-        IntegrityError
-            If the files are not what they should be.
-        MissingDependencyError
-            If numpy, or what the format needs, is not installed.
+        SpecError, IntegrityError, MissingDependencyError
+            If there is no such part, the files are not what they should be, or numpy, or what they need, is missing.
         """
         from datastage import datasets, layouts
         from datastage.layouts.pictures import arrays_of

@@ -177,14 +177,12 @@ def loader_card(loaders: Iterable[Loader]) -> Card:
         said = facts(loader)
         rows += [fact for fact in said if fact not in shared]
         shared += [fact for fact in said if fact[0] in ("Device", "Data")]  # one of all of them: said once
-        epochs = [epoch for epoch in loader.epochs if epoch.batches][-_MOST_EPOCHS:]
-        rows += [("Waiting", [_epoch_bar(epoch) for epoch in epochs])] if epochs else []
+        bars = []
+        for epoch in [epoch for epoch in loader.epochs if epoch.batches][-_MOST_EPOCHS:]:
+            text = f"{epoch.waiting:.1%} of {epoch.seconds:.1f} s; {epoch.images_per_s:,.0f} images/s"
+            bars.append(Bar(f"epoch {epoch.epoch}", {"waiting": epoch.waiting, "predict": 1 - epoch.waiting}, text))
+        rows += [("Waiting", bars)] if bars else []
     return Card("Loaders" if sum(label == "Batches" for label, _ in rows) > 1 else "Loader", rows)
-
-
-def _epoch_bar(epoch: Any) -> Bar:
-    text = f"{epoch.waiting:.1%} of {epoch.seconds:.1f} s; {epoch.images_per_s:,.0f} images/s"
-    return Bar(f"epoch {epoch.epoch}", {"waiting": epoch.waiting, "predict": 1 - epoch.waiting}, text)
 
 
 # --- HTML

@@ -112,7 +112,8 @@ def ready_lines(
     receipt: Mapping[str, Any], *, path: str, following: str, now: datetime.datetime, is_unchanged: bool
 ) -> list[str]:
     """Return the three lines of a second run, which had nothing to do."""
-    what = _title(receipt) or inside_of(receipt)
+    title = re.match(r"(.+?) in ", str(receipt.get("seen", ""))) if receipt.get("entry") else None
+    what = title[1] if title else inside_of(receipt)
     verb = "Found" if receipt.get("in_place") else "Copied from"
     moment = receipt.get("staged_at")
     said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
@@ -213,11 +214,6 @@ def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:
     if here.input_root is None or source is None:
         return False
     return Path(os.path.abspath(str(source))).is_relative_to(here.input_root)
-
-
-def _title(receipt: Mapping[str, Any]) -> str:
-    match = re.match(r"(.+?) in ", str(receipt.get("seen", "")))
-    return match.group(1) if receipt.get("entry") and match else ""
 
 
 # --- looks at the disk and the clock
