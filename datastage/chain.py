@@ -30,7 +30,8 @@ from datastage.staged import Staged
 from datastage.store import Claim
 
 T = TypeVar("T")
-Step = tuple[str, Callable[[], Staged | None]]
+Step = tuple[str, Callable[[], T | None]]
+Place = tuple[str, Callable[[bool], T | None]]  # it is told whether another place is left
 # A place is not waited for long, where another is left: a mirror that answers "busy" may do so all day.
 IMPATIENT = transfer.Limits(tries=2, longest_wait_s=2.0, longest_retry_after_s=5.0)
 
@@ -120,10 +121,9 @@ class Chain:
 
     # --- the chains
 
-    def _spec_chain(self) -> Iterator[Step]:
+    def _spec_chain(self) -> Iterator[Step[Staged]]:
         specs = (self.options.spec, *self.options.fallbacks)
-        places: list[tuple[str, Callable[[bool], Staged | None]]]
-        places = [(str(spec), partial(self._from_spec, spec)) for spec in specs]
+        places: list[Place[Staged]] = [(str(spec), partial(self._from_spec, spec)) for spec in specs]
         kept = None
         if self.options.save_to is not None:
             kept = saved_copy.find(self._kept_folder(), self.options.source_key(self.here.cwd))
@@ -133,7 +133,7 @@ class Chain:
             places.insert(number, (f"kept {kept.path.name}", partial(self._from_kept, kept)))
         yield from self._in_turn(places)
 
-    def _entry_chain(self, entry: Entry) -> Iterator[Step]:
+    def _entry_chain(self, entry: Entry) -> Iterator[Step[Staged]]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
         folders, inputs = self._folders_and_inputs()
         there = {place.partition("/")[0]: datasets.in_package(place) for place in entry.package_data}
@@ -144,9 +144,9 @@ class Chain:
         silent = [("DATASTAGE_PATH", folders), ("installed packages", packages), ("inputs", inputs), ("kept", kept)]
         for name, locations in (*silent, ("Drive", self._named_on_drive(entry))):
             if locations:
-                yield name, lambda locations=locations: self._search(entry, locations)  # type: ignore[misc]
+                yield name, partial(self._search, entry, locations)
         mirrors = max((len(download.urls) for download in entry.downloads), default=0)
-        places: list[tuple[str, Callable[[bool], Staged | None]]] = [
+        places: list[Place[Staged]] = [
             (_mirror_name(entry, number), partial(self._download, entry, number)) for number in range(mirrors)
         ]
         places += [(str(spec), partial(self._entry_from, entry, spec)) for spec in self.options.fallbacks]
@@ -159,11 +159,9 @@ class Chain:
         folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
         return folders, [Location(item.path, item.called) for item in kaggle_inputs.inputs(self.here.input_root)]
 
-    def _in_turn(
-        self, places: Sequence[tuple[str, Callable[[bool], T | None]]]
-    ) -> Iterator[tuple[str, Callable[[], T | None]]]:
-        """Give a step for each place, which is told whether another is left; the slow ones come again at the end."""
-        slow: list[tuple[str, Callable[[bool], T | None]]] = []
+    def _in_turn(self, places: Sequence[Place[T]]) -> Iterator[Step[T]]:
+        """Give a step for each place; the slow ones come again at the end."""
+        slow: list[Place[T]] = []
         for number, (name, act) in enumerate(places):
             another_is_left = number < len(places) - 1 or bool(slow)
 
@@ -297,7 +295,7 @@ class Chain:
         folders, inputs = self._folders_and_inputs()
         kept: list[Location] = []
         looked: list[Looked] = []
-        places: list[tuple[str, Callable[[bool], Content]]] = []
+        places: list[Place[Content]] = []
         if self.options.save_to is not None:
             work = replace(work, keep=partial(self._keep, below=entry.name))
             below = self._kept_folder() / entry.name
@@ -401,7 +399,7 @@ class Chain:
         return Staged(content.path or (slot.final / content.single if content.single else slot.final), written)
 
 
-def _here(found: Found, work: Work) -> tuple[str, Callable[[bool], Content]]:
+def _here(found: Found, work: Work) -> Place[Content]:
     return found.seen, lambda another_is_left: materialize(found, work)
 
 

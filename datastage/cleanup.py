@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,6 @@ class _Dataset:
     def n_bytes(self) -> int:
         own = 0 if self.receipt.get("in_place") else int(self.receipt.get("n_bytes", 0))
         return own + sum(n_bytes for _, n_bytes in self.pixels)
-
-
-@dataclass(slots=True)
-class _Shards:
-    """Shards that were brought to be trained on, and their pixels: all of it can be brought again."""
-
-    path: Path
-    used: float
-    n_bytes: int
 
 
 _ENDING = re.compile(r"(?P<name>.+)\.(?P<what>partial|fetch|old|repair|mark|lock|locked|locked~[0-9a-f]+|pixels)$")
@@ -112,11 +103,11 @@ def removable(
         found += _goes(shards.pop(name) if name in shards else datasets.pop(name), "named", by_name=True)
     if older_than_s is None and budget_bytes is None:
         return found
-    proven: list[_Dataset | _Shards] = [one for one in datasets.values() if slots.is_proven(one.slot, one.receipt)]
+    proven: list[_Dataset | Removable] = [one for one in datasets.values() if slots.is_proven(one.slot, one.receipt)]
     proven += shards.values()
     total = sum(one.n_bytes for one in proven)
     for one in sorted(proven, key=lambda one: one.used):
-        if _cache().is_used(one.path) if isinstance(one, _Shards) else is_held(one.slot.lock):
+        if _cache().is_used(one.path) if isinstance(one, Removable) else is_held(one.slot.lock):
             continue
         if older_than_s is not None and now - one.used > older_than_s:
             found += _goes(one, f"not used for {(now - one.used) / 86400:.0f} days")
@@ -147,12 +138,12 @@ def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
     return datasets
 
 
-def _shards(root: Path) -> dict[str, _Shards]:
-    """Return the folders of shards that were brought, by name."""
+def _shards(root: Path) -> dict[str, Removable]:
+    """Return the folders of shards that were brought to be trained on, by name; all of it can be brought again."""
     own = slots.own_folder_of(root)
     folders = sorted(own.glob("*.shards")) if slots.is_marked(own) else []
     return {
-        path.name: _Shards(path, _cache().last_used(path), bytes_in(path))
+        path.name: Removable(path, bytes_in(path), "shards that were brought", _cache().last_used(path))
         for path in folders
         if path.is_dir() and not path.is_symlink()
     }
@@ -204,9 +195,9 @@ def _paths_of(one: _Dataset) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _goes(one: _Dataset | _Shards, why: str, *, by_name: bool = False) -> list[Removable]:
-    if isinstance(one, _Shards):
-        return [Removable(one.path, one.n_bytes, f"shards that were brought: {why}", one.used)]
+def _goes(one: _Dataset | Removable, why: str, *, by_name: bool = False) -> list[Removable]:
+    if isinstance(one, Removable):
+        return [replace(one, why=f"{one.why}: {why}")]
     path = one.slot.final
     extra: tuple[str, ...] = ()
     if not by_name:

@@ -257,9 +257,9 @@ class NotebookArea:
             self._bar = _tqdm_bar(total_bytes)
             plain = _html_bar(name, text, done_bytes, total_bytes)
             first = plain if self._bar is None else _view(self._bar.container)
-            self._handle = self._display(first, display_id=True)
+            self._handle = self._display(first, raw=True, display_id=True)
         if self._bar is None:
-            self._handle.update(_html_bar(name, text, done_bytes, total_bytes))
+            self._handle.update(_html_bar(name, text, done_bytes, total_bytes), raw=True)
             return
         bar = self._bar
         if total_bytes != bar.total:
@@ -279,34 +279,25 @@ class NotebookArea:
             for part in parts:
                 part.close()
         if handle is not None:
-            handle.update(_html(""))
+            handle.update(_html(""), raw=True)
 
 
-class _Mime:
-    """What a front end shows of one kind, and nothing where it shows text."""
-
-    def __init__(self, kind: str, shown: Any) -> None:
-        self.shown = {"text/plain": "", kind: shown}
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return self.shown
+def _html(text: str) -> dict[str, Any]:
+    """Return what a front end shows as HTML, and not at all where it shows text."""
+    return {"text/plain": "", "text/html": text}
 
 
-def _html(text: str) -> _Mime:
-    return _Mime("text/html", text)
-
-
-def _view(widget: Any) -> _Mime:
+def _view(widget: Any) -> dict[str, Any]:
     """Show a widget by its number: ipywidgets 7, which Colab has, would else display it where we cannot empty it."""
     shown = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
-    return _Mime("application/vnd.jupyter.widget-view+json", shown)
+    return {"text/plain": "", "application/vnd.jupyter.widget-view+json": shown}
 
 
 # An HTML bar that is brought up to date no more goes by itself: no front end of ours reaches a page that was reloaded.
 _GOES = "<style>@keyframes datastage-goes{to{display:none;visibility:hidden;height:0}}</style>"
 
 
-def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> _Mime:
+def _html_bar(name: str, text: str, done_bytes: int, total_bytes: int | None) -> dict[str, Any]:
     import html
 
     share = f' value="{done_bytes}" max="{total_bytes}"' if total_bytes and done_bytes <= total_bytes else ""
