@@ -67,9 +67,6 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-# --- running
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the arguments `argv` (those of the process if None), and return its exit code."""
     if hasattr(signal, "SIGTERM") and argv is None:

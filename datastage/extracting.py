@@ -50,42 +50,39 @@ def extract(
     root = target if fills else slots.usable_root(target.parent)
     with open_archive(archive, root) as reader:
         slot = Slot(root, "files" if fills else target.name, slots.make_own_folder(root))
-        try:
-            with store.waited_for(slot, reporter) as held, _cleared(slot, held):
-                if not fills and os.path.lexists(target):
-                    raise _taken(target)  # another process was quicker
-                if fills and filling.take_away_leftovers(target):
-                    reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
-                is_empty = not fills or all(path.name.startswith(slots.OWN_FOLDER) for path in target.iterdir())
-                if not is_empty and not strip and not nested:
-                    filling.refuse_clashes(target, archives.wanted_paths(reader, members, password, encoding))
-                options = dict(
-                    members=members, strip=strip, password=password, encoding=encoding, nested=nested, reporter=reporter
-                )
-                content = _unpacked(reader, slot, options)
-                if n_replaced := content.facts["n_replaced"]:
-                    reporter.note(f"{counted(n_replaced, 'name')} in the archive; the later file counts", "Twice")
-                receipt = {
-                    "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
-                    "name": target.name,
-                    "spec": hide_secrets(str(archive)),
-                    "place": hide_secrets(str(archive)),
-                    "seen": reader.name,
-                    **content.facts,
-                    **staged.counts(content.files),
-                    "folder": str(target),
-                }
-                durable = store.outlives_machine(slot.root, here)
-                if fills:
-                    if is_empty:  # all that will be there is ours, so that it can be verified
-                        receipt = staged.write_receipt(slot.partial, receipt, content.files)
-                    filling.move_in(slot.partial, target, archive.name, durable=durable, check=held.check)
-                elif os.path.lexists(target):
-                    raise _taken(target)
-                else:
-                    receipt = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
-        finally:
-            slots.leave_no_empty_folder(slot.own)
+        with store.waited_for(slot, reporter) as held, _cleared(slot, held):
+            if not fills and os.path.lexists(target):
+                raise _taken(target)  # another process was quicker
+            if fills and filling.take_away_leftovers(target):
+                reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
+            is_empty = not fills or all(path.name.startswith(slots.OWN_FOLDER) for path in target.iterdir())
+            if not is_empty and not strip and not nested:
+                filling.refuse_clashes(target, archives.wanted_paths(reader, members, password, encoding))
+            options = dict(
+                members=members, strip=strip, password=password, encoding=encoding, nested=nested, reporter=reporter
+            )
+            content = _unpacked(reader, slot, options)
+            if n_replaced := content.facts["n_replaced"]:
+                reporter.note(f"{counted(n_replaced, 'name')} in the archive; the later file counts", "Twice")
+            receipt = {
+                "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
+                "name": target.name,
+                "spec": hide_secrets(str(archive)),
+                "place": hide_secrets(str(archive)),
+                "seen": reader.name,
+                **content.facts,
+                **staged.counts(content.files),
+                "folder": str(target),
+            }
+            durable = store.outlives_machine(slot.root, here)
+            if fills:
+                if is_empty:  # all that will be there is ours, so that it can be verified
+                    receipt = staged.write_receipt(slot.partial, receipt, content.files)
+                filling.move_in(slot.partial, target, archive.name, durable=durable, check=held.check)
+            elif os.path.lexists(target):
+                raise _taken(target)
+            else:
+                receipt = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
     return Staged(target, receipt)
 
 

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,15 +17,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datastage.errors import while_doing
-from datastage.mounts import is_network_disk
+from datastage.mounts import is_network_disk, starting_with
 
 _ABANDONED_S = 3600.0
-_ENDING = ".partial"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-
-
-# --- whose it is
 
 
 def is_ours(path: str | os.PathLike[str], seen: os.stat_result) -> bool:
@@ -89,9 +86,6 @@ def owner_name(seen: os.stat_result) -> str:
         return f"the user with number {seen.st_uid}"
 
 
-# --- reading
-
-
 @contextlib.contextmanager
 def plain_file(path: Path) -> Iterator[io.BufferedReader]:
     """Give a plain file to read; a link, a FIFO or a device is an `OSError`, and is not waited for."""
@@ -136,9 +130,6 @@ def _length(path: str | os.PathLike[str]) -> int:
         return 0
 
 
-# --- writing
-
-
 def no_link(path: str, flags: int) -> int:
     """Open a file of ours and never what a link leads to: an ``opener`` for `open`, and all of our own writes."""
     return os.open(path, flags | NO_LINK, 0o666)
@@ -162,7 +153,7 @@ def atomic_file(
     `unfinished` names the hidden file for who can tell sooner whose it is.
     """
     remove_abandoned(target)
-    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
+    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
     try:
         with new_file(unfinished, mode=mode) as out:
             yield out
@@ -199,22 +190,14 @@ def move_anew(source: Path, target: Path) -> None:
 
 def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
     """Remove unfinished files for `target` that nobody has written to for so long; one that is at work writes often."""
-    names = []
-    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
-        start = f".{target.name}."
-        names = [entry.name for entry in entries if entry.name.startswith(start) and entry.name.endswith(_ENDING)]
-    for name in names:
-        path = target.with_name(name)
-        middle = name[len(start) : -len(_ENDING)]
-        if len(middle) != 16 or not set(middle) <= set("0123456789abcdef"):
+    start = f".{target.name}."
+    for path in starting_with(target.parent, start):
+        if not re.fullmatch(r"[0-9a-f]{16}\.partial", path.name[len(start) :]):
             continue
         with contextlib.suppress(OSError):
             seen = path.lstat()
             if stat.S_ISREG(seen.st_mode) and is_ours(path, seen) and time.time() - seen.st_mtime > after_s:
                 path.unlink()
-
-
-# --- folders
 
 
 def fresh_folder(folder: Path) -> Path:

@@ -92,9 +92,6 @@ def _used_in_place(path: Path) -> SpecError:
     )
 
 
-# --- taking over
-
-
 def _moved(folder: Path) -> tuple[Path, dict[str, Any]]:
     receipt = staged.read_receipt(folder) if own_files.is_own_folder(folder) else None
     if receipt is not None and not receipt.get("in_place"):
@@ -110,9 +107,6 @@ def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord
     changed = {**receipt, "name": slot.name, "folder": str(slot.final), "at": str(slot.final), "token": mark["token"]}
     with own_files.atomic_file(folder / staged.RECEIPT) as out:
         out.write(staged.receipt_bytes(changed))
-
-
-# --- mending
 
 
 def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
@@ -139,25 +133,22 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
     elif options.spec.scheme != "name":
         options = replace(options, unpack=False)
     slot = replace(slot, own=slots.make_own_folder(slot.root))
-    try:
-        with while_doing("mending the files"), store.waited_for(slot, reporter):
-            again = fresh_folder(slot.repair)
-            try:
-                mended = staging.stage(replace(options, root=again), here, reporter=reporter)
-                base = mended.path.parent if mended.receipt.get("single") else mended.path
-                fresh = {file.path: file for file in staged.read_files(base, mended.receipt)}
-                for file in wanted:
-                    if fresh.get(file.path) != file:
-                        raise ChecksumError(
-                            f"{file.path} is not in its source any more as it was when {folder.name} was staged.",
-                            "Next: stage it again with refresh=True.",
-                        )
-                for file in wanted:
-                    _put_in_place(base, folder, file)
-            finally:
-                remove_tree(again)
-    finally:
-        slots.leave_no_empty_folder(slot.own)
+    with while_doing("mending the files"), store.waited_for(slot, reporter):
+        again = fresh_folder(slot.repair)
+        try:
+            mended = staging.stage(replace(options, root=again), here, reporter=reporter)
+            base = mended.path.parent if mended.receipt.get("single") else mended.path
+            fresh = {file.path: file for file in staged.read_files(base, mended.receipt)}
+            for file in wanted:
+                if fresh.get(file.path) != file:
+                    raise ChecksumError(
+                        f"{file.path} is not in its source any more as it was when {folder.name} was staged.",
+                        "Next: stage it again with refresh=True.",
+                    )
+            for file in wanted:
+                _put_in_place(base, folder, file)
+        finally:
+            remove_tree(again)
     return tuple(file.path for file in wanted)
 
 

@@ -208,9 +208,6 @@ def pixels_name(path: Path) -> str:
     return f"{safe_name(path.stem)}-{request_key({'pixels of': str(path)})[:8]}.pixels"
 
 
-# --- whose a folder is
-
-
 def read_mark(slot: Slot) -> dict[str, Any] | None:
     """Return what proves that the folder of a slot is ours: its token, its path, and the specs that it was asked by."""
     if not is_marked(slot.own):

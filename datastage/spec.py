@@ -83,9 +83,6 @@ def split_address(text: str) -> urllib.parse.SplitResult:
     return url
 
 
-# --- paths
-
-
 def is_path(text: str) -> bool:
     r"""Tell whether `text` is a path by its beginning: ``/x``, ``~/x``, ``./x``, ``../x``, ``C:\x``."""
     return bool(re.match(r"[A-Za-z]:[\\/]|[/~]|\.\.?([\\/]|$)", text))

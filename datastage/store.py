@@ -29,6 +29,7 @@ from typing import Any
 from datastage import own_files, slots, staged
 from datastage.errors import IntegrityError, StorageError, while_doing
 from datastage.lock import Held, Holder, locked
+from datastage.mounts import starting_with
 from datastage.own_files import remove_tree
 from datastage.progress import Reporter, few
 from datastage.reader import FileRecord, stat_identity
@@ -110,19 +111,16 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
     slot = replace(slot, own=slots.make_own_folder(root))
     if own_files.is_shared(root):
         reporter.note(f"others may write in {root}; unfinished files are kept in {slot.own.name}")
-    try:
-        with waited_for(slot, reporter) as held:
-            recover(slot)
-            found = None if wanted.refresh else _already(slot, wanted, reporter)
-            if found is None:
-                _check_free(slot, wanted.key)
-                with while_doing("writing the files"), _cleared_up(slot, held):
-                    mark = slots.write_mark(slot, wanted.specs)
-                    yield Claim(slot, _Told(reporter, held), wanted.key, mark["token"], held)
-            else:
-                yield found
-    finally:
-        slots.leave_no_empty_folder(slot.own)
+    with waited_for(slot, reporter) as held:
+        recover(slot)
+        found = None if wanted.refresh else _already(slot, wanted, reporter)
+        if found is None:
+            _check_free(slot, wanted.key)
+            with while_doing("writing the files"), _cleared_up(slot, held):
+                mark = slots.write_mark(slot, wanted.specs)
+                yield Claim(slot, _Told(reporter, held), wanted.key, mark["token"], held)
+        else:
+            yield found
 
 
 @contextlib.contextmanager
@@ -288,7 +286,10 @@ def _closed(folder: Path, owner: str) -> StorageError:
 
 @contextlib.contextmanager
 def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
-    """Hold the lock of a slot; while another process holds it, show who that is and how far it is."""
+    """Hold the lock of a slot; while another process holds it, show who that is and how far it is.
+
+    Our own folder under the root goes afterwards, if nothing is left in it.
+    """
     shown: Holder | None = None
 
     def show(now: Holder) -> None:
@@ -304,6 +305,7 @@ def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
         reporter.note(f"for {who}, which prepares the same data", "Waiting")
 
     with contextlib.ExitStack() as stack:
+        stack.callback(slots.leave_no_empty_folder, slot.own)
         for tries_left in range(_TRIES, -1, -1):
             lock = locked(slot.lock, on_wait=say, on_progress=show, beside=_locks_of_others(slot))
             try:
@@ -318,10 +320,8 @@ def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
 
 def _locks_of_others(slot: Slot) -> list[Path]:
     """Return the lock files that other users of the root would hold for the same name."""
-    with contextlib.suppress(OSError), os.scandir(slot.root) as entries:
-        own = [entry.name for entry in entries if entry.name.startswith(OWN_FOLDER) and entry.name != slot.own.name]
-        return [slot.root / name / slot.lock.name for name in own]
-    return []
+    folders = starting_with(slot.root, OWN_FOLDER)
+    return [folder / slot.lock.name for folder in folders if folder.name != slot.own.name]
 
 
 class _Told:

@@ -185,9 +185,6 @@ def loader_card(loaders: Iterable[Loader]) -> Card:
     return Card("Loaders" if sum(label == "Batches" for label, _ in rows) > 1 else "Loader", rows)
 
 
-# --- HTML
-
-
 def _bars(bars: Sequence[Bar], room: float) -> str:
     rows = []
     for bar in bars:

@@ -24,9 +24,6 @@ _OF_A_MAC = ("__MACOSX", "._*", ".DS_Store")
 _OF_WINDOWS = ("Thumbs.db", "desktop.ini")
 
 
-# --- words for plain values
-
-
 def spread(n: int, most: int) -> list[int]:
     """Return numbers below `n`, at most so many, from all over."""
     return [(2 * i + 1) * n // (2 * most) for i in range(most)] if n > most else list(range(n))
@@ -59,9 +56,6 @@ def when(then: datetime.datetime, now: datetime.datetime) -> str:
     if days in (0, 1):
         return f"{('today', 'yesterday')[days]} at {then:%H:%M}"
     return f"on {then.day} {then:%B} {then.year}"
-
-
-# --- the lines of a receipt
 
 
 def staged_lines(staged: Staged, here: Runtime) -> list[str]:
@@ -214,9 +208,6 @@ def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:
     if here.input_root is None or source is None:
         return False
     return Path(os.path.abspath(str(source))).is_relative_to(here.input_root)
-
-
-# --- looks at the disk and the clock
 
 
 def _now() -> datetime.datetime:
