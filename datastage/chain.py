@@ -27,7 +27,6 @@ from datastage.sources import Found, http, kaggle_inputs, manual, parse, search
 from datastage.sources.walk import Location, Looked
 from datastage.spec import Spec
 from datastage.staged import Staged
-from datastage.store import Claim
 
 T = TypeVar("T")
 Step = tuple[str, Callable[[], T | None]]
@@ -42,7 +41,7 @@ class Chain:
 
     options: StageOptions
     here: Runtime
-    claim: Claim
+    claim: store.Claim
     entry: Entry | None
     archive: ArchiveEntry | None
     attempts: list[Attempt] = field(default_factory=list)

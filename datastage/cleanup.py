@@ -18,7 +18,6 @@ from datastage.own_files import bytes_in, remove_tree, unlink
 from datastage.progress import bytes_of, few
 from datastage.runtime import Runtime
 from datastage.slots import Slot
-from datastage.staged import RECEIPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
         receipt = staged.receipt_of(root / name)
         if receipt is not None:
             with contextlib.suppress(OSError):
-                used = os.lstat(root / name / RECEIPT).st_mtime
+                used = os.lstat(root / name / staged.RECEIPT).st_mtime
                 datasets[name] = _Dataset(slots.slot_of(root, name), receipt, used)
     for name in names:
         if name not in datasets:
@@ -243,7 +242,7 @@ def remove(root: Path, item: Removable) -> bool:
 
 def _remove_dataset(slot: Slot, item: Removable) -> bool:
     receipt = staged.receipt_of(slot.final)
-    if receipt is None or os.lstat(slot.final / RECEIPT).st_mtime != item.used:
+    if receipt is None or os.lstat(slot.final / staged.RECEIPT).st_mtime != item.used:
         return False
     for leftover in (slot.old, slot.partial):
         remove_tree(leftover)

@@ -18,19 +18,16 @@ from datastage import archives, filling, mounts, own_files, runtime, slots, stag
 from datastage.content import Content, content_of, refuse_if_changed
 from datastage.errors import SpecError, StorageError, UnavailableError
 from datastage.lock import Held
-from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import Reporter, counted
 from datastage.reader import FileReader, Reader
 from datastage.redact import hide_secrets
-from datastage.runtime import Runtime
 from datastage.slots import Slot
-from datastage.staged import Staged
 
 
 def extract(
     archive: Path,
     target: Path,
-    here: Runtime,
+    here: runtime.Runtime,
     *,
     members: Sequence[str] | None,
     strip: bool,
@@ -38,7 +35,7 @@ def extract(
     encoding: str | None,
     nested: bool,
     reporter: Reporter,
-) -> Staged:
+) -> staged.Staged:
     """Unpack `archive` into the folder `target`. See `datastage.extract`, which this is.
 
     A folder that is not there yet comes into being by one rename. One that is there, which may be a mount point or the
@@ -83,11 +80,11 @@ def extract(
                 raise _taken(target)
             else:
                 receipt = store.publish(slot, receipt, content.files, durable=durable, check=held.check)
-    return Staged(target, receipt)
+    return staged.Staged(target, receipt)
 
 
 def _unpacked(reader: Reader, slot: Slot, options: dict[str, Any]) -> Content:
-    fresh_folder(slot.partial)
+    own_files.fresh_folder(slot.partial)
     with _read_ahead(reader, slot) as (arriving, taken_bytes):
         free = runtime.free_bytes(slot.root)
         room = None if free is None else max(0, free - taken_bytes)
@@ -103,8 +100,8 @@ def _cleared(slot: Slot, held: Held) -> Iterator[None]:
         yield
     finally:
         if held.is_ours():
-            remove_tree(slot.partial)
-            remove_tree(slot.fetch)
+            own_files.remove_tree(slot.partial)
+            own_files.remove_tree(slot.fetch)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,6 @@ from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, Reader
-from datastage.runtime import Runtime
 from datastage.slots import Slot
 from datastage.sources import Fetch, Found, drive_errors
 
@@ -32,7 +31,7 @@ class Work:
 
     options: StageOptions
     slot: Slot
-    here: Runtime
+    here: runtime.Runtime
     reporter: Reporter
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
@@ -180,7 +179,7 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
     return kind
 
 
-def _taken_meanwhile(reader: Reader, here: Runtime) -> int:
+def _taken_meanwhile(reader: Reader, here: runtime.Runtime) -> int:
     """Return the bytes of our disk that the archive itself takes while it is unpacked."""
     size = reader.size or 0
     on_drive = reader.local_path is not None and is_on_drive(reader.local_path, here.system_root)

@@ -16,13 +16,10 @@ from typing import Any
 from datastage import own_files, slots, staged, staging, store
 from datastage.errors import ChecksumError, SpecError, StorageError, while_doing
 from datastage.options import StageOptions
-from datastage.own_files import fresh_folder, remove_tree
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
 from datastage.runtime import Runtime
-from datastage.slots import Slot
 from datastage.sources import parse
-from datastage.staged import Staged, Verification
 
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -34,10 +31,10 @@ def verify(
     repair: bool = False,
     adopt: bool = False,
     reporter: Reporter = SILENT,
-) -> Verification:
+) -> staged.Verification:
     """Read every file of what was staged again; see `datastage.verify`, which this is."""
     path = Path(os.path.abspath(Path(asked).expanduser()))
-    if isinstance(asked, Staged) and asked.receipt.get("in_place"):
+    if isinstance(asked, staged.Staged) and asked.receipt.get("in_place"):
         raise _used_in_place(path)
     folder, receipt = _moved(path) if adopt else _staged(path)
     reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
@@ -102,14 +99,14 @@ def _moved(folder: Path) -> tuple[Path, dict[str, Any]]:
 def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord]) -> None:
     """Make a folder that was moved or copied ours where it lies now; its files were compared with its list."""
     root = slots.usable_root(folder.parent)
-    slot = Slot(root, slots.checked_name(folder.name), slots.make_own_folder(root))
+    slot = slots.Slot(root, slots.checked_name(folder.name), slots.make_own_folder(root))
     mark = slots.write_mark(slot, [])  # nobody gave its specs to this root: repair will not follow them
     changed = {**receipt, "name": slot.name, "folder": str(slot.final), "at": str(slot.final), "token": mark["token"]}
     with own_files.atomic_file(folder / staged.RECEIPT) as out:
         out.write(staged.receipt_bytes(changed))
 
 
-def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
+def mend(folder: Path, here: Runtime, found: staged.Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
     """Bring the damaged and missing files of a staged folder again from where it came, and return their paths.
 
     Each is compared with the list before any is put in its place, by descriptors: no link is followed.
@@ -134,7 +131,7 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
         options = replace(options, unpack=False)
     slot = replace(slot, own=slots.make_own_folder(slot.root))
     with while_doing("mending the files"), store.waited_for(slot, reporter):
-        again = fresh_folder(slot.repair)
+        again = own_files.fresh_folder(slot.repair)
         try:
             mended = staging.stage(replace(options, root=again), here, reporter=reporter)
             base = mended.path.parent if mended.receipt.get("single") else mended.path
@@ -148,11 +145,11 @@ def mend(folder: Path, here: Runtime, found: Verification, *, reporter: Reporter
             for file in wanted:
                 _put_in_place(base, folder, file)
         finally:
-            remove_tree(again)
+            own_files.remove_tree(again)
     return tuple(file.path for file in wanted)
 
 
-def _source_of(slot: Slot, receipt: dict[str, Any]) -> StageOptions:
+def _source_of(slot: slots.Slot, receipt: dict[str, Any]) -> StageOptions:
     """Return what to stage again: only from what this user once named for this very folder."""
     specs = [str(receipt.get("spec", "")), *receipt.get("fallbacks", ())]
     mark = slots.read_mark(slot)

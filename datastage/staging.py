@@ -13,7 +13,6 @@ from datastage.progress import SILENT, Reporter, few
 from datastage.runtime import Runtime
 from datastage.spec import Spec
 from datastage.staged import Staged
-from datastage.store import Wanted
 
 
 def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
@@ -59,14 +58,14 @@ def named_entry(spec: Spec, here: Runtime) -> Entry | ArchiveEntry | None:
         raise SpecError(str(error.args[0]), f"Next: is it this one?  {near}") from None
 
 
-def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> Wanted:
+def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> store.Wanted:
     known: dict[str, tuple[str, str]] = {}
     if entry is not None:
         known = {file.path: ("md5", file.md5) for file in entry.files if file.md5}
         known = known if len(known) == len(entry.files) else {}
     elif options.unpack is False or options.copy:
         known = dict.fromkeys([""], next(iter(options.digests.items()))) if options.digests else {}
-    return Wanted(
+    return store.Wanted(
         options.key(here.cwd),
         [str(spec) for spec in (options.spec, *options.fallbacks)],
         entry.name if entry is not None else archives.stem_of(options.spec.file_name) or options.spec.scheme,
