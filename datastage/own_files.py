@@ -20,6 +20,7 @@ from datastage.errors import while_doing
 from datastage.mounts import is_network_disk, starting_with
 
 _ABANDONED_S = 3600.0
+_ENDING = ".partial"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
@@ -153,7 +154,7 @@ def atomic_file(
     `unfinished` names the hidden file for who can tell sooner whose it is.
     """
     remove_abandoned(target)
-    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}.partial")
+    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
     try:
         with new_file(unfinished, mode=mode) as out:
             yield out
@@ -192,7 +193,7 @@ def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
     """Remove unfinished files for `target` that nobody has written to for so long; one that is at work writes often."""
     start = f".{target.name}."
     for path in starting_with(target.parent, start):
-        if not re.fullmatch(r"[0-9a-f]{16}\.partial", path.name[len(start) :]):
+        if not re.fullmatch("[0-9a-f]{16}" + re.escape(_ENDING), path.name[len(start) :]):
             continue
         with contextlib.suppress(OSError):
             seen = path.lstat()
