@@ -65,7 +65,14 @@ def move_in(unpacked: Path, folder: Path, archive: str, *, durable: bool, check:
     if durable:
         store.sync_file_system(unpacked)
     check()
-    _write_marker(folder, archive, moves)
+    marker = {
+        "what": "datastage was unpacking an archive into this folder. If it was stopped, run it again, or remove what "
+        "is named under 'came' and this file.",
+        "archive": archive,
+        "came": moves,
+    }
+    with while_doing(f"writing into {folder}"), own_files.atomic_file(folder / MARKER, sync=False) as out:
+        out.write(json.dumps(marker, indent=1).encode())
     moved: dict[str, int] = {}
     try:
         for path, inode in moves.items():
@@ -131,14 +138,3 @@ def _take_away(folder: Path, came: dict[str, int]) -> None:
             seen = os.lstat(target)
             if (seen.st_ino, seen.st_dev) == (inode, os.lstat(folder).st_dev):
                 own_files.remove_tree(target)
-
-
-def _write_marker(folder: Path, archive: str, came: dict[str, int]) -> None:
-    marker = {
-        "what": "datastage was unpacking an archive into this folder. If it was stopped, run it again, or remove what "
-        "is named under 'came' and this file.",
-        "archive": archive,
-        "came": came,
-    }
-    with while_doing(f"writing into {folder}"), own_files.atomic_file(folder / MARKER, sync=False) as out:
-        out.write(json.dumps(marker, indent=1).encode())

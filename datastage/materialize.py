@@ -100,8 +100,11 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
     ) as arriving:
         content = None
         if _format(arriving, options) is not None:
+            on_drive = reader.local_path is not None and is_on_drive(reader.local_path, work.here.system_root)
+            # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
+            taken_bytes = (2 if on_drive else 1) * (reader.size or 0)
             try:
-                content = _unpacked(arriving, facts, work, SILENT, _taken_meanwhile(reader, work.here))
+                content = _unpacked(arriving, facts, work, SILENT, taken_bytes)
             except IntegrityError:
                 if expect:
                     arriving.finish()  # were the bytes wrong already? Then that is what is said
@@ -177,14 +180,6 @@ def _format(reader: Reader, options: StageOptions) -> str | None:
         error.remedy += ("Next: to keep the file as it is, use unpack=False.",)
         raise error
     return kind
-
-
-def _taken_meanwhile(reader: Reader, here: runtime.Runtime) -> int:
-    """Return the bytes of our disk that the archive itself takes while it is unpacked."""
-    size = reader.size or 0
-    on_drive = reader.local_path is not None and is_on_drive(reader.local_path, here.system_root)
-    # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
-    return 2 * size if on_drive else size
 
 
 def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Reporter, taken_bytes: int = 0) -> Content:

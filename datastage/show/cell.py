@@ -167,7 +167,8 @@ def cell(
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
-    look = title + _LOOK.format(known=package_digest())
+    found = sorted((name, item.read_bytes()) for name, item in _files(files("datastage"), "datastage"))
+    look = title + _LOOK.format(known=hashlib.sha256(repr(found).encode()).hexdigest())  # as the cell computes it
     if wheel is None:
         elsewhere = f"Next: %pip install the address of {file_name}, and run this cell again."
         return look + _CLICKS.format(why="", wheel=file_name, elsewhere=elsewhere) + last
@@ -182,12 +183,6 @@ def _in_digits(data: bytes) -> str:
     digits = [chr(n) for n in range(33, 127) if n not in (34, 92)]
     numbers = [int.from_bytes(data[at : at + 13].ljust(13, b"\0"), "big") for at in range(0, len(data), 13)]
     return "".join(digits[number // 92**place % 92] for number in numbers for place in reversed(range(16)))
-
-
-def package_digest() -> str:
-    """Return the sha256 of the names and bytes of all files of this package, as the cell computes it."""
-    found = sorted((name, item.read_bytes()) for name, item in _files(files("datastage"), "datastage"))
-    return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
 def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = None) -> frozenset[str]:

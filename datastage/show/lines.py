@@ -62,7 +62,8 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     """Return the lines for what was staged, or for what was ready already."""
     receipt, path, following = staged.receipt, str(staged), next_line(staged, here)
     if receipt.get("reused"):
-        return ready_lines(receipt, path=path, following=following, now=_now(), is_unchanged=_is_unchanged(receipt))
+        now = datetime.datetime.now().astimezone()
+        return ready_lines(receipt, path=path, following=following, now=now, is_unchanged=_is_unchanged(receipt))
     stays = stays_line(
         here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt, here)
     )
@@ -208,10 +209,6 @@ def _from_input(receipt: Mapping[str, Any], here: Runtime) -> bool:
     if here.input_root is None or source is None:
         return False
     return Path(os.path.abspath(str(source))).is_relative_to(here.input_root)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now().astimezone()
 
 
 def inside_of(receipt: Mapping[str, Any]) -> str:
