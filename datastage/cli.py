@@ -323,14 +323,13 @@ def _verify(out: _Out, folder: Path, **options: Any) -> int:
     found = api.verify(folder, **options, progress=out.reporter)
     words = ("repaired", "damaged", "missing", "extra")
     out.show(found, (f"{word:8} {path}" for word in words for path in getattr(found, word)))
+    n_files = counted(found.n_files, "file")
     if found.ok:
         verb = "is as it was" if found.n_files == 1 else "are as they were"
-        _say("" if out.quiet else f"{counted(found.n_files, 'file')} {verb} staged.\n")
+        _say("" if out.quiet else f"{n_files} {verb} staged.\n")
         return 0
-    _say(
-        f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {counted(found.n_files, 'file')}.\n"
-        f"Next: datastage verify {shlex.quote(printable(str(folder)))} --repair\n"
-    )
+    _say(f"Damaged: {len(found.damaged):,}, missing: {len(found.missing):,}, of {n_files}.\n")
+    _say(f"Next: datastage verify {shlex.quote(printable(str(folder)))} --repair\n")
     return 4
 
 
@@ -494,9 +493,8 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         **_DRAWN,
         "-n": {"type": int, "metavar": "N", "help": "how many samples"},
     }, partial(_picture, api.preview)),
-    "summary": ("Draw classes, sizes, and what was left out.", "photos.zip --out summary.png", {
-        **_DRAWN,
-    }, partial(_picture, api.summary)),
+    "summary": ("Draw classes, sizes, and what was left out.", "photos.zip --out summary.png", _DRAWN,
+                partial(_picture, api.summary)),
     "doctor": ("Look at this machine and say what is in the way.", "", {}, _doctor),
     "cell": ("Print a setup cell for a notebook.", "cifar10 --embed", {
         "spec": _WHAT,

@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 from datastage.errors import LockTimeoutError, StorageError, while_doing
 from datastage.mounts import is_network_disk
-from datastage.own_files import mapping_of
+from datastage.own_files import mapping_of, unlink
 
 POLL_S = 0.1
 BEAT_S = 5.0
@@ -317,7 +317,7 @@ def _age(path: Path, mtime: float) -> float:
     except OSError:
         return 0.0
     finally:
-        _unlink(probe)
+        unlink(probe)
 
 
 def _take(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> Held | None:
@@ -350,7 +350,7 @@ def _take_flock(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> 
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return None
             if error.errno in _NO_FLOCK:
-                _unlink(path)  # nobody can hold it here
+                unlink(path)  # nobody can hold it here
                 return False
             raise
         # The holder before us may have removed the file between our open and our lock: then ours locks nothing.
@@ -363,13 +363,8 @@ def _take_flock(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> 
         held.beat()
         closing.pop_all()
     letting_go.callback(held.close)
-    letting_go.callback(_unlink, path)
+    letting_go.callback(unlink, path)
     return held
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
 
 
 def _check_is_a_lock(fd: int, path: Path) -> None:
@@ -407,7 +402,7 @@ def _take_made(path: Path, watch: _Watch, letting_go: contextlib.ExitStack) -> H
             return None  # between making and writing we stood still for so long that it was taken over
     except OSError:
         held.close()
-        _unlink(path)
+        unlink(path)
         raise
     ended = threading.Event()
 
@@ -431,7 +426,7 @@ def _remove(path: Path, token: str, watch: _Watch) -> None:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if token in watch.tried:  # whoever made the mark has died just then
-            _unlink(mark)
+            unlink(mark)
         watch.tried.add(token)
         watch.since = watch.clock()
         return
@@ -440,7 +435,7 @@ def _remove(path: Path, token: str, watch: _Watch) -> None:
     try:
         facts = _read(path)
         if facts is not None and facts["token"] == token:
-            _unlink(path)
+            unlink(path)
     finally:
         if mark is not None:
-            _unlink(mark)
+            unlink(mark)

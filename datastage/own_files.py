@@ -116,19 +116,12 @@ def mapping_of(text: bytes | None) -> dict[str, Any]:
 
 def bytes_in(path: Path) -> int:
     """Return what a file, or all below a folder, takes, as far as it can be seen: others may be at work there."""
-    if path.is_symlink() or not path.is_dir():
-        return _length(path)
+    below = (os.path.join(base, name) for base, _, names in os.walk(path) for name in names)
     total = 0
-    for base, _, names in os.walk(path):
-        total += sum(_length(os.path.join(base, name)) for name in names)
+    for each in below if path.is_dir() and not path.is_symlink() else [path]:
+        with contextlib.suppress(OSError):
+            total += os.lstat(each).st_size
     return total
-
-
-def _length(path: str | os.PathLike[str]) -> int:
-    try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
 
 
 def no_link(path: str, flags: int) -> int:

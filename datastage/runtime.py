@@ -252,11 +252,10 @@ def _script_folder(script: str | None, cwd: Path) -> Path | None:
 
 def _fast_disk(platform: Platform, environ: Mapping[str, str], root: Path) -> tuple[Path, bool, bool]:
     """Return the folder for staged folders, whether all may write beside it, and whether it stays."""
-    if platform == "colab" and _can_write(root / "content"):
-        return root / "content/staged", _all_may_write(root / "content"), False
-    if platform == "kaggle" and _can_write(root / "kaggle/temp"):
-        # Not made for you by Kaggle; and never /kaggle/working, which is saved as the notebook's output.
-        return root / "kaggle/temp/staged", _all_may_write(root / "kaggle/temp"), False
+    # Kaggle does not make its own; and never /kaggle/working, which is saved as the notebook's output.
+    own = {"colab": root / "content", "kaggle": root / "kaggle/temp"}.get(platform)
+    if own is not None and _can_write(own):
+        return own / "staged", _all_may_write(own), False
     if platform in ("terminal", "jupyter"):
         cache = _cache_folder(environ)
         if _can_write(cache):
