@@ -78,6 +78,18 @@ def test_what_was_staged_is_called_path(here):
     assert eval(code, {"datastage": datastage, "path": path}).classes == ("f", "m")
 
 
+@pytest.mark.parametrize("verb", [datastage.read, lambda data: datastage.pack(data, "./shards", progress=False)])
+def test_every_verb_that_takes_data_names_it_as_it_was_given(verb, here):
+    ASKED["two columns"](here)
+    with pytest.raises(SpecError) as caught:
+        verb("./two")
+
+    offered = pieces(caught.value.remedy)
+
+    assert offered
+    assert all('("./two"' in code for code in offered)
+
+
 def test_an_address_with_a_secret_is_not_written_out():
     error = SpecError("Two columns.", 'Next: datastage.loaders(path, labels="t.csv:sex", batch_size=64)')
 
