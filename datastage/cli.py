@@ -80,11 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        _close_output()
     except OSError as error:
         _close_output()
-        code = code or _say_error(StorageError.of(error, "writing the output"), False)
+        if not isinstance(error, BrokenPipeError):
+            code = code or _say_error(StorageError.of(error, "writing the output"), False)
     return code
 
 
@@ -195,12 +194,11 @@ def _print_json(value: Any) -> None:
 def _plain(value: Any) -> Any:
     """Return a result as what JSON knows."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        value = asdict(value)
+    value = value._asdict() if hasattr(value, "_asdict") else value
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_asdict"):
-        return [_plain(item) for item in value]
-    return _plain(value._asdict()) if hasattr(value, "_asdict") else value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)
@@ -225,8 +223,7 @@ class _Out:
         """Say, also with --quiet, that letters of names were guessed."""
         encoding = staged.receipt.get("encoding")
         if self.quiet and encoding not in (None, "utf-8"):
-            with contextlib.suppress(OSError, ValueError):
-                print(f"Names were read as {encoding}; --encoding NAME settles it.", file=sys.stderr)
+            _say(f"Names were read as {encoding}; --encoding NAME settles it.\n")
 
     @property
     def reporter(self) -> Reporter:
@@ -253,10 +250,6 @@ def _load_catalog(path: Path | None) -> None:
         datasets.load_catalog(path)
 
 
-def _as_dict(staged: Staged) -> dict[str, Any]:
-    return {"path": str(staged), "receipt": staged.receipt}
-
-
 def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: Any) -> int:
     from datastage import runtime, sources, staging
 
@@ -278,7 +271,7 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
                 _print(str(results[-1]))
     finally:
         if out.as_json and results:
-            _print_json([_as_dict(staged) for staged in results])
+            _print_json([{"path": str(staged), "receipt": staged.receipt} for staged in results])
     return 0
 
 
@@ -293,7 +286,7 @@ def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, 
         raise SpecError("No folder was named to unpack into.", step)
     staged = api.extract(archive, folder, **options, progress=out.reporter)
     out.say_guess(staged)
-    return out.show(_as_dict(staged), [staged])
+    return out.show({"path": str(staged), "receipt": staged.receipt}, [staged])
 
 
 def _member_line(member: Member) -> str:

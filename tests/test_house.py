@@ -30,7 +30,6 @@ MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
 LONG_FILES: dict[str, str] = {
     "api.py": "the public verbs: two thirds are their docstrings",
-    "cli.py": "a third is the table of the verbs and their flags",
 }
 LONG_FUNCTIONS: dict[str, str] = {}
 
