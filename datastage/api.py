@@ -227,10 +227,8 @@ def loaders(  # noqa: PLR0913
     transform : callable, optional
         For training alone. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch
         on the device and returns one; torchvision's are called for each picture. It is tried when the loader is made.
-    shuffle : bool
-        Whether training batches are drawn in a new order each epoch.
-    drop_last : bool
-        Whether training leaves out a last batch that is not full.
+    shuffle, drop_last : bool
+        Whether training draws its batches in a new order each epoch, and leaves out a last one that is not full.
     device : str
         ``"auto"``, or a name as torch knows it.
     dtype : str
@@ -537,10 +535,8 @@ def pack(
     engine : {"local", "ray"}
         This process on all its cores, or a Ray Data job where ``RAY_ADDRESS`` says, else on this machine. All its nodes
         must see `data` and `to`, and hold datastage.
-    labels, classes, val, test
+    labels, classes, val, test, progress
         As for `loaders`; what `loaders` would set aside is set aside here.
-    progress
-        As for `stage`.
 
     Returns
     -------

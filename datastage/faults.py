@@ -40,11 +40,9 @@ def reported() -> Iterator[None]:
 
 
 def _is_nowhere() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return True
-    return False
+    with contextlib.suppress(OSError):
+        return not os.getcwd()
+    return True
 
 
 def _our_line(trace: TracebackType | None) -> str | None:

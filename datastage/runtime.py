@@ -185,11 +185,8 @@ def _is_batch(platform: Platform, environ: Mapping[str, str], shell: Any) -> boo
 
 
 def _rank(environ: Mapping[str, str]) -> int:
-    for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK"):
-        value = environ.get(name, "")
-        if value.isdecimal():
-            return int(value)
-    return 0
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+    return next((int(environ[name]) for name in names if environ.get(name, "").isdecimal()), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,7 @@ class SavedCopy:
 
     path: Path  # of one in a bucket its name alone
     sha256: str
-    reach: Callable[[], Reader] | None = None
-
-    def open(self) -> Reader:
-        return FileReader(self.path) if self.reach is None else self.reach()
+    open: Callable[[], Reader]
 
 
 def parse(save_to: str | os.PathLike[str]) -> Spec:
@@ -91,14 +88,13 @@ def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
     entry = _index(folder).get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         return None
+    name, size, sha256 = slots.safe_file_name(entry["file"]), entry.get("size"), str(entry.get("sha256"))
     if not isinstance(folder, Path):
-        name = slots.safe_file_name(entry["file"])
-        is_there = folder.size(name) == entry.get("size")
-        return SavedCopy(Path(name), str(entry.get("sha256")), partial(folder.open, name)) if is_there else None
-    path = folder / slots.safe_file_name(entry["file"])
+        return SavedCopy(Path(name), sha256, partial(folder.open, name)) if folder.size(name) == size else None
+    path = folder / name
     with contextlib.suppress(OSError):
-        if path.is_file() and path.stat().st_size == entry.get("size"):
-            return SavedCopy(path, str(entry.get("sha256")))
+        if path.is_file() and path.stat().st_size == size:
+            return SavedCopy(path, sha256, partial(FileReader, path))
     return None
 
 
@@ -179,7 +175,10 @@ def keep_and_say(
             when += ", if Settings > Persistence in the right-hand panel is on Files only"
         reporter.note(f"{kept.name} in {save_to} {when}", "Kept")
     except StorageError as error:
-        reporter.note(why_not(error, save_to), "Not kept")
+        why = str(error.args[0])
+        if isinstance(error, NoSpaceError) and save_to.scheme == "drive":
+            why = "your Google Drive is full: empty its bin at drive.google.com, or delete what you need no more"
+        reporter.note(why, "Not kept")
 
 
 def say_of_ready(
@@ -204,13 +203,6 @@ def say_of_ready(
 def folder_is_not_kept(name: str) -> str:
     """Say why a folder is not kept."""
     return f"{name} is a folder; datastage zip makes one file of it"
-
-
-def why_not(error: StorageError, save_to: Spec | None) -> str:
-    """Say why a file was not kept; of a full Drive what makes room there."""
-    if isinstance(error, NoSpaceError) and save_to is not None and save_to.scheme == "drive":
-        return "your Google Drive is full: empty its bin at drive.google.com, or delete what you need no more"
-    return str(error.args[0])
 
 
 def _sha256(path: Path) -> str:
