@@ -28,10 +28,13 @@ def column(table: Table, name: str) -> list[str]:
     for lines in _blocks(table):
         if any('"' in line for line in lines):
             return table.columns([name])[0]
-        if at < back:
-            values = [line.split(table.separator, at + 1)[at].strip() for line in lines if line.strip()]
-        else:
-            values = [line.rsplit(table.separator, back)[-back].strip() for line in lines if line.strip()]
+        try:
+            if at < back:
+                values = [line.split(table.separator, at + 1)[at].strip() for line in lines if line.strip()]
+            else:
+                values = [line.rsplit(table.separator, back)[-back].strip() for line in lines if line.strip()]
+        except IndexError:  # a row that is too short has an empty cell
+            return table.columns([name])[0]
         found += [known.setdefault(value, value) if len(known) < 10_000 else value for value in values]
     return found
 

@@ -33,6 +33,14 @@ def test_without_such_a_name_the_label_is_asked_for_and_a_number_names_a_column(
     assert (table.tolist(), labels.tolist()) == ([[1.5, 2], [3, 4]], [0, 1])
 
 
+@pytest.mark.parametrize("header", ["a,label,b,c", "a,b,label,c"])
+def test_a_row_far_down_that_is_too_short_is_named(header, tmp_path):
+    rows = [header, *["1.25,0,0,2.25", "1.25,1,1,2.25"] * 4000]
+    rows[7000] = "1.25"
+    with pytest.raises(SpecError, match="row 7001: label is empty"):
+        layouts.read(write(tmp_path, "\n".join(rows)))
+
+
 def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
     path = write(tmp_path, "Id,a,species\n1,5,x\n2,6,y\n")
     assert arrays(path, "train")[0].tolist() == [[5], [6]]
