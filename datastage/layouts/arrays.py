@@ -40,7 +40,7 @@ def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
             kinds.setdefault(part, {}).setdefault(kind, name)
     found = {part: (both["x"], both["y"]) for part, both in kinds.items() if len(both) == 2}
     if "" in found:
-        found = {"train": found.pop(""), **found} if "train" not in found else {p: v for p, v in found.items() if p}
+        found.setdefault("train", found[""])
     return {part: found[part] for part in ("train", "val", "test") if part in found}
 
 
@@ -49,11 +49,11 @@ def checked(where: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray
     import numpy as np
 
     images, labels = np.asarray(images), np.asarray(labels)
-    if labels.ndim == 2 and 1 in labels.shape and labels.size == len(images):
+    if labels.ndim == 2 and 1 in labels.shape and images.shape[:1] == (labels.size,):
         labels = labels.reshape(-1)
     if labels.ndim == 2 and set(np.unique(labels).tolist()) <= {0, 1} and (labels.sum(1) == 1).all():
         labels = labels.argmax(1)
-    if labels.ndim not in (1, 2) or labels.dtype.kind not in "iubf" or len(labels) != len(images):
+    if labels.ndim not in (1, 2) or labels.dtype.kind not in "iubf" or labels.shape[0] not in images.shape[:1]:
         raise SpecError(
             f"{where}: labels of shape {labels.shape} and type {labels.dtype} do not go with {images.shape}.",
             "Next: one label for each image, as numbers.",
@@ -99,7 +99,11 @@ def of_pairs(
         images, labels = one_of(pairs, split)
         return checked(where, load(images), load(labels))
 
-    splits = {part: Split((), (), count(y) if count else len(load(y))) for part, (_, y) in pairs.items()}
+    def n_labels(name: Any) -> int:
+        labels = load(name)
+        return len(labels) if labels.ndim else 1
+
+    splits = {part: Split((), (), (count or n_labels)(y)) for part, (_, y) in pairs.items()}
     return Reading(layout, "classification", "arrays", (), ordered(splits), rule, arrays=arrays)
 
 

@@ -169,9 +169,10 @@ def _of_pictures(found: _Set, label: str) -> Reading:
 
     classes, labels = _numbered(found, label)
     if not classes:
-        order = sorted({value for value in labels["train"] if value is not None and value != -1})
-        if not all(isinstance(value, int) for value in order):
+        told = [value for value in labels["train"] if value is not None and value != -1]
+        if not all(isinstance(value, int) for value in told):
             raise SpecError(f"The column {label!r} holds no classes.", "Next: another column: labels=...")
+        order = sorted(set(told))
         classes, number = tuple(map(str, order)), {value: at for at, value in enumerate(order)}
         labels = {part: [number.get(value, -1) for value in rows] for part, rows in labels.items()}
     splits: dict[str, Split] = {}

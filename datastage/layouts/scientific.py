@@ -29,7 +29,7 @@ def _h5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of damage, by where it is met
         raise IntegrityError(f"{path.name} is not a whole HDF5 file: {error}.", LOOK) from None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datastage import layouts
-from datastage.errors import SpecError
+from datastage.errors import IntegrityError, SpecError
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -311,6 +311,16 @@ def test_a_zip_is_read_as_its_folder_is(make, mode, tmp_path_factory):
     found = layouts.read(data)
     assert pairs(found)["pics/1.jpg"] == "oak"
     assert found.lines()[0] == 'Labels    column "species" of train.csv, 2 classes: ash 2, oak 2'
+
+
+def test_hdf5_that_is_damaged_is_said_to_be_so(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"], file["y"] = np.zeros((3, 4)), np.arange(3)
+    whole = (tmp_path / "x.h5").read_bytes()
+    (tmp_path / "x.h5").write_bytes(whole.replace(b"SNOD", b"----"))
+    with pytest.raises(IntegrityError, match="x.h5 is not a whole HDF5 file"):
+        layouts.read(tmp_path / "x.h5", labels="y")
 
 
 def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followed(tmp_path):

@@ -137,3 +137,10 @@ def test_a_file_cut_short_is_named(tmp_path):
     (tmp_path / "t.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(IntegrityError, match="not a whole parquet file"):
         layouts.read(tmp_path / "t.parquet", labels="label")
+
+
+@pytest.mark.parametrize("values", [[{"a": 1}, {"a": 2}], [[1, 2], [3]], [0.5, 1.5]])
+def test_a_label_that_is_no_class_is_said(values, tmp_path):
+    write(tmp_path / "x.parquet", [0, 1], told=False, **{"boxes": values})
+    with pytest.raises(SpecError, match="The column 'boxes' holds no classes"):
+        layouts.read(tmp_path / "x.parquet", labels="boxes")

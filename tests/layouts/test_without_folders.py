@@ -126,6 +126,8 @@ def test_an_npz_that_holds_a_pickle_is_refused_and_nothing_runs(tmp_path):
         ({"a": np.zeros(3), "b": np.zeros(3)}, SpecError, "none is called images or labels"),
         ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.zeros(2, int)}, SpecError, "do not go with"),
         ({"x": np.zeros((3, 4, 4)), "y": np.zeros(3, int)}, SpecError, "neither images"),
+        ({"x": np.float32(3), "y": np.zeros(3, int)}, SpecError, "do not go with"),
+        ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.int64(1)}, SpecError, "do not go with"),
     ],
 )
 def test_an_npz_without_images_and_labels_says_what_it_has(named, error, said, tmp_path):
