@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, MissingDependencyError
+from datastage.errors import IntegrityError, needing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,9 +46,7 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 def matlab(path: Path) -> dict[str, Any]:
     """Return the arrays of a Matlab file."""
-    try:
+    with needing(path.name, "scipy"):
         from scipy.io import loadmat
-    except ImportError:
-        raise MissingDependencyError(f"{path.name} needs scipy.", "Next: pip install scipy") from None
     found: dict[str, Any] = loadmat(str(path))
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datastage.datasets.idx import matlab, read_idx
 from datastage.entry import ArchiveEntry, Arrays, Lookalike, Part
-from datastage.errors import IntegrityError, MissingDependencyError
+from datastage.errors import IntegrityError, needing
 
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
 _KMNIST = "http://codh.rois.ac.jp/kmnist/dataset/kmnist"
@@ -57,10 +57,8 @@ def _usps(path: Path, split: str) -> Arrays:
 
 
 def _pcam(path: Path, split: str) -> Arrays:
-    try:
+    with needing("PatchCamelyon", "h5py"):
         import h5py
-    except ImportError:
-        raise MissingDependencyError("PatchCamelyon needs h5py.", "Next: pip install h5py") from None
     start = f"camelyonpatch_level_2_split_{'valid' if split == 'val' else split}_"
     with h5py.File(path / f"{start}x.h5", "r") as images, h5py.File(path / f"{start}y.h5", "r") as labels:
         return images["x"][()], labels["y"][()].reshape(-1)
