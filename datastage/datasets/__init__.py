@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from datastage.datasets import cifar, columns, mnist, numbers, photos, scenes, sounds, tables, texts
+from datastage.datasets import cifar, columns, mnist, numbers, photos, staged_whole, tables
 from datastage.datasets.catalog_file import read_catalog
 from datastage.entry import ArchiveEntry, Arrays, Converter, Download, Entry, File, Lookalike
 from datastage.errors import SpecError
@@ -34,9 +34,7 @@ ENTRIES: tuple[Entry | ArchiveEntry, ...] = (
     *numbers.ENTRIES,
     *photos.ENTRIES,
     *columns.ENTRIES,
-    *texts.ENTRIES,
-    *sounds.ENTRIES,
-    *scenes.ENTRIES,
+    *staged_whole.ENTRIES,
 )
 """The catalog: a new dataset is a file of its own and a row here (CONTRIBUTING.md, "Add a dataset")."""
 _entries: dict[str, Entry | ArchiveEntry] = {entry.name: entry for entry in ENTRIES}
