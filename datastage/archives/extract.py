@@ -19,7 +19,7 @@ from datastage.archives.records import StreamMember, Unpacked
 from datastage.archives.safety import MAX_DEPTH, Tree, clean, followed
 from datastage.archives.write import Folder
 from datastage.errors import SpecError, while_doing
-from datastage.file_names import junk_kind
+from datastage.file_names import PART_WORDS, SPLIT_WORDS, junk_kind
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, FileRecord, FileRecords, Reader
 
@@ -258,15 +258,23 @@ def make_links(result: Unpacked, folder: Folder) -> None:
 
 
 def _top_to_take_off(result: Unpacked, strip: bool | str) -> str | None:
-    """Return the one top folder, if it may go, and no link climbs to it: such a link would leave the folder then."""
+    """Return the one top folder if it may go: any for True; of that name, but for that of a split, for a name.
+
+    It may not where a link climbs to it: such a link would leave the folder then.
+    """
     if not strip:
         return None  # nothing else would be asked of a million files
     kinds = result.tree.kinds
     folders = (path for path, kind in kinds.items() if kind == "folder" and path)
-    top = names.top_to_strip({path.partition("/")[0] for path in chain(result.files.paths, folders)}, strip)
+    tops = {path.partition("/")[0] for path in chain(result.files.paths, folders)}
+    top = tops.pop() if len(tops) == 1 else None
+    if top is None or kinds.get(top) != "folder":
+        return None
+    if isinstance(strip, str) and (top != strip or top.lower() in SPLIT_WORDS or top.lower() in PART_WORDS):
+        return None
     links = result.tree.links.items()
     climbs = any(target.split("/").count("..") >= path.count("/") for path, target in links)
-    return top if top is not None and kinds.get(top) == "folder" and not climbs else None
+    return None if climbs else top
 
 
 def _take_off(root: str, result: Unpacked, top: str) -> None:

@@ -181,8 +181,8 @@ def known() -> str:
 
 def remedy_of(rule: str) -> str:
     """Return what helps where a reader says by this rule that nothing here can read its format."""
-    found = [row.remedy for row in FORMATS if rule == f"X-{row.name.upper()}" and row.remedy]
-    return found[0] if found else "Pack it again as a zip or tar.gz."
+    remedies = {f"X-{row.name.upper()}": row.remedy for row in FORMATS if row.remedy}
+    return remedies.get(rule, "Pack it again as a zip or tar.gz.")
 
 
 def without_suffix(name: str, row: Format) -> str:
@@ -308,10 +308,7 @@ def _archive_in(reader: Reader, compression: Format) -> str | None:
         streams.close(decoder)
     if not head.strip(b"\0"):
         return None  # zeros may be an empty tar, and may be data
-    for row in FORMATS:
-        if row.members and not row.needs_file and row.fits(head):
-            return row.name
-    return None
+    return next((row.name for row in FORMATS if row.members and not row.needs_file and row.fits(head)), None)
 
 
 def not_data(head: bytes, name: str = "") -> str | None:

@@ -1,4 +1,4 @@
-"""Names in archives: the encoding they are in, what a pattern picks, which top folder may go."""
+"""Names in archives: the encoding they are in, what a pattern picks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import codecs
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 
 from datastage.errors import SpecError
-from datastage.file_names import PART_WORDS, SPLIT_WORDS
 
 _PART = re.compile(r"(?i).*(\.z\d\d+|\.(zip|7z|rar|tar|t?gz|tgz|bz2|xz|zst)\.?\d\d+|\.part\d+\.rar|\.[rs]\d\d)")
 
@@ -32,19 +31,6 @@ def chooser(patterns: Sequence[str] | None) -> Callable[[str], bool] | None:
         tests.append(fnmatch.translate(pattern + "/*"))
     match = re.compile("|".join(tests) or r"(?!)").match
     return lambda path: match(path) is not None
-
-
-def top_to_strip(tops: Iterable[str], strip: bool | str) -> str | None:
-    """Return the top folder to take off, if there is just one and it may go.
-
-    `strip` is True for any folder. A name stands for a folder that bears it, but for one that names a split.
-    """
-    found = list(tops)
-    if not strip or len(found) != 1:
-        return None
-    top = found[0]
-    is_part = top.lower() in SPLIT_WORDS or top.lower() in PART_WORDS
-    return None if isinstance(strip, str) and (top != strip or is_part) else top
 
 
 # The letters of each language beyond ASCII, commonest first where that matters, and the encodings that its machines

@@ -47,10 +47,6 @@ class Member:
     encrypted: bool = False
 
 
-def _no_pieces() -> Iterator[memoryview]:
-    return iter(())
-
-
 @dataclass(slots=True)
 class StreamMember:
     """A member of an archive that is read from front to back.
@@ -68,7 +64,7 @@ class StreamMember:
     crc: int | None = None
     encrypted: bool = False
     sparse: list[tuple[int, int]] | None = None
-    pieces: Callable[[], Iterator[memoryview]] = _no_pieces
+    pieces: Callable[[], Iterator[memoryview]] = lambda: iter(())
 
     def facts(self) -> Member:
         """Return what a list says of it."""

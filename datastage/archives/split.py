@@ -174,15 +174,9 @@ def _numbered(name: str, exists: Callable[[str], bool]) -> list[str]:
     if match is None or ((match[3] or "").lower() == ".rar" and not match[1].lower().endswith(".part")):
         return []
     before, number, after = match[1], match[2], match[3] or ""
-    for width in dict.fromkeys((len(number), 1)):
-        for first in (0, 1):
-            if exists(f"{before}{first:0{width}}{after}"):
-                break
-        else:
-            continue
-        break
-    else:
-        width, first = len(number), 1
+    firsts = [(width, first) for width in (len(number), 1) for first in (0, 1)]
+    there = (one for one in firsts if exists(f"{before}{one[1]:0{one[0]}}{after}"))
+    width, first = next(there, (len(number), 1))
     highest = max(first, int(number)) if width == len(number) or number[0] != "0" else first
     while any(exists(f"{before}{highest + more:0{width}}{after}") for more in (1, 2, 3)):
         highest += 1

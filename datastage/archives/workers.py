@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,8 @@ class Helper:
 
     def send(self, item: Any) -> None:
         """Send work. A helper that has gone is noticed when its answer is read."""
-        try:
+        with suppress(BrokenPipeError):
             helper.send(self._in, item)
-        except BrokenPipeError:
-            pass
 
     def receive(self) -> int:
         """Return how many bytes one batch wrote; raise what went wrong there."""
@@ -147,10 +146,8 @@ class Helper:
     def close(self) -> None:
         """End it, and wait until it is gone."""
         self._process.kill()  # first: somebody may be waiting in a write to it
-        try:
+        with suppress(OSError):
             self._in.close()
-        except OSError:
-            pass
         self._out.close()
         self._process.wait()
 

@@ -62,7 +62,6 @@ class Leaf(NamedTuple):
 class Shape:
     """The folders of pictures, by part."""
 
-    root: Node
     parts: dict[str, list[Leaf]]
     masks: list[tuple[Node, bool]]
     left_out: list[str]
@@ -223,7 +222,7 @@ def shape_of(
 ) -> Shape:
     """Sort the folders of pictures into parts."""
     mark(root, asked, classes, test)
-    shape = Shape(root, {}, [], [])
+    shape = Shape({}, [], [])
     stack: list[tuple[Node, list[Node]]] = [(root, [])]
     rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
     aside: Counter[str] = Counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 from datastage.errors import DatastageError, IntegrityError
@@ -20,49 +21,44 @@ _FILE_PIECE_BYTES = 256 << 10
 def pieces_of(reader: Reader) -> Pieces:
     """Return a function ``(offset, n) -> pieces`` for `reader`; with None for `n`, it gives the whole from 0."""
     if reader.local_path is not None:
-        return _FilePieces(reader, reader.local_path)
+        return partial(_of_file, reader, reader.local_path, [])
     pieces: Pieces = reader.pieces  # type: ignore[attr-defined]
     return pieces
 
 
-class _FilePieces:
-    """A file, opened for each connection, and anew after a fault: on a mount that came back old handles stay dead."""
-
-    def __init__(self, reader: Reader, path: Path) -> None:
-        self._reader = reader
-        self._path = path
-        self._idle: list[FileReader] = []
-
-    def __call__(self, offset: int, n: int | None) -> Generator[Piece, None, None]:
-        file: FileReader | None = None
+def _of_file(
+    reader: Reader, path: Path, idle: list[FileReader], offset: int, n: int | None
+) -> Generator[Piece, None, None]:
+    """Open a file for each connection, and anew after a fault: on a mount that came back old handles stay dead."""
+    file: FileReader | None = None
+    try:
         try:
-            try:
-                file = opened = self._idle.pop()
-            except IndexError:
-                file = opened = FileReader(self._path)
-                if opened.identity != self._reader.identity:
-                    raise Interrupted(changed(self._reader.name), "changed") from None
-            left = (self._reader.size or 0) - offset if n is None else n
-            opened.expect(offset, left)
-            while left > 0:
-                piece = opened.read_at(offset, min(left, _FILE_PIECE_BYTES))
-                if not piece:
-                    raise Interrupted(cut_short(self._reader, offset))
-                offset += len(piece)
-                left -= len(piece)
-                if left == 0:  # whoever reads may not come back after the last piece
-                    self._idle.append(opened)
-                    file = None
-                yield piece
-        except OSError as error:
-            if isinstance(error, DatastageError):
-                raise
-            self._idle.clear()  # what one handle met, the others will
-            raise of_file(error, self._path, offset) from error
-        finally:
-            if file is not None:
-                with contextlib.suppress(OSError):
-                    file.close()
+            file = opened = idle.pop()
+        except IndexError:
+            file = opened = FileReader(path)
+            if opened.identity != reader.identity:
+                raise Interrupted(changed(reader.name), "changed") from None
+        left = (reader.size or 0) - offset if n is None else n
+        opened.expect(offset, left)
+        while left > 0:
+            piece = opened.read_at(offset, min(left, _FILE_PIECE_BYTES))
+            if not piece:
+                raise Interrupted(cut_short(reader, offset))
+            offset += len(piece)
+            left -= len(piece)
+            if left == 0:  # whoever reads may not come back after the last piece
+                idle.append(opened)
+                file = None
+            yield piece
+    except OSError as error:
+        if isinstance(error, DatastageError):
+            raise
+        idle.clear()  # what one handle met, the others will
+        raise of_file(error, path, offset) from error
+    finally:
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def changed(name: str) -> IntegrityError:
