@@ -188,6 +188,28 @@ def test_a_source_that_changed_is_staged_anew(here):
     assert tree(quiet("./pets.zip")) == {"train/cow/1.txt": b"moo"}
 
 
+@pytest.mark.parametrize("when_s", [1_000_000_000, 4_000_000_000])
+def test_a_source_of_another_time_is_staged_anew(when_s, here):
+    zipped = make_zip(here / "pets.zip")
+    quiet("./pets.zip")
+    assert quiet("./pets.zip").receipt.get("reused")
+    os.utime(zipped, (when_s, when_s))
+    assert not quiet("./pets.zip").receipt.get("reused")
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+def test_what_an_earlier_session_left_is_used_if_its_bytes_are_right(is_damaged, here):
+    make_zip(here / "pets.zip")
+    first = quiet("./pets.zip")
+    if is_damaged:
+        file = first / "train/cat/1.txt"
+        file.write_bytes(bytes(file.stat().st_size))  # the name and the size came over, the bytes did not
+    os.utime(first.path / RECEIPT, (1_600_000_000, 1_600_000_000))
+    again = quiet("./pets.zip")
+    assert bool(again.receipt.get("reused")) is not is_damaged
+    assert tree(again) == FILES
+
+
 def test_a_folder_that_lost_a_file_is_staged_anew(here):
     make_zip(here / "pets.zip")
     first = quiet("./pets.zip")

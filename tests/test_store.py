@@ -12,7 +12,8 @@ import pytest
 
 from datastage import cleanup, links, own_files, slots, staged, store
 from datastage.errors import IntegrityError, SpecError, StorageError
-from datastage.progress import SILENT
+from datastage.lock import Holder
+from datastage.progress import SILENT, Silent
 from datastage.reader import FileRecord
 from datastage.slots import Slot
 from datastage.staged import FILES, RECEIPT, Staged
@@ -386,6 +387,29 @@ def test_a_lock_whose_folder_was_just_taken_away_is_asked_for_again(code, is_ask
     with pytest.raises(StorageError, match="gone"), store.waited_for(slot, SILENT):
         pass
     assert len(asked) == 1
+
+
+def test_a_bar_of_the_process_that_works_begins_once_for_each_of_its_phases(tmp_path, monkeypatch):
+    seen = []
+
+    class Bar(Silent):
+        def phase(self, what, total_bytes=None):
+            seen.append((what, total_bytes))
+
+        def advance(self, n_bytes):
+            seen.append(n_bytes)
+
+    @contextlib.contextmanager
+    def held(*_, on_progress, **__):
+        # It goes on, begins anew after a failure, and comes to its next phase.
+        for doing, done in (("copying", 10), ("copying", 300), ("copying", 5), ("unpacking", 7)):
+            on_progress(Holder("node3", doing, done, 400))
+        yield None
+
+    monkeypatch.setattr(store, "locked", held)
+    with store.waited_for(slot_at(tmp_path), Bar()):
+        copying, unpacking = ("node3: copying", 400), ("node3: unpacking", 400)
+        assert seen == [copying, 10, 290, copying, 5, unpacking, 7]
 
 
 def test_the_locks_of_all_other_users_of_a_root_are_looked_at(tmp_path):

@@ -1,7 +1,6 @@
 """Disks that are not like most: without file locks, without upper and lower case, in layers, read-only."""
 
 import errno
-import json
 import os
 import shutil
 import subprocess
@@ -9,8 +8,6 @@ import sys
 
 import pytest
 
-import datastage
-from datastage.staged import RECEIPT
 from tests.stand_ins import fuse, fuse_disk
 from tests.wholeness.kit import command, environment, fingerprint, hidden, is_whole, make_zip, right_one
 from tests.wholeness.test_many_processes import holder
@@ -157,22 +154,3 @@ mkdir {tmp_path}/d && mount -t tmpfs none {tmp_path}/d || exit 77
     assert result.stdout.split() == [f"{tmp_path}/d/data"] * 2, result.stderr
     assert result.returncode == 5
     assert "read-only" in result.stderr
-
-
-def test_data_that_an_earlier_session_left_damaged_is_prepared_again(tmp_path, here):
-    good = right_one(make_zip(here / "data.zip", n=20), tmp_path)
-    staged = datastage.stage("./data.zip", progress=False)
-    file = next(staged.glob("class1/*"))
-    file.write_bytes(bytes(file.stat().st_size))  # the name and the size came over, the bytes did not
-    os.utime(staged.path / RECEIPT, (1_600_000_000,) * 2)
-    again = datastage.stage("./data.zip", progress=False)
-    assert fingerprint(again) == good
-    assert not again.receipt.get("reused")
-
-
-def test_data_that_an_earlier_session_left_whole_is_used(tmp_path, here):
-    make_zip(here / "data.zip", n=20)
-    staged = datastage.stage("./data.zip", progress=False)
-    os.utime(staged.path / RECEIPT, (1_600_000_000,) * 2)
-    assert datastage.stage("./data.zip", progress=False).receipt.get("reused")
-    assert json.loads((staged.path / RECEIPT).read_text())["key"]
