@@ -372,6 +372,9 @@ def feed(
         ``"float32"``, ``"bfloat16"`` or ``"float16"``, which floating tensors are cast to. Whole numbers stay.
     """
     with _told(progress) as (_, reporter):
+        from datastage.batches.devices import import_torch
+
+        import_torch()  # or it says how to install it
         from datastage.batches.any_dataset import feed as fed
 
         return fed(dataset, batch_size=batch_size, device=device, dtype=dtype, seed=seed, reporter=reporter)

@@ -14,11 +14,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from datastage.batches.any_loader import LoaderSource, begin, moved
+from datastage.batches.as_dataloader import seeded
 from datastage.batches.augment import Draws
-from datastage.batches.devices import Choice, Chooser, import_torch
+from datastage.batches.devices import Choice, Chooser
 from datastage.batches.loader import Loader, loader_class, repeated
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
@@ -48,9 +51,6 @@ def feed(
     reporter: Reporter = SILENT,
 ) -> Loader:
     """Feed any torch Dataset or DataLoader to the device, as `datastage.feed` says."""
-    torch = import_torch()
-    from torch.utils.data import DataLoader, IterableDataset, RandomSampler
-
     if str(dtype).removeprefix("torch.") == "uint8":
         raise SpecError(
             "dtype='uint8' is for loaders(): a dataset decides itself what it gives.", "Next: leave it out."
@@ -99,8 +99,6 @@ def feed(
 
 def _is_plain(loader: Any) -> bool:
     """Return whether a DataLoader gives each sample of its dataset once, in turn or shuffled, and no more to it."""
-    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
-
     kind, sampler = type(loader), loader.sampler
     if kind.__iter__ is not DataLoader.__iter__ or kind._get_iterator is not DataLoader._get_iterator:
         return False
@@ -176,8 +174,6 @@ class Seeded:
         return len(self.dataset)
 
     def __getitems__(self, numbered: Numbered) -> Any:
-        from datastage.batches.as_dataloader import seeded
-
         seed, numbers = numbered
         # Transforms draw from the global generators; in this process those are the user's.
         with seeded(seed):
@@ -335,9 +331,6 @@ class FromDataset:
         )
 
     def _dataloader(self, dataset: Any, *, generator: Any = None, **more: Any) -> Any:
-        import torch
-        from torch.utils.data import DataLoader
-
         return DataLoader(
             dataset,
             batch_sampler=self._batches,  # type: ignore[arg-type]
@@ -354,8 +347,6 @@ def _as_it_is(made: Any) -> Any:
 
 def _begin_worker(function: Callable[[int], Any] | None, worker: int) -> None:
     """Call the user's `worker_init_fn`, which finds the user's dataset as it would."""
-    import torch
-
     info: Any = torch.utils.data.get_worker_info()
     # torch lets nobody assign to it; ours wraps theirs, and what they prepare must reach theirs.
     object.__setattr__(info, "dataset", info.dataset.dataset)

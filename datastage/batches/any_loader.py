@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.to_device import Made, beside, mapped, sent, tensors_of
@@ -108,16 +110,12 @@ def samples_in(batch: Any) -> int:
 
 def begin(loader: Any) -> Iterator[Any]:
     """Begin an epoch of a DataLoader; it draws a seed on the default device, and from a generator of the CPU."""
-    import torch
-
     with torch.device("cpu"):
         return iter(loader)
 
 
 def arriving(choice: Choice, dtype: str) -> Callable[[Any], Any]:
     """Return what moves a batch to the device and casts its floats; objects with a ``to`` of theirs are only moved."""
-    import torch
-
     wanted = getattr(torch, dtype)
 
     def arrived(tensor: Any) -> Any:

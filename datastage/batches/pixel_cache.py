@@ -24,7 +24,7 @@ from datastage.batches.decode import Fit, Unreadable, best, decode, planes
 from datastage.batches.image_files import Images
 from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
 from datastage.batches.prefetch import Threads
-from datastage.errors import IntegrityError, NoSpaceError, StorageError
+from datastage.errors import IntegrityError, NoSpaceError, StorageError, while_doing
 from datastage.layouts.tree import UNREAD
 from datastage.lock import Held, locked
 from datastage.own_files import atomic_file
@@ -241,22 +241,19 @@ class PixelCache:
     def _decode_all(self, part: list[tuple[int, int]], use: Use | None) -> list[tuple[str, str]]:
         """Decode some images into their rows; return of each what is wrong with it, and what is to be said of it."""
         said = []
-        for i, index in part:
-            remarks: list[str] = []
-            try:
-                if self.state[index] == FINE:
-                    row = self.rows[index]
-                else:
-                    row = self._store(index, self.images.read(self.names[index]), remarks)
-                if use is not None:
-                    use(i, row)
-                said.append(("", remarks[0] if remarks else ""))
-            except Unreadable as error:
-                said.append((str(error), ""))
-            except StorageError:
-                raise
-            except OSError as error:
-                raise StorageError.of(error, "reading the images", UNREAD) from error
+        with while_doing("reading the images", UNREAD):
+            for i, index in part:
+                remarks: list[str] = []
+                try:
+                    if self.state[index] == FINE:
+                        row = self.rows[index]
+                    else:
+                        row = self._store(index, self.images.read(self.names[index]), remarks)
+                    if use is not None:
+                        use(i, row)
+                    said.append(("", remarks[0] if remarks else ""))
+                except Unreadable as error:
+                    said.append((str(error), ""))
         return said
 
     def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:

@@ -99,12 +99,10 @@ class PixelFile:
     def write(self, index: int, row: NDArray[np.uint8]) -> None:
         """Write one row; raises `StorageError` if the disk will not take it, or is full."""
         left, at, out = row.data.cast("B"), index * row.nbytes, self._out
-        try:
+        with while_doing("writing the packed file", REMEDY):
             while out is not None and left:  # a disk that fills up writes less than it was given
                 n = os.pwrite(out.fileno(), left, at)
                 left, at = left[n:], at + n
-        except OSError as error:
-            raise StorageError.of(error, "writing the packed file", REMEDY) from error
 
     def give_back(self) -> None:
         """Give the memory of the mapping back; what is read from it next comes from the disk's cache."""

@@ -64,11 +64,6 @@ class _Seeking(Bytes):
         self.at += len(data)
         return data
 
-    def pieces(self, n: int) -> Iterator[memoryview]:
-        data = self.read(n)
-        if data:
-            yield memoryview(data)
-
     def skip(self, n: int) -> int:
         passed = max(0, min(n, self._size - self.at))
         self.at += passed
