@@ -100,7 +100,9 @@ class Loader(Carded):
         """What each of the latest epochs delivered; the last of them is `stats`."""
         self.shapes = ""
         """Shape and type of a batch, in words, once one was given."""
-        self._given: tuple[int, int, Any] | None = None  # of the latest batch: samples, rows, device
+        self.given = (0, 0)
+        """Of the batch just given how many rows are samples, and how many rows there are."""
+        self._device_of_batch: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Engines hold threads, processes and memory of a device; what draws our lines holds a lock.
@@ -194,15 +196,10 @@ class Loader(Carded):
         Evaluation on several ranks and on a TPU fills batches up, by samples that are given elsewhere.
         """
         torch = import_torch()
-        if self._given is None:
+        if self._device_of_batch is None:
             raise SpecError("No batch was given yet.", "Next: ask for loader.valid in the loop over its batches.")
-        n, rows, device = self._given
-        return torch.arange(rows, device=device) < n  # type: ignore[no-any-return]
-
-    @property
-    def given(self) -> tuple[int, int]:
-        """Of the batch just given how many rows are samples, and how many rows there are."""
-        return (0, 0) if self._given is None else self._given[:2]
+        n, rows = self.given
+        return torch.arange(rows, device=self._device_of_batch) < n  # type: ignore[no-any-return]
 
     def steps(self) -> list[Step]:
         """Return this rank's batches, as places in the order of an epoch."""
@@ -282,7 +279,7 @@ class Loader(Carded):
                 if not n and leaves_out:
                     continue
                 stats.batches += 1
-                self._given = _about(batch, n)
+                self.given, self._device_of_batch = _about(batch, n)
                 if stats.batches == 1:
                     self.shapes = shapes_of(batch)
                 tell(i)
@@ -419,10 +416,10 @@ def repeated(numbers: list[int], size: int) -> list[int]:
     return [numbers[i % len(numbers)] for i in range(max(size, len(numbers)))]
 
 
-def _about(batch: Any, n: int) -> tuple[int, int, Any]:
-    """Return how many samples a batch has, how many rows, and where it is."""
+def _about(batch: Any, n: int) -> tuple[tuple[int, int], Any]:
+    """Return how many samples and rows a batch has, and where it is."""
     first = next((tensor for tensor in tensors_of(batch) if tensor.ndim), None)
-    return (n, n, "cpu") if first is None else (n, max(n, len(first)), first.device)
+    return ((n, n), "cpu") if first is None else ((n, max(n, len(first))), first.device)
 
 
 @dataclass(frozen=True, repr=False)

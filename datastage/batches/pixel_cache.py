@@ -85,7 +85,10 @@ class PixelCache:
         self._remarks: dict[str, list[int]] = {}
         self._listed, self._began, self._resized = False, 0.0, 0
         self.state = np.zeros(len(self.names), np.uint8)
-        every = (len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape)
+        self._open((len(self.names), *self.fit.shape, 3) if self.last else (len(self.names), 3, *self.fit.shape))
+
+    def _open(self, every: tuple[int, ...]) -> None:
+        """Find the pixels of then, or make room for `every` one."""
         needed, free = int(np.prod(every)), free_bytes(self.folder)
         fits = free is None or needed <= free
         self._file = None if self.folder is None else self._in_folder(self.folder, every)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datastage.batches.decode import Fit, best
+from datastage.batches.decode import Fit
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
@@ -54,17 +54,9 @@ class _Pictures:
 class Unkept(PixelCache):
     """Pictures that are decoded whenever they are asked for; only those that cannot be read are remembered."""
 
-    def __post_init__(self) -> None:
-        self.decoder = best()
-        self.state = np.zeros(len(self.names), np.uint8)
-        self._trouble: dict[int, str] = {}
-        self._remarks: dict[str, list[int]] = {}
-        self._listed, self._began, self._resized, self._file = True, 1.0, 0, None
-
-    @property
-    def rows(self) -> NDArray[np.uint8]:
-        """Return no rows, of the shape that they would have."""
-        return np.empty((0, *self.fit.shape, 3) if self.last else (0, 3, *self.fit.shape), np.uint8)
+    def _open(self, every: tuple[int, ...]) -> None:
+        self._listed, self._began = True, 1.0
+        self._file, self._memory = None, np.empty((0, *every[1:]), np.uint8)
 
     def _store(self, index: int, data: bytes, remarks: list[str]) -> NDArray[np.uint8]:
         return self._decoded(data, remarks)
