@@ -30,9 +30,8 @@ SHARE_OF_DEVICE = 0.5
 def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, **named: Any) -> Loaders:
     """Make loaders of arrays; options are given as one value, or by their names.
 
-    `splits` maps ``"train"``, and ``"val"``, ``"test"`` and ``"predict"`` where there are such, to (images, labels).
-    Images are uint8 (N, H, W, C) or (N, H, W), or rows of numbers (N, D). Labels are as `targets_of` takes them; of
-    ``"predict"`` they are what tells the samples apart, or None.
+    `splits` maps ``"train"``, and ``"val"``, ``"test"`` and ``"predict"`` where there are such, to what `images_of` and
+    `targets_of` take; labels of ``"predict"`` are what tells the samples apart, or None.
     """
     options = LoaderOptions(**named) if options is None else replace(options, **named)
     if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:

@@ -39,8 +39,7 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
 def jittered(images: Any, factors: Any) -> Any:
     """Change brightness, contrast, saturation and hue of uint8 images, in this order, each by its own `Draws.jitter`.
 
-    As torchvision's ColorJitter with its order fixed: contrast moves away from the image's mean grey, saturation from
-    each pixel's grey. Between the steps nothing is rounded. Factors of (1, 1, 1, 0) change nothing.
+    As torchvision's ColorJitter with its order fixed, but that between the steps nothing is rounded.
     """
     brightness, contrast, saturation, *hue = factors[..., None, None, None].unbind(1)
     colours = (images.float() * brightness).clamp_(0, 255)

@@ -58,11 +58,10 @@ def check_name(device: object) -> None:
 
 
 def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
-    """Choose a device and try it with a small product.
+    """Choose a device and try it with a small product; raises `SpecError` if one that is named cannot be used.
 
-    ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU; a device that is named is that one, or `SpecError`
-    says why not. Without a number a GPU is torch's current one, if that was set, else this process's by its
-    `local_rank` on the machine.
+    ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU. Without a number a GPU is torch's current one, if
+    that was set, else this process's by its `local_rank`.
     """
     torch = import_torch()
     name = str(wanted)

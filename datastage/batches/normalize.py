@@ -55,10 +55,9 @@ class Pool:
 
 
 class Normalise:
-    """uint8 (B, C, H, W) to normalised float32 of the same shape, in numpy.
+    """uint8 (B, C, H, W) to normalised float32 of the same shape, in numpy; `shape` is (C, H, W).
 
-    `mean` and `std` are a value a channel, for intensities from 0 to 1, or None. `shape` is (C, H, W); `last` tells
-    whether channels lie last in the memory of what comes out.
+    `mean` and `std` are a value a channel, for intensities from 0 to 1, or None; in memory channels come out first, or `last`.
     """
 
     BLOCK_BYTES = 100_000

@@ -189,9 +189,8 @@ class PixelCache:
     def submit(self, at: NDArray[np.int64], use: Use | None = None) -> Submitted:
         """Have threads decode those of the images `at` that were not yet; `collect` waits for them.
 
-        While one lot is being collected the next may be submitted, so that no thread stands idle. `use` is given a
-        position in `at` and that image's row, by the thread that has it at hand, for every one that could be read, now
-        or before.
+        `use` is given a position in `at` and that image's row, by the thread that has it at hand, for every one that
+        could be read, now or before.
         """
         numbers, states = at.tolist(), self.state[at]
         if self.unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:

@@ -82,9 +82,8 @@ def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:
 def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tuple[int, int]]:
     """Cut a training epoch of `n` samples into this rank's batches, given as start and end in its order.
 
-    Every rank has the same number of batches, since one that has more would wait for ever for the others. Every
-    position is in one batch of one rank, but for what `drop_last` drops; only where ``batch_size=1``, or fewer samples
-    than ranks, leave a rank one batch short, it repeats a position.
+    Every rank has as many batches, since one that has more would wait for ever for the others. A position is in one
+    batch of one rank, but for what `drop_last` drops, and for what a rank repeats that is left a batch short.
     """
     start, stop = world.rank * n // world.size, (world.rank + 1) * n // world.size
     if drop_last:

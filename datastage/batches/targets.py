@@ -19,8 +19,7 @@ def targets_of(
     """Return each split's labels as int64 or float32, and the names of the classes.
 
     Whole numbers are classes; where they do not begin at 0, and where they are names, they are numbered in order, which
-    the reporter is told. Floats are measures. Rows of several, (N, ...), stay what they are: several labels of each
-    sample, boxes, shares of classes.
+    the reporter is told. Floats are measures, and rows of several, (N, ...), stay what they are.
     """
     found = {name: _array(name, labels) for name, labels in splits.items()}
     first = found["train"]

@@ -278,8 +278,7 @@ def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[Shard
     """Apply ``val=`` and ``test=``: the parts, and lines to say of them.
 
     A part that the shards have stays as it is; ``0`` leaves it out. Without a test part and without ``test=``, 10 % is
-    set aside: whole shards from `WHOLE_SHARDS` on, else samples by a hash of their keys. Shards of one part alone,
-    whichever it is called, are there to train on.
+    set aside, and shards of one part alone, whichever it is called, are there to train on.
     """
     splits, said = dict(found.splits), []
     only = next(iter(splits)) if len(splits) == 1 else ""

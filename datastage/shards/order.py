@@ -64,8 +64,7 @@ class Piece(NamedTuple):
 class Part(NamedTuple):
     """What one rank takes of a step: the rows, how many of them are its own, and the places of the whole step.
 
-    The rows after the `valid` ones are given by another rank too, and are there so that no rank is without a batch;
-    `size` is what the batch is filled up to, 0 leaves it as it is.
+    The rows after the `valid` ones are another rank's too; `size` is what the batch is filled up to, 0 for as it is.
     """
 
     pieces: list[Piece]
@@ -155,9 +154,8 @@ class Epoch:
     ) -> Iterator[Part]:
         """Give what rank `rank` of `size` takes of each step from `position` on, `batch_size` samples at most.
 
-        Every rank has as many steps. The ranks' parts of the last ones differ by one sample at most; `even` ones are
-        filled up, so that what pads them stands behind the samples of all ranks. Only where ``batch_size=1``, or fewer
-        samples than ranks, leave a rank without a sample, it gives one of another's, which `valid` tells.
+        Every rank has as many steps, and the parts of the last ones differ by one sample at most; `even` ones are
+        filled up behind the samples of all ranks. A rank that is left without a sample gives another's: see `valid`.
         """
         self.skip(position)
         whole = batch_size * size
