@@ -55,9 +55,9 @@ class Pool:
 
 
 class Normalise:
-    """uint8 (B, C, H, W) to normalised float32 of the same shape, in numpy; `shape` is (C, H, W).
+    """uint8 (B, C, H, W) to normalised float32 of the same shape, in numpy, with channels first in memory or `last`.
 
-    `mean` and `std` are a value a channel, for intensities from 0 to 1, or None; in memory channels come out first, or `last`.
+    `mean` and `std` are a value a channel, for intensities from 0 to 1, or None; `shape` is (C, H, W).
     """
 
     BLOCK_BYTES = 100_000

@@ -67,19 +67,11 @@ class ShardSet:
 
 def find(data: Any, here: Runtime) -> ShardSet | None:
     """Return the shards that `data` is; None if it is something else, which others read."""
-    if isinstance(data, str):
-        spec = sources.parse(data)
-        if spec.scheme == "list":
-            return _of_list(spec, here)
-        is_index = data.partition("?")[0].replace("\\", "/").rpartition("/")[2] == INDEX
-        return _of_index_at(data, here) if is_index else _of_place(spec, data, here)
-    path = Path(data).expanduser()
-    if path.is_dir():
-        return _of_folder(path)
-    if not path.name.endswith(".tar"):
-        return None
-    with FileReader(path) as reader:
-        return _of_one(sources.parse(path), path, reader)
+    spec = sources.parse(data)
+    if spec.scheme == "list":
+        return _of_list(spec, here)
+    is_index = isinstance(data, str) and data.partition("?")[0].replace("\\", "/").rpartition("/")[2] == INDEX
+    return _of_index_at(data, here) if is_index else _of_place(spec, os.fspath(data), here)
 
 
 def _of_list(spec: Spec, here: Runtime) -> ShardSet:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import datastage
+from datastage.errors import UnavailableError
 from tests.loaders_of import from_folder
 from tests.made_data import tarred, zipped
 from tests.servers import server as server
@@ -90,3 +91,9 @@ def test_a_loader_of_photos_can_be_sent_to_another_process(here, progress, used)
     train = pickle.loads(pickle.dumps(made.train if used else datastage.loaders("./pets.zip", **OPTIONS).train))
     assert (torch.cat([x for x, _ in train]) == right).all()
     assert len(train.dataset) == 12
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_tar_that_is_not_there_is_missing_whether_it_is_named_by_a_text_or_a_path(tmp_path, kind):
+    with pytest.raises(UnavailableError, match=r"There is no nope\.tar"):
+        datastage.loaders(kind(tmp_path / "nope.tar"), batch_size=4, progress=False)
