@@ -232,8 +232,8 @@ class FromPhotos(PhotoBatches):
             cache.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
         # Not before: the rows may be another process's now.
         self._store = None if cache.last else HostStore(cache.rows, self._options.augment, self._fill)
-        if (engine := self._on_device()) is not None:
-            return engine.epoch(samples, draws, steps)
+        if self._fits():
+            return self._on_device().epoch(samples, draws, steps)
         return self._delivered(samples, draws, steps)
 
     def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
@@ -289,15 +289,18 @@ class FromPhotos(PhotoBatches):
             return self._store.batch(at, draws, room), labels, draws.jitter, step
         return self._made(images, labels, draws, step)
 
-    def _on_device(self) -> OnDevice | None:
-        """Return the engine of a split on the device, if all of it is decoded and there is room for it."""
+    def _fits(self) -> bool:
+        """Whether the split may move to the device: it is decoded, and there is room."""
         cache, source = self._source.cache, self._source
         if cache.last or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
-            return None
+            return False
         n_bytes = len(source.at) * cache.rows[0].nbytes
-        if self._resident is None and has_room(n_bytes, (3, *source.size), self._choice, self._options):
-            picked: Any = _Picked(cache.rows, source.at)
-            self._resident = OnDevice(ArraySource(picked, source.labels), self._choice, self._options)
+        return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._options)
+
+    def _on_device(self) -> OnDevice:
+        if self._resident is None:
+            picked: Any = _Picked(self._source.cache.rows, self._source.at)
+            self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._options)
         return self._resident
 
 
