@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
+from datastage.errors import DatastageError
 from datastage.mounts import within
 from datastage.settings import is_set
 
@@ -24,42 +26,27 @@ def is_offline(
         return False
     if is_set("OFFLINE"):
         return True
-    address = _proxy_for(host, port) or (host, port)
+    from datastage import connecting
+
+    proxy = None
+    with contextlib.suppress(DatastageError):  # one that cannot be asked is told where the host is asked
+        proxy = connecting.proxy_of(connecting.Address("http" if port == 80 else "https", host, port))
+    address = (proxy.host, proxy.port) if proxy else (host, port)
     known = _known.pop(address, None)
     if known is not None and clock() - known[0] < REMEMBER_S:
         _known[address] = known
         return known[1]
 
     def ask() -> None:
-        _known[address] = (clock(), not _answers(address, timeout_s))
+        is_out = False
+        try:
+            connecting.connect(address, timeout_s).close()
+        except ConnectionRefusedError:
+            pass
+        except OSError:
+            is_out = True
+        _known[address] = (clock(), is_out)
 
     within(timeout_s, ask, None)
     # An answer that comes too late takes the place of this one.
     return _known.setdefault(address, (clock(), True))[1]
-
-
-def _answers(address: tuple[str, int], timeout_s: float) -> bool:
-    from datastage import connecting
-
-    try:
-        connecting.connect(address, timeout_s).close()
-    except ConnectionRefusedError:
-        return True
-    except (OSError, UnicodeError):
-        return False
-    return True
-
-
-def _proxy_for(host: str, port: int) -> tuple[str, int] | None:
-    import urllib.parse
-    import urllib.request
-
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get("http" if port == 80 else "https") or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return None
-    try:
-        url = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        return (url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme, 1080)) if url.hostname else None
-    except ValueError:
-        return None

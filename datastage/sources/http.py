@@ -21,10 +21,8 @@ from datastage.progress import Reporter, human_bytes
 from datastage.reader import Streamed
 from datastage.sources import http_answers as answers
 from datastage.sources.found import Context, Fetch, Found
-from datastage.sources.http_body import Chunks, body_of, unpacked
-from datastage.sources.http_connection import Exchange
+from datastage.sources.http_connection import Chunks, Response
 from datastage.sources.http_session import HttpSession
-from datastage.sources.http_state import FileState, state_of
 from datastage.spec import Spec, last_part, split_address
 from datastage.transfer import Interrupted, Limits, fetch, patiently
 
@@ -113,9 +111,9 @@ class HttpReader(Streamed):
         self._has_hash = has_hash
         self._session = HttpSession(url, self._limits, has_hash=has_hash, headers=headers, with_cookies=with_cookies)
         self._origin = self._session.origin
-        self._held: tuple[Exchange, Chunks] | None = None  # the answer that gives the whole, and its rest
+        self._held: tuple[Response, Chunks] | None = None  # the answer that gives the whole, and its rest
         self._head = b""
-        self._state = FileState("", self._origin.host)
+        self._state = answers.FileState("", self._origin.host)
         self._decode = ""
         self._given_name = name
         self.name = ""
@@ -183,12 +181,12 @@ class HttpReader(Streamed):
             offset += len(piece)
             n -= len(piece)
         while n > 0:  # some servers give fewer bytes at a time than they are asked for
-            exchange = self._session.ask({"Range": f"bytes={offset}-{offset + n - 1}", **self._state.if_same()})
+            response = self._session.ask({"Range": f"bytes={offset}-{offset + n - 1}", **self._state.if_same()})
             try:
-                k = self._check_part(exchange, offset, n)
-                yield from self._body(exchange, k)
+                k = self._check_part(response, offset, n)
+                yield from self._body(response, k)
             finally:
-                self._session.connections.put_back(exchange)
+                self._session.connections.put_back(response)
             offset += k
             n -= k
 
@@ -205,7 +203,7 @@ class HttpReader(Streamed):
         """Look at the address again: the file changed."""
         held, self._held = self._held, None
         if held is not None:
-            self._session.connections.forget(held[0])
+            self._session.connections.put_back(held[0])
         self._session.final = self._origin
         patiently(self._probe, self._limits)
         check_first_bytes(self)
@@ -218,51 +216,51 @@ class HttpReader(Streamed):
 
     def _probe(self) -> None:
         """Ask for the first bytes: they tell size, state and whether the server knows ranges."""
-        exchange = self._session.ask({"Range": f"bytes=0-{_HEAD_BYTES - 1}"}, is_first=True)
-        if exchange.response.status == 206 and answers.encoding_of(exchange.response):
+        response = self._session.ask({"Range": f"bytes=0-{_HEAD_BYTES - 1}"}, is_first=True)
+        if response.status == 206 and answers.encoding_of(response):
             # Ranges of something compressed are of no use: the whole, then.
-            self._session.connections.forget(exchange)
-            exchange = self._session.ask({}, is_first=True)
+            self._session.connections.put_back(response)
+            response = self._session.ask({}, is_first=True)
         try:
-            headers = exchange.response.headers
-            self._session.final = exchange.address
-            name = self._given_name or answers.file_name(headers, self._origin, exchange.address)
+            headers = response.headers
+            self._session.final = response.address
+            name = self._given_name or answers.file_name(headers, self._origin, response.address)
             self.name = self._session.name = name
-            self._state = FileState(self.name, self.host, *state_of(headers), has_hash=self._has_hash)
+            self._state = answers.FileState(self.name, self.host, *answers.state_of(headers), has_hash=self._has_hash)
             self._head, self.ranges, self.digests = b"", False, answers.digests_of(headers)
             start, end, total = answers.content_range(headers)
-            is_part = exchange.response.status == 206 and start == 0 and total is not None
+            is_part = response.status == 206 and start == 0 and total is not None
             if is_part and end is not None and end < _HEAD_BYTES:
                 self._decode = ""
                 self.size, self.ranges = total, True
-                self._head = self._beginning(exchange, self._body(exchange, end + 1), end + 1)
-                self._session.connections.put_back(exchange)
-            elif exchange.response.status == 416:
+                self._head = self._beginning(response, self._body(response, end + 1), end + 1)
+                self._session.connections.put_back(response)
+            elif response.status == 416:
                 self.size = 0
-                self._session.connections.put_back(exchange)
+                self._session.connections.put_back(response)
             else:
-                is_whole = is_part and total is not None and end == total - 1 and not exchange.response.chunked
-                if exchange.response.status == 206 and not is_whole:
-                    self._session.connections.forget(exchange)
-                    exchange = self._session.ask({}, is_first=True)
-                self._hold(exchange)
+                is_whole = is_part and total is not None and end == total - 1 and not response.chunked
+                if response.status == 206 and not is_whole:
+                    self._session.connections.put_back(response)
+                    response = self._session.ask({}, is_first=True)
+                self._hold(response)
             # Not the query: it may sign.
             place = f"{self.host}:{self._origin.port}{self._origin.target.partition('?')[0]}"
             self.identity = self._state.identity(self.size, place)
         except BaseException:
-            self._session.connections.forget(exchange)
+            self._session.connections.put_back(response)
             raise
 
-    def _hold(self, exchange: Exchange) -> None:
+    def _hold(self, response: Response) -> None:
         """Keep the answer that gives the whole, and look at its beginning."""
-        self._state.check_whole(exchange.response, self._origin)
-        self._decode = answers.decoding_of(exchange.response, self.name, self.host)
-        self.size = None if self._decode else exchange.response.said_length
-        pieces = self._decoded(exchange)
-        self._head = self._beginning(exchange, pieces, _HEAD_BYTES, enough=_LOOK_BYTES)
-        self._held = exchange, pieces
+        self._state.check_whole(response, self._origin)
+        self._decode = answers.decoding_of(response, self.name, self.host)
+        self.size = None if self._decode else response.said_length
+        pieces = self._decoded(response)
+        self._head = self._beginning(response, pieces, _HEAD_BYTES, enough=_LOOK_BYTES)
+        self._held = response, pieces
 
-    def _beginning(self, exchange: Exchange, pieces: Chunks, n: int, enough: int | None = None) -> bytes:
+    def _beginning(self, response: Response, pieces: Chunks, n: int, enough: int | None = None) -> bytes:
         """Return the first `n` bytes; fewer, if there are no more or `enough` came within the limit of a stall."""
         head, began = b"", time.monotonic()
         for piece in pieces:
@@ -271,7 +269,7 @@ class HttpReader(Streamed):
                 break
             if time.monotonic() - began > self._limits.stall_s:
                 if len(head) < (enough or n):
-                    raise self._session.broken(TimeoutError(), exchange.address)
+                    raise self._session.broken(TimeoutError(), response.address)
                 break
         return head
 
@@ -279,20 +277,19 @@ class HttpReader(Streamed):
 
     def _whole(self) -> Chunks:
         held, self._held = self._held, None
-        exchange = self._session.ask({}) if held is None else held[0]
+        response = self._session.ask({}) if held is None else held[0]
         try:
             if held is None:
-                yield from self._again(exchange)
+                yield from self._again(response)
             else:
                 if self._head:
                     yield self._head
                 yield from held[1]
         finally:
-            self._session.connections.forget(exchange)
+            self._session.connections.put_back(response)
 
-    def _again(self, exchange: Exchange) -> Chunks:
+    def _again(self, response: Response) -> Chunks:
         """Give the whole of a later answer, which must be of the same file: its state, its size, its beginning."""
-        response = exchange.response
         self._session.final = self._origin  # until it has proven right
         self._decode = answers.decoding_of(response, self.name, self.host)
         try:
@@ -301,55 +298,55 @@ class HttpReader(Streamed):
             if self.size is not None and not self._decode and response.said_length not in (None, self.size):
                 raise self._state.changed()
         except Interrupted:
-            self._check_no_page(exchange)
+            self._check_no_page(response)
             raise
         begun, at = self._head, 0
-        for piece in self._decoded(exchange):
+        for piece in self._decoded(response):
             if at < len(begun):
                 n = min(len(piece), len(begun) - at)
                 if piece[:n] != begun[at : at + n]:
-                    self._check_no_page(exchange, bytes(piece[:_LOOK_BYTES]) if at == 0 else b"")
+                    self._check_no_page(response, bytes(piece[:_LOOK_BYTES]) if at == 0 else b"")
                     raise self._state.changed()
                 at += n
             yield piece
-        self._session.final = exchange.address
+        self._session.final = response.address
 
-    def _decoded(self, exchange: Exchange) -> Chunks:
-        body = self._body(exchange, exchange.response.said_length)
-        return unpacked(body, self._decode, self.name, self.host) if self._decode else body
+    def _decoded(self, response: Response) -> Chunks:
+        body = self._body(response, response.said_length)
+        return answers.unpacked(body, self._decode, self.name, self.host) if self._decode else body
 
-    def _body(self, exchange: Exchange, n: int | None) -> Chunks:
+    def _body(self, response: Response, n: int | None) -> Chunks:
         """Give `n` bytes of the answer, or all of them, as they come."""
         got = 0
         try:
-            for piece in body_of(exchange, n, may_end_early=self._has_hash):
+            for piece in response.pieces(n, may_end_early=self._has_hash):
                 got += len(piece)
                 self._session.connections.flowed_at = time.monotonic()
                 yield piece
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            raise self._session.broken(error, exchange.address) from error
+            raise self._session.broken(error, response.address) from error
         if n is not None and got < n:
             raise Interrupted(self._state.cut_short(got, self.size))
 
     # --- is it what was asked for, and of the same file?
 
-    def _check_part(self, exchange: Exchange, offset: int, n: int) -> int:
+    def _check_part(self, response: Response, offset: int, n: int) -> int:
         """Check that an answer is the part that was asked for, of the file that was begun with; return its length."""
         try:
-            if exchange.response.status == 200:
-                self._check_no_page(exchange)
-            k = self._state.length_of_part(exchange.response, offset, n, self.size)
+            if response.status == 200:
+                self._check_no_page(response)
+            k = self._state.length_of_part(response, offset, n, self.size)
         except Interrupted:
             self._session.final = self._origin  # what a redirect led to is no good
             raise
-        self._session.final = exchange.address
+        self._session.final = response.address
         return k
 
-    def _check_no_page(self, exchange: Exchange, head: bytes = b"") -> None:
+    def _check_no_page(self, response: Response, head: bytes = b"") -> None:
         """Look whether a page came in between, as of a network that wants a sign-in: that may pass."""
         if not head:
             with contextlib.suppress(Interrupted, UnavailableError):
-                for piece in self._body(exchange, None):
+                for piece in self._body(response, None):
                     head += piece
                     if len(head) >= _LOOK_BYTES:
                         break

@@ -7,22 +7,29 @@ import contextlib
 import email.message
 import email.utils
 import http.client
+import itertools
 import re
 import socket
 import ssl
 import time
 import urllib.parse
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from datastage.errors import UnavailableError
+from datastage.archives import streams
+from datastage.archives.errors import Fault
+from datastage.connecting import Address, SocksRefused, proxy_of
+from datastage.errors import IntegrityError, UnavailableError
 from datastage.sources.endpoints import token_name
-from datastage.sources.http_connection import Address, NotHttp, SocksRefused, proxy_of
-from datastage.transfer import Interrupted
+from datastage.sources.http_connection import Chunks, NotHttp, Response
+from datastage.transfer import Interrupted, Kind
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 BUSY = frozenset({429, 503, 509})
-AGAIN = "Next: run the same line again; what has come is kept."
+_KEPT = "Next: run the same line again; what has come is kept."
+_AGAIN = "Next: run the same line again."
 # What some servers call an encoding, and is none: the bytes are as they are.
 _NO_ENCODINGS = frozenset({"", "identity", "none", "binary", "7bit", "8bit", "utf-8", "utf8", "aws-chunked"})
 # Named so, the bytes are the gzip itself: a server that says "Content-Encoding: gzip" of them means their type.
@@ -50,6 +57,27 @@ def decoding_of(response: http.client.HTTPResponse, name: str, host: str) -> str
         f"{host} sends {name} compressed with {encoding}, though it was asked not to.",
         "Next: download it with a browser, then stage the file.",
     )
+
+
+def unpacked(body: Chunks, kind: str, name: str, host: str) -> Chunks:
+    """Unpack a body that was compressed on the way with ``"gzip"`` or ``"deflate"``."""
+    first = b""
+    for piece in body:
+        first += piece
+        if len(first) >= 2:
+            break
+    if kind == "gzip" and first[:2] != b"\x1f\x8b":  # it says so of bytes that are no gzip
+        yield first
+        yield from body
+        return
+    # The deflate of HTTP is zlib's, and some servers send it bare.
+    is_zlib = bool(first) and first[0] & 15 == 8 and int.from_bytes(first[:2], "big") % 31 == 0
+    window = 31 if kind == "gzip" else 15 if is_zlib else -15
+    try:
+        yield from streams.gz(map(bytes, itertools.chain([first], body)), window)
+    except Fault as fault:
+        text = f"{name} came compressed by {host}, and damaged: it {fault.text}."
+        raise Interrupted(IntegrityError(text, _AGAIN)) from fault
 
 
 def md5_of(text: str) -> dict[str, str]:
@@ -138,6 +166,92 @@ def _disposition(text: str) -> str:
     return name
 
 
+# --- is it of the file that was begun with?
+
+
+def state_of(headers: email.message.Message) -> tuple[str, str]:
+    """Return the ETag, but for a weak one, and the time of the last change; empty for what the server does not say."""
+    etag = headers.get("ETag", "")
+    return "" if etag.startswith("W/") else etag, headers.get("Last-Modified", "")
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What the first answer said of the file; `has_hash` says that a digest of the bytes is known besides."""
+
+    name: str
+    host: str
+    etag: str = ""
+    modified: str = ""
+    has_hash: bool = False
+
+    def if_same(self) -> dict[str, str]:
+        """Return the header that asks for a part of this very state."""
+        return {"If-Range": self.etag} if self.etag and not self.has_hash else {}
+
+    def identity(self, size: int | None, place: str) -> str:
+        """Return what tells this state of the file from another; empty if the server does not say."""
+        if not self.etag and not self.modified:
+            return ""
+        # Two servers may give the same ETag to different bytes: the place is part of it.
+        return f"{self.etag or self.modified}-{size}-{zlib.crc32(place.encode()):08x}"
+
+    def check_same(self, response: Response, *, whole: bool = False) -> None:
+        etag, modified = state_of(response.headers)
+        if modified != self.modified:
+            raise self.changed()
+        if etag == self.etag or (self.has_hash and modified):
+            return
+        # Servers behind one name may give each their own ETag: a digest will tell whether the bytes differ. Without
+        # one, those of a single answer are surely of one file.
+        if not (modified and whole):
+            raise self.changed("no ranges" if modified else "changed")
+
+    def check_whole(self, response: Response, origin: Address) -> None:
+        if response.status == 416:
+            raise Interrupted(refused(416, origin, self.name))
+        start, end, total = content_range(response.headers)
+        if response.status != 200 and (start, end) != (0, -1 if total is None else total - 1):
+            text = f"{self.host} answered with a part of {self.name} when asked for the whole ({response.status})."
+            raise Interrupted(IntegrityError(text, _AGAIN))
+
+    def length_of_part(self, response: Response, offset: int, n: int, size: int | None) -> int:
+        """Return how many bytes of the part that was asked for an answer gives; raise if it is another part."""
+        if response.status == 200:
+            self.check_same(response)
+            raise _no_ranges(f"{self.host} answered with the whole of {self.name} when asked for a part.")
+        start, end, total = content_range(response.headers)
+        if response.status == 416 and total in (None, size):
+            raise _no_ranges(f"{self.host} says that there is no such part of {self.name} (416).")
+        if total is not None and total != size:
+            raise self.changed()
+        self.check_same(response)
+        length = response.said_length
+        wrong_length = length is not None and end is not None and length != end - offset + 1
+        is_packed = bool(encoding_of(response))
+        if start != offset or end is None or not offset <= end < offset + n or wrong_length or is_packed:
+            raise _no_ranges(f"{self.host} answered with another part of {self.name} than was asked for.")
+        return end - offset + 1
+
+    def changed(self, kind: Kind = "changed") -> Interrupted:
+        error = IntegrityError(
+            f"{self.name} changed on {self.host} while it was being copied.",
+            "Next: run the same line again when nobody is writing it.",
+        )
+        return Interrupted(error, kind)
+
+    def cut_short(self, got: int, size: int | None) -> IntegrityError:
+        of = "" if size is None else f" of {size:,}"
+        return IntegrityError(
+            f"{self.name} was cut short: {got:,}{of} bytes came from {self.host}.",
+            "Next: run the same line again; if it stays short, the file on the server is not whole.",
+        )
+
+
+def _no_ranges(text: str) -> Interrupted:
+    return Interrupted(IntegrityError(text, _AGAIN), "no ranges")
+
+
 _IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upload the file instead."
 
 
@@ -145,7 +259,7 @@ _IN_A_BROWSER = "Next: open the address in a browser; if it downloads there, upl
 
 
 def _passing(text: str, *steps: str) -> Interrupted:
-    return Interrupted(UnavailableError(text, *(steps or (AGAIN,))))
+    return Interrupted(UnavailableError(text, *(steps or (_KEPT,))))
 
 
 def unresolved(host: str, why: str, *, is_proxy: bool = False) -> UnavailableError:
@@ -213,7 +327,7 @@ def _broken_on_the_way(
     if isinstance(error, ConnectionRefusedError):
         return _passing(
             f"{host} refused the connection.",
-            "Next: look at http_proxy, https_proxy and all_proxy." if proxy else AGAIN,
+            "Next: look at http_proxy, https_proxy and all_proxy." if proxy else _KEPT,
         )
     if isinstance(error, SocksRefused):
         return _passing(f"{host} would not connect to {address.host}: {error}.", "Next: look at all_proxy.")

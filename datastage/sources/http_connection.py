@@ -1,4 +1,4 @@
-"""Connections of HTTP: an address, proxies, passwords, and one exchange over a connection that is kept.
+"""Connections of HTTP: passwords, answers with their bytes as they come, and connections that are kept.
 
 Python's own client waits for ever for a server that drips its headers, and takes some answers for whole that are not.
 """
@@ -12,146 +12,26 @@ import email.message
 import http.client
 import io
 import netrc
-import re
 import selectors
 import socket
 import ssl
 import threading
 import time
-import urllib.parse
-import urllib.request
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-from datastage import connecting
 from datastage._version import __version__
+from datastage.connecting import PORTS, Address, connect, connect_by_socks, proxy_of
 from datastage.errors import MissingDependencyError, UnavailableError
-from datastage.redact import hide_secrets
 
 CONNECT_S = 10.0
 # Others have brought something so lately that a connection which could not be had is one too many.
 _FLOWS_S = 1.0
 USER_AGENT = f"datastage/{__version__} (fetches datasets for notebooks)"
-_SAFE = "%/:=&?~#+!$,;'@()*[]|"
-_PORTS = {"http": 80, "https": 443}
+_PIECE_BYTES = 256 << 10
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """An address told apart. `target` is what is asked of the server: path and query."""
-
-    scheme: str
-    host: str
-    port: int
-    target: str = field(repr=False)
-    user: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        return self.scheme, self.host, self.port
-
-    @property
-    def netloc(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{self.netloc}{self.target}"
-
-
-def parse_address(url: str) -> Address:
-    """Tell an address apart; raise `UnavailableError` if it is none of http or https."""
-    address = _any_address(url)
-    if address.scheme not in _PORTS:
-        raise UnavailableError(
-            f"{hide_secrets(url)} is not an address of http or https.", "Next: copy it again from the browser."
-        )
-    return address
-
-
-def _any_address(url: str) -> Address:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        host = host.encode("idna").decode("ascii")  # of one in plain letters only the lengths are looked at
-        if re.search(r"[\s\x00-\x1f\"<>\\^`{|}%]", host):
-            raise ValueError(host)
-    except ValueError as error:
-        raise UnavailableError(
-            f"{hide_secrets(url)} is not an address that can be asked.", "Next: copy it again from the browser."
-        ) from error
-    query = "?" + urllib.parse.quote(parts.query, safe=_SAFE) if parts.query else ""
-    return Address(
-        parts.scheme if host else "",
-        host,
-        port or _PORTS.get(parts.scheme, 1080),
-        urllib.parse.quote(parts.path or "/", safe=_SAFE) + query,
-        urllib.parse.unquote(parts.username or ""),
-        urllib.parse.unquote(parts.password or ""),
-    )
-
-
-def proxy_of(address: Address) -> Address | None:
-    """Return the proxy that the environment names for an address, of http or SOCKS."""
-    with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
-        if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
-            return None
-    proxies = urllib.request.getproxies()
-    named = proxies.get(address.scheme) or proxies.get("all")
-    if not named:
-        return None
-    setting = f"{address.scheme}_proxy" if proxies.get(address.scheme) else "all_proxy"
-    step = f"Next: set {setting} to http://HOST:PORT; or name {address.host} in no_proxy, if it needs none."
-    with contextlib.suppress(UnavailableError):
-        proxy = _any_address(named if "://" in named else f"http://{named}")
-        if proxy.scheme in _PORTS:
-            return proxy
-        if proxy.scheme in _SOCKS:
-            _pysocks(setting, step)
-            return proxy
-    raise UnavailableError(
-        f"{setting} names no proxy that can be asked: {hide_secrets(named)}; here only those of http and SOCKS are"
-        " spoken with.",
-        step,
-    )
-
-
-# The kind of PySocks, and whether the proxy resolves the names of hosts.
-_SOCKS = {"socks4": (1, False), "socks4a": (1, True), "socks5": (2, False), "socks5h": (2, True)}
-
-
-def _pysocks(setting: str, step: str) -> Any:
-    try:
-        import socks
-    except ImportError:
-        raise MissingDependencyError(
-            f"{setting} names a SOCKS proxy; to speak with it takes PySocks, which is not installed.",
-            "Next: pip install pysocks",
-            step,
-        ) from None
-    return socks
-
-
-def _connect_by_socks(proxy: Address, place: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
-    socks = _pysocks("all_proxy", "")
-    kind, resolves = _SOCKS[proxy.scheme]
-    try:
-        made: socket.socket = socks.create_connection(
-            place, timeout, None, kind, proxy.host, proxy.port, resolves, proxy.user or None, proxy.password or None
-        )
-    except socks.ProxyError as error:
-        reason = error.socket_err
-        if isinstance(reason, ConnectionRefusedError | TimeoutError | socket.gaierror):
-            raise reason from None
-        raise SocksRefused(str(error.msg)) from None
-    return made
-
-
-class SocksRefused(OSError):
-    """A SOCKS proxy would not connect; says why in its own words."""
+Chunks: TypeAlias = Iterator[memoryview | bytes]
 
 
 class NotHttp(http.client.HTTPException):
@@ -188,16 +68,17 @@ class _TimedSocket(io.RawIOBase):
 class Response(http.client.HTTPResponse):
     """An answer that comes in time, whose length is told in one way, and which is not a preliminary one."""
 
+    address: Address  # that was asked
+    connection: http.client.HTTPConnection  # over which it comes
+
     def __init__(self, sock: socket.socket, *words: Any, limit_s: float, **options: Any) -> None:
         super().__init__(sock, *words, **options)
         self.fp.close()
+        self.sock = sock  # which http.client forgets when the server will close
         self._in_time = _TimedSocket(sock, limit_s)
         self.fp = io.BufferedReader(self._in_time)
         self.said_length: int | None = None
-
-    def put_off(self) -> None:
-        """Begin the wait for the next bytes."""
-        self._in_time.put_off()
+        self.is_read = False  # to its end
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -234,6 +115,62 @@ class Response(http.client.HTTPResponse):
                     raise NotHttp("it says a length that no file has")
                 self.length = int(text)
             self.said_length = self.length
+
+    def pieces(self, n: int | None = None, *, may_end_early: bool = False) -> Chunks:
+        """Give `n` bytes of the answer, or all of them, as they come; errors pass as they are.
+
+        `may_end_early` takes the end of a secure connection for the end of a body without a length: a digest will tell.
+        """
+        return self._chunks(n) if self.chunked else self._plain(n, may_end_early)
+
+    def put_beginning(self, into: bytearray, n: int) -> None:
+        """Add the first `n` bytes or some more to `into`, fewer only at the end; errors pass as they are."""
+        for piece in self.pieces(may_end_early=True):
+            into += piece
+            if len(into) >= n:
+                break
+
+    def _chunks(self, n: int | None) -> Chunks:
+        got = 0
+        while n is None or got < n:
+            self._in_time.put_off()
+            chunk = self.read1(_PIECE_BYTES)
+            if not chunk:
+                break
+            got += len(chunk)
+            yield chunk
+        if n is None or got >= n:
+            self.read(0 if n is None else 1)  # what ends the last chunk
+            self.is_read = self.isclosed()
+
+    def _plain(self, n: int | None, may_end_early: bool) -> Chunks:
+        got = 0
+        # HTTPResponse.readinto waits until the buffer is full; a slow place must show each byte when it comes.
+        read: Callable[[memoryview], int] = self.fp.readinto1
+        length = n if self.length is None else self.length if n is None else min(n, self.length)
+        self.is_read = length == 0
+        buffer = memoryview(bytearray(_PIECE_BYTES if length is None else max(1, min(length, _PIECE_BYTES))))
+        while length is None or got < length:
+            self._in_time.put_off()
+            try:
+                k = read(buffer if length is None else buffer[: length - got])
+            except ssl.SSLEOFError:
+                # The end of a body without a length is the connection's, which somebody on the way may have cut.
+                if length is not None or not may_end_early:
+                    raise
+                k = 0
+            if k == 0:
+                break
+            got += k
+            self.is_read = got == self.length
+            yield buffer[:k]
+
+    def drop(self) -> None:
+        """End it, and the connection over which it comes."""
+        with contextlib.suppress(OSError):
+            self.close()
+        with contextlib.suppress(OSError):
+            self.connection.close()
 
 
 def _listed(headers: email.message.Message, name: str) -> set[str]:
@@ -294,23 +231,6 @@ class Netrc:
         return (found[0] or "", found[2] or "") if found else ("", "")
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """A connection, its socket (which http.client forgets when the server will close), and the answer under way."""
-
-    address: Address
-    connection: http.client.HTTPConnection
-    sock: socket.socket
-    response: Response
-    is_read: bool = False  # to the end of its answer
-
-    def drop(self) -> None:
-        with contextlib.suppress(OSError):
-            self.response.close()
-        with contextlib.suppress(OSError):
-            self.connection.close()
-
-
 class Connections:
     """The connections of one reader, kept between requests. `flowed_at` is when something came last."""
 
@@ -323,7 +243,7 @@ class Connections:
         self.tls: ssl.SSLContext | None = None
         self.flowed_at = 0.0
 
-    def get(self, address: Address, headers: dict[str, str]) -> Exchange:
+    def get(self, address: Address, headers: dict[str, str]) -> Response:
         """Send one GET over a kept connection or a new one, and return the answer; errors pass as they come."""
         headers = {
             "Host": address.netloc,
@@ -350,7 +270,8 @@ class Connections:
                 connection.request("GET", target, headers=headers)
                 response = connection.getresponse()
                 assert isinstance(response, Response)
-                return Exchange(address, connection, sock, response)
+                response.address, response.connection = address, connection
+                return response
             except (OSError, ValueError, http.client.HTTPException) as error:
                 if connection is not None:
                     with self._lock:
@@ -376,7 +297,7 @@ class Connections:
 
     def _connect(self, address: Address) -> http.client.HTTPConnection:
         proxy = proxy_of(address)
-        by_http = proxy is not None and proxy.scheme in _PORTS
+        by_http = proxy is not None and proxy.scheme in PORTS
         host, port = (proxy.host, proxy.port) if proxy and by_http else (address.host, address.port)
         connection: http.client.HTTPConnection
         if address.scheme == "https":
@@ -389,26 +310,21 @@ class Connections:
         else:
             connection = http.client.HTTPConnection(host, port, timeout=CONNECT_S)
             connection.asks_proxy = by_http  # type: ignore[attr-defined]
-        connect: Any = partial(_connect_by_socks, proxy) if proxy and not by_http else connecting.connect
-        connection._create_connection = connect  # type: ignore[attr-defined]
+        by: Any = partial(connect_by_socks, proxy) if proxy and not by_http else connect
+        connection._create_connection = by  # type: ignore[attr-defined]
         connection.response_class = partial(Response, limit_s=self._limit_s)  # type: ignore[assignment]
         connection.connect()
         return connection
 
-    def put_back(self, exchange: Exchange) -> None:
-        """Keep a connection whose answer was read to its end; end any other."""
+    def put_back(self, response: Response) -> None:
+        """Keep the connection of an answer that was read to its end; end that of any other."""
         with self._lock:
-            self._in_use.discard(exchange.sock)
-            if exchange.is_read and not exchange.response.will_close and not self._is_closed:
-                exchange.response.close()
-                self._idle.setdefault(exchange.address.origin, []).append(exchange.connection)
+            self._in_use.discard(response.sock)
+            if response.is_read and not response.will_close and not self._is_closed:
+                response.close()
+                self._idle.setdefault(response.address.origin, []).append(response.connection)
                 return
-        exchange.drop()
-
-    def forget(self, exchange: Exchange) -> None:
-        with self._lock:
-            self._in_use.discard(exchange.sock)
-        exchange.drop()
+        response.drop()
 
     def others_flow(self, began: float) -> bool:
         """Tell whether other connections have brought something just now, or since `began`."""

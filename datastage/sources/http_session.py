@@ -10,15 +10,16 @@ import urllib.parse
 from collections.abc import Mapping
 
 from datastage import network
+from datastage.connecting import Address, parse_address, proxy_of
 from datastage.errors import MissingDependencyError, SpecError, UnavailableError
 from datastage.redact import hide_secrets
 from datastage.sources import http_answers as answers
 from datastage.sources.endpoints import token_name, user_token
-from datastage.sources.http_body import beginning_of
-from datastage.sources.http_connection import Address, Connections, Exchange, Netrc, basic, parse_address, proxy_of
+from datastage.sources.http_connection import Connections, Netrc, Response, basic
 from datastage.transfer import Interrupted, Limits
 
 _MOST_REDIRECTS = 10
+_REFUSAL_BYTES = 4096
 _IN_A_BROWSER = "Next: open the address in a browser, and copy the address where it ends."
 
 
@@ -60,21 +61,22 @@ class HttpSession:
         if network.is_offline(self.origin.host, port=self.origin.port):
             raise answers.unresolved(self.origin.host, "this machine is offline, or the name is wrong")
 
-    def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Exchange:
+    def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Response:
         """Send a GET, follow redirects, and return the answer if it is one with bytes."""
         from_the_first_address = self.final == self.origin
-        exchange = self._follow(headers)
-        response, address = exchange.response, exchange.address
-        status = response.status
+        response = self._follow(headers)
+        address, status = response.address, response.status
         if status in (200, 206) or (status == 416 and (not is_first or "Range" in headers)):
             if status == 416 and is_first and answers.content_range(response.headers)[2] != 0:
-                self.connections.forget(exchange)
+                self.connections.put_back(response)
                 return self.ask({}, is_first=True)
             self._n_refused = 0
-            return exchange
+            return response
         wait = answers.wait_asked(response.headers)
-        body = beginning_of(exchange)
-        self.connections.forget(exchange)
+        body = bytearray()
+        with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
+            response.put_beginning(body, _REFUSAL_BYTES)
+        self.connections.put_back(response)
         token = token_name(*address.origin) if status in (401, 403, 404, 429) and not self._tokens else None
         if token is not None:
             # Asked for only now: a notebook's secrets open a question to the user.
@@ -89,7 +91,7 @@ class HttpSession:
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
         name = self.name or answers.file_name(email.message.Message(), self.origin)
-        error = answers.refused(status, address, name, response.headers, body, self._netrc.trouble)
+        error = answers.refused(status, address, name, response.headers, bytes(body), self._netrc.trouble)
         error.with_token = any(self._tokens.values())
         if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)
@@ -99,7 +101,7 @@ class HttpSession:
         self._n_refused += from_the_first_address
         raise Interrupted(error, "final" if self._n_refused > 1 or error.is_final else "broken")
 
-    def _follow(self, headers: dict[str, str]) -> Exchange:
+    def _follow(self, headers: dict[str, str]) -> Response:
         address = self.final
         seen: set[Address] = set()
         n_redirects = 0
@@ -112,28 +114,26 @@ class HttpSession:
             seen.add(address)
             n_redirects += 1
             try:
-                exchange = self._exchange(address, headers)
+                response = self._answer(address, headers)
             except Interrupted:
                 # One of many that a redirect may lead to: the next try begins at the first address.
                 self.final = self.origin
                 raise
-            if self._keep_cookies(exchange):
+            if self._keep_cookies(response):
                 seen.clear()  # it may lead to the same address, which then answers otherwise
-            location = exchange.response.getheader("Location", "")
-            is_s3 = "x-amz-bucket-region" in exchange.response.headers  # which names the region instead
-            if exchange.response.status not in answers.REDIRECTS or (is_s3 and not location):
-                return exchange
-            self.told |= {
-                k.lower(): v for k, v in exchange.response.headers.items() if k.lower().startswith("x-linked-")
-            }
-            self.connections.forget(exchange)
+            location = response.getheader("Location", "")
+            is_s3 = "x-amz-bucket-region" in response.headers  # which names the region instead
+            if response.status not in answers.REDIRECTS or (is_s3 and not location):
+                return response
+            self.told |= {k.lower(): v for k, v in response.headers.items() if k.lower().startswith("x-linked-")}
+            self.connections.put_back(response)
             address = self._redirected(address, location)
 
-    def _keep_cookies(self, exchange: Exchange) -> bool:
+    def _keep_cookies(self, response: Response) -> bool:
         """Keep what a server sets, for that server alone; return whether it set anything."""
-        texts = exchange.response.headers.get_all("Set-Cookie", []) if self._with_cookies else []
+        texts = response.headers.get_all("Set-Cookie", []) if self._with_cookies else []
         pairs = [str(text).partition(";")[0].strip().partition("=")[::2] for text in texts]
-        self._cookies.setdefault(exchange.address.origin, {}).update(pairs)
+        self._cookies.setdefault(response.address.origin, {}).update(pairs)
         return bool(pairs)
 
     def _redirected(self, address: Address, location: str) -> Address:
@@ -162,7 +162,7 @@ class HttpSession:
         # Credentials go to the host they were given for, and to no other.
         return Address(*new.origin, new.target, self.origin.user, self.origin.password)
 
-    def _exchange(self, address: Address, headers: dict[str, str]) -> Exchange:
+    def _answer(self, address: Address, headers: dict[str, str]) -> Response:
         began = time.monotonic()
         try:
             cookies = "; ".join(f"{k}={v}" for k, v in self._cookies.get(address.origin, {}).items())

@@ -16,7 +16,6 @@ from datastage.progress import Reporter, human_bytes
 from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, found_at, open_url
-from datastage.sources.http_body import body_of
 from datastage.sources.http_session import HttpSession
 from datastage.transfer import Limits, Pool, fetch, patiently
 
@@ -53,19 +52,16 @@ def read_page(
     session.check_reachable()
 
     def ask() -> Page:
-        exchange = session.ask({}, is_first=True)
+        response = session.ask({}, is_first=True)
+        body = bytearray()
         try:
-            body = b""
-            for piece in body_of(exchange, None, may_end_early=True):
-                body += bytes(piece)
-                if len(body) > most_bytes:
-                    break
+            response.put_beginning(body, most_bytes)
         except (OSError, ValueError) as error:
-            raise session.broken(error, exchange.address) from error
+            raise session.broken(error, response.address) from error
         finally:
-            session.connections.forget(exchange)
-        headers = {name.lower(): value for name, value in exchange.response.headers.items()}
-        return Page(headers, body, exchange.address.url, session.bearer(session.origin.origin))
+            session.connections.put_back(response)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Page(headers, bytes(body), response.address.url, session.bearer(session.origin.origin))
 
     try:
         return patiently(ask, limits, tries=min(3, limits.tries))
