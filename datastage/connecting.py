@@ -7,6 +7,7 @@ Where one family of addresses leads nowhere, as IPv6 does on some campus network
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import re
@@ -104,8 +105,13 @@ def proxy_of(address: Address) -> Address | None:
         proxy = _any_address(named if "://" in named else f"http://{named}")
         if proxy.scheme in PORTS:
             return proxy
+        if proxy.scheme in _SOCKS and importlib.util.find_spec("socks") is None:
+            raise MissingDependencyError(
+                f"{setting} names a SOCKS proxy; to speak with it takes PySocks, which is not installed.",
+                "Next: pip install pysocks",
+                step,
+            )
         if proxy.scheme in _SOCKS:
-            _pysocks(setting, step)
             return proxy
     raise UnavailableError(
         f"{setting} names no proxy that can be asked: {hide_secrets(named)}; here only those of http and SOCKS are"
@@ -118,21 +124,10 @@ def proxy_of(address: Address) -> Address | None:
 _SOCKS = {"socks4": (1, False), "socks4a": (1, True), "socks5": (2, False), "socks5h": (2, True)}
 
 
-def _pysocks(setting: str, step: str) -> Any:
-    try:
-        import socks
-    except ImportError:
-        raise MissingDependencyError(
-            f"{setting} names a SOCKS proxy; to speak with it takes PySocks, which is not installed.",
-            "Next: pip install pysocks",
-            step,
-        ) from None
-    return socks
-
-
 def connect_by_socks(proxy: Address, place: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
     """Connect to a host through a SOCKS proxy."""
-    socks = _pysocks("all_proxy", "")
+    import socks
+
     kind, resolves = _SOCKS[proxy.scheme]
     try:
         made: socket.socket = socks.create_connection(

@@ -22,7 +22,7 @@ from datastage.settings import setting
 from datastage.sources.endpoints import endpoint
 from datastage.sources.found import Context, Fetch, Found, names_near
 from datastage.sources.http import HttpReader, check_first_bytes, found_at, open_url
-from datastage.sources.web_api import RemoteFile, digest_of, open_file, open_files, read_page, refusal
+from datastage.sources.web_api import RemoteFile, digest_of, fetch_files, open_file, open_files, read_page, refusal
 from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
 from datastage.transfer import Limits, fetch
@@ -51,12 +51,8 @@ def parse_page(text: str, url: urllib.parse.SplitResult) -> Spec | None:
     pieces = [urllib.parse.unquote(piece) for piece in url.path.split("/") if piece]
     host = (url.hostname or "").removeprefix("www.")
     if host == "raw.githubusercontent.com":
-        # Such an address of a private file holds a token.
-        return (
-            _spec(text, "file", pieces[0], pieces[1], "/".join(pieces[2:]))
-            if len(pieces) > 3 and not url.query
-            else None
-        )
+        is_public = len(pieces) > 3 and not url.query  # such an address of a private file holds a token
+        return _spec(text, "file", pieces[0], pieces[1], "/".join(pieces[2:])) if is_public else None
     if host == "gist.github.com" and pieces and re.fullmatch(r"[0-9a-f]{20,40}", pieces[min(1, len(pieces) - 1)]):
         gist = pieces[min(1, len(pieces) - 1)]
         return Spec(text, "github", f"gist/{gist}", ("gist", gist, url.fragment.removeprefix("file-")), name=gist)
@@ -198,7 +194,7 @@ def _folder(spec: Spec, context: Context, owner: str, repository: str, rest: str
             last = last or error
             continue
         what = f"the folder {path} of {owner}/{repository}" if path else f"{owner}/{repository}"
-        fetched = partial(_unpacked, reader, context.limits, (owner, repository, ref, path), spec)
+        fetched = partial(_unpacked, reader, spec, context.limits, ref, path)
         return Found(Fetch(fetched), str(spec), f"{what} on GitHub", reader.identity)
     assert last is not None
     raise last
@@ -213,14 +209,9 @@ def _splits(rest: str) -> Iterator[tuple[str, str]]:
 
 
 def _unpacked(
-    reader: HttpReader,
-    limits: Limits | None,
-    where: tuple[str, str, str, str],
-    spec: Spec,
-    folder: Path,
-    reporter: Reporter,
+    reader: HttpReader, spec: Spec, limits: Limits | None, ref: str, path: str, folder: Path, reporter: Reporter
 ) -> Path:
-    owner, repository, ref, path = where
+    _, owner, repository, _ = spec.parts
     archive, content = folder / "repository.zip", folder / "content"
     content.mkdir()
     with reader:
@@ -235,7 +226,7 @@ def _unpacked(
         archives.unpack(near, content, members=[glob.escape(wanted)], reporter=reporter)
     archive.unlink()
     made = content / wanted
-    _fetch_lfs(made, urllib.parse.quote(f"{owner}/{repository}/{ref}/{path}".rstrip("/")), limits, reporter)
+    _fetch_lfs(made, f"{owner}/{repository}/{ref}/{path}", limits, reporter)
     return made
 
 
@@ -247,26 +238,22 @@ def _not_in_repository(names: Sequence[str], spec: Spec, path: str) -> Unavailab
     return UnavailableError(f"{spec}: the repository holds no {path}.", *steps, "Next: copy the address of its page.")
 
 
-def _fetch_lfs(folder: Path, quoted: str, limits: Limits | None, reporter: Reporter) -> None:
+def _fetch_lfs(made: Path, where: str, limits: Limits | None, reporter: Reporter) -> None:
     """Put the files of Git LFS in the place of their pointers, which is all that an archive holds."""
-    paths = [folder] if folder.is_file() else [path for path in folder.rglob("*") if path.is_file()]
-    pointers: list[tuple[Path, RemoteFile]] = []
-    for path in paths:
-        if path.is_symlink() or path.stat().st_size >= _LFS_MOST_BYTES:
+    files = []
+    for path in [made, *made.rglob("*")]:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size >= _LFS_MOST_BYTES:
             continue
         pointer = lfs_pointer(path.read_bytes())
         if pointer is not None:
-            inner = "" if path == folder else path.relative_to(folder).as_posix()
-            pointers.append((path, _lfs_file(f"{quoted}/{urllib.parse.quote(inner)}".rstrip("/"), path.name, *pointer)))
-    if not pointers:
+            address = urllib.parse.quote(PurePosixPath(where, path.relative_to(made)).as_posix())
+            files.append(_lfs_file(address, path.relative_to(made.parent).as_posix(), *pointer))
+    if not files:
         return
-    reporter.phase(f"copying {len(pointers):,} files of Git LFS", sum(file.size or 0 for _, file in pointers))
-    for path, file in pointers:
-        try:
-            with HttpReader(file.url, has_hash=True, limits=limits, name=file.name) as reader:
-                fetch(reader, path, expect=file.digests, reporter=reporter, limits=limits)
-        except DatastageError as error:
-            raise _lfs_refused(error, "/".join(quoted.split("/")[:2])) from error
+    try:
+        fetch_files(files, made.parent, f"{len(files):,} files of Git LFS", limits, reporter)
+    except DatastageError as error:
+        raise _lfs_refused(error, "/".join(where.split("/")[:2])) from error
 
 
 # --- releases and gists
@@ -276,12 +263,10 @@ def _release(spec: Spec, context: Context, owner: str, repository: str, tag: str
     which = "latest" if tag == "latest" else f"tags/{urllib.parse.quote(tag, safe='')}"
     url = f"{endpoint('github_api')}/repos/{owner}/{repository}/releases/{which}"
     release = read_page(url, limits=context.limits).json()
-    assets = [
-        RemoteFile(
-            str(one["name"]), str(one["browser_download_url"]), one.get("size"), digest_of(one.get("digest") or "")
-        )
-        for one in release.get("assets", [])
-    ]
+    assets = []
+    for one in release.get("assets", []):
+        digests = digest_of(one.get("digest") or "")
+        assets.append(RemoteFile(str(one["name"]), str(one["browser_download_url"]), one.get("size"), digests))
     name = release.get("tag_name", tag)
     where = f"in the release {name} of {owner}/{repository}"
     if len(assets) == 1:
@@ -323,22 +308,10 @@ def own_repository(runtime: Runtime) -> tuple[str, str] | None:
     with contextlib.suppress(OSError, DatastageError, ValueError, KeyError, IndexError, TypeError):
         limits = Limits(stall_s=_ORIGIN_S, tries=1)
         sessions = json.loads(call_with_timeout(lambda: read_page(url, limits=limits).body, _ORIGIN_S))
-        return _origin_of(urllib.parse.unquote(str(sessions[0]["path"]).partition("fileId=")[2]))
+        page = urllib.parse.unquote(str(sessions[0]["path"]).partition("fileId=")[2])
+        if match := re.match(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^/]+)/(.+\.ipynb)", page):
+            return f"{match[1]}/{match[2]}", match[3].rpartition("/")[0]
     return None
-
-
-def _origin_of(url: str) -> tuple[str, str] | None:
-    """Return the repository with its branch, and the folder, of a notebook's page.
-
-    Examples
-    --------
-    >>> _origin_of("https://github.com/o/r/blob/main/week1/lab.ipynb")
-    ('o/r/main', 'week1')
-    """
-    match = re.match(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^/]+)/(.+\.ipynb)", url)
-    if match is None:
-        return None
-    return f"{match[1]}/{match[2]}", match[3].rpartition("/")[0]
 
 
 def open_in_own_repository(spec: Spec, context: Context) -> Found | None:
@@ -347,12 +320,11 @@ def open_in_own_repository(spec: Spec, context: Context) -> Found | None:
     if origin is None:
         return None
     repository, folder = origin
+    owner, name, ref = repository.split("/")
     for start in dict.fromkeys((folder, "")):
         path = os.path.normpath(f"{start}/{spec.value}").replace(os.sep, "/").lstrip("/")
-        if path.startswith(".."):
-            continue
-        owner, name, ref = repository.split("/")
-        with contextlib.suppress(UnavailableError):
-            found = _spec(f"github:{owner}/{name}@{ref}/{path}", "any", owner, name, f"{ref}/{path}")
-            return _file(found, context, owner, name, f"{ref}/{path}")
+        if not path.startswith(".."):
+            with contextlib.suppress(UnavailableError):
+                found = _spec(f"github:{owner}/{name}@{ref}/{path}", "any", owner, name, f"{ref}/{path}")
+                return _file(found, context, owner, name, f"{ref}/{path}")
     return None

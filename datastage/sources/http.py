@@ -114,7 +114,6 @@ class HttpReader(Streamed):
         self._held: tuple[Response, Chunks] | None = None  # the answer that gives the whole, and its rest
         self._head = b""
         self._state = answers.FileState("", self._origin.host)
-        self._decode = ""
         self._given_name = name
         self.name = ""
         self.size: int | None = None
@@ -122,7 +121,6 @@ class HttpReader(Streamed):
         self.digests: dict[str, str] = {}  # that the server keeps of the whole file
         self.ranges = False
         self.host = self._origin.host
-        self._session.check_reachable()
         # What does not answer at all is left sooner than what breaks off midway: there may be another place.
         patiently(self._probe, self._limits, tries=min(3, self._limits.tries))
 
@@ -217,32 +215,30 @@ class HttpReader(Streamed):
     def _probe(self) -> None:
         """Ask for the first bytes: they tell size, state and whether the server knows ranges."""
         response = self._session.ask({"Range": f"bytes=0-{_HEAD_BYTES - 1}"}, is_first=True)
-        if response.status == 206 and answers.encoding_of(response):
-            # Ranges of something compressed are of no use: the whole, then.
+        start, end, total = answers.content_range(response.headers)
+        is_part = response.status == 206 and start == 0 and total is not None and not answers.encoding_of(response)
+        is_head = is_part and end is not None and end < _HEAD_BYTES
+        is_whole = is_part and total is not None and end == total - 1 and not response.chunked
+        is_empty = response.status == 416 and total == 0
+        if response.status != 200 and not (is_head or is_whole or is_empty):
             self._session.connections.put_back(response)
             response = self._session.ask({}, is_first=True)
         try:
-            headers = response.headers
             self._session.final = response.address
-            name = self._given_name or answers.file_name(headers, self._origin, response.address)
-            self.name = self._session.name = name
-            self._state = answers.FileState(self.name, self.host, *answers.state_of(headers), has_hash=self._has_hash)
-            self._head, self.ranges, self.digests = b"", False, answers.digests_of(headers)
-            start, end, total = answers.content_range(headers)
-            is_part = response.status == 206 and start == 0 and total is not None
-            if is_part and end is not None and end < _HEAD_BYTES:
-                self._decode = ""
-                self.size, self.ranges = total, True
+            self.name = self._given_name or answers.file_name(response.headers, self._origin, response.address)
+            self._session.name = self.name
+            state = answers.state_of(response.headers)
+            self._state = answers.FileState(self.name, self.host, *state, has_hash=self._has_hash)
+            self._head, self.ranges, self.digests = b"", is_head, answers.digests_of(response.headers)
+            if is_head:
+                assert end is not None
+                self.size = total
                 self._head = self._beginning(response, self._body(response, end + 1), end + 1)
                 self._session.connections.put_back(response)
-            elif response.status == 416:
+            elif is_empty:
                 self.size = 0
                 self._session.connections.put_back(response)
             else:
-                is_whole = is_part and total is not None and end == total - 1 and not response.chunked
-                if response.status == 206 and not is_whole:
-                    self._session.connections.put_back(response)
-                    response = self._session.ask({}, is_first=True)
                 self._hold(response)
             # Not the query: it may sign.
             place = f"{self.host}:{self._origin.port}{self._origin.target.partition('?')[0]}"
@@ -253,10 +249,10 @@ class HttpReader(Streamed):
 
     def _hold(self, response: Response) -> None:
         """Keep the answer that gives the whole, and look at its beginning."""
-        self._state.check_whole(response, self._origin)
-        self._decode = answers.decoding_of(response, self.name, self.host)
-        self.size = None if self._decode else response.said_length
-        pieces = self._decoded(response)
+        self._state.check_whole(response)
+        kind = answers.decoding_of(response, self.name, self.host)
+        self.size = None if kind else response.said_length
+        pieces = self._decoded(response, kind)
         self._head = self._beginning(response, pieces, _HEAD_BYTES, enough=_LOOK_BYTES)
         self._held = response, pieces
 
@@ -291,17 +287,17 @@ class HttpReader(Streamed):
     def _again(self, response: Response) -> Chunks:
         """Give the whole of a later answer, which must be of the same file: its state, its size, its beginning."""
         self._session.final = self._origin  # until it has proven right
-        self._decode = answers.decoding_of(response, self.name, self.host)
+        kind = answers.decoding_of(response, self.name, self.host)
         try:
-            self._state.check_whole(response, self._origin)
+            self._state.check_whole(response)
             self._state.check_same(response, whole=True)
-            if self.size is not None and not self._decode and response.said_length not in (None, self.size):
+            if self.size is not None and not kind and response.said_length not in (None, self.size):
                 raise self._state.changed()
         except Interrupted:
             self._check_no_page(response)
             raise
         begun, at = self._head, 0
-        for piece in self._decoded(response):
+        for piece in self._decoded(response, kind):
             if at < len(begun):
                 n = min(len(piece), len(begun) - at)
                 if piece[:n] != begun[at : at + n]:
@@ -311,9 +307,9 @@ class HttpReader(Streamed):
             yield piece
         self._session.final = response.address
 
-    def _decoded(self, response: Response) -> Chunks:
+    def _decoded(self, response: Response, kind: str) -> Chunks:
         body = self._body(response, response.said_length)
-        return answers.unpacked(body, self._decode, self.name, self.host) if self._decode else body
+        return answers.unpacked(body, kind, self.name, self.host) if kind else body
 
     def _body(self, response: Response, n: int | None) -> Chunks:
         """Give `n` bytes of the answer, or all of them, as they come."""

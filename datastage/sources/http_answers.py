@@ -117,39 +117,29 @@ def content_range(headers: email.message.Message) -> tuple[int | None, int | Non
 
 def wait_asked(headers: email.message.Message) -> float | None:
     """Return the seconds a server asks to wait: by Retry-After or, as the Hub does, by ``RateLimit: x;r=0;t=2``."""
-    left = re.search(r";\s*r=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
-    asked = _retry_after(headers.get("Retry-After"), headers.get("Date"))
-    return float(left[1]) + 1.0 if left and asked is None else asked
-
-
-def _retry_after(text: str | None, now: str | None = None) -> float | None:
-    """Return the seconds of a Retry-After: a number, or a date, by the server's own clock if it tells."""
-    if not text:
-        return None
-    if text.strip().isdecimal():
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal():
         return float(text)
-    try:
+    no_date = contextlib.suppress(ValueError, TypeError, OverflowError)
+    with no_date:
         until = email.utils.parsedate_to_datetime(text).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    began = time.time()
-    with contextlib.suppress(ValueError, TypeError, OverflowError):
-        began = email.utils.parsedate_to_datetime(now or "").timestamp()
-    return max(0.0, until - began)
+        began = time.time()
+        with no_date:  # by the server's own clock, if it tells
+            began = email.utils.parsedate_to_datetime(headers.get("Date", "")).timestamp()
+        return max(0.0, until - began)
+    left = re.search(r";\s*r=0\s*;\s*t=(\d{1,6})", headers.get("RateLimit", ""))
+    return float(left[1]) + 1.0 if left else None
 
 
 def file_name(headers: email.message.Message, *addresses: Address) -> str:
     """Return the file's name: what the server calls it, else the end of an address; safe to print and to write."""
-    for name in (_disposition(headers.get("Content-Disposition", "")), *map(_last_part, addresses)):
+    paths = [urllib.parse.unquote(address.target.partition("?")[0].rstrip("/")) for address in addresses]
+    for name in (_disposition(headers.get("Content-Disposition", "")), *paths):
         name = re.split(r"[/\\]", name)[-1]
         name = "".join(c for c in name if c.isprintable()).strip(" .")
         if name:
             return name.encode()[-200:].decode(errors="ignore").lstrip(" .")
     return addresses[0].host
-
-
-def _last_part(address: Address) -> str:
-    return urllib.parse.unquote(address.target.partition("?")[0].rstrip("/").rpartition("/")[2])
 
 
 def _disposition(text: str) -> str:
@@ -207,9 +197,9 @@ class FileState:
         if not (modified and whole):
             raise self.changed("no ranges" if modified else "changed")
 
-    def check_whole(self, response: Response, origin: Address) -> None:
+    def check_whole(self, response: Response) -> None:
         if response.status == 416:
-            raise Interrupted(refused(416, origin, self.name))
+            raise Interrupted(refused(response, self.name))
         start, end, total = content_range(response.headers)
         if response.status != 200 and (start, end) != (0, -1 if total is None else total - 1):
             text = f"{self.host} answered with a part of {self.name} when asked for the whole ({response.status})."
@@ -380,45 +370,39 @@ _REFUSALS: dict[int, tuple[str, ...]] = {
         "Next: open any page in a browser, sign in, then run the same line again.",
     ),
 }
+_FIGSHARE = "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address."
 _NETRC = "Put them into the file .netrc in your home folder: machine HOST login NAME password SECRET."
 
 
-def refused(
-    status: int,
-    address: Address,
-    name: str,
-    headers: email.message.Message | None = None,
-    body: bytes = b"",
-    netrc_trouble: str = "",
-) -> Refused:
-    """Say what a status means that brings no bytes."""
-    headers = email.message.Message() if headers is None else headers
-    said = {name.lower(): value for name, value in headers.items()}
-    limited = _rate_limited(status, address, said, body)
-    made = Refused(*(limited or _refusal(status, address, name, said, netrc_trouble)))
-    made.status, made.body, made.headers = status, body, said
+def refused(response: Response, name: str, body: bytes = b"", netrc_trouble: str = "") -> Refused:
+    """Say what an answer means that brings no bytes."""
+    limited = _rate_limited(response, body)
+    made = Refused(*(limited or _refusal(response, name, netrc_trouble)))
+    made.status, made.body = response.status, body
+    made.headers = {name.lower(): value for name, value in response.headers.items()}
     # A limit of an hour is not waited for; one of a moment is.
     made.is_final = bool(limited) and "used up" in limited[0]
     return made
 
 
-def _rate_limited(status: int, address: Address, headers: Mapping[str, str], body: bytes) -> tuple[str, ...]:
+def _rate_limited(response: Response, body: bytes) -> tuple[str, ...]:
     """Tell a limit on requests from a server that is busy for a moment; empty if it is none."""
-    host, text = address.host, body.lower()
+    status, host, text = response.status, response.address.host, body.lower()
     if status not in (403, 429):
         return ()
-    if headers.get("x-ratelimit-remaining", "").strip() == "0" or b"rate limit exceeded" in text:
-        reset, most = headers.get("x-ratelimit-reset", "").strip(), headers.get("x-ratelimit-limit", "").strip()
-        until = (
-            f" until {time.strftime('%H:%M', time.localtime(int(reset)))}" if re.fullmatch(r"\d{9,11}", reset) else ""
-        )
+    left, reset, most = (
+        response.headers.get(f"X-RateLimit-{what}", "").strip() for what in ("Remaining", "Reset", "Limit")
+    )
+    if left == "0" or b"rate limit exceeded" in text:
+        is_told = re.fullmatch(r"\d{9,11}", reset)
+        until = f" until {time.strftime('%H:%M', time.localtime(int(reset)))}" if is_told else ""
         many = f"only {most} requests an hour" if most.isdecimal() else "only so many requests"
         what, when = f"takes {many} from one address, and they are used up{until}", "later"
     elif b"secondary rate limit" in text or (status == 429 and body.strip() == b"429: Too Many Requests"):
         what, when = "was asked too often in a short time from this address", "in a few minutes"
     else:
         return ()
-    named = token_name(*address.origin)
+    named = token_name(*response.address.origin)
     return (
         f"{host} {what} ({status}).",
         "On Colab and in a school many people share one address.",
@@ -427,12 +411,10 @@ def _rate_limited(status: int, address: Address, headers: Mapping[str, str], bod
     )
 
 
-def _refusal(
-    status: int, address: Address, name: str, headers: Mapping[str, str], netrc_trouble: str
-) -> tuple[str, ...]:
-    host = address.host
+def _refusal(response: Response, name: str, netrc_trouble: str) -> tuple[str, ...]:
+    status, host = response.status, response.address.host
     if status == 407:
-        error = refused_by_proxy(407, address)
+        error = refused_by_proxy(407, response.address)
         assert isinstance(error, UnavailableError)
         return str(error.args[0]), *error.remedy
     if status in _REFUSALS:
@@ -440,14 +422,8 @@ def _refusal(
     if status in BUSY:
         again = "Next: run the same line again later; what has come is kept."
         return f"{host} is too busy to give {name} ({_status(status)}).", again
-    if status == 202 and "x-amzn-waf-action" in headers:
-        figshare = (
-            "figshare gives the same file at https://ndownloader.figshare.com/files/NUMBER, NUMBER as in this address."
-        )
-        return (
-            f"{host} asks whether a person is there before it gives {name} (202): a program cannot answer that.",
-            *([figshare] if host.endswith("figshare.com") else ()),
-            _IN_A_BROWSER,
-        )
+    if status == 202 and "x-amzn-waf-action" in response.headers:
+        said = f"{host} asks whether a person is there before it gives {name} (202): a program cannot answer that."
+        return (said, _FIGSHARE, _IN_A_BROWSER) if host.endswith("figshare.com") else (said, _IN_A_BROWSER)
     said = http.client.responses.get(status, "an unknown answer")
     return f"{host} answered {status} ({said}) for {name}.", "Next: run the same line again later."

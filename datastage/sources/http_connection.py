@@ -17,8 +17,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 from datastage._version import __version__
@@ -204,30 +204,27 @@ def _has_news(sock: socket.socket) -> bool:
 class Netrc:
     """The passwords that the user keeps in ``.netrc``, read when first asked for. `trouble` says why none was found."""
 
-    def __init__(self) -> None:
-        self.trouble = ""
-        self._known: netrc.netrc | None = None
-        self._was_read = False
+    trouble = ""
+
+    @cached_property
+    def _hosts(self) -> Mapping[str, Any]:
+        try:
+            return netrc.netrc().hosts
+        except FileNotFoundError:
+            pass
+        except netrc.NetrcParseError as error:
+            # Not its message: what could not be understood may be a password.
+            where = f", from line {error.lineno} on" if error.lineno else ""
+            open_to_others = " Others may read it: chmod 600 ~/.netrc." if "permissive" in str(error.msg) else ""
+            self.trouble = f"Your file .netrc was passed over: it cannot be understood{where}.{open_to_others}"
+        except (OSError, UnicodeError):
+            self.trouble = "Your file .netrc was passed over: it cannot be read."
+        return {}
 
     def of(self, host: str, origin: str) -> tuple[str, str]:
         """Return user name and password for `host`, empty if there are none."""
-        if not self._was_read:
-            self._was_read = True
-            try:
-                self._known = netrc.netrc()
-            except FileNotFoundError:
-                pass
-            except netrc.NetrcParseError as error:
-                # Not its message: what could not be understood may be a password.
-                where = f", from line {error.lineno} on" if error.lineno else ""
-                open_to_others = " Others may read it: chmod 600 ~/.netrc." if "permissive" in str(error.msg) else ""
-                self.trouble = f"Your file .netrc was passed over: it cannot be understood{where}.{open_to_others}"
-            except (OSError, UnicodeError):
-                self.trouble = "Your file .netrc was passed over: it cannot be read."
-        if self._known is None:
-            return "", ""
         # The entry called "default" is for the host the user named, not for wherever it redirects to.
-        found = self._known.hosts.get(host) or (self._known.hosts.get("default") if host == origin else None)
+        found = self._hosts.get(host) or (self._hosts.get("default") if host == origin else None)
         return (found[0] or "", found[2] or "") if found else ("", "")
 
 
@@ -240,8 +237,11 @@ class Connections:
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._in_use: set[socket.socket] = set()
         self._is_closed = False
-        self.tls: ssl.SSLContext | None = None
         self.flowed_at = 0.0
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR
 
     def get(self, address: Address, headers: dict[str, str]) -> Response:
         """Send one GET over a kept connection or a new one, and return the answer; errors pass as they come."""
@@ -301,9 +301,6 @@ class Connections:
         host, port = (proxy.host, proxy.port) if proxy and by_http else (address.host, address.port)
         connection: http.client.HTTPConnection
         if address.scheme == "https":
-            with self._lock:
-                if self.tls is None:
-                    self.tls = ssl.create_default_context()  # knows SSL_CERT_FILE and SSL_CERT_DIR
             connection = _Https(host, port, timeout=CONNECT_S, tls=self.tls, named=address.host)
             if by_http:
                 connection.set_tunnel(address.host, address.port, _proxy_authorization(proxy))
@@ -322,6 +319,7 @@ class Connections:
             self._in_use.discard(response.sock)
             if response.is_read and not response.will_close and not self._is_closed:
                 response.close()
+                response.is_read = False  # it is put back once
                 self._idle.setdefault(response.address.origin, []).append(response.connection)
                 return
         response.drop()

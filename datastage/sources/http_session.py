@@ -24,7 +24,10 @@ _IN_A_BROWSER = "Next: open the address in a browser, and copy the address where
 
 
 class HttpSession:
-    """One address that is asked again and again. `final` is where its redirects led last, `name` the file's name."""
+    """One address that is asked again and again; `UnavailableError` if it is out of reach.
+
+    `final` is where its redirects led last, `name` the file's name.
+    """
 
     def __init__(
         self,
@@ -49,17 +52,14 @@ class HttpSession:
         self._netrc = Netrc()
         self._n_refused = 0  # requests in a row that the first address refused
         self._shown = hide_secrets(url)
+        proxy_of(self.origin)  # one that is not spoken with is said before any wait
+        if network.is_offline(self.origin.host, port=self.origin.port):
+            raise answers.unresolved(self.origin.host, "this machine is offline, or the name is wrong")
 
     def bearer(self, origin: tuple[str, str, int]) -> dict[str, str]:
         """Return the header with the token that a server asked for; empty if it asked for none."""
         token = self._tokens.get(origin)
         return {"Authorization": f"Bearer {token}"} if token else {}
-
-    def check_reachable(self) -> None:
-        """Raise `UnavailableError` if this machine is offline, or the proxy is of a kind that is not spoken."""
-        proxy_of(self.origin)  # said before any wait
-        if network.is_offline(self.origin.host, port=self.origin.port):
-            raise answers.unresolved(self.origin.host, "this machine is offline, or the name is wrong")
 
     def ask(self, headers: dict[str, str], *, is_first: bool = False) -> Response:
         """Send a GET, follow redirects, and return the answer if it is one with bytes."""
@@ -67,9 +67,6 @@ class HttpSession:
         response = self._follow(headers)
         address, status = response.address, response.status
         if status in (200, 206) or (status == 416 and (not is_first or "Range" in headers)):
-            if status == 416 and is_first and answers.content_range(response.headers)[2] != 0:
-                self.connections.put_back(response)
-                return self.ask({}, is_first=True)
             self._n_refused = 0
             return response
         wait = answers.wait_asked(response.headers)
@@ -91,7 +88,7 @@ class HttpSession:
         # A signed address that a redirect led to expires: the next try begins at the first one.
         self.final = self.origin
         name = self.name or answers.file_name(email.message.Message(), self.origin)
-        error = answers.refused(status, address, name, response.headers, bytes(body), self._netrc.trouble)
+        error = answers.refused(response, name, bytes(body), self._netrc.trouble)
         error.with_token = any(self._tokens.values())
         if status in answers.PASSING and not error.is_final:
             raise Interrupted(error, "busy" if status in answers.BUSY else "broken", wait)

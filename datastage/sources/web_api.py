@@ -7,12 +7,11 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
-from datastage.progress import Reporter, human_bytes
+from datastage.progress import Reporter, counted, human_bytes
 from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http import HttpReader, found_at, open_url
@@ -49,7 +48,6 @@ def read_page(
     """Ask a service once, with patience; raise as an `HttpReader` does."""
     limits = limits or Limits(tries=3)
     session = HttpSession(url, limits, has_hash=False, headers=headers)
-    session.check_reachable()
 
     def ask() -> Page:
         response = session.ask({}, is_first=True)
@@ -114,16 +112,19 @@ def open_files(files: Sequence[RemoteFile], place: str, context: Context, where:
             )
     known = [file.size for file in files if file.size is not None]
     size = f", {human_bytes(sum(known))}" if len(known) == len(files) else ""
-    seen = f"{len(files):,} file{'' if len(files) == 1 else 's'}{size}{where and ', '}{where}"
-    return Found(Fetch(partial(_fetch_all, tuple(files), context.limits)), place, seen, identity)
+    seen = f"{counted(len(files), 'file')}{size}{where and ', '}{where}"
+
+    def run(folder: Path, reporter: Reporter) -> Path:
+        what = files[0].name if len(files) == 1 else f"{len(files):,} files"
+        return fetch_files(files, folder / "files", what, context.limits, reporter)
+
+    return Found(Fetch(run), place, seen, identity)
 
 
-def _fetch_all(files: Sequence[RemoteFile], limits: Limits | None, folder: Path, reporter: Reporter) -> Path:
-    """Fetch files into `folder`, several at a time, each whole and with its digest; return the folder."""
+def fetch_files(files: Sequence[RemoteFile], to: Path, what: str, limits: Limits | None, reporter: Reporter) -> Path:
+    """Fetch files into the folder `to`, several at a time, each whole and with its digest; return the folder."""
     sizes = [file.size for file in files]
-    total = None if None in sizes else sum(size or 0 for size in sizes)
-    reporter.phase(f"copying {files[0].name}" if len(files) == 1 else f"copying {len(files):,} files", total)
-    to = folder / "files"
+    reporter.phase(f"copying {what}", None if None in sizes else sum(size or 0 for size in sizes))
     for parent in sorted({(to / file.path).parent for file in files}):
         parent.mkdir(parents=True, exist_ok=True)
 
