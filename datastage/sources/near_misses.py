@@ -99,12 +99,9 @@ class NearMisses:
 
     def look_at_head(self, listing: Listing, path: Path, shown: str) -> bool:
         """Name a file of the location if it is no data; return whether it was named."""
-        try:
-            with FileReader(path) as reader:
-                return self.add_if_no_data(listing.called, reader, shown)
-        except OSError as error:
-            listing.is_in_trouble(error)
-            return False
+        with listing.reading(), FileReader(path) as reader:
+            return self.add_if_no_data(listing.called, reader, shown)
+        return False
 
     def finish(self, listings: Sequence[Listing], had: Sequence[str], missing: Sequence[str]) -> tuple[NearMiss, ...]:
         """Name what only the whole search can tell; `had` are the places that gave some of the wanted files."""

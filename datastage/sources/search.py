@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ from datastage.sources.walk import (
     Location,
     Looked,
     SearchLimits,
+    UnreadableError,
     Wishes,
     base_name,
     walk,
@@ -95,7 +96,7 @@ def find_files(
     wishes = Wishes(wanted, published, converters, lookalikes)
     near = NearMisses(wishes, needed)
     scratch = search_io.Scratch(into, reporter)
-    search = _Search({file.path: file for file in wanted}, scratch, converters, wishes, near, limits or SearchLimits())
+    search = _Search(wishes, near, scratch, limits or SearchLimits())
     try:
         for place in places:
             if search.missing:
@@ -115,11 +116,9 @@ def find_files(
 class _Search:
     """One search: what is still missing, and what was written."""
 
-    wanted: Mapping[str, File]
-    scratch: search_io.Scratch
-    converters: Sequence[Converter]
     wishes: Wishes
     near: NearMisses
+    scratch: search_io.Scratch
     limits: SearchLimits
     written: dict[str, search_io.Made] = field(default_factory=dict)
     listings: list[Listing] = field(default_factory=list)
@@ -132,7 +131,7 @@ class _Search:
     _stopping: bool = False
 
     def __post_init__(self) -> None:
-        self.missing = dict(self.wanted)
+        self.missing = {file.path: file for file in self.wishes.wanted}
         # One block is hashed and written while the next is read or unpacked: all of it runs without the interpreter.
         self.absorbers = ThreadPoolExecutor(max_workers=self.limits.threads)
 
@@ -154,13 +153,8 @@ class _Search:
             for _, path in listing.tables:
                 if not self._useful_converters():
                     return
-                try:
-                    with path.open("rb") as stream:
-                        self._offer_table(stream, listing, shown_path(listing, path))
-                except StorageError:
-                    raise
-                except (OSError, search_io.UnreadableError) as error:
-                    listing.is_in_trouble(error)
+                with listing.reading(), path.open("rb") as stream:
+                    self._offer_table(stream, listing, shown_path(listing, path))
             if self._useful_converters() and any(at == number for at, _ in self._with_tables):
                 self._archives(listing)
 
@@ -178,7 +172,7 @@ class _Search:
             self.scratch.advance(len(content))
 
     def _useful_converters(self) -> list[Converter]:
-        return [one for one in self.converters if any(path in self.missing for path in one.gives)]
+        return [one for one in self.wishes.converters if any(path in self.missing for path in one.gives)]
 
     # --- files as they lie there
 
@@ -213,18 +207,13 @@ class _Search:
         return path.parent in self._wrong_folders, path.name not in self.wishes.names, len(path.parts), str(path)
 
     def _copy(self, listing: Listing, path: Path) -> None:
-        try:
+        with listing.reading():
             size = path.stat().st_size
             with path.open("rb", buffering=0) as stream:
                 good = self._offer(cast(BinaryIO, stream), listing, shown_path(listing, path), path.name, size)
-        except StorageError:
-            raise
-        except OSError as error:  # of reading: writing has its own type
-            listing.is_in_trouble(error)
-            return
-        if not good:
-            with self._lock:
-                self._wrong_folders.add(path.parent)
+            if not good:
+                with self._lock:
+                    self._wrong_folders.add(path.parent)
 
     # --- archives, and what lies in them
 
@@ -245,13 +234,8 @@ class _Search:
             if not size or not self._may_hold(size):
                 self.near.look_at_head(listing, path, self._opening)
                 continue
-            try:
-                with FileReader(path) as reader:
-                    self._open(reader, listing, self._opening, 0)
-            except StorageError:
-                raise
-            except OSError as error:
-                listing.is_in_trouble(error)
+            with listing.reading(), FileReader(path) as reader:
+                self._open(reader, listing, self._opening, 0)
 
     def _may_hold(self, size: int) -> bool:
         # Deflate packs a file to 1/1032 of its size at best; others do better on nothing but emptiness.
@@ -279,7 +263,7 @@ class _Search:
             self.near.add_shut(listing, f"a {form} archive, which cannot be opened here", shown)
         except PasswordError:
             self.near.add_shut(listing, "an archive that is locked with a password", shown)
-        except (DatastageError, OSError, search_io.UnreadableError):
+        except (DatastageError, OSError, UnreadableError):
             self.near.add_damaged(listing, shown, size)
 
     def _not_an_archive(self, reader: Reader, listing: Listing, shown: str) -> None:
@@ -290,7 +274,7 @@ class _Search:
             if reader.size in self.wishes.sizes and not self.converting:
                 self._offer(stream, listing, shown, name, reader.size or 0)
                 return
-            if self.converters:
+            if self.wishes.converters:
                 self._offer_table(stream, listing, shown)
         self.near.add_if_no_data(listing.called, reader, shown)
 
@@ -369,22 +353,20 @@ class _Search:
         with search_io.writing():
             out = search_io.HashedFile(path, self.scratch.advance)
         verdict = "wrong"
-        pending: Future[None] | None = None
+        pending = self.absorbers.submit(out.absorb, b"")
         try:
             with out:
                 try:
                     total = 0
                     while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
                         if self._stopping:
-                            raise search_io.StoppedError
+                            raise CancelledError  # another thread failed or was interrupted: what it raised counts
                         total += len(block)
-                        if pending is not None:
-                            pending.result()
-                        pending = self.absorbers.submit(out.absorb, block)
-                    if pending is not None:
                         pending.result()
+                        pending = self.absorbers.submit(out.absorb, block)
+                    pending.result()
                 finally:
-                    wait([pending] if pending is not None else [])
+                    wait([pending])
             made = search_io.Made(path, out.size, out.crc32, out.md5.hexdigest())
             verdict = self._claim(made, shown, name, listing)
         finally:
@@ -408,7 +390,7 @@ class _Search:
                 if listing.called not in self.had:
                     self.had.append(listing.called)
                 return "taken"
-            if any(file.md5 == made.md5 for file in self.wanted.values()):
+            if any(file.md5 == made.md5 for file in self.wishes.wanted):
                 return "had"
             self.near.add_other_content(listing.called, shown, name, made.size, made.md5)
         return "wrong"

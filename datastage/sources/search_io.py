@@ -20,8 +20,8 @@ from typing import BinaryIO
 from datastage import archives
 from datastage.errors import DatastageError, while_doing
 from datastage.progress import Reporter
-from datastage.reader import BytesReader, FileReader, Reader
-from datastage.sources.walk import Listing
+from datastage.reader import BytesReader, FileReader, Reader, Streamed
+from datastage.sources.walk import Listing, UnreadableError
 
 _PIECE = 1 << 16
 _BLOCK = 4 << 20
@@ -33,15 +33,7 @@ class TimeIsUpError(Exception):
     """The time for archives is over."""
 
 
-class UnreadableError(Exception):
-    """The source of a table could not be read."""
-
-
-class StoppedError(Exception):
-    """Another thread failed or was interrupted; what it raised is what counts."""
-
-
-class TimedReader:
+class TimedReader(Streamed):
     """A reader that stops when the time for archives is over, even within one long member."""
 
     def __init__(self, reader: Reader, listing: Listing) -> None:
@@ -65,9 +57,6 @@ class TimedReader:
         for piece in self._reader.stream(offset):
             self._check()
             yield piece
-
-    def close(self) -> None:
-        """Leave it open: whoever opened it closes it."""
 
 
 def as_stream(pieces: Iterable[bytes]) -> BinaryIO:

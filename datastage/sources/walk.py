@@ -7,13 +7,16 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from datastage import archives
 from datastage.entry import Converter, Download, File, Lookalike
+from datastage.errors import StorageError
 from datastage.file_names import PICTURE_SUFFIXES, junk_kind
+from datastage.progress import counted
 from datastage.reader import Reader
 
 ARCHIVES = frozenset(archives.suffixes())
@@ -79,7 +82,7 @@ class Wishes:
         converters: Sequence[Converter] = (),
         lookalikes: Sequence[Lookalike] = (),
     ) -> None:
-        self.wanted, self.published, self.lookalikes = wanted, published, lookalikes
+        self.wanted, self.published, self.converters, self.lookalikes = wanted, published, converters, lookalikes
         self.sizes = {file.size for file in wanted}
         self.kept_sizes = self.sizes | {size for like in lookalikes for size in like.sizes}
         self.names = {base_name(file.path): file.size for file in wanted}
@@ -100,6 +103,10 @@ class Looked:
     seen: str
     cut_short: bool = False  # there is more than was looked at
     seconds: float = 0.0
+
+
+class UnreadableError(Exception):
+    """What a table comes from could not be read; no `OSError`, which writing would raise."""
 
 
 class Candidates:
@@ -143,6 +150,16 @@ class Listing:
         """Keep the first thing that could not be read."""
         self.trouble = self.trouble or str(getattr(error, "strerror", None) or error)
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep what could not be read; what could not be written goes up."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except (OSError, UnreadableError) as error:
+            self.is_in_trouble(error)
+
     def sort(self, wishes: Wishes, path: str, name: str, suffix: str, size: int) -> bool:
         """Put a file where it will be looked for; return whether its size or name is a wanted one."""
         if size in wishes.kept_sizes:
@@ -166,7 +183,7 @@ class Listing:
             seen = "nothing"
         else:
             more = "more than " if self.cut_short else ""
-            seen = f"{more}{self.n_files:,} {'file' if self.n_files == 1 else 'files'}"
+            seen = f"{more}{counted(self.n_files, 'file')}"
             seen += f" ({self.trouble})" if self.trouble else ""
         return Looked(self.called, seen, self.cut_short, self.seconds)
 
@@ -176,7 +193,7 @@ def walk(location: Location, wishes: Wishes, limits: SearchLimits) -> Listing:
     at = location.at
     listing = Listing(location, location.called or (str(at) if isinstance(at, Path) else at.name), limits)
     start = time.monotonic()
-    try:
+    with listing.reading():
         if isinstance(at, Path) and at.is_dir():
             _Walk(listing, wishes, start + limits.seconds).go(at)
         else:
@@ -184,8 +201,6 @@ def walk(location: Location, wishes: Wishes, limits: SearchLimits) -> Listing:
                 listing.sort(wishes, str(at), at.name, at.suffix.lower(), at.stat().st_size)
             listing.n_files = 1
             listing.names.append(f"/{at.name}")
-    except OSError as error:
-        listing.is_in_trouble(error)
     listing.seconds = time.monotonic() - start
     return listing
 
@@ -260,8 +275,7 @@ class _Walk:
             taken += 1
             self.n_entries += 1
             if self.n_entries % 256 == 0 and self._is_over():
-                self.listing.cut_short = True
-                _close(folder)
+                self._push(folder)
                 return
             if entry.name[0] in _JUNK_BEGINS and (entry.name in _SYSTEM_FOLDERS or junk_kind(entry.name) is not None):
                 continue
