@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from datastage import archives, network, settings
 from datastage.errors import Attempt, UnavailableError, columns, wrapped
-from datastage.progress import human_bytes
+from datastage.progress import counted, human_bytes
 from datastage.sources.found import kaggle_title, line_to_run
 
 if TYPE_CHECKING:
@@ -42,6 +42,18 @@ class Wanted:
     spec: str
     more: tuple[str, ...] = ()
 
+    @property
+    def size_text(self) -> str:
+        return f" ({human_bytes(self.size)})" if self.size else ""
+
+    @property
+    def addresses(self) -> list[str]:
+        return [self.url or self.file_name, *self.more]
+
+    @property
+    def them(self) -> str:
+        return "them" if self.more else "it"
+
 
 def manual_instructions(
     wanted: Wanted,
@@ -56,17 +68,20 @@ def manual_instructions(
     """Make the error that tells a person how to put the data where it will be found; it carries `attempts`."""
     if offline is None:
         offline = is_offline(attempts)
+    why = _why(attempts, offline)
     if not wanted.search and not wanted.shows:
         text = _unnamed(wanted, runtime, attempts, offline)
     elif near:
         text = _wrong_file(wanted, runtime, near[0])
     elif runtime.platform == "kaggle":
         for brief in (bool(cut_short), True):
-            text = _kaggle(wanted, runtime, attempts, inputs, offline, brief=brief)
+            text = _kaggle(wanted, runtime, why, inputs, offline, brief)
             if len(_lines(text)) <= MAX_LINES:
                 break
+    elif runtime.platform == "slurm":
+        text = _cluster(wanted, why)
     else:
-        text = _elsewhere(wanted, runtime, attempts, offline)
+        text = _elsewhere(wanted, runtime, why)
     if cut_short and not near:
         text = _with_cut_short(text, wanted, cut_short[0], runtime)
     *body, last = _lines(text)
@@ -149,12 +164,8 @@ def _why(attempts: Sequence[Attempt], offline: bool) -> str:
 # --- pieces of text
 
 
-def _wrap(text: str, width: int = 0) -> list[str]:
-    return wrapped(text, width or columns())
-
-
 def _step(text: str, *more: str) -> list[str]:
-    return [*_wrap(text, columns() - 4), *more]
+    return [*wrapped(text, columns() - 4), *more]
 
 
 def _clip(text: str, width: int) -> str:
@@ -163,51 +174,28 @@ def _clip(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3].rstrip(" ,;:") + "..."
 
 
-def _size(wanted: Wanted) -> str:
-    return f" ({human_bytes(wanted.size)})" if wanted.size else ""
-
-
 def _download(wanted: Wanted, lead: str = "Download", tail: str = "to your own computer") -> list[str]:
     """Give the step that gets the file with a browser, on a computer that has internet."""
     many = f"these {1 + len(wanted.more)} files", "as they are"
     what, as_is = many if wanted.more else ("this file", "as it is")
-    return _step(f"{lead} {what}{_size(wanted)} {tail}, {as_is}:", *_address(wanted))
-
-
-def _address(wanted: Wanted) -> list[str]:
-    return [wanted.url or wanted.file_name, *wanted.more]
-
-
-def _brought(wanted: Wanted) -> str:
-    """Return the name under which a person brings it: the file, or one folder for several."""
-    return re.sub(r"\W+", "-", wanted.spec) if wanted.more else wanted.file_name
+    return _step(f"{lead} {what}{wanted.size_text} {tail}, {as_is}:", *wanted.addresses)
 
 
 # --- Kaggle
 
 
-def _kaggle(
-    wanted: Wanted,
-    runtime: Runtime,
-    attempts: Sequence[Attempt],
-    inputs: Sequence[str],
-    offline: bool,
-    *,
-    brief: bool = False,
-) -> _Text:
+def _kaggle(wanted: Wanted, runtime: Runtime, why: str, inputs: Sequence[str], offline: bool, brief: bool) -> _Text:
     last = "Next: run this cell again. No restart is needed."
+    add = 'In the right-hand panel, under "Input", press "Add Input".'
+    opening = f"{wanted.title} is not in this notebook yet. "
     if runtime.is_batch:
-        opening = f"{wanted.title} is not in this notebook yet. "
-        opening += "The internet is off here, and nothing" if offline else f"{_why(attempts, offline)} Nothing"
+        opening += "The internet is off here, and nothing" if offline else f"{why} Nothing"
         opening += " can be added while it runs by itself; you can add it in the editor."
-        add = 'Open the editor. In the right-hand panel, under "Input", press "Add Input".'
+        add = f"Open the editor. {add}"
         last = _IN_EDITOR
     else:
-        opening = f"{wanted.title} is not in this notebook yet. {_why(attempts, offline)}"
-        opening = (
-            opening.removesuffix(".") + ("; you" if offline else ". You") + " can add it by hand in a few minutes."
-        )
-        add = 'In the right-hand panel, under "Input", press "Add Input".'
+        opening += f"{why.removesuffix('.')}; you" if offline else f"{why} You"
+        opening += " can add it by hand in a few minutes."
     steps = [[add]]
     if wanted.search:
         shows = f"Press + beside a result whose files are called {wanted.shows}" if wanted.shows else ""
@@ -216,17 +204,15 @@ def _kaggle(
         steps = [[add, *search]] if brief else [[add], search]
     upload = 'then "Input" > "Upload" > New Dataset, any title, "Create"; wait until it is done.'
     steps.append([*_download(wanted, "Nothing fits? Download" if wanted.search else "Download"), upload])
-    closing = [_looked(wanted.title, inputs)]
-    if offline:
-        closing.append(_INTERNET)
-    return _Text(_wrap(opening, 82), steps, closing, last)
+    closing = [_looked(wanted.title, inputs), *([_INTERNET] if offline else [])]
+    return _Text(wrapped(opening, 82), steps, closing, last)
 
 
 def _looked(title: str, inputs: Sequence[str]) -> str:
     if not inputs:
         return "Looked in: this notebook has no inputs yet. Any name or folder will do."
     many = len(inputs) > 1
-    count = f"your {len(inputs)} input{'s' if many else ''}"
+    count = f"your {counted(len(inputs), 'input')}"
     tail = f"{title} is not in {'them' if many else 'it'}."
     free = " Any name or folder will do."
     names = ", ".join(inputs)
@@ -241,7 +227,7 @@ def _looked(title: str, inputs: Sequence[str]) -> str:
 
 def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     found = _clip(near.place[:1].upper() + near.place[1:], 40)
-    opening = _wrap(f"{found} was found, but it does not hold the file that is needed.")
+    opening = wrapped(f"{found} was found, but it does not hold the file that is needed.", columns())
     opening += [
         "",
         f"   needed   {_clip(near.needed, columns() - 12)}",
@@ -252,7 +238,7 @@ def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
     on_kaggle = runtime.platform == "kaggle"
     opening.append(f"{side}{'Your upload does' if on_kaggle else 'What is there does'} no harm and can stay.")
     right = "ones" if wanted.more else "one"
-    steps = [[f"Download the right {right}{_size(wanted)}:", *_address(wanted)]]
+    steps = [[f"Download the right {right}{wanted.size_text}:", *wanted.addresses]]
     if on_kaggle:
         steps.append(['In the right-hand panel: "Input" > "Upload" > New Dataset, any title, "Create".'])
         last = "Next: when Kaggle has finished with the upload, run this cell again."
@@ -264,52 +250,48 @@ def _wrong_file(wanted: Wanted, runtime: Runtime, near: NearMiss) -> _Text:
 # --- Colab, Jupyter, a terminal, a cluster
 
 
-def _elsewhere(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offline: bool) -> _Text:
-    opening = f"{wanted.title} is not on this machine yet. {_why(attempts, offline)}"
-    if runtime.platform == "slurm":
-        return _cluster(wanted, opening)
-    opening += " You did nothing wrong, and can bring it by hand."
+def _elsewhere(wanted: Wanted, runtime: Runtime, why: str) -> _Text:
+    opening = f"{wanted.title} is not on this machine yet. {why} You did nothing wrong, and can bring it by hand."
     bring, last = _bring(wanted, runtime)
     is_far = runtime.platform == "colab" or runtime.in_kernel
     tail = "to your own computer" if is_far else "with a browser, here or elsewhere"
-    return _Text(_wrap(opening, 82), [_download(wanted, tail=tail), bring], [], last)
+    return _Text(wrapped(opening, 82), [_download(wanted, tail=tail), bring], [], last)
 
 
 def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
     """Return the step that puts the downloaded file where it is found, and the line to run then."""
-    name = _brought(wanted)
-    them = f"Put them in a folder called {name}, and that" if wanted.more else "Put it"
+    name = re.sub(r"\W+", "-", wanted.spec) if wanted.more else wanted.file_name  # one folder for several
+    line = line_to_run(wanted.spec, runtime, f"./{name}")
     if runtime.platform == "colab" and runtime.in_kernel:
-        stay = [
-            f'{them} into My Drive, at drive.google.com: "New" > "File upload". It stays there.',
-            '(For this session: folder icon in the left bar > upload, and "./" for "drive:" below.)',
-        ]
+        line = line_to_run(wanted.spec, runtime, f"drive:{name}")
+        into = 'into My Drive, at drive.google.com: "New" >'
         if wanted.more:
-            stay = _wrap(stay[0].replace("File upload", "Folder upload"), columns() - 4)
-        return stay, line_to_run(wanted.spec, runtime, f"drive:{name}")
+            step = f'Put them in a folder called {name}, and that {into} "Folder upload". It stays there.'
+            return _step(step), line
+        return [
+            f'Put it {into} "File upload". It stays there.',
+            '(For this session: folder icon in the left bar > upload, and "./" for "drive:" below.)',
+        ], line
     if runtime.platform == "colab":
         step = f"Press the folder icon in the left bar, then upload{f', into a folder {name}' if wanted.more else ''}."
-        return [step], line_to_run(wanted.spec, runtime, f"./{name}")
+        return [step], line
     if runtime.in_kernel:
         where = f"into a new folder {name} beside this notebook" if wanted.more else "to the folder of this notebook"
-        them = "them" if wanted.more else "it"
-        step = f"In the list of files on the left, press the upload arrow; bring {them} {where}."
-        return _step(step), line_to_run(wanted.spec, runtime, f"./{name}")
-    return [
-        f"Put {'them' if wanted.more else 'it'} into a folder of your choice, and say which, for example:",
-        "export DATASTAGE_PATH=~/data",
-    ], "Next: submit the job again." if runtime.platform == "slurm" else "Next: run the same line again."
+        return _step(f"In the list of files on the left, press the upload arrow; bring {wanted.them} {where}."), line
+    step = f"Put {wanted.them} into a folder of your choice, and say which, for example:"
+    again = "submit the job again" if runtime.platform == "slurm" else "run the same line again"
+    return [step, "export DATASTAGE_PATH=~/data"], f"Next: {again}."
 
 
-def _cluster(wanted: Wanted, opening: str) -> _Text:
-    opening += " On many clusters only the login node has internet."
+def _cluster(wanted: Wanted, why: str) -> _Text:
+    opening = f"{wanted.title} is not on this machine yet. {why} On many clusters only the login node has internet."
     names = "FILES" if wanted.more else wanted.file_name
     steps = [
         ["On the login node, once:", f"datastage stage {wanted.spec} --root ~/data"],
         [*_download(wanted, "No internet there? Download"), f"then:  scp {names} CLUSTER:data/"],
         ["In the script of the job, before the line that failed:", "export DATASTAGE_PATH=~/data"],
     ]
-    return _Text(_wrap(opening, 82), steps, [], "Next: submit the job again.")
+    return _Text(wrapped(opening, 82), steps, [], "Next: submit the job again.")
 
 
 # --- a file or an address that no catalog knows
@@ -319,7 +301,7 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
     tried = [attempt for attempt in attempts if attempt.failure]
     opening = [_clip(f"{wanted.title} could not be had.", columns())]
     if offline:
-        opening = _wrap(f"{_clip(wanted.title, 60)} could not be had: the internet is off here.")
+        opening = wrapped(f"{_clip(wanted.title, 60)} could not be had: the internet is off here.", columns())
     if tried:
         count = "1 place was" if len(tried) == 1 else f"{len(tried)} places were"
         opening += [f"{count} tried:", ""]
