@@ -108,14 +108,15 @@ class Streamed(ABC):
 
     ranges = True
     local_path: Path | None = None
+    piece_bytes = BLOCK_BYTES
 
     @abstractmethod
     def read_at(self, offset: int, n: int) -> bytes: ...
 
     def pieces(self, offset: int, n: int | None) -> Iterator[Any]:
-        """Give `n` bytes from `offset`, or all from there, a mebibyte at a time."""
+        """Give `n` bytes from `offset`, or all from there, in pieces."""
         left = sys.maxsize if n is None else n
-        while left > 0 and (piece := self.read_at(offset, min(left, BLOCK_BYTES))):
+        while left > 0 and (piece := self.read_at(offset, min(left, self.piece_bytes))):
             yield piece
             offset += len(piece)
             left -= len(piece)

@@ -27,7 +27,7 @@ from datastage.sources import drive
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
-    from datastage.sources.bucket_folder import BucketFolder
+    from datastage.sources.buckets import BucketFolder
 
 INDEX = ".datastage-kept.json"
 _MOST_INDEX_BYTES = 10_000_000
@@ -46,9 +46,9 @@ def parse(save_to: str | os.PathLike[str]) -> Spec:
     """Return the spec of a place to keep files in; a bucket that cannot be written to from here is refused at once."""
     spec = sources.parse(save_to)
     if spec.scheme == "bucket":
-        from datastage.sources import bucket_folder
+        from datastage.sources import buckets
 
-        bucket_folder.check(spec)
+        buckets.check_writable(spec)
     return spec
 
 
@@ -56,7 +56,7 @@ def place_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path 
     """Return the folder that `save_to` names, on this machine or in a bucket."""
     if save_to.scheme != "bucket":
         return folder_of(save_to, here, reporter)
-    from datastage.sources.bucket_folder import BucketFolder
+    from datastage.sources.buckets import BucketFolder
 
     return BucketFolder.of(save_to)
 

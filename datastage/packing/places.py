@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 from datastage import own_files
 from datastage.errors import DatastageError, UnavailableError, while_doing
 from datastage.lock import locked
-from datastage.sources.bucket_folder import BucketFolder
+from datastage.sources.buckets import BucketFolder
 from datastage.sources.web_api import refusal
 from datastage.spec import Spec
 

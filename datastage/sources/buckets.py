@@ -1,13 +1,14 @@
-"""Buckets: ``s3://``, ``gs://`` and ``az://``, public ones over plain https, others through obstore."""
+"""Buckets: ``s3://``, ``gs://`` and ``az://``, public ones over plain https, others through obstore; written to too."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +22,6 @@ from datastage.spec import Spec, last_part
 from datastage.transfer import Interrupted
 
 T = TypeVar("T")
-_PIECE_BYTES = 4 << 20
 _MOST_PAGES = 10_000
 
 
@@ -122,7 +122,7 @@ def _gs_rows(address: str, prefix: str, context: Context) -> Iterator[tuple[str,
             return
 
 
-KINDS = {
+_KINDS = {
     "s3": _Kind("Amazon S3", _s3_address, partial(_xml_rows, _S3_LIST), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
     "gs": _Kind(
         "Google Cloud Storage",
@@ -136,16 +136,16 @@ KINDS = {
 
 def open_bucket(spec: Spec, context: Context) -> Found:
     """Reach an object, or all below a prefix; with the user's credentials where there are some, else as anybody."""
-    kind = KINDS[spec.parts[0]]
+    kind = _KINDS[spec.parts[0]]
     with_credentials = all(os.environ.get(name) for name in kind.credentials)
     reach = _by_obstore if with_credentials else _by_https
     try:
-        return in_its_region(partial(reach, spec, context, kind))
+        return _in_its_region(partial(reach, spec, context, kind))
     except DatastageError as error:
         raise _explained(error, spec, kind, with_credentials) from error
 
 
-def in_its_region(act: Callable[[str], T], region: str = "") -> T:
+def _in_its_region(act: Callable[[str], T], region: str = "") -> T:
     """Do something in a bucket; again in its own region, if a refusal says that it lies in another."""
     try:
         return act(region)
@@ -228,10 +228,14 @@ def _explained(error: DatastageError, spec: Spec, kind: _Kind, with_credentials:
 
 def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
     _, bucket, path = spec.parts
-    store = store_of(spec, kind, region)
+    store = _store_of(spec, kind, region)
     import obstore
 
     where = f"in {bucket} at {kind.title}"
+
+    def reached(name: str) -> tuple[ObjectReader, dict[str, str]]:
+        return ObjectReader(spec, store, name), {}
+
     if path and not path.endswith("/"):
         try:
             reader = ObjectReader(spec, store, path)
@@ -240,20 +244,13 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
             if error.status != 404:
                 raise
     prefix = f"{path.rstrip('/')}/" if path else ""
-    batches = asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
+    batches = _asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
     rows = [(str(row["path"]), row["size"]) for batch in batches for row in batch if not row["path"].endswith("/")]
-    files = [
-        RemoteFile(name.removeprefix(prefix), "", size, reach=partial(_reached, spec, store, name))
-        for name, size in rows
-    ]
+    files = [RemoteFile(name.removeprefix(prefix), "", size, reach=partial(reached, name)) for name, size in rows]
     return _folder(spec, context, kind, files)
 
 
-def _reached(spec: Spec, store: Any, path: str) -> tuple[ObjectReader, dict[str, str]]:
-    return ObjectReader(spec, store, path), {}
-
-
-def store_of(spec: Spec, kind: _Kind, region: str = "", **more: Any) -> Any:
+def _store_of(spec: Spec, kind: _Kind, region: str = "", **more: Any) -> Any:
     """Return obstore's store for the bucket of a spec, with the user's credentials."""
     word, bucket, _ = spec.parts
     try:
@@ -294,7 +291,7 @@ def _options(word: str, region: str) -> dict[str, Any]:
     return options
 
 
-def asking(spec: Spec, ask: Callable[[], Any]) -> Any:
+def _asking(spec: Spec, ask: Callable[[], Any]) -> Any:
     """Ask obstore, and turn its errors into a server's refusals."""
     from obstore import exceptions
 
@@ -337,11 +334,13 @@ def _wrong_region(spec: Spec) -> DatastageError:
 class ObjectReader(Streamed):
     """An object in a bucket as a reader, through obstore."""
 
+    piece_bytes = 4 << 20
+
     def __init__(self, spec: Spec, store: Any, path: str) -> None:
         import obstore
 
         self._spec, self._store, self._path = spec, store, path
-        facts = asking(spec, lambda: obstore.head(store, path))
+        facts = _asking(spec, lambda: obstore.head(store, path))
         self.name = last_part(path)
         self.size: int | None = facts["size"]
         self.identity = f"{facts.get('e_tag') or facts['last_modified']}-{self.size}"
@@ -351,19 +350,95 @@ class ObjectReader(Streamed):
 
         n = max(0, min(n, (self.size or 0) - offset))
         ask = partial(obstore.get_range, self._store, self._path, start=offset, length=n)
-        return bytes(asking(self._spec, ask)) if n else b""
+        return bytes(_asking(self._spec, ask)) if n else b""
 
     def pieces(self, offset: int, n: int | None) -> Iterator[bytes]:
         """Give `n` bytes from `offset` in pieces, in one try."""
-        end = (self.size or 0) if n is None else offset + n
         try:
-            while offset < end and (piece := self.read_at(offset, min(_PIECE_BYTES, end - offset))):
-                yield piece
-                offset += len(piece)
+            yield from super().pieces(offset, n)
         except UnavailableError as error:
             raise Interrupted(error, "final" if isinstance(error, Refused) else "broken") from error
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
-        while piece := self.read_at(offset, _PIECE_BYTES):
-            yield piece
-            offset += len(piece)
+        return super().pieces(offset, None)
+
+
+# --- a folder in a bucket that files are kept in, written and read with the user's credentials
+
+
+def check_writable(spec: Spec) -> None:
+    """Refuse a bucket that cannot be written to from here, before anything is fetched for it."""
+    names = [name for name in _KINDS[spec.parts[0]].credentials if not os.environ.get(name)]
+    if names:
+        raise SpecError(
+            f"Nothing can be kept in {spec} without credentials: {' and '.join(names)} are not set.",
+            "Next: set them; or keep it in Drive, with save_to='drive:datasets'.",
+        )
+    if importlib.util.find_spec("obstore") is None:
+        raise MissingDependencyError(
+            f"{spec} is written to through obstore, which is not installed.", "Next: pip install obstore"
+        )
+
+
+@dataclass(slots=True)
+class BucketFolder:
+    """What lies below a prefix of a bucket; ``folder / "name"`` is the folder below."""
+
+    word: str
+    bucket: str
+    prefix: str
+    region: str = ""
+    checked: bool = False  # S3 is given a SHA-256 of what is put, and compares
+
+    @classmethod
+    def of(cls, spec: Spec, *, checked: bool = False) -> BucketFolder:
+        return cls(spec.parts[0], spec.parts[1], spec.parts[2].strip("/"), checked=checked)
+
+    def __truediv__(self, name: str) -> BucketFolder:
+        return replace(self, prefix=f"{self.prefix}/{name}".strip("/")) if name else self
+
+    def __str__(self) -> str:
+        return f"{self.word}://{self.bucket}/{self.prefix}"
+
+    def is_dir(self) -> bool:
+        """Say no: it is no folder of this machine's; its own spec is tried in its place."""
+        return False
+
+    def spec(self, name: str) -> Spec:
+        """Return the spec of an object in it, or of the whole folder for an empty name."""
+        rest = f"//{self.bucket}/" + (f"{self.prefix}/{name}" if self.prefix else name)
+        return parse_bucket(f"{self.word}:{rest}", self.word, rest)
+
+    def do(self, name: str, act: Callable[[Any, str], T]) -> T:
+        """Do something with an object; again in the bucket's own region, if it lies in another."""
+        spec = self.spec(name)
+        how = {"checksum_algorithm": "SHA256"} if self.checked and self.word == "s3" else {}
+
+        def ask(region: str) -> T:
+            self.region = region
+            store = _store_of(spec, _KINDS[self.word], region, **how)
+            found: T = _asking(spec, partial(act, store, spec.parts[2]))
+            return found
+
+        return _in_its_region(ask, self.region)
+
+    def size(self, name: str) -> int | None:
+        """Return the length of an object; None if it is not there."""
+        import obstore
+
+        try:
+            return int(self.do(name, obstore.head)["size"])
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def open(self, name: str) -> ObjectReader:
+        self.size(name)  # finds the region
+        spec = self.spec(name)
+        return ObjectReader(spec, _store_of(spec, _KINDS[self.word], self.region), spec.parts[2])
+
+    def put(self, name: str, pieces: Callable[[], Iterator[bytes]]) -> None:
+        import obstore
+
+        self.do(name, lambda store, path: obstore.put(store, path, pieces()))
