@@ -185,11 +185,10 @@ def find_at(spec: Spec, mount: Path, parts: tuple[str, ...], runtime: Runtime) -
 
 def _spellings(mount: Path, parts: tuple[str, ...]) -> list[Path]:
     """Return the path, and as some mounts spell it: "My Drive" for "MyDrive", and letters with their accents apart."""
-    tops = [parts[0], *([_OTHER_SPELLING[parts[0]]] if parts[0] in _OTHER_SPELLING else [])]
-    rests = [parts[1:]]
-    rests += [tuple(unicodedata.normalize("NFC", part) for part in parts[1:])]
-    rests += [tuple(unicodedata.normalize("NFD", part) for part in parts[1:])]
-    return [mount.joinpath(top, *rest) for rest in dict.fromkeys(rests) for top in tops]
+    tops = dict.fromkeys((parts[0], _OTHER_SPELLING.get(parts[0], parts[0])))
+    composed, apart = (tuple(unicodedata.normalize(form, part) for part in parts[1:]) for form in ("NFC", "NFD"))
+    rests = dict.fromkeys((parts[1:], composed, apart))
+    return [mount.joinpath(top, *rest) for rest in rests for top in tops]
 
 
 def _found(spec: Spec, path: Path, parts: tuple[str, ...], status: os.stat_result, runtime: Runtime) -> Found:
@@ -333,15 +332,13 @@ def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount 
     else:
         reporter.note("Google now asks to connect your Drive: choose the account that holds the file.")
     options: dict[str, Any] = {"force_remount": True} if dead else {}
-    try:
-        colab_drive.mount(str(point), timeout_ms=_MOUNT_MS, **options)
-    except Exception as error:
-        if "initial read of root folder" not in str(error):
-            raise drive_errors.mount_error(error, spec, point) from error
+    for wait_ms in (_MOUNT_MS, _MOUNT_AGAIN_MS):
+        try:
+            colab_drive.mount(str(point), timeout_ms=wait_ms, **options)
+            break
+        except Exception as error:
+            if wait_ms == _MOUNT_AGAIN_MS or "initial read of root folder" not in str(error):
+                raise drive_errors.mount_error(error, spec, point) from error
         # What was listed is kept, so that a second try gets further (colabtools#5028).
         reporter.note("Your Drive holds very many items; Google needs more time. Trying once more.")
-        try:
-            colab_drive.mount(str(point), timeout_ms=_MOUNT_AGAIN_MS, **options)
-        except Exception as second:
-            raise drive_errors.mount_error(second, spec, point) from second
     return point

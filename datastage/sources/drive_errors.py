@@ -214,7 +214,6 @@ def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:
 def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
     """Say what an error met while reading `path` from Drive means; with the same ``errno``, to raise in its place."""
     spec = _as_spec(path, runtime)
-    made: DatastageError
     if error.errno == errno.EIO and _quota_is_used_up(drive_log(runtime.system_root)):
         made = _quota(path, spec)
     elif error.errno == errno.EIO:
@@ -241,7 +240,6 @@ def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageE
         )
     else:
         return StorageError.of(error, f"reading {path.name} from Google Drive", "Next: run the same line again.")
-    assert isinstance(made, UnavailableError)
     made.errno = error.errno
     made.filename = str(path)
     return made

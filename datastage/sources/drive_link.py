@@ -92,7 +92,7 @@ def open_drive_link(spec: Spec, context: Context) -> Found:
     if is_offline(errors.HOST):
         raise errors.no_internet(spec)
     fetch = _fetch_folder if kind == "folder" else _fetch_file
-    return Found(Fetch(partial(fetch, spec=spec, stall_s=STALL_S)), str(spec), f"a shared {kind} in Google Drive")
+    return Found(Fetch(partial(fetch, spec=spec)), str(spec), f"a shared {kind} in Google Drive")
 
 
 def _on_mount(spec: Spec, runtime: Runtime) -> Found | None:
@@ -124,20 +124,21 @@ def _on_mount(spec: Spec, runtime: Runtime) -> Found | None:
 def _options(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
     """Return the options that this version of gdown knows."""
     known = inspect.signature(function).parameters
-    fixed = {"quiet": True, "use_cookies": False}  # else it reads and writes a file in the user's home
-    return {name: value for name, value in {**fixed, **options}.items() if name in known}
+    options |= {"quiet": True, "timeout": (10.0, STALL_S)}
+    options["use_cookies"] = False  # else it reads and writes a file in the user's home
+    return {name: value for name, value in options.items() if name in known}
 
 
-def _fetch_file(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: float) -> Path:
+def _fetch_file(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
     import gdown
 
     reporter.phase("copying the shared file", None)
     watch = Watch(reporter)
     cancel = threading.Event()
-    options = _options(gdown.download, timeout=(10.0, stall_s), progress=watch.told, cancel=cancel)
+    options = _options(gdown.download, progress=watch.told, cancel=cancel)
     output = str(folder) + os.sep  # the name is Google's
     work = partial(gdown.download, id=spec.value, output=output, **options)
-    return _checked(_watched(work, folder, watch, stall_s, cancel, spec), spec)
+    return _checked(_watched(work, folder, watch, cancel, spec), spec)
 
 
 def _checked(made: object, spec: Spec) -> Path:
@@ -166,14 +167,13 @@ def _checked(made: object, spec: Spec) -> Path:
     )
 
 
-def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: float) -> Path:
+def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
     """List the folder first, so that what gdown cannot do is said before the start; then fetch file by file."""
     import gdown
 
     reporter.phase("listing the shared folder", None)
-    options = _options(gdown.download_folder, timeout=(10.0, stall_s))
-    output = str(folder) + os.sep
-    work = partial(gdown.download_folder, id=spec.value, output=output, skip_download=True, **options)
+    options = {"output": str(folder) + os.sep, "skip_download": True, **_options(gdown.download_folder)}
+    work = partial(gdown.download_folder, id=spec.value, **options)
     try:
         listed = call_with_timeout(work, _LIST_S)
     except Exception as error:
@@ -190,7 +190,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
     top = Path(os.path.commonpath([path.parent for _, path in targets]))
     reporter.phase(f"copying {len(targets):,} shared files", None)
     cancel = threading.Event()
-    options = _options(gdown.download, timeout=(10.0, stall_s), cancel=cancel)
+    options = _options(gdown.download, cancel=cancel)
 
     failures: list[DatastageError] = []
 
@@ -211,7 +211,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec, stall_s: floa
         if failures:
             raise failures[0]
 
-    _watched(get_all, folder, Watch(reporter), stall_s, cancel, spec)
+    _watched(get_all, folder, Watch(reporter), cancel, spec)
     while top != folder and top.parent != folder:
         top = top.parent
     return top
@@ -224,11 +224,9 @@ def _inside(folder: Path, path: Path) -> Path:
     return path
 
 
-def _watched(
-    work: Callable[[], Any], folder: Path, watch: Watch, stall_s: float, cancel: threading.Event, spec: Spec
-) -> Any:
+def _watched(work: Callable[[], Any], folder: Path, watch: Watch, cancel: threading.Event, spec: Spec) -> Any:
     try:
-        return watch.run(work, folder, stall_s, cancel.set)  # which gdown 6 looks at
+        return watch.run(work, folder, STALL_S, cancel.set)  # which gdown 6 looks at
     except DatastageError:
         raise
     except Exception as error:

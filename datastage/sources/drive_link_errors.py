@@ -12,6 +12,7 @@ from datastage.sources.libraries import Answers, Failure, answered
 from datastage.spec import Spec
 
 HOST = "drive.google.com"
+_HAS_KEY = "(The link carries a resource key, which gdown cannot pass on: a copy of your own needs none.)"
 _NAME_S = 5.0
 _PAGE_BYTES = 64 * 1024
 
@@ -85,15 +86,10 @@ def quota(spec: Spec, name: str = "") -> UnavailableError:
 def not_shared(spec: Spec) -> UnavailableError:
     """Make the error for what only its owner, or those who are asked in, may see."""
     kind = spec.parts[0]
-    key = (
-        ["(The link carries a resource key, which gdown cannot pass on: a copy of your own needs none.)"]
-        if spec.parts[1]
-        else []
-    )
     return UnavailableError(
         f"Google does not give out this {kind}: it is not shared with everybody who has the link,\n"
         "or it has been downloaded very often.",
-        *key,
+        *([_HAS_KEY] if spec.parts[1] else []),
         "",
         " 1. Whoever owns it: right-click it in Drive > Share > General access >",
         '    "Anyone with the link".',
@@ -169,10 +165,5 @@ _REFUSALS: Answers = (
 
 def _reason(text: str) -> str:
     """Return the reason from gdown's text: the lines that it indents, up to the first empty one."""
-    reason: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("\t"):
-            reason.append(line.strip())
-        elif reason:
-            break
-    return " ".join(reason) or " ".join(text.split())[:200]
+    indented = re.search(r"(?:^\t.*\n?)+", text, re.MULTILINE)
+    return " ".join(indented[0].split()) if indented else " ".join(text.split())[:200]

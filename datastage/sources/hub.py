@@ -114,8 +114,14 @@ def _folder(spec: Spec, context: Context) -> Found:
     page = read_page(f"{api}/revision/{_quoted(revision)}", limits=context.limits)
     commit = str(page.json()["sha"])  # all files of one state, whatever is pushed meanwhile
     url = f"{api}/tree/{commit}/{urllib.parse.quote(path)}".rstrip("/") + "?recursive=true&expand=false"
-    rows = [row for row in _rows(url, page.authorization, context) if row.get("type") == "file"]
-    files = [_remote(spec, row, commit, page.authorization) for row in rows if row["path"] != ".gitattributes"]
+    files = []
+    for row in _rows(url, page.authorization, context):
+        there = str(row["path"])
+        if row.get("type") == "file" and there != ".gitattributes":
+            lfs = row.get("lfs") or {}
+            shown, address_of = there.removeprefix(f"{path}/"), _resolve(spec, commit, there, endpoint("hub"))
+            digests = {"sha256": str(lfs["oid"])} if lfs.get("oid") else {}
+            files.append(RemoteFile(shown, address_of, lfs.get("size", row.get("size")), digests, page.authorization))
     if not files:
         raise UnavailableError(f"{spec} holds no files.", f"Next: open {address(spec)} in a browser.")
     what = f"in {path} of {repository}" if path else f"in {repository}"
@@ -131,16 +137,6 @@ def _rows(url: str, headers: Mapping[str, str], context: Context) -> Iterator[di
         if following is None:
             return
         url = urllib.parse.urljoin(url, following[1])
-
-
-def _remote(spec: Spec, row: dict[str, Any], commit: str, headers: Mapping[str, str]) -> RemoteFile:
-    path, start = str(row["path"]), spec.parts[3]
-    lfs = row.get("lfs") or {}
-    digests = {"sha256": str(lfs["oid"])} if lfs.get("oid") else {}
-    shown = path.removeprefix(f"{start}/") if start else path
-    return RemoteFile(
-        shown, _resolve(spec, commit, path, endpoint("hub")), lfs.get("size", row.get("size")), digests, headers
-    )
 
 
 def _cached(spec: Spec) -> Path | None:

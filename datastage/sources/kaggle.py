@@ -154,8 +154,7 @@ def _matching(handle: Handle, attached: Sequence[Input]) -> list[Input]:
         owned = [item for item in named if item.owner and slug_key(item.owner) == owner]
         sure = [item for item in owned if item.kind == handle.kind]
         if handle.kind == "model":  # below its folder: framework, variation, version
-            sure = [deeper for item in sure or unsure if (deeper := _variation(item, handle)) is not None]
-            return sure
+            return [deeper for item in sure or unsure if (deeper := _variation(item, handle)) is not None]
         return sure or unsure
     if not named:
         # An input called "datasets" whose own folders look like owners: asked for by name, it is meant.

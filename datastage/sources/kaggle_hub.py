@@ -105,7 +105,7 @@ def fetch(folder: Path, reporter: Reporter, *, handle: Handle, runtime: Runtime)
     reporter.phase(f"copying {handle.slug} from Kaggle", None)
     try:
         with while_doing("writing what came from Kaggle"):
-            made = _asked(handle, runtime, {"KAGGLEHUB_CACHE": str(cache)}, STALL_S, cache, reporter)
+            made = _asked(handle, runtime, cache, reporter)
             target = folder / (Path(handle.file).name or handle.slug)
             if made.is_relative_to(cache):
                 os.replace(made, target)
@@ -121,7 +121,7 @@ def fetch(folder: Path, reporter: Reporter, *, handle: Handle, runtime: Runtime)
 
 def attach(handle: Handle, runtime: Runtime) -> Path:
     """Attach something to this Kaggle notebook, and return where it appeared."""
-    return _asked(handle, runtime, {}, ATTACH_S)
+    return _asked(handle, runtime)
 
 
 def cached(handle: Handle, home: Path) -> Path | None:
@@ -139,17 +139,10 @@ def cached(handle: Handle, home: Path) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def _asked(
-    handle: Handle,
-    runtime: Runtime,
-    settings: Mapping[str, str],
-    limit_s: float,
-    cache: Path | None = None,
-    reporter: Reporter = SILENT,
-) -> Path:
+def _asked(handle: Handle, runtime: Runtime, cache: Path | None = None, reporter: Reporter = SILENT) -> Path:
     """Ask kagglehub; with each of the user's credentials that it does not find itself, after it was refused."""
     for credentials in ({}, *_credentials(runtime)):
-        answer = _run(handle, {**settings, **credentials}, limit_s, cache, reporter)
+        answer = _run(handle, credentials, cache, reporter)
         if "path" in answer:
             return Path(answer["path"])
         names, status = answer["error"], answer["status"]
@@ -169,17 +162,17 @@ def _credentials(runtime: Runtime) -> Iterator[dict[str, str]]:
         yield {"KAGGLE_USERNAME": name, "KAGGLE_KEY": key}
 
 
-def _run(
-    handle: Handle, settings: Mapping[str, str], limit_s: float, cache: Path | None, reporter: Reporter
-) -> dict[str, Any]:
-    """Run kagglehub until it answers, or until nothing has come for `limit_s`."""
+def _run(handle: Handle, credentials: Mapping[str, str], cache: Path | None, reporter: Reporter) -> dict[str, Any]:
+    """Run kagglehub until it answers, or until nothing has come for too long; without a `cache` it attaches."""
+    settings = {"KAGGLEHUB_CACHE": str(cache)} if cache is not None else {}
     path = os.pathsep.join(folder for folder in sys.path if folder)  # no code that lies in the working directory
-    environ = {**os.environ, "PYTHONPATH": path, "TQDM_DISABLE": "1", **settings}
+    environ = {**os.environ, "PYTHONPATH": path, "TQDM_DISABLE": "1", **settings, **credentials}
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps([handle.function, handle.text, handle.file])]
     with subprocess.Popen(
         command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
+            limit_s = ATTACH_S if cache is None else STALL_S
             out, _ = Watch(reporter).run(child.communicate, cache, limit_s, child.kill)
         except TimeoutError:
             return {"error": ["Timeout"], "text": "", "status": None}

@@ -86,21 +86,14 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
             _check_folder(path, runtime)
     elif not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
-    in_place = not on_drive and _is_fast_enough(path, runtime)
+    is_slow = partial(is_network_disk, root=runtime.system_root)
+    # Where everything lies on one network disk, a copy is only a second time the room.
+    in_place = not on_drive and (not is_slow(path) or is_slow(runtime.root_setting or runtime.fast_disk))
     place = place or _tilde(path.parent, runtime)
     try:
         return at_path(path, spec, status, place, in_place=in_place, reach=lambda at: joined(at) or FileReader(at))
     except OSError as error:
         raise _unreadable(error, path, runtime) from error
-
-
-def _is_fast_enough(path: Path, runtime: Runtime) -> bool:
-    """Tell whether copying to the fast disk would gain nothing."""
-    root = runtime.system_root
-    if not is_network_disk(path, root=root):
-        return True
-    # Where everything lies on one network disk, a copy is only a second time the room.
-    return is_network_disk(runtime.root_setting or runtime.fast_disk, root=root)
 
 
 def _check_folder(path: Path, runtime: Runtime) -> None:
@@ -114,29 +107,24 @@ def _check_folder(path: Path, runtime: Runtime) -> None:
 
 
 def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
+    refused = partial(StorageError, code=error.errno, filename=path)
     if error.errno == errno.ETIMEDOUT:
-        return StorageError(
+        return refused(
             f"{path} did not answer in time: the disk that it is on, or the connection to it, hangs.",
             "Next: look whether that disk is connected, then run the same line again.",
-            code=errno.ETIMEDOUT,
-            filename=path,
         )
     if is_on_drive(path, runtime.system_root):
         return drive_errors.explain_os_error(error, path, runtime)
     if error.errno in (errno.EACCES, errno.EPERM):
         if not os.path.lexists(path):  # then it is a folder above it that may not be entered
-            return StorageError(
+            return refused(
                 f"Whether {path} is there cannot be seen: you may not look into that folder.",
                 "Next: look at the path again, or ask whoever owns the folder.",
-                code=error.errno,
-                filename=path,
             )
-        return StorageError(
+        return refused(
             f"{path} is there, but you may not read it.",
             f"Whoever owns it can allow it:  chmod -R a+rX {path}",
             "Next: run the same line again.",
-            code=error.errno,
-            filename=path,
         )
     if error.errno == errno.ENAMETOOLONG:
         return SpecError(f"{path.name[:40]}... is longer than a name can be.", "Next: look at the path again.")
@@ -152,11 +140,9 @@ def _expanded(text: str, runtime: Runtime) -> str:
 
 
 def _tilde(folder: Path, runtime: Runtime) -> str:
-    if folder == runtime.home != Path("/"):
-        return "~"
-    if runtime.home == Path("/") or runtime.home not in folder.parents:
+    if runtime.home == Path("/") or not folder.is_relative_to(runtime.home):
         return str(folder)
-    return os.path.join("~", folder.relative_to(runtime.home))
+    return str(Path("~", folder.relative_to(runtime.home)))
 
 
 # --- a bare relative path
@@ -168,11 +154,7 @@ class _Place:
 
     folder: Path
     called: str
-    is_path: bool = True
-
-    def shown(self, value: str) -> str:
-        """Return what to call the folder of `value` in it; empty where its path says it best."""
-        return "" if self.is_path else " > ".join([self.called, *value.split("/")[:-1]])
+    is_path: bool = True  # which says best where a file in it lies
 
 
 def _places(runtime: Runtime) -> Iterator[_Place]:
@@ -206,7 +188,8 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
         if os.path.exists(path) and any(os.path.samefile(path, other) for other, _ in hits):
             continue
         try:
-            hits.append((path, found_at(path, spec, runtime, place.shown(value))))
+            called = "" if place.is_path else " > ".join([place.called, *value.split("/")[:-1]])
+            hits.append((path, found_at(path, spec, runtime, called)))
         except FileNotFoundError as error:
             if isinstance(error, DatastageError):
                 unusable.append(error)

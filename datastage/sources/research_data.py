@@ -286,15 +286,13 @@ def _open_doi(spec: Spec, context: Context, doi: str) -> Found:
             url = read_page(f"{endpoint('doi')}/{tried}", limits=context.limits, most_bytes=1 << 16).url
             break
         except DatastageError as error:
-            if refusal(error) == 404 and tried.count("/") > 1:
-                tried, _, last = tried.rpartition("/")
-                file = f"{last}/{file}".rstrip("/")
-                continue
-            if refusal(error) == 404:
-                raise UnavailableError(
-                    f"There is no DOI {doi}.", "Next: compare it with the page that you have it from."
-                ) from error
-            raise
+            if refusal(error) != 404:
+                raise
+            if tried.count("/") < 2:
+                step = "Next: compare it with the page that you have it from."
+                raise UnavailableError(f"There is no DOI {doi}.", step) from error
+            tried, _, last = tried.rpartition("/")
+            file = f"{last}/{file}".rstrip("/")
     parts = urllib.parse.urlsplit(url)
     if url.startswith(f"{endpoint('doi')}/"):
         raise NotDataError(
