@@ -162,9 +162,7 @@ def _source(spec: Spec) -> Source:
 
 def open_spec(spec: Spec, runtime: Runtime, **more: Any) -> Found:
     """Reach what `spec` names; `more` is of `Context`. The name of a dataset is many places (`staging`)."""
-    reach = _source(spec).open
-    assert reach is not None, f"no spec may be of the scheme {spec.scheme!r}"
-    return reach(spec, Context(runtime, **more))
+    return _source(spec).open(spec, Context(runtime, **more))
 
 
 def key_of(spec: Spec, cwd: Path) -> str:

@@ -223,7 +223,7 @@ def where(parts: tuple[str, ...]) -> str:
 
 
 def names_in(folder: Path) -> tuple[list[str], bool]:
-    """Return names in a folder of Drive, and whether they are all: for a few seconds, and no more than some."""
+    """Return names in a folder, and whether they are all: for a few seconds, since Drive may hang, and only some."""
     names: list[str] = []
 
     def look() -> bool:

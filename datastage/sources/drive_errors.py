@@ -199,16 +199,9 @@ def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:
         f"Without connecting Drive: at drive.google.com, right-click {spec.file_name}: Share >\n"
         '"Anyone with the link" > Copy link, and give that link in place of the drive: text.'
     )
-    return answered(
-        _MOUNT_ERRORS,
-        Failure.of(error),
-        other_way=other_way,
-        point=point,
-        text=text,
-        reason=text[:1].lower() + text[1:],
-        kind=type(error).__name__,
-        first=text.splitlines()[0] if text else "no reason given",
-    )
+    first = text.splitlines()[0] if text else "no reason given"
+    reason = text[:1].lower() + text[1:]
+    return answered(_MOUNT_ERRORS, Failure.of(error), other_way=other_way, point=point, reason=reason, first=first)
 
 
 def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageError:

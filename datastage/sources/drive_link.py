@@ -212,9 +212,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
             raise failures[0]
 
     _watched(get_all, folder, Watch(reporter), cancel, spec)
-    while top != folder and top.parent != folder:
-        top = top.parent
-    return top
+    return folder.joinpath(*top.relative_to(folder).parts[:1])
 
 
 def _inside(folder: Path, path: Path) -> Path:

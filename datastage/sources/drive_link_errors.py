@@ -58,15 +58,7 @@ def explained(error: Exception, spec: Spec) -> DatastageError:
         return no_internet(spec)
     if isinstance(error, OSError) and not is_network and not failure.is_a("TimeoutError"):
         return StorageError.of(error, "writing the shared file")
-    return answered(
-        _REFUSALS,
-        failure,
-        reason=_reason(str(error)),
-        page=page(spec),
-        status=failure.status,
-        kind=type(error).__name__,
-        text=failure.text[:200],
-    )
+    return answered(_REFUSALS, failure, reason=_reason(str(error)), page=page(spec))
 
 
 def quota(spec: Spec, name: str = "") -> UnavailableError:

@@ -69,8 +69,7 @@ class Source:
     """A kind of place: a row of `datastage.sources.SOURCES`."""
 
     scheme: str  # `Spec.scheme` of its specs
-    # ``open(spec, context)`` reaches what the spec names. None where every spec becomes one of another row.
-    open: Callable[[Spec, Context], Found] | None = None
+    open: Callable[[Spec, Context], Found]  # reaches what the spec names
     # ``parse(text, word, rest)`` gives the `Spec` of ``word:rest``. None where nobody writes such a text.
     parse: Callable[[str, str, str], Spec] | None = None
     words: tuple[str, ...] = ()  # before the colon

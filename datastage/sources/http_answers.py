@@ -252,12 +252,8 @@ def _passing(text: str, *steps: str) -> Interrupted:
     return Interrupted(UnavailableError(text, *(steps or (_KEPT,))))
 
 
-def unresolved(host: str, why: str, *, is_proxy: bool = False) -> UnavailableError:
+def unresolved(host: str, why: str) -> UnavailableError:
     """Return the error for a host whose name is not known here."""
-    if is_proxy:
-        return UnavailableError(
-            f"Could not resolve the name of the proxy: {host} ({why}).", "Next: look at http_proxy and https_proxy."
-        )
     return UnavailableError(
         f"Could not resolve host, or reach it: {host} ({why}).",
         "Next: switch the internet on, or look at the spelling, then run the same line again.",
@@ -307,7 +303,10 @@ def _broken_on_the_way(
     """Say what an error met before any answer means; None if it is not one of these."""
     if isinstance(error, socket.gaierror):
         why = error.strerror or "the name is not known"
-        return Interrupted(unresolved(proxy.host if proxy else address.host, why, is_proxy=proxy is not None))
+        if proxy:
+            text = f"Could not resolve the name of the proxy: {proxy.host} ({why})."
+            return _passing(text, "Next: look at http_proxy and https_proxy.")
+        return Interrupted(unresolved(address.host, why))
     if isinstance(error, ssl.SSLCertVerificationError):
         return UnavailableError(
             f"The certificate of {address.host} could not be verified: {error.verify_message}.",
@@ -322,24 +321,24 @@ def _broken_on_the_way(
     if isinstance(error, SocksRefused):
         return _passing(f"{host} would not connect to {address.host}: {error}.", "Next: look at all_proxy.")
     if tunnel := re.match(r"Tunnel connection failed: (\d+)", str(error)):
-        return refused_by_proxy(int(tunnel[1]), address)
+        refusal = UnavailableError(*_refused_by_proxy(int(tunnel[1]), address))
+        return Interrupted(refusal) if int(tunnel[1]) in PASSING else refusal
     return None
 
 
-def refused_by_proxy(status: int, address: Address) -> Interrupted | UnavailableError:
+def _refused_by_proxy(status: int, address: Address) -> tuple[str, ...]:
     """Say what a proxy means that does not connect."""
     proxy = proxy_of(address)
     named = f"The proxy {proxy.host}:{proxy.port}" if proxy else "The proxy"
     if status == 407:
-        return UnavailableError(
+        return (
             f"{named} asks for a user name and a password before {address.host} (407).",
             "Next: put them into the address of the proxy: https_proxy=http://NAME:PASSWORD@HOST:PORT",
         )
-    error = UnavailableError(
+    return (
         f"{named} would not connect to {address.host} ({_status(status)}).",
         "Next: look at https_proxy; or name the host in no_proxy, if it can be reached without.",
     )
-    return Interrupted(error) if status in PASSING else error
 
 
 def _status(status: int) -> str:
@@ -414,9 +413,7 @@ def _rate_limited(response: Response, body: bytes) -> tuple[str, ...]:
 def _refusal(response: Response, name: str, netrc_trouble: str) -> tuple[str, ...]:
     status, host = response.status, response.address.host
     if status == 407:
-        error = refused_by_proxy(407, response.address)
-        assert isinstance(error, UnavailableError)
-        return str(error.args[0]), *error.remedy
+        return _refused_by_proxy(407, response.address)
     if status in _REFUSALS:
         return tuple(line.format(host=host, name=name, netrc=netrc_trouble or _NETRC) for line in _REFUSALS[status])
     if status in BUSY:

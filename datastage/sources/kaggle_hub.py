@@ -192,8 +192,8 @@ _TOKEN = (
     "    into a secret (key icon) of that name. An older kaggle.json beside it works too.",
 )
 _BY_HAND = (
-    'In the right-hand panel, under "Input": "Add Input", search for {slug}, press +.',
-    "Its page is {page}",
+    'In the right-hand panel, under "Input": "Add Input", search for {handle.slug}, press +.',
+    "Its page is {handle.page}",
     "Next: when Kaggle has finished with it, run this cell again. No restart is needed.",
 )
 _AGAIN = "Next: run the same line again."
@@ -202,30 +202,30 @@ _REFUSED = ("UnauthenticatedError", "401", "403")
 # fmt: off
 _REFUSALS: Answers = (
     (lambda it: it.is_a("BackendError", "CredentialError", "KaggleEnvironmentError"),
-     ("Kaggle does not attach {slug} to this notebook by itself; by hand it works.", *_BY_HAND)),
+     ("Kaggle does not attach {handle.slug} to this notebook by itself; by hand it works.", *_BY_HAND)),
     (lambda it: it.is_a("Timeout") and it.is_a("attaching"),
-     ("Kaggle did not attach {slug} within {limit} seconds; by hand it works.", *_BY_HAND)),
+     ("Kaggle did not attach {handle.slug} within {limit} seconds; by hand it works.", *_BY_HAND)),
     (lambda it: it.is_a(*_REFUSED) and it.is_a("competition"), (
-        "Kaggle does not give out the data of {slug}: you have not accepted the rules\n"
+        "Kaggle does not give out the data of {handle.slug}: you have not accepted the rules\n"
         "of this competition yet, or Kaggle does not know that it is you.",
         "",
         " 1. Open this page, signed in, press Join Competition, and accept the rules:",
-        "    https://www.kaggle.com/competitions/{slug}/rules",
+        "    https://www.kaggle.com/competitions/{handle.slug}/rules",
         f" 2. {_TOKEN[0]}", *_TOKEN[1:],
         "",
         _AGAIN,
     )),
     (lambda it: it.is_a("UnauthenticatedError"),
-     ("Kaggle gives out {text} only to people that it knows.", *_TOKEN, "Its page is  {page}", _AGAIN)),
+     ("Kaggle gives out {handle.text} only to people that it knows.", *_TOKEN, "Its page is  {handle.page}", _AGAIN)),
     (lambda it: it.status == 401, (
         "Kaggle does not accept your token: it is wrong, or it was taken back.", *_TOKEN,
         "Next: make a new one, and run the same line again.",
     )),
     (lambda it: it.status == 403, (
-        "Kaggle does not give out {text}: it is private, or it asks for consent first.",
+        "Kaggle does not give out {handle.text}: it is private, or it asks for consent first.",
         "",
         " 1. Can you open this page, signed in? If it asks you to agree to something, do.",
-        "    {page}",
+        "    {handle.page}",
         f" 2. {_TOKEN[0]}", *_TOKEN[1:],
         "",
         _AGAIN,
@@ -233,21 +233,21 @@ _REFUSALS: Answers = (
     (lambda it: it.status == 404 or it.says("not present in"), (
         "Kaggle knows no {what}.",
         "Was it removed, renamed or made private? Its page would be:",
-        "    {page}",
+        "    {handle.page}",
         "Next: look at the spelling, then run the same line again.",
     )),
     (lambda it: it.is_a("Timeout"),
      ("Kaggle sent nothing for a long time, and the download was given up.", _AGAIN)),
     (lambda it: it.is_a("ConnectionError"), (
-        "Kaggle cannot be reached from here, so {slug} cannot be fetched.",
+        "Kaggle cannot be reached from here, so {handle.slug} cannot be fetched.",
         "Elsewhere, open this page and press Download:",
-        "    {page}",
+        "    {handle.page}",
         "Put the file beside your notebook or script.",
-        "Next: name it with ./ in front, such as ./{slug}.zip",
+        "Next: name it with ./ in front, such as ./{handle.slug}.zip",
     )),
     (lambda it: True, (
-        "kagglehub could not fetch {text}: {kind}.",
-        "Open its page in a browser, and press Download:  {page}",
+        "kagglehub could not fetch {handle.text}: {kind}.",
+        "Open its page in a browser, and press Download:  {handle.page}",
         "Next: run the same line again, or put the file beside your notebook and name it ./FILE",
     )),
 )
@@ -261,13 +261,7 @@ def _refusal(handle: Handle, names: Sequence[str], text: str = "", status: int |
             "Nothing was kept of it.",
             _AGAIN,
         )
-    return answered(
-        _REFUSALS,
-        Failure(frozenset((*names, str(status), handle.kind)), text, status),
-        slug=handle.slug,
-        page=handle.page,
-        text=handle.text,
-        what=f"{handle.file} in {handle.text}" if handle.file else handle.text,
-        kind=f"{names[0]} ({status})" if status else names[0],
-        limit=f"{ATTACH_S:.0f}",
-    )
+    what = f"{handle.file} in {handle.text}" if handle.file else handle.text
+    kind = f"{names[0]} ({status})" if status else names[0]
+    failure = Failure(frozenset((*names, str(status), handle.kind)), text, status, kind)
+    return answered(_REFUSALS, failure, handle=handle, what=what, limit=f"{ATTACH_S:.0f}")

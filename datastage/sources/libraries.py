@@ -65,11 +65,17 @@ class Failure:
     names: frozenset[str]  # a word for what was asked of the library may be among them
     text: str = ""
     status: int | None = None
+    kind: str = ""
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        return cls(frozenset(one.__name__ for one in type(error).__mro__), " ".join(str(error).split()), status)
+        return cls(
+            frozenset(one.__name__ for one in type(error).__mro__),
+            " ".join(str(error).split()),
+            status,
+            type(error).__name__,
+        )
 
     def says(self, *words: str) -> bool:
         return any(word in self.text for word in words)
@@ -84,6 +90,7 @@ Answers: TypeAlias = Sequence[tuple[Callable[[Failure], bool], tuple[str, ...]]]
 
 def answered(answers: Answers, failure: Failure, **facts: object) -> UnavailableError:
     """Say what an error means; a fact of several lines makes several steps."""
+    facts = {"kind": failure.kind, "text": failure.text[:200], "status": failure.status, **facts}
     first, *steps = next(lines for fits, lines in answers if fits(failure))
     said = [part for step in steps for part in step.format(**facts).split("\n")]
     return UnavailableError(first.format(**facts), *said)

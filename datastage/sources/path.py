@@ -30,9 +30,7 @@ from datastage.sources import drive, drive_errors, kaggle_inputs
 from datastage.sources.found import Context, Found, at_path, names_near
 from datastage.spec import Spec
 
-# Entries of a folder that are looked at for near names, and of two folders that are compared.
-_MOST_NAMES = 2000
-_MOST_COMPARED = 10_000
+_MOST_COMPARED = 10_000  # entries of two folders
 
 
 def key(spec: Spec, cwd: Path) -> str:
@@ -292,11 +290,7 @@ def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> Unavailab
 
 def near(folder: Path, name: str) -> list[str]:
     """Return the names in `folder` that resemble `name`, the nearest first; at most three."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in islice(entries, _MOST_NAMES) if not entry.name.startswith(".")]
-    except OSError:
-        return []
+    names = [one for one in drive.names_in(folder)[0] if not one.startswith(".")]
     close = names_near(name, names)
     stem = name.lower().split(".")[0]
-    return [*close, *(one for one in sorted(names) if one.lower().split(".")[0] == stem and one not in close)][:3]
+    return [*close, *(one for one in names if one.lower().split(".")[0] == stem and one not in close)][:3]
