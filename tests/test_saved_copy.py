@@ -238,7 +238,8 @@ def test_a_file_of_ones_own_is_kept_and_each_time_it_is_said(here, tmp_path):
 
 def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_kept_now(here, server, monkeypatch):
     monkeypatch.delenv("DATASTAGE_OFFLINE", raising=False)
-    (here / "pets.zip").write_bytes(zip_bytes())
+    zipped = zip_bytes()  # once: it holds the time of its making
+    (here / "pets.zip").write_bytes(zipped)
     said = []
 
     class Notes(type(datastage.progress.SILENT)):
@@ -252,7 +253,7 @@ def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_ke
 
     quiet("./pets.zip")
     assert again("./pets.zip") == [("Kept", "pets.zip in ./kept for the next session")]
-    assert (here / "kept/pets.zip").read_bytes() == zip_bytes()
+    assert (here / "kept/pets.zip").read_bytes() == zipped
     assert again("./pets.zip") == [("Kept", "pets.zip in ./kept already")]
     url = server.serve("from-afar.zip", zip_bytes())
     quiet(url)
