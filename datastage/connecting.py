@@ -150,15 +150,10 @@ class SocksRefused(OSError):
 
 def addresses(host: str, port: int, timeout_s: float) -> list[tuple[Any, ...]]:
     """Ask the name service, no longer than so: it has limits of its own, up to half a minute."""
-
-    def ask() -> list[tuple[Any, ...]]:
-        try:
-            return list(socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM))
-        except UnicodeError:
-            raise socket.gaierror(socket.EAI_NONAME, "the name is not one of a host") from None
-
     try:
-        found = call_with_timeout(ask, timeout_s)
+        found = call_with_timeout(lambda: socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM), timeout_s)
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "the name is not one of a host") from None
     except TimeoutError:
         raise socket.gaierror(socket.EAI_AGAIN, f"the name service did not answer within {timeout_s:.0f} s") from None
     # Families in turn, each in the order of the name service: where one leads nowhere, the other is tried second.

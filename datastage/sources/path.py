@@ -23,7 +23,7 @@ from typing import cast
 from datastage.archives import joined
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
-from datastage.mounts import drive_mounts, in_a_while, is_network_disk, is_on_drive, my_drive
+from datastage.mounts import drive_mounts, expanded, in_a_while, is_network_disk, is_on_drive, my_drive
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.sources import drive, drive_errors, kaggle_inputs
@@ -132,9 +132,7 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
 def _expanded(text: str, runtime: Runtime) -> str:
     if text.startswith("//") and os.sep == "/":
         text = "/" + text.lstrip("/")  # as people paste them; to the system two slashes may be another place
-    if text == "~" or text.startswith(("~/", "~\\")):
-        return str(runtime.home) + text[1:]
-    return os.path.expanduser(text)  # ~ann is for the system to know
+    return expanded(text, {"HOME": str(runtime.home)})
 
 
 def _tilde(folder: Path, runtime: Runtime) -> str:
