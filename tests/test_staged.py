@@ -46,6 +46,19 @@ def test_the_list_of_files_is_read_as_it_was_written(folder):
     assert sorted(read_files(folder, receipt)) == sorted(RECORDS)
 
 
+@pytest.mark.parametrize("names", ["bac", "acb", "cba", "abc"])
+def test_the_list_is_in_the_order_of_the_paths_whatever_order_they_came_in(names, folder):
+    receipt = write_receipt(folder, receipt_for(folder), [FileRecord(name, 1, 0) for name in names])
+    assert [file.path for file in read_files(folder, receipt)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 6])
+def test_few_files_are_named_and_many_are_counted(n):
+    names = [f"{i}.csv" for i in range(n)]
+    inside = counts([FileRecord(name, 1, 0) for name in reversed(names)])["inside"]
+    assert (inside["n"], inside["names"]) == (n, names if n <= 5 else [])
+
+
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"\n", lambda data: b""])
 def test_a_list_that_is_not_the_receipts_is_damage(folder, change):
     receipt = write_receipt(folder, receipt_for(folder), RECORDS)
