@@ -319,12 +319,10 @@ def _unnamed(wanted: Wanted, runtime: Runtime, attempts: Sequence[Attempt], offl
             ],
         ]
         return _Text(opening, steps, [_INTERNET], f'Next:  path = datastage.stage("kaggle:{title}")')
-    steps = [[_clip(step, columns() - 4)] for step in dict.fromkeys(step for one in tried for step in one.remedy)]
+    said = [_clip(step, columns() - 4) for step in dict.fromkeys(step for one in tried for step in one.remedy)]
+    steps = [[step] for step in said if not step.startswith("Next: ")]
     last = "Next: look at the spelling, then run the same line again."
+    last = next((step for step in said if step.startswith("Next: ")), last)
     if offline:
         last = "Next: run the same line again when this machine has internet."
-    elif not tried or any(step[0].startswith("Next: ") for step in steps):
-        last = next((step[0] for step in steps if step[0].startswith("Next: ")), last)
-        steps = [step for step in steps if step[0] != last]
-    steps = [step for step in steps if not step[0].startswith("Next: ")]
     return _Text(opening, steps[:2], [], last)

@@ -124,7 +124,6 @@ class _Search:
     listings: list[Listing] = field(default_factory=list)
     had: list[str] = field(default_factory=list)
     converting: bool = False
-    _with_tables: set[tuple[int, str]] = field(default_factory=set)  # archives, by number of the place and path
     _opening: str = ""
     _wrong_folders: set[Path] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -149,13 +148,13 @@ class _Search:
     def convert(self) -> None:
         """Go over the tables that were met, for what is still missing."""
         self.converting = True
-        for number, listing in enumerate(self.listings):
+        for listing in self.listings:
             for _, path in listing.tables:
                 if not self._useful_converters():
                     return
                 with listing.reading(), path.open("rb") as stream:
                     self._offer_table(stream, listing, shown_path(listing, path))
-            if self._useful_converters() and any(at == number for at, _ in self._with_tables):
+            if self._useful_converters() and listing.with_tables:
                 self._archives(listing)
 
     def write_known(self) -> None:
@@ -224,12 +223,11 @@ class _Search:
             self._opening = at.name
             self._open(at, listing, at.name, 0)
             return
-        number = self.listings.index(listing)
         for size, path in itertools.chain(listing.packed, listing.unknown):
             if not self.missing:
                 return
             self._opening = shown_path(listing, path)
-            if self.converting and (number, self._opening) not in self._with_tables:
+            if self.converting and self._opening not in listing.with_tables:
                 continue
             if not size or not self._may_hold(size):
                 self.near.look_at_head(listing, path, self._opening)
@@ -355,18 +353,18 @@ class _Search:
         verdict = "wrong"
         pending = self.absorbers.submit(out.absorb, b"")
         try:
-            with out:
-                try:
-                    total = 0
-                    while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
-                        if self._stopping:
-                            raise CancelledError  # another thread failed or was interrupted: what it raised counts
-                        total += len(block)
-                        pending.result()
-                        pending = self.absorbers.submit(out.absorb, block)
+            try:
+                total = 0
+                while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
+                    if self._stopping:
+                        raise CancelledError  # another thread failed or was interrupted: what it raised counts
+                    total += len(block)
                     pending.result()
-                finally:
-                    wait([pending])
+                    pending = self.absorbers.submit(out.absorb, block)
+                pending.result()
+            finally:
+                wait([pending])
+                out.close()
             made = search_io.Made(path, out.size, out.crc32, out.md5.hexdigest())
             verdict = self._claim(made, shown, name, listing)
         finally:
@@ -398,7 +396,7 @@ class _Search:
     def _offer_table(self, stream: BinaryIO, listing: Listing, shown: str) -> None:
         """Let the converters try a table; in the first pass only note that there is one."""
         if not self.converting:
-            self._with_tables.add((len(self.listings) - 1, self._opening))
+            listing.with_tables.add(self._opening)
             return
         head = stream.read(_TABLE_HEAD)
         converter = next((one for one in self._useful_converters() if one.fits(head)), None)

@@ -97,10 +97,7 @@ class HashedFile:
         self.size += len(block)
         self._advance(len(block))
 
-    def __enter__(self) -> HashedFile:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def close(self) -> None:
         with writing():  # from Python 3.14 on what a full disk refused is tried once more
             self._out.close()
 

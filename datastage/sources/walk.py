@@ -137,6 +137,7 @@ class Listing:
     unknown: Candidates = field(init=False)
     too_small: list[tuple[int, Path]] = field(default_factory=list)  # bears a wanted name
     names: list[str] = field(default_factory=list)
+    with_tables: set[str] = field(default_factory=set)  # archives that hold some
     n_files: int = 0
     cut_short: bool = False
     trouble: str = ""
