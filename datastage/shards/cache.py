@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,16 @@ class Stop(Exception):
     """Nobody wants the shard any more."""
 
 
+@dataclass(eq=False)
 class ShardCache:
     """The shards of one dataset on this machine, in `folder`, where they may take `budget` bytes."""
 
-    def __init__(self, folder: Path, budget: int, here: Runtime) -> None:
-        self.folder, self.budget, self.here = folder, budget, here
-        self._identities: dict[str, str] = {}  # of the shards that this session has read, as they were
-        self._begin()
+    folder: Path
+    budget: int
+    here: Runtime
+    identities: dict[str, str] = field(default_factory=dict)  # of the shards that this session has read, as they were
 
-    def _begin(self) -> None:
+    def __post_init__(self) -> None:
         self._changed = threading.Condition()
         self._process = os.getpid()
         self._n_threads = 0
@@ -55,12 +57,8 @@ class ShardCache:
         self._ready: dict[str, ShardFile] = {}  # brought, and held until they are opened
         self._failed: dict[str, Exception] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("folder", "budget", "here", "_identities")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardCache, (self.folder, self.budget, self.here, self.identities)
 
     def open(self, shard: Shard, stop: threading.Event | None = None) -> ShardFile:
         """Return a shard, open and held; it is brought first if it is not here.
@@ -70,7 +68,7 @@ class ShardCache:
         if shard.path is not None:
             return ShardFile(shard.path, shard.name)
         key = self._key(shard)
-        with self._changed:
+        with self._own():
             self._failed.clear()  # what had no room, or a broken line, may go now
             try:
                 while key not in self._ready and key not in self._failed:
@@ -88,16 +86,20 @@ class ShardCache:
 
     def ahead(self, shards: Sequence[Shard]) -> None:
         """Bring these next, in this order, and no others; returns at once."""
-        with self._changed:
+        with self._own():
             self._wanted = {self._key(shard): shard for shard in shards if shard.path is None}
             self._failed.clear()
             self._close(self._ready.keys() - self._wanted.keys() - self._needed.keys())
             self._start()
 
+    def _own(self) -> threading.Condition:
+        """Return the lock of this process: threads, and what they are at, do not come along with a fork."""
+        if self._process != os.getpid():
+            self.__post_init__()
+        return self._changed
+
     def _start(self) -> None:
         """Have threads bring what is to come; each ends when it finds nothing more."""
-        if self._process != os.getpid():
-            self._begin()  # the threads did not come along with a fork
         while self._n_threads < _THREADS and self._next() is not None:
             self._n_threads += 1
             threading.Thread(target=self._work, name="datastage-shards", daemon=True).start()
@@ -141,11 +143,8 @@ class ShardCache:
         text = shard.sha256 or sources.key_of(shard.spec, self.here.cwd)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _target(self, shard: Shard) -> Path:
-        return self.folder / f"{self._key(shard)}.tar"
-
     def _bring(self, shard: Shard, *, needed: bool) -> ShardFile:
-        target = self._target(shard)
+        target = self.folder / f"{self._key(shard)}.tar"
         if shard.sha256 is not None and (held := _held(target, shard)) is not None:
             return held
         with while_doing("making the folder of the shards"):
@@ -157,7 +156,7 @@ class ShardCache:
     def _fetched(self, shard: Shard, target: Path, *, needed: bool) -> ShardFile:
         """Fetch a shard unless what is here is what lies there now; asked once a session."""
         mark, key = target.with_suffix(".identity"), self._key(shard)
-        before = self._identities.get(key)
+        before = self.identities.get(key)
         if before is not None and _read(mark) == before and (held := _held(target, shard)) is not None:
             return held
         try:
@@ -188,7 +187,7 @@ class ShardCache:
             content.close()
             with self._changed:
                 self._coming.pop(key, None)
-        self._identities[key] = identity
+        self.identities[key] = identity
         if held is None:
             raise StorageError(
                 f"{shard.name} has another length than its index says, or went away as soon as it had come.",

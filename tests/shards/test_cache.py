@@ -77,3 +77,15 @@ def test_who_no_longer_wants_a_shard_is_let_go_at_once(tmp_path, found, server):
     with pytest.raises(Stop):
         cache_of(tmp_path, 9, found).open(found[1], stop)
     gate.set()
+
+
+def test_a_process_forked_from_one_that_brought_shards_brings_its_own(tmp_path, found):
+    cache = cache_of(tmp_path, 9, found)
+    cache.open(found[0]).close()
+    child = os.fork()
+    if child == 0:
+        try:
+            cache.open(found[1]).close()
+        finally:
+            os._exit(0 if (tmp_path / "near").exists() and here_now(cache) == 2 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
