@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import sys
@@ -308,8 +309,6 @@ class FromDataset:
         )
 
     def _workers(self) -> Any:
-        import multiprocessing
-
         like, plan, collate = self._source.like, self._source.plan, self._source.collate
         assert plan is not None
         context = getattr(like, "multiprocessing_context", None)

@@ -106,12 +106,9 @@ class ShardSource:
         self._keeps: bool | None = None
         self._said = 0  # of the unreadable ones
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         names = ("shards", "cache", "rule", "size", "fit", "last", "threads", "options", "pixels", "counts")
-        return {name: getattr(self, name) for name in names}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        return ShardSource, tuple(getattr(self, name) for name in names)
 
     # --- how many samples there are
 

@@ -164,14 +164,10 @@ def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
     if isinstance(found.content, sources.Fetch):
         return None
     with closing(found.content) as reader:
-        return _of_one(spec, reader.local_path if found.in_place else None, reader)
-
-
-def _of_one(spec: Spec, path: Path | None, reader: Reader) -> ShardSet | None:
-    """Return a single tar as one shard, if it holds samples and no folders of pictures."""
-    if not reader.name.endswith(".tar") or not _holds_samples(reader):
-        return None
-    return _set([Shard(reader.name, spec, path)], None, reader.name)
+        if not reader.name.endswith(".tar") or not _holds_samples(reader):
+            return None  # a tar of folders of pictures
+        path = reader.local_path if found.in_place else None
+        return _set([Shard(reader.name, spec, path)], None, reader.name)
 
 
 def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
