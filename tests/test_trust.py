@@ -192,10 +192,33 @@ def test_clean_takes_a_folder_of_an_earlier_version_only_by_name(here):
     assert [item.path for item in datastage.clean(["pets"])] == [folder]
 
 
+def test_what_stays_frees_nothing_and_what_goes_frees_what_it_held(here):
+    staged = []
+    for nth, name in enumerate("abc"):
+        make_zip(here / f"{name}.zip", {"x.bin": bytes(100_000)})
+        staged.append(quiet(f"./{name}.zip").path)
+        os.utime(staged[-1] / RECEIPT, (1000 + nth, 1000 + nth))
+    (staged[0] / "notes.txt").write_text("mine")
+    datastage.clean(budget="250 kB")
+    assert [path.is_dir() for path in staged] == [True, False, True]
+
+
+def test_photos_kept_of_a_dataset_go_with_it_and_not_before(here):
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
+    folder = quiet("./pets.zip", name="pets").path
+    photos = slots.own_folder_of(folder.parent) / slots.pixels_name(folder)
+    photos.mkdir()
+    (photos / "packed-0.u8").write_bytes(bytes(100))
+    assert datastage.clean() == ()
+    assert [item.path for item in datastage.clean("pets")] == [photos, folder]
+    assert not photos.exists()
+
+
 @pytest.mark.parametrize("name", ["thesis", "no-such", "..", "a/b"])
 def test_clean_of_a_name_that_is_none_of_ours_is_refused(here, tmp_path, name):
     (tmp_path / "root" / "thesis").mkdir(parents=True)
-    with pytest.raises(SpecError, match="not touched"):
+    what = "was not staged there by this user" if name in ("thesis", "..") else "is not there"
+    with pytest.raises(SpecError, match=f"{what}, and is not touched"):
         datastage.clean([name])
     assert (tmp_path / "root" / "thesis").is_dir()
 
