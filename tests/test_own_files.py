@@ -42,6 +42,38 @@ def test_a_folder_that_the_group_may_only_read_is_not_shared(tmp_path, group_of)
     assert not own_files.is_shared(folder)
 
 
+@pytest.mark.parametrize(
+    ("owner", "mode", "far", "disk", "ours"),
+    [
+        ("me", 0o666, False, ("you", 0o755), True),
+        ("you", 0o600, False, ("you", 0o777), False),  # on a disk of this machine the number is the truth
+        ("you", 0o600, True, ("you", 0o755), True),  # a disk of another one shows another number, and only we may write
+        ("you", 0o666, True, ("you", 0o777), True),  # all of the disk shows one owner, who lets all
+        ("you", 0o666, True, ("root", 0o777), False),
+        ("you", 0o666, True, ("you", 0o755), False),
+    ],
+)
+def test_whose_a_file_is_follows_from_its_owner_its_mode_and_its_disk(
+    tmp_path, monkeypatch, owner, mode, far, disk, ours
+):
+    users = {"root": 0, "me": 1000, "you": 1001}
+    stat_of = os.stat
+
+    def seen(path, *args, **options):
+        is_top = os.fspath(path) == str(tmp_path)
+        if is_top:
+            return SimpleNamespace(st_uid=users[disk[0]], st_mode=0o040000 | disk[1])
+        return stat_of(path, *args, **options)
+
+    monkeypatch.setattr(os, "geteuid", lambda: users["me"])
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    monkeypatch.setattr(os, "stat", seen)
+    monkeypatch.setattr(os.path, "ismount", lambda path: os.fspath(path) == str(tmp_path))
+    monkeypatch.setattr(own_files, "is_network_disk", lambda path: far)
+    file = SimpleNamespace(st_uid=users[owner], st_mode=0o100000 | mode)
+    assert own_files.is_ours(tmp_path / "folder" / "file", file) is ours
+
+
 def test_unfinished_files_are_taken_by_their_whole_name_and_age_alone(tmp_path):
     names = {
         ".data.zip.0123456789abcdef.part": True,
