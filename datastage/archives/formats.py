@@ -45,39 +45,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes
-    ----------
-    name : str
-        What users, receipts and errors call it.
-    suffixes : tuple of str
-        How its files' names end, the usual one first, in lower case.
-    magic : tuple of bytes
-        The first bytes of its files: one of these.
-    members : callable, optional
-        The reader of an archive: gives a `StreamMember` for each member, in order.
-    decode : callable, optional
-        For a compression instead: from the pieces of a file to the pieces of what it holds.
-    tar_suffixes : tuple of str
-        For a compression: short forms of ``.tar`` and its own suffix.
-    matches : callable, optional
-        Tells it by the first 1 KiB where no fixed bytes do.
-    needs_file : bool
-        Whether the reader jumps about in the file. Other archives are also read under every compression.
-    remedy : str
-        What to do where its reader raises `Fault` by the rule ``X-`` and its name: nothing here can read it.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    magic: tuple[bytes, ...] = ()
-    members: Callable[[Source], Iterator[StreamMember]] | None = None
-    decode: Callable[[Pieces], Pieces] | None = None
-    tar_suffixes: tuple[str, ...] = ()
-    matches: Callable[[bytes], bool] | None = None
-    needs_file: bool = False
-    remedy: str = ""
+    name: str  # what users, receipts and errors call it
+    suffixes: tuple[str, ...]  # how its files' names end, the usual one first, in lower case
+    magic: tuple[bytes, ...] = ()  # the first bytes of its files: one of these
+    members: Callable[[Source], Iterator[StreamMember]] | None = None  # of an archive: gives each member, in order
+    decode: Callable[[Pieces], Pieces] | None = None  # of a compression instead: from its pieces to those that it holds
+    tar_suffixes: tuple[str, ...] = ()  # of a compression: short forms of ``.tar`` and its own suffix
+    matches: Callable[[bytes], bool] | None = None  # tells it by the first 1 KiB where no fixed bytes do
+    needs_file: bool = False  # the reader jumps about in it; other archives are also read under every compression
+    remedy: str = ""  # what to do where its reader raises `Fault` by the rule ``X-`` and its name
 
     def fits(self, head: bytes) -> bool:
         """Return whether a file that begins so is of this format."""

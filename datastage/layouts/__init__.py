@@ -7,7 +7,7 @@ Not here: where data comes from (`sources`), the bytes of archives (`archives`),
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,11 @@ def read(
         return known
     root = grow(listed)
     parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
-    _check_parts(parts, listed)
+    for part, name in parts.items():
+        if not any(key(name) in (key(path), key(path.rpartition("/")[2])) for path in listed.folders):
+            raise SpecError(
+                f"There is no folder {name!r} in {listed.where}, which {part}= names.", "Next: look at its name."
+            )
     wanted = frozenset(classes or ())
     if labels is not None:
         shape = shape_of(listed, root, parts, wanted, test=0)
@@ -114,11 +118,3 @@ def has_pictures(listed: Tree) -> bool:
     n = sum(len(folder.pictures) for folder in listed.folders.values())
     n_files = sum(len(folder.others) for folder in listed.folders.values())
     return bool(n) and 50 * n >= n_files and not files.holds_more(listed, n)
-
-
-def _check_parts(parts: Mapping[str, str], listed: Tree) -> None:
-    for part, folder in parts.items():
-        if not any(key(path.rpartition("/")[2]) == key(folder) or key(path) == key(folder) for path in listed.folders):
-            raise SpecError(
-                f"There is no folder {folder!r} in {listed.where}, which {part}= names.", "Next: look at its name."
-            )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from datastage.errors import SpecError
@@ -32,7 +31,8 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
         if pattern is not None:
             if pattern.groups < 1:
                 raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
-            return _of_function(shape, index.parts, partial(_group, pattern), f"the pattern {labels}", classes)
+            found = {path: match[1] for path in index.parts if (match := pattern.search(path)) and match[1] is not None}
+            return _reading(shape, index.parts, found, f"the pattern {labels}", classes, 0)
         labels = [labels]
     if isinstance(labels, (list, tuple)) and labels and all(isinstance(one, str) for one in labels):
         return _of_table(tree, shape, index, labels, classes)
@@ -50,11 +50,6 @@ _FORMS = (
     "path, or "
     r'a pattern with one group (r"(cat|dog)\.").'
 )
-
-
-def _group(pattern: re.Pattern[str], path: str) -> str | None:
-    match = pattern.search(path)
-    return match[1] if match else None
 
 
 def _of_function(

@@ -90,8 +90,7 @@ def _split(
         elif cls is None:
             strange.add(name)
         elif cls in number:
-            base = f"{leaf.node.path}/" if leaf.node.path else ""
-            names += [base + picture for picture in sorted(leaf.node.pictures)]
+            names += sorted(leaf.node.paths())
             labels += [number[cls]] * len(leaf.node.pictures)
     if strange:
         raise SpecError(

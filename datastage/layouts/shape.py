@@ -7,7 +7,7 @@ beside ``bus`` and ``car`` is a class. Nothing here knows labels that lie in tab
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -242,7 +242,8 @@ def shape_of(
             aside[top.path] += len(node.pictures)
         else:
             at = next((i for i, above in enumerate(chain) if above.kind == PART), None)
-            part = None if at is None else _part_of(chain)
+            parts = [above.part for above in chain if above.kind == PART]
+            part = "predict" if "predict" in parts else parts[0] if parts else None
             before = tuple(above.name for above in chain[: at or 0] if above.kind == OTHER)
             after = tuple(above.name for above in chain[0 if at is None else at + 1 :] if above.kind == OTHER)
             if at is not None and after and key(after[0]) == key(chain[at].name) and len(chain[at].kids) == 1:
@@ -256,11 +257,6 @@ def shape_of(
     _settle(shape, tree)
     shape.parts = {part: _common_off(leaves) for part, leaves in shape.parts.items()}
     return shape
-
-
-def _part_of(chain: Sequence[Node]) -> str | None:
-    parts = [node.part for node in chain if node.kind == PART]
-    return "predict" if "predict" in parts else parts[0]
 
 
 def _check_prefixes(rest: list[tuple[Leaf, tuple[str, ...], str | None]], tree: Tree) -> None:

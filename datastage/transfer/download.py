@@ -367,7 +367,9 @@ class ParallelDownload:
             if fault.kind == "broken" and block.failures == 1 and job.got:
                 wait = min(wait, _AFTER_A_CUT_S)
             if fault.kind == "busy":
-                self._back_off(now, wait)
+                if now >= self._paused_until:
+                    self._count.settle(min(self._count.target, len(self._jobs) + 1) // 2)
+                self._paused_until = max(self._paused_until, now + wait)
             self._put_back(job, now + wait)
             if self._limits.gives_up(fault, block.failures, wait):
                 self.error = self.error or (fault if fault.kind in ("changed", "no ranges") else fault.error)
@@ -377,11 +379,6 @@ class ParallelDownload:
         job.block.not_before = not_before
         insort(self._todo, job.block, key=lambda block: block.start)
         self._changed.notify_all()
-
-    def _back_off(self, now: float, wait: float) -> None:
-        if now >= self._paused_until:
-            self._count.settle(min(self._count.target, len(self._jobs) + 1) // 2)
-        self._paused_until = max(self._paused_until, now + wait)
 
     def _is_one_too_many(self, job: _Job) -> bool:
         """Tell whether a worker brought nothing while others did: some servers leave those beyond a number hanging."""

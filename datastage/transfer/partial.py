@@ -113,7 +113,12 @@ class PartialFile:
         if not self.was_resumed:
             runs = []
         if size is not None:
-            self._check_room(size - sum(length for _, length, _ in runs))
+            needed, free = size - sum(length for _, length, _ in runs), shutil.disk_usage(self.part.parent).free
+            if needed > free:
+                name, folder = self.reader.name, self.to.parent
+                raise NoSpaceError(
+                    f"{name} needs {human_bytes(needed)}, and {folder} has {human_bytes(free)} free.", filename=folder
+                )
         with open(self.part, "r+b" if self.was_resumed else "wb", opener=no_link) as file:
             if size is not None:
                 file.truncate(size)
@@ -122,14 +127,6 @@ class PartialFile:
         if self._may_resume():
             self.map.begin(runs)
         return plan(size, runs)
-
-    def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self.part.parent).free
-        if needed > free:
-            raise NoSpaceError(
-                f"{self.reader.name} needs {human_bytes(needed)}, and {self.to.parent} has {human_bytes(free)} free.",
-                filename=self.to.parent,
-            )
 
     def begin_anew(self, fault: Interrupted) -> None:
         """Get ready to fetch a file that changed, or of which only the whole can be had."""
