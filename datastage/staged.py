@@ -161,11 +161,13 @@ class Staged(Carded, os.PathLike[str]):
             If there is no such part, the files are not what they should be, or numpy, or what they need, is missing.
         """
         from datastage import datasets, layouts
+        from datastage.layouts.arrays import as_published
         from datastage.layouts.pictures import arrays_of
 
         entry = self._entry()
         if entry is not None:
-            return entry.read(self.path, split)
+            with as_published(entry.title, self.path):
+                return entry.read(self.path, split)
         return arrays_of(self.path, split, layouts.of_entry(datasets.of_receipt(self.receipt), self.path))
 
 

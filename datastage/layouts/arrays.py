@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from datastage import datasets
 from datastage.datasets import idx
 from datastage.entry import Entry
-from datastage.errors import IntegrityError, SpecError
+from datastage.errors import DatastageError, IntegrityError, SpecError
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.progress import some
@@ -109,8 +110,24 @@ def of_pairs(
 
 def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:
     """Make the reading of an entry whose files are known one by one, and so all its facts."""
+
+    def arrays(split: str) -> tuple[Any, Any]:
+        with as_published(entry.title, path):
+            return entry.read(path, split)
+
     splits = {part: Split((), (), n) for part, n in entry.splits.items()}
-    return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=partial(entry.read, path))
+    return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=arrays)
+
+
+@contextmanager
+def as_published(title: str, path: Path) -> Iterator[None]:
+    """Say of what cannot be read in its publisher's form that it has another."""
+    try:
+        yield
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        if isinstance(error, DatastageError):
+            raise
+        raise IntegrityError(f"{title} at {path} is not as it was published: {error}.", LOOK) from error
 
 
 # --- npz and npy

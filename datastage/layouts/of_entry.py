@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datastage.entry import ArchiveEntry, Arrays
-from datastage.errors import IntegrityError, SpecError
-from datastage.layouts.arrays import LOOK, checked
+from datastage.errors import SpecError
+from datastage.layouts.arrays import as_published, checked
 from datastage.layouts.beside import FEED
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, one_of, ordered
@@ -26,14 +26,9 @@ def own_form(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> 
             f"staged whole: {path}",
             *FEED,
         )
-    try:
-        if entry.read is not None:
-            return _of_arrays(entry, path)
-        return _of_lists(entry, path, classes) if entry.lists is not None else None
-    except (OSError, KeyError, IndexError, ValueError) as error:
-        if isinstance(error, SpecError):
-            raise
-        raise IntegrityError(f"{entry.title} at {path} is not as it was published: {error}.", LOOK) from error
+    if entry.read is not None:
+        return _of_arrays(entry, path)
+    return _of_lists(entry, path, classes) if entry.lists is not None else None
 
 
 def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
@@ -43,7 +38,8 @@ def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
     def arrays(split: str) -> Arrays:
         one_of(splits, split)
         assert entry.read is not None
-        return checked(entry.title, *entry.read(path, split))
+        with as_published(entry.title, path):
+            return checked(entry.title, *entry.read(path, split))
 
     rule = "the last column" if task == "regression" else ""
     return Reading(entry.title, task, "arrays", entry.classes, ordered(splits), rule, arrays=arrays)
@@ -51,7 +47,8 @@ def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
 
 def _of_lists(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading:
     assert entry.lists is not None
-    names, parts = entry.lists(path)
+    with as_published(entry.title, path):
+        names, parts = entry.lists(path)
     number: dict[Any, Any] = {name: at for at, name in enumerate(names)}
     splits, lost = {}, 0
     for part, rows in parts.items():

@@ -79,7 +79,7 @@ def _look_at_arrays(entry: Entry, staged: Staged, seen: Look) -> None:
         return
     import numpy as np
 
-    found = {split: entry.read(staged.path, split) for split in staged.splits}
+    found = {split: staged.arrays(split) for split in staged.splits}
     n = len(entry.classes)
     if n and all(labels.ndim == 1 for _, labels in found.values()):
         counted = {split: np.bincount(labels, minlength=n).tolist() for split, (_, labels) in found.items()}

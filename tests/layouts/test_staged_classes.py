@@ -6,6 +6,8 @@ import zipfile
 import pytest
 
 import datastage
+from datastage import datasets, layouts
+from datastage.errors import IntegrityError
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -44,3 +46,12 @@ def test_classes_of_a_folder_used_in_place_are_read_anew_and_nothing_is_written_
 def test_what_nobody_can_tell_has_no_classes(tmp_path):
     staged = datastage.stage(put(tmp_path / "flat", "1.png", "2.png"), root=tmp_path / "root", progress=False)
     assert (staged.classes, staged.splits) == ((), ())
+
+
+@pytest.mark.parametrize("name", ["wine_quality", "usps", "stl10", "cifar10", "mnist", "iris", "flowers102"])
+def test_a_file_of_the_catalog_that_is_gone_since_is_said_and_is_no_fault_of_ours(name, tmp_path):
+    entry = datasets.get(name)
+    with pytest.raises(
+        IntegrityError, match=f"{entry.title} at .* is not as it was published: .*(o such file|not found)"
+    ):
+        layouts.of_entry(entry, tmp_path).arrays("train")
