@@ -339,3 +339,15 @@ def needing(what: str, library: str, *remedy: str) -> Iterator[None]:
     except ImportError as error:
         step = remedy or (f"Next: pip install {library.lower()}",)
         raise MissingDependencyError(f"{what} needs {library}, and it is not installed here.", *step) from error
+
+
+@contextlib.contextmanager
+def as_published(title: str, path: object) -> Iterator[None]:
+    """Say of a dataset of the catalog that cannot be read in its publisher's form that it has another."""
+    try:
+        yield
+    except (OSError, KeyError, IndexError, ValueError) as error:
+        if isinstance(error, DatastageError):
+            raise
+        what = f"{title} at {path} is not as it was published: {error}."
+        raise IntegrityError(what, "Next: look where the file came from.") from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import own_files
 from datastage.carded import Carded
-from datastage.errors import IntegrityError, MissingDependencyError, SpecError
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError, as_published
 from datastage.file_names import PICTURE_SUFFIXES, is_split
 from datastage.reader import FileRecord, FileRecords
 
@@ -161,7 +161,6 @@ class Staged(Carded, os.PathLike[str]):
             If there is no such part, the files are not what they should be, or numpy, or what they need, is missing.
         """
         from datastage import datasets, layouts
-        from datastage.layouts.arrays import as_published
         from datastage.layouts.pictures import arrays_of
 
         entry = self._entry()

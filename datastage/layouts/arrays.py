@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datastage import datasets
 from datastage.datasets import idx
 from datastage.entry import Entry
-from datastage.errors import DatastageError, IntegrityError, SpecError
+from datastage.errors import IntegrityError, SpecError, as_published
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.progress import some
@@ -117,17 +116,6 @@ def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:
 
     splits = {part: Split((), (), n) for part, n in entry.splits.items()}
     return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=arrays)
-
-
-@contextmanager
-def as_published(title: str, path: Path) -> Iterator[None]:
-    """Say of what cannot be read in its publisher's form that it has another."""
-    try:
-        yield
-    except (OSError, KeyError, IndexError, ValueError) as error:
-        if isinstance(error, DatastageError):
-            raise
-        raise IntegrityError(f"{title} at {path} is not as it was published: {error}.", LOOK) from error
 
 
 # --- npz and npy

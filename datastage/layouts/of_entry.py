@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datastage.entry import ArchiveEntry, Arrays
-from datastage.errors import SpecError
-from datastage.layouts.arrays import as_published, checked
+from datastage.errors import SpecError, as_published
+from datastage.layouts.arrays import checked
 from datastage.layouts.beside import FEED
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, one_of, ordered
