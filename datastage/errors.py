@@ -100,10 +100,10 @@ class DatastageError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An error of a loader's worker reaches its parent pickled; what it carries must come along. The built-ins
-        # keep errno and the like outside __dict__.
-        names = ("errno", "strerror", "filename", "name", "path", "msg")
+        # keep errno and the like outside __dict__. A subclass may take other arguments.
+        names = ("args", "errno", "strerror", "filename", "name", "path", "msg")
         builtin = {name: value for name in names if (value := getattr(self, name, None)) is not None}
-        return _rebuilt, (type(self), self.args, {**builtin, **self.__dict__})
+        return type(self).__new__, (type(self),), {**builtin, **self.__dict__}
 
     def _render_traceback_(self) -> list[str]:
         """Let IPython print the message alone; ``DATASTAGE_TRACEBACK=1`` brings the traceback back."""
@@ -183,15 +183,6 @@ def _is_code(text: str) -> bool:
     except (SyntaxError, ValueError):
         return False
     return True
-
-
-def _rebuilt(cls: type[DatastageError], args: tuple[Any, ...], state: dict[str, Any]) -> DatastageError:
-    # Not cls(*args): a subclass may take other arguments.
-    error = cls.__new__(cls, *args)
-    error.args = args
-    for name, value in state.items():
-        setattr(error, name, value)
-    return error
 
 
 class FaultError(DatastageError):
