@@ -65,22 +65,18 @@ class StageOptions:
             raise SpecError("wait= is for a file that somebody brings: upload:NAME.", "Next: leave it out.")
         if self.encoding is not None:
             archives.codec_of(self.encoding)
-        if self.spec.scheme == "name":
-            self._check_name()
+        # Of a name all files are known: ignored, expect= would seem to have checked something.
+        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None, "encoding": None}
+        given = [option for option, value in plain.items() if getattr(self, option) != value]
+        if given and self.spec.scheme == "name":
+            raise SpecError(
+                f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
+                f"Next: leave {given[0]}= out, or name the file itself.",
+            )
         if self.expect is not None and not _HASH.fullmatch(self.expect.lower()):
             raise SpecError(
                 f"expect={self.expect!r} is not a hash.",
                 "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",
-            )
-
-    def _check_name(self) -> None:
-        # Ignored, expect= would seem to have checked something.
-        plain = {"expect": None, "members": None, "unpack": "auto", "strip": "auto", "password": None, "encoding": None}
-        given = [option for option, value in plain.items() if getattr(self, option) != value]
-        if given:
-            raise SpecError(
-                f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
-                f"Next: leave {given[0]}= out, or name the file itself.",
             )
 
     @property

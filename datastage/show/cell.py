@@ -7,13 +7,13 @@ The package index knows another project by the name datastage, so no cell instal
 from __future__ import annotations
 
 import ast
+import base64
 import builtins
 import bz2
 import fnmatch
 import functools
 import hashlib
 import importlib
-import json
 import keyword
 import re
 import string
@@ -119,19 +119,15 @@ _INSTALL = """\
 """
 _CARRY = '''\
 # datastage {version} (Apache-2.0), carried in this cell: nothing to install, no internet needed.
-import bz2, json, pathlib, sys, tempfile
+import base64, bz2, pathlib, sys, tempfile
 CORE = """
 {core}
 """
 if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empty folder of that name was imported
     sys.modules.pop("datastage", None)
     tool = pathlib.Path(tempfile.mkdtemp())
-    digit = {{chr(n): at for at, n in enumerate(n for n in range(33, 127) if n not in (34, 92))}}
-    core, number = bytearray(), 0
-    for at, letter in enumerate("".join(CORE.split()), 1):  # 16 digits of base 92 are 13 bytes
-        number = number * 92 + digit[letter]
-        if at % 16 == 0: core += number.to_bytes(13, "big"); number = 0
-    for name, text in json.loads(bz2.decompress(core)).items():
+    core = bz2.decompress(base64.b85decode("".join(CORE.split()))).decode().split("\\0")
+    for name, text in zip(core[::2], core[1::2]):
         (tool / name).parent.mkdir(parents=True, exist_ok=True); (tool / name).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(tool))
 '''
@@ -163,7 +159,7 @@ def cell(
     if embed:
         needed = needed_modules([spec, *(own.places if own is not None else ())], options)
         needed |= {"parts", "sources/manual"} if own is not None else set()
-        text = _in_digits(carried_core(needed))
+        text = base64.b85encode(carried_core(needed)).decode()
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
@@ -176,13 +172,6 @@ def cell(
     elsewhere = "Next: see whether the internet is on and this address is right, and run this cell again:\\n"
     clicks = _CLICKS.format(why=why, wheel=file_name, elsewhere=elsewhere + '" + pip[-1] + "')
     return look + _INSTALL.format(address=literal(wheel)) + textwrap.indent(clicks, "    ") + last
-
-
-def _in_digits(data: bytes) -> str:
-    """Return bytes as digits of base 92: what can be typed, but for ``"`` and the backslash. base85 is 2 % longer."""
-    digits = [chr(n) for n in range(33, 127) if n not in (34, 92)]
-    numbers = [int.from_bytes(data[at : at + 13].ljust(13, b"\0"), "big") for at in range(0, len(data), 13)]
-    return "".join(digits[number // 92**place % 92] for number in numbers for place in reversed(range(16)))
 
 
 def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = None) -> frozenset[str]:
@@ -330,8 +319,8 @@ def _modules(path: str, known: Collection[str]) -> list[str]:
 
 
 def carried_core(needed: Collection[str] = ()) -> bytes:
-    """Return those modules as one compressed JSON object, the same bytes each time."""
-    return bz2.compress(json.dumps(carried_modules(needed), separators=(",", ":")).encode())
+    """Return the names and texts of those modules as one compressed text, the same bytes each time."""
+    return bz2.compress("\0".join(part for named in carried_modules(needed).items() for part in named).encode())
 
 
 def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
