@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
+from datastage.errors import DatastageError, SpecError, StorageError, name_data, stopped_in_two_lines
 from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -53,14 +54,12 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             raise misused(verb.__name__, signature, given, named) from None
         try:
             return verb(*given, **named)
-        except Exception as error:
-            from datastage.errors import DatastageError, name_data
+        except DatastageError as error:
             from datastage.misuse import possible
 
-            if isinstance(error, DatastageError):
-                asked = signature.bind(*given, **named).arguments
-                name_data(error, _written(asked.get("data")), asked.get("batch_size"))
-                error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
+            asked = signature.bind(*given, **named).arguments
+            name_data(error, _written(asked.get("data")), asked.get("batch_size"))
+            error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
             raise
 
     return checked
@@ -280,8 +279,6 @@ def loaders(  # noqa: PLR0913
 
 
 def _gigabytes(value: Any) -> float | None:
-    from datastage.errors import SpecError
-
     if value is not None and (isinstance(value, bool | str) or not float(value) > 0):
         raise SpecError(f"cache_gb={value!r}: a number of gigabytes above 0 is needed.", "Next: cache_gb=50.")
     return None if value is None else float(value)
@@ -693,7 +690,6 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
         A file to write the picture to, such as ``"preview.png"``.
     """
     from datastage.batches.loader import Loaders
-    from datastage.errors import SpecError
     from datastage.show import pictures, unread
 
     if isinstance(data, Loaders):
@@ -730,7 +726,6 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
     """
     from datastage.batches.loader import Loader, Loaders
     from datastage.batches.photos import square_of
-    from datastage.errors import SpecError
     from datastage.show import pictures, unread
 
     if not isinstance(data, Loader | Loaders | str | os.PathLike):
@@ -772,8 +767,6 @@ def _fed(data: Any, n: int) -> Loader:
 
 
 def _saved(figure: Figure, out: PathLike | None) -> Figure:
-    from datastage.errors import SpecError, StorageError
-
     if out is not None:
         try:
             figure.savefig(out, dpi=120)
@@ -866,7 +859,6 @@ def register(
     [('https://example.org/birds.zip',)]
     """
     from datastage import datasets
-    from datastage.errors import SpecError
     from datastage.options import StageOptions
 
     if isinstance(entry, str):
@@ -915,7 +907,6 @@ def cell(
     import datastage; path = datastage.stage("cifar10")
     """
     from datastage import datasets, sources
-    from datastage.errors import SpecError
     from datastage.show.cell import cell as make
 
     entries = {entry.name: entry for entry in datasets.read_catalog(Path(catalog))} if catalog is not None else {}
@@ -961,7 +952,6 @@ def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_nex
 def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
     """Give where we are and who is told; whatever was drawn is taken down, and a fault of ours is put in words."""
     from datastage import runtime
-    from datastage.errors import SpecError, stopped_in_two_lines
     from datastage.faults import reported
 
     here = runtime.current()

@@ -174,11 +174,6 @@ def _how(receipt: Mapping[str, Any]) -> str:
     return f"{human_bytes(n_bytes)} in {duration(seconds)}{rate}"
 
 
-def labelled(label: str, text: str) -> str:
-    """Set a label before a line, in the column that all labels share."""
-    return f"{label:<{LABEL_WIDTH}}{text}" if label else text
-
-
 def fitted(text: str, stream: Any) -> str:
     """Wrap lines at words where they are wider than the screen, each under its own text; a path and code stay whole."""
     lines = []

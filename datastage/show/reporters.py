@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal, TextIO
 
+from datastage.errors import LABEL_WIDTH
 from datastage.progress import SILENT, Reporter, Silent, duration, human_bytes
 from datastage.runtime import Runtime
-from datastage.show.lines import fitted, labelled, printable, writable
+from datastage.show.lines import fitted, printable, writable
 
 DRAW_EVERY_S = 0.2
 LOG_EVERY_S = 30.0
@@ -128,7 +129,8 @@ class Shown:
         """Write lines that stay, at once. The phase has said what it had to say: its bar is taken away."""
         with self._lock:
             self._clear()
-            lines = map(self._in_words, labelled(label, text).split("\n"))
+            labelled = f"{label:<{LABEL_WIDTH}}{text}" if label else text  # in the column that all labels share
+            lines = map(self._in_words, labelled.split("\n"))
             self._write("\n".join(map(printable, lines)))
 
     def __reduce__(self) -> tuple[type[Silent], tuple[()]]:
