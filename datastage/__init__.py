@@ -2,12 +2,6 @@
 
 The public names, each imported when it is first used: importing datastage loads no torch, no numpy and asks nothing
 of the machine.
-
-Examples
---------
->>> import datastage
->>> "stage" in datastage.__all__
-True
 """
 
 from __future__ import annotations

@@ -53,13 +53,8 @@ class Staged(Carded, os.PathLike[str]):
     """A staged dataset: a path that knows its receipt.
 
     It is the folder (or the file, where a single file was staged): ``str``, ``open`` and every function that takes a
-    path take it; ``/`` gives a plain `Path`, ``+`` a text.
-
-    Attributes
-    ----------
-    path : Path
-    receipt : mapping
-        What was staged, from where, with which hashes, and what was left out.
+    path take it; ``/`` gives a plain `Path`, ``+`` a text. `path` is that path; the mapping `receipt` says what was
+    staged, from where, with which hashes, and what was left out.
     """
 
     __slots__ = ("path", "receipt")
