@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Self
 
 BLOCK_BYTES = 1 << 20
 
@@ -73,45 +73,24 @@ class FileRecords(Sequence[FileRecord]):
         return FileRecord(self.paths[nth], self.sizes[nth], self.crcs[nth], self.targets.get(nth))
 
 
-@runtime_checkable
-class Reader(Protocol):
-    """Bytes at offsets."""
-
-    @property
-    def name(self) -> str: ...  # of the file, for a person, secrets removed
-    @property
-    def size(self) -> int | None: ...  # None if the source does not say
-    @property
-    def identity(self) -> str: ...  # changes when the bytes do; empty if nothing tells
-    @property
-    def ranges(self) -> bool: ...  # whether `read_at` may start anywhere; if not, only `stream(0)` works
-    @property
-    def local_path(self) -> Path | None: ...  # the file itself, on this machine (a slow mount too)
-
-    def read_at(self, offset: int, n: int) -> bytes:
-        """Return exactly `n` bytes from `offset`, fewer only at the end. From any thread."""
-
-    def stream(self, offset: int = 0) -> Iterator[bytes]:
-        """Give the bytes from `offset` to the end, in pieces of any size."""
-
-    def close(self) -> None:
-        """Let go of what the reader holds. Closing twice is fine."""
-
-
 def stat_identity(stat: os.stat_result) -> str:
     """Return the identity of a file from its stat: another size or time is another file."""
     return f"{stat.st_size}-{stat.st_mtime_ns}"
 
 
-class Streamed(ABC):
-    """What readers share that give bytes at any offset: those bytes in pieces, and a context that closes."""
+class Reader(ABC):
+    """Bytes at offsets, also in pieces, from any thread; and a context that closes."""
 
-    ranges = True
-    local_path: Path | None = None
+    name: str  # of the file, for a person, secrets removed
+    size: int | None  # None if the source does not say
+    identity: str  # changes when the bytes do; empty if nothing tells
+    ranges: bool = True  # whether `read_at` may start anywhere; if not, only `stream(0)` works
+    local_path: Path | None = None  # the file itself, on this machine (a slow mount too)
     piece_bytes = BLOCK_BYTES
 
     @abstractmethod
-    def read_at(self, offset: int, n: int) -> bytes: ...
+    def read_at(self, offset: int, n: int) -> bytes:
+        """Return exactly `n` bytes from `offset`, fewer only at the end."""
 
     def pieces(self, offset: int, n: int | None) -> Iterator[Any]:
         """Give `n` bytes from `offset`, or all from there, in pieces."""
@@ -122,10 +101,11 @@ class Streamed(ABC):
             left -= len(piece)
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
+        """Give the bytes from `offset` to the end, in pieces of any size."""
         return self.pieces(offset, None)
 
     def close(self) -> None:  # noqa: B027
-        """Do nothing: not every reader holds what must be let go."""
+        """Let go of what the reader holds, if anything. Closing twice is fine."""
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +114,10 @@ class Streamed(ABC):
         self.close()
 
 
-class FileReader(Streamed):
+class FileReader(Reader):
     """A file on this machine as a reader."""
+
+    size: int
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.local_path = Path(path)
@@ -183,8 +165,10 @@ class FileReader(Streamed):
                 self.close()
 
 
-class BytesReader(Streamed):
+class BytesReader(Reader):
     """Bytes in memory as a reader."""
+
+    size: int
 
     def __init__(self, data: bytes, name: str = "bytes") -> None:
         self._data = data

@@ -16,7 +16,7 @@ from datastage.archives.errors import Fault, error_of
 from datastage.archives.names import is_part
 from datastage.archives.zip_entry import ZipEntry
 from datastage.errors import DatastageError
-from datastage.reader import FileReader, Reader, Streamed
+from datastage.reader import FileReader, Reader
 
 # Whose parts may each begin as an archive does.
 _VOLUME = re.compile(r"(?i)\.(zipx?|z\d\d+|rar|[rs]\d\d)$")
@@ -24,12 +24,13 @@ _LAST = (".zip", ".zipx")  # how the last part of a split zip is called
 _TAIL_BYTES = 65_557  # the longest comment of a zip, and its end record
 
 
-class JoinedReader(Streamed):
+class JoinedReader(Reader):
     """Parts that lie beside each other as one file.
 
     Parts that were put into one file by hand, as `cat` does, were of `part_bytes` each, but for the last.
     """
 
+    size: int
     part_bytes: int | None = None
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:

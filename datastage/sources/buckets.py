@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
-from datastage.reader import Streamed
+from datastage.reader import Reader
 from datastage.sources.endpoints import ENDPOINTS, at_endpoint, endpoint
 from datastage.sources.found import Context, Found
 from datastage.sources.http_answers import Refused, md5_of
@@ -331,7 +331,7 @@ def _wrong_region(spec: Spec) -> DatastageError:
     return UnavailableError(f"{spec.parts[1]} lies in another region.", "Next: set AWS_REGION to its region.")
 
 
-class ObjectReader(Streamed):
+class ObjectReader(Reader):
     """An object in a bucket as a reader, through obstore."""
 
     piece_bytes = 4 << 20

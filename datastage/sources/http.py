@@ -18,7 +18,7 @@ from typing import Any
 from datastage.archives import not_data
 from datastage.errors import NotDataError, UnavailableError
 from datastage.progress import Reporter, human_bytes
-from datastage.reader import Streamed
+from datastage.reader import Reader
 from datastage.sources import http_answers as answers
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http_connection import Chunks, Response
@@ -92,7 +92,7 @@ def check_first_bytes(reader: HttpReader) -> None:
         )
 
 
-class HttpReader(Streamed):
+class HttpReader(Reader):
     """A file behind an address as a reader, asked once when it is made. Each thread asks over its own connection."""
 
     most_connections: int | None = None  # that its place bears at once

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from datastage import archives
 from datastage.errors import DatastageError, while_doing
 from datastage.progress import Reporter
-from datastage.reader import BytesReader, FileReader, Reader, Streamed
+from datastage.reader import BytesReader, FileReader, Reader
 from datastage.sources.walk import Listing, UnreadableError
 
 _PIECE = 1 << 16
@@ -33,7 +33,7 @@ class TimeIsUpError(Exception):
     """The time for archives is over."""
 
 
-class TimedReader(Streamed):
+class TimedReader(Reader):
     """A reader that stops when the time for archives is over, even within one long member."""
 
     def __init__(self, reader: Reader, listing: Listing) -> None:

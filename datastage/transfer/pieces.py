@@ -22,8 +22,7 @@ def pieces_of(reader: Reader) -> Pieces:
     """Return a function ``(offset, n) -> pieces`` for `reader`; with None for `n`, it gives the whole from 0."""
     if reader.local_path is not None:
         return partial(_of_file, reader, reader.local_path, [])
-    pieces: Pieces = reader.pieces  # type: ignore[attr-defined]
-    return pieces
+    return reader.pieces  # type: ignore[return-value]
 
 
 def _of_file(

@@ -17,7 +17,7 @@ from datastage import mounts
 from datastage.errors import ChecksumError, DatastageError, IntegrityError, NoSpaceError, StorageError
 from datastage.own_files import no_link
 from datastage.progress import SILENT, Reporter, human_bytes
-from datastage.reader import BLOCK_BYTES, Reader, Streamed, stat_identity
+from datastage.reader import BLOCK_BYTES, Reader, stat_identity
 from datastage.transfer.download import ParallelDownload
 from datastage.transfer.partial import PartialFile, Transferred, compare_digests
 from datastage.transfer.retry import Interrupted, Limits
@@ -89,7 +89,7 @@ def _lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:
     return {name.lower(): digest.lower() for name, digest in (expect or {}).items()}
 
 
-class Ahead(Streamed):
+class Ahead(Reader):
     """Fetch `reader` into the file `to`, and read from it at once. Close it, or use it as a context manager.
 
     What is asked for comes first, the rest in order. Reads may come from any thread; they wait until their bytes are
@@ -133,7 +133,7 @@ class Ahead(Streamed):
             threading.Thread(target=watch, name="datastage-watch", daemon=True).start()
 
     @property
-    def size(self) -> int | None:
+    def size(self) -> int | None:  # type: ignore[override]
         """Length in bytes; None as long as it is not known."""
         return self._partial.reader.size
 
