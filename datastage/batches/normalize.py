@@ -172,9 +172,9 @@ class CpuFinish:
         """Return the finished batch of uint8 `images` (B, C, H, W), which nobody else holds, maybe made in `room`."""
         import torch
 
-        from datastage.batches.batch_ops import jittered
-
         if jitter is not None:
+            from datastage.batches.batch_ops import jittered
+
             pixels = torch.from_numpy(images)
             for start in range(0, len(images), self._at_once):
                 part = slice(start, start + self._at_once)
