@@ -339,7 +339,7 @@ def for_machines(module: ast.Module) -> str:
             node.returns = None
         elif isinstance(node, ast.arg):
             node.annotation = None
-        elif isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.dump(node.annotation):
+        elif isinstance(node, ast.AnnAssign) and not re.search("ClassVar|KW_ONLY", ast.dump(node.annotation)):
             node.annotation = ast.Constant(0)  # a field needs one, whatever it says
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
