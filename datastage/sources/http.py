@@ -122,7 +122,11 @@ class HttpReader(Reader):
         self.ranges = False
         self.host = self._origin.host
         # What does not answer at all is left sooner than what breaks off midway: there may be another place.
-        patiently(self._probe, self._limits, tries=min(3, self._limits.tries))
+        try:
+            patiently(self._probe, self._limits, tries=min(3, self._limits.tries))
+        except BaseException:
+            self.close()  # the error holds this reader, and so its connections
+            raise
 
     # --- the reader
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import errno
 import gzip
+import os
 import random
 import socket
 import threading
+import time
 import traceback
 
 import pytest
@@ -44,6 +46,18 @@ def test_it_is_a_reader_of_the_right_bytes(server, quick):
         assert reader.read_at(len(BODY) - 10, 100) == BODY[-10:]
         assert reader.read_at(len(BODY) + 5, 100) == b""
         assert b"".join(reader.stream(100)) == BODY[100:]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_a_refused_address_leaves_no_connection_open(server, quick):
+    url = server.serve("gone.zip", b"no such file", status=404)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(UnavailableError) as caught:
+        reader_of(url, quick)
+    until = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert (len(os.listdir("/proc/self/fd")), caught.type.__name__) == (before, "Refused")
 
 
 def test_the_head_is_fetched_once_for_a_small_file(server, quick):
