@@ -14,8 +14,7 @@ from datastage.spec import Spec, last_part
 
 MOST_FILES = 1_000_000
 _AT_ONCE = 4
-_RANGE = r"(\d{1,12})\.\.(\d{1,12})"
-_BRACES = re.compile(r"\{(?:" + _RANGE + r"|[^{},\s]*(?:,[^{},\s]*)+)\}")
+_BRACES = re.compile(r"\{(?:(\d{1,12})\.\.(\d{1,12})|[^{},\s]*(?:,[^{},\s]*)+)\}")
 
 
 def parse_list(text: str) -> Spec:

@@ -111,6 +111,7 @@ class HttpReader(Reader):
         self._has_hash = has_hash
         self._session = HttpSession(url, self._limits, has_hash=has_hash, headers=headers, with_cookies=with_cookies)
         self._origin = self._session.origin
+        self.told = self._session.told
         self._held: tuple[Response, Chunks] | None = None  # the answer that gives the whole, and its rest
         self._head = b""
         self._state = answers.FileState("", self._origin.host)
@@ -191,11 +192,6 @@ class HttpReader(Reader):
                 self._session.connections.put_back(response)
             offset += k
             n -= k
-
-    @property
-    def told(self) -> Mapping[str, str]:
-        """What redirects to the file said of it: headers in small letters."""
-        return self._session.told
 
     def interrupt(self) -> None:
         """Break off all reads under way, from another thread."""

@@ -46,7 +46,7 @@ class HttpSession:
         self._has_hash = has_hash
         self._headers = dict(headers or {})
         self._tokens: dict[tuple[str, str, int], str] = {}  # by the server that asked for it: one, and it may be empty
-        self.told: dict[str, str] = {}  # what redirects said of the file
+        self.told: dict[str, str] = {}  # what redirects said of the file: headers in small letters
         self._with_cookies = with_cookies
         self._cookies: dict[tuple[str, str, int], dict[str, str]] = {}
         self._netrc = Netrc()
