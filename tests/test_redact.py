@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from datastage.errors import SpecError, StorageError
-from datastage.redact import hide_secrets, printable
+from datastage.redact import hide_secrets, printable, values_without_secrets
 
 SECRET = "S3CRETpw"
 _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
@@ -27,6 +27,8 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("expect='md5:d41d8cd98f00b204e9800998ecf8427e'", "expect='md5:d41d8cd98f00b204e9800998ecf8427e'"),
         ("Next: choose another name, such as name='d-2'", "Next: choose another name, such as name='d-2'"),
         ("https://me:S3CRETpw@h.example/a.zip?t=1", "https://...@h.example/a.zip?t=..."),
+        ("https://to/S3CRETpw@h.example/a.zip", "https://...@h.example/a.zip"),
+        ("https://to/S3CRETpw@h.example/x@y.example/a.zip", "https://...@y.example/a.zip"),
         ("see https://h.example/a?sig=S3CRETpw.", "see https://h.example/a?sig=...."),
         ("Invalid header value b'Bearer hf_S3CRETpw12\\n'", "Invalid header value b'Bearer ...'"),
         ("HF_TOKEN=S3CRETpw", "HF_TOKEN=..."),
@@ -87,6 +89,12 @@ def test_any_text_can_be_shown(text):
     shown = printable(hide_secrets(text))
     assert "\n" not in shown
     assert "\x1b" not in shown
+
+
+def test_secrets_are_hidden_in_every_text_of_a_value():
+    address, hidden = "https://me:S3CRETpw@h.example/a", "https://...@h.example/a"
+    value = {"from": [address, ("x", address)], "n": 3, "whole": None, "part": 1.5}
+    assert values_without_secrets(value) == {"from": [hidden, ["x", hidden]], "n": 3, "whole": None, "part": 1.5}
 
 
 def test_an_error_cannot_steer_a_terminal():

@@ -453,17 +453,6 @@ def test_repair_of_a_copied_folder_and_of_a_single_file(here):
         assert damaged_file.read_text() == "meow"
 
 
-def test_repair_takes_nothing_from_a_source_that_changed(here):
-    make_zip(here / "pets.zip")
-    staged = quiet("./pets.zip")
-    (staged / "test/cat/2.txt").write_text("PURR")
-    make_zip(here / "pets.zip", {**FILES, "test/cat/2.txt": b"hiss"})
-    with pytest.raises(ChecksumError):
-        datastage.verify(staged, repair=True, progress=False)
-    assert (staged / "test/cat/2.txt").read_text() == "PURR"
-    assert not [name for name in left_in(staged.path.parent) if name.startswith(".")]
-
-
 def test_clean_removes_what_killed_runs_left_and_nothing_else(here, tmp_path):
     make_zip(here / "pets.zip")
     staged = quiet("./pets.zip")

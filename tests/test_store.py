@@ -180,6 +180,13 @@ def test_linking_twice_is_linking_once(tmp_path):
     assert made == [tmp_path / "sub"]
 
 
+def test_what_is_linked_already_keeps_nothing_else_from_it(tmp_path):
+    slot, _ = published(tmp_path)
+    links.link_into(tmp_path, [("a.txt", slot.final / "a.txt")])
+    made, _ = links.link_into(tmp_path, [("a.txt", slot.final / "a.txt"), ("sub", slot.final / "sub")])
+    assert [path.is_symlink() for path in made] == [True, True]
+
+
 def test_a_link_replaces_nothing(tmp_path):
     slot, _ = published(tmp_path)
     (tmp_path / "sub").write_text("mine")

@@ -22,7 +22,7 @@ import pytest
 
 import datastage
 from datastage import cli, datasets, own_files, slots, staged
-from datastage.errors import DatastageError, SpecError, StorageError
+from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError
 from datastage.lock import locked
 from datastage.staged import FILES, RECEIPT
 from tests.servers import server as server
@@ -325,6 +325,19 @@ def test_repair_puts_the_file_in_place_of_a_link_and_leaves_what_it_leads_to(her
     assert not (folder / "cat" / "1.txt").is_symlink()
     assert (tmp_path / "file").read_text() == "mine"
     assert list((tmp_path / "folder").iterdir()) == []
+
+
+@pytest.mark.parametrize("now", [b"hiss", b"moo!", b"woof", b"a longer text", None])
+def test_repair_takes_nothing_from_a_source_that_changed(now, here):
+    files = {"cat/1.txt": b"meow", "cat/2.txt": b"purr"}
+    make_zip(here / "pets.zip", files)
+    folder = quiet("./pets.zip").path
+    (folder / "cat" / "2.txt").write_text("PURR")
+    make_zip(here / "pets.zip", {**files, "cat/2.txt": now} if now else {"cat/1.txt": b"meow"})
+    with pytest.raises(IntegrityError if now else DatastageError):
+        datastage.verify(folder, repair=True, progress=False)
+    assert (folder / "cat" / "2.txt").read_text() == "PURR"
+    assert [name for name in os.listdir(slots.own_folder_of(folder.parent)) if "repair" in name] == []
 
 
 def test_repair_asks_the_places_in_their_order(here):
