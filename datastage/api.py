@@ -125,7 +125,8 @@ def stage(  # noqa: PLR0913
     copy : bool
         Copy even what can be used where it lies.
     save_to : str or path, optional
-        Where the fetched file is kept for the next session, which looks there first: ``"drive:datasets"``, a path.
+        Where the fetched file is kept for the next session, which looks there first: ``"drive:datasets"``,
+        ``"/kaggle/working/data"``.
     refresh : bool
         Stage anew, whatever is there.
     wait : float
@@ -199,9 +200,10 @@ def loaders(  # noqa: PLR0913
     Parameters
     ----------
     data : str, path, Staged, pair of arrays, or mapping
-        What `stage` takes or gave; shards (``"s3://bucket/train-{000000..000127}.tar"``, their folder or
-        ``index.json``); ``(images, labels)``, or a mapping from ``"train"``, ``"val"``, ``"test"`` to such pairs.
-        Images are uint8 of shape (N, H, W, C) or (N, H, W), or float32 of shape (N, D).
+        What `stage` takes or gave; a folder with a folder for each class; shards
+        (``"s3://bucket/train-{000000..000127}.tar"``, their folder or ``index.json``); ``(images, labels)``, or a
+        mapping from ``"train"``, ``"val"``, ``"test"`` to such pairs. Images are uint8 of shape (N, H, W, C) or
+        (N, H, W), or float32 of shape (N, D).
     batch_size : int
         Samples in a batch.
     labels : optional
@@ -224,8 +226,9 @@ def loaders(  # noqa: PLR0913
     augment : Augment, "auto" or None
         ``"auto"`` is the catalog entry's own, and nothing for other data.
     transform : callable, optional
-        For training alone. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch
-        on the device and returns one; torchvision's are called for each picture. It is tried when the loader is made.
+        For training alone: val and test never see it, so what evaluation needs too belongs in `mean`, `std`, `size` or
+        the model. ``transform(batch, generator)`` or ``transform(batch)`` gets each uint8 (B, C, H, W) batch on the
+        device and returns one; torchvision's are called for each picture. It is tried when the loader is made.
     shuffle, drop_last : bool
         Whether training draws its batches in a new order each epoch, and leaves out a last one that is not full.
     device : str
@@ -243,7 +246,8 @@ def loaders(  # noqa: PLR0913
     unreadable : {"skip", "raise"}
         Whether pictures that cannot be read are left out, listed and counted, or are an error.
     cache : path, optional
-        The folder where photos are kept as pixels for the next time, on Drive too; else beside the staged data.
+        The folder where photos are kept as pixels for the next time; it may lie on Drive or in ``/kaggle/working``.
+        Else they are kept beside the staged data.
     cache_gb : float, optional
         How many gigabytes of disk shards and their pixels may take; the oldest go first. None is half of what is free.
     progress
@@ -353,8 +357,7 @@ def feed(
 
     A Dataset is shuffled. Of a DataLoader the dataset, order, batch size, ``collate_fn``, ``drop_last`` and workers are
     kept; one with its own sampler, ``generator=`` or ``__iter__`` is iterated unchanged. Where there are no workers,
-    one makes and times the first two batches, and how many there will be follows from that. ``loader.explain()`` says
-    what was chosen and why.
+    one makes and times the first two batches, and how many there will be follows from that.
 
     Parameters
     ----------
@@ -367,6 +370,16 @@ def feed(
         As for `loaders`.
     dtype : str
         ``"float32"``, ``"bfloat16"`` or ``"float16"``, which floating tensors are cast to. Whole numbers stay.
+
+    Returns
+    -------
+    Loader
+        Its batches are on the device; ``loader.explain()`` says what was chosen and why.
+
+    Raises
+    ------
+    SpecError, MissingDependencyError
+        If `dataset` gives no batches, or an option makes no sense for it; if torch is missing.
     """
     with _told(progress) as (_, reporter):
         from datastage.batches.devices import import_torch
@@ -419,20 +432,26 @@ def extract(
     nested: bool = False,
     progress: Progress = "auto",
 ) -> Staged:
-    """Unpack an archive into a folder: all of it, checked, or nothing. Return the folder, with its receipt.
+    """Unpack an archive into a folder: all of it, checked, or nothing.
 
     Parameters
     ----------
     archive : path
         The archive; its format is told by its content.
     to : path
-        The folder to make, or to fill: nothing in it is replaced, and after an error all that came is taken away.
+        The folder to make. One that is there is filled, a mount point and the working directory too: nothing in it is
+        replaced, and after an error all that came is taken away.
     strip : bool
         Whether one top folder that holds everything is taken off.
     members, password, encoding, progress
         As for `stage`.
     nested : bool
         Whether archives in the archive are unpacked too, each in a folder of its name.
+
+    Returns
+    -------
+    Staged
+        The folder, with its receipt.
 
     Raises
     ------
@@ -458,12 +477,17 @@ def extract(
 
 @_answered
 def members(archive: PathLike, *, password: str | None = None, encoding: str | None = None) -> list[Member]:
-    """List what is in an archive, without unpacking it: in the archive's own order, junk included.
+    """List what is in an archive, without unpacking it.
 
     Parameters
     ----------
     archive, password, encoding
         As for `extract`; most archives list their names without a password.
+
+    Returns
+    -------
+    list of Member
+        In the archive's own order, junk included; ``.size`` is in bytes.
 
     Raises
     ------
@@ -480,8 +504,6 @@ def members(archive: PathLike, *, password: str | None = None, encoding: str | N
 def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "auto") -> Path:
     """Pack a folder into one zip: thousands of small files on Drive become one that copies at full speed.
 
-    Returns the path of the zip, which holds the folder under its own name.
-
     Parameters
     ----------
     folder : str or path
@@ -490,6 +512,11 @@ def zip_folder(folder: PathLike, archive: PathLike, *, progress: Progress = "aut
         The zip to make, or ``"drive:photos.zip"``. It must not exist.
     progress
         As for `stage`.
+
+    Returns
+    -------
+    Path
+        The zip, which holds the folder under its own name.
 
     Raises
     ------
@@ -676,7 +703,6 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
 
     Where training gets something else (augmentation, a transform), a second grid shows that. A loader is not used up.
     What `loaders` does not take is shown as it lies: pictures without labels, waves of sounds, beginnings of texts.
-    A notebook shows the figure. Without matplotlib it is a `MissingDependencyError`.
 
     Parameters
     ----------
@@ -688,6 +714,16 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
         As for `loaders`.
     out : path, optional
         A file to write the picture to, such as ``"preview.png"``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A notebook shows it.
+
+    Raises
+    ------
+    SpecError, StorageError, MissingDependencyError
+        If the data cannot be drawn; if `out` is no name of a picture, or cannot be written; without matplotlib.
     """
     from datastage.batches.loader import Loaders
     from datastage.show import pictures, unread
@@ -714,14 +750,23 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
 def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Figure:
     """Draw what data is made of: samples of each class by split, sizes of the pictures, what was left out and why.
 
-    Of what `loaders` does not take: the columns of a table, or how many files each folder holds. The red square is the
-    size that `loaders` would bring pictures of mixed sizes to. Without matplotlib it is a `MissingDependencyError`.
+    Of what `loaders` does not take: the columns of a table, or how many files each folder holds.
 
     Parameters
     ----------
     data : path, Staged, Loaders, Loader, Dataset or DataLoader
         What `read` takes, what `loaders` gives, or what `feed` takes.
     labels, out
+        As for `preview`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A notebook shows it. The red square is the size that `loaders` would bring pictures of mixed sizes to.
+
+    Raises
+    ------
+    SpecError, StorageError, MissingDependencyError
         As for `preview`.
     """
     from datastage.batches.loader import Loader, Loaders
@@ -840,8 +885,12 @@ def register(
     ----------
     entry : str, Entry or ArchiveEntry
         The name, with `spec`; or all that is known of a dataset.
-    spec, fallbacks, expect
-        As for `stage`, of its archive; every place must give the bytes of this hash.
+    spec : str or path, optional
+        Where its archive lies: an address, ``"drive:birds.zip"``, a path.
+    fallbacks : sequence of str or path
+        Further places of the same archive, tried in order.
+    expect : str, optional
+        ``"md5:..."`` or ``"sha256:..."`` of the archive; every place must give these bytes.
     title : str, optional
         Its proper name; else the name itself.
     licence, citation : str
@@ -881,7 +930,7 @@ def cell(
     fallbacks: Sequence[PathLike] = (),
     save_to: PathLike | None = None,
 ) -> str:
-    """Return the Python text of a setup cell that puts datastage into a notebook and stages `spec`.
+    """Return the text of a setup cell that puts datastage into a notebook and stages `spec`.
 
     Parameters
     ----------
@@ -895,6 +944,11 @@ def cell(
         A text catalog; the cell carries the line of `spec`.
     fallbacks, save_to
         As for `stage`.
+
+    Returns
+    -------
+    str
+        Python text to paste.
 
     Raises
     ------

@@ -96,7 +96,7 @@ class Entry:
     - `shape`: of one image (height, width, channels), or of one row of a table.
     - `dtype`: of the images or rows as read: ``"uint8"`` or ``"float32"``.
     - `classes`: names of the classes in the order of the labels.
-    - `mean`, `std`: one for each channel, of the training images divided by 255; or for each column of a table.
+    - `mean`, `std`: one for each channel of the training images divided by 255, or for each column of a table as it is.
     - `augment`: what ``augment="auto"`` means, as arguments of `datastage.Augment`: ``{"crop": 4, "flip": True}``.
     - `splits`: the splits and their lengths: ``{"train": 50000, "test": 10000}``.
     - `needed`: the files that are needed, as a person would tell them from other versions.
