@@ -203,8 +203,10 @@ class HttpReader(Reader):
         if held is not None:
             self._session.connections.put_back(held[0])
         self._session.final = self._origin
+        looked_wrong = not_data(self.head(_LOOK_BYTES), self.name)  # and was taken: its digest tells
         patiently(self._probe, self._limits)
-        check_first_bytes(self)
+        if looked_wrong is None:
+            check_first_bytes(self)
 
     def head(self, n: int) -> bytes:
         """Return the first bytes, at most `n`, which have been fetched already."""

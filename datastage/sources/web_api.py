@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datastage.errors import DatastageError, IntegrityError, NotDataError, UnavailableError
+from datastage.errors import ChecksumError, DatastageError, IntegrityError, NotDataError, UnavailableError
 from datastage.progress import Reporter, counted, human_bytes
 from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
-from datastage.sources.http import HttpReader, found_at, open_url
+from datastage.sources.http import HttpReader, check_first_bytes, found_at
 from datastage.sources.http_session import HttpSession
 from datastage.transfer import Limits, Pool, fetch, patiently
 
@@ -92,13 +92,23 @@ def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -
 
 
 def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> HttpReader:
-    reach = HttpReader if file.size == 0 else open_url  # which takes an empty file for a mistake
+    def reach(url: str) -> HttpReader:
+        reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+        # Of one with a digest the digest tells, unless its length is wrong already; and an empty file may be right.
+        if file.size != 0 and not (file.digests and (file.size is None or reader.size in (None, file.size))):
+            try:
+                check_first_bytes(reader)
+            except BaseException:
+                reader.close()
+                raise
+        return reader
+
     try:
-        reader = reach(file.url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+        reader = reach(file.url)
     except UnavailableError:
         if not file.other_url:
             raise
-        reader = reach(file.other_url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+        reader = reach(file.other_url)
     reader.most_connections = file.most_connections
     return reader
 
@@ -136,7 +146,12 @@ def fetch_files(files: Sequence[RemoteFile], to: Path, what: str, limits: Limits
             reader, digests = _reach(file, limits, has_hash=bool(file.digests)), file.digests
         with contextlib.closing(reader):
             few = 1 if (reader.size or 0) < 8 << 20 else None
-            fetch(reader, to / file.path, expect=digests, reporter=reporter, limits=limits, connections=few)
+            try:
+                fetch(reader, to / file.path, expect=digests, reporter=reporter, limits=limits, connections=few)
+            except ChecksumError:
+                if isinstance(reader, HttpReader):
+                    check_first_bytes(reader)
+                raise
         return ()
 
     # Each transfer looks after its own stalls.

@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from datastage import runtime
-from datastage.errors import DatastageError, SpecError, UnavailableError
+from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
 from datastage.sources import address_of, parse
 from datastage.sources import github as github_source
 from tests.sources.staged import quiet, tree, without
@@ -105,6 +105,21 @@ def test_an_archive_in_a_repository_is_unpacked(github):
 def test_the_content_of_lfs_is_checked_by_the_digest_of_its_pointer(github):
     assert quiet("github:teacher/course/data/big.bin").path.read_bytes() == BIG
     assert "sha256" in str(quiet("github:teacher/course/data/big.bin").receipt["hashes"])
+
+
+def test_a_web_page_kept_by_lfs_is_data_if_its_digest_is_right(github):
+    page = b"<!DOCTYPE html><html><title>Log in</title></html>\n" * 9
+    files = {"data/page.txt": page, "data/other.csv": page + b"2"}
+    github.add("teacher/pages", "main", files, lfs=tuple(files))
+    assert tree(quiet("github:teacher/pages/data")) == of_data(files, "data/")
+
+
+@pytest.mark.parametrize("length", [30, 60_000])
+@pytest.mark.parametrize("path", ["data", "data/big.bin"])
+def test_a_web_page_in_place_of_what_lfs_keeps_is_refused(path, length, github):
+    github.media_page = b"<!DOCTYPE html>".ljust(length)
+    with pytest.raises(NotDataError, match="a web page"):
+        quiet(f"github:teacher/course/{path}")
 
 
 def test_lfs_over_its_quota_is_named(github):

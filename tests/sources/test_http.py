@@ -113,6 +113,17 @@ def test_the_identity_changes_when_the_bytes_do(server, quick):
     assert identity(etag='W/"weak"', modified=None) == ""
 
 
+def test_what_was_taken_for_its_digest_is_not_judged_when_it_is_looked_at_again(server, quick):
+    page = b"<!DOCTYPE html>" + b"\n" * 2000
+    with http.HttpReader(server.serve("page.txt", page), has_hash=True, limits=quick) as reader:
+        server.serve("page.txt", page * 2)
+        reader.renew()
+        assert reader.size == 2 * len(page)
+    with reader_of(server.serve("x", BODY), quick) as reader, pytest.raises(NotDataError, match="a web page"):
+        server.serve("x", page)
+        reader.renew()
+
+
 # --- redirects
 
 

@@ -35,6 +35,7 @@ class GitHub(LoopbackServer):
         self.releases: dict[str, list[tuple[str, bytes]]] = {}  # owner/name/tag
         self.gists: dict[str, dict[str, bytes]] = {}
         self.lfs_quota_is_used_up = False
+        self.media_page = b""  # what comes in place of the files of LFS
         self.limit = ""  # "primary", "secondary", "raw"
         self.asked: list[str] = []
         self.tokens: list[str | None] = []
@@ -135,7 +136,8 @@ class _Handler(LoopbackHandler):
             return self.give(403, b"This repository is over its data quota.")
         if found is None or found[2] not in found[1]:
             return self.give(404, b"404: Not Found")
-        self.give_file(found[1][found[2]], ETag=f'"{hashlib.sha256(found[1][found[2]]).hexdigest()}"')
+        body = self.github.media_page or found[1][found[2]]
+        self.give_file(body, ETag=f'"{hashlib.sha256(body).hexdigest()}"')
 
     def api(self, rest: list[str]) -> None:
         if rest[0] == "assets":
