@@ -334,11 +334,16 @@ def needing(what: str, library: str, *remedy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_published(title: str, path: object) -> Iterator[None]:
-    """Say of a dataset of the catalog that cannot be read in its publisher's form that it has another."""
+    """Say of a dataset of the catalog that cannot be read in its publisher's form that it has another.
+
+    That a file is not there says so too; what else a disk refuses says nothing of the data.
+    """
     try:
         yield
     except (OSError, KeyError, IndexError, ValueError) as error:
         if isinstance(error, DatastageError):
             raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            raise StorageError.of(error, f"reading {title}") from error
         what = f"{title} at {path} is not as it was published: {error}."
         raise IntegrityError(what, "Next: look where the file came from.") from error

@@ -366,6 +366,12 @@ def recover(slot: Slot) -> None:
             remove_tree(slot.old)
         else:
             os.rename(slot.old, slot.final)
+    # Where an earlier version put what it was about to replace.
+    older = slot.root / f".{slot.name}.old"
+    if not os.path.lexists(slot.final) and os.path.lexists(older) and not older.is_symlink():
+        receipt = staged.read_receipt(older)
+        if receipt is not None and staged.written_for(receipt) == str(slot.final):
+            os.rename(older, slot.final)
 
 
 def tidy(slot: Slot) -> None:

@@ -26,7 +26,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 262 for cells with one entry and short names, a check that says what a class meets, other forms of addresses (#23).
 # 54 for what each public function returns and raises, in its own docstring (#24).
 # 17 for web pages that are data by their digest (#21).
-MOST_LINES = 39_074
+# 24 for receipts of earlier versions, for what a disk refuses, and for damage told from faults of ours (#18, #23).
+MOST_LINES = 39_098
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

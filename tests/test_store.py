@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -82,6 +83,27 @@ def test_an_old_folder_without_a_new_one_is_put_back(tmp_path):
     os.rename(slot.final, slot.old)
     store.recover(slot)
     assert (slot.final / "a.txt").read_text() == "old"
+
+
+def test_what_an_earlier_version_set_aside_is_put_back_if_it_is_of_this_folder(tmp_path):
+    slot, _ = published(tmp_path, "old")
+    other = slot_at(tmp_path, "other")
+    for name in ("data", "other"):
+        shutil.copytree(slot.final, tmp_path / f".{name}.old")
+    shutil.rmtree(slot.final)
+    for each in (slot, other):
+        store.recover(each)
+    assert (slot.final / "a.txt").read_text() == "old"
+    assert not other.final.exists()
+    assert (tmp_path / ".other.old" / "a.txt").is_file()
+
+
+@pytest.mark.parametrize(("name", "is_read"), [("data", True), ("another", False)])
+def test_a_receipt_of_an_earlier_version_for_data_used_in_place_is_read(name, is_read, tmp_path):
+    (tmp_path / "data").mkdir()
+    receipt = {"key": "k", "name": name, "folder": str(tmp_path / "input"), "in_place": True}
+    staged.write_receipt(tmp_path / "data", receipt, [])
+    assert (staged.receipt_of(tmp_path / "data") is not None) is is_read
 
 
 def test_an_old_folder_beside_the_new_one_is_removed(tmp_path):

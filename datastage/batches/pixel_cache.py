@@ -223,12 +223,13 @@ class PixelCache:
 
     def picture(self, index: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return one image as a new array (H, W, 3) of this size; raises `IntegrityError` if it cannot be read."""
-        if self.state[index] == TO_DO:
-            (said,) = self._decode_all([(0, index)], None)
+        seen: list[NDArray[np.uint8]] = []
+        if self.state[index] != BAD:
+            (said,) = self._decode_all([(0, index)], lambda _, row: seen.append(row))
             self._note(index, *said)
         if self.state[index] == BAD:
             raise self.unreadable_error(index, self._trouble.get(index, EARLIER))
-        row = self.rows[index]
+        row = seen[0]  # of what is not kept there is no other
         return Fit(size, "stretch").apply(np.array(row if self.last else row.transpose(1, 2, 0)))
 
     def pause(self) -> None:

@@ -48,5 +48,10 @@ def matlab(path: Path) -> dict[str, Any]:
     """Return the arrays of a Matlab file."""
     with needing(path.name, "scipy"):
         from scipy.io import loadmat
-    found: dict[str, Any] = loadmat(str(path))
+    try:
+        found: dict[str, Any] = loadmat(str(path))
+    except OSError:
+        raise
+    except Exception as error:  # of damage scipy has errors of many kinds, and none that all of them are
+        raise IntegrityError(f"{path.name} is not a whole Matlab file: {error}.", _AGAIN) from error
     return found

@@ -109,13 +109,14 @@ def of_pairs(
 
 def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:
     """Make the reading of an entry whose files are known one by one, and so all its facts."""
-
-    def arrays(split: str) -> tuple[Any, Any]:
-        with as_published(entry.title, path):
-            return entry.read(path, split)
-
     splits = {part: Split((), (), n) for part, n in entry.splits.items()}
+    arrays = partial(_published, entry, path)  # a reading can be pickled
     return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=arrays)
+
+
+def _published(entry: Entry, path: Path, split: str) -> tuple[Any, Any]:
+    with as_published(entry.title, path):
+        return entry.read(path, split)
 
 
 # --- npz and npy

@@ -49,13 +49,13 @@ def _of_lists(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) ->
     assert entry.lists is not None
     with as_published(entry.title, path):
         names, parts = entry.lists(path)
-    number: dict[Any, Any] = {name: at for at, name in enumerate(names)}
-    splits, lost = {}, 0
-    for part, rows in parts.items():
-        there = {name: label for name, label in rows.items() if (path / name).is_file()}
-        lost += len(rows) - len(there)
-        labels = [label if isinstance(label, list) else number[label] for label in there.values()]
-        splits[part] = Split(list(there), labels, len(there))
+        number: dict[Any, Any] = {name: at for at, name in enumerate(names)}
+        splits, lost = {}, 0
+        for part, rows in parts.items():
+            there = {name: label for name, label in rows.items() if (path / name).is_file()}
+            lost += len(rows) - len(there)
+            labels = [label if isinstance(label, list) else number[label] for label in there.values()]
+            splits[part] = Split(list(there), labels, len(there))
     left_out = (f"{lost:,} pictures of the lists that are not there",) if lost else ()
     task = "multi-label" if entry.task == "multi-label" else "classification"
     reading = Reading(

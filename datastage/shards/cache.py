@@ -79,7 +79,7 @@ class ShardCache:
                     self._changed.wait(_TICK_S)
             finally:
                 self._needed.pop(key, None)
-                self._start()  # what comes next was held back
+            self._start()  # what comes next was held back
             if key in self._ready:
                 return self._ready.pop(key)
             raise self._failed.pop(key)

@@ -16,7 +16,7 @@ from typing import Any
 from datastage.archives import tar
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.streams import Bytes
-from datastage.errors import DamagedArchiveError, while_doing
+from datastage.errors import DamagedArchiveError, StorageError, while_doing
 from datastage.reader import FileReader
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
@@ -113,8 +113,10 @@ class ShardFile(FileReader):
         return self.samples
 
     def read_at(self, offset: int, n: int) -> bytes:
-        with while_doing(f"reading the shard {self.name}", UNREAD):
+        try:  # asked for each header and each picture, where a context takes as long as the reading
             return super().read_at(offset, n)
+        except OSError as error:
+            raise StorageError.of(error, f"reading the shard {self.name}", UNREAD) from error
 
     def part(self, number: int, ending: str) -> bytes:
         """Return the bytes of one part of a sample; raises `DamagedArchiveError` if the file became shorter."""

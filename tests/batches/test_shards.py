@@ -294,8 +294,9 @@ def test_a_loader_can_be_sent_to_another_process_and_counted(tmp_path):
     assert given(again) == given(train)
 
 
-def test_samples_can_be_had_one_by_one_once_they_are_counted(tmp_path):
-    train = loaders(write(tmp_path, [7, 9], index=True), test=0).train
+@pytest.mark.parametrize("cache_gb", [1.0, 1e-9])  # pixels are kept, or decoded whenever they are asked for
+def test_samples_can_be_had_one_by_one_once_they_are_counted(tmp_path, cache_gb):
+    train = loaders(write(tmp_path, [7, 9], index=True), test=0, cache_gb=cache_gb).train
     image, label = train.dataset[10]
     assert (len(train.dataset), label, image[0, 0, 0]) == (16, 10, 10)
 

@@ -105,3 +105,13 @@ def test_a_csv_that_was_cut_short_is_named_as_that(tmp_path):
     text = layouts.mnist_csv(layouts.small_mnist(), "train")
     said = get("mnist").converters[0].convert(io.BytesIO(text[: len(text) // 2]), tmp_path / "out")
     assert said == "a table in which the last row is not whole: the file was cut short"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"MATLAB 5.0 MAT-file".ljust(127), b"MATLAB 5.0".ljust(124) + b"\0\1IM" + bytes(99)]
+)
+def test_a_damaged_matlab_file_is_said_and_is_no_fault_of_ours(data, tmp_path):
+    pytest.importorskip("scipy")
+    (tmp_path / "train_32x32.mat").write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"train_32x32\.mat is not a whole Matlab file"):
+        idx.matlab(tmp_path / "train_32x32.mat")

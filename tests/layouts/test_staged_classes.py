@@ -1,13 +1,15 @@
 """What is staged says the classes that `loaders` takes, whatever the folder around them is called."""
 
+import errno
 import json
+import pickle
 import zipfile
 
 import pytest
 
 import datastage
 from datastage import datasets, layouts
-from datastage.errors import IntegrityError
+from datastage.errors import IntegrityError, StorageError, as_published
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -46,6 +48,38 @@ def test_classes_of_a_folder_used_in_place_are_read_anew_and_nothing_is_written_
 def test_what_nobody_can_tell_has_no_classes(tmp_path):
     staged = datastage.stage(put(tmp_path / "flat", "1.png", "2.png"), root=tmp_path / "root", progress=False)
     assert (staged.classes, staged.splits) == ((), ())
+
+
+def test_a_list_of_the_publisher_that_was_cut_is_said_and_is_no_fault_of_ours(tmp_path):
+    annotations, images = (tmp_path / "oxford-iiit-pet" / name for name in ("annotations", "images"))
+    put(tmp_path, "oxford-iiit-pet/images/beagle_1.jpg", "oxford-iiit-pet/images/pug_1.jpg")
+    annotations.mkdir()
+    (annotations / "trainval.txt").write_text("beagle_1 1 1 1\n")
+    (annotations / "test.txt").write_text("pug_1 2 1 1\n")  # a breed that the other list has not
+    assert images.is_dir()
+    with pytest.raises(IntegrityError, match="is not as it was published: 'pug'"):
+        layouts.of_entry(datasets.get("oxford_iiit_pet"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_reading_of_the_catalog_can_be_pickled(name, tmp_path):
+    found = pickle.loads(pickle.dumps(layouts.of_entry(datasets.get(name), tmp_path)))
+    assert found.splits["train"].n > 1000
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file"), IntegrityError),
+        (KeyError("pug"), IntegrityError),
+        (OSError("cannot be read as HDF5"), IntegrityError),
+        (OSError(errno.EMFILE, "Too many open files"), StorageError),
+        (PermissionError(errno.EACCES, "Permission denied"), StorageError),
+    ],
+)
+def test_what_a_disk_refuses_says_nothing_of_the_data(error, kind):
+    with pytest.raises(kind, match="Pets"), as_published("Pets", "x"):
+        raise error
 
 
 @pytest.mark.parametrize("name", ["wine_quality", "usps", "stl10", "cifar10", "mnist", "iris", "flowers102"])
