@@ -179,7 +179,7 @@ def move_anew(source: Path, target: Path) -> None:
             raise FileExistsError(errno.EEXIST, "it is there already", str(target)) from None
         os.rename(source, target)
     else:
-        os.unlink(source)
+        unlink(source)  # the target is whole and in its place, whatever becomes of the other name
 
 
 def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -103,3 +104,14 @@ def test_a_link_takes_its_own_bytes_and_not_those_of_where_it_leads(tmp_path):
     assert own_files.bytes_in(tmp_path / "link") == (tmp_path / "link").lstat().st_size
     assert own_files.bytes_in(tmp_path / "large" / "a") == 10_000
     assert own_files.bytes_in(tmp_path / "gone") == 0
+
+
+def test_a_file_that_is_in_place_is_no_error_where_its_first_name_stays(tmp_path, monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with own_files.atomic_file(tmp_path / "data.zip", replace=False) as out:
+        out.write(b"whole")
+
+    assert (tmp_path / "data.zip").read_bytes() == b"whole"
