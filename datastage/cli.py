@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import datastage
 from datastage import api, misuse, settings
 from datastage.errors import DatastageError, SpecError, Stopped, StorageError, UnavailableError, on_screen
+from datastage.faults import reported
 from datastage.progress import Reporter, counted, human_bytes
 from datastage.redact import for_a_screen, printable, values_without_secrets
 
@@ -88,16 +89,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], as_json: bool) -> int:
-    from datastage.faults import reported
-
     try:
         with reported():
             flags = {name: [*row[2], *_COMMON] for name, row in _VERBS.items()}
-            options = misuse.taken_apart(words, _parser(), flags)
+            try:
+                options = misuse.taken_apart(words, _parser(), flags)
+            except SystemExit as ended:  # the parser has said what there is to say; a verb's own passes
+                return int(ended.code or 0)
             as_json = options.pop("json")
             return _VERBS[options.pop("verb")][3](_Out(options.pop("quiet"), as_json), **options)
-    except SystemExit as ended:  # the parser has said what there is to say
-        return ended.code if isinstance(ended.code, int) else SpecError.exit_code
     except DatastageError as error:
         return _say_error(error, as_json)
     except KeyboardInterrupt as stop:
@@ -209,7 +209,7 @@ class _Out:
     as_json: bool
 
     def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> int:
-        """Print a result, as JSON or lines, which may be made while they are read and may wrap if `fits`; it is a 0."""
+        """Print a result, as JSON or as lines, broken to fit a terminal if `fits`. Return 0, the exit code."""
         from datastage.show.lines import fitted
 
         if self.as_json:

@@ -304,6 +304,14 @@ def test_the_shell_line_of_the_readme_works(here):
     assert (result.stdout, result.stderr) == ("1.txt\n", "")
 
 
+def test_what_ends_the_run_in_code_of_a_user_is_shown_as_python_shows_it(here):
+    (here / "ours.py").write_text("raise SystemExit('This course needs Python 3.12.')\n")
+    words = [sys.executable, "-m", "datastage", "catalog", "--catalog", "ours.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    done = subprocess.run(words, cwd=here, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (1, "This course needs Python 3.12.\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, number):
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
