@@ -78,7 +78,14 @@ def test_what_was_staged_is_called_path(here):
     assert eval(code, {"datastage": datastage, "path": path}).classes == ("f", "m")
 
 
-@pytest.mark.parametrize("verb", [datastage.read, lambda data: datastage.pack(data, "./shards", progress=False)])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        datastage.read,
+        lambda data: datastage.pack(data, "./shards", progress=False),
+        lambda data: datastage.bench(data, progress=False),
+    ],
+)
 def test_every_verb_that_takes_data_names_it_as_it_was_given(verb, here):
     ASKED["two columns"](here)
     with pytest.raises(SpecError) as caught:
