@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -28,9 +27,10 @@ def is_offline(
         return True
     from datastage import connecting
 
-    proxy = None
-    with contextlib.suppress(DatastageError):  # one that cannot be asked is told where the host is asked
+    try:
         proxy = connecting.proxy_of(connecting.Address("http" if port == 80 else "https", host, port))
+    except DatastageError:
+        return False  # of a proxy that cannot be asked, the request itself says what it takes
     address = (proxy.host, proxy.port) if proxy else (host, port)
     known = _known.pop(address, None)
     if known is not None and clock() - known[0] < REMEMBER_S:

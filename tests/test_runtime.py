@@ -420,6 +420,14 @@ def test_a_proxy_that_is_off_means_offline_by_no_other_question(no_probes, monke
     assert (network.is_offline("data.example"), asked) == (True, ["proxy.example"])
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "quic://127.0.0.1:9"])
+def test_behind_a_proxy_that_cannot_be_asked_no_host_is_called_out_of_reach(proxy, no_probes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "socks", None)  # PySocks is not installed
+    monkeypatch.setenv("all_proxy", proxy)
+    _resolve_to(monkeypatch, _no_name_service)
+    assert not network.is_offline("data.example")
+
+
 def test_a_host_that_the_proxy_is_not_for_is_asked_itself(no_probes, monkeypatch, listener):
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "data.example")
