@@ -92,13 +92,13 @@ def _any_address(url: str) -> Address:
 
 def proxy_of(address: Address) -> Address | None:
     """Return the proxy that the environment names for an address, of http or SOCKS."""
-    with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
-        if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
-            return None
     proxies = urllib.request.getproxies()
     named = proxies.get(address.scheme) or proxies.get("all")
     if not named:
         return None
+    with contextlib.suppress(OSError):  # a look at the bypass list may ask the name service
+        if urllib.request.proxy_bypass(f"{address.host}:{address.port}"):
+            return None
     setting = f"{address.scheme}_proxy" if proxies.get(address.scheme) else "all_proxy"
     step = f"Next: set {setting} to http://HOST:PORT; or name {address.host} in no_proxy, if it needs none."
     with contextlib.suppress(UnavailableError):

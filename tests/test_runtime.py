@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from datastage import mounts, network, runtime, settings
+from datastage import connecting, mounts, network, runtime, settings
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import Colab, Kaggle, Layout, Slurm, at_root, why_not_at_root
 
@@ -426,6 +427,12 @@ def test_behind_a_proxy_that_cannot_be_asked_no_host_is_called_out_of_reach(prox
     monkeypatch.setenv("all_proxy", proxy)
     _resolve_to(monkeypatch, _no_name_service)
     assert not network.is_offline("data.example")
+
+
+def test_where_no_proxy_is_named_no_list_of_hosts_without_one_is_looked_at(no_probes, monkeypatch):
+    monkeypatch.setattr(urllib.request, "getproxies", lambda: {"ftp": "http://proxy.example:3128"})
+    monkeypatch.setattr(urllib.request, "proxy_bypass", lambda host: pytest.fail("asked"))  # it may ask for the name
+    assert connecting.proxy_of(connecting.Address("https", "data.example", 443)) is None
 
 
 def test_a_host_that_the_proxy_is_not_for_is_asked_itself(no_probes, monkeypatch, listener):
