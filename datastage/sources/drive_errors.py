@@ -201,7 +201,8 @@ def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:
     )
     first = text.splitlines()[0] if text else "no reason given"
     reason = text[:1].lower() + text[1:]
-    return answered(_MOUNT_ERRORS, Failure.of(error), other_way=other_way, point=point, reason=reason, first=first)
+    facts = {"text": text, "reason": reason, "first": first, "point": point, "other_way": other_way}
+    return answered(_MOUNT_ERRORS, Failure.of(error), **facts)
 
 
 def explain_os_error(error: OSError, path: Path, runtime: Runtime) -> DatastageError:

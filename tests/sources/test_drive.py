@@ -99,6 +99,12 @@ def refusal(text, here):
     return str(caught.value)
 
 
+def test_a_long_path_that_stands_in_the_way_is_told_whole(tmp_path):
+    text = f"/root/{'a' * 300}/Google must be a directory if present"
+    error = drive_errors.mount_error(ValueError(text), parse("drive:a.zip"), tmp_path)
+    assert f"Drive cannot be connected: {text}." in str(error)
+
+
 # --- a Drive that is mounted
 
 
