@@ -27,7 +27,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 54 for what each public function returns and raises, in its own docstring (#24).
 # 17 for web pages that are data by their digest (#21).
 # 24 for receipts of earlier versions, for what a disk refuses, and for damage told from faults of ours (#18, #23).
-MOST_LINES = 39_098
+# 7 for a search that another thread stopped, and writes nothing before it has read (#23).
+MOST_LINES = 39_105
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -351,19 +351,21 @@ class _Search:
         with search_io.writing():
             out = search_io.HashedFile(path, self.scratch.advance)
         verdict = "wrong"
-        pending = self.absorbers.submit(out.absorb, b"")
+        pending: Future[None] | None = None
         try:
             try:
                 total = 0
                 while total <= most and (block := stream.read(min(BLOCK_BYTES, most + 1 - total))):
                     if self._stopping:
-                        raise CancelledError  # another thread failed or was interrupted: what it raised counts
+                        raise search_io.StoppedError
                     total += len(block)
-                    pending.result()
+                    if pending is not None:
+                        pending.result()
                     pending = self.absorbers.submit(out.absorb, block)
-                pending.result()
+                if pending is not None:
+                    pending.result()
             finally:
-                wait([pending])
+                wait([] if pending is None else [pending])
                 out.close()
             made = search_io.Made(path, out.size, out.crc32, out.md5.hexdigest())
             verdict = self._claim(made, shown, name, listing)

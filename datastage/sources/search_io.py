@@ -33,6 +33,10 @@ class TimeIsUpError(Exception):
     """The time for archives is over."""
 
 
+class StoppedError(Exception):
+    """Another thread failed or was interrupted; what it raised is what counts."""
+
+
 class TimedReader(Reader):
     """A reader that stops when the time for archives is over, even within one long member."""
 

@@ -14,7 +14,7 @@ import pytest
 from datastage.datasets import Download, File
 from datastage.errors import StorageError
 from datastage.reader import BytesReader
-from datastage.sources import search_io
+from datastage.sources import search, search_io
 from datastage.sources.search import Location, SearchLimits, find_files
 from tests import kaggle_inputs as layouts
 from tests.stand_ins import fuse
@@ -269,6 +269,24 @@ def test_the_bytes_reported_are_those_of_the_files_whatever_was_refused(tmp_path
     reporter = Counting()
     look(tmp_path / "in", into=tmp_path / "out", reporter=reporter)
     assert reporter.done <= reporter.total == sum(map(len, FILES.values()))
+
+
+def test_only_what_was_read_is_written(tmp_path, monkeypatch):
+    blocks = []
+    absorb = search_io.HashedFile.absorb
+    monkeypatch.setattr(search_io.HashedFile, "absorb", lambda out, block: blocks.append(block) or absorb(out, block))
+    layouts.WRAPPINGS["files at the root"](FILES, layouts.input_folder(tmp_path / "in", "dataset"))
+    assert look(tmp_path / "in", into=tmp_path / "out").complete
+    assert sorted(blocks) == sorted(FILES.values())
+
+
+def test_what_another_thread_stopped_says_so_and_leaves_no_file(tmp_path, monkeypatch):
+    begin = search._Search.__post_init__
+    monkeypatch.setattr(search._Search, "__post_init__", lambda it: begin(it) or setattr(it, "_stopping", True))
+    layouts.WRAPPINGS["zip"](FILES, layouts.input_folder(tmp_path / "in", "dataset"))
+    with pytest.raises(search_io.StoppedError):
+        look(tmp_path / "in", into=tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())
 
 
 def test_an_interrupt_leaves_nothing(tmp_path):
