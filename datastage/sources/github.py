@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from datastage import archives
 from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
-from datastage.progress import Reporter
+from datastage.progress import Reporter, counted
 from datastage.reader import FileReader
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
@@ -251,7 +251,7 @@ def _fetch_lfs(made: Path, where: str, limits: Limits | None, reporter: Reporter
     if not files:
         return
     try:
-        fetch_files(files, made.parent, f"{len(files):,} files of Git LFS", limits, reporter)
+        fetch_files(files, made.parent, f"{counted(len(files), 'file')} of Git LFS", limits, reporter)
     except DatastageError as error:
         raise _lfs_refused(error, "/".join(where.split("/")[:2])) from error
 

@@ -107,6 +107,18 @@ def test_the_content_of_lfs_is_checked_by_the_digest_of_its_pointer(github):
     assert "sha256" in str(quiet("github:teacher/course/data/big.bin").receipt["hashes"])
 
 
+def test_one_file_of_lfs_is_counted_as_one(github, monkeypatch):
+    said = []
+    fetch_files = github_source.fetch_files
+    monkeypatch.setattr(
+        github_source,
+        "fetch_files",
+        lambda files, to, what, *more: said.append(what) or fetch_files(files, to, what, *more),
+    )
+    quiet("github:teacher/course/data")
+    assert said == ["1 file of Git LFS"]
+
+
 def test_a_web_page_kept_by_lfs_is_data_if_its_digest_is_right(github):
     page = b"<!DOCTYPE html><html><title>Log in</title></html>\n" * 9
     files = {"data/page.txt": page, "data/other.csv": page + b"2"}
