@@ -412,3 +412,17 @@ def test_few_planes_before_a_long_last_axis_are_channels_that_come_first(n, is_r
             from_arrays({"train": (images, np.arange(8) % 2)}, batch_size=4, device="cpu")
     else:  # 5 rows of 6 pixels with 6 channels
         assert from_arrays({"train": (images, np.arange(8) % 2)}, batch_size=4, device="cpu", test=0).train
+
+
+def test_a_sample_of_arrays_is_its_picture_and_its_label_as_they_are():
+    images, labels = digits(5)
+    (train,) = from_arrays({"train": (images, labels)}, batch_size=4, device="cpu")
+    picture, label = train.dataset[3]
+    assert (np.asarray(picture) == images[3]).all()
+    assert label == labels[3]
+
+
+@pytest.mark.parametrize(("kind", "advice"), [(np.float32, "For series"), (np.uint16, "uint8, from 0 to 255")])
+def test_numbers_that_are_no_pictures_are_refused_with_what_they_may_be(kind, advice):
+    with pytest.raises(SpecError, match=advice):
+        from_arrays({"train": (np.zeros((4, 8, 8), kind), np.arange(4))}, batch_size=4, device="cpu")
