@@ -240,7 +240,7 @@ class Chain:
                         limits=limits,
                     )
             got.append(path)
-        if self.options.save_to is not None and all(download.md5 for download in entry.downloads):
+        if all(download.md5 for download in entry.downloads):
             for path in got:
                 self._keep(path, path.name, entry.name)
         host = _mirror_name(entry, number)
@@ -290,13 +290,13 @@ class Chain:
         options = replace(
             self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None
         )
-        work = Work(options, slot, self.here, self.reporter, nested=entry.nested)
+        keep = partial(self._keep, below=entry.name)
+        work = Work(options, slot, self.here, self.reporter, keep=keep, nested=entry.nested)
         folders, inputs = self._folders_and_inputs()
         kept: list[Location] = []
         looked: list[Looked] = []
         places: list[Place[Content]] = []
         if self.options.save_to is not None:
-            work = replace(work, keep=partial(self._keep, below=entry.name))
             below = self._kept_folder() / entry.name
             if self.options.save_to.scheme == "bucket":
                 places.append((f"kept {part.name}", partial(self._part_from, below.spec(part.name), part, work)))
@@ -337,9 +337,7 @@ class Chain:
     # --- a spec's steps
 
     def _from_spec(self, spec: Spec, another_is_left: bool) -> Staged:
-        work = Work(self.options, self.claim.slot, self.here, self.reporter)
-        if self.options.save_to is not None:
-            work = replace(work, keep=self._keep)
+        work = Work(self.options, self.claim.slot, self.here, self.reporter, keep=self._keep)
         found, work = self._opened(spec, work, another_is_left)
         self.reporter.note(found.seen, "Found")
         content = materialize(found, work)
@@ -365,10 +363,10 @@ class Chain:
         return self._publish(content)
 
     def _keep(self, path: Path, name: str, below: str = "") -> None:
-        """Keep a file for the next session, and say so."""
-        assert self.options.save_to is not None
-        key, reporter = self.options.source_key(self.here.cwd), self.reporter
-        saved_copy.keep_and_say(path, self.options.save_to, key, self.here, reporter, name=name, below=below)
+        """Keep a file for the next session, if that was asked for, and say so."""
+        if (save_to := self.options.save_to) is not None:
+            key = self.options.source_key(self.here.cwd)
+            saved_copy.keep_and_say(path, save_to, key, self.here, self.reporter, name=name, below=below)
 
     # --- the end
 

@@ -227,8 +227,11 @@ def remove(root: Path, item: Removable) -> bool:
     if not is_dataset and _is_in_use(item.path, slot):
         return False
     try:
-        removing, gone = while_doing(f"removing {item.path.name}"), contextlib.suppress(FileNotFoundError)
-        with removing, gone, locked(slot.lock, timeout_s=0):
+        with (
+            while_doing(f"removing {item.path.name}"),
+            contextlib.suppress(FileNotFoundError),
+            locked(slot.lock, timeout_s=0),
+        ):
             if is_dataset:
                 return _remove_dataset(slot, item)
             if item.path != slot.lock:

@@ -26,7 +26,7 @@ from datastage.sources import Fetch, Found, drive_errors
 class Work:
     """What making content needs to know: what was asked for, where it goes, who is told, and how patient to be.
 
-    `keep` is given each file that was fetched, proven, before it is moved.
+    `keep`, where there is one, is given each file that was fetched, proven, before it is moved.
     """
 
     options: StageOptions
@@ -35,7 +35,7 @@ class Work:
     reporter: Reporter
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
-    keep: Callable[[Path, str], None] = lambda path, name: None
+    keep: Callable[[Path, str], None] | None = None
     nested: bool = False
     called: str = ""  # the published name, where a copy may bear another
 
@@ -112,7 +112,8 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
         done = arriving.finish()
         if done.n_received < done.n_bytes:
             facts["resumed_bytes"] = done.n_bytes - done.n_received
-        work.keep(target, reader.name)
+        if work.keep is not None:
+            work.keep(target, reader.name)
         return content or _moved(target, reader.name, facts, slot, done)
 
 
@@ -128,7 +129,8 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     if kind is not None:
         content = _unpacked(reader, facts, work, work.reporter)
         refuse_if_changed(reader)
-    work.keep(reader.local_path, reader.name)
+    if work.keep is not None:
+        work.keep(reader.local_path, reader.name)
     if content is not None:
         return content
     if is_fetched:
