@@ -202,6 +202,4 @@ def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
     if different <= {"0", "1", "2"} and len(different) == 3:
         return {"0": "train", "1": "val", "2": "test"}
     found = {value: words.split_of(value) or "" for value in different}
-    if set(found.values()) == {"train", "val"} and any("public" in value.lower() for value in different):
-        return found
     return found if all(found.values()) and "train" in found.values() else {}

@@ -34,6 +34,16 @@ SERVED = {
     "plain": (["cats/*3.jpg", "dogs/*2.jpg"], ["cats", "dogs"], {"train": 5}),
     "in a folder around all": (["birds/wren/*3.png", "birds/robin/*2.png"], ["robin", "wren"], {"train": 5}),
     "a readme beside": (["set/oak/*3.jpg", "set/elm/*3.jpg", "set/README.md"], ["elm", "oak"], {"train": 6}),
+    "a few pictures in a folder about the data": (
+        ["cats/*9.jpg", "dogs/*9.jpg", "docs/*1.jpg"],
+        ["cats", "dogs"],
+        {"train": 18},
+    ),
+    "a class whose name is that of a folder about the data": (
+        ["cats/*9.jpg", "dogs/*9.jpg", "docs/*2.jpg"],
+        ["cats", "docs", "dogs"],
+        {"train": 20},
+    ),
     "parts": (
         ["train/a/*3.jpg", "train/b/*3.jpg", "test/a/*1.jpg", "test/b/*1.jpg"],
         ["a", "b"],

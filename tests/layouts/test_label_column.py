@@ -102,6 +102,12 @@ def test_a_column_that_only_the_table_to_train_on_has_is_the_label():
     assert choose(table(PETS), [], both, None).label == ()
 
 
+def test_columns_of_ones_that_only_the_table_to_train_on_has_are_the_label():
+    without = table({"id": ["7", "8"], "weight": ["4", "5"]}, "test.csv")
+    found = choose(table(PETS), ["id"], [without], None)
+    assert (found.label, found.task) == (("cat", "dog"), "one-hot")
+
+
 @pytest.mark.parametrize(
     ("columns", "label"),
     [
