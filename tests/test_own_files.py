@@ -115,3 +115,20 @@ def test_a_file_that_is_in_place_is_no_error_where_its_first_name_stays(tmp_path
         out.write(b"whole")
 
     assert (tmp_path / "data.zip").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_is_moved_to_where_nothing_is_and_replaces_nothing(has_links, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(FileExistsError):
+        own_files.move_anew(tmp_path / "new", tmp_path / "taken")
+    assert ((tmp_path / "new").read_text(), (tmp_path / "taken").read_text()) == ("new", "mine")
+    own_files.move_anew(tmp_path / "new", tmp_path / "free")
+    assert (tmp_path / "free").read_text() == "new"
+    assert not (tmp_path / "new").exists()
