@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from datastage.errors import DatastageError, SpecError, StorageError, name_data, stopped_in_two_lines
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, close
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -994,7 +994,7 @@ def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_nex
     try:
         staged = staging.stage(options, here, reporter=reporter)
     finally:
-        _close(reporter)
+        close(reporter)
     if reporter is not SILENT:
         for line in show.staged_lines(staged, here):
             if say_next or not line.startswith("Next:"):
@@ -1023,8 +1023,4 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
         with stopped_in_two_lines(lambda: getattr(reporter, "kept", "")), reported():
             yield here, reporter
     finally:
-        _close(reporter)
-
-
-def _close(reporter: Reporter) -> None:
-    getattr(reporter, "close", lambda: None)()
+        close(reporter)

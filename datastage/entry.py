@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
+from datastage.errors import as_published
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -141,6 +143,11 @@ class Entry:
         """Bytes that the downloads have together; None where a size is not known."""
         sizes = [download.size for download in self.downloads]
         return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
+
+    def read_split(self, path: Path, split: str) -> Arrays:
+        """Return the arrays of a split; `IntegrityError` if the files are not as they were published."""
+        with as_published(self.title, path):
+            return self.read(path, split)
 
 
 @dataclass(frozen=True, slots=True)

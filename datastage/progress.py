@@ -101,6 +101,11 @@ def bytes_of(text: str | int) -> int:
     return int(float(match[1]) * 1000 ** " kmgt".index(match[2] or " "))
 
 
+def close(reporter: Reporter) -> None:
+    """Take down what a reporter has drawn, if it draws."""
+    getattr(reporter, "close", lambda: None)()
+
+
 def human_seconds(seconds: float) -> str:
     """Return a duration as a person says it.
 

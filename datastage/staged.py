@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import own_files
 from datastage.carded import Carded
-from datastage.errors import IntegrityError, MissingDependencyError, SpecError, as_published
+from datastage.errors import IntegrityError, MissingDependencyError, SpecError
 from datastage.file_names import PICTURE_SUFFIXES, is_split
 from datastage.reader import FileRecord, FileRecords
 
@@ -160,8 +160,7 @@ class Staged(Carded, os.PathLike[str]):
 
         entry = self._entry()
         if entry is not None:
-            with as_published(entry.title, self.path):
-                return entry.read(self.path, split)
+            return entry.read_split(self.path, split)
         return arrays_of(self.path, split, layouts.of_entry(datasets.of_receipt(self.receipt), self.path))
 
 

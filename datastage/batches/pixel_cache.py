@@ -28,7 +28,7 @@ from datastage.errors import IntegrityError, NoSpaceError, StorageError, while_d
 from datastage.layouts.tree import UNREAD
 from datastage.lock import Held, locked
 from datastage.own_files import atomic_file
-from datastage.progress import SILENT, Reporter, counted, duration, few, human_bytes, unreadable
+from datastage.progress import SILENT, Reporter, close, counted, duration, few, human_bytes, unreadable
 from datastage.redact import printable
 
 TO_DO, FINE, BAD = 0, 1, 2
@@ -235,11 +235,8 @@ class PixelCache:
     def pause(self) -> None:
         """Take the progress away where an epoch ended, or was left, before all was decoded."""
         if self._began and not self._listed:
-            self._close()
+            close(self.reporter)
             self._began = self._began if self.whole else 0.0
-
-    def _close(self) -> None:
-        getattr(self.reporter, "close", lambda: None)()
 
     def _decode_all(self, part: list[tuple[int, int]], use: Use | None) -> list[tuple[str, str]]:
         """Decode some images into their rows; return of each what is wrong with it, and what is to be said of it."""
@@ -367,7 +364,7 @@ class PixelCache:
         if self._began:
             taken = duration(time.monotonic() - self._began)
             say(f"{len(self.names):,} photos in {taken}; later epochs read their pixels", "Decoded")
-            self._close()
+            close(self.reporter)
         if troubles := self.troubles:
             say(unreadable((self.names[i], why) for i, why in troubles.items()), "Left out")
         if self._resized:

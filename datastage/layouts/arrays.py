@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datastage import datasets
 from datastage.datasets import idx
 from datastage.entry import Entry
-from datastage.errors import IntegrityError, SpecError, as_published
+from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.progress import some
@@ -110,13 +110,8 @@ def of_pairs(
 def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:
     """Make the reading of an entry whose files are known one by one, and so all its facts."""
     splits = {part: Split((), (), n) for part, n in entry.splits.items()}
-    arrays = partial(_published, entry, path)  # a reading can be pickled
+    arrays = partial(entry.read_split, path)  # a reading can be pickled
     return Reading(layout, "classification", "arrays", entry.classes, splits, rule, arrays=arrays)
-
-
-def _published(entry: Entry, path: Path, split: str) -> tuple[Any, Any]:
-    with as_published(entry.title, path):
-        return entry.read(path, split)
 
 
 # --- npz and npy

@@ -53,15 +53,21 @@ class FolderPlace:
 
     def names(self) -> dict[str, int]:
         """Return the files that are there, and their lengths."""
-        listing, missing = while_doing(f"listing {self.folder}"), contextlib.suppress(FileNotFoundError)
-        with listing, missing, os.scandir(self.folder) as entries:
+        with (
+            while_doing(f"listing {self.folder}"),
+            contextlib.suppress(FileNotFoundError),
+            os.scandir(self.folder) as entries,
+        ):
             return {entry.name: entry.stat().st_size for entry in entries if not entry.name.startswith(".")}
         return {}
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the first bytes of a file; None if there is none."""
-        reading, missing = while_doing(f"reading {name}"), contextlib.suppress(FileNotFoundError)
-        with reading, missing, open(self.folder / name, "rb", opener=own_files.no_link) as file:
+        with (
+            while_doing(f"reading {name}"),
+            contextlib.suppress(FileNotFoundError),
+            open(self.folder / name, "rb", opener=own_files.no_link) as file,
+        ):
             return file.read(most)
         return None
 

@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,11 +70,15 @@ def _fetched(reader: HttpReader, limits: Limits | None, folder: Path, reporter: 
         return folder / reader.name
 
 
-def open_url(url: str, **options: Any) -> HttpReader:
-    """Return an `HttpReader` for an address, after one request and a look at the first bytes: a page is no file."""
+def open_url(url: str, *, is_judged: Callable[[HttpReader], bool] | None = None, **options: Any) -> HttpReader:
+    """Return an `HttpReader` for an address, after one request and a look at the first bytes: a page is no file.
+
+    `is_judged` tells whether they are looked at, where that depends on what the server says of the file.
+    """
     reader = HttpReader(url, **options)
     try:
-        check_first_bytes(reader)
+        if is_judged is None or is_judged(reader):
+            check_first_bytes(reader)
     except BaseException:
         reader.close()
         raise

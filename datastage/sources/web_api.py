@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from datastage.errors import ChecksumError, DatastageError, IntegrityError, NotD
 from datastage.progress import Reporter, counted, human_bytes
 from datastage.reader import Reader
 from datastage.sources.found import Context, Fetch, Found
-from datastage.sources.http import HttpReader, check_first_bytes, found_at
+from datastage.sources.http import HttpReader, check_first_bytes, found_at, open_url
 from datastage.sources.http_session import HttpSession
 from datastage.transfer import Limits, Pool, fetch, patiently
 
@@ -92,17 +93,13 @@ def open_file(file: RemoteFile, place: str, context: Context, where: str = "") -
 
 
 def _reach(file: RemoteFile, limits: Limits | None, *, has_hash: bool) -> HttpReader:
-    def reach(url: str) -> HttpReader:
-        reader = HttpReader(url, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name)
+    def is_judged(reader: HttpReader) -> bool:
         # Of one with a digest the digest tells, unless its length is wrong already; and an empty file may be right.
-        if file.size != 0 and not (file.digests and (file.size is None or reader.size in (None, file.size))):
-            try:
-                check_first_bytes(reader)
-            except BaseException:
-                reader.close()
-                raise
-        return reader
+        return file.size != 0 and not (file.digests and (file.size is None or reader.size in (None, file.size)))
 
+    reach = partial(
+        open_url, is_judged=is_judged, has_hash=has_hash, limits=limits, headers=file.headers, name=file.name
+    )
     try:
         reader = reach(file.url)
     except UnavailableError:
