@@ -331,7 +331,7 @@ def decoding_alone(files: list[Path], kept: int = 0):
     """Return what decodes all the photos by a thread a core and does nothing else, or resizes them besides."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from datastage.batches.decode import Fit, best, decode
+    from datastage.decode import Fit, best, decode
 
     def some(part: list[Path]) -> None:
         for file in part:
@@ -366,7 +366,7 @@ def image_folder(folder: Path, size: int, workers: int):
 
 def decoders(files: list[Path]) -> None:
     """Time each decoder that is here, one thread: to 256 pixels, and alone."""
-    from datastage.batches.decode import JPEG_DECODERS, Fit, decode
+    from datastage.decode import JPEG_DECODERS, Fit, decode
 
     data = [file.read_bytes() for file in files]
     print("\ndecoder, one thread" + " " * 27 + "decode/s   with resize/s")

@@ -21,7 +21,7 @@ import numpy as np
 
 import datastage
 from datastage import layouts
-from datastage.batches.decode import best, decode
+from datastage.decode import best, decode
 from datastage.packing.plan import plan_of, samples_of
 from datastage.packing.sample import packed
 from datastage.shards.index import ShardEntry, ShardIndex, write_index

@@ -50,7 +50,7 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("see http://u:p@h/x?a=1&b=2#f, or u:p@host.example/x")
     'see http://...@h/x?a=...&b=...#f, or ...@host.example/x'
     """
-    if not any(part in text for part in ("@", "=", ":", "_", "-", "eyJ", "IA")):
+    if not any(part in text for part in ("@", "=", ":", "_", "-", "eyJ", "IA", "earer ")):
         return text  # no secret is without one of these
     text = _join_broken_logins(text)
     text = re.sub(_ADDRESS, lambda match: match["scheme"] + _hidden_in_address(match["rest"]), text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from datastage import decode
 from tests.next_lines import Recorder
 
 # Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
@@ -65,3 +66,15 @@ def testdata() -> Path:
     if not TESTDATA.is_dir():
         pytest.skip("left out: the real data sets are not on this machine (../shared/data/get.py makes them)")
     return TESTDATA
+
+
+@pytest.fixture(params=["quick", "plain"])
+def readers(request, monkeypatch):
+    """What decodes and resizes photos: the quick libraries, as on Colab and Kaggle, and Pillow and torch alone."""
+    if request.param == "quick" and (decode.best() == "PIL" or not decode.has_opencv()):
+        pytest.skip("simplejpeg and OpenCV are not installed")
+    if request.param == "plain":
+        monkeypatch.setattr(decode, "has_opencv", lambda: False)
+        monkeypatch.setattr("datastage.batches.crops.has_opencv", lambda: False)
+        monkeypatch.setattr(decode, "JPEG_DECODERS", {"PIL": decode.JPEG_DECODERS["PIL"]})
+    return request.param

@@ -30,6 +30,7 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("https://to/S3CRETpw@h.example/a.zip", "https://...@h.example/a.zip"),
         ("https://to/S3CRETpw@h.example/x@y.example/a.zip", "https://...@y.example/a.zip"),
         ("see https://h.example/a?sig=S3CRETpw.", "see https://h.example/a?sig=...."),
+        ("Authorization Bearer abcdefghijklmnop refused", "Authorization Bearer ... refused"),
         ("Invalid header value b'Bearer hf_S3CRETpw12\\n'", "Invalid header value b'Bearer ...'"),
         ("HF_TOKEN=S3CRETpw", "HF_TOKEN=..."),
     ],

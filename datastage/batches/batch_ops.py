@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from datastage.batches.augment import pixels_of
-from datastage.batches.decode import Fit
+from datastage.decode import Fit
 
 
 def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:

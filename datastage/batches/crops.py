@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage.batches.augment import pixels_of
-from datastage.batches.decode import by_torch, has_opencv
+from datastage.decode import by_torch, has_opencv
 
 _OWN = threading.local()
 

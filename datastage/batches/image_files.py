@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datastage.batches.decode import Unreadable
+from datastage.decode import Unreadable
 from datastage.errors import PasswordError, StorageError
 from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.tree import UNREAD, ZipFiles

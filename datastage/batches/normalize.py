@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datastage.batches.decode import Fit
 from datastage.batches.devices import Choice, read_by_xla
 from datastage.batches.options import LoaderOptions, is_torchvisions, takes
 from datastage.batches.prefetch import Threads
+from datastage.decode import Fit
 from datastage.errors import SpecError
 
 

@@ -18,7 +18,6 @@ from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_roo
 from datastage.batches.augment import Draws
 from datastage.batches.cpu_augment import HostStore, cut
 from datastage.batches.crops import Crops, Wholes
-from datastage.batches.decode import Fit, Unreadable, size_of
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import Images
 from datastage.batches.loader import Loaders, Source, build
@@ -28,6 +27,7 @@ from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import Step, world
 from datastage.batches.to_device import Made, Raw, deliver
+from datastage.decode import Fit, Unreadable, size_of
 from datastage.errors import SpecError
 from datastage.progress import human_bytes
 

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage import runtime
-from datastage.batches.decode import Fit, Unreadable, best, decode, planes
 from datastage.batches.image_files import Images
 from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
 from datastage.batches.prefetch import Threads
+from datastage.decode import Fit, Unreadable, best, decode, planes
 from datastage.errors import IntegrityError, NoSpaceError, StorageError, while_doing
 from datastage.layouts.tree import UNREAD
 from datastage.lock import Held, locked

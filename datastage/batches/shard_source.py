@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datastage.batches.decode import Fit
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.shard_labels import LabelRule
+from datastage.decode import Fit
 from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.progress import unreadable
 from datastage.shards.cache import ShardCache

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datastage.errors import IntegrityError, SpecError, needing
+from datastage.decode import Unreadable, decode, is_grey
+from datastage.errors import IntegrityError, SpecError
 from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.reading import Reading, one_of
 
@@ -31,16 +31,13 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
     """Read pictures into uint8 (N, H, W, 3), RGB; or (N, H, W, 1) if all are grey."""
     import numpy as np
 
-    with needing("Reading pictures", "Pillow"):
-        from PIL import Image
     images: list[Any] = []
     rows = ParquetImages(str(folder if folder.is_dir() else folder.parent))
     for name in names:
         try:
-            with Image.open(io.BytesIO(rows.read(name)) if ".parquet:" in name else folder / name) as picture:
-                grey = picture.mode in ("1", "L", "I", "I;16")
-                image = np.asarray(picture.convert("L" if grey else "RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            data = rows.read(name) if ".parquet:" in name else (folder / name).read_bytes()
+            image = decode(data)[..., :1].copy() if is_grey(data) else decode(data)
+        except (OSError, Unreadable) as error:
             raise IntegrityError(
                 f"{name} cannot be read: {error}.", "Next: datastage.loaders skips such files."
             ) from None
@@ -55,6 +52,5 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
             raise SpecError(
                 "These pictures are too many for one array.", "Next: datastage.loaders(path, batch_size=64)."
             )
-    if not all(image.ndim == 2 for image in images):
-        return np.stack([np.repeat(one[..., None], 3, axis=2) if one.ndim == 2 else one for one in images])
-    return np.stack(images)[..., np.newaxis]
+    channels = max(image.shape[2] for image in images)
+    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in images])

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from datastage import datasets, layouts, saved_copy
-from datastage.batches.decode import Unreadable
 from datastage.batches.image_files import FolderImages, ZipImages
 from datastage.batches.open_data import images_at, located
+from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from datastage.batches.decode import PNG_BEGIN, PNG_END, Fit, Unreadable, decode, read_markers, size_of
-from datastage.batches.decode import best as best_decoder
-from datastage.batches.decode import resize as resized
+from datastage.decode import PNG_BEGIN, PNG_END, Fit, Unreadable, decode, read_markers, size_of
+from datastage.decode import best as best_decoder
+from datastage.decode import resize as resized
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
-from datastage.batches.decode import Unreadable
 from datastage.batches.image_files import Images
+from datastage.decode import Unreadable
 from datastage.packing.plan import Sample, Shard
 from datastage.packing.sample import ending, packed, png
 from datastage.shards.index import ShardEntry, ShardHead, write_list

@@ -95,7 +95,7 @@ def _side_of_a_picture(folder: Path) -> int:
         if name.lower().endswith(tuple(PICTURE_SUFFIXES))
     )
     try:
-        from datastage.batches.decode import size_of
+        from datastage.decode import size_of
 
         with open(next(pictures, os.devnull), "rb") as file:
             return max(size_of(file.read(1 << 16)) or (0, 0))

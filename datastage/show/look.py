@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datastage.decode import Fit, decode
 from datastage.entry import Entry
 from datastage.errors import DatastageError
 from datastage.file_names import PICTURE_SUFFIXES
@@ -126,15 +127,15 @@ def _names(staged: Staged) -> Sequence[str]:
 
 def _seen_picture(root: Path, name: str, seen: Look, *, small: bool) -> str:
     """Note the size of a picture from its head, or that it cannot be read; return it small if that is wanted."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(root / name) as picture:
             seen.sizes.append(picture.size)
             if not small or picture.width * picture.height > _MOST_PIXELS:
                 return ""
-            picture.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
-            return _uri(ImageOps.exif_transpose(picture))
+        # A JPEG is decoded at a fraction of its size.
+        return _uri(Image.fromarray(decode((root / name).read_bytes(), Fit((2 * SIDE, 2 * SIDE)))))
     except Exception:  # Pillow raises whatever the bytes make it
         seen.damaged.append(name)
         return ""

@@ -431,7 +431,7 @@ def test_a_wrong_option_is_named(tmp_path, option, value):
 def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
     from PIL import ImageOps
 
-    from datastage.batches.decode import JPEG_DECODERS, Unreadable, decode
+    from datastage.decode import JPEG_DECODERS, Unreadable, decode
 
     index = json.loads((ODD / "index.json").read_text())
     for entry in index:
@@ -459,9 +459,9 @@ def test_odd_photos_come_out_as_a_careful_reader_reads_them(tmp_path):
 
 
 def test_several_processes_of_a_machine_decode_once(tmp_path):
-    from datastage.batches.decode import Fit
     from datastage.batches.image_files import FolderImages
     from datastage.batches.pixel_cache import PixelCache
+    from datastage.decode import Fit
 
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
     names = sorted(str(file.relative_to(photos)) for file in photos.rglob("*.png"))

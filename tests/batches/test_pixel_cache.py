@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from datastage.batches.augment import Augment
-from datastage.batches.decode import Fit
 from datastage.batches.image_files import FolderImages
 from datastage.batches.pixel_cache import PixelCache
 from datastage.batches.prefetch import Threads
+from datastage.decode import Fit
 from datastage.errors import IntegrityError, StorageError
 from datastage.reader import FileReader
 from tests.batches.test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import datastage
 from datastage import layouts
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts.pictures import arrays_of
@@ -163,6 +164,39 @@ def test_pictures_in_class_folders_are_read(pictures):
     images, labels = arrays(pictures, "train")
     assert (images.shape, labels.tolist()) == ((6, 4, 6, 3), [0, 0, 0, 1, 1, 1])
     assert images[4, 0, 0].tolist() == [100, 1, 7]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_grey_of_16_bits_comes_out_as_the_loaders_give_it_and_not_cut_off(tmp_path, suffix):
+    image = pytest.importorskip("PIL.Image")
+    ramp = np.linspace(0, 65535, 16, dtype=np.uint16).reshape(2, 8)
+    for name in ("scan", "slide"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        image.fromarray(ramp).save(tmp_path / "data" / name / f"1{suffix}")
+    images, _ = arrays(tmp_path / "data", "train")
+    assert images.shape == (2, 2, 8, 1)
+    assert images[0, ..., 0].tolist() == (ramp >> 8).tolist()
+    fed = datastage.loaders(tmp_path / "data", 1, test=0, dtype="uint8", device="cpu", cache=tmp_path / "c").train
+    assert next(iter(fed))[0][0, 0].tolist() == images[0, ..., 0].tolist()
+
+
+def test_a_photo_comes_out_the_way_up_that_its_camera_noted(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    noted = image.Exif()
+    noted[0x0112] = 6
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        image.new("RGB", (6, 4)).save(tmp_path / name / "1.jpg", exif=noted)
+    assert arrays(tmp_path, "train")[0].shape == (2, 6, 4, 3)
+
+
+def test_grey_among_colour_is_given_three_channels(pictures):
+    from PIL import Image
+
+    Image.new("L", (6, 4), 9).save(pictures / "Train" / "dog" / "9.png")
+    images, _ = arrays(pictures, "train")
+    assert images.shape == (7, 4, 6, 3)
+    assert images[6, 0, 0].tolist() == [9, 9, 9]
 
 
 def test_pictures_of_two_sizes_are_refused_with_what_helps(pictures):

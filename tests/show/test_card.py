@@ -135,6 +135,18 @@ def test_a_strip_of_small_pictures_lies_in_the_card_itself(photos):
     assert page.words.count("cat") + page.words.count("dog") >= len(page.images)
 
 
+def test_a_scan_of_16_bits_is_shown_from_black_to_white(here):
+    image, np = pytest.importorskip("PIL.Image"), pytest.importorskip("numpy")
+    ramp = np.repeat(np.linspace(0, 65535, 32, dtype=np.uint16)[None], 32, axis=0)
+    for name in ("scan", "slide"):
+        (here / "scans" / name).mkdir(parents=True)
+        image.fromarray(ramp).save(here / "scans" / name / "1.png")
+    page = Page(datastage.stage("./scans", progress=False)._repr_html_())
+
+    shown = np.asarray(image.open(io.BytesIO(base64.b64decode(page.images[0].partition(",")[2]))))
+    assert shown[0, :, 0].tolist() == pytest.approx((ramp[0] >> 8).tolist(), abs=1)
+
+
 def test_sizes_and_what_cannot_be_read_are_said(photos):
     text = card_of(photos).text()
 

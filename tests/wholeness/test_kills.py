@@ -106,7 +106,7 @@ def fetching(tmp_path, here, runs, seed, server, monkeypatch):
 
 PACK = """
 import pathlib, sys
-from datastage.batches.decode import Fit, best
+from datastage.decode import Fit, best
 from datastage.batches.image_files import FolderImages
 from datastage.batches.pixel_cache import PixelCache
 class Stamped(FolderImages):
@@ -127,9 +127,9 @@ def packing(tmp_path, here, runs, seed):
     """Kill the making of packed photos; what is taken for whole must hold every picture."""
     np = pytest.importorskip("numpy")
     image = pytest.importorskip("PIL.Image")
-    from datastage.batches.decode import Fit
     from datastage.batches.image_files import FolderImages
     from datastage.batches.pixel_cache import PixelCache
+    from datastage.decode import Fit
 
     class Stamped(FolderImages):
         def stamp(self, name):

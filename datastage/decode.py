@@ -357,6 +357,15 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         return None if wide is None else wide.shape[:2]
 
 
+def is_grey(data: bytes) -> bool:
+    """Whether a picture that was decoded has one channel, by the head of its file."""
+    try:
+        with _open(data) as image:
+            return image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16")
+    except OSError:
+        return False  # what OpenCV alone reads
+
+
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn pixels the way up that EXIF's orientation tells."""
     if orientation >= 5:

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from datastage.batches.decode import JPEG_DECODERS, Fit, Unreadable, decode, has_opencv, read_markers, resize, size_of
+from datastage.decode import JPEG_DECODERS, Fit, Unreadable, decode, has_opencv, read_markers, resize, size_of
 
 Image = pytest.importorskip("PIL.Image")
 DECODERS = [name for name in JPEG_DECODERS if importlib.util.find_spec(name)]
@@ -239,13 +239,13 @@ def test_floats_of_which_nobody_knows_what_is_white_are_left_out_with_their_rang
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
 def test_one_limit_of_pixels_holds_for_every_decoder(monkeypatch, decoder, kind):
-    monkeypatch.setattr("datastage.batches.decode.MOST_PIXELS", 60 * 90 - 1)
+    monkeypatch.setattr("datastage.decode.MOST_PIXELS", 60 * 90 - 1)
     with pytest.raises(Unreadable, match="90 x 60 are more pixels"):
         decode(saved(Image.fromarray(gradient()), kind), None, decoder)
 
 
 def test_a_heic_photo_says_what_reads_it(monkeypatch):
-    monkeypatch.setattr("datastage.batches.decode._reads_heif", lambda: False)
+    monkeypatch.setattr("datastage.decode._reads_heif", lambda: False)
     with pytest.raises(Unreadable, match="pip install pillow-heif"):
         decode(b"\0\0\0\x20ftypheic" + bytes(999))
 
