@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Without it torch's threads and the test workers fight over the cores.
 export OMP_NUM_THREADS ?= 1
+# Where this is set, each of the thousands of processes that the tests start compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test notebooks lint format coverage mutants torture browser bench fuzz docs wheel pyz clients xla scale ray clean ready
