@@ -23,8 +23,8 @@ demo: ready  ## train a small network on data from a pretend Drive, and save a p
 
 test: ready  ## the tests, in a few minutes on two cores
 	@$(BIN)/python -VV
-	@# One worker more than cores: many tests wait for a server or a process.
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
+	@# Two workers more than cores: many tests wait for a server or a process.
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
 
 notebooks: ready  ## the example notebooks, each from top to bottom in its stand-in
 	$(BIN)/python -m pytest -n 2 tests/examples/test_notebooks.py

@@ -30,6 +30,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 ERRORS = Recorder()
 
 
+def pytest_collection_modifyitems(items):
+    """Put files first that take a minute or more, so that no worker begins one when the others have nothing left."""
+    long = ("wholeness/", "show/test_cell", "test_addresses_online", "test_kaggle_hub", "test_corpus", "test_mounts")
+    items.sort(key=lambda item: not any(part in item.nodeid for part in long))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
     """Whatever a test does, the code in the steps of the errors that it meets runs as printed, where the test is."""

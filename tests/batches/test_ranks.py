@@ -117,11 +117,15 @@ SCRIPT = textwrap.dedent(
     rank, folder, stop_after = int(os.environ["RANK"]), Path(sys.argv[1]), int(sys.argv[2])
     dist.init_process_group("gloo")
     images = np.random.default_rng(0).integers(0, 256, (101, 8, 8, 3), np.uint8)
-    (train,) = from_arrays({"train": (images, np.arange(101))}, batch_size=8, augment=Augment(crop=2, flip=True),
-                           device="cpu", seed=4)
-    state = folder / f"state{rank}.json"
+    def loader():
+        options = {"batch_size": 8, "augment": Augment(crop=2, flip=True), "device": "cpu", "seed": 4}
+        return from_arrays({"train": (images, np.arange(101))}, **options).train
+    train, state = loader(), folder / f"state{rank}.json"
     if state.exists():
         train.load_state_dict(json.loads(state.read_text()))
+    else:
+        whole = [[y.tolist(), float(x.sum())] for x, y in loader()]
+        (folder / f"whole{rank}.json").write_text(json.dumps(whole))
     given = []
     for x, y in train:
         given.append([y.tolist(), float(x.sum())])
@@ -156,23 +160,18 @@ def read(folder, name):
 
 
 def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    whole.mkdir()
-    broken.mkdir()
-    for process in start(whole, -1):
-        assert process.wait(120) == 0
-    processes = start(broken, 3)
+    processes = start(tmp_path, 3)
     deadline = time.monotonic() + 400
-    while not all((broken / f"ready{rank}").exists() for rank in range(2)):
+    while not all((tmp_path / f"ready{rank}").exists() for rank in range(2)):
         assert time.monotonic() < deadline, "the ranks did not get to where they are killed"
         time.sleep(0.05)
     for process in processes:
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    for process in start(broken, -1):
+    for process in start(tmp_path, -1):
         assert process.wait(120) == 0
-    expected = read(whole, "rest")
-    assert [a + b for a, b in zip(read(broken, "given"), read(broken, "rest"))] == expected
+    expected = read(tmp_path, "whole")
+    assert [a + b for a, b in zip(read(tmp_path, "given"), read(tmp_path, "rest"))] == expected
     assert sorted(v for share in expected for labels, _ in share for v in labels) == list(range(101))
     assert np.ptp([len(share) for share in expected]) == 0
 
@@ -181,46 +180,38 @@ UNDER_TORCHRUN = textwrap.dedent(
     """
     import json, os, sys
     from pathlib import Path
-    import numpy as np
+    import numpy as np, torch.distributed as dist
     from datastage.batches.arrays import from_arrays
     from datastage.batches.augment import Augment
-    folder, grouped = Path(sys.argv[1]), sys.argv[2] == "grouped"
-    if grouped:
-        import torch.distributed as dist
-        dist.init_process_group("gloo")
     images = np.random.default_rng(0).integers(0, 256, (101, 8, 8, 3), np.uint8)
-    train, test = from_arrays({"train": (images, np.arange(101)), "test": (images, np.arange(101))}, batch_size=8,
-                              augment=Augment(crop=2, flip=True), device="cpu", seed=4)
-    given = [[[y.tolist(), float(x.sum())] for x, y in loader] for loader in (train, train, test)]
-    rank = os.environ["RANK"]
-    (folder / f"given{rank}.json").write_text(json.dumps(given))
-    (folder / f"about{rank}.json").write_text(json.dumps([len(train), train.state_dict()["world_size"]]))
-    if grouped:
-        dist.destroy_process_group()
+    for how in ("alone", "grouped"):
+        if how == "grouped":
+            dist.init_process_group("gloo")
+        train, test = from_arrays({"train": (images, np.arange(101)), "test": (images, np.arange(101))}, batch_size=8,
+                                  augment=Augment(crop=2, flip=True), device="cpu", seed=4)
+        given = [[[y.tolist(), float(x.sum())] for x, y in loader] for loader in (train, train, test)]
+        about = [len(train), train.state_dict()["world_size"]]
+        Path(sys.argv[1], how + os.environ["RANK"] + ".json").write_text(json.dumps([given, about]))
+    dist.destroy_process_group()
     """
 )
 
 
-def under_torchrun(folder, how):
-    folder.mkdir()
-    (folder / "script.py").write_text(UNDER_TORCHRUN)
+def test_under_torchrun_each_rank_gets_its_share_with_and_without_a_process_group(tmp_path):
+    (tmp_path / "script.py").write_text(UNDER_TORCHRUN)
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        + [str(folder / "script.py"), str(folder), how],
+        + [str(tmp_path / "script.py"), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": REPOSITORY}, check=True, timeout=500, capture_output=True,
     )  # fmt: skip
-    return read(folder, "given")
-
-
-def test_under_torchrun_each_rank_gets_its_share_with_and_without_a_process_group(tmp_path):
-    alone, grouped = (under_torchrun(tmp_path / how, how) for how in ("alone", "grouped"))
-    for epoch in range(3):
-        samples = [v for rank in alone for labels, _ in rank[epoch] for v in labels]
-        assert sorted(v for v in samples if v >= 0) == list(range(101))
-    assert [[len(labels) for labels, _ in rank[2]] for rank in alone] == [[8] * 6 + [3]] * 2
-    assert [len(rank[0]) for rank in alone] == [7, 7]
-    assert read(tmp_path / "alone", "about") == [[7, 2], [7, 2]]
+    alone, grouped = read(tmp_path, "alone"), read(tmp_path, "grouped")
     assert alone == grouped
+    for epoch in range(3):
+        samples = [v for given, _ in alone for labels, _ in given[epoch] for v in labels]
+        assert sorted(v for v in samples if v >= 0) == list(range(101))
+    assert [[len(labels) for labels, _ in given[2]] for given, _ in alone] == [[8] * 6 + [3]] * 2
+    assert [len(given[0]) for given, _ in alone] == [7, 7]
+    assert [about for _, about in alone] == [[7, 2], [7, 2]]
 
 
 def test_an_initialised_group_counts_before_what_the_launcher_said(monkeypatch):
