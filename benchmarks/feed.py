@@ -32,10 +32,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import feed_peers
 
-from datastage.batches.arrays import from_arrays
-from datastage.batches.augment import Augment
-from datastage.reader import FileReader
-from tests.loaders_of import from_archive, from_folder
+import datastage
+from datastage import Augment
 
 PEERS = ("torchvision", "opencv-python-headless", "simplejpeg", "webdataset", "spdl", "tensorflow-cpu", "ffcv")
 FFCV_NEEDS = ("setuptools", "wheel", "numba", "fastargs", "terminaltables", "pytorch-pfn-extras", "assertpy", "psutil")
@@ -178,7 +176,7 @@ def cifar(chosen, scratch: Path) -> None:
 
     def ours(**more):
         options = {"batch_size": BATCH, "augment": augment, "mean": MEAN, "std": STD, "device": "cpu", **more}
-        return from_arrays({"train": (images, labels)}, **options).train
+        return datastage.loaders({"train": (images, labels)}, progress=False, **options).train
 
     first = []
     for dtype in ("float32", "uint8"):
@@ -288,14 +286,15 @@ def photos(chosen, scratch: Path) -> None:
     files = sorted(folder.rglob("*.jpg"))
     size, augment, count = 224, Augment(scale=(0.25, 1.0), flip=True), iter(range(10**6))
 
-    def options(cache):
-        return {"batch_size": 64, "size": size, "test": 0, "augment": augment, "cache": cache, "device": "cpu"}
+    def ours(cache: str, **more):
+        options = {"batch_size": 64, "size": size, "test": 0, "augment": augment, "device": "cpu", "dtype": "uint8"}
+        return datastage.loaders(folder, progress=False, cache=scratch / cache, **options | more).train
 
     def first() -> None:
-        through(from_folder(folder, dtype="uint8", **options(scratch / f"cache{next(count)}")).train, None)
+        through(ours(f"cache{next(count)}"), None)
 
     def later(dtype: str, memory_format: str):
-        loader = from_folder(folder, dtype=dtype, memory_format=memory_format, **options(scratch / "kept")).train
+        loader = ours("kept", dtype=dtype, memory_format=memory_format)
         through(loader, None)
         return lambda: through(loader, None)
 
@@ -318,9 +317,8 @@ def photos(chosen, scratch: Path) -> None:
         wall, cpu = (figures[name][i] / figures[FIRST][i] for i in (0, 1))
         print(f"{name}: {wall:.0%} of the wall time of the first epoch, {cpu:.0%} of its processor time")
     if Path("/proc/self/status").exists():
-        loader = from_folder(folder, dtype="uint8", **options(scratch / "watched")).train
-        next(iter(loader))
-        before, loader = resident_mb(), from_folder(folder, dtype="uint8", **options(scratch / "watched too")).train
+        next(iter(ours("watched")))
+        before, loader = resident_mb(), ours("watched too")
         most = max(resident_mb() for _ in loader)
         packed = sum(file.stat().st_size for file in (scratch / "watched too").iterdir()) / 1e6
         print(f"memory while {packed:,.0f} MB were packed: {most - before:,.0f} MB more than before")
@@ -394,9 +392,8 @@ def zipped(chosen, scratch: Path) -> None:
 
     def ours() -> None:
         cache = scratch / f"zip cache{next(count)}"
-        reader = FileReader(archive)
-        made = from_archive(reader, batch_size=256, size=size, test=0, cache=cache, dtype="uint8", device="cpu")
-        next(iter(made.train))
+        options = {"batch_size": 256, "size": size, "test": 0, "dtype": "uint8", "device": "cpu", "progress": False}
+        next(iter(datastage.loaders(archive, cache=cache, **options).train))
 
     def unzipped() -> Path:
         to = scratch / f"unzipped{next(count)}"
