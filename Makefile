@@ -109,7 +109,7 @@ ray:  ## packing as a Ray Data job, on two nodes of which one is killed
 	PYTHONPATH=. .venv-ray/bin/python -m pytest --timeout 900 tests/shards/test_pack_ray.py
 
 clean:  ## take away what was built
-	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .mutants build dist demo *.egg-info datastage.pyz .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache .coverage
 
 ready: $(VENV)/ready
 
