@@ -464,3 +464,45 @@ def test_a_disk_beside_the_fast_one_outlives_the_machine(tmp_path):
         assert store.outlives_machine(other, machine)
         machine.disk_outlives_machine = True
         assert store.outlives_machine(fast, machine)
+
+
+def filled(root, key):
+    """What a request of this key finds, or puts there."""
+    wanted = store.Wanted(key, ["./data.zip"], "data")
+    with store.ask(root, wanted, SILENT) as found:
+        if isinstance(found, Staged):
+            return found.path, "found"
+        files = fill(found.slot, key)
+        found.publish({"spec": "./data.zip", "folder": str(found.slot.final), "n_bytes": 15}, files, durable=False)
+        return found.slot.final, "made"
+
+
+@pytest.mark.parametrize("keys", [("abcd0000000", "abcd1111111"), ("abcd1111111", "abcd0000000")])
+def test_two_requests_whose_short_hashes_are_the_same_have_a_place_each(keys, tmp_path):
+    made = [filled(tmp_path, key) for key in keys]
+    assert [path.name for path, _ in made] == ["data-abcd", f"data-{keys[1][:10]}"]
+    assert [filled(tmp_path, key) for key in keys] == [(path, "found") for path, _ in made]
+    assert [(path / "a.txt").read_text() for path, _ in made] == list(keys)
+
+
+def test_the_one_file_of_a_folder_is_known_though_something_staged_lies_on_its_way(tmp_path):
+    slot = slot_at(tmp_path)
+    own_files.fresh_folder(slot.partial)
+    (slot.partial / "table.csv").write_text("a,b")
+    files = staged.list_folder(slot.partial)
+    store.publish(slot, receipt_for(slot) | {"single": "table.csv"}, files, durable=True)
+    assert store.staged_at(slot.final / "table.csv").path == slot.final / "table.csv"
+    assert store.staged_at(slot.final).path == slot.final / "table.csv"
+    (slot.final / "other.csv").write_text("c")
+    assert store.staged_at(slot.final / "other.csv") is None
+
+
+def test_the_time_of_a_step_is_kept_by_its_first_word(tmp_path):
+    class Held:
+        def phase(self, name, total):
+            pass
+
+    told = store._Told(SILENT, Held())
+    for name in ("copying a.zip", "copying b.zip", "unpacking a.zip"):
+        told.phase(name, None)
+    assert list(told.steps()) == ["copying", "unpacking"]
