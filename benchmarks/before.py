@@ -79,11 +79,14 @@ RUNS = {
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("other", type=Path)
+    options.add_argument("other", type=Path, nargs="?")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--on", type=Path, help="a folder on the disk to measure")
     options.add_argument("--only", default="")
     chosen = options.parse_args()
+    if chosen.other is None:
+        print("No other checkout was named; nothing was measured.")
+        return
     scratch = Path(tempfile.mkdtemp(prefix="before-", dir=chosen.on))
     try:
         # In a process of its own: the peak of a process counts that of the one that started it.
