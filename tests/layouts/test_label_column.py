@@ -40,6 +40,8 @@ PETS = {
         ("usage", ["PublicTest", "Training"], {"PublicTest": "val", "Training": "train"}),
         ("split", ["train", "val"], {"train": "train", "val": "val"}),
         ("split", ["", ""], {}),
+        ("valid", ["True", "False"], {"True": "val", "False": "train"}),
+        ("valid", ["0", "1"], {}),
     ],
 )
 def test_what_a_column_says_of_parts(name, values, parts):
@@ -82,6 +84,7 @@ def submission(*names):
         ({**PETS, "dog": ["1", "1", "1", "0"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
         ({**PETS, "dog": ["-1", "1", "1", "-1"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
         ({**PETS, "dog": ["0", "0", "1", "0"]}, ["cat", "dog"], ("cat", "dog"), "multi-label"),
+        ({**PETS, "newt": ["0", "0", "0", "0"]}, ["cat", "dog", "newt"], ("cat", "dog", "newt"), "one-hot"),
         (PETS, ["weight"], ("weight",), "regression"),
         (PETS, ["Dog"], ("dog",), "classification"),
         (PETS, ["cat", "weight"], (), ""),  # not columns of ones
@@ -115,9 +118,22 @@ def test_columns_of_ones_that_only_the_table_to_train_on_has_are_the_label():
         ({"category": ["cat", "dog", "cat"], "target": ["0", "1", "0"]}, ("category",)),
         ({"target": ["0", "1", "1"], "category": ["cat", "dog", "cat"]}, ()),  # they do not say the same
         ({"target": ["0", "1", "0"], "label": ["5", "7", "5"]}, ("target",)),
+        ({"target": ["0", "1", "0"], "label": ["5", "7", "5"], "class": ["a", "b", "a"]}, ()),  # three say it
     ],
 )
 def test_of_two_columns_that_say_the_same_the_one_with_words_is_the_label(columns, label):
+    assert choose(table(columns), [], [], None).label == label
+
+
+@pytest.mark.parametrize(
+    ("columns", "label"),
+    [
+        ({"has_wing": ["0", "1", "0"], "tail": ["3", "4", "5"]}, ("has_wing",)),
+        ({"is_bird": ["no", "yes", "no"], "tail": ["3", "4", "5"]}, ("is_bird",)),
+        ({"has_wing": ["0", "1", "2"], "tail": ["3", "4", "5"]}, ()),  # a number of wings
+    ],
+)
+def test_a_column_that_asks_yes_or_no_is_the_label(columns, label):
     assert choose(table(columns), [], [], None).label == label
 
 
