@@ -4,6 +4,7 @@ import errno
 import grp
 import os
 import pwd
+import stat
 import time
 from types import SimpleNamespace
 
@@ -132,3 +133,16 @@ def test_a_file_is_moved_to_where_nothing_is_and_replaces_nothing(has_links, tmp
     own_files.move_anew(tmp_path / "new", tmp_path / "free")
     assert (tmp_path / "free").read_text() == "new"
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="there are no such descriptors here")
+def test_folders_that_are_removed_are_opened_up_to_their_owner_and_what_a_link_leads_to_is_not(tmp_path):
+    outside = tmp_path / "outside"
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    outside.mkdir(mode=0o500)
+    (tmp_path / "a" / "link").symlink_to(outside)
+    for folder in ("a/b/c", "a/b", "a"):
+        (tmp_path / folder).chmod(0)
+    own_files._open_up(tmp_path / "a")
+    assert [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in ("a", "a/b", "a/b/c")] == [0o700] * 3
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o500
