@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datastage import slots, staged
+from datastage import slots, staged, store
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
 from datastage.own_files import bytes_in, remove_tree, unlink
@@ -204,6 +204,8 @@ def _goes(one: _Dataset | Removable, why: str, *, by_name: bool = False) -> list
             extra = staged.extra_files(path, staged.read_files(path, one.receipt))
         except (DatastageError, OSError):
             extra = ("files that cannot be compared with its list",)
+        if os.path.lexists(one.slot.old):
+            extra = ("what a stopped run left",)
     if extra:
         why = f"{why}; stays, since it holds what was not staged: {few(extra, 3)}"
         return [Removable(path, 0, why, one.used, True)]
@@ -234,7 +236,9 @@ def remove(root: Path, item: Removable) -> bool:
         ):
             if is_dataset:
                 return _remove_dataset(slot, item)
-            if item.path != slot.lock:
+            if item.path == slot.old:
+                store.recover(slot)  # it may hold what was added to the folder
+            elif item.path != slot.lock:
                 remove_tree(item.path)
     except LockTimeoutError:
         return False

@@ -69,6 +69,12 @@ def slot_of(root: Path, name: str) -> Slot:
     return Slot(root, name, own_folder_of(root))
 
 
+def free_name(slot: Slot) -> str:
+    """Return a name under the root that nothing bears, like that of a slot."""
+    names = (f"{slot.name}-{n}" for n in range(2, 10_000))
+    return next(name for name in names if not os.path.lexists(slot.root / name))
+
+
 def own_folder_of(root: Path) -> Path:
     """Return the folder of this user's own under `root`, to be made or not; another's of that name is passed over."""
     uid = os.geteuid() if hasattr(os, "geteuid") else 0

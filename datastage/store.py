@@ -6,9 +6,9 @@ Order of operations in `publish`, each step safe to be the last one:
 2. Where the disk outlives the machine, its file system is synced once.
 3. A lock that was lost meanwhile ends it here. If ROOT/NAME exists it is renamed to NAME.old.
 4. The partial folder is renamed to ROOT/NAME; the root itself is synced where step 2 was done.
-5. NAME.old is removed.
+5. What NAME.old holds beside what was staged, somebody's own files, is moved into ROOT/NAME; then NAME.old is removed.
 
-After a kill between 3 and 4 only the old folder is there: `recover` puts it back.
+After a kill between 3 and 4 only the old folder is there: `recover` puts it back. After a later one it does step 5.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from datastage import own_files, slots, staged
+from datastage import additions, own_files, slots, staged
 from datastage.errors import IntegrityError, StorageError, while_doing
 from datastage.lock import Held, Holder, locked
 from datastage.mounts import starting_with
 from datastage.own_files import remove_tree
-from datastage.progress import Reporter, few
+from datastage.progress import SILENT, Reporter, few
 from datastage.reader import FileRecord, stat_identity
 from datastage.runtime import Runtime
 from datastage.slots import OWN_FOLDER, Slot
@@ -89,7 +89,8 @@ class Claim:
         """Put the partial folder in its place, with this receipt; return the receipt as written."""
         own = {"key": self.key, "name": self.slot.name, "at": str(self.slot.final), "token": self.token}
         own |= staged.counts(files) | {"steps": self.reporter.steps()}
-        written = publish(self.slot, {**own, **receipt}, files, durable=durable, check=self.held.check)
+        receipt, told = {**own, **receipt}, self.reporter
+        written = publish(self.slot, receipt, files, durable=durable, check=self.held.check, reporter=told)
         remove_tree(self.slot.fetch)
         return written
 
@@ -112,8 +113,8 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
     if own_files.is_shared(root):
         reporter.note(f"others may write in {root}; unfinished files are kept in {slot.own.name}")
     with waited_for(slot, reporter) as held:
-        recover(slot)
-        found = None if wanted.refresh else _already(slot, wanted, reporter)
+        recover(slot, reporter)
+        found = None if wanted.refresh else _already(slot, wanted, SILENT)  # what is amiss was said before
         if found is None:
             _check_free(slot, wanted.key)
             with while_doing("writing the files"), _cleared_up(slot, held):
@@ -248,11 +249,10 @@ def _check_free(slot: Slot, key: str) -> None:
         remedy = [f"To use it here, after a look at every file:  datastage verify {slot.final} --adopt"]
     else:
         what = _what_is_there(slot.final, receipt)
-    free = next(f"{slot.name}-{n}" for n in range(2, 10_000) if not os.path.lexists(slot.root / f"{slot.name}-{n}"))
     raise StorageError(
         f"{slot.final} {what}; it was not made for this, and is not touched.",
         *remedy,
-        f"Next: choose another name, such as name={free!r}, or another folder with root=.",
+        f"Next: choose another name, such as name={slots.free_name(slot)!r}, or another folder with root=.",
         filename=slot.final,
     )
 
@@ -359,11 +359,11 @@ class _Told:
 # --- publishing
 
 
-def recover(slot: Slot) -> None:
-    """Put right what a killed run may have left: an old folder without a new one. Call it under the lock."""
+def recover(slot: Slot, reporter: Reporter = SILENT) -> None:
+    """Put right what a killed run may have left: an old folder, with a new one or without. Call it under the lock."""
     if os.path.lexists(slot.old):
         if os.path.lexists(slot.final):
-            remove_tree(slot.old)
+            additions.leave_old(slot, additions.of(slot.old, slot.final, slot), reporter)
         else:
             os.rename(slot.old, slot.final)
     # Where an earlier version put what it was about to replace.
@@ -376,11 +376,12 @@ def recover(slot: Slot) -> None:
 
 def tidy(slot: Slot) -> None:
     """Remove what a run that was killed after it published left, which may be much; nothing while one works there."""
-    beside = (slot.old, slot.partial, slot.fetch, slot.repair)
-    if not any(os.path.lexists(path) for path in (*beside, slot.lock)) or not slots.is_marked(slot.own):
+    beside = (slot.partial, slot.fetch, slot.repair)
+    if not any(os.path.lexists(path) for path in (*beside, slot.old, slot.lock)) or not slots.is_marked(slot.own):
         return
     with contextlib.suppress(OSError), locked(slot.lock, timeout_s=0):  # our own errors of locking are OSErrors too
         if os.path.lexists(slot.final):
+            recover(slot)
             for path in beside:
                 remove_tree(path)
 
@@ -393,15 +394,18 @@ def publish(
     *,
     durable: bool,
     check: Callable[[], None] = lambda: None,
+    reporter: Reporter = SILENT,
 ) -> dict[str, Any]:
     """Make the partial folder the dataset's, under the lock, as the module says; `check` raises if that was lost."""
+    added: list[str] = []
     try:
         written = staged.write_receipt(slot.partial, receipt, files)
         if durable:
             sync_file_system(slot.partial)
         check()
         if os.path.lexists(slot.final):
-            remove_tree(slot.old)
+            recover(slot)
+            added = additions.of(slot.final, slot.partial, slot)
             os.rename(slot.final, slot.old)
         os.rename(slot.partial, slot.final)
     except BaseException:
@@ -410,7 +414,7 @@ def publish(
     if durable:
         with contextlib.suppress(OSError), _opened(slot.root) as folder:  # it is whole and in place: no way back
             os.fsync(folder)
-    remove_tree(slot.old)
+    additions.leave_old(slot, added, reporter)
     return written
 
 

@@ -31,7 +31,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 3 for contexts of a removal one a line (#18).
 # 6 for contexts of a folder of shards that stand one a line, in the order that counts (#25).
 # 6 for pictures of 16 bits in arrays and on cards, and one of grey among colours (#20).
-MOST_LINES = 39_118
+# 81 for what somebody put into a staged folder, which outlives a new copy of the data (#18).
+MOST_LINES = 39_199
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -34,6 +34,7 @@ TESTS = {
     "transfer/partial.py": "tests/transfer/test_partial.py tests/transfer/test_prefetch.py",
     "lock.py": "tests/test_lock.py",
     "store.py": "tests/test_store.py tests/test_staging.py tests/test_trust.py",
+    "additions.py": "tests/test_additions.py",
     "staged.py": "tests/test_staged.py tests/test_store.py tests/test_trust.py",
     "cleanup.py": "tests/test_cleanup.py tests/test_store.py tests/test_trust.py",
     "own_files.py": "tests/test_own_files.py tests/test_trust.py tests/test_store.py tests/test_saved_copy.py",
