@@ -12,7 +12,7 @@ from typing import Any
 
 from datastage import archives, runtime, slots, staged, transfer
 from datastage.content import Content, content_of, refuse_if_changed, without_our_names
-from datastage.errors import IntegrityError, NotDataError, StorageError
+from datastage.errors import IntegrityError, NotDataError, SpecError, StorageError
 from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
@@ -59,6 +59,12 @@ def materialize(found: Found, work: Work) -> Content:
 
 
 def _folder(folder: Path, found: Found, work: Work) -> Content:
+    if work.options.expect is not None:  # ignored, it would seem to have been checked
+        raise IntegrityError(
+            f"{found.place} is a folder, and one file of a known digest is needed (expect=).",
+            "Next: name the file itself; a folder has no digest.",
+        )
+    _refuse_members(work.options, f"{found.place} is a folder")
     facts: dict[str, Any] = {"source_path": str(folder), "identity": found.identity}
     if found.in_place and not work.options.copy:
         return Content(path=folder, facts=facts)
@@ -109,6 +115,8 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
                 if expect:
                     arriving.finish()  # were the bytes wrong already? Then that is what is said
                 raise
+        else:
+            _refuse_members(options, f"{reader.name} is kept as it is")
         done = arriving.finish()
         if done.n_received < done.n_bytes:
             facts["resumed_bytes"] = done.n_bytes - done.n_received
@@ -129,6 +137,8 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     if kind is not None:
         content = _unpacked(reader, facts, work, work.reporter)
         refuse_if_changed(reader)
+    else:
+        _refuse_members(options, f"{reader.name} is kept as it is")
     if work.keep is not None:
         work.keep(reader.local_path, reader.name)
     if content is not None:
@@ -142,6 +152,11 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     done = transfer.fetch(reader, target, expect=expect, reporter=work.reporter)
     transfer.narrow(target, reader.local_path)
     return Content([FileRecord(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
+
+
+def _refuse_members(options: StageOptions, what: str) -> None:
+    if options.members is not None:
+        raise SpecError(f"members= chooses from an archive, and {what}.", "Next: leave members= out.")
 
 
 def _moved(

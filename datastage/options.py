@@ -73,6 +73,11 @@ class StageOptions:
                 f"{given[0]}= is for a file or an archive; the files of {self.spec} are known, and each is checked.",
                 f"Next: leave {given[0]}= out, or name the file itself.",
             )
+        many = [spec for spec in (self.spec, *self.fallbacks) if spec.scheme == "list"]
+        if many and (one := next((option for option in ("expect", "members") if getattr(self, option)), None)):
+            raise SpecError(
+                f"{one}= is of one file, and {many[0]} names several.", f"Next: leave {one}= out, or name one file."
+            )
         if self.expect is not None and not _HASH.fullmatch(self.expect.lower()):
             raise SpecError(
                 f"expect={self.expect!r} is not a hash.",

@@ -15,6 +15,7 @@ from datastage import archives, slots
 from datastage.errors import (
     ChecksumError,
     DamagedArchiveError,
+    DatastageError,
     IntegrityError,
     NotDataError,
     SpecError,
@@ -290,6 +291,41 @@ def test_expect_refuses_another_hash_and_leaves_nothing(here, tmp_path, name):
     (here / "iris.csv").write_text("1\n")
     with pytest.raises(ChecksumError):
         quiet(f"./{name}", expect="md5:" + "0" * 32)
+    assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("options", [{}, {"copy": True}], ids=str)
+def test_a_folder_is_never_taken_for_the_file_that_a_hash_is_of(here, tmp_path, options):
+    (here / "pets").mkdir()
+    (here / "pets" / "a.csv").write_text("1\n")
+    (here / "iris.csv").write_text("1\n")
+    right = "md5:" + hashlib.md5(b"1\n").hexdigest()
+    with pytest.raises(IntegrityError, match="is a folder"):
+        quiet("./pets", expect=right, **options)
+    with pytest.raises(DatastageError):
+        quiet("./no-such.csv", fallbacks=["./pets"], expect=right, **options)
+    assert left_in(tmp_path / "root") == []
+    assert quiet("./pets", fallbacks=["./iris.csv"], expect=right, **options).path.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("options", [{"expect": f"md5:{'0' * 32}"}, {"members": "a*"}], ids=str)
+@pytest.mark.parametrize("spec", ["./{a,b}.csv", "./no-such.csv"])
+def test_what_is_of_one_file_is_refused_for_several(here, spec, options):
+    for name in ("a.csv", "b.csv"):
+        (here / name).write_text("1\n")
+    with pytest.raises(SpecError, match=f"{next(iter(options))}=.*several"):
+        quiet(spec, fallbacks=["./{a,b}.csv"], **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"copy": True}], ids=str)
+@pytest.mark.parametrize("name", ["pets", "iris.csv", "photos.npz"])
+def test_members_of_what_is_not_unpacked_are_refused(here, tmp_path, name, options):
+    (here / "pets").mkdir()
+    (here / "pets" / "a.csv").write_text("1\n")
+    (here / "iris.csv").write_text("1\n")
+    make_zip(here / "photos.npz")
+    with pytest.raises(SpecError, match="members="):
+        quiet(f"./{name}", members="a*", **options)
     assert left_in(tmp_path / "root") == []
 
 
