@@ -18,6 +18,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import shlex
 import stat
 import sys
 import time
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import additions, own_files, slots, staged
-from datastage.errors import IntegrityError, StorageError, while_doing
+from datastage.errors import IntegrityError, SpecError, StorageError, while_doing
 from datastage.lock import Held, Holder, locked
 from datastage.mounts import starting_with
 from datastage.own_files import remove_tree
@@ -100,7 +101,7 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
     """Give what is there for a request, or the claim to fill its place.
 
     If the block ends without publishing, what is unfinished is removed; bytes that were fetched stay for the next run,
-    but after an `IntegrityError`. An `OSError` becomes a `StorageError`.
+    but after an `IntegrityError`, or a `SpecError` without a name. An `OSError` becomes a `StorageError`.
     """
     slot, found = _choose(root, wanted, reporter)
     if found is None and not wanted.refresh:
@@ -117,7 +118,7 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
         found = None if wanted.refresh else _already(slot, wanted, SILENT)  # what is amiss was said before
         if found is None:
             _check_free(slot, wanted.key)
-            with while_doing("writing the files"), _cleared_up(slot, held):
+            with while_doing("writing the files"), _cleared_up(slot, held, wanted):
                 mark = slots.write_mark(slot, wanted.specs)
                 yield Claim(slot, _Told(reporter, held), wanted.key, mark["token"], held)
         else:
@@ -125,15 +126,16 @@ def ask(root: Path, wanted: Wanted, reporter: Reporter) -> Iterator[Staged | Cla
 
 
 @contextlib.contextmanager
-def _cleared_up(slot: Slot, held: Held) -> Iterator[None]:
+def _cleared_up(slot: Slot, held: Held, wanted: Wanted) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
         if not held.is_ours():
             raise  # what lies there now is another's
         remove_tree(slot.partial)
-        if isinstance(error, IntegrityError):
-            remove_tree(slot.fetch)  # wrong bytes are never kept
+        # Wrong bytes are never kept, nor those that no line in other words goes on with: its folder has another name.
+        if isinstance(error, IntegrityError) or (isinstance(error, SpecError) and wanted.name is None):
+            remove_tree(slot.fetch)
         elif slot.fetch.is_dir() and not any(slot.fetch.iterdir()):
             slot.fetch.rmdir()
         if not os.path.lexists(slot.final):
@@ -246,7 +248,7 @@ def _check_free(slot: Slot, key: str) -> None:
     moved = staged.read_receipt(slot.final) if receipt is None and not slot.final.is_symlink() else None
     if moved is not None and staged.written_for(moved):
         what = f"was staged as {staged.written_for(moved)} and was moved or copied here"
-        remedy = [f"To use it here, after a look at every file:  datastage verify {slot.final} --adopt"]
+        remedy = [f"To use it, after a look at every file:  datastage verify {shlex.quote(str(slot.final))} --adopt"]
     else:
         what = _what_is_there(slot.final, receipt)
     raise StorageError(

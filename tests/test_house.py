@@ -33,7 +33,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 6 for pictures of 16 bits in arrays and on cards, and one of grey among colours (#20).
 # 81 for what somebody put into a staged folder, which outlives a new copy of the data (#18).
 # 20 for folders and lists under expect= or members=, which are refused (#18).
-MOST_LINES = 39_219
+# 2 for what a line in wrong words had fetched, and for a folder's name in a line to run (#18).
+MOST_LINES = 39_221
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

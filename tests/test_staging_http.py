@@ -20,6 +20,7 @@ from datastage.errors import (
     DatastageError,
     IntegrityError,
     NotDataError,
+    SpecError,
     StorageError,
     UnavailableError,
 )
@@ -135,6 +136,22 @@ def test_a_wrong_hash_is_never_published(web, tmp_path, name):
 def test_a_right_hash_is(web):
     body = zip_bytes()
     assert tree(quiet(web.serve("pets.zip", body), expect=f"md5:{hashlib.md5(body).hexdigest()}")) == FILES
+
+
+def test_members_of_a_plain_file_at_an_address_are_refused(web, tmp_path):
+    with pytest.raises(SpecError, match="members="):
+        quiet(web.serve("iris.csv", b"1,2\n"), members="a*")
+    assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize(("name", "left"), [(None, []), ("pets", [".pets.fetch"])])
+def test_members_that_match_nothing_leave_only_what_the_next_line_goes_on_with(web, tmp_path, name, left):
+    url = web.serve("pets.zip", zip_bytes({**FILES, "more.bin": os.urandom(5_000_000)}))
+    with pytest.raises(SpecError, match="matches"):
+        quiet(url, members="horse/*", name=name)
+    assert left_in(tmp_path / "root") == left
+    assert tree(quiet(url, members="dog/1*", name=name)) == {"dog/1.txt": b"woof"}
+    assert len(left_in(tmp_path / "root")) == 1
 
 
 def test_nobody_listening_says_so_and_names_the_address_without_its_password(online):

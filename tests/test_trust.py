@@ -352,17 +352,17 @@ def test_repair_asks_the_places_in_their_order(here):
 def test_a_folder_that_was_moved_is_said_and_taken_over_by_the_line_that_is_named(here, tmp_path):
     make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
     folder = quiet("./pets.zip", name="pets").path
-    shutil.move(tmp_path / "root", tmp_path / "moved")
-    moved = tmp_path / "moved" / "pets"
+    shutil.move(tmp_path / "root", tmp_path / "moved away")
+    moved = tmp_path / "moved away" / "pets"
     for act in (
         lambda: datastage.verify(moved, progress=False),
-        lambda: quiet("./pets.zip", root=tmp_path / "moved", name="pets"),
+        lambda: quiet("./pets.zip", root=tmp_path / "moved away", name="pets"),
     ):
         with pytest.raises(DatastageError, match="moved or copied") as caught:
             act()
-        assert any(f"verify {moved} --adopt" in step for step in caught.value.remedy)
+        assert any(f"verify '{moved}' --adopt" in step for step in caught.value.remedy)
     assert datastage.verify(moved, adopt=True, progress=False).ok
-    assert quiet("./pets.zip", root=tmp_path / "moved", name="pets").receipt["reused"]
+    assert quiet("./pets.zip", root=tmp_path / "moved away", name="pets").receipt["reused"]
     assert not folder.exists()
 
 
