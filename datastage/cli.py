@@ -349,7 +349,7 @@ def _picture(draw: Callable[..., Any], out: _Out, data: str, file: Path | None =
     if file is None:
         raise SpecError("The picture has no file to go to.", f"Next: the same line with --out {draw.__name__}.png")
     draw(data, out=file, **options)
-    return out.show(str(file), [file])
+    return out.show(file, [file])
 
 
 def _doctor(out: _Out) -> int:

@@ -64,8 +64,8 @@ def extract(
             receipt = {
                 "key": slots.request_key({"extract": str(archive), "identity": reader.identity}),
                 "name": target.name,
-                "spec": hide_secrets(str(archive)),
-                "place": hide_secrets(str(archive)),
+                "spec": os.path.abspath(archive),  # as it is, since `verify --repair` looks for it there
+                "place": str(archive),
                 "seen": reader.name,
                 **content.facts,
                 **staged.counts(content.files),

@@ -25,16 +25,19 @@ _LOGIN = (
     r"[^\s:/@\"'()=<>]+:(?!//)[^\s\"']*@(?=[\w\[])"
 )
 _TOKEN_AT_A_HOST = r"(?<![\w:])//[^\s/@]+@"
+# A path of this machine, whose parts may be called as secrets are (``/data/key=5``): up to what may begin a query.
+_PATH = r"(?P<path>(?<![^\s\"'(<\[])(?<!url: )(?:(?:~|\.\.?)?/|[A-Za-z]:[/\\])(?![/\\])[^\s\"'<>?&,;:)}\]@]*)"
 # The name of a secret, then its value.
 _NAMED = (
-    r"(?i)(?P<name>(?<![A-Za-z])(?:[\w-]*(?:token|secret|passw(?:or)?d|passwd|passphrase|api[_-]?key|access[_-]?key"
+    r"(?P<name>(?<![A-Za-z])(?:[\w-]*(?:token|secret|passw(?:or)?d|passwd|passphrase|api[_-]?key|access[_-]?key"
     r"|private[_-]?key|signature|credentials?|x-amz-[a-z-]+)|pwd|sig|key))"
     r"(?P<sign>[\"']?(?:=|%3[Dd]|:[ \t]+(?=[^\s]{6,}(?:[\s,;.]|$)))[\"']?)(?P<value>(?!\.\.\.)[^\s\"'&,;)}\]]+)"
 )
 _BEARER = r"(?i)\b(?P<kind>Bearer|Basic)[ \t]+[A-Za-z0-9+/._~=\\-]{6,}"
 _TOKEN = (
     r"\b(?:hf_[A-Za-z0-9]{10,}|gh[opsur]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|A[KS]IA[0-9A-Z]{16}"
-    r"|AIza[\w-]{30,}|ya29\.[\w-]{10,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|KGAT_\w{10,}"
+    r"|AIza[\w-]{30,}|ya29\.[\w-]{10,}|xox[abprs]-[\w-]{10,}|KGAT_\w{10,}"
+    r"|sk-(?![a-z]+(?:[-_](?:[a-z]+|v?\d{1,4}))*(?![\w-]))[\w-]{20,}"  # not words, as in sk-learn-digits-dataset-v2
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)"
 )
 
@@ -43,7 +46,7 @@ def hide_secrets(text: str) -> str:
     """Return `text` with everything replaced by ``...`` that could be a secret.
 
     User names, passwords and query values of addresses, also of mistyped ones; values that stand after a name such as
-    ``token=``; and what has the form of a known kind of token.
+    ``token=``; and what has the form of a known kind of token. The parts of a path that begins as one are neither.
 
     Examples
     --------
@@ -56,9 +59,10 @@ def hide_secrets(text: str) -> str:
     text = re.sub(_ADDRESS, lambda match: match["scheme"] + _hidden_in_address(match["rest"]), text)
     text = re.sub(_LOGIN, f"{HIDDEN}@", text)
     text = re.sub(_TOKEN_AT_A_HOST, f"//{HIDDEN}@", text)
-    text = re.sub(_NAMED, lambda match: match["name"] + match["sign"] + HIDDEN, text)
+    named = re.compile(f"{_PATH}|{_NAMED}", re.IGNORECASE)
+    text = named.sub(lambda match: match["path"] or match["name"] + match["sign"] + HIDDEN, text)
     text = re.sub(_BEARER, lambda match: f"{match['kind']} {HIDDEN}", text)
-    return re.sub(_TOKEN, HIDDEN, text)
+    return re.sub(f"{_PATH}|{_TOKEN}", lambda match: match["path"] or HIDDEN, text)
 
 
 def _join_broken_logins(text: str) -> str:
@@ -127,12 +131,19 @@ def for_a_screen(text: str) -> str:
     return "\n".join(printable(line) for line in hide_secrets(text).split("\n"))
 
 
+# What receipts and results call files here; the specs of a receipt were written without secrets.
+_LOCAL = {
+    *("path", "folder", "at", "source_path", "single", "spec", "fallbacks", "name", "names", "target", "stripped"),
+    *("dangling", "damaged", "missing", "extra", "repaired"),
+}
+
+
 def values_without_secrets(value: object) -> object:
-    """Return a value of JSON with the secrets in its texts hidden."""
+    """Return a value of JSON with the secrets in its texts hidden; what names files here is left as it is."""
     if isinstance(value, str):
         return hide_secrets(value)
     if isinstance(value, dict):
-        return {key: values_without_secrets(item) for key, item in value.items()}
+        return {key: item if key in _LOCAL else values_without_secrets(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [values_without_secrets(item) for item in value]
     return value

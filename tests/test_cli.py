@@ -106,6 +106,24 @@ def test_json_prints_the_receipt(capsys, here):
     assert json.loads(out)[0]["receipt"]["n_files"] == 1
 
 
+@pytest.mark.parametrize("name", ["key=5/a.zip", "x_token=7/a.zip", "sk-learn-digits-dataset.zip", "my key=5/a.csv"])
+def test_the_paths_of_json_and_of_the_next_step_are_those_on_the_disk(capsys, here, name):
+    (here / name).parent.mkdir(exist_ok=True)
+    make_zip(here / name)
+    near = (here / name).with_suffix(".tar")
+    for verb, *more in (["stage", "--copy"], ["stage", "--no-unpack"], ["extract", "out"]):
+        said = json.loads(run(capsys, verb, f"./{name}", *more, "--json", "--quiet")[1])
+        said = said if isinstance(said, dict) else said[0]
+        assert Path(said["path"]).exists()
+        assert Path(said["receipt"]["folder"]).exists()
+        assert Path(said["receipt"]["spec"]).exists()
+    (here / "out" / "cat" / "1.txt").write_text("PURR")
+    assert json.loads(run(capsys, "verify", "out", "--repair", "--json")[1])["repaired"] == ["cat/1.txt"]
+    for asked in (near, near.relative_to(here)) if "/" in name and " " not in name else ():
+        offered = run(capsys, "stage", str(asked), "--quiet")[2].split()[-1]
+        assert Path(offered).samefile(here / name)
+
+
 def test_json_prints_an_error_with_its_remedy(capsys, here):
     code, out, _ = run(capsys, "stage", "./no-such.zip", "--json", "--quiet")
     said = json.loads(out)

@@ -34,7 +34,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 81 for what somebody put into a staged folder, which outlives a new copy of the data (#18).
 # 20 for folders and lists under expect= or members=, which are refused (#18).
 # 2 for what a line in wrong words had fetched, and for a folder's name in a line to run (#18).
-MOST_LINES = 39_221
+# 13 for paths whose parts look like secrets, and are none (#18).
+MOST_LINES = 39_234
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -33,6 +33,24 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("Authorization Bearer abcdefghijklmnop refused", "Authorization Bearer ... refused"),
         ("Invalid header value b'Bearer hf_S3CRETpw12\\n'", "Invalid header value b'Bearer ...'"),
         ("HF_TOKEN=S3CRETpw", "HF_TOKEN=..."),
+        ("/data/key=5/x_token=a/b.csv", "/data/key=5/x_token=a/b.csv"),
+        ("Next: is it this one?  './key=5/a.csv' or ~/key=5", "Next: is it this one?  './key=5/a.csv' or ~/key=5"),
+        ("C:\\data\\key=5\\a.csv", "C:\\data\\key=5\\a.csv"),
+        ("/root/sk-0123456789abcdefghij-v2/x.csv", "/root/sk-0123456789abcdefghij-v2/x.csv"),
+        ("Nothing in sk-learn-digits-dataset-v2.zip matches", "Nothing in sk-learn-digits-dataset-v2.zip matches"),
+        ("sk-0123456789abcdefS3CRETpw was refused", "... was refused"),
+        ("sk-proj-abcdefgh-S3CRETpw-ijkl", "..."),
+        ("sk-or-v1-0123456789abcdef", "..."),
+        ("https://h.example/key=S3CRETpw/x", "https://h.example/key=..."),
+        ("https:/h.example/key=S3CRETpw/x", "https:/h.example/key=..."),
+        ("h.example/token=S3CRETpw/x", "h.example/token=..."),
+        ("//h.example/token=S3CRETpw/x", "//h.example/token=..."),
+        ("AWS_SECRET_ACCESS_KEY=/S3C/RETpw", "AWS_SECRET_ACCESS_KEY=..."),
+        ("secret_key='/S3C/RETpw'", "secret_key='...'"),
+        ("Bearer /S3CRETpw", "Bearer ..."),
+        ("retries exceeded with url: /x/token=S3CRETpw (refused)", "retries exceeded with url: /x/token=... (refused)"),
+        ("/data/a.zip?token=S3CRETpw", "/data/a.zip?token=..."),
+        ("/data/a.zip,token=S3CRETpw", "/data/a.zip,token=..."),
     ],
 )
 def test_secrets_are_hidden_and_the_rest_is_left_as_it_is(text, shown):
@@ -96,6 +114,11 @@ def test_secrets_are_hidden_in_every_text_of_a_value():
     address, hidden = "https://me:S3CRETpw@h.example/a", "https://...@h.example/a"
     value = {"from": [address, ("x", address)], "n": 3, "whole": None, "part": 1.5}
     assert values_without_secrets(value) == {"from": [hidden, ["x", hidden]], "n": 3, "whole": None, "part": 1.5}
+
+
+def test_what_names_files_here_is_left_in_a_value_of_json():
+    value = {"receipt": {"single": "token=5", "source_path": "/my data/key=5/a.csv"}, "damaged": ["key=5/a.csv"]}
+    assert values_without_secrets(value) == value
 
 
 def test_an_error_cannot_steer_a_terminal():

@@ -25,6 +25,7 @@ from datastage.errors import DatastageError, IntegrityError, SpecError, StorageE
 from datastage.file_names import junk_kind
 from datastage.mounts import drive_mounts, expanded, in_a_while, is_network_disk, is_on_drive, my_drive
 from datastage.reader import FileReader
+from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import drive, drive_errors, kaggle_inputs
 from datastage.sources.found import Context, Found, at_path, names_near
@@ -276,6 +277,7 @@ def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> Unavailab
         close = near(folder, name)
         if close:
             best = "/".join([*([parent] if parent else []), close[0]])
+            best = best if hide_secrets(best) == best else str(folder / close[0])  # the whole path is shown as it is
             lines.append(f"Near it, in {folder}: {', '.join(close)}")
             lines.append(f"Next: is it this one?  {best if '.' in best or '/' in best else './' + best}")
             return UnavailableError(f"There is no {value} here.", *lines)
