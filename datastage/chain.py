@@ -123,14 +123,20 @@ class Chain:
     def _spec_chain(self) -> Iterator[Step[Staged]]:
         specs = (self.options.spec, *self.options.fallbacks)
         places: list[Place[Staged]] = [(str(spec), partial(self._from_spec, spec)) for spec in specs]
+        late: list[Place[Staged]] = []
         kept = None
         if self.options.save_to is not None:
             kept = saved_copy.find(self._kept_folder(), self.options.source_key(self.here.cwd))
         if kept is not None:
             # A file of this machine's may have changed since: then the kept one is only what is left of it.
             number = 1 if self.options.spec.scheme in ("file", "relative") else 0
-            places.insert(number, (f"kept {kept.path.name}", partial(self._from_kept, kept)))
-        yield from self._in_turn(places)
+            where, at = (late, 0) if self._is_late(self.options.expect) else (places, number)
+            where.insert(at, (f"kept {kept.path.name}", partial(self._from_kept, kept)))
+        yield from self._in_turn(places, late)
+
+    def _is_late(self, expect: str | None) -> bool:
+        """Tell whether a kept file waits until no place gives it anew: it may be an older one, and no digest tells."""
+        return self.options.refresh and expect is None
 
     def _entry_chain(self, entry: Entry) -> Iterator[Step[Staged]]:
         """Every silent place first; what opens a window last, and the slow ones after that."""
@@ -152,14 +158,14 @@ class Chain:
         if self.options.save_to is not None and self.options.save_to.scheme == "bucket":
             spec = (self._kept_folder() / entry.name).spec("")
             places.insert(0, (f"kept in {self.options.save_to}", partial(self._entry_from, entry, spec)))
-        yield from self._in_turn(places)
+        yield from self._in_turn(places, ())
 
     def _folders_and_inputs(self) -> tuple[list[Location], list[Location]]:
         folders = [Location(path, f"the folder {path}") for path in self.here.search_path if path.is_dir()]
         return folders, [Location(item.path, item.called) for item in kaggle_inputs.inputs(self.here.input_root)]
 
-    def _in_turn(self, places: Sequence[Place[T]]) -> Iterator[Step[T]]:
-        """Give a step for each place; the slow ones come again at the end."""
+    def _in_turn(self, places: Sequence[Place[T]], late: Sequence[Place[T]]) -> Iterator[Step[T]]:
+        """Give a step for each place; the slow ones come again at the end, and the `late` ones after all."""
         slow: list[Place[T]] = []
         for number, (name, act) in enumerate(places):
             another_is_left = number < len(places) - 1 or bool(slow)
@@ -172,7 +178,7 @@ class Chain:
                     raise
 
             yield name, step
-        for name, act in slow:
+        for name, act in (*slow, *late):
             yield name, partial(act, False)
 
     def _named_on_drive(self, entry: Entry) -> list[Location]:
@@ -296,23 +302,28 @@ class Chain:
         kept: list[Location] = []
         looked: list[Looked] = []
         places: list[Place[Content]] = []
+        late: list[Place[Content]] = []
         if self.options.save_to is not None:
             below = self._kept_folder() / entry.name
             if self.options.save_to.scheme == "bucket":
-                places.append((f"kept {part.name}", partial(self._part_from, below.spec(part.name), part, work)))
+                first = late if self._is_late(part.expect) else places
+                first.append((f"kept {part.name}", partial(self._part_from, below.spec(part.name), part, work)))
             elif below.is_dir():
                 kept = [Location(below, f"what was kept in {self.options.save_to}")]
                 if part.expect and part.size is None and (below / part.name).is_file():  # no size to look for it by
                     seen = f"{part.name}, kept in {self.options.save_to}"
                     places.append(_here(Found(FileReader(below / part.name), str(below), seen), work))
         named = replace(work, called=part.name)  # a copy may bear another name
-        there = parts.on_this_machine(entry, part, [*folders, *inputs, *kept], looked, self.near)
-        places += [_here(found, named) for found in there]
+        there = partial(parts.on_this_machine, entry, part, looked=looked, near=self.near)
+        if self._is_late(part.expect):
+            late += [_here(found, named) for found in there(kept)]
+            kept = []
+        places += [_here(found, named) for found in there([*folders, *inputs, *kept])]
         for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
             places.append((place, partial(self._part_from, parse(place), part, work)))
         places_looked = {place.place: place for place in looked}.values()
         self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in places_looked]
-        for name, step in self._in_turn(places):
+        for name, step in self._in_turn(places, late):
             content = self._try(name, step)
             if content is not None:
                 return content
@@ -356,7 +367,7 @@ class Chain:
         with contextlib.closing(kept.open()) as reader:
             check_digests(reader, {"sha256": kept.sha256})
         seen = f"{kept.path.name}, kept in {self.options.save_to}"
-        self.reporter.note(seen, "Found")
+        self.reporter.note(seen + (": no place gives it anew" if self._is_late(self.options.expect) else ""), "Found")
         work = Work(self.options, self.claim.slot, self.here, self.reporter)
         content = materialize(Found(kept.open(), str(self.options.save_to), seen), work)
         content.facts.pop("source_path", None)  # the source is what the spec names; the kept file may go

@@ -215,6 +215,56 @@ def test_an_archive_of_the_catalog_is_kept_and_found_there_next_time(server, her
     assert len(server.seen) == asked
 
 
+def test_refresh_brings_the_new_file_and_keeps_it_in_place_of_the_old_one(server, here, tmp_path):
+    url = server.serve("iris.csv", b"old\n")
+    quiet(url, save_to="./kept")
+    server.serve("iris.csv", b"newer\n")
+    assert quiet(url, save_to="./kept", refresh=True).path.read_bytes() == b"newer\n"
+    assert sorted(os.listdir(here / "kept")) == [saved_copy.INDEX, "iris.csv"]
+    forget(tmp_path / "root")
+    asked = len(server.seen)
+    assert quiet(url, save_to="./kept").path.read_bytes() == b"newer\n"
+    assert len(server.seen) == asked
+
+
+def test_refresh_takes_what_was_kept_where_no_place_gives_it_anew_and_says_so(server, here):
+    url = server.serve("iris.csv", b"old\n")
+    quiet(url, save_to="./kept")
+    del server.pages["iris.csv"]
+    said = []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            said.append((label, text))
+
+    staged = datastage.stage(url, save_to="./kept", refresh=True, progress=Notes())
+    assert staged.path.read_bytes() == b"old\n"
+    assert [text for label, text in said if label == "Found"] == ["iris.csv, kept in ./kept: no place gives it anew"]
+    assert [attempt["place"] for attempt in staged.receipt["attempts"]] == [url]
+
+
+def test_refresh_fetches_nothing_that_a_digest_shows_to_be_the_same(server, here):
+    body = zip_bytes()
+    url, right = server.serve("pets.zip", body), f"sha256:{hashlib.sha256(body).hexdigest()}"
+    quiet(url, expect=right, save_to="./kept")
+    asked = len(server.seen)
+    assert (quiet(url, expect=right, save_to="./kept", refresh=True) / "cat/1.txt").read_text() == "meow"
+    assert len(server.seen) == asked
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_refresh_of_a_catalogs_file_without_a_digest_asks_its_places_first(server, here, monkeypatch, is_there):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    url = server.serve("iris.csv", b"old\n")
+    datastage.register(datastage.ArchiveEntry("kept_iris", "Iris", (url,), size=4))
+    quiet("kept_iris", save_to="./kept")
+    server.serve("iris.csv", b"new\n")
+    if not is_there:
+        del server.pages["iris.csv"]
+    staged = quiet("kept_iris", save_to="./kept", refresh=True)
+    assert staged.path.read_bytes() == (b"new\n" if is_there else b"old\n")
+
+
 def test_a_file_of_ones_own_is_kept_and_each_time_it_is_said(here, tmp_path):
     (here / "pets.zip").write_bytes(zip_bytes())
     said = []
