@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from datastage import datasets, mounts, parts, saved_copy, sources, store, transfer
+from datastage import datasets, errors, mounts, parts, saved_copy, sources, store, transfer
 from datastage.content import Content
 from datastage.entry import ArchiveEntry, Entry, Part
 from datastage.errors import Attempt, DatastageError, IntegrityError, MissingDependencyError, UnavailableError
@@ -67,7 +67,9 @@ class Chain:
         began = time.monotonic()
         try:
             return step()  # None: the step has said itself what it saw
-        except (UnavailableError, IntegrityError, MissingDependencyError) as error:
+        except (UnavailableError, IntegrityError, MissingDependencyError, errors.StorageError) as error:
+            if isinstance(error, errors.StorageError) and not error.of_source:
+                raise  # our own disk is the same for all places
             seconds = time.monotonic() - began
             self.attempts.append(Attempt(name, "", seconds, str(error.args[0]), error.remedy))
             self.failures.append(error)

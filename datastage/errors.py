@@ -262,10 +262,12 @@ _WHAT_FAILED = {
 class StorageError(DatastageError, OSError):
     """The machine will not take it: no permission, an I/O error, a folder that is somebody's.
 
-    `code` becomes the ``errno`` that a caller may look at; `filename` is the file or folder concerned.
+    `code` becomes the ``errno`` that a caller may look at; `filename` is the file or folder concerned; `of_source` says
+    that it was met while a place of the data was opened, and another place may do.
     """
 
     exit_code = 5
+    of_source = False
     _code = errno.EIO
     _advice: tuple[str, ...] = ()
 

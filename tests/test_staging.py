@@ -1,5 +1,6 @@
 """One line stages it, whole and checked; the same line twice does the work once."""
 
+import errno
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ from datastage.errors import (
     DamagedArchiveError,
     DatastageError,
     IntegrityError,
+    NoSpaceError,
     NotDataError,
     SpecError,
     StorageError,
@@ -269,6 +271,33 @@ def test_link_of_several_top_folders_makes_each_appear(here):
 def test_a_fallback_is_taken_when_the_first_place_gives_nothing(here):
     make_zip(here / "pets.zip")
     assert tree(quiet("./no-such.zip", fallbacks=["./pets.zip"])) == FILES
+
+
+@pytest.mark.parametrize("spec", ["./pets.zip", "./{pets,iris}.zip"])
+def test_a_first_place_that_cannot_be_opened_is_passed_over(here, spec):
+    (here / "pets.zip").symlink_to("pets.zip")
+    for name in ("iris.zip", "other.zip"):
+        make_zip(here / name)
+    with pytest.raises(StorageError) as alone:
+        quiet(spec)
+    assert alone.value.errno == errno.ELOOP
+    staged = quiet(spec, fallbacks=["./other.zip"])
+    assert tree(staged) == FILES
+    assert [attempt["failure"] for attempt in staged.receipt["attempts"]] == [str(alone.value.args[0])]
+
+
+def test_a_disk_of_ours_that_refuses_is_not_taken_for_the_place(here, tmp_path, monkeypatch):
+    make_zip(here / "pets.zip")
+    tried = []
+
+    def full(reader, *_, **__):
+        tried.append(reader.name)
+        raise NoSpaceError("The disk is full.")
+
+    monkeypatch.setattr(archives, "unpack", full)
+    with pytest.raises(NoSpaceError):
+        quiet("./pets.zip", fallbacks=["./pets.zip"])
+    assert tried == ["pets.zip"]
 
 
 def test_a_first_place_with_wrong_bytes_is_passed_over(here):

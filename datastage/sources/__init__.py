@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from datastage.errors import SpecError
+from datastage.errors import SpecError, StorageError
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import kaggle_inputs
@@ -162,7 +162,11 @@ def _source(spec: Spec) -> Source:
 
 def open_spec(spec: Spec, runtime: Runtime, **more: Any) -> Found:
     """Reach what `spec` names; `more` is of `Context`. The name of a dataset is many places (`staging`)."""
-    return _source(spec).open(spec, Context(runtime, **more))
+    try:
+        return _source(spec).open(spec, Context(runtime, **more))
+    except StorageError as error:
+        error.of_source = True
+        raise
 
 
 def key_of(spec: Spec, cwd: Path) -> str:
