@@ -18,7 +18,7 @@ from datastage import archives, filling, mounts, own_files, runtime, slots, stag
 from datastage.content import Content, content_of, refuse_if_changed
 from datastage.errors import SpecError, StorageError, UnavailableError
 from datastage.lock import Held
-from datastage.progress import Reporter, counted
+from datastage.progress import Reporter, counted, few
 from datastage.reader import FileReader, Reader
 from datastage.redact import hide_secrets
 from datastage.slots import Slot
@@ -50,8 +50,9 @@ def extract(
         with store.waited_for(slot, reporter) as held, _cleared(slot, held):
             if not fills and os.path.lexists(target):
                 raise _taken(target)  # another process was quicker
-            if fills and filling.take_away_leftovers(target):
-                reporter.note(f"what a run that was stopped had brought into {target} was taken away.")
+            if fills and (stays := filling.take_away_leftovers(target)) is not None:
+                but = f", but for {few(stays, 3)}: changed or added to since" if stays else ""
+                reporter.note(f"what a run that was stopped had brought into {target} was taken away{but}.")
             is_empty = not fills or all(path.name.startswith(slots.OWN_FOLDER) for path in target.iterdir())
             if not is_empty and not strip and not nested:
                 filling.refuse_clashes(target, archives.wanted_paths(reader, members, password, encoding))

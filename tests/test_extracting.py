@@ -221,30 +221,70 @@ def test_a_kill_leaves_a_marker_that_names_what_came_and_the_next_run_begins_ane
     child.send_signal(signal.SIGKILL)
     child.wait()
     came = set(files_in(folder)) & set(files)
-    marker = json.loads((folder / filling.MARKER).read_text())
+    header, *named = map(json.loads, (folder / filling.MARKER).read_text().splitlines())
     assert len(came) == 3
-    assert came <= set(marker["came"])
-    assert marker["archive"] == "x.zip"
+    assert came <= {path for path, *_ in named}
+    assert header["archive"] == "x.zip"
     assert extract(archive, folder).path == folder
     assert files_in(folder) == {**files, "mine": b"1"}
     assert sorted(os.listdir(folder)) == sorted([*files, "mine"])
 
 
+def killed_with_all_in_place(archive, folder):
+    """Extract, and be killed just before the marker would go."""
+    code = (
+        "import os, sys; from pathlib import Path; from datastage import extract, filling, own_files; plain ="
+        " own_files.unlink; own_files.unlink = lambda path: os._exit(9) if path.name == filling.MARKER else plain(path)"
+        "; extract(sys.argv[1], sys.argv[2], progress=False)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, archive, folder]).returncode == 9
+    assert (folder / filling.MARKER).is_file()
+
+
+def test_what_was_changed_or_added_since_a_kill_stays_and_is_named(tmp_path, folder, capsys):
+    files = {"zz.txt": b"z", "train/1.txt": b"1", "train/2.txt": b"2", "val/3.txt": b"3", "same/4.txt": b"4"}
+    first, second = zip_at(tmp_path / "a.zip", files), zip_at(tmp_path / "b.zip", {"b.txt": b"b"})
+    (folder / "same").mkdir()  # it was there before, with nothing in it
+    killed_with_all_in_place(first, folder)
+    assert files_in(folder).items() >= files.items()
+    (folder / "train" / "my-labels.csv").write_bytes(b"of mine")
+    with (folder / "zz.txt").open("ab") as out:
+        out.write(b"of mine")
+    datastage.extract(second, folder)
+    assert files_in(folder) == {"b.txt": b"b", "zz.txt": b"zof mine", "train/my-labels.csv": b"of mine"}
+    assert sorted(os.listdir(folder)) == ["b.txt", "same", "train", "zz.txt"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was taken away, but for train, zz.txt: changed or added to since." in said
+
+
+def test_a_file_of_the_same_size_and_time_that_took_the_place_of_one_that_came_stays(tmp_path, folder):
+    killed_with_all_in_place(zip_at(tmp_path / "a.zip", {"1": b"1", "2": b"2"}), folder)
+    seen = os.stat(folder / "1")
+    os.rename(folder / "1", tmp_path / "away")
+    (folder / "1").write_bytes(b"m")
+    os.utime(folder / "1", ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert filling.take_away_leftovers(folder) == ["1"]
+    assert (folder / "1").read_bytes() == b"m"
+    assert not (folder / "2").exists()
+
+
 def test_what_a_marker_names_and_did_not_come_with_it_stays(folder, tmp_path):
     (folder / "mine").write_bytes(b"1")
     (tmp_path / "outside").write_bytes(b"2")
+    (tmp_path / "empty").mkdir()
     (folder / "up").symlink_to(tmp_path)
-    inodes = {
-        "mine": os.stat(folder / "mine").st_ino + 1,
-        "../outside": os.stat(tmp_path / "outside").st_ino,
-        "up/outside": os.stat(tmp_path / "outside").st_ino,
-        str(tmp_path / "outside"): os.stat(tmp_path / "outside").st_ino,
-    }
-    for text in (json.dumps({"came": inodes}), "[" * 100_000, '{"came": [1]}', '{"came": {"mine": "x"}}', ""):
+    seen = os.stat(tmp_path / "outside")
+    facts = [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+    outside = ("../outside", "up/outside", str(tmp_path / "outside"))
+    lines = [["mine", os.stat(folder / "mine").st_ino + 1, *facts[1:]], *([path, *facts] for path in outside)]
+    lines += [["up/empty"], ["../empty"], [str(tmp_path / "empty")], ["mine"], [""], []]
+    odd = ("[" * 100_000, '{"mine": [1]}', '["mine", "x"]', "[1]", '"mine"', "")
+    for text in ("\n".join(map(json.dumps, lines)), *odd):
         (folder / filling.MARKER).write_text(text)
-        assert filling.take_away_leftovers(folder)
+        assert filling.take_away_leftovers(folder) is not None
         assert sorted(os.listdir(folder)) == ["mine", "up"]
     assert (tmp_path / "outside").read_bytes() == b"2"
+    assert (tmp_path / "empty").is_dir()
 
 
 @linux
