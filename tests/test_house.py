@@ -37,7 +37,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 13 for paths whose parts look like secrets, and are none (#18).
 # 8 for places that cannot be opened, behind which another is tried (#18).
 # 38 for what was put into a folder since an extract was killed, which stays and is named (#18).
-MOST_LINES = 39_292
+# 33 for pictures of train that are lost, whose labels go to none of test (#18).
+MOST_LINES = 39_325
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -54,6 +54,8 @@ class Index:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.parts: Mapping[str, str] = paths if isinstance(paths, Mapping) else {}
+        self._apart = len(set(self.parts.values())) > 1
+        self._again: set[str] | None = None
         self._names: dict[str, str | list[str]] = {}
         self._stems: dict[str, str | list[str]] = {}
         self.n = 0
@@ -79,18 +81,49 @@ class Index:
         if found is None:
             dot = name.rfind(".")
             found = self._stems.get(name[:dot]) if dot > 0 and words.suffix_of(name) in words.PICTURES else None
-        if found is None or isinstance(found, str):
-            return found
+        if found is None:
+            return None
         dot = value.rfind(".")
         plain = value[:dot] if words.suffix_of(value) in words.PICTURES else value
+        if isinstance(found, str):
+            return found if self._is_meant(found, plain, table) else None
         fit = [one for one in found if f"/{one[: one.rfind('.')]}".endswith(f"/{plain}")]
         if len(fit) > 1 and table is not None and table.folder:
             fit = [one for one in fit if one.startswith(table.folder + "/")] or fit
         if len(fit) > 1 and table is not None and self.parts:
-            of = table.part or "train"
-            wanted = ("test", "predict") if table.is_submission or of in ("test", "predict") else (of,)
-            fit = [one for one in fit if self.parts[one] in wanted]
+            fit = [one for one in fit if self.parts[one] in _wanted(table)]
         return fit[0] if len(fit) == 1 else None
+
+    def _is_meant(self, path: str, plain: str, table: Table | None) -> bool:
+        """Whether a cell means the only picture of its name: that of train may be lost, and this one of test."""
+        if self._again is None:
+            self._again = self._begin_again()
+        part, folder = self.parts.get(path, ""), plain.rpartition("/")[0]
+        if not self._apart or (part in _wanted(table) and not folder):
+            return True
+        if folder:
+            here, there = f"/{path[: path.rfind('.')]}", f"/{plain}"
+            if here.endswith(there) or (here.count("/") > 1 and there.endswith(here)):
+                return True
+            said = {words.split_of(above) for above in folder.split("/")} - {None}
+            if said:
+                return part in said or (part == "predict" and "test" in said) or (part == "test" and "predict" in said)
+        never = table is not None and table.part == "train" and part in ("test", "predict")
+        return part in _wanted(table) or not (never or part in self._again)
+
+    def _begin_again(self) -> set[str]:
+        """Return the parts whose names are mostly those of another part too: such a name alone tells no part."""
+        sizes, twice = Counter(self.parts.values()), Counter[str]()
+        for paths in self._stems.values() if self._apart else ():
+            of = [self.parts[path] for path in paths] if isinstance(paths, list) else []
+            twice.update(of if len(set(of)) > 1 else ())
+        return {part for part, n in sizes.items() if 2 * twice[part] >= n}
+
+
+def _wanted(table: Table | None) -> tuple[str, ...]:
+    """Return the parts that a table is of."""
+    of = table.part if table is not None and table.part else "train"
+    return ("test", "predict") if of in ("test", "predict") or (table is not None and table.is_submission) else (of,)
 
 
 @dataclass(slots=True)

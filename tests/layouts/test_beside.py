@@ -130,6 +130,42 @@ def test_pictures_without_a_row_and_rows_without_a_picture_are_counted(make):
     assert "1 rows whose picture is not there" in said
 
 
+IDS = [str(i) for i in range(6)]
+LOST = {  # of train/3.jpg, which is not there while test/3.jpg is
+    "a table with folders": ("labels.csv", rows("path,label", *(f"train/{i}.jpg,{'ab'[int(i) % 2]}" for i in IDS))),
+    "a table of the part": ("train.csv", rows("id,label", *(f"{i},{'ab'[int(i) % 2]}" for i in IDS))),
+    "a table of names": ("labels.csv", rows("id,label", *(f"{i},{'ab'[int(i) % 2]}" for i in IDS))),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_lost_picture_of_train_gives_its_label_to_none_of_test(kind, make):
+    name, text = LOST[kind]
+    path = make({"train/*6.jpg": "", "test/*5.jpg": "", name: text})
+    (path / "train/3.jpg").unlink()
+    found = layouts.read(path)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 5, "predict": 5}
+    assert "1 rows whose picture is not there" in str(found)
+
+
+@pytest.mark.parametrize("name", ["train/{}.jpg", "{}.jpg", "{}"])
+def test_a_name_of_a_lost_picture_in_a_mapping_means_none_of_test(name, make):
+    path = make({"train/*6.jpg": "", "test/*5.jpg": ""})
+    (path / "train/3.jpg").unlink()
+    found = layouts.read(path, labels={name.format(i): "ab"[int(i) % 2] for i in IDS})
+    assert "test" not in found.splits
+    assert len(found.splits["predict"]) == 5
+
+
+def test_pictures_whose_names_recur_in_no_other_part_are_found_by_name_in_each(make):
+    names = ["train/a0", "train/a1", "val/b0", "val/b1", "test/c0", "test/c1"]
+    text = rows("id,label", *(f"{name[-2:]},{'xy'[at % 2]}" for at, name in enumerate(names)))
+    path = make({"labels.csv": text} | {f"{name}.jpg": "" for name in names})
+    assert {part: len(split) for part, split in layouts.read(path).splits.items()} == dict(train=2, val=2, test=2)
+    mapping = {f"elsewhere/{name}.jpg": "xy"[at % 2] for at, name in enumerate(names)}
+    assert len(layouts.read(path, labels=mapping).splits["test"]) == 2
+
+
 def test_lists_give_the_official_parts_of_class_folders(make):
     files = {
         "i/a/*3.jpg": "",
