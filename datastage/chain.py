@@ -266,12 +266,20 @@ class Chain:
     # --- an entry that is a few files
 
     def _collected(self, entry: ArchiveEntry) -> Staged:
-        """Bring each file of the entry, unpack it, and publish all of them as one folder; or one file as itself."""
+        """Bring each file of the entry, unpack it, and publish all of them as one folder; or one file as itself.
+
+        What belongs to one of several files lies in the slot's own folder for what is fetched, under its lock. There
+        each stays until all are published, so that a run that was stopped at a later one goes on with that one.
+        """
         slot = self.claim.slot
         content = Content()
+        of_parts = [Slot(slot.root, str(number), slot.fetch) for number in range(len(entry.parts))]
         try:
-            for number, part in enumerate(entry.parts):
-                alone = slot if not entry.more and not entry.into else replace(slot, name=f"{slot.name}.{number}")
+            for number, (part, alone) in enumerate(zip(entry.parts, of_parts)):
+                if entry.more or entry.into:
+                    slot.fetch.mkdir(mode=0o700, exist_ok=True)
+                else:
+                    alone = slot
                 got = self._part(entry, part, alone)
                 if alone is slot:
                     content = got
@@ -284,8 +292,10 @@ class Chain:
                 content.files = [*content.files, *(file._replace(path=below + file.path) for file in got.files)]
                 remove_tree(alone.partial)
         finally:
-            for number in range(len(entry.parts)):
-                remove_tree(replace(slot, name=f"{slot.name}.{number}").partial)
+            for alone in of_parts if self.claim.held.is_ours() else ():
+                remove_tree(alone.partial)
+                with contextlib.suppress(OSError):
+                    alone.fetch.rmdir()  # where nothing came
         content.facts |= {"catalog": entry.name, "licence": entry.licence, "hashes": {}}
         content.facts["hashes"] = {part.name: part.expect for part in entry.parts if part.expect}
         content.facts["published"] = all(part.expect for part in entry.parts)

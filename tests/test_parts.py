@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import os
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -12,8 +15,10 @@ import datastage
 from datastage import datasets
 from datastage.entry import ArchiveEntry, Lookalike, Part
 from datastage.errors import IntegrityError, UnavailableError
+from datastage.progress import Silent
 from datastage.sources import parse
 from tests.servers import server as server
+from tests.sources.raw_server import wait_until
 from tests.stand_ins.runtimes import Kaggle
 
 
@@ -89,6 +94,76 @@ def test_a_wrong_second_file_leaves_nothing(server, tmp_path):
 
     assert not (tmp_path / "root/pets2").exists()
     assert [path for path in (tmp_path / "root").rglob("*") if path.is_file() and b"C" in path.read_bytes()] == []
+
+
+def left_in(root):
+    """What lies in our own folder under a root, the mark of what is staged and our own apart."""
+    return sorted(path.name for path in next(root.glob(".datastage-*"), root).iterdir() if path.suffix != ".mark")
+
+
+def test_once_all_is_published_no_archive_stays_on_the_disk(server, tmp_path):
+    two_parts(server)
+    datastage.stage("pets2", progress=False)
+    assert left_in(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("has_another_place", [False, True])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_after_wrong_bytes_of_either_file_nothing_of_it_is_left(wrong, has_another_place, server, tmp_path):
+    digests = [sha256(TRAIN), sha256(TEST)]
+    digests[wrong] = f"sha256:{64 * '0'}"
+    urls = [(server.serve(name, body),) for name, body in (("train.zip", TRAIN), ("test.zip", TEST))]
+    if has_another_place:
+        urls[wrong] += (server.url("gone.zip"),)
+    more = (Part("test.zip", urls[1], digests[1], None, "test"),)
+    datastage.register(ArchiveEntry("pets3", "Three pets", urls[0], digests[0], into="train", more=more))
+    with pytest.raises((IntegrityError, UnavailableError)):
+        datastage.stage("pets3", progress=False)
+    left = [path.name for path in (tmp_path / "root").rglob("*") if path.is_file() and path.suffix != ".mark"]
+    assert left == (["train.zip"] if wrong and has_another_place else [])  # right, and waits for the other
+
+
+def test_a_clean_meanwhile_takes_nothing_of_a_file_that_is_being_brought(server, tmp_path):
+    two_parts(server)
+    went = []
+
+    class Cleans(Silent):
+        def phase(self, *_said):
+            went.extend(datastage.clean(root=tmp_path / "root"))
+
+        note = phase
+
+    staged = datastage.stage("pets2", progress=Cleans())
+    assert len(content(staged.path)) == 4
+    assert went == []
+
+
+BRINGS = """
+import sys, datastage
+from datastage.entry import ArchiveEntry, Part
+first, one, second, two = sys.argv[1:]
+more = (Part("big.zip", (second,), two, into="test"),)
+datastage.register(ArchiveEntry("pets4", "Pets", (first,), one, into="train", more=more))
+datastage.stage("pets4", progress=False)
+"""
+
+
+def test_a_run_that_was_killed_at_the_second_file_goes_on_with_it(server, tmp_path):
+    big = zipped(cat__2=os.urandom(8_000_000).hex())
+    urls = server.serve("a.zip", TRAIN), server.serve("big.zip", big, rate=10_000_000)
+    words = [sys.executable, "-c", BRINGS, urls[0], sha256(TRAIN), urls[1], sha256(big)]
+    process = subprocess.Popen(words)
+    assert wait_until(lambda: sum(seen.sent for seen in server.requests("big.zip")) > 8_000_000, 60)
+    process.kill()
+    process.wait()
+    assert left_in(tmp_path / "root") == ["pets4.fetch", "pets4.lock", "pets4.partial"]
+    assert datastage.clean(root=tmp_path / "root", dry_run=True)
+    server.serve("big.zip", big)
+    server.seen.clear()
+    subprocess.run(words, check=True)
+    assert (tmp_path / "root/pets4/test/cat/2").stat().st_size == 16_000_000
+    assert sum(seen.sent for seen in server.requests("big.zip")) < len(big) - 2_000_000
+    assert left_in(tmp_path / "root") == []
 
 
 def test_folders_of_one_name_in_two_archives_become_one(server):
