@@ -8,16 +8,16 @@ import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datastage import runtime
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
-from datastage.layouts.arrays import LABELS, LOOK, of_pairs
-from datastage.layouts.reading import Reading, Split, ordered
+from datastage.layouts.arrays import LABELS, LOOK, checked
+from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
 
@@ -42,11 +42,33 @@ class _Set:
         return next(iter(self.parts.values()))[0]
 
     def column(self, part: str, name: str) -> list[Any]:
+        """Return a column of a part; None for each row of a file that lacks it."""
         import pyarrow.parquet as pq
 
-        return [
-            value for path in self.parts[part] for value in pq.read_table(path, columns=[name]).column(0).to_pylist()
-        ]
+        values: list[Any] = []
+        for path in self.parts[part]:
+            file = pq.ParquetFile(path)
+            has = name in file.schema_arrow.names
+            values += file.read([name]).column(0).to_pylist() if has else [None] * file.metadata.num_rows
+        return values
+
+    def known(self, labels: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
+        """Return where each part lies and which of its rows have a label; a part without any is to predict."""
+        found: dict[str, tuple[str, list[int]]] = {}
+        for part, values in labels.items():
+            rows = [
+                at for at, value in enumerate(values)
+                if value is not None and value == value and (not classes or 0 <= value < len(classes))
+            ]  # fmt: skip
+            if not rows and values:
+                if "predict" in found:
+                    self.left_out.append(f"the rows of {found['predict'][0]}, which have no labels")
+                found["predict"] = part, list(range(len(values)))
+                continue
+            if len(rows) < len(values):
+                self.left_out.append(f"{len(values) - len(rows):,} rows of {part} whose label is not known")
+            found[part] = part, rows
+        return found
 
 
 def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
@@ -176,19 +198,14 @@ def _of_pictures(found: _Set, label: str) -> Reading:
         classes, number = tuple(map(str, order)), {value: at for at, value in enumerate(order)}
         labels = {part: [number.get(value, -1) for value in rows] for part, rows in labels.items()}
     splits: dict[str, Split] = {}
-    for part, paths in found.parts.items():
+    for part, (seen, rows) in found.known(labels, classes).items():
         names = [
             f"{path.relative_to(found.root).as_posix()}:{row}"
-            for path in paths
+            for path in found.parts[seen]
             for row in range(pq.read_metadata(path).num_rows)
         ]
-        kept = [at for at, value in enumerate(labels[part]) if value is not None and 0 <= value < len(classes)]
-        if not kept and names:
-            splits["predict"] = Split(names, None, len(names), part)
-            continue
-        if len(kept) < len(names):
-            found.left_out.append(f"{len(names) - len(kept):,} rows of {part} whose label is not known")
-        splits[part] = Split([names[at] for at in kept], [labels[part][at] for at in kept], len(kept), part)
+        own = None if part == "predict" else [labels[seen][at] for at in rows]
+        splits[part] = Split([names[at] for at in rows], own, len(rows), seen)
     return Reading(
         "parquet", "classification", "pictures", classes, ordered(splits), f'column "{label}"',
         left_out=tuple(found.left_out),
@@ -196,32 +213,71 @@ def _of_pictures(found: _Set, label: str) -> Reading:
 
 
 def _of_rows(found: _Set, label: str) -> Reading:
+    names = _features(found, label)
     classes, labels = _numbered(found, label)
+    known = found.known(labels, classes)
 
-    def load(key: tuple[str, bool]) -> Any:
+    def arrays(split: str) -> tuple[Any, Any]:
         import numpy as np
 
-        part, is_label = key
-        return np.array(labels[part]) if is_label else _numbers(found.parts[part], label)
+        part, rows = one_of(known, split)
+        numbers = np.concatenate([_numbers(path, names) for path in found.parts[part]])
+        own = range(len(rows)) if split == "predict" else [labels[part][at] for at in rows]
+        if len(own) < len(labels[part]) and all(isinstance(value, float) and value.is_integer() for value in own):
+            own = [int(value) for value in own]  # pandas writes whole numbers as decimals where one is missing
+        return checked(found.first.name, numbers if len(rows) == len(numbers) else numbers[rows], np.array(own))
 
-    pairs = {part: ((part, False), (part, True)) for part in found.parts}
-    reading = of_pairs("parquet", found.first.name, pairs, load, f'column "{label}"', lambda key: len(labels[key[0]]))
-    return replace(reading, classes=classes, left_out=tuple(found.left_out))
+    splits = {}
+    for split, (part, rows) in known.items():
+        own = [labels[part][at] for at in rows] if classes else ()
+        splits[split] = Split((), None if split == "predict" else own, len(rows), part)
+    return Reading(
+        "parquet", "classification", "arrays", classes, ordered(splits), f'column "{label}"',
+        left_out=tuple(found.left_out), arrays=arrays,
+    )  # fmt: skip
 
 
-def _numbers(paths: Sequence[Path], label: str) -> Any:
-    import numpy as np
+def _features(found: _Set, label: str) -> list[str]:
+    """Return the columns of numbers that every file has, as the first one names them; say which are left out."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(path) for path in paths]
-    kinds = {name: tables[0].schema.field(name).type for name in tables[0].column_names if name != label}
-    numbers = [name for name, kind in kinds.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
-    if not numbers:
+    def of_numbers(schema: Any) -> list[str]:
+        tests = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
+        return [one.name for one in schema if any(test(one.type) for test in tests)]
+
+    index = [name for name in (found.schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
+    names = [
+        name for name in of_numbers(found.schema)
+        if name != label and name not in index and not re.fullmatch(r"__index_level_\d+__", name)
+    ]  # fmt: skip
+    if not names:
         raise SpecError(
             "No column of the parquet file holds numbers or pictures.", "Next: pandas.read_parquet, and pass arrays."
         )
-    return np.concatenate([np.stack([table.column(name).to_numpy() for name in numbers], 1) for table in tables])
+    if rest := [name for name in found.schema.names if name != label and name not in names]:
+        found.left_out.append(f"the columns {some(rest)}: they hold no numbers, or number the rows")
+    for path in (path for paths in found.parts.values() for path in paths):
+        if missing := [name for name in names if name not in of_numbers(pq.read_schema(path))]:
+            one = found.first.relative_to(found.root).as_posix()
+            raise SpecError(
+                f"{path.name} has no column of numbers {missing[0]!r}, which {found.first.name} has.",
+                f'Next: to learn from one file: datastage.loaders(path / {one!r}, labels="{label}", batch_size=64)',
+            )
+    return names
+
+
+def _numbers(path: Path, names: Sequence[str]) -> Any:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path).read(list(names))
+    if empty := [name for name in names if table.column(name).null_count]:
+        raise SpecError(
+            f"{path.name}: {some(empty)} {'is' if len(empty) == 1 else 'are'} empty in some rows, which is no number.",
+            "Next: fill them, for example with pandas: table.fillna(0), and write the file again.",
+        )
+    return np.stack([table.column(name).to_numpy().astype(np.float32) for name in names], 1)
 
 
 class ParquetImages:

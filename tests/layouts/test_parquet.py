@@ -131,6 +131,61 @@ def test_rows_of_numbers_need_no_picture(tmp_path):
     assert found.arrays("train")[0].dtype == np.float32
 
 
+def rows(path, **columns):
+    pq.write_table(pa.table(columns), path)
+
+
+def test_columns_of_rows_are_found_by_name_in_every_file(tmp_path):
+    rows(tmp_path / "train.parquet", a=[1, 2], b=[-1.0, -2.0], label=[0, 1])
+    rows(tmp_path / "test.parquet", label=[1], b=[-3.0], a=[3])
+    found = layouts.read(tmp_path, labels="label")
+    assert [found.arrays(part)[0].tolist() for part in ("train", "test")] == [[[1, -1], [2, -2]], [[3, -3]]]
+
+
+@pytest.mark.parametrize("more", [{}, {"b": ["x", "y"]}])
+def test_a_column_that_another_file_lacks_is_named(more, tmp_path):
+    rows(tmp_path / "train.parquet", a=[1, 2], b=[-1.0, -2.0], label=[0, 1])
+    rows(tmp_path / "test.parquet", a=[3, 4], label=[1, 0], **more)
+    with pytest.raises(SpecError, match="test.parquet has no column of numbers 'b', which train.parquet has") as error:
+        layouts.read(tmp_path, labels="label")
+    assert "datastage.loaders(path / 'train.parquet', labels=\"label\"" in str(error.value)
+
+
+def test_columns_that_are_no_features_are_said_and_truths_are_numbers(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"a": [1, 2, 3], "city": list("xyx"), "old": [True, False, True], "label": [0, 1, 1]})
+    table.iloc[[1, 0, 2]].to_parquet(tmp_path / "t.parquet")
+    found = layouts.read(tmp_path / "t.parquet", labels="label")
+    assert found.arrays("train")[0].shape == (3, 2)
+    assert found.left_out == ("the columns city, __index_level_0__: they hold no numbers, or number the rows",)
+
+
+@pytest.mark.parametrize(
+    ("values", "left"), [(["dog", None, "cat"], [1, 0]), ([1, None, 0], [1, 0]), ([1.0, float("nan"), 0.0], [1, 0])]
+)
+def test_rows_of_numbers_without_a_label_are_left_out_and_said(values, left, tmp_path):
+    rows(tmp_path / "t.parquet", a=[1, 2, 3], label=values)
+    found = layouts.read(tmp_path / "t.parquet", labels="label")
+    features, labels = found.arrays("train")
+    assert (features.tolist(), labels.tolist(), labels.dtype) == ([[1], [3]], left, np.int64)
+    assert (len(found.splits["train"]), found.left_out) == (2, ("1 rows of train whose label is not known",))
+    assert found.classes in ((), ("cat", "dog"))
+
+
+def test_rows_of_a_file_without_the_label_are_to_predict(tmp_path):
+    rows(tmp_path / "train.parquet", a=[float(n) for n in range(20)], kind=["u", "v"] * 10)
+    rows(tmp_path / "test.parquet", a=[7.0, 8.0, 9.0])
+    ready = datastage.loaders(tmp_path, labels="kind", batch_size=64, device="cpu", progress=False)
+    assert [ids.tolist() for _, ids in ready.predict] == [[0, 1, 2]]
+    assert "3 rows without labels (test): they are .predict" in str(layouts.read(tmp_path, labels="kind"))
+
+
+def test_an_empty_cell_of_a_feature_is_named(tmp_path):
+    rows(tmp_path / "t.parquet", a=[1, None], b=[1, 2], label=[0, 1])
+    with pytest.raises(SpecError, match="t.parquet: a is empty in some rows"):
+        layouts.read(tmp_path / "t.parquet", labels="label").arrays("train")
+
+
 def test_a_file_cut_short_is_named(tmp_path):
     write(tmp_path / "t.parquet", [0, 1])
     whole = (tmp_path / "t.parquet").read_bytes()
