@@ -128,7 +128,8 @@ def stage(  # noqa: PLR0913
         Where the fetched file is kept for the next session, which looks there first: ``"drive:datasets"``,
         ``"/kaggle/working/data"``.
     refresh : bool
-        Stage anew, whatever is there. Files of your own in the folder stay.
+        Stage anew, whatever is there. Files of your own in the folder stay. A file kept by `save_to` comes last then,
+        but where a digest proves it.
     wait : float
         Seconds to wait for the file of ``"upload:NAME"`` to appear where a person brings it; 0 only says how.
     progress : bool, "auto" or Reporter

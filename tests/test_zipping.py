@@ -30,6 +30,20 @@ def test_a_bare_name_is_the_folder_of_that_name_also_where_a_dataset_bears_it(ph
     assert [member.name for member in datastage.members("packed")] == [f"{name}/cat/1.jpg"]
 
 
+@pytest.mark.parametrize("folder", ["photos/cat/..", "./photos/cat/..", "link/.."])
+def test_a_folder_that_is_named_from_within_has_its_own_name_in_the_zip(photos, here, folder):
+    (here / "link").symlink_to(photos / "cat")
+    archive = datastage.zip_folder(folder, "packed.zip", progress=False)
+    assert [member.name for member in datastage.members(archive)] == ["photos/cat/1.jpg"]
+    assert (datastage.extract(archive, here / "out", progress=False) / "photos/cat/1.jpg").is_file()
+
+
+def test_a_folder_without_a_name_is_not_packed(here):
+    with pytest.raises(SpecError, match="no name"):
+        datastage.zip_folder("/", here / "packed.zip", progress=False)
+    assert not (here / "packed.zip").exists()
+
+
 def test_what_is_not_there_and_what_cannot_be_written_to_are_said(photos, here):
     with pytest.raises(UnavailableError, match="nothing"):
         datastage.zip_folder("nothing", "x.zip", progress=False)

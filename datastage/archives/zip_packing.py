@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from datastage import mounts
 from datastage.archives.formats import suffixes
-from datastage.errors import IntegrityError, StorageError
+from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.file_names import PICTURE_SUFFIXES, SPECIAL, junk_kind, kind_of
 from datastage.own_files import atomic_file, bytes_in
 from datastage.progress import SILENT, Reporter
@@ -57,6 +57,8 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT) -> ZipResult:
     Links within the folder stay links; those that lead out become what they lead to. Empty folders are kept. What Macs
     and Windows add is left out, and so are links that lead nowhere.
     """
+    if folder.name in ("", ".."):  # names in the zip begin with it
+        raise SpecError(f"{folder} has no name of its own.", "Next: name a folder that has one.")
     if os.path.lexists(to):
         raise StorageError(f"{to} is there already, and is not replaced.", "Next: choose another name.", filename=to)
     is_far = mounts.is_network_disk(folder)

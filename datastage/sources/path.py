@@ -71,6 +71,7 @@ def open_path(spec: Spec, context: Context) -> Found:
 
 def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found:
     """Return what is at `path`, in what a person calls `place`; `FileNotFoundError` passes as it comes."""
+    path = Path(os.path.realpath(path)) if path.name == ".." else path  # a folder bears its own name
     try:
         status = in_a_while(partial(os.stat, path))
     except FileNotFoundError:
