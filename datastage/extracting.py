@@ -134,7 +134,7 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
         except FileNotFoundError:
             if re.match(r"\w\w+:", str(path)):  # a Path has lost a slash of it
                 spec = hide_secrets(re.sub(r"^(\w+:/)(?=[^/])", r"\1/", str(path)))
-                remedy = f"Next: datastage.stage({spec!r}); or, as a command, datastage stage {spec}"
+                remedy = f"Next: datastage.stage({spec!r}); or, as a command, datastage stage {shlex.quote(spec)}"
                 raise SpecError("extract unpacks a file of this machine, and no address.", remedy) from None
             raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
         except OSError as error:

@@ -365,14 +365,16 @@ def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, num
         (["stage", "./locked.zip"], "with --password ..., or --password-file FILE"),
         (["stage", "./page.zip"], "--no-unpack"),
         (["stage", "./pets.zip", "--members", "x"], "Next: datastage extract --list {here}/pets.zip"),
-        (["extract", "http://h.example/a.zip?name=b", "out"], "datastage stage http://h.example/a.zip?name="),
+        (["stage", "./my pets.zip", "--members", "x"], "Next: datastage extract --list '{here}/my pets.zip'"),
+        (["extract", "http://h.example/a.zip?name=b", "out"], "datastage stage 'http://h.example/a.zip?name="),
         (["stage", "./pets.zip", "--save-to", "http://h.example"], "--save-to 'drive:datasets'"),
         (["read", "./one"], "(--class 'cat' takes it all the same)"),
     ],
 )
 def test_what_a_shell_user_is_told_to_write_is_written_as_in_a_shell(capsys, here, words, said):
     """In Python the same error names the argument."""
-    make_zip(here / "pets.zip")
+    for name in ("pets.zip", "my pets.zip"):
+        make_zip(here / name)
     locked = make_zip(here / "locked.zip").read_bytes()
     bits = rb"(PK\x03\x04..|PK\x01\x02....)."
     (here / "locked.zip").write_bytes(re.sub(bits, b"\\g<1>\x01", locked, flags=re.DOTALL))

@@ -87,11 +87,12 @@ def test_a_variable_names_a_text_catalog(birds, tmp_path, monkeypatch):
 
 
 def test_a_variable_never_makes_code_run(tmp_path, monkeypatch):
-    (tmp_path / "ours.py").write_text("raise SystemExit('code of a variable runs')\n")
-    monkeypatch.setenv("DATASTAGE_CATALOG", str(tmp_path / "ours.py"))
+    (tmp_path / "our own.py").write_text("raise SystemExit('code of a variable runs')\n")
+    monkeypatch.setenv("DATASTAGE_CATALOG", str(tmp_path / "our own.py"))
 
-    with pytest.raises(SpecError, match="never makes code run"):
+    with pytest.raises(SpecError, match="never makes code run") as caught:
         datastage.catalog()
+    assert f"--catalog '{tmp_path}/our own.py'," in caught.value.remedy[-1]
 
 
 def test_a_look_says_what_each_place_gives(birds, server):

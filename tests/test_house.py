@@ -42,7 +42,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 56 for parquet tables by the names of their columns, with what lacks a label or a number said (#18).
 # 12 for refresh=True that asks the places before what was kept (#18).
 # 3 for folders that are named from within, as `..` (#18).
-MOST_LINES = 39_395
+# 27 for commands with blanks in names, and for patterns that match where those given do not (#18).
+MOST_LINES = 39_422
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -147,8 +147,9 @@ def test_members_of_a_plain_file_at_an_address_are_refused(web, tmp_path):
 @pytest.mark.parametrize(("name", "left"), [(None, []), ("pets", [".pets.fetch"])])
 def test_members_that_match_nothing_leave_only_what_the_next_line_goes_on_with(web, tmp_path, name, left):
     url = web.serve("pets.zip", zip_bytes({**FILES, "more.bin": os.urandom(5_000_000)}))
-    with pytest.raises(SpecError, match="matches"):
+    with pytest.raises(SpecError, match="matches") as caught:
         quiet(url, members="horse/*", name=name)
+    assert caught.value.remedy[-1].endswith("members= one of these: 'cat/*', 'dog/*', 'more.bin'")
     assert left_in(tmp_path / "root") == left
     assert tree(quiet(url, members="dog/1*", name=name)) == {"dog/1.txt": b"woof"}
     assert len(left_in(tmp_path / "root")) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,13 +22,14 @@ from datastage.archives.safety import MAX_DEPTH, Tree, clean, followed
 from datastage.archives.write import Folder
 from datastage.errors import SpecError, while_doing
 from datastage.file_names import PART_WORDS, SPLIT_WORDS, junk_kind
-from datastage.progress import SILENT, Reporter
+from datastage.progress import SILENT, Reporter, few
 from datastage.reader import FileReader, FileRecord, FileRecords, Reader
 
 # Archives in archives in archives.
 MAX_NESTING = 8
 # A second thread costs more than it brings for an archive smaller than this.
 PIPELINE_FROM_BYTES = 4 << 20
+_SHOWN = 6  # patterns, where none that was given matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ def unpack(
     names a folder takes all below it. A zip is read from its end, and needs ranges.
     """
     root = os.fspath(to)
+    passed_over: dict[str, None] = {}
     with _emptied_after_errors(root, reader.name):
         form = sniff(reader)
         if form is None:
@@ -69,7 +73,7 @@ def unpack(
         task = Task(
             reader=reader,
             root=root,
-            pick=names.chooser(members),
+            pick=_noting(names.chooser(members), passed_over),
             password=password.encode("utf-8") if password is not None else None,
             reporter=reporter,
             encoding=encoding,
@@ -78,9 +82,11 @@ def unpack(
         )
         result = _extract(form, task)
         if members is not None and not result.matched:
+            step = f"the same line, with members= one of these: {few(map(repr, passed_over), _SHOWN)}"
+            if reader.local_path is not None and to.parent not in reader.local_path.parents:  # that goes
+                step = f"datastage extract --list {shlex.quote(str(reader.local_path))}"
             raise SpecError(
-                f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.",
-                f"Next: datastage extract --list {reader.local_path or reader.name}",
+                f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.", f"Next: {step}"
             )
         top = _top_to_take_off(result, strip)
         if nested:
@@ -90,6 +96,22 @@ def unpack(
             _take_off(root, result, top)
         result.format, result.stripped = form, top
         return result
+
+
+def _noting(pick: Callable[[str], bool] | None, passed_over: dict[str, None]) -> Callable[[str], bool] | None:
+    """Return a test that notes patterns of what it passes over: the first few, of folders and of files above them."""
+    if pick is None:
+        return None
+
+    def picks(path: str) -> bool:
+        if pick(path):
+            return True
+        if path and len(passed_over) <= _SHOWN:
+            above = path.rpartition("/")[0]
+            passed_over[glob.escape(above) + "/*" if above else glob.escape(path)] = None
+        return False
+
+    return picks
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -50,7 +51,7 @@ def _from_setting() -> None:
         if named.endswith(".py"):
             raise SpecError(
                 "DATASTAGE_CATALOG names Python code, and a variable never makes code run.",
-                f"Next: datastage stage NAME --catalog {named}, or a catalog in a text file.",
+                f"Next: datastage stage NAME --catalog {shlex.quote(named)}, or a catalog in a text file.",
             )
         for entry in read_catalog(Path(named).expanduser()):
             register(entry)

@@ -7,6 +7,7 @@ and ends with the next step. It uses a person's words; the attempts, hashes and 
 from __future__ import annotations
 
 import re
+import shlex
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -285,9 +286,9 @@ def _bring(wanted: Wanted, runtime: Runtime) -> tuple[list[str], str]:
 
 def _cluster(wanted: Wanted, why: str) -> _Text:
     opening = f"{wanted.title} is not on this machine yet. {why} On many clusters only the login node has internet."
-    names = "FILES" if wanted.more else wanted.file_name
+    names = "FILES" if wanted.more else shlex.quote(wanted.file_name)
     steps = [
-        ["On the login node, once:", f"datastage stage {wanted.spec} --root ~/data"],
+        ["On the login node, once:", f"datastage stage {shlex.quote(wanted.spec)} --root ~/data"],
         [*_download(wanted, "No internet there? Download"), f"then:  scp {names} CLUSTER:data/"],
         ["In the script of the job, before the line that failed:", "export DATASTAGE_PATH=~/data"],
     ]

@@ -11,6 +11,7 @@ import filecmp
 import importlib
 import os
 import re
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -123,9 +124,11 @@ def _unreadable(error: OSError, path: Path, runtime: Runtime) -> DatastageError:
             )
         return refused(
             f"{path} is there, but you may not read it.",
-            f"Whoever owns it can allow it:  chmod -R a+rX {path}",
+            f"Whoever owns it can allow it:  chmod -R a+rX {shlex.quote(str(path))}",
             "Next: run the same line again.",
         )
+    if error.errno == errno.ELOOP:
+        return refused(f"{path} is a link that leads to itself.", "Next: name the file itself, or mend the link.")
     if error.errno == errno.ENAMETOOLONG:
         return SpecError(f"{path.name[:40]}... is longer than a name can be.", "Next: look at the path again.")
     return StorageError.of(error, f"looking at {path}", "Next: look whether that disk is connected.")

@@ -36,6 +36,28 @@ def test_what_was_packed_comes_back(make, tmp_path):
     assert (len(result.files), result.tree.n_bytes) == (3, sum(map(len, FILES.values())))
 
 
+@pytest.mark.parametrize("make", [zip_of, lambda f: tar_of(list(f.items()))], ids=["zip", "tar"])
+def test_patterns_that_match_nothing_are_answered_with_some_that_do(make, tmp_path):
+    data = make({"a.txt": b"", "[b]/1": b"", "[b]/2": b"", **{f"c{n}/1": b"" for n in range(9)}})
+    with pytest.raises(SpecError) as caught:
+        unpacked(data, tmp_path / "to", members=["x"])
+    step = "members= one of these: 'a.txt', '[[]b]/*', 'c0/*', 'c1/*', 'c2/*', 'c3/*', ..."
+    assert caught.value.remedy[-1].endswith(step)
+    unpacked(data, tmp_path / "to", members=["[[]b]/*"])
+    assert {path for path, content in tree(tmp_path / "to").items() if content is not None} == {"[b]/1", "[b]/2"}
+
+
+@pytest.mark.parametrize(("place", "is_named"), [("own/fetched", False), ("", True)])
+def test_an_archive_that_goes_with_the_error_is_not_named_in_the_next_step(place, is_named, tmp_path):
+    (tmp_path / "own/fetched").mkdir(parents=True)
+    (tmp_path / "own/to").mkdir()
+    path = tmp_path / place / "a b.zip"
+    path.write_bytes(zip_of(FILES))
+    with FileReader(path) as reader, pytest.raises(SpecError) as caught:
+        unpack(reader, tmp_path / "own/to", members=["x"])
+    assert (f"extract --list '{path}'" in caught.value.remedy[-1]) is is_named
+
+
 @pytest.mark.parametrize("cut", [1, 30, 400])
 def test_after_any_refusal_the_folder_is_empty(cut, tmp_path):
     data = zip_of({"a": b"x" * 900, "b": os.urandom(900)})

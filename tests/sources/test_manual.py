@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -239,6 +240,13 @@ def test_each_place_has_its_own_next_step(place, last):
 )
 def test_each_place_has_its_own_clicks(place, clicks):
     assert clicks in said(CIFAR10, place, offline=False)
+
+
+def test_commands_of_a_cluster_take_names_with_blanks():
+    text = said(replace(CIFAR10, spec="drive:my birds.zip", file_name="my birds.zip"), "cluster", offline=False)
+
+    assert "datastage stage 'drive:my birds.zip' --root ~/data" in text
+    assert "scp 'my birds.zip' CLUSTER:data/" in text
 
 
 def test_every_file_of_several_is_named_in_full():

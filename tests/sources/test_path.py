@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -13,6 +14,7 @@ from datastage import runtime
 from datastage.errors import IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.reader import Reader, stat_identity
 from datastage.sources import open_spec, parse
+from datastage.sources import path as path_source
 from tests.stand_ins.runtimes import Colab, Kaggle, Layout
 
 KERNEL = SimpleNamespace(kernel=SimpleNamespace())
@@ -151,6 +153,24 @@ def test_what_may_not_be_read_is_said_to_be_there(machine, tmp_path, name):
             look(f"./{name}", machine.runtime(cwd=tmp_path / "work"))
     finally:
         (tmp_path / "work/locked").chmod(0o700)
+
+
+def test_the_command_that_makes_a_file_readable_takes_any_name(machine, tmp_path, monkeypatch):
+    there = put(tmp_path / "work/my photos.zip")
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(path_source, "joined", refused)
+    with pytest.raises(StorageError) as caught:
+        look("./my photos.zip", machine.runtime(cwd=tmp_path / "work"))
+    assert caught.value.remedy[0].endswith(f"chmod -R a+rX '{there}'")
+
+
+def test_a_link_that_leads_to_itself_is_said_to(machine, tmp_path):
+    (tmp_path / "work/loop.zip").symlink_to("loop.zip")
+    with pytest.raises(StorageError, match="leads to itself"):
+        look("./loop.zip", machine.runtime(cwd=tmp_path / "work"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="left out: root may read everything")
