@@ -599,7 +599,12 @@ def pack(
 
 @_answered
 def verify(
-    staged: PathLike | Staged, *, repair: bool = False, adopt: bool = False, progress: Progress = "auto"
+    staged: PathLike | Staged,
+    *,
+    repair: bool = False,
+    adopt: bool = False,
+    password: str | None = None,
+    progress: Progress = "auto",
 ) -> Verification:
     """Read every file of a staged folder again and compare it with the receipt.
 
@@ -611,6 +616,8 @@ def verify(
         Bring what is damaged or missing again from where it came, and put it in its place.
     adopt : bool
         Take over a folder that was moved or copied, if every file in it is as its list says.
+    password : str, optional
+        For `repair` from a locked archive.
     progress
         As for `stage`.
 
@@ -627,7 +634,7 @@ def verify(
     from datastage import repair as repairing
 
     with _told(progress) as (here, reporter):
-        return repairing.verify(staged, here, repair=repair, adopt=adopt, reporter=reporter)
+        return repairing.verify(staged, here, repair=repair, adopt=adopt, password=password, reporter=reporter)
 
 
 @_answered

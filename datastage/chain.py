@@ -306,10 +306,11 @@ class Chain:
         spec = parse(next(iter(parts.addresses(part)), f"./{part.name}"))
         unpack: Literal["auto", False] = "auto" if part.unpack else False
         options = replace(
-            self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None
-        )
+            self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None,
+            nested=entry.nested,
+        )  # fmt: skip
         keep = partial(self._keep, below=entry.name)
-        work = Work(options, slot, self.here, self.reporter, keep=keep, nested=entry.nested)
+        work = Work(options, slot, self.here, self.reporter, keep=keep)
         folders, inputs = self._folders_and_inputs()
         kept: list[Location] = []
         looked: list[Looked] = []
@@ -405,6 +406,7 @@ class Chain:
         receipt: dict[str, Any] = {
             "spec": str(self.options.spec),
             "fallbacks": [str(spec) for spec in self.options.fallbacks],
+            "cwd": str(self.here.cwd),
             "entry": entry.name if entry else None,
             "licence": entry.licence if entry else None,
             "staged_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -234,8 +234,7 @@ class _Out:
 
 def _password(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with the password itself in the place of the file that holds it."""
-    path = options.pop("password_file", None)
-    if path is None:
+    if (path := options.pop("password_file", None)) is None:
         return options
     try:
         return {**options, "password": path.read_text(encoding="utf-8").split("\n", 1)[0]}
@@ -313,7 +312,7 @@ def _share(text: str) -> Any:
 
 
 def _verify(out: _Out, folder: Path, **options: Any) -> int:
-    found = api.verify(folder, **options, progress=out.reporter)
+    found = api.verify(folder, **_password(options), progress=out.reporter)
     words = ("repaired", "damaged", "missing", "extra")
     out.show(found, (f"{word:8} {path}" for word in words for path in getattr(found, word)))
     n_files = counted(found.n_files, "file")
@@ -449,6 +448,7 @@ _VERBS: dict[str, tuple[str, str, dict[str, dict[str, Any]], Callable[..., int]]
         "folder": {"type": _path},
         "--repair": {**_YES, "help": "bring damaged and missing files again"},
         "--adopt": {**_YES, "help": "take over a folder that was moved or copied"},
+        **{flag: _PASSWORD[flag] for flag in ("--password", "--password-file")},
     }, _verify),
     "clean": ("Remove what killed runs left, and datasets not used for long.", "--dry-run", {
         "names": {"nargs": "*", "metavar": "NAME", "help": "datasets that go, by name, whatever is in them"},

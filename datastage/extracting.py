@@ -68,6 +68,7 @@ def extract(
                 "spec": os.path.abspath(archive),  # as it is, since `verify --repair` looks for it there
                 "place": str(archive),
                 "seen": reader.name,
+                "asked": {"members": members, "encoding": encoding, "nested": nested},
                 **content.facts,
                 **staged.counts(content.files),
                 "folder": str(target),

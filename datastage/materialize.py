@@ -36,7 +36,6 @@ class Work:
     slow_below_bytes_s: float | None = None
     limits: transfer.Limits | None = None
     keep: Callable[[Path, str], None] | None = None
-    nested: bool = False
     called: str = ""  # the published name, where a copy may bear another
 
 
@@ -209,12 +208,12 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
         strip=archives.stem_of(work.called or reader.name) if options.strip == "auto" else options.strip,
         password=options.password,
         encoding=options.encoding,
-        nested=work.nested,
+        nested=options.nested,
         free_bytes=None if free is None else max(0, free - taken_bytes),
         reporter=reporter,
     )
     content = content_of(unpacked, work.slot.partial)
-    content.facts = {**facts, **content.facts}
+    content.facts = {**facts, **content.facts, "asked": {"encoding": options.encoding}}
     return content
 
 

@@ -36,6 +36,7 @@ class StageOptions:
     save_to: Spec | None = None
     refresh: bool = False
     wait: float = 0.0
+    nested: bool = False  # an entry of the catalog says so, or the receipt of what is repaired
 
     @classmethod
     def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:

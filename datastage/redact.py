@@ -103,7 +103,7 @@ def _hidden_value(pair: str) -> str:
     if equals:
         # A bracket, comma or full stop at the end belongs to the sentence around the address.
         tail = value[len(value.rstrip(".,;:)]}")) :]
-        return f"{name}={HIDDEN}{tail}" if value else pair
+        return f"{name}={HIDDEN}{tail}" if value != tail else pair
     # A query without "=" may itself be the token.
     return HIDDEN if pair else ""
 
@@ -133,9 +133,9 @@ def for_a_screen(text: str) -> str:
 
 # What receipts and results call files here; the specs of a receipt were written without secrets.
 _LOCAL = {
-    *("path", "folder", "at", "source_path", "single", "spec", "fallbacks", "name", "names", "target", "stripped"),
-    *("dangling", "damaged", "missing", "extra", "repaired"),
-}
+    "path", "folder", "at", "cwd", "source_path", "single", "spec", "fallbacks", "name", "names", "target", "stripped",
+    "members", "dangling", "damaged", "missing", "extra", "repaired",
+}  # fmt: skip
 
 
 def values_without_secrets(value: object) -> object:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, slots, staged, staging, store
-from datastage.errors import ChecksumError, SpecError, StorageError, while_doing
+from datastage.errors import ChecksumError, IntegrityError, SpecError, StorageError, UnavailableError, while_doing
 from datastage.options import StageOptions
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
 from datastage.runtime import Runtime
 from datastage.sources import parse
 
+_HIDDEN = re.compile(r"(?<!\w)\.{3}(?!\w)")  # what stands for a secret in an address
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -30,6 +32,7 @@ def verify(
     *,
     repair: bool = False,
     adopt: bool = False,
+    password: str | None = None,
     reporter: Reporter = SILENT,
 ) -> staged.Verification:
     """Read every file of what was staged again; see `datastage.verify`, which this is."""
@@ -41,7 +44,7 @@ def verify(
     files = staged.read_files(folder, receipt)
     found = staged.verify_folder(folder, files, advance=reporter.advance)
     if repair and not found.ok:
-        repaired = mend(folder, here, found, reporter=reporter)
+        repaired = mend(folder, here, found, password=password, reporter=reporter)
         found = replace(staged.verify_folder(folder, files), repaired=repaired)
     if adopt and found.ok and not found.extra:
         _take_over(folder, receipt, files)
@@ -106,7 +109,9 @@ def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord
         out.write(staged.receipt_bytes(changed))
 
 
-def mend(folder: Path, here: Runtime, found: staged.Verification, *, reporter: Reporter = SILENT) -> tuple[str, ...]:
+def mend(
+    folder: Path, here: Runtime, found: staged.Verification, *, password: str | None = None, reporter: Reporter = SILENT
+) -> tuple[str, ...]:
     """Bring the damaged and missing files of a staged folder again from where it came, and return their paths.
 
     Each is compared with the list before any is put in its place, by descriptors: no link is followed.
@@ -114,23 +119,16 @@ def mend(folder: Path, here: Runtime, found: staged.Verification, *, reporter: R
     slot = slots.slot_of(folder.parent, folder.name)
     receipt = staged.receipt_of(folder)
     assert receipt is not None
-    options = _source_of(slot, receipt)
+    if os.path.isdir(cwd := receipt.get("cwd") or ""):
+        here = replace(here, cwd=Path(cwd))  # a relative spec means what it meant then
+    options = _source_of(slot, receipt, here)
     lacking = {*found.damaged, *found.missing}
     wanted = [file for file in staged.read_files(folder, receipt) if file.path in lacking]
     if not wanted:
         return ()
-    if receipt.get("format"):
-        top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
-        options = replace(
-            options,
-            members=tuple(glob.escape(top + file.path) for file in wanted),
-            strip=bool(receipt.get("stripped")),
-            unpack=True,
-        )
-    elif options.spec.scheme != "name":
-        options = replace(options, unpack=False)
+    options = _as_then(options, receipt, wanted, password)
     slot = replace(slot, own=slots.make_own_folder(slot.root))
-    with while_doing("mending the files"), store.waited_for(slot, reporter):
+    with while_doing("mending the files"), _without_secrets(slot, receipt), store.waited_for(slot, reporter):
         again = own_files.fresh_folder(slot.repair)
         try:
             mended = staging.stage(replace(options, root=again), here, reporter=reporter)
@@ -149,20 +147,70 @@ def mend(folder: Path, here: Runtime, found: staged.Verification, *, reporter: R
     return tuple(file.path for file in wanted)
 
 
-def _source_of(slot: slots.Slot, receipt: dict[str, Any]) -> StageOptions:
+def _source_of(slot: slots.Slot, receipt: dict[str, Any], here: Runtime) -> StageOptions:
     """Return what to stage again: only from what this user once named for this very folder."""
     specs = [str(receipt.get("spec", "")), *receipt.get("fallbacks", ())]
     mark = slots.read_mark(slot)
     is_known = mark is not None and mark["token"] == receipt.get("token") and mark["specs"] == specs
-    parsed = [parse(text) for text in specs]
+    # `extract` takes a path alone, which may look like a name, and notes no fallbacks.
+    parsed = [parse(text if "fallbacks" in receipt else Path(text)) for text in specs]
     if not is_known and any(spec.scheme not in ("file", "relative", "name") for spec in parsed):
-        again = shlex.join([specs[0], "--root", str(slot.root), "--name", slot.name, "--refresh"])
         raise SpecError(
             f"{slot.final} names {specs[0]} as its source, and nothing here shows that you ever asked for that.",
             "No address is contacted on the word of a receipt alone.",
-            f"Next: datastage stage {again}",
+            *_staged_anew(slot, specs[0]),
         )
+    source = receipt.get("source_path")
+    if source and len(parsed) == 1 and parsed[0].scheme in ("file", "relative"):
+        path = os.path.abspath(here.cwd / parsed[0].value)
+        has_moved = path != source and os.path.exists(path) and not os.path.exists(source)  # with its project
+        parsed = parsed if has_moved else [parse(Path(source))]
     return StageOptions(parsed[0], tuple(parsed[1:]), name="again", copy=True)
+
+
+def _as_then(
+    options: StageOptions, receipt: dict[str, Any], wanted: Sequence[FileRecord], password: str | None
+) -> StageOptions:
+    """Return the options that make the files as they were made: of an archive only those that are wanted."""
+    if options.spec.scheme == "name":
+        return options
+    if not receipt.get("format"):
+        return replace(options, unpack=False)
+    asked = receipt.get("asked", {})
+    members, encoding = asked.get("members"), asked.get("encoding")
+    if not asked.get("nested"):  # else no list tells which archive in the archive holds a file
+        top = f"{receipt['stripped']}/" if receipt.get("stripped") else ""
+        members = [glob.escape(top + file.path) for file in wanted]
+        encoding = encoding or receipt.get("encoding")
+    return replace(
+        options,
+        members=tuple(members) if members else None,
+        strip=bool(receipt.get("stripped")),
+        unpack=True,
+        password=password,
+        encoding=encoding,
+        nested=bool(asked.get("nested")),
+    )
+
+
+@contextlib.contextmanager
+def _without_secrets(slot: slots.Slot, receipt: dict[str, Any]) -> Iterator[None]:
+    """Say of what an address did not give that the receipt holds it without its secrets."""
+    try:
+        yield
+    except (SpecError, UnavailableError, IntegrityError) as error:
+        for spec in (str(receipt.get("spec", "")), *receipt.get("fallbacks", ())):
+            if _HIDDEN.search(spec):
+                said = f"{spec} does not give the files: its secrets were not kept, since a receipt holds none."
+                raise SpecError(said, str(error.args[0]), *_staged_anew(slot, spec)) from error
+        raise
+
+
+def _staged_anew(slot: slots.Slot, spec: str) -> list[str]:
+    """Return the steps that stage a folder again; an address without its secrets is left to be filled in."""
+    hint = ["ADDRESS stands for the whole address, as it was given then."] if _HIDDEN.search(spec) else []
+    again = ["ADDRESS" if hint else spec, "--root", str(slot.root), "--name", slot.name, "--refresh"]
+    return [*hint, f"Next: datastage stage {shlex.join(again)}"]
 
 
 @contextlib.contextmanager

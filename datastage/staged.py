@@ -44,7 +44,7 @@ _MOST_NAMES = 1_000
 _MOST_LIST_BYTES = 4_000_000_000
 _TEXTS = (
     *("name", "spec", "place", "seen", "folder", "at", "single", "entry", "licence", "format", "stripped", "encoding"),
-    *("source_path", "identity", "token", "staged_at"),
+    *("source_path", "identity", "token", "staged_at", "cwd"),
 )
 _NUMBERS = ("n_files", "n_bytes", "seconds")
 
@@ -185,6 +185,12 @@ def _has_our_form(receipt: dict[str, Any]) -> bool:
         return False
     single, fallbacks, left_out = receipt.get("single"), receipt.get("fallbacks", []), receipt.get("left_out", {})
     if single and (single in (".", "..", *OWN_NAMES) or set(single) & set("/\\\0")):
+        return False
+    asked = receipt.get("asked", {})
+    if not isinstance(asked, dict) or not isinstance(asked.get("encoding"), str | None):
+        return False
+    members = asked.get("members") or []
+    if not isinstance(members, list) or not all(isinstance(text, str) for text in members):
         return False
     inside = receipt.get("inside", {"names": []})
     if not isinstance(inside, dict) or not isinstance(inside.get("names"), list):

@@ -227,6 +227,7 @@ def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, opti
         ("clean", [], "dry_run", False),
         ("verify", ["--repair"], "repair", True),
         ("verify", [], "repair", False),
+        ("verify", ["--repair", "--password", "hunter2"], "password", "hunter2"),
         ("bench", ["--batch-size", "7"], "batch_size", 7),
         ("bench", ["--size", "64"], "size", 64),
         ("bench", ["--labels", "train.csv:label"], "labels", "train.csv:label"),

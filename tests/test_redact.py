@@ -33,6 +33,10 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("Authorization Bearer abcdefghijklmnop refused", "Authorization Bearer ... refused"),
         ("Invalid header value b'Bearer hf_S3CRETpw12\\n'", "Invalid header value b'Bearer ...'"),
         ("HF_TOKEN=S3CRETpw", "HF_TOKEN=..."),
+        (
+            "https://...@h.example/a?t=...&sig=... is hidden once",
+            "https://...@h.example/a?t=...&sig=... is hidden once",
+        ),
         ("/data/key=5/x_token=a/b.csv", "/data/key=5/x_token=a/b.csv"),
         ("Next: is it this one?  './key=5/a.csv' or ~/key=5", "Next: is it this one?  './key=5/a.csv' or ~/key=5"),
         ("C:\\data\\key=5\\a.csv", "C:\\data\\key=5\\a.csv"),
