@@ -15,6 +15,7 @@ from datastage.entry import Entry
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
 
 if TYPE_CHECKING:
@@ -28,17 +29,31 @@ LOOK = "Next: look where the file came from."
 # --- arrays by name
 
 
-def pairs_of(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Name the arrays of images and of labels of each part, from their names alone: ``x_train``, ``test_labels``."""
-    kinds: dict[str, dict[str, str]] = {}
+def pairs_of(names: Sequence[str], where: str = "") -> dict[str, tuple[str, str]]:
+    """Name the arrays of images and of labels of each part, from their names alone: ``x_train``, ``test_labels``.
+
+    `SpecError` if two arrays could be the images of a part, or its labels.
+    """
+    kinds: dict[str, dict[str, list[str]]] = {}
     for name in names:
         bare = words.words_of(name.rpartition("/")[2])
         part = next((words.SPLITS[word] for word in bare if word in words.SPLITS), "")
         rest = [word for word in bare if not (word in words.SPLITS or word.isdigit() or word in ("set", "orig"))]
         kind = "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
         if kind:
-            kinds.setdefault(part, {}).setdefault(kind, name)
-    found = {part: (both["x"], both["y"]) for part, both in kinds.items() if len(both) == 2}
+            kinds.setdefault(part, {}).setdefault(kind, []).append(name)
+    found = {}
+    for part, both in kinds.items():
+        if len(both) < 2:
+            continue
+        labels = [name for name in both["y"] if not name.endswith("classes")] or both["y"]  # they name the labels
+        if len(labels) > 1 or len(both["x"]) > 1:
+            several, what = (labels, "labels") if len(labels) > 1 else (both["x"], "images")
+            raise SpecError(
+                f"{where} has several arrays that could be the {what}: {some(several)}.",
+                f'{SAY_WHICH} datastage.loaders(path, labels="{labels[0]}", batch_size=64), by the array of the labels',
+            )
+        found[part] = (both["x"][0], labels[0])
     if "" in found:
         found.setdefault("train", found[""])
     return {part: found[part] for part in ("train", "val", "test") if part in found}
@@ -125,7 +140,7 @@ def npz(path: Path, asked: Any) -> Reading:
     except (zipfile.BadZipFile, OSError) as error:
         raise IntegrityError(f"{path.name} is not an npz file: {error}.", LOOK) from None
     load = partial(_from_npz, path)
-    pairs = asked_pairs(path.name, names, asked, lambda name: load(name).shape) if asked else pairs_of(names)
+    pairs = asked_pairs(path.name, names, asked, lambda name: load(name).shape) if asked else pairs_of(names, path.name)
     if not pairs:
         raise SpecError(
             f"{path.name} has the arrays {', '.join(names[:8])}: none is called images or labels.",
@@ -198,18 +213,29 @@ def asked_pairs(
 # --- idx and the CIFAR batches
 
 
-def idx_files(paths: Mapping[str, Path]) -> Reading | None:
-    """Read idx files whose names say images and labels, and the part; None if there are none."""
-    found: dict[str, dict[str, str]] = {}
-    for name in paths:
-        kind = re.search(r"(images|labels)[.-]idx[13][.-]ubyte$", name)
-        if kind:
-            part = "test" if re.search(r"t10k|test", name) else "train"
-            found.setdefault(part, {})[kind[1]] = name
-    pairs = {part: (both["images"], both["labels"]) for part, both in found.items() if len(both) == 2}
-    if "train" not in pairs:
-        return None
+_IDX = re.compile(r"(images|labels)([.-])idx[13]([.-])ubyte$")
+_IDX_PART = re.compile(r"(?i)(?<![a-z])((?P<test>t10k|test(ing)?)|(?P<val>val(id(ation)?)?)|train(ing)?)(?![a-z])")
 
+
+def idx_sets(paths: Mapping[str, Path]) -> dict[tuple[str, ...], Reading]:
+    """Read idx files whose names say images and labels, and the part: each set of them by its files."""
+    sets: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for name in sorted(paths):
+        folder, _, last = name.rpartition("/")
+        if kind := _IDX.search(last):
+            word = _IDX_PART.search(last)
+            part = "test" if word and word["test"] else "val" if word and word["val"] else "train"
+            own = folder, words.plain(_IDX_PART.sub("", last[: kind.start()])), kind[2], kind[3]
+            sets.setdefault(own, {}).setdefault(part, {})[kind[1]] = name
+    found = {}
+    for parts in sets.values():
+        whole = [part for part in ("train", "val", "test") if len(parts.get(part, ())) == 2]
+        if pairs := {part: (parts[part]["images"], parts[part]["labels"]) for part in whole}:
+            found[tuple(name for pair in pairs.values() for name in pair)] = _of_idx(paths, pairs)
+    return found
+
+
+def _of_idx(paths: Mapping[str, Path], pairs: Mapping[str, tuple[str, str]]) -> Reading:
     def load(name: str) -> Any:
         return idx.read_idx(paths[name])
 
@@ -220,11 +246,11 @@ def idx_files(paths: Mapping[str, Path]) -> Reading | None:
     return of_pairs("idx files", "the idx files", pairs, load, "the idx files of labels", count)
 
 
-def cifar_batches(path: Path) -> Reading | None:
-    """Read CIFAR's own batches in a folder; None if they are not there."""
-    for entry in datasets.ENTRIES:
-        if not isinstance(entry, Entry) or not entry.name.startswith("cifar"):
-            continue
-        if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta")):
-            return of_entry(entry, path, "CIFAR's batches", "the batches themselves")
-    return None
+def cifar_batches(path: Path) -> dict[tuple[str, ...], Reading]:
+    """Read CIFAR's own batches in a folder: each set of them by its files."""
+    return {
+        tuple(file.path for file in entry.files): of_entry(entry, path, "CIFAR's batches", "the batches themselves")
+        for entry in datasets.ENTRIES
+        if isinstance(entry, Entry) and entry.name.startswith("cifar")
+        if all((path / file.path).is_file() for file in entry.files if not file.path.endswith("meta"))
+    }

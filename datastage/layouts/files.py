@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,9 @@ from datastage.layouts import alone, arrays, parquet, scientific, tasks, words
 from datastage.layouts.beside import Index, fits_of
 from datastage.layouts.columns import Table, open_table
 from datastage.layouts.reading import Reading
+from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree, of_file
+from datastage.progress import some
 
 TABLES = words.TABLES | {".data"}
 _ARRAYS = frozenset((".npz", ".npy", ".h5", ".hdf5", ".mat", ".parquet"))
@@ -69,21 +73,47 @@ def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
 
 
 def known_folder(tree: Tree, labels: Any) -> Reading | None:
-    """Tell a folder of CIFAR's batches or of idx files; None for all others."""
+    """Tell a folder of CIFAR's batches or of idx files; None for all others.
+
+    `SpecError` if it holds several sets, unless `labels` names a file of the one that is meant.
+    """
     root = Path(tree.where)
-    names = [path for path in tree.files() if path.endswith(("ubyte", "_batch", "train", "data_batch_1"))]
-    if labels is not None or not names or not root.is_dir():
+    names = sorted(path for path in tree.files() if path.endswith(("ubyte", "test_batch", "train")))
+    if not names or not root.is_dir() or not (labels is None or isinstance(labels, str)):
         return None
-    for name in names:
-        if name.endswith(("test_batch", "/train")):
-            above = Path(name).parent.parent
-            if (found := arrays.cifar_batches(root / above)) is not None:
-                return found
-    by_folder: dict[str, dict[str, Path]] = {}
-    for name in names:
-        if name.endswith("ubyte"):
-            by_folder.setdefault(name.rpartition("/")[0], {})[name.rpartition("/")[2]] = root / name
-    return next((found for paths in by_folder.values() if (found := arrays.idx_files(paths)) is not None), None)
+    root = root.absolute()
+    found = arrays.idx_sets({(root / name).as_posix(): root / name for name in names if name.endswith("ubyte")})
+    for above in dict.fromkeys((root / name).parent.parent for name in names if not name.endswith("ubyte")):
+        for files, reading in arrays.cifar_batches(above).items():
+            if (above / files[0]).is_relative_to(root):
+                found[tuple((above / file).as_posix() for file in files)] = reading
+    sets: dict[tuple[str, ...], Reading] = {}
+    for files, reading in found.items():
+        if labels is not None and (root / labels).as_posix() not in files:
+            continue
+        if not any(_same_files(files, other) for other in sets):
+            sets[files] = reading
+    if len(sets) > 1:
+        raise _several_sets(tree, root, list(sets))
+    return next((reading for reading in sets.values() if "train" in reading.splits), None)
+
+
+def _same_files(one: Sequence[str], two: Sequence[str]) -> bool:
+    if len(one) != len(two) or not all(Path(a).is_file() and Path(b).is_file() for a, b in zip(one, two)):
+        return False
+    return all(filecmp.cmp(a, b, shallow=False) for a, b in zip(one, two))
+
+
+def _several_sets(tree: Tree, root: Path, sets: Sequence[Sequence[str]]) -> SpecError:
+    folders = [Path(files[0]).parent for files in sets]
+    apart = [sum(one.is_relative_to(folder) for one in folders) == 1 and folder != root for folder in folders]
+    seen = [folder if own else files[1] for files, folder, own in zip(sets, folders, apart)]
+    told = [Path(os.path.relpath(one, root)).as_posix() for one in seen]
+    line = f"path / {told[0]!r}" if apart[0] else f'path, labels="{told[0]}"'
+    return SpecError(
+        f"{tree.where} holds {len(sets)} datasets, and which is meant, only you know: {some(told, 8)}.",
+        f"{SAY_WHICH} datastage.loaders({line}, batch_size=64)",
+    )
 
 
 def holds_more(tree: Tree, n_pictures: int) -> bool:

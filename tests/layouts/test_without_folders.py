@@ -221,6 +221,66 @@ def test_a_cifar_folder_is_recognised_without_a_name(tmp_path):
     assert arrays(tmp_path, "test")[0].shape == (20, 32, 32, 3)
 
 
+def mnist(folder, seed=0, before=""):
+    from tests import kaggle_inputs
+
+    files = kaggle_inputs.small_mnist("", seed)
+    kaggle_inputs._write({before + name[1:]: data for name, data in files.items()}, folder)
+    return folder
+
+
+def test_of_several_sets_of_idx_files_in_folders_one_is_asked_for(tmp_path):
+    mnist(tmp_path / "MNIST/raw"), mnist(tmp_path / "FashionMNIST/raw", 7)
+    with pytest.raises(SpecError, match=r"FashionMNIST/raw, MNIST/raw.\n.* path / 'FashionMNIST/raw'"):
+        layouts.read(tmp_path)
+    assert tuple(layouts.read(tmp_path / "MNIST").splits) == ("train", "test")
+
+
+def test_of_several_sets_of_idx_files_in_one_folder_one_is_named_by_its_labels(tmp_path):
+    for seed, name in enumerate(("balanced", "letters")):
+        mnist(tmp_path, seed, before=f"emnist-{name}-")
+    with pytest.raises(SpecError, match='labels="emnist-balanced-train-labels-idx1-ubyte"'):
+        layouts.read(tmp_path)
+    found = layouts.read(tmp_path, labels="emnist-letters-train-labels-idx1-ubyte")
+    own = layouts.read(mnist(tmp_path / "letters", 1))
+    for part in ("train", "test"):
+        assert (found.arrays(part)[0] == own.arrays(part)[0]).all()
+
+
+def test_idx_files_that_lie_twice_are_one_set(tmp_path):
+    mnist(tmp_path / "MNIST/raw"), mnist(tmp_path / "again")
+    for path in (tmp_path / "again").iterdir():
+        path.with_name(path.name.replace("-idx", ".idx")).write_bytes(path.read_bytes())
+        path.with_name(path.name + ".gz").write_bytes(b"packed")
+    assert tuple(layouts.read(tmp_path).splits) == ("train", "test")
+
+
+def test_cifar_10_beside_cifar_100_is_asked_about_and_each_is_read_by_its_folder(tmp_path):
+    from tests import kaggle_inputs
+
+    kaggle_inputs._write(kaggle_inputs.small_cifar(), tmp_path)
+    kaggle_inputs._write({f"cifar-100-python/{name}": b"" for name in ("train", "test")}, tmp_path)
+    with pytest.raises(SpecError, match="cifar-10-batches-py, cifar-100-python"):
+        layouts.read(tmp_path)
+    assert arrays(tmp_path / "cifar-10-batches-py", "test")[0].shape == (20, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [({"fine_labels": np.arange(6) % 3}, "labels"), ({"data": np.zeros((6, 2))}, "images")]
+)
+def test_of_two_arrays_that_could_be_meant_one_is_asked_for(more, what, tmp_path):
+    pictures = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", images=pictures, coarse_labels=np.arange(6) % 2, **more)
+    with pytest.raises(SpecError, match=f'could be the {what}: .*\\n.* labels="coarse_labels"'):
+        layouts.read(tmp_path / "x.npz")
+    assert layouts.read(tmp_path / "x.npz", labels="coarse_labels").arrays("train")[0].shape == (6, 8, 8, 3)
+
+
+def test_an_array_of_the_names_of_classes_is_not_the_labels(tmp_path):
+    np.savez(tmp_path / "x.npz", classes=np.array(["u", "v"]), x=np.zeros((2, 4, 4), np.uint8), y=np.arange(2))
+    assert arrays(tmp_path / "x.npz", "train")[1].tolist() == [0, 1]
+
+
 def test_the_one_column_that_is_no_pixel_is_the_label(tmp_path):
     header = ",".join(f"pixel_{i:04}" for i in range(16)) + ",character"
     path = write(tmp_path, header + "\n" + ",".join(["7"] * 16) + ",ka\n" + ",".join(["9"] * 16) + ",kha\n")
