@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from datastage.errors import SpecError
@@ -12,7 +13,7 @@ from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
 from datastage.layouts.columns import Table, kind_of
 from datastage.layouts.label_column import Column, task_of
-from datastage.layouts.labels import classes_and_labels, number_of, ordered_classes
+from datastage.layouts.labels import classes_and_labels, is_missing, number_of, ordered_classes
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
@@ -144,14 +145,28 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
         return ordered_classes(labelled(tree, shape, fits, index), classes)
-    found = {
-        path: [max(0.0, number_of(value or 0)) for value in values]
-        for fit in fits
-        for path, values in fit.rows(index, names)
-        if path is not None
-    }
-    reading = _reading(shape, index.parts, found, f"columns {some(list(names))} of {first.name}", None, 0)
-    return replace(reading, classes=tuple(name.strip() for name in names))
+    found = {path: values for fit in fits for path, values in fit.rows(index, names) if path is not None}
+    whole, said = _in_numbers(found)
+    rule = f"columns {some(list(names))} of {first.name}"
+    if found and not whole:
+        raise SpecError(f"Every row has an empty cell in {rule}.", "Next: name columns that are filled.")
+    why = dict.fromkeys(found.keys() - whole.keys(), "have an empty cell in these columns")
+    reading = _reading(shape, index.parts, whole, rule, None, 0, why)
+    return replace(reading, classes=tuple(name.strip() for name in names), said=(*reading.said, *said))
+
+
+def _in_numbers(rows: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[float]], list[str]]:
+    """Turn rows of several labels into numbers, but those with an empty cell; and what is said of it."""
+    number = {cell: number_of(cell) for cell in {cell for values in rows.values() for cell in values} - {""}}
+    different, said = set(number.values()), []
+    if different == {1.0}:
+        number[""] = 0.0
+        said.append("Labels    an empty cell beside those with 1 is 0")
+    elif -1.0 in different and different <= {-1.0, 0.0, 1.0}:
+        number |= {cell: 0.0 for cell, value in number.items() if value < 0}
+        said.append("Labels    -1 is 0 in batches")
+    whole = ((path, [number.get(cell) for cell in values]) for path, values in rows.items())
+    return {path: values for path, values in whole if None not in values}, said  # type: ignore[misc]
 
 
 def _reading(
@@ -161,12 +176,17 @@ def _reading(
     rule: str,
     classes: Sequence[str] | None,
     lost: int,
+    why: Mapping[str, str] = MappingProxyType({}),
 ) -> Reading:
-    if not found:
+    given = {path: label for path, label in found.items() if not is_missing(label)}
+    task = task_of_values(list(given.values())[:1000])
+    if task == "regression" and len(given) < len(found) and len(set(given.values())) <= 30:
+        whole = all(float(label).is_integer() for label in given.values())
+        task = "classification" if whole else task  # pandas makes decimals of whole numbers where one is missing
+    if not given:
         one = next(iter(parts), "")
         raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {one}.", _FORMS)
-    task = task_of_values(list(found.values())[:1000])
-    order, labels = classes_and_labels(found, task)
+    order, labels = classes_and_labels(given, task)
     left_out = (f"{lost:,} names of labels= whose picture is not there, or which fit several",) if lost else ()
     reading = Reading("as labels= says", task, "pictures", tuple(order), {}, rule, "", left_out)
-    return ordered_classes(filled(reading, shape, parts, labels, unnamed="labels= gives no label"), classes)
+    return ordered_classes(filled(reading, shape, parts, labels, unnamed="labels= gives no label", why=why), classes)

@@ -224,21 +224,22 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
             *FEED,
         )
     choice, first = fits[0].choice, fits[0].table
+    empty = dict.fromkeys((path for path, value in rows.items() if value == ""), f"have an empty label in {first.last}")
     if choice.task == "one-hot":
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
-    classes, labels = classes_and_labels({path: value for path, value in rows.items() if value != ""}, task)
+    classes, labels = classes_and_labels({path: value for path, value in rows.items() if path not in empty}, task)
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(_bare(choice.label))}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
     reading = Reading(
         "a table beside pictures", task, "pictures", tuple(classes), {},
         f"{what} of {some([fit.table.name for fit in fits])}",
-        f'column "{fits[0].column}"{", in " + some(tops) if tops else ""}: {len(labels):,} of '
-        f"{len(labels) + lost:,} are there",
+        f'column "{fits[0].column}"{", in " + some(tops) if tops else ""}: {len(rows):,} of '
+        f"{len(rows) + lost:,} are there",
         (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
     )  # fmt: skip
-    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}")
+    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}", empty)
 
 
 def _bare(names: Sequence[str]) -> list[str]:
@@ -260,16 +261,20 @@ def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
 def filled(
     reading: Reading, shape: Shape, parts: Mapping[str, str], labels: Mapping[str, Label],
     in_table: Mapping[str, str] = MappingProxyType({}), named: Collection[str] = (), unnamed: str = "have no label",
+    why: Mapping[str, str] = MappingProxyType({}),
 ) -> Reading:  # fmt: skip
-    """Put the labels of pictures into the parts that folders tell, else the table; what has none is to predict."""
+    """Put the labels of pictures into the parts that folders tell, else the table; what has none is to predict.
+
+    `why` says of pictures why they have none, where that is more than `unnamed`.
+    """
     found: dict[str, list[str]] = {}
-    without = 0
+    without = Counter[str]()
     for path, part in parts.items():
         if path in labels:
             own = part if shape.has_parts else in_table.get(path, "train")
             found.setdefault("test" if own == "predict" else own, []).append(path)
         elif part == "train" and path not in named:
-            without += 1
+            without[why.get(path, unnamed)] += 1
         else:
             found.setdefault("predict", []).append(path)
     if "train" not in found and len(found.keys() - {"predict"}) == 1:
@@ -285,7 +290,7 @@ def filled(
         own_labels = None if part == "predict" else [labels[path] for path in paths]
         seen = some(shape.named(part)) if part != "predict" else ""
         splits[part] = Split(paths, own_labels, len(paths), seen)
-    left_out = (*shape.left_out, *([f"{without:,} pictures that {unnamed}"] if without else []), *reading.left_out)
+    left_out = (*shape.left_out, *(f"{n:,} pictures that {reason}" for reason, n in without.items()), *reading.left_out)
     return replace(reading, splits=ordered(splits), left_out=left_out)
 
 

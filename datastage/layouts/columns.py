@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ HEAD_ROWS = 400
 WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
+_EMPTY = words.listed("nan NaN NAN null NULL")
+_EMPTY_AMONG_NUMBERS = words.listed("NA N/A n/a None <NA> #N/A -nan -NaN inf -inf Inf -Inf Infinity -Infinity")
 csv.field_size_limit(1 << 24)
 
 
@@ -78,12 +81,21 @@ class Table:
             for place, column in zip(at, found):
                 value = row[place].strip() if place < len(row) else ""
                 column.append(known.setdefault(value, value) if len(known) < 10_000 else value)
-        return found
+        return [blanked(column) for column in found]
 
     def sample(self, name: str) -> list[str]:
         """Return a column's values in the first rows."""
         at = self.header.index(name)
-        return [row[at].strip() if at < len(row) else "" for row in self.head]
+        return blanked([row[at].strip() if at < len(row) else "" for row in self.head])
+
+
+def blanked(values: list[str]) -> list[str]:
+    """Return the cells of a column; those that say that nothing is there are empty: nan, null, NA among numbers."""
+    different = set(values) - {""}
+    gone = different & _EMPTY
+    if (more := different & _EMPTY_AMONG_NUMBERS) and different - gone - more:
+        gone |= more if all(map(is_number, different - gone - more)) else set()
+    return ["" if value in gone else value for value in values] if gone else values
 
 
 def open_table(tree: Tree, name: str) -> Table | None:
@@ -156,7 +168,7 @@ def _parted(text: io.TextIOBase, separator: str, header: Sequence[str], joined: 
         for line in text:
             if line.strip():
                 value = json.loads(line)
-                yield [str(value.get(name, "")) for name in header]
+                yield [_cell(value.get(name)) for name in header]
     elif separator == " ":
         for line in text:
             if line.strip() and not line.startswith("#"):
@@ -175,7 +187,7 @@ def _json_lines(tree: Tree, name: str, lines: list[str], encoding: str, cut: boo
     if not all(isinstance(row, dict) for row in rows):
         return None
     header = tuple(dict.fromkeys(key for row in rows for key in row))
-    head = [[str(row.get(key, "")) for key in header] for row in rows]
+    head = [[_cell(row.get(key)) for key in header] for row in rows]
     return Table(tree, name, header, head, True, "json", encoding, cut or len(lines) == HEAD_ROWS)
 
 
@@ -186,30 +198,38 @@ def from_json(tree: Tree, name: str) -> Table | None:
             value = json.loads(file.read(1 << 26))
     except (ValueError, RecursionError):
         return None
-    plain = (str, int, float, bool)
+    plain = (str, int, float, bool, type(None))
     if isinstance(value, dict) and len(value) > 1 and all(isinstance(one, plain) for one in value.values()):
-        rows = [[str(key), str(label)] for key, label in value.items()]
+        rows = [[str(key), _cell(label)] for key, label in value.items()]
         return Table(tree, name, ("name", "label"), rows, True, "json", "utf-8", False)
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        header = tuple(dict.fromkeys(key for one in value for key in one if isinstance(one[key], plain)))
-        rows = [[str(one.get(key, "")) for key in header] for one in value]
+        header = tuple(dict.fromkeys(key for one in value for key in one if isinstance(one[key], plain[:-1])))
+        rows = [[_cell(one.get(key)) for key in header] for one in value]
         return Table(tree, name, header, rows, True, "json", "utf-8", False) if header else None
     return None
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _has_header(rows: Sequence[Sequence[str]]) -> bool:
     first, rest = rows[0], rows[1:60]
     if not rest:
-        return not any(map(is_number, first))
-    if all(is_number(cell) or not cell.strip() for cell in first[:-1]) and len(first) > 1:
+        return not any(map(_fits_numbers, first))
+    if all(_fits_numbers(cell) or not cell.strip() for cell in first[:-1]) and len(first) > 1:
         return False
     alike = 0
     for at, cell in enumerate(first):
         below = [row[at].strip() for row in rest if at < len(row) and row[at].strip()]
-        if not is_number(cell) and below and all(map(is_number, below)):
+        if not _fits_numbers(cell) and below and all(map(_fits_numbers, below)):
             return True  # words above numbers
         alike += bool(cell.strip()) and (_is_file(cell) or cell.strip() in below)
     return 2 * alike < len(first)
+
+
+def _fits_numbers(text: str) -> bool:
+    return is_number(text) or text.strip() in _EMPTY
 
 
 def _is_file(text: str) -> bool:
@@ -217,12 +237,11 @@ def _is_file(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Whether a text is a number, and a finite one."""
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def kind_of(values: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -36,12 +37,25 @@ def as_name(value: object) -> str:
 def number_of(value: object) -> float:
     """Return a label that is a number, or raise `SpecError`."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        number = float(value)  # type: ignore[arg-type]
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     except (TypeError, ValueError):
         raise SpecError(
             f"The labels are numbers, but one is {value!r}.",
             "Next: mend that row, or leave it empty: it is left out then.",
         ) from None
+
+
+def is_missing(label: Any) -> bool:
+    """Whether a label that was given says that there is none: None, an empty text, NaN; or one of several is so."""
+    if isinstance(label, (list, tuple)) or getattr(label, "ndim", False):
+        return any(map(is_missing, label))
+    try:
+        return label is None or label == "" or bool(label != label)
+    except TypeError:  # of pandas' NA nothing is true
+        return True
 
 
 def _several(values: Mapping[Key, Any]) -> tuple[list[str], dict[Key, Label]]:

@@ -138,6 +138,46 @@ LOST = {  # of train/3.jpg, which is not there while test/3.jpg is
 }
 
 
+GONE = {
+    "an empty cell": {"l.csv": rows("file,target", *(f"{i},{'' if i == '3' else int(i) % 2}" for i in IDS))},
+    "nan": {"l.csv": rows("file,target", *(f"{i},{'nan' if i == '3' else int(i) % 2}" for i in IDS))},
+    "NA among numbers": {"l.csv": rows("file,target", *(f"{i},{'NA' if i == '3' else int(i) % 2}" for i in IDS))},
+    "null among words": {"l.csv": rows("file,kind", *(f"{i},{'null' if i == '3' else 'ab'[int(i) % 2]}" for i in IDS))},
+    "null in lines of JSON": {
+        "metadata.jsonl": "".join(
+            json.dumps({"file_name": f"{i}.png", "label": None if i == "3" else int(i) % 2}) + "\n" for i in IDS
+        )
+    },
+    "null in JSON": {"l.json": json.dumps({f"{i}.png": None if i == "3" else int(i) % 2 for i in IDS})},
+}
+
+
+@pytest.mark.parametrize("kind", GONE)
+def test_a_picture_whose_label_is_empty_is_left_out_and_counted_and_is_no_class(kind, make):
+    found = layouts.read(make({"x/*6.png": ""} | GONE[kind]))
+    assert (found.task, len(found.classes)) == ("classification", 2)
+    assert found.left_out == (f"1 pictures that have an empty label in {next(iter(GONE[kind]))}",)
+    assert "x/3.png" not in found.splits["train"].names
+
+
+def test_an_na_among_words_is_a_class_and_a_word_of_numbers_is_none(make):
+    text = rows("file,region", "0,NA", "1,EU", "2,NA", "3,EU")
+    assert layouts.read(make({"x/*4.png": "", "l.csv": text})).classes == ("EU", "NA")
+
+
+@pytest.mark.parametrize("gone", [None, float("nan"), np.float32("nan"), ""], ids=repr)
+def test_a_missing_label_in_a_mapping_is_left_out_and_is_no_class(gone, make):
+    path = make({"x/*6.png": ""})
+    for labels, wanted in (("aabbab", ("a", "b")), ((0.0, 1.0, 1.0, 0.0, 1.0, 0.0), ("0", "1"))):
+        found = layouts.read(path, labels={f"{i}.png": labels[int(i)] for i in IDS} | {"3.png": gone})
+        assert (found.classes, len(found.splits["train"])) == (wanted, 5)
+        assert "1 pictures that labels= gives no label" in found.left_out
+    measured = layouts.read(path, labels={"0.png": 0.5, "1.png": 2.25, "2.png": gone})
+    assert list(measured.splits["train"].labels) == [0.5, 2.25]
+    several = layouts.read(path, labels={"0.png": [1, 2], "1.png": [gone, 3]})
+    assert list(several.splits["train"].labels) == [[1, 2]]
+
+
 @pytest.mark.parametrize("kind", LOST)
 def test_a_lost_picture_of_train_gives_its_label_to_none_of_test(kind, make):
     name, text = LOST[kind]
@@ -146,6 +186,30 @@ def test_a_lost_picture_of_train_gives_its_label_to_none_of_test(kind, make):
     found = layouts.read(path)
     assert {part: len(split) for part, split in found.splits.items()} == {"train": 5, "predict": 5}
     assert "1 rows whose picture is not there" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted", "said"),
+    [
+        (["-3.5,1", "2,-7", "0.5,4"], [[-3.5, 1.0], [2.0, -7.0], [0.5, 4.0]], ""),
+        (["-1,1", "1,-1", "1,1"], [[0, 1], [1, 0], [1, 1]], "-1 is 0 in batches"),
+        (["-2,1", "1,-1", "1,1"], [[-2, 1], [1, -1], [1, 1]], ""),
+        (["1,0", ",1", "0,nan"], [[1, 0]], "2 pictures that have an empty cell in these columns"),
+        (["1,", ",1", "1,1"], [[1, 0], [0, 1], [1, 1]], "an empty cell beside those with 1 is 0"),
+    ],
+)
+def test_numbers_of_several_columns_are_taken_as_they_are(cells, wanted, said, make):
+    text = rows("file,dx,dy", *(f"1{at}.png,{cell}" for at, cell in enumerate(cells)))
+    found = layouts.read(make({"1*3.png": "", "l.csv": text}), labels=["dx", "dy"])
+    assert found.splits["train"].labels == wanted
+    assert said in str(found)
+    assert len(str(found).splitlines()) == 1 + bool(said)
+
+
+def test_columns_of_which_each_row_has_an_empty_cell_are_said_to_be_so(make):
+    path = make({"1*2.png": "", "l.csv": rows("file,dx,dy", "10.png,2,", "11.png,,3")})
+    with pytest.raises(SpecError, match="Every row has an empty cell in columns dx, dy of l.csv"):
+        layouts.read(path, labels=["dx", "dy"])
 
 
 @pytest.mark.parametrize("name", ["train/{}.jpg", "{}.jpg", "{}"])

@@ -68,6 +68,11 @@ def test_columns_of_pixels_are_images(tmp_path):
         ("a,b,label\n", IntegrityError, "no rows"),
         ("a,b,label\n1,2,x\n3,y\n", IntegrityError, "row 3: 2 values where the first has 3"),
         ("a,b,label\n1,2,x\n3,,y\n", SpecError, "row 3: b is empty, which is no number"),
+        ("a,b,label\n1,2,x\n3,nan,y\n", SpecError, "row 3: b is 'nan', which is no number"),
+        ("a,b,label\n1,2,x\n3,NA,y\n5,6,x\n", SpecError, "row 3: b is 'NA', which is no number"),
+        ("a,b,label\n1,2,x\n3,1e39,y\n", SpecError, "row 3: b is '1e39', which is no number"),
+        ("a,b,label\n1,2,0\n3,4,nan\n5,6,1\n", SpecError, "row 3: label is empty, in 1 rows"),
+        ("a,b,label\n1,2,0.5\n3,4,inf\n5,6,1.5\n", SpecError, "row 3: label is empty, in 1 rows"),
         ("a,b,c\n1,2,0.5\n3,4,0.7\n", SpecError, "no column can be told to be the label"),
     ],
 )
