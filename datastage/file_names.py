@@ -20,6 +20,7 @@ SPLIT_WORDS = {
 }  # fmt: skip
 # Folders that hold the parts of a dataset by kind: never the name of a class, and never a wrapping to take off.
 PART_WORDS = frozenset(("trainval", "images", "labels", "annotations", "masks"))
+_GOOGLE = (".gdoc", ".gsheet", ".gslides", ".gdraw", ".gform", ".gmap", ".gsite", ".gjam", ".gscript")
 SPECIAL = "devices, pipes and sockets"
 
 
@@ -36,6 +37,13 @@ def junk_kind(path: str) -> str | None:
     if leaf in JUNK_NAMES:
         return JUNK_NAMES[leaf]
     return "._*" if leaf.startswith("._") and len(leaf) > 2 else None
+
+
+def no_data_kind(name: str) -> str | None:
+    """Return the kind of what a copy of a folder leaves out by its name alone; None for what it copies."""
+    if name == ".ipynb_checkpoints":
+        return name
+    return "Google documents, which are no files" if name.lower().endswith(_GOOGLE) else junk_kind(name)
 
 
 def is_split(name: str) -> bool:

@@ -17,7 +17,7 @@ from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
 from datastage.progress import SILENT, Reporter
-from datastage.reader import FileReader, FileRecord, Reader
+from datastage.reader import FileReader, FileRecord, Reader, tree_identity
 from datastage.slots import Slot
 from datastage.sources import Fetch, Found, drive_errors
 
@@ -74,6 +74,9 @@ def _folder(folder: Path, found: Found, work: Work) -> Content:
             os.replace(path, work.slot.partial / path.name)
         files, left_out = without_our_names(staged.list_folder(work.slot.partial), {}, work.slot.partial)
     else:
+        if not is_network_disk(folder):
+            with contextlib.suppress(OSError):  # the copy says what is amiss
+                facts["identity"] = tree_identity(folder)
         work.reporter.phase(f"copying {folder.name}", None)
         copied = transfer.copy_tree(folder, work.slot.partial, reporter=work.reporter, spec=found.place)
         files, left_out = without_our_names(copied.files, copied.left_out, work.slot.partial)

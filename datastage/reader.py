@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import stat
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -12,7 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from datastage.file_names import kind_of, no_data_kind
+from datastage.mounts import is_network_disk
+
 BLOCK_BYTES = 1 << 20
+TREE = "tree:"
 
 
 class FileRecord(NamedTuple):
@@ -73,9 +79,38 @@ class FileRecords(Sequence[FileRecord]):
         return FileRecord(self.paths[nth], self.sizes[nth], self.crcs[nth], self.targets.get(nth))
 
 
-def stat_identity(stat: os.stat_result) -> str:
+def stat_identity(seen: os.stat_result) -> str:
     """Return the identity of a file from its stat: another size or time is another file."""
-    return f"{stat.st_size}-{stat.st_mtime_ns}"
+    return f"{seen.st_size}-{seen.st_mtime_ns}"
+
+
+def tree_identity(folder: str | os.PathLike[str]) -> str:
+    """Return the identity of all that a copy of a folder holds: another path, size or time in it is another folder."""
+    root = os.path.realpath(folder)
+    folders, total = [("", os.fspath(folder), frozenset({root}))], 0
+    while folders:
+        prefix, path, above = folders.pop()
+        lines = [prefix]
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if no_data_kind(entry.name) is not None:
+                    continue
+                kind, fact = kind_of(entry, root, above)
+                if kind == "folder":
+                    folders.append((f"{prefix}{entry.name}/", entry.path, above | {fact} if fact else above))
+                else:
+                    lines.append(f"{entry.name}\0{kind}\0{stat_identity(entry.stat()) if kind == 'file' else fact}")
+        digest = hashlib.sha256("\0".join(sorted(lines)).encode("utf-8", "surrogateescape")).digest()
+        total += int.from_bytes(digest)  # in whatever order the folders come
+    return f"{TREE}{total % (1 << 256):064x}"
+
+
+def is_unchanged(path: str, identity: str) -> bool | None:
+    """Tell whether what had an identity still has it; None of a folder, where that would be a walk over a network."""
+    if identity.startswith(TREE):
+        return None if is_network_disk(path) else tree_identity(path) == identity
+    seen = os.stat(path)
+    return False if stat_identity(seen) != identity else None if stat.S_ISDIR(seen.st_mode) else True
 
 
 class Reader(ABC):
@@ -123,9 +158,9 @@ class FileReader(Reader):
         self.local_path = Path(path)
         self._lock = threading.Lock()
         self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
-        stat = os.fstat(self.fd)
-        self.size = stat.st_size
-        self.identity = stat_identity(stat)
+        seen = os.fstat(self.fd)
+        self.size = seen.st_size
+        self.identity = stat_identity(seen)
         self.name = self.local_path.name
 
     def read_at(self, offset: int, n: int) -> bytes:

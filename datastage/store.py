@@ -33,7 +33,7 @@ from datastage.lock import Held, Holder, locked
 from datastage.mounts import starting_with
 from datastage.own_files import remove_tree
 from datastage.progress import SILENT, Reporter, few
-from datastage.reader import FileRecord, stat_identity
+from datastage.reader import FileRecord, is_unchanged
 from datastage.runtime import Runtime
 from datastage.slots import OWN_FOLDER, Slot
 from datastage.staged import Staged
@@ -193,15 +193,20 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
     if staged.is_of_an_earlier_session(slot.final) and not staged.sample_is_right(slot.final, receipt):
         reporter.note("Files of the copy that an earlier session left are damaged: preparing it again.")
         return None
-    source = receipt.get("source_path")
+    source, told = receipt.get("source_path"), {**receipt, "reused": True, "unchanged": False}
     if source and receipt.get("identity"):
-        # One stat tells; a source that cannot be seen now (detached, not mounted) changes nothing.
+        # A source that cannot be seen now (detached, not mounted) changes nothing.
         with contextlib.suppress(OSError):
-            if stat_identity(os.stat(source)) != receipt["identity"]:
-                reporter.note(f"The file {Path(source).name} has changed since it was copied: preparing it again.")
+            is_same = is_unchanged(source, receipt["identity"])
+            what = f"The {'folder' if os.path.isdir(source) else 'file'} {Path(source).name}"
+            if is_same is False:
+                reporter.note(f"{what} has changed since it was copied: preparing it again.")
                 return None
+            if is_same is None and not receipt.get("in_place"):
+                reporter.note(f"{what} was not compared file by file: refresh=True copies it anew.")
+            told["unchanged"] = bool(is_same)
     staged.mark_used(slot.final)
-    return Staged(path, {**receipt, "reused": True})
+    return Staged(path, told)
 
 
 def _of_another(folder: Path, wanted: Wanted) -> Staged | None:

@@ -46,7 +46,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 64 for repairs that ask where the data came from, and unpack as then: passwords, encodings, nested archives (#18).
 # 56 for several datasets in one place, told apart, and several arrays of labels or images (#18).
 # 65 for missing labels, which are left out and counted, and numbers of several columns (#18).
-MOST_LINES = 39_607
+# 39 for copied folders that are compared by every file below (#18).
+MOST_LINES = 39_646
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

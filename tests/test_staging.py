@@ -120,6 +120,59 @@ def test_a_folder_is_used_where_it_lies_and_nothing_is_written_there(here):
     assert sorted(path for path in (here / "pets").rglob("*")) == before
 
 
+def rewrite(path):
+    path.write_bytes(b"another")
+
+
+def touch(path):
+    os.utime(path, ns=(1, os.stat(path).st_mtime_ns + 1))
+
+
+def replace_by_name(path):
+    path.rename(path.with_name("3.txt"))
+
+
+CHANGES = (rewrite, touch, replace_by_name, os.unlink, lambda path: (path.parent / "new" / "below").mkdir(parents=True))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copied_folder_that_changed_anywhere_below_is_staged_anew(change, here, capsys):
+    pets, elsewhere = here / "pets", here / "elsewhere"
+    for folder in (pets / "train" / "cat", elsewhere):
+        folder.mkdir(parents=True)
+        for name in ("1.txt", "2.txt"):
+            (folder / name).write_bytes(b"meow")
+    (pets / "dog").symlink_to(elsewhere)  # what it leads to is copied
+    for path in (pets / "train" / "cat" / "1.txt", elsewhere / "2.txt"):
+        quiet("./pets", name="pets", copy=True)
+        (pets / "train" / ".DS_Store").write_bytes(os.urandom(3))  # is not copied
+        (pets / "train" / ".ipynb_checkpoints").mkdir(exist_ok=True)
+        again = datastage.stage("./pets", name="pets", copy=True)
+        assert again.receipt["reused"]
+        assert "the folder there is unchanged. Nothing to do." in capsys.readouterr().err
+        change(path)
+        staged = datastage.stage("./pets", name="pets", copy=True)
+        assert "The folder pets has changed since it was copied" in capsys.readouterr().err
+        assert tree(staged) == {k: v for k, v in tree(pets).items() if ".DS_" not in k} | {
+            f"dog/{path.name}": path.read_bytes() for path in elsewhere.iterdir() if path.is_file()
+        }
+
+
+def test_a_copied_folder_of_a_network_disk_is_not_walked_again_and_not_called_unchanged(here, monkeypatch, capsys):
+    (here / "pets" / "cat").mkdir(parents=True)
+    (here / "pets" / "cat" / "1.txt").write_bytes(b"meow")
+    for module in ("materialize", "reader"):
+        monkeypatch.setattr(f"datastage.{module}.is_network_disk", lambda path: True)
+    quiet("./pets", name="pets", copy=True)
+    (here / "pets" / "cat" / "1.txt").write_bytes(b"another")
+    assert datastage.stage("./pets", name="pets", copy=True).receipt["reused"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The folder pets was not compared file by file: refresh=True copies it anew." in said
+    assert "unchanged" not in said
+    (here / "pets" / "2.txt").write_bytes(b"woof")  # the top itself tells
+    assert set(tree(quiet("./pets", name="pets", copy=True))) == {"cat/1.txt", "2.txt"}
+
+
 def test_copying_a_folder_leaves_out_what_a_mac_adds(here):
     (here / "pets" / "cat").mkdir(parents=True)
     (here / "pets" / "cat" / "1.txt").write_text("meow")

@@ -15,6 +15,7 @@ from typing import Any
 
 from datastage.errors import LABEL_WIDTH, WIDTH, columns, labelled_lines, wrapped
 from datastage.progress import counted, duration, human_bytes
+from datastage.reader import TREE
 from datastage.redact import printable as printable
 from datastage.runtime import Runtime
 from datastage.show.following import next_line
@@ -63,7 +64,9 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     receipt, path, following = staged.receipt, str(staged), next_line(staged, here)
     if receipt.get("reused"):
         now = datetime.datetime.now().astimezone()
-        return ready_lines(receipt, path=path, following=following, now=now, is_unchanged=_is_unchanged(receipt))
+        return ready_lines(
+            receipt, path=path, following=following, now=now, is_unchanged=receipt.get("unchanged", False)
+        )
     stays = stays_line(
         here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt, here)
     )
@@ -112,7 +115,8 @@ def ready_lines(
     verb = "Found" if receipt.get("in_place") else "Copied from"
     moment = receipt.get("staged_at")
     said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
-    unchanged = "; the file there is unchanged" if is_unchanged else ""
+    kind = "folder" if str(receipt.get("identity")).startswith(TREE) else "file"
+    unchanged = f"; the {kind} there is unchanged" if is_unchanged and not receipt.get("in_place") else ""
     rest = f"{said}{unchanged}. Nothing to do."
     source = "where it lies" if receipt.get("in_place") else origin(receipt, WIDTH - len(f"{verb} {rest}"))
     return [f"Ready: {printable(path)}{f', {what}' if what else ''}.", f"{verb} {source}{rest}", following]
@@ -213,12 +217,3 @@ def inside_of(receipt: Mapping[str, Any]) -> str:
         return ""
     text, n_folders = counted(int(inside["n"]), str(inside["kind"])), int(inside["folders"])
     return f"{text} in {counted(n_folders, 'folder')}" if n_folders > 1 else text
-
-
-def _is_unchanged(receipt: Mapping[str, Any]) -> bool:
-    """Tell whether the file could be looked at: that it has not changed is why the receipt was good."""
-    source = receipt.get("source_path")
-    try:
-        return bool(source and receipt.get("identity") and not receipt.get("in_place") and Path(source).stat())
-    except OSError:
-        return False

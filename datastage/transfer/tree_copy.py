@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from datastage import mounts, runtime
 from datastage.errors import DatastageError, IntegrityError, StorageError, while_doing
-from datastage.file_names import junk_kind, kind_of
+from datastage.file_names import kind_of, no_data_kind
 from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileRecord
@@ -32,7 +32,6 @@ READERS_FAR = 64
 _READERS_NEAR = 2
 # A folder of more files than this, on a slow mount, is worth the advice to make one archive of it.
 MANY = 1000
-_GOOGLE = (".gdoc", ".gsheet", ".gslides", ".gdraw", ".gform", ".gmap", ".gsite", ".gjam", ".gscript")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class _Listing:
         folders: list[_Folder] = []
         for entry in patiently(lambda: _entries(path), pool.limits):
             pool.beat()
-            name, junk = prefix + entry.name, _junk(entry.name)
+            name, junk = prefix + entry.name, no_data_kind(entry.name)
             kind, fact = kind_of(entry, self._root, above) if junk is None else ("", junk)
             if kind == "folder":
                 self.folders.append(name)
@@ -125,12 +124,6 @@ class _Listing:
                 with pool.lock:
                     self.left_out[fact] += 1
         return folders
-
-
-def _junk(name: str) -> str | None:
-    if name == ".ipynb_checkpoints":
-        return name
-    return "Google documents, which are no files" if name.lower().endswith(_GOOGLE) else junk_kind(name)
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
