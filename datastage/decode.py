@@ -320,21 +320,23 @@ def _narrowed(wide: NDArray[Any], bits: int, remarks: list[str] | None) -> NDArr
     # Who computed floats from 0 to 1 may have gone a little beyond.
     if least < (-0.01 if wide.dtype.kind == "f" else 0) or (wide.dtype.kind == "f" and most >= 256):
         raise Unreadable(f"its values go from {least:g} to {most:g}: what is black and what is white, only you know")
+    is_known = 8 <= bits <= 16 or wide.dtype.kind == "f" or wide.dtype.itemsize < 4
     if wide.dtype.kind == "f":
         pixels = np.rint(values * (255 if most <= 1.01 else 1)).clip(0, 255).astype(np.uint8)
     elif wide.dtype == np.uint8:
         pixels = values
     else:
         # Whole numbers of 32 bits are hardly ever used to their end: labels of 8 bits, counts of 16.
-        bits = bits if 8 <= bits <= 16 else 16
+        bits = bits if 8 <= bits <= 16 else 16 if is_known or most >= 256 else 8
         while most >> bits:
             bits = min(bits + 8, 32)
-        pixels = values if wide.dtype.itemsize == 4 and most < 256 else values >> (bits - 8)
-        pixels = pixels.astype(np.uint8)
+        pixels = (values >> (bits - 8)).astype(np.uint8)
     dark, bright = pixels.max() < 16 and most > 0, 239 < pixels.min() < 255
     if remarks is not None and wide.dtype != np.uint8 and (dark or bright):
         tone = "black" if dark else "white"
         remarks.append(f"of a wider type than 8 bits came out almost {tone}, their values ending at {most:g}")
+    elif remarks is not None and not is_known:
+        remarks.append(f"of whole numbers of 32 bits came out as if of {bits}, by the largest value of each")
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
@@ -344,7 +346,8 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         return (facts.width, facts.height) if facts.orientation >= 5 else (facts.height, facts.width)
     try:
         with _open(data) as image:
-            width, height = image.size
+            # The size of a TIFF is as it lies in some versions of Pillow, and the right way up in others.
+            width, height = (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
             try:
                 turned = image.format != "GIF" and image.getexif().get(0x0112, 1) >= 5
             except Exception:

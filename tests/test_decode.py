@@ -230,6 +230,28 @@ def test_of_pictures_that_come_out_as_they_are_nothing_is_said(values):
     assert remarks == []
 
 
+@pytest.mark.parametrize("most", [200, 300, 65535])
+def test_a_dark_picture_of_16_bits_is_scaled_as_a_bright_one_is(most):
+    values = np.uint16([[0, most] * 8] * 9)
+    for data in (b"P5 16 9 65535 " + values.astype(">u2").tobytes(), saved(Image.fromarray(values), "PNG")):
+        assert decode(data)[0, 1, 0] == most >> 8
+
+
+@pytest.mark.parametrize(("most", "bits", "seen"), [(200, 8, 200), (9000, 16, 35)])
+def test_what_is_guessed_of_whole_numbers_of_32_bits_is_said(most, bits, seen):
+    remarks = []
+    pixels = decode(saved(Image.fromarray(np.int32([[0, most] * 8] * 9)), "TIFF"), remarks=remarks)
+    assert (pixels[0, 1, 0], remarks) == (
+        seen, [f"of whole numbers of 32 bits came out as if of {bits}, by the largest value of each"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_of_a_tiff_is_that_of_its_pixels_the_right_way_up(orientation):
+    data = saved(Image.fromarray(gradient()), "TIFF", exif=turned_by(orientation))
+    assert size_of(data) == decode(data).shape[:2] == ((60, 90) if orientation < 5 else (90, 60))
+
+
 @pytest.mark.parametrize("values", [[-3.0, 0.5], [0, 8848.0], [-1000.0, 3000.0]])
 def test_floats_of_which_nobody_knows_what_is_white_are_left_out_with_their_range(values):
     with pytest.raises(Unreadable, match=f"from {values[0]:g} to {values[1]:g}"):

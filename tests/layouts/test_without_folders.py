@@ -236,7 +236,7 @@ def mnist(folder, seed=0, before=""):
 
 def test_of_several_sets_of_idx_files_in_folders_one_is_asked_for(tmp_path):
     mnist(tmp_path / "MNIST/raw"), mnist(tmp_path / "FashionMNIST/raw", 7)
-    with pytest.raises(SpecError, match=r"FashionMNIST/raw, MNIST/raw.\n.* path / 'FashionMNIST/raw'"):
+    with pytest.raises(SpecError, match=r"FashionMNIST/raw, MNIST/raw.\n.*path / 'FashionMNIST/raw'"):
         layouts.read(tmp_path)
     assert tuple(layouts.read(tmp_path / "MNIST").splits) == ("train", "test")
 
