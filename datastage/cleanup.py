@@ -47,6 +47,7 @@ class _Dataset:
 _ENDING = re.compile(r"(?P<name>.+)\.(?P<what>partial|fetch|old|repair|mark|lock|locked|locked~[0-9a-f]+|pixels)$")
 
 
+@while_doing("looking at the datasets")
 def clean(
     root: Path | None,
     here: Runtime,

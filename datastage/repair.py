@@ -26,6 +26,7 @@ _HIDDEN = re.compile(r"(?<!\w)\.{3}(?!\w)")  # what stands for a secret in an ad
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
+@while_doing("checking the folder", "Next: ask whoever owns it to verify it, or to let you.")
 def verify(
     asked: str | os.PathLike[str],
     here: Runtime,
@@ -39,6 +40,7 @@ def verify(
     path = Path(os.path.abspath(Path(asked).expanduser()))
     if isinstance(asked, staged.Staged) and asked.receipt.get("in_place"):
         raise _used_in_place(path)
+    _refuse_closed(path)
     folder, receipt = _moved(path) if adopt else _staged(path)
     reporter.phase(f"checking {folder.name}", receipt.get("n_bytes"))
     files = staged.read_files(folder, receipt)
@@ -49,6 +51,25 @@ def verify(
     if adopt and found.ok and not found.extra:
         _take_over(folder, receipt, files)
     return found
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise `StorageError` if this user may not look at what is at `path`, nor whether anything is."""
+    try:
+        seen = path.lstat()
+    except PermissionError as error:
+        raise StorageError(
+            f"Whether {path} is there cannot be seen: you may not look into that folder.",
+            "Next: look at the path again, or ask whoever owns the folder.",
+            code=errno.EACCES,
+            filename=path,
+        ) from error
+    except OSError:
+        return
+    if stat.S_ISDIR(seen.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        owner = own_files.owner_name(seen)
+        message = f"{path} belongs to {owner}, and may not be read."
+        raise StorageError(message, f"Next: ask {owner} to verify it, or to let you.", code=errno.EACCES, filename=path)
 
 
 def _staged(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -67,11 +88,6 @@ def _staged(path: Path) -> tuple[Path, dict[str, Any]]:
             raise SpecError(
                 f"{path} was staged by {own_files.owner_name(seen)}, whose receipt is not believed.",
                 "Next: stage it yourself, or let its owner verify it.",
-            )
-        if stat.S_ISDIR(seen.st_mode) and not os.access(path, os.R_OK | os.X_OK):
-            owner = own_files.owner_name(seen)
-            raise StorageError(
-                f"{path} belongs to {owner}, and may not be read.", f"Next: ask {owner} to verify it, or to let you."
             )
     moved = staged.read_receipt(path) if not path.is_symlink() else None
     if moved is not None and staged.written_for(moved) and os.access(path, os.W_OK):

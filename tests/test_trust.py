@@ -560,6 +560,26 @@ def test_what_may_not_be_read_is_a_clear_error_that_says_whom_to_ask(commons):
 
 
 @AS_ROOT
+def test_verify_and_clean_of_a_folder_that_one_may_not_enter_say_so(commons):
+    from datastage import cleanup  # noqa: F401  the child may not import it
+
+    root = commons / "root"
+    assert as_user(ALICE, stage_pets(commons))[0] == ""
+    (root / "pets").chmod(0o700)
+    for adopt in (False, True):
+        kind, text = as_user(BOB, lambda adopt=adopt: datastage.verify(root / "pets", adopt=adopt, progress=False))
+        assert (kind, f"ask the user with number {ALICE} to verify it" in text) == ("StorageError", True), text
+        kind, text = as_user(BOB, lambda adopt=adopt: datastage.verify(root / "pets" / "x", adopt=adopt))
+        assert (kind, "you may not look into that folder" in text) == ("StorageError", True), text
+    for options in ({"root": root / "pets"}, {"root": root / "pets" / "x"}, {"root": root / "pets", "budget": 0}):
+        kind, text = as_user(BOB, lambda options=options: datastage.clean(**options))
+        assert (kind, "permission was denied" in text) == ("StorageError", True), text
+    (root / "pets" / "cat" / "closed").mkdir(mode=0o700)  # a folder of root's, further down
+    kind, text = as_user(ALICE, lambda: datastage.verify(root / "pets", progress=False))
+    assert (kind, "checking the folder, permission was denied" in text) == ("StorageError", True), text
+
+
+@AS_ROOT
 def test_a_holder_of_another_user_is_waited_for_and_its_death_is_noticed(commons):
     def hold():
         own = slots.make_own_folder(commons / "root")
