@@ -13,12 +13,12 @@ from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.label_column import (
-    BOOKS,
     Choice,
     Column,
     choose,
     column_of,
     is_of_the_row,
+    part_column,
     parts_of,
     side_of,
     task_of,
@@ -71,8 +71,7 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
     choice = Choice((column,)) if column else choose(first, (), lacking, submission)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
-    part = next((name for name in first.header if plain(name) in BOOKS and parts_of(name, first.sample(name))), None)
-    return _reading(first, choice.label[0], part, parts, left_out, classes)
+    return _reading(first, choice.label[0], part_column(first), parts, left_out, classes)
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
@@ -124,6 +123,11 @@ def _reading(
         if len(row) < len(table.header):
             raise numbers.short_row(table, number, row)
     rows = _rows_of(table, label, part, parts)
+    said = []
+    if rows["train"].keep is not None:
+        said.append(f'Parts     as column "{part}" of {table.name} says')
+        if lost := rows["train"].n_rows - sum(len(one.keep or ()) for one in rows.values()):
+            left_out.append(f'{lost:,} rows of no part that "{part}" names')
     task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
     features = _features(table, label, part)
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
@@ -133,12 +137,11 @@ def _reading(
     dropped = [name for name in table.header if name not in (*features, label, part)]
     if dropped:
         left_out.append(f"the columns {some(dropped)}: they name the rows, are empty, or lack in another table")
-    said = ""
     if order != [str(at) for at in range(len(order))] and all(name.lstrip("-").isdigit() for name in order):
-        said = f"Numbered  the labels are {some(order)}: in batches they are 0 to {len(order) - 1}"
+        said.append(f"Numbered  the labels are {some(order)}: in batches they are 0 to {len(order) - 1}")
     return Reading(
         "a table", task, "arrays", tuple(order), ordered(splits), f'column "{label}" of {table.name}',
-        left_out=tuple(left_out), said=(said,), arrays=partial(_arrays, rows, splits, features),
+        left_out=tuple(left_out), said=tuple(said), arrays=partial(_arrays, rows, splits, features),
     )  # fmt: skip
 
 
@@ -151,7 +154,8 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
         if "train" in says.values():
             where: dict[str, list[int]] = {}
             for at, value in enumerate(values):
-                where.setdefault(says.get(value, "train"), []).append(at)
+                if value in says:
+                    where.setdefault(says[value], []).append(at)
             return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():

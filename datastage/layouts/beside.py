@@ -199,6 +199,7 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     rows: dict[str, Any] = {}
     source: dict[str, Table] = {}
     in_table: dict[str, str] = {}
+    why: dict[str, str] = {}
     lost = many = again = 0
     for fit in fits:
         label, part = fit.choice.label, fit.choice.part
@@ -215,6 +216,8 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
                 many += 1
             again += path in rows
             rows[path], source[path] = value, fit.table
+            if by_part and values[-1] not in by_part and not shape.has_parts:
+                why[path] = f'are of no part that "{part}" of {fit.table.last} names'
             if by_part or own:
                 in_table[path] = by_part.get(values[-1], "train") if by_part else own or "train"
     if many or (again and measures(fits[0].table) >= 4):
@@ -224,11 +227,11 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
             *FEED,
         )
     choice, first = fits[0].choice, fits[0].table
-    empty = dict.fromkeys((path for path, value in rows.items() if value == ""), f"have an empty label in {first.last}")
+    why |= dict.fromkeys((path for path, value in rows.items() if value == ""), f"have an empty label in {first.last}")
     if choice.task == "one-hot":
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
-    classes, labels = classes_and_labels({path: value for path, value in rows.items() if path not in empty}, task)
+    classes, labels = classes_and_labels({path: value for path, value in rows.items() if path not in why}, task)
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(_bare(choice.label))}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
@@ -238,8 +241,12 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
         f'column "{fits[0].column}"{", in " + some(tops) if tops else ""}: {len(rows):,} of '
         f"{len(rows) + lost:,} are there",
         (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
+        tuple(
+            f'Parts     as column "{fit.choice.part}" of {fit.table.last} says'
+            for fit in fits if fit.choice.part and not shape.has_parts
+        ),
     )  # fmt: skip
-    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}", empty)
+    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}", why)
 
 
 def _bare(names: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from datastage.layouts import words
+from datastage.layouts import numbers, words
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.words import plain
 
@@ -19,7 +19,11 @@ LABELS = words.listed(
 _PREFIXES = ("has_", "is_")
 _PARTS = words.listed("split usage isvalid isvalidation istrain istest partition subset set phase")
 BOOKS = _PARTS | words.listed("kfold fold folds part stage dataset source filesource datasetname")
-"""Names of columns that keep books of the rows; those of `_PARTS` may say which part a row is of."""
+"""Names of columns that keep books of the rows, and may say in words which part a row is of."""
+_NUMBERED = words.listed("split partition subset set")
+"""Those of `_PARTS` that may say it as 0, 1 and 2."""
+_MEASURED = words.listed("phase stage source part")
+"""Those of `BOOKS` that measure something where they hold numbers."""
 _NUMBERING = re.compile(
     r"(?i:|column 1|id|index|no|nr|number|unnamed: ?0|row|rownames|rowid|.*[_ ]id|id[_ ]?code|uuid|key|sample)"
     r"|.*Id|.*ID"
@@ -67,14 +71,13 @@ class Choice:
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
     """Tell which column is the label."""
     known = {name: column_of(table, name) for name in table.header}
-    part = next((name for name in known if plain(name) in _PARTS and parts_of(name, table.sample(name))), None)
     free = [
         column
         for name, column in known.items()
         if name not in ids and not is_of_the_row(column, len(table.head)) and column.kind != "empty"
     ]
     found = _label(table, free, lacking, submission, len(ids))
-    found.part = part
+    found.part = part_column(table)
     found.candidates = [column for column in free if column.kind != "constant"]
     if len(found.label) == 1:
         found.task = found.task or task_of(known[found.label[0]])
@@ -90,6 +93,8 @@ def column_of(table: Table, name: str) -> Column:
 def is_of_the_row(column: Column, n: int) -> bool:
     """Whether a column numbers the rows, or keeps books of them: it is no feature and no label."""
     name = column.name
+    if plain(name) in _MEASURED and column.kind in ("int", "float"):
+        return False
     if plain(name) in BOOKS or re.match(r"(?i)unnamed: ?\d+$", name):
         return True
     return n > 1 and column.n_different >= n and _NUMBERING.fullmatch(name) is not None and column.kind != "float"
@@ -188,18 +193,25 @@ def task_of(column: Column) -> str:
     }.get(column.kind, "classification")  # fmt: skip
 
 
+def part_column(table: Table) -> str | None:
+    """Return the column that says which part each row is of; of a long table the first rows may be of one alone."""
+    books = (name for name in table.header if plain(name) in BOOKS)
+    return next((name for name in books if parts_of(name, numbers.column(table, name))), None)
+
+
 def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
-    """Return the part that each value of a column says; empty if they say none."""
+    """Return the part that each value of a column says, if it says one; empty if they say none."""
     different = {value for value in values if value}
     if not different:
         return {}
     own = plain(name).removeprefix("is")
+    yes = {"valid": "val", "validation": "val"}.get(own, own)
     truths = {"true", "false", "0", "1"} if name.startswith("is") else {"true", "false"}
-    if {value.lower() for value in different} <= truths:
-        yes = {"valid": "val", "validation": "val"}.get(own, own)
+    if {value.lower() for value in different} <= truths and yes in ("train", "val", "test"):
         no = "test" if yes == "train" else "train"
         return {value: yes if value.lower() in ("true", "1") else no for value in different}
-    if different <= {"0", "1", "2"} and len(different) == 3:
+    if different == {"0", "1", "2"} and plain(name) in _NUMBERED:
         return {"0": "train", "1": "val", "2": "test"}
-    found = {value: words.split_of(value) or "" for value in different}
-    return found if all(found.values()) and "train" in found.values() else {}
+    known = {value: part for value in different if (part := words.split_of(value))}
+    sure = plain(name) in _PARTS or len(known) == len(different)
+    return known if sure and "train" in known.values() else {}

@@ -121,6 +121,14 @@ def test_a_column_of_parts_gives_the_parts(make):
     text = rows("file,label,split", "0.png,a,train", "1.png,b,train", "2.png,a,valid", "3.png,b,test")
     found = layouts.read(make({"x/*4.png": "", "t.csv": text}))
     assert {split: len(part) for split, part in found.splits.items()} == {"train": 2, "val": 1, "test": 1}
+    assert 'Parts     as column "split" of t.csv says' in found.said
+
+
+def test_a_picture_of_which_a_column_of_parts_says_nothing_is_left_out(make):
+    text = rows("file,label,split", "0.png,a,train", "1.png,b,train", "2.png,a,", "3.png,b,test")
+    found = layouts.read(make({"x/*4.png": "", "t.csv": text}))
+    assert {split: len(part) for split, part in found.splits.items()} == {"train": 2, "test": 1}
+    assert found.left_out == ('1 pictures that are of no part that "split" of t.csv names',)
 
 
 def test_pictures_without_a_row_and_rows_without_a_picture_are_counted(make):

@@ -25,9 +25,16 @@ PETS = {
     ("name", "values", "parts"),
     [
         ("split", ["train", "test", "val"], {"train": "train", "test": "test", "val": "val"}),
-        ("split", ["train", "other"], {}),
+        ("split", ["train", "other"], {"train": "train"}),  # the others are of no part: they are left out
+        ("source", ["train", "web"], {}),
+        ("source", ["train", "test"], {"train": "train", "test": "test"}),
+        ("split", ["true", "false"], {}),
         ("split", ["test", "val"], {}),  # nothing to learn from
         ("split", ["0", "1", "2"], {"0": "train", "1": "val", "2": "test"}),
+        ("partition", ["0", "1", "2"], {"0": "train", "1": "val", "2": "test"}),
+        ("phase", ["0", "1", "2"], {}),
+        ("stage", ["0", "1", "2"], {}),
+        ("fold", ["0", "1", "2"], {}),
         ("split", ["0", "1"], {}),
         ("split", ["0", "1", "3"], {}),
         ("is_valid", ["True", "False"], {"True": "val", "False": "train"}),

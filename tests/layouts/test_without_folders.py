@@ -302,3 +302,27 @@ def test_a_train_folder_without_class_folders_is_said_to_have_none_and_is_no_cla
 
     assert "The folder train holds the pictures themselves" in str(caught.value)
     assert "classes=['train']" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["stage", "phase", "source"])
+def test_numbers_in_a_column_that_could_say_parts_are_a_feature(name, tmp_path):
+    path = write(tmp_path, f"a,{name},label\n" + "".join(f"{i * 0.5},{i % 3},{i % 2}\n" for i in range(30)))
+    found = layouts.read(path)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 30}
+    assert found.arrays("train")[0].shape == (30, 2)
+
+
+def test_a_column_of_parts_is_named_and_rows_that_it_says_nothing_of_are_left_out(tmp_path):
+    of = ["train", "test", "", "holdout"]
+    path = write(tmp_path, "a,split,label\n" + "".join(f"{i},{of[i % 4]},{'xy'[i // 4 % 2]}\n" for i in range(40)))
+    found = layouts.read(path)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 10, "test": 10}
+    assert found.arrays("train")[0][:, 0].tolist() == list(range(0, 40, 4))
+    assert '20 rows of no part that "split" names' in found.left_out
+    assert 'Parts     as column "split" of table.csv says' in found.said
+
+
+def test_a_part_that_begins_far_down_a_long_table_is_seen(tmp_path):
+    text = "a,split,label\n" + "".join(f"{i},{2 * (i > 900) or i > 800},{i % 2}\n" for i in range(1000))
+    found = layouts.read(write(tmp_path, text.replace("False", "0").replace("True", "1")))
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 801, "val": 100, "test": 99}
