@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datastage.batches.to_device import IGNORED, are_classes
 from datastage.errors import SpecError
+from datastage.layouts.words import by_value
 from datastage.progress import Reporter, some
 
 
@@ -81,8 +82,8 @@ def _numbered(
     first = found["train"]
     names = first.dtype.kind == "U"
     known = np.unique(first if names else first[first != IGNORED])
-    if names and classes:
-        known = np.array(list(classes))
+    if names:
+        known = np.array(list(classes) or by_value(known.tolist()))
     order = np.argsort(known)
     numbered = {}
     for split, labels in found.items():

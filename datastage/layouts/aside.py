@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -66,9 +67,10 @@ def set_aside(split: Split, share: float, salt: str, classes: Sequence[str]) -> 
     count = how_many(share, len(split), salt)
     groups: dict[Label, list[tuple[float, int]]] = {}
     names, labels = split.names, split.labels
+    around = _around(names)
     for at, name in enumerate(names):
         group = labels[at] if classes and labels is not None and isinstance(labels[at], int) else 0
-        groups.setdefault(group, []).append((place(name, salt), at))
+        groups.setdefault(group, []).append((place(name[around:], salt), at))
     aside: set[int] = set()
     wanted = _shared_out({group: len(members) for group, members in groups.items()}, count)
     for group, members in groups.items():
@@ -90,6 +92,12 @@ def _shared_out(sizes: dict[Label, int], count: int) -> dict[Label, int]:
         for group in (room or [group for group in most if shares[group] < sizes[group]])[:left]:
             shares[group] += 1
     return shares
+
+
+def _around(names: Sequence[str]) -> int:
+    """Return how long the folders around all names are: a zip has one more than the folder that it was made of."""
+    above = os.path.commonprefix([one.split("/")[:-1] for one in (min(names, default=""), max(names, default=""))])
+    return sum(len(folder) + 1 for folder in above)
 
 
 def place(name: str, salt: str) -> float:

@@ -68,6 +68,13 @@ def test_names_are_classes_in_their_order():
     assert said[0] == "Classes: 3 by name: ant, cat, dog"
 
 
+def test_names_that_are_numbers_are_classes_in_the_order_of_their_values_as_those_of_folders_are():
+    names = np.array(["1", "10", "2"] * 4)
+    (loader,) = loaders(names, test=0)
+    assert loader.classes == ("1", "2", "10")
+    assert given(loader).tolist() == [0, 2, 1] * 4
+
+
 def test_names_are_numbered_as_the_classes_that_are_given():
     labels = np.array(["cat", "dog", "ant"] * 4, dtype=object)
     assert given(loaders(labels, classes=["dog", "cat", "ant"]).train).tolist() == [1, 0, 2] * 4

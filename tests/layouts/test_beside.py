@@ -9,6 +9,7 @@ import pytest
 
 from datastage import layouts
 from datastage.errors import IntegrityError, SpecError
+from datastage.layouts.aside import place
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -419,6 +420,26 @@ def test_a_zip_is_read_as_its_folder_is(make, mode, tmp_path_factory):
     found = layouts.read(data)
     assert pairs(found)["pics/1.jpg"] == "oak"
     assert found.lines()[0] == 'Labels    column "species" of train.csv, 2 classes: ash 2, oak 2'
+
+
+@pytest.mark.parametrize("below", ["", "pictures/"])
+def test_of_a_zip_the_same_pictures_are_set_aside_as_of_the_folder_that_it_was_made_of(below, make, tmp_path_factory):
+    text = rows("file,label", *(f"{i}.png,{'ab'[i % 2]}" for i in range(60)))
+    path = make({"labels.csv": text} | {f"{below}{i}.png": "" for i in range(60)})
+    packed = tmp_path_factory.mktemp("zip") / "set.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in path.rglob("*.*"):
+            archive.write(file, f"set/{file.relative_to(path)}")
+    (one, _), (two, _) = (layouts.parted(layouts.read(data)) for data in (path, packed))
+    assert len(one.splits["test"]) == 6
+    assert [f"set/{name}" for name in one.splits["test"].names] == two.splits["test"].names
+
+
+def test_of_class_folders_a_picture_is_set_aside_by_its_name_and_that_of_its_class(make):
+    path = make({f"{part}/{name}/{i}.png": "" for part in ("train", "val") for name in "ab" for i in range(20)})
+    whole, _ = layouts.parted(layouts.read(path))
+    places = sorted((place(f"a/{i}.png", "test"), f"train/a/{i}.png") for i in range(20))
+    assert [name for name in whole.splits["test"].names if "/a/" in name] == sorted(name for _, name in places[:2])
 
 
 def test_hdf5_that_is_damaged_is_said_to_be_so(tmp_path):
