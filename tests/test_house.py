@@ -50,7 +50,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 3 for whole numbers of 32 bits whose scale is said, and for the size of a turned TIFF (#20).
 # 17 for folders that one may not enter, which verify and clean name (#18).
 # 32 for columns of parts that are named, rows without one, and zips parted as their folders (#18).
-MOST_LINES = 39_698
+# 1 for labels that are missing in the tables of other parts (#18).
+MOST_LINES = 39_699
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -23,7 +23,7 @@ from datastage.layouts.label_column import (
     side_of,
     task_of,
 )
-from datastage.layouts.labels import as_name, check_chosen, classes_and_labels
+from datastage.layouts.labels import as_name, check_chosen, classes_and_labels, number_of
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
@@ -179,13 +179,14 @@ def _numbered(
 ) -> tuple[list[str], dict[str, Split]]:
     """Number the classes of the training table, or those asked for; a word that another part alone has is an error."""
     train = rows["train"]
-    empty = [at for at, cell in enumerate(train.labels or ()) if cell == ""]
-    if empty:
-        raise SpecError(
-            f"{train.table.last}, row {empty[0] + 1 + train.table.has_header}: {label} is empty, in {len(empty):,} "
-            "rows.",
-            "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
-        )
+    for part in rows.values():
+        empty = [at for at, cell in enumerate(part.labels or ()) if cell == ""]
+        if empty:
+            at = empty[0] if part.keep is None else part.keep[empty[0]]
+            raise SpecError(
+                f"{part.table.last}, row {at + 1 + part.table.has_header}: {label} is empty, in {len(empty):,} rows.",
+                "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
+            )
     order, _ = classes_and_labels(dict(enumerate(train.labels or ())), task)
     check_chosen(classes or (), order)
     known = set(order)
@@ -196,7 +197,7 @@ def _numbered(
             splits[name] = Split((), None, part.n_rows, part.table.last)
             continue
         if task == "regression":
-            splits[name] = Split((), [float(cell) for cell in part.labels], len(part.labels))
+            splits[name] = Split((), [number_of(cell) for cell in part.labels], len(part.labels))
             continue
         names = [as_name(cell) for cell in part.labels]
         strange = sorted(set(names) - known)

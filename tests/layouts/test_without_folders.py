@@ -81,6 +81,20 @@ def test_a_table_that_cannot_be_learnt_from_says_where(text, error, said, tmp_pa
         arrays(write(tmp_path, text), "train")
 
 
+@pytest.mark.parametrize("cells", [["0.5", "0.7", "nan"], ["x", "y", ""]])
+def test_a_label_that_is_missing_in_the_table_to_validate_on_is_named(cells, tmp_path):
+    write(tmp_path, "a,label\n1,{}\n2,{}\n".format(*cells), "train.csv")
+    write(tmp_path, "a,label\n1,{0}\n2,{2}\n".format(*cells), "val.csv")
+    with pytest.raises(SpecError, match=r"val.csv, row 3: label is empty, in 1 rows"):
+        layouts.read(tmp_path)
+
+
+def test_a_row_of_a_part_whose_label_is_missing_is_named_by_its_place_in_the_table(tmp_path):
+    path = write(tmp_path, "a,split,label\n1,train,x\n2,val,x\n3,train,y\n4,val,\n")
+    with pytest.raises(SpecError, match=r"table.csv, row 5: label is empty, in 1 rows"):
+        layouts.read(path)
+
+
 def test_a_folder_with_train_and_test_tables_has_both_splits(tmp_path):
     write(tmp_path, "a,label\n1,x\n2,y\n", "train.csv")
     write(tmp_path, "a,label\n3,y\n4,x\n", "test.csv")
