@@ -51,7 +51,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 17 for folders that one may not enter, which verify and clean name (#18).
 # 32 for columns of parts that are named, rows without one, and zips parted as their folders (#18).
 # 1 for labels that are missing in the tables of other parts (#18).
-MOST_LINES = 39_699
+# 41 for copies compared by their bytes, wide tables read whole, and labels told by all rows (#18).
+MOST_LINES = 39_740
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -14,9 +14,9 @@ from datastage.layouts.beside import FEED
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.label_column import (
     Choice,
-    Column,
     choose,
     column_of,
+    column_of_all,
     is_of_the_row,
     part_column,
     parts_of,
@@ -32,14 +32,17 @@ from datastage.progress import some
 
 
 def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
-    """Leave out a table that lies again in a folder, of the same name and size; say so."""
-    kept: dict[tuple[str, int], Table] = {}
+    """Leave out a table that lies again in a folder, of the same name and bytes; say so."""
+    kept: list[Table] = []
     said = []
     for table in sorted(tables, key=lambda table: table.name.count("/")):
-        first = kept.setdefault((table.last.lower(), tree.size(table.name)), table)
-        if first is not table:
+        named = (one for one in kept if one.last.lower() == table.last.lower())
+        first = next((one for one in named if tree.same(one.name, table.name)), None)
+        if first is None:
+            kept.append(table)
+        else:
             said.append(f"{table.name}: the same as {first.name}")
-    return list(kept.values()), said
+    return kept, said
 
 
 def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None) -> Reading:
@@ -167,11 +170,11 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
 
 
 def _task(label: str, cells: Sequence[str]) -> str:
-    kind, different = kind_of(cells[:2000]), {cell for cell in cells if cell}
-    if kind in ("text", "unique", "boxes", "runs", "pixels"):
-        raise SpecError(f'The values of "{label}" are not classes ({some(sorted(different)[:3])}, ...).', *FEED)
-    task = task_of(Column(label, kind if len(different) > 1 else "words", len(different)))
-    return "regression" if task == "regression" else "classification"
+    column = column_of_all(label, cells)
+    if column.kind in ("text", "unique", "boxes", "runs", "pixels"):
+        told = sorted(set(cells) - {""})[:3]
+        raise SpecError(f'The values of "{label}" are not classes ({some(told)}, ...).', *FEED)
+    return "regression" if column.n_different > 1 and task_of(column) == "regression" else "classification"
 
 
 def _numbered(

@@ -15,7 +15,9 @@ from datastage.layouts import words
 from datastage.layouts.tree import Tree
 
 HEAD_BYTES = 1 << 16
+MOST_HEAD_BYTES = 1 << 26
 HEAD_ROWS = 400
+_FEWEST_LINES = 8
 WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
@@ -101,8 +103,10 @@ def blanked(values: list[str]) -> list[str]:
 def open_table(tree: Tree, name: str) -> Table | None:
     """Look at the head of a file; None if it is no table."""
     with tree.open(name) as file:
-        data = file.read(HEAD_BYTES)
-    cut = len(data) == HEAD_BYTES
+        data, n = file.read(HEAD_BYTES), HEAD_BYTES
+        while len(data) == n < MOST_HEAD_BYTES and data.count(b"\n") < _FEWEST_LINES and b"\0" not in data[:HEAD_BYTES]:
+            data, n = data + file.read(n), 2 * n
+    cut = len(data) == n
     text, encoding = _decoded(data)
     if text is None:
         return None
@@ -124,9 +128,11 @@ def open_table(tree: Tree, name: str) -> Table | None:
     header = [cell.strip() for cell in rows.pop(0)] if has_header else [f"column {i + 1}" for i in range(width)]
     header += [""] * (width - len(header))
     names: list[str] = []
+    seen: set[str] = set()
     for at, cell in enumerate(header):
         title = cell or f"column {at + 1}"
-        names.append(f"{title} ({at + 1})" if title in names else title)
+        names.append(f"{title} ({at + 1})" if title in seen else title)
+        seen.add(names[-1])
     return Table(tree, name, tuple(names), rows, has_header, separator, encoding, cut, joined)
 
 

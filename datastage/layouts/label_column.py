@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datastage.layouts import numbers, words
-from datastage.layouts.columns import Table, is_number, kind_of
+from datastage.layouts.columns import HEAD_ROWS, Table, is_number, kind_of
 from datastage.layouts.words import plain
 
 LABELS = words.listed(
@@ -16,6 +16,8 @@ LABELS = words.listed(
     "emotion variety survived outcome hascactus isiceberg labelid classnumber categoryid imagelabel finding"
 )
 """Names of columns that are the label, if one column alone has such a name."""
+_NUMBERS = words.listed("target targets y outcome")
+"""Those of `LABELS` that may well be a measure, where they have many values."""
 _PREFIXES = ("has_", "is_")
 _PARTS = words.listed("split usage isvalid isvalidation istrain istest partition subset set phase")
 BOOKS = _PARTS | words.listed("kfold fold folds part stage dataset source filesource datasetname")
@@ -80,7 +82,8 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     found.part = part_column(table)
     found.candidates = [column for column in free if column.kind != "constant"]
     if len(found.label) == 1:
-        found.task = found.task or task_of(known[found.label[0]])
+        name = found.label[0]
+        found.task = found.task or task_of(column_of_all(name, numbers.column(table, name)))
     return found
 
 
@@ -88,6 +91,14 @@ def column_of(table: Table, name: str) -> Column:
     """Look at the values of a column in the first rows."""
     values = table.sample(name)
     return Column(name, kind_of(values), len({value for value in values if value}))
+
+
+def column_of_all(name: str, values: Sequence[str]) -> Column:
+    """Look at all values of a column, whatever their order; a word among numbers does not make them words."""
+    kind, first = kind_of(values), kind_of(values[:HEAD_ROWS])
+    if kind not in ("int", "float") and first in ("int", "float"):
+        kind = first
+    return Column(name, kind, len({value for value in values if value}))
 
 
 def is_of_the_row(column: Column, n: int) -> bool:
@@ -114,7 +125,8 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
             return Choice((asked[0].name,))
         if len(asked) > 1 and (found := _columns_of_ones(asked, table)):
             return found
-    named = [column for column in free if _is_named_label(column, measures(table) >= 3)]
+    boxed = measures(table) >= 3
+    named = [column for column in free if _is_named_label(column, boxed)]
     if len(named) == 1:
         return Choice((named[0].name,))
     if len(named) > 1:
@@ -184,8 +196,10 @@ def task_of(column: Column) -> str:
         return "regression"
     if column.kind == "int":
         n = column.n_different
-        if plain(column.name) in LABELS or column.name.lower().startswith(_PREFIXES):
+        if plain(column.name) in _NUMBERS:
             return "classification" if n <= 100 else "regression"
+        if plain(column.name) in LABELS or column.name.lower().startswith(_PREFIXES):
+            return "classification"
         return "regression" if n > 30 or (_NUMBER_NAMES.search(column.name) and n > 2) else "classification"
     return {
         "tags": "multi-label", "text": "captioning", "unique": "captioning", "boxes": "detection",

@@ -309,3 +309,18 @@ def test_folders_named_by_the_form_of_their_files_are_classes_once_somebody_says
         assert sorted(found.classes) == ["monet_jpg", "photo_jpg"]
         assert sizes(found) == {"train": 7}
     assert reading("cat_jpg/*3.jpg", "dog/*3.jpg").classes == ("cat_jpg", "dog")
+
+
+@pytest.mark.parametrize("differs", [0, 3])
+def test_folders_of_one_size_are_copies_only_if_their_bytes_agree(differs, tmp_path):
+    for session in ("session1", "session2"):
+        for at in range(8):
+            path = tmp_path / session / "rgb" / "ab"[at % 2] / f"{at}.bmp"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(bytes([at + (differs if session == "session2" else 0)]) * 90)
+    if not differs:
+        assert any("the same files as in" in line for line in layouts.read(tmp_path).left_out)
+        return
+    with pytest.raises(SpecError, match="with other contents of some: one may be a copy"):
+        layouts.read(tmp_path)
+    assert len(layouts.read(tmp_path, labels=lambda name: name.split("/")[-2]).splits["train"]) == 16

@@ -2,9 +2,10 @@
 
 import pytest
 
-from datastage.layouts.columns import Table
+from datastage.layouts.columns import Table, open_table
 from datastage.layouts.label_column import Choice, choose, column_of, parts_of, side_of, task_of
 from datastage.layouts.shape import _goes_with
+from datastage.layouts.tree import of_file
 
 
 def table(columns, name="train.csv"):
@@ -60,7 +61,9 @@ def test_what_a_column_says_of_parts(name, values, parts):
     ("name", "values", "task"),
     [
         ("label", [str(n) for n in range(100)], "classification"),
-        ("label", [str(n) for n in range(101)], "regression"),
+        ("label", [str(n) for n in range(500)], "classification"),
+        ("target", [str(n) for n in range(100)], "classification"),
+        ("target", [str(n) for n in range(101)], "regression"),
         ("wing", [str(n) for n in range(30)], "classification"),
         ("wing", [str(n) for n in range(31)], "regression"),
         ("age", ["1", "2", "3"], "regression"),
@@ -72,6 +75,15 @@ def test_what_a_column_says_of_parts(name, values, parts):
 )
 def test_what_is_learnt_from_a_column(name, values, task):
     assert task_of(column_of(table({name: values}), name)) == task
+
+
+@pytest.mark.parametrize("name", ["class_id", "wing", "target"])
+@pytest.mark.parametrize("values", [[n // 10 for n in range(1500)], [n % 150 for n in range(1500)]])
+def test_the_order_of_the_rows_does_not_tell_classes_from_numbers(name, values, tmp_path):
+    text = f"file,{name}\n" + "".join(f"{at}.png,{value}\n" for at, value in enumerate(values))
+    (tmp_path / "t.csv").write_text(text)
+    found = choose(open_table(of_file(tmp_path / "t.csv"), "t.csv"), ["file"], [], None)
+    assert (found.label, found.task) == ((name,), "classification" if name == "class_id" else "regression")
 
 
 @pytest.mark.parametrize(("n", "side"), [(784, 28), (783, 0), (4096, 64), (16, 4), (9, 0)])

@@ -300,6 +300,23 @@ def test_an_array_of_the_names_of_classes_is_not_the_labels(tmp_path):
     assert arrays(tmp_path / "x.npz", "train")[1].tolist() == [0, 1]
 
 
+def test_a_table_of_long_lines_keeps_all_its_columns(tmp_path):
+    names = ",".join(f"GENE{k:06}" for k in range(7_000))
+    write(tmp_path, f"{names},label\n" + "".join("0.5," * 7_000 + f"{i % 2}\n" for i in range(12)))
+    images, labels = arrays(tmp_path / "table.csv", "train")
+    assert (images.shape, labels.tolist()) == ((12, 7_000), [0, 1] * 6)
+
+
+def test_tables_of_one_name_and_size_are_the_same_only_if_their_bytes_are(tmp_path):
+    for folder, text in (("a", "x,label\n1,0\n2,1\n"), ("b", "x,label\n3,0\n4,1\n"), ("c", "x,label\n1,0\n2,1\n")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, text)
+    with pytest.raises(SpecError, match="holds 2 tables"):
+        layouts.read(tmp_path)
+    (tmp_path / "b/table.csv").unlink()
+    assert "c/table.csv: the same as a/table.csv" in str(layouts.read(tmp_path))
+
+
 def test_the_one_column_that_is_no_pixel_is_the_label(tmp_path):
     header = ",".join(f"pixel_{i:04}" for i in range(16)) + ",character"
     path = write(tmp_path, header + "\n" + ",".join(["7"] * 16) + ",ka\n" + ",".join(["9"] * 16) + ",kha\n")
