@@ -56,6 +56,9 @@ _GUESSED = (
     *("layouts/alone", "layouts/asked", "layouts/beside", "layouts/c[ho]*", "layouts/f*", "layouts/n*"),
     *("layouts/parting", "layouts/shape", "layouts/tasks"),
 )
+# What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows.
+_OF_PICTURES = {"layouts/pictures", "batches/photos"}
+_OF_TASK = {"classification": _OF_PICTURES, "text": {"layouts/alone"}}
 # Places whose folders are written where they stay.
 _FETCHED = ("bucket", "github", "http", "hub", "link", "record")
 # In place of a module that is left out. Who calls something of it is told to install the wheel.
@@ -207,9 +210,10 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
                 needed.add("sources/manual")  # what is said on Kaggle without internet
             if spec.scheme not in _FETCHED:
                 needed |= {"transfer/tree_copy", "archives/split"}  # it may be a folder, or parts side by side
-        if not isinstance(entry, Entry):
-            needed |= {"layouts/aside", "layouts/labels", "layouts/pictures", "layouts/tree", "batches/photos"}
-            if text in asked and not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
+        if not isinstance(entry, Entry) and text in asked:
+            needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
+            needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, "layouts/alone"})
+            if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
                 needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
             if "cifar" in spec.file_name.lower():
@@ -238,6 +242,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
+        stops += () if "layouts/alone" in needed else ("layouts/alone",)
         waiting += [other for other in leads_to if not _is_one(other, stops)]
     return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named)}
 
