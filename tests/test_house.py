@@ -52,7 +52,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 32 for columns of parts that are named, rows without one, and zips parted as their folders (#18).
 # 1 for labels that are missing in the tables of other parts (#18).
 # 41 for copies compared by their bytes, wide tables read whole, and labels told by all rows (#18).
-MOST_LINES = 39_740
+# 9 for what a cell leaves out, by what the samples of an entry are (#18).
+MOST_LINES = 39_749
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

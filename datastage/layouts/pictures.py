@@ -32,10 +32,11 @@ def _pixels(folder: Path, names: Any) -> NDArray[Any]:
     import numpy as np
 
     images: list[Any] = []
-    rows = ParquetImages(str(folder if folder.is_dir() else folder.parent))
+    root = str(folder if folder.is_dir() else folder.parent)
+    rows = ParquetImages(root) if any(".parquet:" in name for name in names) else None
     for name in names:
         try:
-            data = rows.read(name) if ".parquet:" in name else (folder / name).read_bytes()
+            data = rows.read(name) if rows is not None else (folder / name).read_bytes()
             image = decode(data)[..., :1].copy() if is_grey(data) else decode(data)
         except (OSError, Unreadable) as error:
             raise IntegrityError(

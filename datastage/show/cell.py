@@ -58,18 +58,20 @@ _GUESSED = (
 )
 # What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows.
 _OF_PICTURES = {"layouts/pictures", "batches/photos"}
+_OF_FILES = {"layouts/alone", "layouts/parquet"}
 _OF_TASK = {"classification": _OF_PICTURES, "text": {"layouts/alone"}}
 # Places whose folders are written where they stay.
 _FETCHED = ("bucket", "github", "http", "hub", "link", "record")
-# In place of a module that is left out. Who calls something of it is told to install the wheel.
-_STAND_IN = """\
+# In place of modules that are left out. Who calls something of one is told to install the wheel.
+_STAND_IN = "from datastage.absent import __getattr__\n"
+_ABSENT = """\
 from datastage.errors import MissingDependencyError
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)
     def absent(*args, **options):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
-    return absent
+    return type(name, (), {"__new__": absent})
 """
 _UNSTATED = "none stated"
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
@@ -212,7 +214,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
                 needed |= {"transfer/tree_copy", "archives/split"}  # it may be a folder, or parts side by side
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
-            needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, "layouts/alone"})
+            needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, *_OF_FILES})
             if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
                 needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
@@ -242,9 +244,10 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
-        stops += () if "layouts/alone" in needed else ("layouts/alone",)
+        stops += (*(_OF_FILES - set(needed)),)
         waiting += [other for other in leads_to if not _is_one(other, stops)]
-    return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted(reached | named)}
+    texts["absent"] = _ABSENT
+    return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted({*reached, *named, "absent"})}
 
 
 @functools.cache
