@@ -20,6 +20,7 @@ HEAD_ROWS = 400
 _FEWEST_LINES = 8
 WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+_WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)?")
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
 _EMPTY = words.listed("nan NaN NAN null NULL")
 _EMPTY_AMONG_NUMBERS = words.listed("NA N/A n/a None <NA> #N/A -nan -NaN inf -inf Inf -Inf Infinity -Infinity")
@@ -272,7 +273,7 @@ def kind_of(values: Sequence[str]) -> str:
         return "pixels" if even and min(map(len, given[:50])) > 60 else "runs"
     if all(re.fullmatch(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?", value) for value in given[:50]):
         return "date"
-    return _words(given, different)
+    return "commas" if all(map(_WITH_COMMAS.fullmatch, different)) else _words(given, different)
 
 
 def _words(given: Sequence[str], different: set[str]) -> str:

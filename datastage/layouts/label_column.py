@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from datastage.errors import SpecError
 from datastage.layouts import numbers, words
 from datastage.layouts.columns import HEAD_ROWS, Table, is_number, kind_of
 from datastage.layouts.words import plain
@@ -56,7 +57,8 @@ class Column:
     n_different: int
 
     def __str__(self) -> str:
-        what = {"int": "whole numbers", "float": "numbers", "words": "words", "tags": "several words a cell"}
+        what = {"int": "whole numbers", "float": "numbers", "tags": "several words a cell"}
+        what["commas"] = "numbers with a comma"
         return f'"{self.name}" ({self.n_different:,} values, {what.get(self.kind, self.kind)})'
 
 
@@ -191,7 +193,14 @@ def measures(table: Table) -> int:
 
 
 def task_of(column: Column) -> str:
-    """Say what is learnt from a column of labels."""
+    """Say what is learnt from a column of labels; `SpecError` where a comma may part a number, or two labels."""
+    if column.kind == "commas":
+        raise SpecError(
+            f'"{column.name}" holds numbers with a comma: they may be decimals, or several labels a cell.',
+            "Of decimals, write the table with points:",
+            'import pandas; pandas.read_csv("FILE", sep=";", decimal=",").to_csv("points.csv", index=False)',
+            "Next: of labels, part them by a blank or by |.",
+        )
     if column.kind == "float":
         return "regression"
     if column.kind == "int":

@@ -218,6 +218,18 @@ def test_grey_among_colour_is_given_three_channels(pictures):
     assert images[6, 0, 0].tolist() == [9, 9, 9]
 
 
+def test_decimals_with_a_comma_are_no_classes(tmp_path):
+    path = write(tmp_path, "a;b;preis\n" + "".join(f"{i};{2 * i};{i % 7},5\n" for i in range(60)))
+    with pytest.raises(SpecError, match='"preis" holds numbers with a comma'):
+        layouts.read(path, labels="preis")
+    for i in range(60):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        (tmp_path / "p" / f"{i}.png").write_bytes(b"")
+    (tmp_path / "p" / "t.csv").write_text("bild;preis\n" + "".join(f"{i}.png;{i % 7},5\n" for i in range(60)))
+    with pytest.raises(SpecError, match='"preis" holds numbers with a comma'):
+        layouts.read(tmp_path / "p")
+
+
 def test_pictures_of_two_sizes_are_refused_with_what_helps(pictures):
     from PIL import Image
 
