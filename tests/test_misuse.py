@@ -1,6 +1,7 @@
 """A call that does not fit is answered with the argument that was meant."""
 
 import ast
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -145,7 +146,10 @@ def test_an_option_that_an_error_advises_is_one_of_the_verb_that_was_called(verb
         assert re.search("(root|name|password)=", "".join(steps)), "else there was nothing to look at"
 
 
+@functools.cache
 def texts_that_name_an_option():
+    """Return all texts of the library that name an option; parsing it takes a second or two, and is done once."""
+    found = []
     for path in Path(datastage.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
@@ -153,7 +157,8 @@ def texts_that_name_an_option():
             else:
                 text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             if re.search(r"(?<![^\s(`])[a-z_]+=", text) and "\n" not in text:
-                yield text
+                found.append(text)
+    return found
 
 
 @pytest.mark.parametrize(
