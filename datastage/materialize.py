@@ -12,7 +12,7 @@ from typing import Any
 
 from datastage import archives, runtime, slots, staged, transfer
 from datastage.content import Content, content_of, refuse_if_changed, without_our_names
-from datastage.errors import IntegrityError, NotDataError, SpecError, StorageError
+from datastage.errors import IntegrityError, NotDataError, StorageError
 from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
@@ -74,7 +74,8 @@ def _folder(folder: Path, found: Found, work: Work) -> Content:
             os.replace(path, work.slot.partial / path.name)
         files, left_out = without_our_names(staged.list_folder(work.slot.partial), {}, work.slot.partial)
     else:
-        if not is_network_disk(folder):
+        # A root within the folder changes it each time.
+        if not is_network_disk(folder) and not work.slot.root.resolve().is_relative_to(folder.resolve()):
             with contextlib.suppress(OSError):  # the copy says what is amiss
                 facts["identity"] = tree_identity(folder)
         work.reporter.phase(f"copying {folder.name}", None)
@@ -158,7 +159,7 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
 
 def _refuse_members(options: StageOptions, what: str) -> None:
     if options.members is not None:
-        raise SpecError(f"members= chooses from an archive, and {what}.", "Next: leave members= out.")
+        raise IntegrityError(f"members= chooses from an archive, and {what}.", "Next: leave members= out.")
 
 
 def _moved(

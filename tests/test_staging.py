@@ -406,9 +406,18 @@ def test_members_of_what_is_not_unpacked_are_refused(here, tmp_path, name, optio
     (here / "pets" / "a.csv").write_text("1\n")
     (here / "iris.csv").write_text("1\n")
     make_zip(here / "photos.npz")
-    with pytest.raises(SpecError, match="members="):
+    with pytest.raises(IntegrityError, match="members="):
         quiet(f"./{name}", members="a*", **options)
     assert left_in(tmp_path / "root") == []
+    make_zip(here / "other.zip")
+    member = next(iter(zipfile.ZipFile(here / "other.zip").namelist()))
+    assert quiet(f"./{name}", fallbacks=["./other.zip"], members=member, **options).exists()
+
+
+def test_a_copy_of_a_folder_that_holds_the_root_is_made_once(here):
+    (here / "a.csv").write_text("1\n")
+    assert not quiet(".", copy=True, root="./data", name="x").receipt.get("reused")
+    assert quiet(".", copy=True, root="./data", name="x").receipt.get("reused")
 
 
 @pytest.mark.parametrize("expect", ["", "md5", "md5:xyz", "sha1:" + "0" * 40, "md5:" + "0" * 31])

@@ -139,7 +139,7 @@ def test_a_right_hash_is(web):
 
 
 def test_members_of_a_plain_file_at_an_address_are_refused(web, tmp_path):
-    with pytest.raises(SpecError, match="members="):
+    with pytest.raises(IntegrityError, match="members="):
         quiet(web.serve("iris.csv", b"1,2\n"), members="a*")
     assert left_in(tmp_path / "root") == []
 

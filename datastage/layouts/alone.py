@@ -20,6 +20,7 @@ from datastage.layouts.label_column import (
     is_of_the_row,
     part_column,
     parts_of,
+    refuse_commas,
     side_of,
     task_of,
 )
@@ -30,16 +31,21 @@ from datastage.layouts.tree import Tree
 from datastage.layouts.words import plain
 from datastage.progress import some
 
+_COMPARED = 16
+"""With so many tables of one name and size another one is compared, each time byte for byte."""
+
 
 def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
     """Leave out a table that lies again in a folder, of the same name and bytes; say so."""
     kept: list[Table] = []
+    alike: dict[tuple[str, int], list[Table]] = {}
     said = []
     for table in sorted(tables, key=lambda table: table.name.count("/")):
-        named = (one for one in kept if one.last.lower() == table.last.lower())
-        first = next((one for one in named if tree.same(one.name, table.name)), None)
+        named = alike.setdefault((table.last.lower(), tree.size(table.name)), [])
+        first = next((one for one in named[:_COMPARED] if tree.same(one.name, table.name)), None)
         if first is None:
             kept.append(table)
+            named.append(table)
         else:
             said.append(f"{table.name}: the same as {first.name}")
     return kept, said
@@ -171,6 +177,7 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
 
 def _task(label: str, cells: Sequence[str]) -> str:
     column = column_of_all(label, cells)
+    refuse_commas(column)
     if column.kind in ("text", "unique", "boxes", "runs", "pixels"):
         told = sorted(set(cells) - {""})[:3]
         raise SpecError(f'The values of "{label}" are not classes ({some(told)}, ...).', *FEED)

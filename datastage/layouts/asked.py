@@ -12,7 +12,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
 from datastage.layouts.columns import Table, kind_of
-from datastage.layouts.label_column import Column, task_of
+from datastage.layouts.label_column import Column, refuse_commas, task_of
 from datastage.layouts.labels import classes_and_labels, is_missing, number_of, ordered_classes
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
@@ -128,7 +128,9 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
         names, task = tuple(column_of(first, one) for one in (column, *rest)), "multi-label"
     elif column:
         values = first.columns([column])[0]
-        names, task = (column,), task_of(Column(column, kind_of(values), len(set(values))))
+        asked = Column(column, kind_of(values), len(set(values)))
+        refuse_commas(asked)
+        names, task = (column,), task_of(asked)
         task = "classification" if task == "captioning" and len(set(values)) < len(values) / 2 else task
     elif own.choice.label:
         names, task = own.choice.label, own.choice.task
@@ -138,7 +140,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
             f"{', '.join(map(str, own.choice.candidates[:12]))}.",
             f'Next: labels="{first.name}:{(own.choice.candidates or [Column(first.header[-1], "", 0)])[0].name}"',
         )
-    if task in ("captioning", "detection", "segmentation", "series"):
+    if task in ("captioning", "detection", "segmentation", "series", "numbers with a comma"):
         raise SpecError(f'"{names[0]}" of {first.name} is for {task}, and holds no classes and no numbers.', *FEED)
     for fit in fits:
         fit.choice.label, fit.choice.task = names, task

@@ -11,7 +11,7 @@ from typing import Any
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.columns import Table, from_json, open_table
-from datastage.layouts.label_column import Choice, choose, measures, parts_of
+from datastage.layouts.label_column import Choice, choose, column_of, measures, parts_of, refuse_commas
 from datastage.layouts.labels import classes_and_labels
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
@@ -181,6 +181,9 @@ def read(tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading | None:
     of_train = [fit for fit in fits if any(index.parts[path] == "train" for path in fit.pictures)]
     told.sort(key=lambda fit: fit not in of_train)
     if not told or (told[0] not in of_train and "train" in shape.parts):
+        for fit in of_train:
+            for name in fit.choice.label:
+                refuse_commas(column_of(fit.table, name))
         if of_train:
             raise not_told(tree, of_train)
         return None

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datastage.layouts import words
 from datastage.layouts.tree import Tree
@@ -40,6 +40,14 @@ class Table:
     encoding: str
     cut: bool
     joined: bool = False
+    places: dict[str, int] = field(init=False, repr=False)
+    whole: dict[str, list[str]] = field(init=False, repr=False, default_factory=dict)
+    """Columns that were read whole."""
+
+    def __post_init__(self) -> None:
+        self.places = {}
+        for at, name in enumerate(self.header):
+            self.places.setdefault(name, at)
 
     @property
     def last(self) -> str:
@@ -77,7 +85,7 @@ class Table:
 
     def columns(self, names: Sequence[str]) -> list[list[str]]:
         """Return whole columns; equal texts are one object, since classes recur."""
-        at = [self.header.index(name) for name in names]
+        at = [self.places[name] for name in names]
         known: dict[str, str] = {}
         found: list[list[str]] = [[] for _ in at]
         for row in self.rows():
@@ -88,7 +96,7 @@ class Table:
 
     def sample(self, name: str) -> list[str]:
         """Return a column's values in the first rows."""
-        at = self.header.index(name)
+        at = self.places[name]
         return blanked([row[at].strip() if at < len(row) else "" for row in self.head])
 
 
@@ -107,6 +115,8 @@ def open_table(tree: Tree, name: str) -> Table | None:
         data, n = file.read(HEAD_BYTES), HEAD_BYTES
         while len(data) == n < MOST_HEAD_BYTES and data.count(b"\n") < _FEWEST_LINES and b"\0" not in data[:HEAD_BYTES]:
             data, n = data + file.read(n), 2 * n
+    if n > HEAD_BYTES and data.count(b"\n") < 2:
+        return None  # one long line is a text
     cut = len(data) == n
     text, encoding = _decoded(data)
     if text is None:
@@ -118,8 +128,11 @@ def open_table(tree: Tree, name: str) -> Table | None:
         return None
     if name.endswith((".jsonl", ".ndjson")):
         return _json_lines(tree, name, lines, encoding, cut)
-    separator, joined = _separator(lines)
-    rows = list(_parted(io.StringIO(text, newline=""), separator, (), joined))
+    try:
+        separator, joined = _separator(lines)
+        rows = list(_parted(io.StringIO(text, newline=""), separator, (), joined))
+    except csv.Error:  # a cell that is longer than any of a table
+        return None
     if len(rows) > HEAD_ROWS:
         rows, cut = rows[:HEAD_ROWS], True
     if not rows:

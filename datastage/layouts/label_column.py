@@ -98,9 +98,11 @@ def column_of(table: Table, name: str) -> Column:
 def column_of_all(name: str, values: Sequence[str]) -> Column:
     """Look at all values of a column, whatever their order; a word among numbers does not make them words."""
     kind, first = kind_of(values), kind_of(values[:HEAD_ROWS])
+    different = {value for value in values if value}
     if kind not in ("int", "float") and first in ("int", "float"):
-        kind = first
-    return Column(name, kind, len({value for value in values if value}))
+        strays = sum(not is_number(value) for value in different)
+        kind = first if 10 * strays < len(different) else kind
+    return Column(name, kind, len(different))
 
 
 def is_of_the_row(column: Column, n: int) -> bool:
@@ -193,14 +195,7 @@ def measures(table: Table) -> int:
 
 
 def task_of(column: Column) -> str:
-    """Say what is learnt from a column of labels; `SpecError` where a comma may part a number, or two labels."""
-    if column.kind == "commas":
-        raise SpecError(
-            f'"{column.name}" holds numbers with a comma: they may be decimals, or several labels a cell.',
-            "Of decimals, write the table with points:",
-            'import pandas; pandas.read_csv("FILE", sep=";", decimal=",").to_csv("points.csv", index=False)',
-            "Next: of labels, part them by a blank or by |.",
-        )
+    """Say what is learnt from a column of labels."""
     if column.kind == "float":
         return "regression"
     if column.kind == "int":
@@ -212,8 +207,19 @@ def task_of(column: Column) -> str:
         return "regression" if n > 30 or (_NUMBER_NAMES.search(column.name) and n > 2) else "classification"
     return {
         "tags": "multi-label", "text": "captioning", "unique": "captioning", "boxes": "detection",
-        "runs": "segmentation", "pixels": "segmentation", "date": "series",
+        "runs": "segmentation", "pixels": "segmentation", "date": "series", "commas": "numbers with a comma",
     }.get(column.kind, "classification")  # fmt: skip
+
+
+def refuse_commas(column: Column) -> None:
+    """Raise `SpecError` where a comma may part a number, or two labels."""
+    if column.kind == "commas":
+        raise SpecError(
+            f'"{column.name}" holds numbers with a comma: they may be decimals, or several labels a cell.',
+            "Of decimals, write the table with points:",
+            'import pandas; pandas.read_csv("FILE", sep=";", decimal=",").to_csv("points.csv", index=False)',
+            "Next: of labels, part them by a blank or by |.",
+        )
 
 
 def part_column(table: Table) -> str | None:

@@ -50,6 +50,8 @@ def number_of(value: object) -> float:
 
 def is_missing(label: Any) -> bool:
     """Whether a label that was given says that there is none: None, an empty text, NaN; or one of several is so."""
+    if getattr(label, "ndim", 0) and label.dtype.kind in "biuf":
+        return bool((label != label).any())
     if isinstance(label, (list, tuple)) or getattr(label, "ndim", False):
         return any(map(is_missing, label))
     try:

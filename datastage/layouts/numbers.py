@@ -20,8 +20,15 @@ _MOST = 3.4e38
 
 
 def column(table: Table, name: str) -> list[str]:
-    """Return a whole column as texts; equal texts are one object. Lines are parted no further than need be."""
-    at, back = table.header.index(name), len(table.header) - table.header.index(name)
+    """Return a whole column as texts, read once; equal texts are one object."""
+    if name not in table.whole:
+        table.whole[name] = _column(table, name)
+    return table.whole[name]
+
+
+def _column(table: Table, name: str) -> list[str]:
+    """Read a column; lines are parted no further than need be."""
+    at, back = table.places[name], len(table.header) - table.places[name]
     if not table.cut or table.separator in (" ", "json"):
         return table.columns([name])[0]
     known: dict[str, str] = {}

@@ -228,6 +228,24 @@ def test_decimals_with_a_comma_are_no_classes(tmp_path):
     (tmp_path / "p" / "t.csv").write_text("bild;preis\n" + "".join(f"{i}.png;{i % 7},5\n" for i in range(60)))
     with pytest.raises(SpecError, match='"preis" holds numbers with a comma'):
         layouts.read(tmp_path / "p")
+    for i in range(60):
+        (tmp_path / "c" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "c" / "ab"[i % 2] / f"{i}.png").write_bytes(b"")
+    (tmp_path / "c" / "t.csv").write_text("bild;target\n" + "".join(f"{i}.png;{i % 7},5\n" for i in range(60)))
+    assert layouts.read(tmp_path / "c").classes == ("a", "b")
+
+
+def test_a_text_of_one_long_line_beside_pictures_is_no_table(tmp_path):
+    photos(tmp_path, "cat", "dog")
+    (tmp_path / "features.txt").write_text("0.12345 " * 3_000_000)
+    assert layouts.read(tmp_path).classes == ("cat", "dog")
+
+
+def test_classes_that_begin_with_digits_are_no_numbers(tmp_path):
+    classes = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    lines = (f"{i},{3 * i % 11},{classes[i // 55]}\n" for i in range(55 * 62))
+    found = layouts.read(write(tmp_path, "a,b,label\n" + "".join(lines)))
+    assert (found.task, len(found.classes)) == ("classification", 62)
 
 
 def test_pictures_of_two_sizes_are_refused_with_what_helps(pictures):
