@@ -41,7 +41,7 @@ _VERBS = (
 _FOR_SOME = (
     *("sources/drive*", "sources/endpoints", "sources/http*", "sources/kaggle", "sources/kaggle_hub"),
     *("sources/manual", "sources/near_misses", "sources/path", "sources/search*", "sources/walk", "sources/web_api"),
-    *("archives/split", "parts", "saved_copy", "transfer/tree_copy"),
+    *("archives/split", "links", "parts", "saved_copy", "transfer/tree_copy"),
     *("batches/crops", "batches/image_files", "batches/photos"),
     *("batches/pixel_*", "layouts/__init__", "layouts/[b-np]*", "layouts/al*", "layouts/ar*", "layouts/asked"),
     *("layouts/s*", "layouts/t*"),
@@ -163,7 +163,7 @@ def cell(
     title = _TITLE.format(version=__version__)
     if embed:
         needed = needed_modules([spec, *(own.places if own is not None else ())], options)
-        needed |= {"parts", "sources/manual"} if own is not None else set()
+        needed |= {"parts", "sources/manual", "layouts/of_entry"} if own is not None else set()
         text = base64.b85encode(carried_core(needed)).decode()
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
         return title + _CARRY.format(version=__version__, core=core) + last
@@ -190,6 +190,8 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
     asked = set(waiting)
     if len(waiting) > 1:
         needed.add("sources/manual")  # what is said where several places fail
+    if options.get("link"):
+        needed.add("links")
     if options.get("save_to"):
         needed.add("saved_copy")
         waiting.append(options["save_to"])
@@ -245,6 +247,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
         stops += (*(_OF_FILES - set(needed)),)
+        stops += () if entries or "layouts/of_entry" in needed else ("layouts/of_entry",)
         waiting += [other for other in leads_to if not _is_one(other, stops)]
     texts["absent"] = _ABSENT
     return {f"datastage/{name}.py": texts.get(name, _STAND_IN) for name in sorted({*reached, *named, "absent"})}
