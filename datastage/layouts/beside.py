@@ -96,10 +96,8 @@ class Index:
 
     def _is_meant(self, path: str, plain: str, table: Table | None) -> bool:
         """Whether a cell means the only picture of its name: that of train may be lost, and this one of test."""
-        if self._again is None:
-            self._again = self._begin_again()
         part, folder = self.parts.get(path, ""), plain.rpartition("/")[0]
-        if not self._apart or (part in _wanted(table) and not folder):
+        if not self._apart or (not folder and part in _wanted(table)):
             return True
         if folder:
             here, there = f"/{path[: path.rfind('.')]}", f"/{plain}"
@@ -108,13 +106,15 @@ class Index:
             said = {words.split_of(above) for above in folder.split("/")} - {None}
             if said:
                 return part in said or (part == "predict" and "test" in said) or (part == "test" and "predict" in said)
+        if self._again is None:
+            self._again = self._begin_again()
         never = table is not None and table.part == "train" and part in ("test", "predict")
         return part in _wanted(table) or not (never or part in self._again)
 
     def _begin_again(self) -> set[str]:
         """Return the parts whose names are mostly those of another part too: such a name alone tells no part."""
         sizes, twice = Counter(self.parts.values()), Counter[str]()
-        for paths in self._stems.values() if self._apart else ():
+        for paths in self._stems.values():
             of = [self.parts[path] for path in paths] if isinstance(paths, list) else []
             twice.update(of if len(set(of)) > 1 else ())
         return {part for part, n in sizes.items() if 2 * twice[part] >= n}
