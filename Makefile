@@ -24,10 +24,10 @@ demo: ready  ## train a small network on data from a pretend Drive, and save a p
 test: ready  ## the tests, in a few minutes on two cores
 	@$(BIN)/python -VV
 	@# Two workers more than cores: many tests wait for a server or a process.
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow and not notebook" --ignore tests/clients --ignore tests/browser tests
 
-notebooks: ready  ## the example notebooks, each from top to bottom in its stand-in
-	$(BIN)/python -m pytest -n 2 tests/examples/test_notebooks.py
+notebooks: ready  ## the example notebooks, each from top to bottom in its stand-in, and kernels that are stopped
+	$(BIN)/python -m pytest -n 2 -m notebook tests/examples tests/wholeness
 
 lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ format: ready  ## lay out the code
 	$(BIN)/ruff format .
 
 coverage: ready  ## lines and branches that the tests run
-	$(BIN)/python -m coverage run -m pytest -m "not slow" --ignore tests/clients --ignore tests/browser --ignore tests/examples/test_notebooks.py tests
+	$(BIN)/python -m coverage run -m pytest -m "not slow and not notebook" --ignore tests/clients --ignore tests/browser tests
 	$(BIN)/python -m coverage report --skip-covered --sort cover
 
 mutants: ready  ## put 200 mistakes into the modules behind the promises, one at a time, and print those unnoticed

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from datastage import decode
+from datastage import decode, store
 from tests.next_lines import Recorder
+from tests.warm import Warm
 
 # Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -46,6 +47,15 @@ def pytest_runtest_call(item):
     return result
 
 
+@pytest.fixture(autouse=True, scope="module")
+def disk_that_is_not_waited_for(request):
+    """A sync waits for all that this machine writes; that it is asked for is held by wholeness/ and test_store.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not any(part in request.node.nodeid for part in ("wholeness/", "test_store")):
+            patch.setattr(store, "sync_file_system", lambda folder: None)
+        yield
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working directory, a root and a home of the test's own; the runtime is a plain terminal without internet."""
@@ -64,6 +74,17 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("DATASTAGE_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
     return work
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """A Python that has imported torch, and runs scripts in forks of it."""
+    pytest.importorskip("torch")
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    made = Warm()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

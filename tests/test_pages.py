@@ -56,8 +56,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "<!-- run -->" in page.read_text("utf-8")], ids=name_of)
-def test_the_snippets_of_a_page_run_one_after_the_other(page, data, tmp_path):
-    pytest.importorskip("torch")
+def test_the_snippets_of_a_page_run_one_after_the_other(page, data, tmp_path, warm):
     environment = {
         **os.environ, "DATASTAGE_OFFLINE": "1", "DATASTAGE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -66,7 +65,11 @@ def test_the_snippets_of_a_page_run_one_after_the_other(page, data, tmp_path):
     subprocess.run(["cp", "-r", data, work], check=True)
     python = "\n".join(text for run, text in snippets(page, "python") if run)
     shell = "\n".join(text for run, text in snippets(page, "sh") if run)
-    for command in [[sys.executable, "-c", python]] * bool(python) + [["sh", "-ec", shell]] * bool(shell):
+    if python:
+        ran = warm.start(python, prints=tmp_path / "prints", cwd=work, env=environment)
+        assert ran.wait(170) == 0, ran.err.read_text("utf-8")
+    if shell:
+        command = ["sh", "-ec", shell]
         done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=170)
         assert done.returncode == 0, done.stderr
 

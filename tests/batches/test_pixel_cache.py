@@ -1,8 +1,6 @@
 import gc
 import os
 import pickle
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from tests.batches.test_photos import Notes, all_of, photo_folder, wait_for_the_
 from tests.loaders_of import from_archive, from_folder
 
 pytest.importorskip("PIL")
+REPOSITORY = Path(__file__).parents[2]
 OPTIONS = {"batch_size": 5, "size": 16, "test": 0, "shuffle": False, "dtype": "uint8", "device": "cpu"}
 
 
@@ -75,17 +74,17 @@ for n, augment in enumerate((None, Augment(crop=2, flip=True), Augment(scale=(0.
 """
 
 
-def test_each_rank_gets_the_pixels_whoever_decoded_them(tmp_path):
+def test_each_rank_gets_the_pixels_whoever_decoded_them(tmp_path, warm):
     photos, cache = photo_folder(tmp_path / "photos", 20), tmp_path / "cache"
     ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, photos, cache],
+        warm.start(
+            RANK, photos, cache, prints=tmp_path, cwd=REPOSITORY,
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-            stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    epochs = list(zip(*(rank.communicate(timeout=120)[0].splitlines() for rank in ranks)))
+    assert [rank.wait(120) for rank in ranks] == [0, 0]
+    epochs = list(zip(*(rank.out.read_text().splitlines() for rank in ranks)))
     assert len(epochs) == 6
     for n, lines in enumerate(epochs):
         sums = [int(number) for line in lines for number in line.split()]
@@ -126,34 +125,34 @@ def test_a_process_that_forked_goes_on_and_so_does_its_child(tmp_path, peeked):
     assert not partials(cache)
 
 
-def in_another_process(photos, cache, last):
+def in_another_process(warm, photos, cache, last):
     """Take one batch of the first epoch in a process of its own, which then does `last`."""
     script = (
         "import os, sys; from tests.loaders_of import from_folder;"
         "made = from_folder(sys.argv[1], batch_size=2, size=16, cache=__import__('pathlib').Path(sys.argv[2]));"
         f"running = iter(made.train); next(running); {last}"
     )
-    subprocess.run([sys.executable, "-c", script, photos, cache], timeout=120, cwd=Path(__file__).parents[2])
+    warm.start(script, photos, cache, prints=photos.parent, cwd=REPOSITORY).wait(120)
 
 
-def test_a_process_that_ends_in_the_first_epoch_leaves_nothing(tmp_path):
+def test_a_process_that_ends_in_the_first_epoch_leaves_nothing(tmp_path, warm):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
-    in_another_process(photos, cache, "sys.exit()")
+    in_another_process(warm, photos, cache, "sys.exit()")
     assert list(cache.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, warm):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
-    in_another_process(photos, cache, "os.kill(os.getpid(), 9)")
+    in_another_process(warm, photos, cache, "os.kill(os.getpid(), 9)")
     assert len(list(cache.iterdir())) == 1
     all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]
 
 
-def test_a_receipt_that_a_kill_left_half_written_is_removed_by_the_next(tmp_path):
+def test_a_receipt_that_a_kill_left_half_written_is_removed_by_the_next(tmp_path, warm):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
     kill = "os.replace = lambda a, b: os.kill(os.getpid(), 9) if str(b).endswith('.json') else plain(a, b)"
-    in_another_process(photos, cache, f"plain = os.replace; {kill}; list(running); __import__('time').sleep(90)")
+    in_another_process(warm, photos, cache, f"plain = os.replace; {kill}; list(running); __import__('time').sleep(90)")
     assert sorted(file.suffix for file in cache.iterdir()) == [".partial", ".u8"]
     all_of(from_folder(photos, batch_size=2, size=16, cache=cache, device="cpu").train)
     assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".u8"]

@@ -141,16 +141,13 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def start(folder, stop_after):
+def start(warm, folder, stop_after):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": REPOSITORY}
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), str(stop_after)],
-            env={**os.environ, **shared, "RANK": str(rank)},
-        )
+        warm.start(SCRIPT, folder, stop_after, prints=folder, env={**os.environ, **shared, "RANK": str(rank)})
         for rank in range(2)
     ]
 
@@ -159,8 +156,8 @@ def read(folder, name):
     return [json.loads((folder / f"{name}{rank}.json").read_text()) for rank in range(2)]
 
 
-def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(tmp_path):
-    processes = start(tmp_path, 3)
+def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(tmp_path, warm):
+    processes = start(warm, tmp_path, 3)
     deadline = time.monotonic() + 400
     while not all((tmp_path / f"ready{rank}").exists() for rank in range(2)):
         assert time.monotonic() < deadline, "the ranks did not get to where they are killed"
@@ -168,7 +165,7 @@ def test_two_ranks_that_are_killed_and_resumed_give_what_they_would_have_given(t
     for process in processes:
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-    for process in start(tmp_path, -1):
+    for process in start(warm, tmp_path, -1):
         assert process.wait(120) == 0
     expected = read(tmp_path, "whole")
     assert [a + b for a, b in zip(read(tmp_path, "given"), read(tmp_path, "rest"))] == expected

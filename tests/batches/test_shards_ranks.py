@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -213,24 +211,24 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def start(folder, data, size, stop_after):
+def start(warm, folder, data, size, stop_after):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": REPOSITORY}
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), data, str(stop_after)],
+        warm.start(
+            SCRIPT, folder, data, stop_after, prints=folder,
             env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)},
         )
         for rank in range(size)
-    ]
+    ]  # fmt: skip
 
 
 @pytest.mark.timeout(500)
-def test_ranks_over_gloo_that_were_killed_go_on_as_fewer(tmp_path, here):
+def test_ranks_over_gloo_that_were_killed_go_on_as_fewer(tmp_path, here, warm):
     data = write(tmp_path / "set", COUNTS)
-    processes = start(tmp_path, data, 3, 3)
+    processes = start(warm, tmp_path, data, 3, 3)
     try:
         deadline = time.monotonic() + 200
         while not all((tmp_path / f"ready{rank}").exists() for rank in range(3)):
@@ -240,10 +238,10 @@ def test_ranks_over_gloo_that_were_killed_go_on_as_fewer(tmp_path, here):
     finally:
         for process in processes:
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.wait(30)
     seen = [label for rank in range(3) for label in json.loads((tmp_path / f"given{rank}.json").read_text())]
     assert len(seen) == 27
-    processes = start(tmp_path, data, 2, 0)
+    processes = start(warm, tmp_path, data, 2, 0)
     assert [process.wait(timeout=200) for process in processes] == [0, 0]
     seen += [label for rank in range(2) for label in json.loads((tmp_path / f"rest{rank}.json").read_text())]
     assert sorted(seen) == list(range(sum(COUNTS)))

@@ -12,7 +12,7 @@ from tests.stand_ins.runtimes import Colab, at_root, why_not_at_root
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RUNNER = Path(__file__).with_name("notebook.py")
 
-pytestmark = pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())
+pytestmark = [pytest.mark.notebook, pytest.mark.skipif(why_not_at_root() != "", reason=why_not_at_root())]
 
 
 @pytest.fixture

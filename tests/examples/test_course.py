@@ -76,6 +76,7 @@ def test_make_data_works_with_the_pyz_and_python_alone(course):
     assert (course / "data" / "iris" / "iris.csv").is_file()
 
 
+@pytest.mark.notebook
 def test_the_notebook_finds_what_make_prepared(course, command, run_notebook):
     make(course, DATASTAGE=command)
 
@@ -86,6 +87,7 @@ def test_the_notebook_finds_what_make_prepared(course, command, run_notebook):
     assert sum(not line.startswith(" ") for line in printed) <= 10, "what is printed is a few lines, and no warning"
 
 
+@pytest.mark.notebook
 def test_the_notebook_prepares_the_data_itself_where_nothing_was(course, run_notebook):
     printed = run_notebook(course / "first_steps.ipynb")["printed"]
 

@@ -22,9 +22,12 @@ datasets._entries["cifar10"] = layouts.entry_for("cifar10", "cifar10", layouts.s
     downloads=datasets.get("cifar10").downloads)
 """
 
-pytestmark = pytest.mark.skipif(
-    not layouts.can_mount(), reason="left out: laying out /kaggle/input needs root and mount namespaces"
-)
+pytestmark = [
+    pytest.mark.notebook,
+    pytest.mark.skipif(
+        not layouts.can_mount(), reason="left out: laying out /kaggle/input needs root and mount namespaces"
+    ),
+]
 
 
 @pytest.fixture

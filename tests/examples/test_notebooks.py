@@ -15,6 +15,8 @@ from tests import kaggle_inputs
 from tests.stand_ins.runtimes import Colab, Kaggle, at_root, why_not_at_root
 from tests.torchvision_here import torchvision_here
 
+pytestmark = pytest.mark.notebook
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 RUNNER = Path(__file__).with_name("notebook.py")

@@ -14,7 +14,11 @@ from tests.wholeness.kit import PACKAGE, fingerprint, hidden, make_zip, right_on
 
 pytest.importorskip("ipykernel")
 jupyter_client = pytest.importorskip("jupyter_client")
-pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
+pytestmark = [
+    pytest.mark.notebook,
+    pytest.mark.usefixtures("here"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
 
 RATE = 2_000_000
 
