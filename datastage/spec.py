@@ -11,6 +11,8 @@ from datastage.errors import SpecError
 from datastage.redact import hide_secrets
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+# Many files in one text: numbers from one to another, or words with commas between them.
+BRACES = re.compile(r"\{(?:(\d{1,99})\.\.(\d{1,99})|[^{},\s]*(?:,[^{},\s]*)+)\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import kaggle_inputs
 from datastage.sources.found import Context, Fetch, Found, Source
-from datastage.spec import Spec, checked, is_path, of_path, parse_bare, parse_file, split_address, split_scheme
+from datastage.spec import BRACES, Spec, checked, is_path, of_path, parse_bare, parse_file, split_address, split_scheme
 
 __all__ = [
     "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "key_of", "near_name", "open_spec", "parse",
@@ -56,7 +56,6 @@ _OTHER_FORMS = (
     ),
     (r"!?(?:wget|curl|gdown|git clone)\b[^:]* [<'\"]?(https?://[^\s<>'\"]+)", r"\1"),
 )
-_MANY = re.compile(r"\{(\d+\.\.\d+|[^{}\s]*,[^{}\s]*)\}")
 # Of the rows that know a server, the first one that recognises its page has it.
 # fmt: off
 SOURCES: tuple[Source, ...] = (
@@ -102,7 +101,7 @@ def parse(text: str | os.PathLike[str]) -> Spec:
     if isinstance(text, os.PathLike):
         return of_path(text)
     text = checked(text)
-    if _MANY.search(text):
+    if BRACES.search(text):
         return cast(Spec, _late("braces", "parse_list")(text))
     if is_path(text):
         return Spec(text, "file", text)

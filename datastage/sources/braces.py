@@ -10,17 +10,16 @@ from pathlib import Path
 from datastage.errors import SpecError
 from datastage.reader import Reader
 from datastage.sources.found import Context, Found
-from datastage.spec import Spec, last_part
+from datastage.spec import BRACES, Spec, last_part
 
 MOST_FILES = 1_000_000
 _AT_ONCE = 4
-_BRACES = re.compile(r"\{(?:(\d{1,12})\.\.(\d{1,12})|[^{},\s]*(?:,[^{},\s]*)+)\}")
 
 
 def parse_list(text: str) -> Spec:
     """Return the spec of all files that a text names; raises `SpecError` if they are none or too many."""
     count = 1
-    for match in _BRACES.finditer(text):
+    for match in BRACES.finditer(text):
         count *= len(_choices(match))
         if not 0 < count <= MOST_FILES:
             raise SpecError(
@@ -41,7 +40,7 @@ def expanded(text: str) -> list[str]:
     """
     made = [""]
     at = 0
-    for match in _BRACES.finditer(text):
+    for match in BRACES.finditer(text):
         between = text[at : match.start()]
         made = [start + between + choice for start in made for choice in _choices(match)]
         at = match.end()
@@ -50,7 +49,7 @@ def expanded(text: str) -> list[str]:
 
 def first_of(text: str) -> str:
     """Return the text of the first file: all lie at one place."""
-    return _BRACES.sub(lambda match: _choices(match)[0], text)
+    return BRACES.sub(lambda match: _choices(match)[0], text)
 
 
 def _choices(match: re.Match[str]) -> list[str]:
@@ -67,7 +66,7 @@ def key(spec: Spec, cwd: Path) -> str:
     from datastage import sources
 
     first = sources.parse(first_of(spec.value))
-    return "|".join([sources.key_of(first, cwd), *(match[0] for match in _BRACES.finditer(spec.value))])
+    return "|".join([sources.key_of(first, cwd), *(match[0] for match in BRACES.finditer(spec.value))])
 
 
 def open_list(spec: Spec, context: Context) -> Found:

@@ -14,7 +14,7 @@ import pytest
 import datastage
 from datastage import runtime, staging
 from datastage.errors import SpecError
-from datastage.sources import SOURCES, address_of, key_of, open_spec, parse
+from datastage.sources import SOURCES, address_of, braces, key_of, open_spec, parse
 from datastage.spec import Spec
 from tests.stand_ins.runtimes import Kaggle
 
@@ -116,6 +116,7 @@ def test_the_page_of_a_file_on_github_leads_to_the_file():
         ("what is this", "./what is this"),
         ("a\nb", "./a\\nb"),
         ("./a\0b", "no name can hold"),
+        ("s-{0..1234567890123}.tar", "fewer of them"),
     ],
 )
 def test_a_wrong_text_says_what_is_near(text, near):
@@ -127,6 +128,10 @@ def test_a_wrong_text_says_what_is_near(text, near):
 def test_a_path_may_hold_a_line_break(tmp_path):
     (tmp_path / "a\nb.csv").write_text("x")
     assert open_spec(parse(f"{tmp_path}/a\nb.csv"), runtime.current()).content
+
+
+def test_numbers_in_braces_may_be_of_any_width():
+    assert braces.expanded(f"s-{{{8:016d}..{9:016d}}}.tar") == ["s-0000000000000008.tar", "s-0000000000000009.tar"]
 
 
 def test_a_path_object_is_exactly_that_file():
