@@ -274,33 +274,6 @@ def broken(error: Exception, address: Address, name: str, limit_s: float) -> Int
     proxy = proxy_of(address)
     # What a connection meets, it meets at the proxy, where there is one.
     host = f"The proxy {proxy.host}:{proxy.port}" if proxy else address.host
-    if isinstance(error, OSError):
-        special = _broken_on_the_way(error, address, host, proxy)
-        if special is not None:
-            return special
-    if isinstance(error, ssl.SSLEOFError | http.client.RemoteDisconnected | ssl.SSLZeroReturnError):
-        return _passing(f"{host} closed the connection too early for {name}.")
-    if isinstance(error, ssl.SSLError):
-        said = (error.reason or str(error)).replace("_", " ").lower()
-        return _passing(f"No secure connection with {address.host}: {said}.")
-    if isinstance(error, TimeoutError):
-        return _passing(f"{host} did not answer within {limit_s:.0f} s for {name}.")
-    if isinstance(error, http.client.IncompleteRead):
-        return _passing(f"{host} broke off in the middle of {name}.")
-    if isinstance(error, OSError):
-        return _passing(f"{host} broke the connection off ({error.strerror or type(error).__name__}) for {name}.")
-    why = str(error) if isinstance(error, NotHttp) else _NOT_HTTP.get(type(error), type(error).__name__)
-    return _passing(
-        f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
-        "Something on the way, such as a proxy, may have written it.",
-        _IN_A_BROWSER,
-    )
-
-
-def _broken_on_the_way(
-    error: OSError, address: Address, host: str, proxy: Address | None
-) -> Interrupted | UnavailableError | None:
-    """Say what an error met before any answer means; None if it is not one of these."""
     if isinstance(error, socket.gaierror):
         why = error.strerror or "the name is not known"
         if proxy:
@@ -320,10 +293,26 @@ def _broken_on_the_way(
         )
     if isinstance(error, SocksRefused):
         return _passing(f"{host} would not connect to {address.host}: {error}.", "Next: look at all_proxy.")
-    if tunnel := re.match(r"Tunnel connection failed: (\d+)", str(error)):
+    if isinstance(error, OSError) and (tunnel := re.match(r"Tunnel connection failed: (\d+)", str(error))):
         refusal = UnavailableError(*_refused_by_proxy(int(tunnel[1]), address))
         return Interrupted(refusal) if int(tunnel[1]) in PASSING else refusal
-    return None
+    if isinstance(error, ssl.SSLEOFError | http.client.RemoteDisconnected | ssl.SSLZeroReturnError):
+        return _passing(f"{host} closed the connection too early for {name}.")
+    if isinstance(error, ssl.SSLError):
+        said = (error.reason or str(error)).replace("_", " ").lower()
+        return _passing(f"No secure connection with {address.host}: {said}.")
+    if isinstance(error, TimeoutError):
+        return _passing(f"{host} did not answer within {limit_s:.0f} s for {name}.")
+    if isinstance(error, http.client.IncompleteRead):
+        return _passing(f"{host} broke off in the middle of {name}.")
+    if isinstance(error, OSError):
+        return _passing(f"{host} broke the connection off ({error.strerror or type(error).__name__}) for {name}.")
+    why = str(error) if isinstance(error, NotHttp) else _NOT_HTTP.get(type(error), type(error).__name__)
+    return _passing(
+        f"{host} gave an answer for {name} that is not proper HTTP: {why}.",
+        "Something on the way, such as a proxy, may have written it.",
+        _IN_A_BROWSER,
+    )
 
 
 def _refused_by_proxy(status: int, address: Address) -> tuple[str, ...]:
