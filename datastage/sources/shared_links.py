@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from dataclasses import replace
 
 from datastage.errors import DatastageError, NotDataError, SpecError, UnavailableError
 from datastage.sources.endpoints import at_endpoint
@@ -68,8 +67,7 @@ def open_link(spec: Spec, context: Context) -> Found:
         reader = open_url(url, has_hash=context.has_hash, limits=context.limits, with_cookies=service != "Dropbox")
     except DatastageError as error:
         raise _explained(error, spec, service) from error
-    found = found_at(reader, str(spec), context.limits)
-    return replace(found, seen=found.seen.rpartition(", at ")[0] + f", shared by {service}")
+    return found_at(reader, str(spec), context.limits, where=f"shared by {service}")
 
 
 def _explained(error: DatastageError, spec: Spec, service: str) -> DatastageError:
