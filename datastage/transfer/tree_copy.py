@@ -7,7 +7,6 @@ import errno
 import os
 import shlex
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -77,7 +76,6 @@ def copy_tree(
             (to / name).mkdir(parents=True, exist_ok=True)
             narrow(to / name, folder / name)
         pool.run(copying.copy, listing.files, min(readers, len(listing.files)))
-        reporter.advance(copying.n_untold)
         for name, target in listing.links:
             os.symlink(target, to / name)
             copying.copied.append(FileRecord(name, 0, zlib.crc32(os.fsencode(target)), target))
@@ -141,8 +139,6 @@ class _Copying:
         self._to, self._reporter, self._pool = to, reporter, pool
         self._own = threading.local()
         self.copied: list[FileRecord] = []
-        self.n_untold = 0
-        self._told = time.monotonic()
 
     def copy(self, file: tuple[str, Path]) -> tuple[()]:
         """Copy one file; there are never further tasks."""
@@ -150,10 +146,7 @@ class _Copying:
         copied = patiently(lambda: self._copy(name, source), self._pool.limits)
         with self._pool.lock:
             self.copied.append(copied)
-            self.n_untold += copied.size
-            if time.monotonic() - self._told > 0.1:
-                self._reporter.advance(self.n_untold)
-                self.n_untold, self._told = 0, time.monotonic()
+            self._reporter.advance(copied.size)
         return ()
 
     def _copy(self, name: str, source: Path) -> FileRecord:
