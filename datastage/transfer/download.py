@@ -16,6 +16,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datastage.errors import StorageError, UnavailableError
@@ -43,17 +44,16 @@ _AFTER_A_CUT_S = 0.05
 _DRIP_AFTER_S = 2.0
 
 
+@dataclass(slots=True, eq=False)
 class _Job:
     """One worker at one block."""
 
-    __slots__ = ("began", "block", "came_before", "got_before", "is_taken_away", "last")
-
-    def __init__(self, block: Block, now: float, came_before: int) -> None:
-        self.block = block
-        self.began = self.last = now
-        self.got_before = block.got
-        self.came_before = came_before  # over all connections, when this one was asked
-        self.is_taken_away = False  # whatever the worker still brings is dropped
+    block: Block
+    began: float
+    last: float
+    got_before: int
+    came_before: int  # over all connections, when this one was asked
+    is_taken_away: bool = False  # whatever the worker still brings is dropped
 
     @property
     def got(self) -> int:
@@ -227,7 +227,7 @@ class ParallelDownload:
                 if not wait and len(self._jobs) < self._count.target:
                     block = self._choose(now)
                     if block is not None:
-                        job = _Job(block, now, self.n_received)
+                        job = _Job(block, now, now, block.got, self.n_received)
                         self._jobs.add(job)
                         return job
                 self._n_idle += 1
