@@ -227,13 +227,8 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def _listing(folder: Path) -> list[tuple[str, int]]:
-    def files() -> Iterator[tuple[str, int]]:
-        for base, _, names in os.walk(folder):
-            for name in names:
-                path = Path(base, name)
-                yield str(path.relative_to(folder)), path.lstat().st_size
-
-    return sorted(islice(files(), _MOST_COMPARED))
+    paths = (Path(base, name) for base, _, names in os.walk(folder) for name in names)
+    return sorted((str(path.relative_to(folder)), path.lstat().st_size) for path in islice(paths, _MOST_COMPARED))
 
 
 # --- when it is not there
