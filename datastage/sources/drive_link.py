@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import os
 import re
 import threading
 import urllib.parse
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.libraries import Watch
 from datastage.spec import Spec
 from datastage.timeouts import call_with_timeout
+from datastage.transfer import Limits, Pool
 
 # A server that sends nothing for this long has hung up without saying so.
 STALL_S = 60.0
@@ -192,9 +193,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
     cancel = threading.Event()
     options = _options(gdown.download, cancel=cancel)
 
-    failures: list[DatastageError] = []
-
-    def get(target: tuple[str, Path]) -> None:
+    def get(target: tuple[str, Path]) -> tuple[()]:
         file_id, path = target
         one = Spec(errors.file_page(file_id), "share", file_id, ("file", ""), path.name)
         try:
@@ -202,16 +201,14 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _checked(gdown.download(id=file_id, output=str(path), **options), one)
         except Exception as error:
-            failures.append(errors.explained(error, one))  # the first one counts: it cancels the others
-            cancel.set()
+            if not cancel.is_set():  # else it was ended by the error of another, which counts
+                told = errors.explained(error, one)
+                cancel.set()
+                raise told from error
+        return ()
 
-    def get_all() -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(get, targets))
-        if failures:
-            raise failures[0]
-
-    _watched(get_all, folder, Watch(reporter), cancel, spec)
+    pool = Pool("Google Drive", Limits(stall_s=math.inf))  # what is watched already needs no second watch
+    _watched(partial(pool.run, get, targets, _AT_ONCE), folder, Watch(reporter), cancel, spec)
     return folder.joinpath(*top.relative_to(folder).parts[:1])
 
 
