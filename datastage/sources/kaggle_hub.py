@@ -263,5 +263,5 @@ def _refusal(handle: Handle, names: Sequence[str], text: str = "", status: int |
         )
     what = f"{handle.file} in {handle.text}" if handle.file else handle.text
     kind = f"{names[0]} ({status})" if status else names[0]
-    failure = Failure(frozenset((*names, str(status), handle.kind)), text, status, kind)
-    return answered(_REFUSALS, failure, handle=handle, what=what, limit=f"{ATTACH_S:.0f}")
+    failure = Failure((*names, str(status), handle.kind), text, status)
+    return answered(_REFUSALS, failure, kind=kind, handle=handle, what=what, limit=f"{ATTACH_S:.0f}")

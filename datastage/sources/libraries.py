@@ -62,26 +62,21 @@ class Watch:
 class Failure:
     """An error of a library, whose classes differ from version to version: their names, its text, a server's status."""
 
-    names: frozenset[str]  # a word for what was asked of the library may be among them
+    names: tuple[str, ...]  # its own first; behind them there may be a word for what was asked of the library
     text: str = ""
     status: int | None = None
-    kind: str = ""
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
+        names = tuple(one.__name__ for one in type(error).__mro__)
         status = getattr(getattr(error, "response", None), "status_code", None)
-        return cls(
-            frozenset(one.__name__ for one in type(error).__mro__),
-            " ".join(str(error).split()),
-            status,
-            type(error).__name__,
-        )
+        return cls(names, " ".join(str(error).split()), status)
 
     def says(self, *words: str) -> bool:
         return any(word in self.text for word in words)
 
     def is_a(self, *names: str) -> bool:
-        return bool(self.names & set(names))
+        return any(name in self.names for name in names)
 
 
 Answers: TypeAlias = Sequence[tuple[Callable[[Failure], bool], tuple[str, ...]]]
@@ -90,7 +85,7 @@ Answers: TypeAlias = Sequence[tuple[Callable[[Failure], bool], tuple[str, ...]]]
 
 def answered(answers: Answers, failure: Failure, **facts: object) -> UnavailableError:
     """Say what an error means; a fact of several lines makes several steps."""
-    facts = {"kind": failure.kind, "text": failure.text[:200], "status": failure.status, **facts}
+    facts = {"kind": failure.names[0], "text": failure.text[:200], "status": failure.status, **facts}
     first, *steps = next(lines for fits, lines in answers if fits(failure))
     said = [part for step in steps for part in step.format(**facts).split("\n")]
     return UnavailableError(first.format(**facts), *said)
