@@ -193,7 +193,7 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
     cancel = threading.Event()
     options = _options(gdown.download, cancel=cancel)
 
-    def get(target: tuple[str, Path]) -> tuple[()]:
+    def get(target: tuple[str, Path]) -> None:
         file_id, path = target
         one = Spec(errors.file_page(file_id), "share", file_id, ("file", ""), path.name)
         try:
@@ -205,7 +205,6 @@ def _fetch_folder(folder: Path, reporter: Reporter, *, spec: Spec) -> Path:
                 told = errors.explained(error, one)
                 cancel.set()
                 raise told from error
-        return ()
 
     pool = Pool("Google Drive", Limits(stall_s=math.inf))  # what is watched already needs no second watch
     _watched(partial(pool.run, get, targets, _AT_ONCE), folder, Watch(reporter), cancel, spec)

@@ -241,7 +241,8 @@ class _Walk:
             self._take_turn(heapq.heappop(self.turns)[2])
         self.listing.cut_short |= bool(self.turns)
         for _, _, folder in self.turns:
-            _close(folder)
+            if folder.entries is not None:
+                folder.entries.close()  # type: ignore[attr-defined]
 
     def _push(self, folder: _Folder) -> None:
         self.n_pushed += 1
@@ -315,11 +316,6 @@ class _Walk:
             return
         if entry.is_file() and listing.sort(self.wishes, entry.path, name, suffix, entry.stat().st_size):
             folder.is_likely = True
-
-
-def _close(folder: _Folder) -> None:
-    if folder.entries is not None:
-        folder.entries.close()  # type: ignore[attr-defined]
 
 
 def _is_within(path: str, folder: str) -> bool:

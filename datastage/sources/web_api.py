@@ -135,7 +135,7 @@ def fetch_files(files: Sequence[RemoteFile], to: Path, what: str, limits: Limits
     for parent in sorted({(to / file.path).parent for file in files}):
         parent.mkdir(parents=True, exist_ok=True)
 
-    def bring(file: RemoteFile) -> tuple[()]:
+    def bring(file: RemoteFile) -> None:
         reader: Reader
         if file.reach is not None:
             reader, digests = file.reach()
@@ -149,7 +149,6 @@ def fetch_files(files: Sequence[RemoteFile], to: Path, what: str, limits: Limits
                 if isinstance(reader, HttpReader):
                     check_first_bytes(reader)
                 raise
-        return ()
 
     # Each transfer looks after its own stalls.
     pool = Pool("the place", Limits(stall_s=math.inf))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from datastage.errors import UnavailableError
@@ -31,8 +31,8 @@ class Pool:
         """Note that something has come."""
         self._last = time.monotonic()
 
-    def run(self, work: Callable[[T], Iterable[T]], tasks: Iterable[T], n_threads: int) -> None:
-        """Call `work` with each task; what it returns are further tasks. Raise the first error, or that all stalled."""
+    def run(self, work: Callable[[T], Sequence[T] | None], tasks: Iterable[T], n_threads: int) -> None:
+        """Call `work` with each task; it may return further tasks. Raise the first error, or that all stalled."""
         todo = deque(tasks)
         errors: list[BaseException] = []
         n_busy = 0
@@ -48,9 +48,9 @@ class Pool:
                         return
                     task = todo.popleft()
                     n_busy += 1
-                more: Iterable[T] = ()
+                more: Sequence[T] = ()
                 try:
-                    more = work(task)
+                    more = work(task) or ()
                 except BaseException as error:
                     errors.append(error)
                 with self.lock:

@@ -140,14 +140,13 @@ class _Copying:
         self._own = threading.local()
         self.copied: list[FileRecord] = []
 
-    def copy(self, file: tuple[str, Path]) -> tuple[()]:
-        """Copy one file; there are never further tasks."""
+    def copy(self, file: tuple[str, Path]) -> None:
+        """Copy one file."""
         name, source = file
         copied = patiently(lambda: self._copy(name, source), self._pool.limits)
         with self._pool.lock:
             self.copied.append(copied)
             self._reporter.advance(copied.size)
-        return ()
 
     def _copy(self, name: str, source: Path) -> FileRecord:
         if not hasattr(self._own, "buffer"):
