@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from datastage.errors import SpecError
-from datastage.reader import Reader
 from datastage.sources.found import Context, Found
 from datastage.spec import BRACES, Spec, last_part
 
@@ -78,15 +76,8 @@ def open_list(spec: Spec, context: Context) -> Found:
     names = [one.file_name for one in specs]
     if len(set(names)) < len(names):  # files of one name in several folders keep their order
         names = [f"{number:06d}-{name}" for number, name in enumerate(names)]
+    open_one = partial(sources.open_spec, runtime=context.runtime, limits=context.limits)
     files = [
-        RemoteFile(name, "", reach=partial(_reached, one, context), most_connections=_AT_ONCE)
-        for name, one in zip(names, specs)
+        RemoteFile(name, "", reach=partial(open_one, one), most_connections=_AT_ONCE) for name, one in zip(names, specs)
     ]
     return open_files(files, str(spec), context, "")
-
-
-def _reached(spec: Spec, context: Context) -> tuple[Reader, Mapping[str, str]]:
-    from datastage import sources
-
-    found = sources.open_spec(spec, context.runtime, limits=context.limits)
-    return found.reader, found.digests

@@ -231,15 +231,13 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
     store = _store_of(spec, kind, region)
     import obstore
 
-    where = f"in {bucket} at {kind.title}"
-
-    def reached(name: str) -> tuple[ObjectReader, dict[str, str]]:
-        return ObjectReader(spec, store, name), {}
+    def reached(name: str) -> Found:
+        reader = ObjectReader(spec, store, name)
+        return Found(reader, str(spec), f"{reader.name}, in {bucket} at {kind.title}", reader.identity)
 
     if path and not path.endswith("/"):
         try:
-            reader = ObjectReader(spec, store, path)
-            return Found(reader, str(spec), f"{reader.name}, {where}", reader.identity)
+            return reached(path)
         except Refused as error:
             if error.status != 404:
                 raise

@@ -79,7 +79,7 @@ class RemoteFile:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     other_url: str = field(default="", repr=False)  # where it is too, if the first address refuses
     most_connections: int | None = None
-    reach: Callable[[], tuple[Reader, Mapping[str, str]]] | None = field(default=None, repr=False)  # and its digests
+    reach: Callable[[], Found] | None = field(default=None, repr=False)  # in place of an address
 
     @property
     def name(self) -> str:
@@ -138,7 +138,8 @@ def fetch_files(files: Sequence[RemoteFile], to: Path, what: str, limits: Limits
     def bring(file: RemoteFile) -> None:
         reader: Reader
         if file.reach is not None:
-            reader, digests = file.reach()
+            found = file.reach()
+            reader, digests = found.reader, found.digests
         else:
             reader, digests = _reach(file, limits, has_hash=bool(file.digests)), file.digests
         with contextlib.closing(reader):
