@@ -36,7 +36,7 @@ def _of_doi(text: str, doi: str) -> Spec:
     lower = doi.lower()
     if match := re.match(r"10\.5281/zenodo\.(\d+)", lower):
         return _spec(text, "zenodo", match[1], "/".join(parts[2:]))
-    if match := re.match(r"10\.6084/m9\.figshare(?:\.c)?\.(\d+)(?:\.v(\d+))?(?:/|$)", lower):
+    if match := re.match(r"10\.6084/m9\.figshare\.(\d+)(?:\.v(\d+))?(?:/|$)", lower):
         return _spec(text, "figshare", match[1] + (f"/{match[2]}" if match[2] else ""), "/".join(parts[2:]))
     if match := re.match(r"10\.17605/osf\.io/([a-z0-9]{5})", lower):
         return _spec(text, "osf", match[1], "/".join(parts[3:]))

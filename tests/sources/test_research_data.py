@@ -129,6 +129,13 @@ def test_an_article_of_figshare(spec, challenged, data):
     assert ("md5" in hashes(staged)) == ("files/100" not in spec)
 
 
+def test_a_collection_of_figshare_is_not_taken_for_the_article_of_its_number(data):
+    data.records["figshare", "77"] = {"iris.csv": CSV}
+    data.dois["10.6084/m9.figshare.c.77"] = f"{data.address}/page"
+    with pytest.raises(UnavailableError, match="none that is known here"):
+        quiet("doi:10.6084/m9.figshare.c.77")
+
+
 # --- OSF
 
 
