@@ -112,6 +112,7 @@ class PartialFile:
                 self.was_resumed = bool(runs)
         if not self.was_resumed:
             runs = []
+            self.part.unlink(missing_ok=True)  # of another state of the file, whose room this one may need
         if size is not None:
             needed, free = size - sum(length for _, length, _ in runs), shutil.disk_usage(self.part.parent).free
             if needed > free:

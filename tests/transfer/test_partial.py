@@ -377,6 +377,20 @@ def test_a_disk_without_room_is_said_before_the_first_byte(server, tmp_path, qui
     assert left(tmp_path) == []
 
 
+def test_what_is_left_of_an_earlier_state_of_the_file_makes_room_for_this_one(server, tmp_path, quick, monkeypatch):
+    url = server.serve("data.bin", BODY)
+    (tmp_path / "data.bin.part").write_bytes(BODY[::-1])
+    usage = partial_module.shutil.disk_usage(tmp_path)
+
+    def now(path):
+        taken = sum(file.stat().st_size for file in tmp_path.iterdir())
+        return usage._replace(free=len(BODY) + 1000 - taken)
+
+    monkeypatch.setattr(partial_module.shutil, "disk_usage", now)
+    get(url, tmp_path / "data.bin", quick)
+    assert same(tmp_path / "data.bin")
+
+
 @pytest.mark.skipif(not hasattr(os, "pwrite"), reason="left out: there is no pwrite here")
 def test_a_disk_that_fills_up_meanwhile_is_no_space_and_is_left_as_it_was(server, tmp_path, quick, monkeypatch):
     url = server.serve("data.bin", BODY)
