@@ -28,7 +28,6 @@ from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 _HEAD_BYTES = 8 << 10
 _LOOK_BYTES = 1 << 10
-_STREAM_BYTES = 1 << 20
 
 
 def parse_http(text: str, word: str, rest: str) -> Spec:
@@ -153,10 +152,8 @@ class HttpReader(Reader):
 
     def stream(self, offset: int = 0) -> Iterator[bytes]:
         """Give the bytes from `offset` to the end; goes on where it broke off, if the server knows ranges."""
-        while self.ranges and (piece := self.read_at(offset, _STREAM_BYTES)):
-            offset += len(piece)
-            yield piece
         if self.ranges:
+            yield from super().pieces(offset, None)
             return
         if offset:
             raise UnavailableError(f"{self.host} does not give parts of {self.name}.")

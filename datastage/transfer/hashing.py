@@ -9,20 +9,18 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from datastage.errors import DatastageError, IntegrityError, StorageError
+from datastage.errors import IntegrityError, while_doing
 from datastage.reader import FileReader
 from datastage.transfer.pieces import PIECE_BYTES, Piece
 
 
 def write_fd(fd: int, piece: Piece, at: int) -> None:
     """Write all of `piece` at `at`."""
-    try:
+    with while_doing("writing the files"):
         while len(piece):
             n = os.pwrite(fd, piece, at)
             at += n
             piece = memoryview(piece)[n:]
-    except OSError as error:
-        raise StorageError.of(error, "writing the files") from error
 
 
 class Hashing:
@@ -54,11 +52,9 @@ class Hashing:
 
     def _run(self) -> None:
         try:
-            while not self._hash():
-                pass
-        except OSError as error:
-            ours = isinstance(error, DatastageError)
-            self._fail(error if ours else StorageError.of(error, "reading back what was written"))
+            with while_doing("reading back what was written"):
+                while not self._hash():
+                    pass
         except BaseException as error:
             self._fail(error)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datastage import mounts, runtime
-from datastage.errors import DatastageError, IntegrityError, StorageError, while_doing
+from datastage.errors import DatastageError, IntegrityError, while_doing
 from datastage.file_names import kind_of, no_data_kind
 from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
@@ -177,11 +177,9 @@ class _Copying:
             with contextlib.suppress(OSError):
                 os.utime(write_to, ns=(expected.st_atime_ns, expected.st_mtime_ns))
         except OSError as error:
-            if isinstance(error, DatastageError):
-                raise
-            if error.errno in (errno.ESTALE, errno.ENOTCONN):
+            if error.errno in (errno.ESTALE, errno.ENOTCONN) and not isinstance(error, DatastageError):
                 raise of_file(error, source, size) from error
-            raise StorageError.of(error, "writing the files") from error
+            raise
         finally:
             os.close(read_from)
             if write_to >= 0:
