@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datastage import archives
-from datastage.entry import Download
 from datastage.progress import human_bytes
 from datastage.reader import FileReader, Reader
 from datastage.redact import printable
@@ -55,12 +54,10 @@ class NearMisses:
 
     def add_damaged(self, listing: Listing, shown: str, size: int) -> None:
         """Name an archive that cannot be read: cut short, if it is smaller than the published one."""
-        whole = self.published_as(shown)
+        whole = self.published_size(shown)
         if whole is None and len(self._wishes.published) == 1 and bears(shown, self._wishes.words):
-            whole = self._wishes.published[0]
-        if whole is not None and whole.size and size < whole.size:
-            self.add_cut_short(listing.called, shown, size, whole.size)
-        else:
+            whole = self._wishes.published[0].size
+        if not self.add_if_cut_short(listing.called, shown, size, whole):
             self.add_shut(listing, "a damaged archive: it ends too early, or its own checks fail", shown)
 
     def add_shut(self, listing: Listing, what: str, shown: str) -> None:
@@ -70,32 +67,33 @@ class NearMisses:
         else:
             listing.is_in_trouble(f"{base_name(shown)} is {what}")
 
-    def add_cut_short(self, place: str, shown: str, size: int, whole: int) -> None:
+    def add_if_cut_short(self, place: str, shown: str, size: int, whole: int | None) -> bool:
+        """Name a file that is smaller than the whole one; return whether it was named. 0 and None are not known."""
+        if not whole or size >= whole:
+            return False
         self.add(place, f"{human_bytes(size)}: the download was cut short", shown, human_bytes(whole))
+        return True
 
-    def published_as(self, shown: str) -> Download | None:
-        """Return the published file that this may once have been, by its name."""
+    def published_size(self, shown: str) -> int | None:
+        """Return the size of the published file that this may once have been, by its name; 0 if that is not known."""
         name = re.sub(r"[\s_]*(\(\d+\)|copy|kopie|copie)", "", base_name(shown).lower()).replace("_", "-")
         for item in self._wishes.published:
             if name.removesuffix(".gz") == item.name.lower().removesuffix(".gz"):
-                return item
+                return item.size or 0
         return None
 
     def add_if_no_data(self, place: str, reader: Reader, shown: str) -> bool:
         """Name what bears the name of an archive or of a wanted file, and is a web page or was cut short."""
         name = base_name(shown)
-        whole = self.published_as(shown)
+        whole = self.published_size(shown)
         if whole is None and os.path.splitext(name)[1].lower() not in ARCHIVES and name not in self._wishes.names:
             return False
         what = archives.not_data(reader.read_at(0, 1024), name) if reader.ranges else None
         if what:
             why = ": the site asked you to sign in" if "sign-in" in what else ""
             self.add(place, f"{what}, not the file{why}", shown)
-        elif whole is not None and whole.size and (reader.size or 0) < whole.size:
-            self.add_cut_short(place, shown, reader.size or 0, whole.size)
-        else:
-            return False
-        return True
+            return True
+        return self.add_if_cut_short(place, shown, reader.size or 0, whole)
 
     def look_at_head(self, listing: Listing, path: Path, shown: str) -> bool:
         """Name a file of the location if it is no data; return whether it was named."""
@@ -110,7 +108,7 @@ class NearMisses:
                 # "train" and "test" are anybody's; a name with a number in it is not.
                 shown = shown_path(listing, path)
                 if not self.look_at_head(listing, path, shown) and re.search(r"\d", path.name):
-                    self.add_cut_short(listing.called, shown, size, self._wishes.names[path.name])
+                    self.add_if_cut_short(listing.called, shown, size, self._wishes.names[path.name])
             self._add_lookalike(listing)
         for place, shown, refusal in self.refused:
             self.add(place, refusal, shown)

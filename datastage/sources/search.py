@@ -337,9 +337,7 @@ class _Search:
             with _uncounted(listing):
                 self._offer(whole, listing, shown, name, length)
         else:
-            published = self.near.published_as(shown)
-            if published is not None and published.size and (reader.size or 0) < published.size:
-                self.near.add_cut_short(listing.called, shown, reader.size or 0, published.size)
+            self.near.add_if_cut_short(listing.called, shown, reader.size or 0, self.near.published_size(shown))
 
     # --- what is offered is taken or refused
 
