@@ -31,6 +31,7 @@ READERS_FAR = 64
 _READERS_NEAR = 2
 # A folder of more files than this, on a slow mount, is worth the advice to make one archive of it.
 MANY = 1000
+_own = threading.local()  # the buffer of each thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,25 @@ def copy_tree(
             f" faster: {bang}datastage zip {shlex.quote(what)} {shlex.quote(archive)}",
             "Slow",
         )
-    copying = _Copying(to, reporter, pool)
+    copied: list[FileRecord] = []
+
+    def copy(file: tuple[str, Path]) -> None:
+        record = patiently(lambda: _copied(*file, to, pool), limits)
+        with pool.lock:
+            copied.append(record)
+            reporter.advance(record.size)
+
     with while_doing("writing the files"):
         narrow(to, folder)
         for name in listing.folders:
             (to / name).mkdir(parents=True, exist_ok=True)
             narrow(to / name, folder / name)
-        pool.run(copying.copy, listing.files, min(readers, len(listing.files)))
+        pool.run(copy, listing.files, min(readers, len(listing.files)))
         for name, target in listing.links:
             os.symlink(target, to / name)
-            copying.copied.append(FileRecord(name, 0, zlib.crc32(os.fsencode(target)), target))
-    copying.copied.sort()
-    return Copied(tuple(copying.copied), dict(listing.left_out))
+            copied.append(FileRecord(name, 0, zlib.crc32(os.fsencode(target)), target))
+    copied.sort()
+    return Copied(tuple(copied), dict(listing.left_out))
 
 
 def narrow(copy: Path, source: Path) -> None:
@@ -132,59 +140,44 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
         raise of_file(error, path) from error
 
 
-class _Copying:
-    """Copies files into `to`, each with its checksum; counts the bytes for the reporter."""
-
-    def __init__(self, to: Path, reporter: Reporter, pool: Pool) -> None:
-        self._to, self._reporter, self._pool = to, reporter, pool
-        self._own = threading.local()
-        self.copied: list[FileRecord] = []
-
-    def copy(self, file: tuple[str, Path]) -> None:
-        """Copy one file."""
-        name, source = file
-        copied = patiently(lambda: self._copy(name, source), self._pool.limits)
-        with self._pool.lock:
-            self.copied.append(copied)
-            self._reporter.advance(copied.size)
-
-    def _copy(self, name: str, source: Path) -> FileRecord:
-        if not hasattr(self._own, "buffer"):
-            self._own.buffer = memoryview(bytearray(_PIECE_BYTES))
-        buffer: memoryview = self._own.buffer
-        try:
-            read_from = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise of_file(error, source) from error
-        write_to = -1
-        size = crc = 0
-        try:
-            write_to = os.open(self._to / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | os.O_CLOEXEC, 0o666)
-            while n := _read(read_from, buffer, source, size):
-                self._pool.beat()
-                crc, size = zlib.crc32(buffer[:n], crc), size + n
-                piece = buffer[:n]
-                while len(piece):
-                    piece = piece[os.write(write_to, piece) :]
-            expected = os.fstat(read_from)
-            if size != expected.st_size:
-                raise Interrupted(
-                    IntegrityError(f"{source} was cut short: {size:,} of {expected.st_size:,} bytes could be read.")
-                )
-            mode = 0o755 if expected.st_mode & 0o111 else os.fstat(write_to).st_mode & 0o777
-            if mode & ~expected.st_mode or mode & 0o111:  # for group and others never more than the source lets them do
-                os.fchmod(write_to, mode & (expected.st_mode | 0o700))
-            with contextlib.suppress(OSError):
-                os.utime(write_to, ns=(expected.st_atime_ns, expected.st_mtime_ns))
-        except OSError as error:
-            if error.errno in (errno.ESTALE, errno.ENOTCONN) and not isinstance(error, DatastageError):
-                raise of_file(error, source, size) from error
-            raise
-        finally:
-            os.close(read_from)
-            if write_to >= 0:
-                os.close(write_to)
-        return FileRecord(name, size, crc)
+def _copied(name: str, source: Path, to: Path, pool: Pool) -> FileRecord:
+    """Copy one file into `to`, in one try, with its checksum."""
+    if not hasattr(_own, "buffer"):
+        _own.buffer = memoryview(bytearray(_PIECE_BYTES))
+    buffer: memoryview = _own.buffer
+    try:
+        read_from = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise of_file(error, source) from error
+    write_to = -1
+    size = crc = 0
+    try:
+        write_to = os.open(to / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_LINK | os.O_CLOEXEC, 0o666)
+        while n := _read(read_from, buffer, source, size):
+            pool.beat()
+            crc, size = zlib.crc32(buffer[:n], crc), size + n
+            piece = buffer[:n]
+            while len(piece):
+                piece = piece[os.write(write_to, piece) :]
+        expected = os.fstat(read_from)
+        if size != expected.st_size:
+            raise Interrupted(
+                IntegrityError(f"{source} was cut short: {size:,} of {expected.st_size:,} bytes could be read.")
+            )
+        mode = 0o755 if expected.st_mode & 0o111 else os.fstat(write_to).st_mode & 0o777
+        if mode & ~expected.st_mode or mode & 0o111:  # for group and others never more than the source lets them do
+            os.fchmod(write_to, mode & (expected.st_mode | 0o700))
+        with contextlib.suppress(OSError):
+            os.utime(write_to, ns=(expected.st_atime_ns, expected.st_mtime_ns))
+    except OSError as error:
+        if error.errno in (errno.ESTALE, errno.ENOTCONN) and not isinstance(error, DatastageError):
+            raise of_file(error, source, size) from error
+        raise
+    finally:
+        os.close(read_from)
+        if write_to >= 0:
+            os.close(write_to)
+    return FileRecord(name, size, crc)
 
 
 def _read(fd: int, buffer: memoryview, source: Path, at: int) -> int:
