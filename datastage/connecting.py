@@ -103,15 +103,13 @@ def proxy_of(address: Address) -> Address | None:
     step = f"Next: set {setting} to http://HOST:PORT; or name {address.host} in no_proxy, if it needs none."
     with contextlib.suppress(UnavailableError):
         proxy = _any_address(named if "://" in named else f"http://{named}")
-        if proxy.scheme in PORTS:
-            return proxy
         if proxy.scheme in _SOCKS and importlib.util.find_spec("socks") is None:
             raise MissingDependencyError(
                 f"{setting} names a SOCKS proxy; to speak with it takes PySocks, which is not installed.",
                 "Next: pip install pysocks",
                 step,
             )
-        if proxy.scheme in _SOCKS:
+        if proxy.scheme in (*PORTS, *_SOCKS):
             return proxy
     raise UnavailableError(
         f"{setting} names no proxy that can be asked: {hide_secrets(named)}; here only those of http and SOCKS are"
