@@ -37,17 +37,15 @@ def fetch(
     """
     expect = _lower_case(expect)
     if reader.local_path is not None and not mounts.is_network_disk(reader.local_path):
-        n_bytes, crc, digests = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
-        compare_digests(reader.name, digests, expect, to)
-        return Transferred(n_bytes, crc, digests, n_bytes)
+        done = copy_file(reader.local_path, to, algorithms=list(expect), reporter=reporter)
+        compare_digests(reader.name, done.digests, expect, to)
+        return done
     with Ahead(reader, to, expect=expect, reporter=reporter, is_read=False, **options) as coming:
         return coming.finish()
 
 
-def copy_file(
-    source: Path, to: Path, *, algorithms: Sequence[str] = (), reporter: Reporter = SILENT
-) -> tuple[int, int, dict[str, str]]:
-    """Copy a file of a local disk, which appears when it is whole; return its size, CRC-32 and digests."""
+def copy_file(source: Path, to: Path, *, algorithms: Sequence[str] = (), reporter: Reporter = SILENT) -> Transferred:
+    """Copy a file of a local disk, which appears when it is whole."""
     part = to.with_name(to.name + ".part")
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     n_bytes = crc = 0
@@ -82,7 +80,7 @@ def copy_file(
                 ) from error
             raise StorageError.of(error, f"copying {source.name}") from error
         raise
-    return n_bytes, crc, {name: hash_.hexdigest() for name, hash_ in hashes.items()}
+    return Transferred(n_bytes, crc, {name: hash_.hexdigest() for name, hash_ in hashes.items()}, n_bytes)
 
 
 def _lower_case(expect: Mapping[str, str] | None) -> dict[str, str]:

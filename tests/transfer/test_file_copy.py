@@ -26,11 +26,11 @@ def source(tmp_path):
 
 @pytest.mark.parametrize("algorithms", [(), ("md5",), ("md5", "sha256")])
 def test_the_bytes_are_the_same(algorithms, source, tmp_path):
-    n_bytes, crc, digests = copy_file(source, tmp_path / "to", algorithms=algorithms)
+    done = copy_file(source, tmp_path / "to", algorithms=algorithms)
     same = (tmp_path / "to").read_bytes() == BODY
     assert same
-    assert (n_bytes, crc) == (len(BODY), zlib.crc32(BODY))
-    assert digests == {name: hashlib.new(name, BODY).hexdigest() for name in algorithms}
+    assert (done.n_bytes, done.crc32) == (len(BODY), zlib.crc32(BODY))
+    assert done.digests == {name: hashlib.new(name, BODY).hexdigest() for name in algorithms}
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="left out: there is no /proc here")
