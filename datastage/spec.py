@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import urllib.parse
@@ -56,9 +57,15 @@ def checked(text: str | os.PathLike[str]) -> str:
     if text != text.strip():
         near = text.strip()
         raise SpecError(f"{text!r} begins or ends with a space.", f"Next: write {near!r}.")
-    if "\0" in text:
-        raise SpecError(f"{text!r} holds a character that no name can hold.", "Next: write it without that character.")
-    return text
+    return _nameable(text)
+
+
+def _nameable(text: str) -> str:
+    """Return `text` if something can be called so; raise `SpecError` otherwise."""
+    with contextlib.suppress(UnicodeEncodeError):  # half of an emoji, as a text that was cut apart leaves it
+        if b"\0" not in os.fsencode(text):
+            return text
+    raise SpecError(f"{text!r} holds a character that no name can hold.", "Next: write it without that character.")
 
 
 def split_scheme(text: str) -> tuple[str, str]:
@@ -95,7 +102,7 @@ def of_path(path: os.PathLike[str]) -> Spec:
     text = os.fspath(path)
     if not isinstance(text, str):
         raise SpecError(f"A path of bytes cannot be staged: {text!r}.", "Next: give the path as text.")
-    return Spec(text, "file", text)
+    return Spec(_nameable(text), "file", text)
 
 
 def parse_file(text: str, word: str, rest: str) -> Spec:

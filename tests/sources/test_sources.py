@@ -116,6 +116,8 @@ def test_the_page_of_a_file_on_github_leads_to_the_file():
         ("what is this", "./what is this"),
         ("a\nb", "./a\\nb"),
         ("./a\0b", "no name can hold"),
+        (Path("a\0b"), "no name can hold"),
+        ("https://host.example/\ud83d.zip", "no name can hold"),
         ("s-{0..1234567890123}.tar", "fewer of them"),
     ],
 )
