@@ -55,6 +55,11 @@ def is_split(name: str) -> bool:
     return re.sub("[-_ ]?(set|images|data)$", "", name.lower()) in SPLIT_WORDS
 
 
+def lies_in(path: str, folder: str) -> bool:
+    """Tell whether a whole path is that of a folder, or of something in it."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
 def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[str, str]:
     """Return what an entry of a folder below `root` is to a copy of it, and what is known of it then.
 
@@ -70,7 +75,7 @@ def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[
         mode = os.stat(real).st_mode
     except OSError:
         return "", "links that lead nowhere"
-    if real == root or real.startswith(root + os.sep):
+    if lies_in(real, root):
         return "link", os.path.relpath(real, os.path.realpath(os.path.dirname(path))).replace(os.sep, "/")
     if stat.S_ISDIR(mode):
         return ("", "links that lead in a circle") if real in above else ("folder", real)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.errors import SpecError, StorageError
+from datastage.file_names import lies_in
 from datastage.layouts import words
 from datastage.reader import FileReader, Reader
 
@@ -101,7 +102,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                         if entry.is_symlink():
                             real = os.path.realpath(entry.path)
                             here = (*reals, os.path.realpath(f"{root}/{inside}"))
-                            if len(here) > _MOST_LINKS or any(_holds(real, one) for one in here):
+                            if len(here) > _MOST_LINKS or any(lies_in(one, real) for one in here):
                                 tree.junk["links to a folder around them"] += 1
                                 continue
                             todo.append((below, (*here, real)))
@@ -268,7 +269,3 @@ def _pictures() -> frozenset[str]:
     from importlib.util import find_spec
 
     return words.PICTURES | words.HEIC if find_spec("pillow_heif") else words.PICTURES
-
-
-def _holds(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -15,7 +15,7 @@ from pathlib import Path
 from datastage import archives
 from datastage.entry import Converter, Download, File, Lookalike
 from datastage.errors import StorageError
-from datastage.file_names import PICTURE_SUFFIXES, junk_kind
+from datastage.file_names import PICTURE_SUFFIXES, junk_kind, lies_in
 from datastage.progress import counted
 from datastage.reader import Reader
 
@@ -234,7 +234,7 @@ class _Walk:
     def go(self, top: Path) -> None:
         here = os.path.realpath(top)
         avoid = (os.path.realpath(path) for path in self.listing.limits.avoid)
-        self.avoid = [path for path in avoid if not _is_within(here, path)]
+        self.avoid = [path for path in avoid if not lies_in(here, path)]
         self._is_new(str(top))
         self._push(_Folder(str(top), f"/{top.name}/", 0, bears(top.name, self.wishes.words)))
         while self.turns and not self._is_over():
@@ -298,7 +298,7 @@ class _Walk:
             return
         if self.avoid:
             real = os.path.realpath(entry.path)
-            if any(_is_within(real, path) for path in self.avoid):
+            if any(lies_in(real, path) for path in self.avoid):
                 return
         if self._is_new(entry.path):
             is_likely = folder.is_likely or bears(entry.name, self.wishes.words)
@@ -316,10 +316,6 @@ class _Walk:
             return
         if entry.is_file() and listing.sort(self.wishes, entry.path, name, suffix, entry.stat().st_size):
             folder.is_likely = True
-
-
-def _is_within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def base_name(path: str) -> str:
