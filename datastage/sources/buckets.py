@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from datastage.errors import DatastageError, MissingDependencyError, NotDataError, SpecError, UnavailableError
@@ -187,6 +188,9 @@ def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
 
 def _folder(spec: Spec, context: Context, kind: _Kind, files: list[RemoteFile]) -> Found:
     _, bucket, path = spec.parts
+    folders = {str(folder) for file in files for folder in PurePosixPath(file.path).parents}
+    # Hadoop and the file systems of Azure keep a folder as an empty object of its name.
+    files = [file for file in files if file.size != 0 or file.path not in folders]
     if not files:
         raise UnavailableError(
             f"{bucket} at {kind.title} holds no {path or 'files'}.",

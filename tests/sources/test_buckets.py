@@ -62,6 +62,12 @@ def test_all_below_a_prefix_over_all_pages_of_the_list(word, path, buckets):
     assert tree(quiet(f"{word}://set/data/more/")) == below("data/more/")
 
 
+@pytest.mark.parametrize("word", ["s3", "gs"])
+def test_an_empty_object_that_stands_for_a_folder_is_no_file(word, buckets):
+    buckets.buckets[word, "set"].objects["data/more"] = b""
+    assert tree(quiet(f"{word}://set/data/")) == below("data/")
+
+
 def test_azure_needs_to_know_whose_storage_it_is(buckets, monkeypatch):
     # On the stand-in the first part of a path is the service.
     assert quiet("az://az/set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
