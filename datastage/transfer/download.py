@@ -352,7 +352,7 @@ class ParallelDownload:
                 raise Interrupted(changed(self._reader.name), "changed")
             self._n_kept -= block.got - (at - block.start)
             block.got, block.crc = at - block.start, 0
-            self._hashing.begin_anew()
+            self._hashing.must_begin_anew = True
         return 0
 
     def _give_back(self, job: _Job, fault: Interrupted) -> None:

@@ -37,14 +37,10 @@ class Hashing:
         self._algorithms = algorithms
         self._wait_beyond = wait_beyond
         self._fail = fail
-        self._must_begin_anew = False
+        self.must_begin_anew = False  # to be set where other bytes take the place of what was hashed
         self.crc32 = 0
         self._hashes: dict[str, Any] = {}
         self.thread = threading.Thread(target=self._run, name="datastage-hash", daemon=True)
-
-    def begin_anew(self) -> None:
-        """Forget what was hashed: other bytes take its place."""
-        self._must_begin_anew = True
 
     @property
     def digests(self) -> dict[str, str]:
@@ -60,12 +56,12 @@ class Hashing:
 
     def _hash(self) -> bool:
         """Hash from the beginning; return whether all was hashed, and not other bytes came."""
-        self._must_begin_anew = False
+        self.must_begin_anew = False
         self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._algorithms}
         self.crc32 = at = 0
         buffer = memoryview(bytearray(PIECE_BYTES))
         while (end := self._wait_beyond(at)) is not None:
-            while at < end and not self._must_begin_anew:
+            while at < end and not self.must_begin_anew:
                 n = os.preadv(self._file.fd, [buffer[: min(PIECE_BYTES, end - at)]], at)
                 if n == 0:
                     raise IntegrityError(f"{self._file.local_path} became shorter while it was written.")
@@ -73,6 +69,6 @@ class Hashing:
                 for hash_ in self._hashes.values():
                     hash_.update(buffer[:n])
                 at += n
-            if self._must_begin_anew:
+            if self.must_begin_anew:
                 return False
-        return not self._must_begin_anew
+        return not self.must_begin_anew
