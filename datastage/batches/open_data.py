@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import datasets, layouts, materialize, slots, staging, store
 from datastage.batches.augment import Augment
-from datastage.batches.image_files import FolderImages, Images, ZipImages
+from datastage.batches.image_files import FolderImages, Images, ParquetRows, ZipImages
 from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
-from datastage.layouts.parquet import ParquetImages
 from datastage.options import FOR_LOADERS
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -109,7 +108,7 @@ def refuse_shards(data: Any, here: Runtime) -> None:
 def images_at(path: Path, reading: layouts.Reading) -> Images:
     """Return the pictures of what is staged at `path` and was read so."""
     root = path if path.is_dir() else path.parent
-    return (ParquetImages if reading.layout == "parquet" else FolderImages)(str(root))
+    return (ParquetRows if reading.layout == "parquet" else FolderImages)(str(root))
 
 
 def located(data: Any, stage: Callable[..., Staged]) -> tuple[Staged, ZipImages | None]:

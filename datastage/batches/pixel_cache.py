@@ -131,9 +131,9 @@ class PixelCache:
         """Return the file of these images: one for all that they ever were, of which the latest is kept."""
         same = hashlib.blake2b(json.dumps([SCHEMA, self.last, self.fit.how, *self.fit.shape]).encode(), digest_size=4)
         now = hashlib.blake2b(digest_size=8)
-        for name in self.names:
+        for name, stamp in zip(self.names, self.images.stamps(self.names)):
             same.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-            now.update(f"{self.images.stamp(name)}\0".encode())
+            now.update(f"{stamp}\0".encode())
         key = f"{same.hexdigest()}-{now.hexdigest()}"
         path = Path(os.path.abspath(folder)) / f"packed-{key}.u8"
         if (publishing := PUBLISHING.get(path)) is not None:
@@ -287,9 +287,13 @@ class PixelCache:
 
     def unreadable_error(self, index: int, trouble: str) -> IntegrityError:
         return IntegrityError(
-            f"{self.names[index]} cannot be read as an image: {trouble}.",
-            "unreadable='skip' leaves such images out, and lists and counts them.",
+            f"{self._called(index)} cannot be read as an image: {trouble}.",
+            "Next: unreadable='skip' leaves such images out, and lists and counts them.",
         )
+
+    def _called(self, index: int) -> str:
+        """Return what a person calls an image."""
+        return self.names[index]
 
     def complete(self, stop: threading.Event | None = None, held: Held | None = None) -> None:
         """Decode what is left unless `stop` is set, and make the file final. Does nothing the second time."""

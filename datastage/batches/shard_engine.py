@@ -181,7 +181,7 @@ class FromShards(PhotoBatches):
         fine = np.ones(len(of), bool)
         for i, shard in enumerate(shards):
             fine[of == i] = shard.pixels.state[number[of == i]] != BAD
-            if shard.pixels.path is not None and shard.pixels.whole and len(shard.troubles()) < len(shard.file.samples):
+            if shard.pixels.path is not None and shard.pixels.whole:
                 shard.pixels.publish()
         if not fine.all():
             images, labels, draws = images[fine], labels[fine], draws.where(fine)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,18 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datastage import sources
 from datastage.batches.devices import Choice
+from datastage.batches.image_files import stamps_of
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.shard_labels import LabelRule
 from datastage.decode import Fit
-from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.errors import IntegrityError, SpecError, StorageError, while_doing
 from datastage.progress import unreadable
 from datastage.shards.cache import ShardCache
 from datastage.shards.listing import Shard
-from datastage.shards.members import Sample, ShardFile
+from datastage.shards.members import UNREAD, Sample, ShardFile
+from datastage.staged import size_and_crc
 
 KEPT_OPEN = 32
 """Shards that stay open where there is room for all: listing the samples of one takes a part of an epoch's time."""
@@ -38,20 +41,42 @@ KEPT_OPEN = 32
 class _Pictures:
     """The pictures of a shard, by their sample's number, as `PixelCache` reads them."""
 
-    def __init__(self, file: ShardFile) -> None:
-        self._file = file
+    def __init__(self, file: ShardFile, shard: Shard) -> None:
+        self._file, self._shard = file, shard
 
     def read(self, name: str) -> bytes:
         number = int(name.rpartition("#")[2])
         ending = self._file.samples[number].picture()
         return b"" if ending is None else self._file.part(number, ending)
 
-    def stamp(self, name: str) -> str:
-        sample = self._file.samples[int(name.rpartition("#")[2])]
-        return f"{self._file.size}-{sample.parts.get(sample.picture() or '')}"
+    def stamps(self, names: Sequence[str]) -> Iterator[str]:
+        """Give what tells the bytes of each picture from others: its place, and which shard this is."""
+        if (path := self._shard.path) is not None:
+            (told,) = stamps_of(str(path.parent), [path.name])
+        elif self._shard.sha256 is not None:  # it was compared when it came
+            told = self._shard.sha256
+        else:
+            brought = Path(self._file.local_path or "")
+            with while_doing(f"reading the shard {self._shard.name}", UNREAD):
+                told = brought.with_suffix(".identity").read_text("utf-8")
+                if told.startswith("|"):  # its place tells a length alone
+                    told = "-".join(map(str, size_and_crc(brought)))
+        samples = (self._file.samples[int(name.rpartition("#")[2])] for name in names)
+        return (f"{told}-{sample.parts.get(sample.picture() or '')}" for sample in samples)
 
 
-class Unkept(PixelCache):
+class OfShard(PixelCache):
+    """The pictures of a shard; that none of them can be read is no error, since other shards have others."""
+
+    def publish(self) -> None:
+        if not (self.state == BAD).all():
+            super().publish()
+
+    def _called(self, index: int) -> str:
+        return self.names[index].rpartition("#")[0]
+
+
+class Unkept(OfShard):
     """Pictures that are decoded whenever they are asked for; only those that cannot be read are remembered."""
 
     def _open(self, every: tuple[int, ...]) -> None:
@@ -67,6 +92,9 @@ class Unkept(PixelCache):
                 raise self.unreadable_error(index, trouble)
             self._trouble[index], self.state[index] = trouble, BAD
 
+    def complete_once(self) -> None:
+        """Decode nothing ahead: it would not be kept."""
+
 
 @dataclass
 class OpenShard:
@@ -77,7 +105,7 @@ class OpenShard:
 
     def troubles(self) -> dict[str, str]:
         """Return which pictures could not be read, and why."""
-        return {self.pixels.names[i].rpartition("#")[0]: why for i, why in self.pixels.troubles.items()}
+        return {self.pixels._called(i): why for i, why in self.pixels.troubles.items()}
 
 
 @dataclass
@@ -94,6 +122,7 @@ class ShardSource:
     options: LoaderOptions
     pixels: Path
     counts: dict[int, int] = field(default_factory=dict)
+    home: str = ""  # how the places of all shards begin: what follows tells them apart, wherever all of them lie
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,7 +136,7 @@ class ShardSource:
         self._said = 0  # of the unreadable ones
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = ("shards", "cache", "rule", "size", "fit", "last", "threads", "options", "pixels", "counts")
+        names = ("shards", "cache", "rule", "size", "fit", "last", "threads", "options", "pixels", "counts", "home")
         return ShardSource, tuple(getattr(self, name) for name in names)
 
     # --- how many samples there are
@@ -199,12 +228,14 @@ class ShardSource:
     # --- pixels
 
     def _pixels_of(self, shard: Shard, file: ShardFile) -> PixelCache:
-        names = [f"{shard.name}/{sample.key}#{i}" for i, sample in enumerate(file.samples)]
+        below = sources.key_of(shard.spec, self.cache.here.cwd)[len(self.home) :].partition("?")[0].rpartition("/")[0]
+        place = f"{below}/{shard.name}".lstrip("/")
+        names = [f"{place}/{sample.key}#{i}" for i, sample in enumerate(file.samples)]
         how: dict[str, Any] = {"last": self.last, "threads": self.threads, "unreadable": self.options.unreadable}
-        images: Any = _Pictures(file)
+        images: Any = _Pictures(file, shard)
         if names and self._fit_the_budget(len(names), file.size):
             with contextlib.suppress(StorageError):  # the disk is fuller than it was: without them it goes too
-                return PixelCache(images, names, self.fit, folder=self.pixels, **how)
+                return OfShard(images, names, self.fit, folder=self.pixels, **how)
             self._keeps = False
         return Unkept(images, names, self.fit, folder=None, **how)
 

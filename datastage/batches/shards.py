@@ -5,6 +5,7 @@ Its state is a place in the epoch's order, which does not depend on the ranks: a
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -84,12 +85,14 @@ def from_shards(
     train = found.splits["train"]
     every = partial(_every_label, train, rule) if all(shard.path for shard in train) else None
     rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
+    places = [sources.key_of(shard.spec, here.cwd) for shards in found.splits.values() for shard in shards]
+    home = os.path.commonprefix(places).rpartition("/")[0]
     made: dict[str, ShardSource] = {}
     for split, shards in found.splits.items():
         own = heads[split]
         theirs = rule if split == "train" else rule_of(own.samples, own.part, labels, needed=False)
         at, its = ("predict", theirs) if theirs.kind == "key" else (split, rule)
-        made[at] = ShardSource(shards, near, its, shape, fit, crops, threads, options, pixels)
+        made[at] = ShardSource(shards, near, its, shape, fit, crops, threads, options, pixels, home=home)
     return build(made, options, rule.classes, kind=ShardLoader)
 
 

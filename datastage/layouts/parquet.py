@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import threading
 from bisect import bisect_right
@@ -294,7 +293,7 @@ class ParquetImages:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ParquetImages, (self.root,)
+        return type(self), (self.root,)
 
     def read(self, name: str) -> bytes:
         """Return the picture of a row, as it was encoded."""
@@ -324,9 +323,3 @@ class ParquetImages:
                 self._n_bytes -= self._groups.popitem(last=False)[1].nbytes
         self._groups.move_to_end(key)
         return self._groups[key], row - starts[number]
-
-    def stamp(self, name: str) -> str:
-        """Return the length and time of its file, and its row."""
-        path, _, row = name.rpartition(":")
-        stat = os.stat(f"{self.root}/{path}")
-        return f"{stat.st_size}-{stat.st_mtime_ns}-{row}"

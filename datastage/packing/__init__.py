@@ -7,7 +7,7 @@ Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions)
     names = [name for part in reading.splits.values() for name in part.names]
     if not names:
         raise SpecError("There are no pictures to pack.", "Next: datastage read DATA says what the data is taken for.")
-    lengths = {name: _length(pictures, name) for name in names}
+    lengths = dict(zip(names, _lengths(pictures, names)))
     made = []
     for name in names[:: max(1, len(names) // TRIED)]:
         try:
@@ -192,10 +192,10 @@ def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions)
     return plan_of(samples_of(reading, lengths), bytes_of(options.shards), taken, how)
 
 
-def _length(pictures: Pictures, name: str) -> int:
+def _lengths(pictures: Pictures, names: Sequence[str]) -> Iterable[int]:
     if isinstance(pictures, FolderImages | ZipImages):
-        return int(pictures.stamp(name).partition("-")[0])
-    return len(pictures.read(name))
+        return (int(stamp.partition("-")[0]) for stamp in pictures.stamps(names))
+    return (len(pictures.read(name)) for name in names)
 
 
 # --- what is there already

@@ -1,18 +1,23 @@
 import gc
+import io
 import os
 import pickle
+import shutil
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import datastage
 from datastage.batches.augment import Augment
 from datastage.batches.image_files import FolderImages
 from datastage.batches.pixel_cache import PixelCache
 from datastage.batches.prefetch import Threads
-from datastage.decode import Fit
+from datastage.decode import Fit, decode
 from datastage.errors import IntegrityError, StorageError
 from datastage.reader import FileReader
 from tests.batches.test_photos import Notes, all_of, photo_folder, wait_for_the_disk, zipped
@@ -346,7 +351,7 @@ def test_the_first_epoch_shows_its_progress_and_ends_it(tmp_path):
 
 
 def test_no_stamp_is_asked_for_where_no_pixels_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(FolderImages, "stamp", lambda *words: pytest.fail("a stamp was asked for"))
+    monkeypatch.setattr(FolderImages, "stamps", lambda *words: pytest.fail("stamps were asked for"))
     (train,) = from_folder(photo_folder(tmp_path / "photos"), **OPTIONS)
     assert len(all_of(train)[1]) == 12
 
@@ -357,3 +362,66 @@ def test_pictures_that_come_out_black_are_said_by_name(tmp_path):
     (train,) = from_folder(photos, reporter=notes, **OPTIONS)
     all_of(train)
     assert any("1 image of a wider type" in text and "class1/9.tif" in text for text in notes.said)
+
+
+def grey_zip(path, greys):
+    """A zip of class folders, each picture of one grey, of one length, and with one time."""
+    with zipfile.ZipFile(path, "w") as made:
+        for i, grey in enumerate(greys):
+            file = io.BytesIO()
+            Image.fromarray(np.full((16, 16, 3), grey, np.uint8)).save(file, "BMP")
+            made.writestr(zipfile.ZipInfo(f"{'ab'[i % 2]}/{i}.bmp"), file.getvalue())
+    return path
+
+
+def greys_of(data, **options):
+    (train,) = datastage.loaders(data, **{**OPTIONS, "test": 0, "progress": False, **options})
+    found = [sorted(all_of(train)[0][:, 0, 0, 0].tolist()) for _ in range(2)]
+    assert found[0] == found[1]
+    wait_for_the_disk()
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", ["staged", "below what is staged", "unpacked by hand"])
+def test_an_archive_made_anew_with_the_lengths_and_times_of_before_gives_its_own_pixels(here, tmp_path, kind):
+    cache = tmp_path / "pixels"
+    for first in (10, 100):
+        archive = grey_zip(here / "photos.zip", range(first, first + 8))
+        if kind == "unpacked by hand":
+            shutil.rmtree(here / "data", ignore_errors=True)
+            shutil.unpack_archive(archive, here / "data")
+            for file in (here / "data").rglob("*.bmp"):
+                os.utime(file, (315532800, 315532800))
+            data = here / "data"
+        else:
+            data = datastage.stage(archive, progress=False)
+            if kind == "below what is staged":
+                data = FolderImages(str(data.path / "a"))
+                names = sorted(os.listdir(data.root))
+                stamps = list(data.stamps(names))
+                assert all(stamp.endswith(f"{zlib.crc32(data.read(n)):08x}") for n, stamp in zip(names, stamps))
+                continue
+        assert greys_of(data, cache=cache) == list(range(first, first + 8))
+        assert greys_of(data) == list(range(first, first + 8))
+
+
+@pytest.mark.parametrize("kept_times", [True, False])
+def test_kept_pixels_serve_the_same_photos_staged_again_elsewhere(here, tmp_path, monkeypatch, kept_times):
+    archive = grey_zip(here / "photos.zip", range(8))
+    cache = tmp_path / "pixels"
+    monkeypatch.setattr("datastage.batches.pixel_cache.decode", decode)
+    for session in range(2):
+        data = datastage.stage(archive, root=tmp_path / f"root{session}", progress=False)
+        if not kept_times:
+            for file in data.path.rglob("*.bmp"):  # as what no archive gave a time has it
+                os.utime(file, ns=(os.stat(data.path / ".datastage-files").st_mtime_ns,) * 2)
+        assert greys_of(data, cache=cache) == list(range(8))
+        monkeypatch.setattr("datastage.batches.pixel_cache.decode", lambda *args: pytest.fail("a photo was decoded"))
+
+
+def test_a_photo_changed_in_what_was_staged_is_decoded_anew(here, tmp_path):
+    data = datastage.stage(grey_zip(here / "photos.zip", range(8)), progress=False)
+    assert greys_of(data) == list(range(8))
+    changed = data.path / "a" / "0.bmp"
+    changed.write_bytes((data.path / "b" / "7.bmp").read_bytes())
+    assert greys_of(data) == [1, 2, 3, 4, 5, 6, 7, 7]

@@ -15,7 +15,7 @@ from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, Unavai
 from datastage.shards.cache import ShardCache
 from datastage.shards.order import Epoch
 from tests.servers import server  # noqa: F401
-from tests.stand_ins.shards import given, index_of, shards
+from tests.stand_ins.shards import given, index_of, picture, shards, tar_of
 
 pytest.importorskip("torch")
 COUNTS = [7, 9, 5, 8, 11, 3]
@@ -138,6 +138,23 @@ def test_wrong_bytes_are_refused_where_an_index_knows_the_digest_and_training_go
     again = train_of(data)
     again.load_state_dict(state)
     assert sorted(seen + given(again)) == list(range(sum(COUNTS)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_later_session_takes_no_pixels_of_shards_that_changed_meanwhile(server, tmp_path, told):
+    for first in (0, 100):
+        greys = range(first, first + 6)
+        samples = [(str(i % 10), {"bmp": picture(i, kind="BMP"), "cls": f"{i:03d}".encode()}) for i in greys]
+        server.serve("set/train-0.tar", tar_of(samples), **({} if told else {"etag": "", "modified": ""}))
+        for _ in range(2):
+            train = train_of(server.url("set/train-{0..0}.tar"))
+            assert sorted(given(train)) == list(greys)
+            for thread in threading.enumerate():
+                if thread.name == "datastage-keep":
+                    thread.join()
+        if not told:
+            for path in (tmp_path / "root").rglob("*.tar"):  # it went to make room
+                path.unlink()
 
 
 def test_a_shard_that_changes_while_it_is_trained_on_is_an_error(server):

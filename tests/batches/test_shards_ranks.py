@@ -17,7 +17,7 @@ from datastage.batches.ranks import nodes
 from datastage.errors import SpecError
 from datastage.runtime import launched
 from tests.servers import server as server
-from tests.stand_ins.shards import given, shards, write
+from tests.stand_ins.shards import given, labelled, shards, tar_of, write
 
 pytest.importorskip("torch")
 REPOSITORY = str(Path(__file__).parents[2])
@@ -84,6 +84,21 @@ def test_a_state_of_four_ranks_goes_on_with_two_and_then_three_each_sample_once(
     assert (state["epoch"], state["shards"]["position"]) == (1, 0)
     again, _ = stretch(monkeypatch, data, 2, state, 0, batch_size=5)  # the next epoch
     assert sorted(flat(again)) == list(range(sum(COUNTS)))
+
+
+@pytest.mark.parametrize("odd", ["no sample", "no picture that can be read"])
+def test_two_ranks_pass_over_a_shard_that_gives_nothing_as_one_does(tmp_path, monkeypatch, here, odd):
+    data = write(tmp_path / "set", [8] * 5)
+    bad = [(key, {**parts, "png": parts["png"][:40]}) for key, parts in labelled(range(8, 16))]
+    (tmp_path / "set" / "train-000001.tar").write_bytes(tar_of([] if odd == "no sample" else bad))
+    for size in (1, 2):
+        seen = []
+        for rank in range(size):
+            as_rank(monkeypatch, rank, size)
+            train = loader(data)
+            for _, y in train:
+                seen += y[: train.given[0]].tolist()
+        assert sorted(seen) == [*range(8), *range(16, 40)]
 
 
 def test_a_state_goes_on_with_the_very_batches_that_were_left(tmp_path, monkeypatch, here):

@@ -110,8 +110,8 @@ from datastage.decode import Fit, best
 from datastage.batches.image_files import FolderImages
 from datastage.batches.pixel_cache import PixelCache
 class Stamped(FolderImages):
-    def stamp(self, name):
-        return sys.argv[3]
+    def stamps(self, names):
+        return [sys.argv[3]] * len(names)
 folder = pathlib.Path(sys.argv[1])
 names = sorted(path.name for path in folder.iterdir())
 best()
@@ -132,8 +132,8 @@ def packing(tmp_path, here, runs, seed):
     from datastage.decode import Fit
 
     class Stamped(FolderImages):
-        def stamp(self, name):
-            return str(number)
+        def stamps(self, names):
+            return [str(number)] * len(names)
 
     photos, cache = here / "photos", tmp_path / "cache"
     photos.mkdir()
