@@ -208,22 +208,32 @@ class TerminalLine:
     def draw(self, name: str, text: str, done_bytes: int, total_bytes: int | None) -> None:
         columns = max(20, shutil.get_terminal_size().columns) - 3  # the ^C of a stop fits behind it
         line = _named(name, text)
-        if len(line) > columns:
+        if _cells(line) > columns:
             line = text or name  # the numbers say more than the name
-        room = min(columns - len(line) - 2, 40)
+        room = min(columns - _cells(line) - 2, 40)
         if total_bytes and 0 <= done_bytes <= total_bytes and room >= 10:
             full = room * done_bytes // total_bytes
             line += f"  {'█' * full}{'░' * (room - full)}"
-        line = writable(line[:columns], self._stream)[:columns]
-        self._stream.write(f"\r{line.ljust(self._width)}")
+        line = writable(line[:columns], self._stream)
+        while _cells(line) > columns:
+            line = line[:-1]
+        width = _cells(line)
+        self._stream.write(f"\r{line}{' ' * (self._width - width)}")
         self._stream.flush()
-        self._width = len(line)
+        self._width = width
 
     def clear(self) -> None:
         if self._width:
             self._stream.write(f"\r{' ' * self._width}\r")
             self._stream.flush()
             self._width = 0
+
+
+def _cells(text: str) -> int:
+    """Return how many columns a text takes on a terminal: Chinese, Japanese and Korean letters take two each."""
+    from unicodedata import east_asian_width
+
+    return sum(2 if east_asian_width(c) in "FW" else 1 for c in text)
 
 
 def _named(name: str, text: str) -> str:

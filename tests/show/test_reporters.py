@@ -4,6 +4,7 @@ import io
 import os
 import threading
 import time
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,6 +182,20 @@ def test_a_bar_fits_the_terminal(monkeypatch, columns):
     (line,) = seen_on(terminal)
     assert len(line) < columns
     assert ("█" in line) is (columns > 40)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_letters_that_take_two_columns_are_counted_so(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    shown = TerminalLine(terminal)
+
+    shown.draw("copying 训练数据集合图片.zip", "62 %, 744 MB of 1.2 GB, 31 MB/s, 15 s left", 744, 1200)
+    taken = sum(2 if unicodedata.east_asian_width(c) == "W" else 1 for c in terminal.getvalue().strip("\r"))
+    shown.clear()
+
+    assert taken < columns  # one that is longer goes on in a second line, and each further one stands below it
+    assert terminal.getvalue().endswith(f"\r{' ' * taken}\r")
 
 
 def test_a_terminal_that_knows_ascii_alone_gets_a_bar_of_ascii(monkeypatch):
