@@ -173,7 +173,7 @@ def _write_member(task: Task, result: Unpacked, folder: Folder, member: StreamMe
         if member.kind == "hardlink":
             result.skipped[path] = clean(member.target)
         if trash and member.kind != "folder":
-            result.leave_out(trash)
+            result.left_out[trash] += 1
         return
     result.matched = True
     kinds = result.tree.kinds
@@ -339,8 +339,7 @@ def _unpack_nested(task: Task, result: Unpacked, level: int) -> None:
         for each in found.files:
             files.append(each._replace(path=f"{prefix}/{each.path}" if prefix else each.path))
         result.n_replaced += found.n_replaced
-        for kind, n in found.left_out.items():
-            result.leave_out(kind, n)
+        result.left_out += found.left_out
     result.files = files
 
 

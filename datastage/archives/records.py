@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -103,11 +104,8 @@ class Unpacked:
     folders: list[tuple[str, int | None]] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
     stripped: str | None = None
     encoding: str | None = None
     matched: bool = False
     n_replaced: int = 0
-
-    def leave_out(self, kind: str, n: int = 1) -> None:
-        self.left_out[kind] = self.left_out.get(kind, 0) + n

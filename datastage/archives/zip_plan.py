@@ -161,8 +161,8 @@ class Plan:
         trash = junk_kind(name)
         if trash or (self.pick is not None and not self.pick(_loose(name))):
             clean(name)
-            if trash:
-                self.result.leave_out(trash, int(kind != "folder"))
+            if trash and kind != "folder":
+                self.result.left_out[trash] += 1
             return ""
         self.result.matched = True
         if kind == "folder":

@@ -29,6 +29,10 @@ def test_junk_is_left_out_and_counted_by_its_kind(name, tmp_path):
     assert result.left_out == {JUNK[name]: 1}
 
 
+def test_an_empty_folder_of_junk_is_no_file_that_was_left_out(tmp_path):
+    assert unpacked(zip_of({"__MACOSX/": b"", "kept": b"1"}), tmp_path / "to").left_out == {}
+
+
 def test_what_is_only_like_junk_is_data(tmp_path):
     result = unpacked(zip_of({name: b"1" for name in DATA}), tmp_path / "to")
     assert sorted(file.path for file in result.files) == sorted(DATA)
