@@ -19,8 +19,9 @@ T = TypeVar("T")
 _STAT_WAIT_S = 5.0
 # What a mount answers whose client has died or is dying: ENOTCONN mostly; the others were seen elsewhere on FUSE.
 DEAD_MOUNT = frozenset({errno.ENOTCONN, errno.ECONNABORTED, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
+EREMOTEIO = getattr(errno, "EREMOTEIO", 121)  # Linux alone has the name
 # What a mount says once that may be gone at the next try.
-PASSING_MOUNT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, errno.EREMOTEIO})
+PASSING_MOUNT = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN, errno.ECONNABORTED, EREMOTEIO})
 # What reading from a mount fails with, and writing to a disk of ours hardly does.
 MOUNT_READ = DEAD_MOUNT | {errno.EIO, errno.ENOENT}
 _NETWORK_TYPES = frozenset(

@@ -38,6 +38,19 @@ def test_staging_a_local_file_needs_nothing_that_is_heavy(tmp_path):
     assert not loaded & {"torch", "numpy", "gdown", "tqdm", "requests", "IPython"}
 
 
+def test_it_runs_where_python_lacks_the_names_that_only_linux_has(tmp_path):
+    # Of macOS, as far as names go: the rest is not tested.
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("cat/1.txt", "meow")
+    names = ("EREMOTEIO", "sched_getaffinity", "posix_fadvise", "getxattr", "O_PATH", "CLOCK_BOOTTIME")
+    lacks = f"[delattr(m, n) for m in (errno, os, time) for n in {names} if hasattr(m, n)]"
+    call = f"datastage.stage({str(tmp_path / 'a.zip')!r}, root={str(tmp_path / 'r')!r}, progress=False)"
+    code = f"import errno, os, time\n{lacks}\nimport datastage; print({call})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.stderr == ""
+    assert (Path(done.stdout.strip()) / "cat/1.txt").read_text() == "meow"
+
+
 def test_everything_public_can_be_had_and_is_documented():
     without = [
         name for name in datastage.__all__ if name != "__version__" and not (getattr(datastage, name).__doc__ or "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from datastage.errors import DatastageError, StorageError, UnavailableError
+from datastage.mounts import EREMOTEIO
 from datastage.progress import human_bytes, human_seconds
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ _MOUNT_ERRORS: dict[int, tuple[str, str]] = {
         "no longer shows the file",
         "Look whether the file is still there, and whether its disk is mounted.",
     ),
-    errno.EREMOTEIO: ("gave a remote input/output error", ""),
+    EREMOTEIO: ("gave a remote input/output error", ""),
     errno.EHOSTDOWN: ("is down", ""),
     errno.EHOSTUNREACH: ("cannot be reached", ""),
     errno.ENODEV: ("is gone", ""),
