@@ -253,7 +253,8 @@ class _Head:
     def __init__(self, name: bytes, mode: int, mtime: float) -> None:
         self.name, self.mode = name, mode
         self.method = self.crc = self.csize = self.usize = 0
-        when = min(max(time.localtime(mtime)[:6], (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
+        # A zip says 1980 to 2107; a disk may give what is in no calendar.
+        when = max(time.localtime(min(max(mtime, 0.0), 2.0**32))[:6], (1980, 1, 1, 0, 0, 0))
         self.when = (when[3] << 11 | when[4] << 5 | when[5] // 2, when[0] - 1980 << 9 | when[1] << 5 | when[2])
         self.flags = 0
         if not name.isascii():

@@ -209,6 +209,11 @@ def test_modes_and_times_are_kept(photos, tmp_path):
     assert status.st_mtime == 1_600_000_000
 
 
+@pytest.mark.parametrize(("time", "year"), [(1e17, 2106), (-1e17, 1980), (0.0, 1980), (1.6e9, 2020)])
+def test_a_time_that_is_in_no_calendar_ends_no_packing(time, year):
+    assert (packing._Head(b"a", 0o644, time).when[1] >> 9) + 1980 == year
+
+
 def test_a_file_that_grows_past_what_its_header_can_say_is_an_error(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "SMALL_BYTES", 100)
     monkeypatch.setattr(packing, "_MAX32", 40_000)
