@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datastage.archives import formats
-from datastage.archives.errors import Fault, error_of
+from datastage.archives.errors import Fault, error_of, faults_of
 from datastage.archives.names import is_part
-from datastage.archives.zip_entry import ZipEntry
+from datastage.archives.zip_entry import ENTRY_BYTES, ZipEntry
 from datastage.errors import DatastageError
 from datastage.reader import FileReader, Reader
 
@@ -97,7 +97,8 @@ def joined(path: Path) -> JoinedReader | None:
             return None
         reader = JoinedReader([path.parent / part for part in parts], _whole_name(parts))
         if parts[-1].lower().endswith(_LAST):
-            _put_right(reader)
+            with faults_of(parts[-1]):
+                _put_right(reader)
         return reader
     except Fault as fault:
         raise error_of(fault, path.name) from None
@@ -227,7 +228,7 @@ def _glued(path: Path) -> JoinedReader | None:
                 _put_right(reader)
                 reader.paths = ()  # a tool is given what is read here: it would look for the parts again
                 return reader
-    except (Fault, struct.error):
+    except Fault:
         pass
     reader.close()
     return None
@@ -236,10 +237,14 @@ def _glued(path: Path) -> JoinedReader | None:
 def _directory_of(reader: JoinedReader) -> tuple[int, int, int, int, int]:
     """Return where the directory of a split zip begins, its size and count, and the part and place it is said to be."""
     tail_at, tail, end = _end_of(reader)
+    if not 0 <= end <= len(tail) - 22:
+        raise Fault("Z-END", "has no end record: it is no zip, or its end is missing")
     cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<HHHLL", tail, end + 6)
-    if tail[end - 20 : end - 16] == b"PK\6\7":
+    if tail[end - 20 : end - 16] == b"PK\6\7" and end >= 76:
         end -= 76
         cd_disk, _, count, cd_size, cd_offset = struct.unpack_from("<LQQQQ", tail, end + 20)
+    if tail_at + end < cd_size:
+        raise Fault("Z-END", "has an end record that does not fit: part of the archive is missing")
     return tail_at + end - cd_size, cd_size, count, cd_disk, cd_offset
 
 
@@ -247,7 +252,7 @@ def _put_right(reader: JoinedReader) -> None:
     """Write the directory of a split zip anew: its offsets count from the part that a member begins in."""
     start, cd_size, count, _, _ = _directory_of(reader)
     data, at, out = reader.read_at(start, cd_size), 0, bytearray()
-    while data[at : at + 4] == b"PK\1\2":
+    while data[at : at + 4] == b"PK\1\2" and at + ENTRY_BYTES <= len(data):  # one that is cut is missed by the count
         entry = ZipEntry(data, at)
         n_name, n_extra, n_comment, part = struct.unpack_from("<HHHH", data, at + 28)
         offset = reader.start_of(part) + entry.offset

@@ -15,7 +15,7 @@ import pytest
 import datastage
 from datastage.archives import joined, unpack
 from datastage.archives.split import is_part
-from datastage.errors import DatastageError, IntegrityError
+from datastage.errors import DamagedArchiveError, DatastageError, IntegrityError
 from tests.servers import server as server
 
 from .made import tree, zip_of
@@ -234,6 +234,23 @@ def test_a_whole_archive_with_a_number_behind_its_name_is_no_part(names, here):
         datastage.extract(name, f"out of {name}", progress=False)
         assert files_of(here / f"out of {name}") == FILES
         assert files_of(datastage.stage(f"./{name}", strip=False, progress=False)) == FILES
+
+
+@pytest.mark.parametrize("end", [b"", b"hi", bytes(70_000), b"\xff" * 70_000, b"PK\5\6", b"PK\5\6" + b"\xff" * 18])
+def test_a_last_part_without_its_end_is_named_as_the_damaged_one(end, tmp_path):
+    (tmp_path / "x.z01").write_bytes(b"PK\7\x08PK\3\4")
+    (tmp_path / "x.zip").write_bytes(end)
+    with pytest.raises(DamagedArchiveError, match=r"x\.zip is damaged or incomplete: it has .*missing"):
+        joined(tmp_path / "x.z01")
+
+
+def test_a_directory_that_ends_amid_an_entry_is_damage(tmp_path):
+    end = struct.pack("<4sHHHHLLH", b"PK\5\6", 1, 1, 1, 1, 20, 0, 0)
+    (tmp_path / "x.z01").write_bytes(b"PK\7\x08PK\3\4")
+    (tmp_path / "x.zip").write_bytes(b"PK\1\2" + bytes(16) + end)
+    (tmp_path / "to").mkdir()
+    with joined(tmp_path / "x.z01") as reader, pytest.raises(DamagedArchiveError, match=r"directory of 0, .* counts 1"):
+        unpack(reader, tmp_path / "to")
 
 
 def test_the_last_part_that_is_missing_leaves_damage_and_nothing_else(here):
