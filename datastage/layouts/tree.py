@@ -92,6 +92,8 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
             with os.scandir(f"{root}/{inside}" if inside else root) as entries:
                 for entry in entries:
                     name = entry.name
+                    if entry.is_symlink() and not os.path.exists(entry.path):
+                        continue  # it leads nowhere, or to itself
                     if name[name.rfind(".") :] in usual and name[0] != "." and entry.is_file():
                         folder.pictures.append(name)  # the many go by this quick way
                     elif entry.is_dir():

@@ -278,6 +278,15 @@ def test_a_link_to_another_part_is_a_part_and_a_circle_is_none(tmp_path):
     assert sizes(layouts.read(tmp_path)) == {"train": 2, "val": 2, "test": 2}
 
 
+def test_a_link_that_leads_to_itself_is_passed_over(tmp_path):
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for name, target in (("me", "me"), ("a/me.png", "me.png"), ("b/nowhere.png", "nothing.png")):
+        (tmp_path / name).symlink_to(target)
+    assert sizes(layouts.read(tmp_path, test=0)) == {"train": 2}
+
+
 def test_what_is_set_aside_is_drawn_class_by_class():
     found = reading("a/*9.png", "b/*9.png", "c/*2.png")
     whole, said = layouts.parted(found, test=0.25)
