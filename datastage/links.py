@@ -40,7 +40,8 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
     for place, path in wanted:
         if os.path.lexists(place):
             continue
-        with while_doing(f"linking {place.name}"):
+        step = "Next: choose another folder with link=, and run the same line again."
+        with while_doing(f"linking {place.name}", f"The data is ready in {path}.", step):
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 place.symlink_to(path, target_is_directory=path.is_dir())

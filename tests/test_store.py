@@ -209,6 +209,14 @@ def test_what_is_linked_already_keeps_nothing_else_from_it(tmp_path):
     assert [path.is_symlink() for path in made] == [True, True]
 
 
+def test_a_link_into_what_is_no_folder_is_answered_with_the_option_that_named_it(tmp_path):
+    slot, _ = published(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="linking sub") as caught:
+        links.link_into(tmp_path / "file", [("sub", slot.final / "sub")])
+    assert "another folder with link=" in caught.value.remedy[-1]
+
+
 def test_a_link_replaces_nothing(tmp_path):
     slot, _ = published(tmp_path)
     (tmp_path / "sub").write_text("mine")
