@@ -56,10 +56,14 @@ _GUESSED = (
     *("layouts/alone", "layouts/asked", "layouts/beside", "layouts/c[ho]*", "layouts/f*", "layouts/n*"),
     *("layouts/parting", "layouts/shape", "layouts/tasks"),
 )
-# What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows.
+# What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows; of
+# sounds, boxes, masks and ratings nothing does, and what is said of them takes little.
 _OF_PICTURES = {"layouts/pictures", "batches/photos"}
 _OF_FILES = {"layouts/alone", "layouts/parquet"}
-_OF_TASK = {"classification": _OF_PICTURES, "text": {"layouts/alone"}}
+_OF_TASK: dict[str, set[str]] = {
+    **{"classification": _OF_PICTURES, "text": {"layouts/alone"}, "audio": {"layouts/alone"}},
+    **dict.fromkeys(("detection", "segmentation", "recommendation"), set()),
+}
 # Places whose folders are written where they stay.
 _FETCHED = ("bucket", "github", "http", "hub", "link", "record")
 # In place of modules that are left out. Who calls something of one is told to install the wheel.
@@ -200,10 +204,10 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
     while waiting:
         spec = sources.parse(text := waiting.pop())
         entry = entries.get(spec.value) if spec.scheme == "name" else None
+        files_of = entry.parts if isinstance(entry, ArchiveEntry) else ()
         if entry is not None:
             needed |= {"sources/http", "sources/manual", "sources/search" if isinstance(entry, Entry) else "parts"}
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
-            files_of = entry.parts if isinstance(entry, ArchiveEntry) else ()
             places = (place for part in files_of for place in part.places)
             waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
         elif spec.scheme in rows:
@@ -216,7 +220,10 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
                 needed |= {"transfer/tree_copy", "archives/split"}  # it may be a folder, or parts side by side
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
-            needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, *_OF_FILES})
+            if files_of and all(part.name.endswith(".npz") for part in files_of):
+                needed.add("batches/photos")  # which takes arrays too
+            else:
+                needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, *_OF_FILES})
             if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
                 needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}

@@ -106,7 +106,8 @@ def test_a_cell_that_carries_the_tool_can_be_run_twice(notebook):
 
 # Of each kind of place the largest, and entries of each family: pictures with lists of labels are the most.
 SPECS = ["cifar10", "drive:x.zip", "https://host.example/data", "kaggle:me/x", "github:me/x", "doi:10.5281/zenodo.1",
-         "s3://b/x.zip", "celeba", "eurosat", "flowers102", "titanic", "ag_news"]  # fmt: skip
+         "s3://b/x.zip", "celeba", "eurosat", "flowers102", "titanic", "ag_news", "chestmnist", "gtzan", "coco_val2017",
+         "penn_fudan", "movielens_1m"]  # fmt: skip
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -187,7 +188,8 @@ def test_a_cell_carries_of_a_family_its_own_entry_alone_with_all_that_this_one_u
         ]
 
 
-@pytest.mark.parametrize("name", ["dtd", "kmnist", "food101"])  # lists, arrays, folders
+# Lists, arrays, folders; and what is staged whole.
+@pytest.mark.parametrize("name", ["dtd", "kmnist", "chestmnist", "food101", "gtzan", "voc2012", "movielens_1m"])
 @pytest.mark.usefixtures("here")
 def test_what_a_cell_carries_reads_its_entry_as_the_package_does(name, staged_as, tmp_path):
     carried = carried_modules(needed_modules([name]))
@@ -198,15 +200,22 @@ def test_what_a_cell_carries_reads_its_entry_as_the_package_does(name, staged_as
         (tmp_path / "tool" / path).write_text(text, encoding="utf-8")
     ask = (
         "import sys; sys.path.insert(0, sys.argv[1]); import datastage, json\n"
-        "read = datastage.read(sys.argv[2]); print(json.dumps(read.as_dict(), default=str))\n"
-        "print([int(one.sum()) for one in read.arrays('train')] if read.kind == 'arrays' else 0)"
+        "try: read = datastage.read(sys.argv[2])\n"
+        "except datastage.SpecError as error: print(json.dumps(str(error))); sys.exit()\n"
+        "print(json.dumps(read.as_dict(), default=str))\n"
+        "print([int(one.sum()) for one in read.arrays('train')] if read.kind == 'arrays' else 0)\n"
+        "if read.kind == 'arrays': next(iter(datastage.loaders(sys.argv[2], 4, device='cpu', progress=False).train))"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", ask, tmp_path / "tool", staged], capture_output=True, text=True, cwd=tmp_path
     )
+    try:
+        here = datastage.read(staged.path)
+    except SpecError as error:
+        assert json.loads(done.stdout) == str(error), done.stderr
+        return
     assert done.returncode == 0, done.stderr
     said, sums = done.stdout.splitlines()
-    here = datastage.read(staged.path)
     assert json.loads(said) == json.loads(json.dumps(here.as_dict(), default=str))
     assert json.loads(sums) == ([int(one.sum()) for one in here.arrays("train")] if here.kind == "arrays" else 0)
 
