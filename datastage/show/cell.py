@@ -277,7 +277,8 @@ def _is_one(name: str, patterns: Sequence[str]) -> bool:
 
 def _leave_out_entries(tree: ast.Module, module: ModuleType, kept: Collection[str]) -> None:
     """Take out of a family's table the entries that are not kept, and what they alone use; a family has few."""
-    table = next((node for node in tree.body if _names(node) == {"ENTRIES"}), None)
+    bound = [(node, set(_bound(node))) for node in tree.body]
+    table = next((node for node, names in bound if names == {"ENTRIES"}), None)
     if not isinstance(table, ast.Assign) or not isinstance(table.value, ast.Tuple):
         return
     rows, entries = [], iter(module.ENTRIES)
@@ -287,22 +288,13 @@ def _leave_out_entries(tree: ast.Module, module: ModuleType, kept: Collection[st
         if {next(entries).name for _ in range(n)} & set(kept):
             rows.append(row)
     table.value.elts = rows
-    used, waiting = {"ENTRIES"}, [node for node in tree.body if _names(node) & {"ENTRIES", ""}]
+    used = {"ENTRIES", "annotations"}
+    waiting = [node for node, names in bound if not names or names & used]
     while waiting:
         named = {each.id for each in ast.walk(waiting.pop()) if isinstance(each, ast.Name)} - used
         used |= named
-        waiting += [node for node in tree.body if _names(node) & named]
-    tree.body = [node for node in tree.body if _names(node) & {*used, ""}]
-
-
-def _names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement at the top of a module defines, by import too; ``""`` if it is no such one."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {"" if each.name == "annotations" else each.asname or each.name for each in node.names}
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return {each.id for target in targets if target for each in ast.walk(target) if isinstance(each, ast.Name)} or {""}
+        waiting += [node for node, names in bound if names & named]
+    tree.body = [node for node, names in bound if not names or names & used]
 
 
 def _leave_out_families(module: ast.Module, needed: Collection[str]) -> None:
@@ -399,9 +391,11 @@ def _bound(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         yield node.name
         return
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        return  # what it binds is its own
     if isinstance(node, ast.alias):
         yield (node.asname or node.name).partition(".")[0]
-    elif isinstance(node, ast.Name):
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         yield node.id
     for child in ast.iter_child_nodes(node):
         yield from _bound(child)
