@@ -351,12 +351,12 @@ class Chain:
 
     def _opened(self, spec: Spec, work: Work, another_is_left: bool) -> tuple[Found, Work]:
         """Open what a spec names, and say how patient to be with it."""
-        limits, slow_below = (IMPATIENT, transfer.SLOW_BYTES_S) if another_is_left else (None, None)
+        limits = IMPATIENT if another_is_left else None
         has_hash, wait_s = work.options.expect is not None, self.options.wait
         found = sources.open_spec(
             spec, self.here, reporter=self.reporter, has_hash=has_hash, limits=limits, wait_s=wait_s
         )
-        return found, replace(work, slow_below_bytes_s=slow_below, limits=limits)
+        return found, replace(work, limits=limits)
 
     # --- a spec's steps
 

@@ -33,8 +33,7 @@ class Work:
     slot: Slot
     here: runtime.Runtime
     reporter: Reporter
-    slow_below_bytes_s: float | None = None
-    limits: transfer.Limits | None = None
+    limits: transfer.Limits | None = None  # where another place is left: then one that is slow is left for it too
     keep: Callable[[Path, str], None] | None = None
     called: str = ""  # the published name, where a copy may bear another
 
@@ -104,7 +103,7 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
         target,
         expect=expect,
         reporter=work.reporter,
-        slow_below_bytes_s=work.slow_below_bytes_s,
+        slow_below_bytes_s=None if work.limits is None else transfer.SLOW_BYTES_S,
         limits=work.limits,
     ) as arriving:
         content = None

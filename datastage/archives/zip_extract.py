@@ -143,8 +143,7 @@ def _read_link(task: Task, row: Row, directory: zip_directory.Directory) -> str:
     """Return the target of a link: the content of the member."""
     at, path, offset, limit = row
     entry = directory.entry(at, offset)
-    start = zip_entry.begin(entry, task.reader.read_at, limit)
     if entry.csize > 1 << 20:
         raise Fault("L-TARGET", f"is a link with a target of over {MAX_TARGET_BYTES} bytes", path)
-    target = zip_members.whole(entry, task.reader.read_at(start, entry.csize), task.password)
-    return bytes(target).decode("utf-8", "surrogateescape")
+    target = zip_members.read_whole(entry, task.reader.read_at, limit, task.password)
+    return target.decode("utf-8", "surrogateescape")

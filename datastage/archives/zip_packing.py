@@ -64,9 +64,12 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT) -> ZipResult:
     is_far = mounts.is_network_disk(folder)
     doing = f"packing {folder.name}"
     reporter.phase(doing, None if is_far else bytes_in(folder))
-    walk = _Walk(folder)
+    left_out: Counter[str] = Counter()
     try:
-        with atomic_file(to) as out, contextlib.closing(_read(walk.items(), READERS_FAR if is_far else 0)) as items:
+        with (
+            atomic_file(to) as out,
+            contextlib.closing(_read(_walk(folder, left_out), READERS_FAR if is_far else 0)) as items,
+        ):
             writer = _ZipWriter(out, reporter)
             own = os.fstat(out.fileno())
             for item in items:
@@ -81,11 +84,11 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT) -> ZipResult:
     except StorageError:
         raise
     except OSError as error:
-        if isinstance(error.filename, bytes):  # reading: `_Walk` and `_with_data` work with paths of bytes alone
+        if isinstance(error.filename, bytes):  # reading: `_walk` and `_with_data` work with paths of bytes alone
             error.filename = os.fsdecode(error.filename)
             raise StorageError.of(error, doing, "Next: make it readable (chmod u+r), or take it out.") from error
         raise StorageError.of(error, doing, "Next: free some room, or write the zip elsewhere.") from error
-    return ZipResult(writer.n_files, writer.n_bytes, dict(walk.left_out))
+    return ZipResult(writer.n_files, writer.n_bytes, dict(left_out))
 
 
 @dataclass(slots=True)
@@ -99,38 +102,33 @@ class _Item:
     data: bytes | None = None
 
 
-class _Walk:
-    """Walk through a folder in the order of names."""
+def _walk(folder: Path, left_out: Counter[str]) -> Iterator[_Item]:
+    """Give all that is below a folder, in the order of names; what is left out is counted by its kind."""
+    real = os.path.realpath(folder)
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._real = os.fsencode(root), os.path.realpath(root)
-        self.left_out: Counter[str] = Counter()
+    def kind(entry: os.DirEntry[bytes], above: frozenset[str]) -> tuple[str, str]:
+        junk = junk_kind(os.fsdecode(entry.name))
+        return kind_of(entry, real, above) if junk is None else ("", junk)
 
-    def items(self) -> Iterator[_Item]:
-        yield from self._folder(self._root, b"", frozenset([self._real]))
-
-    def _folder(self, path: bytes, prefix: bytes, above: frozenset[str]) -> Iterator[_Item]:
+    def walk(path: bytes, prefix: bytes, above: frozenset[str]) -> Iterator[_Item]:
         with os.scandir(path) as entries:
-            found = sorted((entry.name, *self._kind(entry, above)) for entry in entries)
+            found = sorted((entry.name, *kind(entry, above)) for entry in entries)
         if not found and prefix:
             yield _Item(prefix)
-        for name, kind, fact in found:
-            if kind == "link":
+        for name, what, fact in found:
+            if what == "link":
                 yield _Item(prefix + name, target=os.fsencode(fact))
-            elif kind == "folder":
-                further = above | {fact} if fact else above
-                yield from self._folder(os.path.join(path, name), prefix + name + b"/", further)
-            elif kind == "file":
+            elif what == "folder":
+                yield from walk(os.path.join(path, name), prefix + name + b"/", above | {fact} if fact else above)
+            elif what == "file":
                 yield _Item(prefix + name, os.path.join(path, name))
             elif fact == SPECIAL:
-                what = os.fsdecode(os.path.join(path, name))
-                raise StorageError(f"{what} is neither a file nor a folder.", "Next: take it out.", filename=what)
+                special = os.fsdecode(os.path.join(path, name))
+                raise StorageError(f"{special} is neither a file nor a folder.", "Next: take it out.", filename=special)
             else:
-                self.left_out[fact] += 1
+                left_out[fact] += 1
 
-    def _kind(self, entry: os.DirEntry[bytes], above: frozenset[str]) -> tuple[str, str]:
-        junk = junk_kind(os.fsdecode(entry.name))
-        return kind_of(entry, self._real, above) if junk is None else ("", junk)
+    yield from walk(os.fsencode(folder), b"", frozenset([real]))
 
 
 def _read(items: Iterator[_Item], readers: int) -> Generator[_Item, None, None]:

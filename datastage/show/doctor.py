@@ -115,9 +115,6 @@ class Report:
         steps = [(f"{each.name} !", f"{each.trouble} {' '.join(each.remedy)}") for each in self.troubles]
         return Card("datastage doctor", [*rows, *(steps or [("", "Nothing is in the way.")])]).html()
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
 
 def examine(here: Runtime, environ: Mapping[str, str] | None = None) -> Report:
     """Look at everything that staging and feeding depend on."""

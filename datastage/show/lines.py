@@ -64,9 +64,7 @@ def staged_lines(staged: Staged, here: Runtime) -> list[str]:
     receipt, path, following = staged.receipt, str(staged), next_line(staged, here)
     if receipt.get("reused"):
         now = datetime.datetime.now().astimezone()
-        return ready_lines(
-            receipt, path=path, following=following, now=now, is_unchanged=receipt.get("unchanged", False)
-        )
+        return ready_lines(receipt, path=path, following=following, now=now)
     stays = stays_line(
         here.platform, disk_outlives_machine=here.disk_outlives_machine, from_input=_from_input(receipt, here)
     )
@@ -106,9 +104,7 @@ def receipt_lines(receipt: Mapping[str, Any], *, path: str) -> list[str]:
     return lines
 
 
-def ready_lines(
-    receipt: Mapping[str, Any], *, path: str, following: str, now: datetime.datetime, is_unchanged: bool
-) -> list[str]:
+def ready_lines(receipt: Mapping[str, Any], *, path: str, following: str, now: datetime.datetime) -> list[str]:
     """Return the three lines of a second run, which had nothing to do."""
     title = re.match(r"(.+?) in ", str(receipt.get("seen", ""))) if receipt.get("entry") else None
     what = title[1] if title else inside_of(receipt)
@@ -116,7 +112,7 @@ def ready_lines(
     moment = receipt.get("staged_at")
     said = f" {when(datetime.datetime.fromisoformat(moment).astimezone(now.tzinfo), now)}" if moment else ""
     kind = "folder" if str(receipt.get("identity")).startswith(TREE) else "file"
-    unchanged = f"; the {kind} there is unchanged" if is_unchanged and not receipt.get("in_place") else ""
+    unchanged = f"; the {kind} there is unchanged" if receipt.get("unchanged") and not receipt.get("in_place") else ""
     rest = f"{said}{unchanged}. Nothing to do."
     source = "where it lies" if receipt.get("in_place") else origin(receipt, WIDTH - len(f"{verb} {rest}"))
     return [f"Ready: {printable(path)}{f', {what}' if what else ''}.", f"{verb} {source}{rest}", following]

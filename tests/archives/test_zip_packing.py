@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from collections import Counter
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_a_full_disk_is_not_blamed_on_the_folder(photos):
 def test_only_a_window_of_small_files_is_held(photos, monkeypatch):
     monkeypatch.setattr(packing, "WINDOW", 10)
     begun = []
-    items = (begun.append(1) or item for item in packing._Walk(photos).items())
+    items = (begun.append(1) or item for item in packing._walk(photos, Counter()))
     contents = packing._read(items, 4)
     next(contents)
     contents.close()

@@ -88,7 +88,7 @@ def test_a_second_run_says_three_lines():
     following = "Next:  train, test = datastage.loaders(path, batch_size=256)"
 
     lines = ready_lines(
-        holding(PATHS), path="/content/staged/datasets-3f9a", following=following, now=NOW, is_unchanged=True
+        holding(PATHS) | {"unchanged": True}, path="/content/staged/datasets-3f9a", following=following, now=NOW
     )
 
     assert lines == [
@@ -99,13 +99,13 @@ def test_a_second_run_says_three_lines():
 
 
 def test_a_second_run_claims_nothing_of_a_file_that_was_not_looked_at():
-    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW, is_unchanged=False)
+    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW)
 
     assert "unchanged" not in " ".join(lines)
 
 
 def test_a_second_run_of_an_entry_names_it():
-    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW, is_unchanged=False)
+    lines = ready_lines(CIFAR10, path="/p", following="Next", now=NOW)
 
     assert lines[0] == "Ready: /p, CIFAR-10."
 
@@ -226,7 +226,7 @@ def test_times_are_said_as_a_person_says_them():
 
 def test_a_second_run_of_a_long_path_still_fits_the_screen():
     receipt = {**DRIVE_ZIP, "spec": "x", "place": "/home/somebody/a course/" + "folder/" * 9 + "iris.zip"}
-    lines = ready_lines(receipt, path="/p", following="Next", now=NOW, is_unchanged=True)
+    lines = ready_lines({**receipt, "unchanged": True}, path="/p", following="Next", now=NOW)
 
     assert len(lines[1]) <= 88
     assert "iris.zip today at" in lines[1]
