@@ -58,7 +58,7 @@ _GUESSED = (
 )
 # What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows; of
 # sounds, boxes, masks and ratings nothing does, and what is said of them takes little.
-_OF_PICTURES = {"layouts/pictures", "batches/photos"}
+_OF_PICTURES = {"layouts/pictures", "batches/photos", "batches/pixel_cache"}
 _OF_FILES = {"layouts/alone", "layouts/parquet"}
 _OF_TASK: dict[str, set[str]] = {
     **{"classification": _OF_PICTURES, "text": {"layouts/alone"}, "audio": {"layouts/alone"}},
@@ -253,7 +253,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
-        stops += (*(_OF_FILES - set(needed)),)
+        stops += (*({*_OF_PICTURES, *_OF_FILES} - set(needed)),)
         stops += () if entries or "layouts/of_entry" in needed else ("layouts/of_entry",)
         waiting += [other for other in leads_to if not _is_one(other, stops)]
     texts["absent"] = _ABSENT
