@@ -62,6 +62,7 @@ _OF_PICTURES = {"layouts/pictures", "batches/photos", "batches/pixel_cache"}
 _OF_FILES = {"layouts/alone", "layouts/parquet"}
 _OF_TASK: dict[str, set[str]] = {
     **{"classification": _OF_PICTURES, "text": {"layouts/alone"}, "audio": {"layouts/alone"}},
+    "table": {"batches/photos", *_OF_FILES},  # which takes arrays too
     **dict.fromkeys(("detection", "segmentation", "recommendation"), set()),
 }
 # Places whose folders are written where they stay.
@@ -221,7 +222,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
             if files_of and all(part.name.endswith(".npz") for part in files_of):
-                needed.add("batches/photos")  # which takes arrays too
+                needed.add("batches/photos")
             else:
                 needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, *_OF_FILES})
             if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
