@@ -460,12 +460,12 @@ def extract(
         If `archive` is none or not there; is damaged, locked, or would do harm; if `to` holds a file that it holds too,
         or this machine will not take it. Nothing of it is left then.
     """
-    from datastage import extracting
+    from datastage import extracting, options
 
     with _told(progress) as (here, reporter):
         return extracting.extract(
             Path(archive).expanduser(),
-            Path(os.path.abspath(Path(to).expanduser())),
+            Path(os.path.abspath(options.folder_named("to", to))),
             here,
             members=(members,) if isinstance(members, str) else members,
             strip=strip,

@@ -41,7 +41,7 @@ def extract(
     A folder that is not there yet comes into being by one rename. One that is there, which may be a mount point or the
     working directory, is filled: see `filling`.
     """
-    fills = os.path.lexists(target)
+    fills = os.path.lexists(slots.place_to_write(target, here))
     if fills and not target.is_dir():
         raise _taken(target)
     root = target if fills else slots.usable_root(target.parent)

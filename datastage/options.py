@@ -17,6 +17,16 @@ FOR_LOADERS: Literal["for loaders"] = "for loaders"
 _HASH = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
+def folder_named(option: str, value: str | os.PathLike[str]) -> Path:
+    """Return the folder that `value` names; but for save_to= the name of a place elsewhere is refused."""
+    if not os.fspath(value):
+        raise SpecError(f"{option}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
+    if option != "save_to" and isinstance(value, str) and re.match(r"drive:|\w+://", value):
+        kept = f", or save_to={value!r} to keep the file there" if option == "root" else ""
+        raise SpecError(f"{option}= is a folder of this machine, and {value} is none.", f"Next: {option}='data'{kept}.")
+    return Path(value).expanduser()
+
+
 @dataclass(frozen=True, slots=True)
 class StageOptions:
     """What `stage` was asked for, checked; see `datastage.stage` for each option."""
@@ -43,9 +53,8 @@ class StageOptions:
         """Make the options of what a user wrote: texts become specs and paths."""
         for name in ("root", "link", "save_to"):
             if (value := options.get(name)) is not None:
-                if not os.fspath(value):
-                    raise SpecError(f"{name}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
-                options[name] = Path(value).expanduser() if name != "save_to" else value
+                folder = folder_named(name, value)
+                options[name] = folder if name != "save_to" else value
         if (save_to := options.get("save_to")) is not None:
             from datastage import saved_copy  # what every request imports is waited for each time
 

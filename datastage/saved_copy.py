@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import own_files, slots, sources
 from datastage.errors import DatastageError, NoSpaceError, SpecError, StorageError, UnavailableError, while_doing
-from datastage.mounts import drive_mounts
 from datastage.progress import SILENT, Reporter
 from datastage.reader import FileReader, Reader
 from datastage.runtime import Runtime
@@ -74,7 +73,7 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
                 "Next: a folder of this machine in its place, such as './kept'.",
             ) from error
     if save_to.scheme in ("file", "relative"):
-        return here.cwd / Path(save_to.value).expanduser()
+        return slots.place_to_write(here.cwd / Path(save_to.value).expanduser(), here)
     if save_to.scheme == "name":
         raise SpecError(f"{save_to} is no place to keep files in.", f"Next: ./{save_to} for a folder of that name.")
     raise SpecError(
@@ -185,10 +184,12 @@ def say_of_ready(
     save_to: Spec, key: str, entry: str | None, source: str | None, here: Runtime, reporter: Reporter
 ) -> None:
     """Say of data that is there whether its file is kept; keep it now if it is on this machine. No window opens."""
-    is_on_drive = save_to.scheme == "drive"
-    if save_to.scheme == "bucket" or is_on_drive and not any(m.alive for m in drive_mounts(here.system_root)):
+    if save_to.scheme == "bucket" or save_to.scheme == "drive" and drive.connected(here) is None:
         return
-    folder = folder_of(save_to, here, reporter)
+    try:
+        folder = folder_of(save_to, here, reporter)
+    except UnavailableError:
+        return reporter.note("your Drive is not connected", "Not kept")
     known = find(folder, key) if entry is None else None
     if known is not None or entry is not None and (folder / entry).is_dir():
         reporter.note(f"{known.path.name if known else entry} in {save_to} already", "Kept")

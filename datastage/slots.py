@@ -31,7 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from datastage import own_files, staged
-from datastage.errors import SpecError, StorageError, while_doing
+from datastage.errors import SpecError, StorageError, UnavailableError, while_doing
+from datastage.mounts import drive_mounts, mounts_of
+from datastage.runtime import Runtime
 
 OWN_FOLDER = ".datastage-"
 # No name of a dataset begins with a dot.
@@ -171,6 +173,24 @@ def usable_root(folder: Path, *, shared: bool = False) -> Path:
 def fast_root(folder: Path, *, shared: bool) -> Path:
     """Return the root for datasets on the fast disk, which need not exist yet."""
     return folder.parent / f"staged-{os.getuid() if hasattr(os, 'getuid') else 0}" if shared else folder
+
+
+def place_to_write(path: Path, here: Runtime) -> Path:
+    """Return `path`; raise where Colab's Drive is to be mounted and nothing is: what is written there is lost."""
+    root, real = here.system_root, Path(os.path.realpath(path))
+    for point in [root / "content/drive", root / "content/gdrive"] if here.platform == "colab" else []:
+        if not real.is_relative_to(point):
+            continue
+        mounted = [root / str(each).lstrip("/") for each, _ in mounts_of(root)]
+        mounted += [mount.path for mount in drive_mounts(root, around=real) if mount.is_sure]
+        if not any(real.is_relative_to(each) and each.is_relative_to(point) for each in mounted):
+            raise UnavailableError(
+                f"Your Drive is not connected yet: what is written to {path} now would be lost with this machine.",
+                "Next: run this in a cell of its own first, then your line again:",
+                "",
+                f'    from google.colab import drive; drive.mount("/{point.relative_to(root)}")',
+            )
+    return path
 
 
 _UNUSABLE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')

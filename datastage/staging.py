@@ -17,6 +17,7 @@ from datastage.staged import Staged
 
 def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) -> Staged:
     """Put the data that `options` name in its folder, and return it. See `datastage.stage`, which this is."""
+    folder = None if options.link is None else slots.place_to_write(here.cwd / options.link, here)
     named = named_entry(options.spec, here)
     entry = named if isinstance(named, Entry) else None
     archive = named if isinstance(named, ArchiveEntry) else None
@@ -34,8 +35,7 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
             from datastage.chain import Chain  # what is there already is given without what fetches and unpacks
 
             staged = Chain(options, here, answer, entry, archive).run()
-    if options.link is not None:
-        folder = here.cwd / options.link
+    if folder is not None:
         left_out = links.link_into(folder, _link_items(staged))[1]
         if left_out:
             names = few(left_out, 4)
@@ -81,7 +81,7 @@ def root_folder(asked: Path | None, here: Runtime) -> Path:
     """Return the folder under which datasets go: the one asked for, else ``DATASTAGE_ROOT``, else the fast disk."""
     folder = asked or here.root_setting
     if folder is not None:
-        return slots.usable_root(here.cwd / folder.expanduser())
+        return slots.usable_root(slots.place_to_write(here.cwd / folder.expanduser(), here))
     return slots.usable_root(here.fast_disk, shared=here.fast_disk_shared)
 
 

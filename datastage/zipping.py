@@ -11,6 +11,7 @@ from datastage.errors import NoSpaceError, SpecError, while_doing
 from datastage.mounts import is_on_drive
 from datastage.progress import Reporter, counted
 from datastage.runtime import Runtime
+from datastage.sources import drive
 from datastage.sources.found import line_to_run
 from datastage.spec import Spec
 
@@ -20,6 +21,8 @@ def zip_folder(
 ) -> Path:
     """Pack `folder` into the zip `archive`. See `datastage.zip_folder`, which this is."""
     source, place = place_of(folder), place_of(archive)
+    if source.scheme == "drive":
+        drive.to_write(source, here, reporter)  # connects it; the line that `stage` would advise is another verb's
     found = sources.open_spec(source, here, reporter=reporter)
     if not isinstance(found.content, Path):
         raise SpecError(f"{found.place} is a file, not a folder.", "Next: name the folder to pack.")

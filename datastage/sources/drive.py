@@ -114,10 +114,17 @@ class _BrokenError(OSError):
 
 def to_write(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Path:
     """Return where `spec` leads in a mounted Drive, whether it is there or not; connect Drive first if need be."""
-    mount = next((mount.path for mount in drive_mounts(runtime.system_root) if mount.alive), None)
+    mount = connected(runtime)
     if mount is None:
-        mount = _connect(spec, runtime, reporter, None)
+        dead = next((mount for mount in drive_mounts(runtime.system_root) if not mount.alive), None)
+        mount = _connect(spec, runtime, reporter, dead, to_write=True)
     return _spellings(mount, candidates(spec.value)[0])[0 if (mount / "MyDrive").is_dir() else 1]
+
+
+def connected(runtime: Runtime) -> Path | None:
+    """Return where a Drive is mounted to write to, if one is: in Colab no folder that only looks like it."""
+    mounts = (mount for mount in drive_mounts(runtime.system_root) if mount.alive)
+    return next((mount.path for mount in mounts if mount.is_sure or runtime.platform != "colab"), None)
 
 
 def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:
@@ -306,12 +313,14 @@ def _deepest(mount: Path, parts: tuple[str, ...]) -> tuple[Path, int]:
 # --- connecting
 
 
-def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount | None) -> Path:
+def _connect(
+    spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount | None, *, to_write: bool = False
+) -> Path:
     """Connect Drive, and return its mount point; or raise what says why that cannot be done here."""
     if runtime.platform != "colab":
         raise drive_errors.elsewhere(spec, runtime, dead)
     if not runtime.in_kernel:
-        raise drive_errors.broken(spec, dead.errno) if dead else drive_errors.from_a_bang_line(spec)
+        raise drive_errors.broken(spec, dead.errno) if dead else drive_errors.from_a_bang_line(spec, to_write)
     if threading.current_thread() is not threading.main_thread():
         # The kernel's reply is read by whichever thread asks first (colabtools, _message.py).
         raise UnavailableError(
@@ -326,7 +335,7 @@ def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount 
     try:
         from google.colab import drive as colab_drive
     except ImportError as error:
-        raise drive_errors.mount_error(error, spec, point) from error
+        raise drive_errors.mount_error(error, spec, point, to_write) from error
     if dead is not None:
         reporter.note("The connection to your Drive has broken; it is made again now.")
     else:
@@ -338,7 +347,7 @@ def _connect(spec: Spec, runtime: Runtime, reporter: Reporter, dead: DriveMount 
             break
         except Exception as error:
             if wait_ms == _MOUNT_AGAIN_MS or "initial read of root folder" not in str(error):
-                raise drive_errors.mount_error(error, spec, point) from error
+                raise drive_errors.mount_error(error, spec, point, to_write) from error
         # What was listed is kept, so that a second try gets further (colabtools#5028).
         reporter.note("Your Drive holds very many items; Google needs more time. Trying once more.")
     return point

@@ -32,20 +32,24 @@ def below_my_drive(parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[1:] if parts[:1] == ("MyDrive",) else parts
 
 
-def from_a_bang_line(spec: Spec) -> UnavailableError:
+def from_a_bang_line(spec: Spec, to_write: bool = False) -> UnavailableError:
     """Make the error for a process that is not the kernel: it cannot ask for permission."""
-    return UnavailableError(
-        'Your Drive is not connected yet, and a line that starts with "!" cannot connect it:\n'
-        "Google asks for permission only in an ordinary Python cell.",
-        "",
-        'To keep the "!" line, run this in a cell of its own first, then your line again:',
-        "",
-        f"    {CONNECT}",
+    in_python = (
         "",
         "Or do it all in Python. Next: put these two lines in place of yours and run the cell:",
         "",
         "    import datastage",
         f"    path = datastage.stage({quoted(str(spec))})",
+    )
+    return UnavailableError(
+        'Your Drive is not connected yet, and a line that starts with "!" cannot connect it:\n'
+        "Google asks for permission only in an ordinary Python cell.",
+        "",
+        ("Next: " if to_write else 'To keep the "!" line, ')
+        + "run this in a cell of its own first, then your line again:",
+        "",
+        f"    {CONNECT}",
+        *(() if to_write else in_python),
     )
 
 
@@ -190,15 +194,17 @@ _MOUNT_ERRORS: Answers = (
 # fmt: on
 
 
-def mount_error(error: Exception, spec: Spec, point: Path) -> UnavailableError:
+def mount_error(error: Exception, spec: Spec, point: Path, to_write: bool = False) -> UnavailableError:
     """Say what an error of ``google.colab.drive.mount`` at `point` means, and what to do."""
     text = str(error)
     if isinstance(error, AttributeError) and "kernel" in text:
-        return from_a_bang_line(spec)
+        return from_a_bang_line(spec, to_write)
     other_way = (
         f"Without connecting Drive: at drive.google.com, right-click {spec.file_name}: Share >\n"
         '"Anyone with the link" > Copy link, and give that link in place of the drive: text.'
     )
+    if to_write:
+        other_way = "Without connecting Drive: write to a folder of this machine, and download it from there."
     first = text.splitlines()[0] if text else "no reason given"
     reason = text[:1].lower() + text[1:]
     facts = {"text": text, "reason": reason, "first": first, "point": point, "other_way": other_way}

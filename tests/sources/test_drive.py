@@ -11,12 +11,16 @@ import sys
 import threading
 import unicodedata
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+import datastage
+from datastage import extracting, staging, zipping
 from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
 from datastage.mounts import is_on_drive
+from datastage.options import StageOptions
 from datastage.progress import Silent
 from datastage.reader import Reader
 from datastage.sources import drive_errors, open_spec, parse
@@ -608,6 +612,97 @@ def test_drive_for_desktop_that_stops_is_started_again_by_the_person(tmp_path):
 def test_an_error_of_the_disk_is_not_drives(mounted):
     made = drive_errors.explain_os_error(OSError(errno.EACCES, "x"), mounted.point / "MyDrive/a", mounted.runtime())
     assert isinstance(made, StorageError)
+
+
+# --- writing
+
+
+def writes(here, folder):
+    """Each way to write into `folder`, by what it is called."""
+    data = put(here.cwd / "f/a.csv", b"1,2\n").parent
+    with zipfile.ZipFile(here.cwd / "a.zip", "w") as archive:
+        archive.write(data / "a.csv", "a.csv")
+    archive, how = here.cwd / "a.zip", dict.fromkeys(("members", "password", "encoding"))
+    yield "save_to", lambda: staging.stage(StageOptions.of(archive, save_to=f"{folder}/kept"), here)
+    yield "root", lambda: staging.stage(StageOptions.of(archive, root=f"{folder}/root"), here)
+    yield "link", lambda: staging.stage(StageOptions.of(archive, link=f"{folder}/link"), here)
+    yield (
+        "extract",
+        lambda: extracting.extract(archive, folder / "ex", here, strip=False, nested=False, reporter=Notes(), **how),
+    )
+    yield "zip", lambda: zipping.zip_folder(data, f"{folder}/f.zip", here, Notes())
+    setting = replace(here, root_setting=folder)
+    yield "DATASTAGE_ROOT", lambda: staging.stage(StageOptions.of(archive), setting)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+@pytest.mark.parametrize("way", ["save_to", "root", "link", "extract", "zip", "DATASTAGE_ROOT"])
+@pytest.mark.parametrize("point", ["drive", "gdrive"])
+def test_nothing_is_written_where_drive_is_not_connected_yet(kernel, way, point, is_linked):
+    here = kernel.colab.runtime(shell=kernel.shell)
+    folder = here.cwd / f"content/{point}/MyDrive"
+    if is_linked:
+        (here.cwd / "my").symlink_to(folder)
+        folder = here.cwd / "my"
+    with pytest.raises(UnavailableError, match="would be lost") as caught:
+        dict(writes(here, folder))[way]()
+    assert (
+        str(caught.value).splitlines()[-1].strip() == f'from google.colab import drive; drive.mount("/content/{point}")'
+    )
+    assert not (here.cwd / f"content/{point}").exists()
+
+
+@pytest.mark.parametrize("way", ["save_to", "root", "link", "extract", "zip", "DATASTAGE_ROOT"])
+@pytest.mark.parametrize("kind", ["fuse.drive", "fuse.rclone"])
+def test_where_a_drive_is_connected_by_whatever_program_it_is_written_to(colab, way, kind):
+    point = "/content/drive/MyDrive" if kind == "fuse.rclone" else "/content/drive"
+    (colab.point / "MyDrive").mkdir(parents=True)
+    colab.mount_table(point, kind)
+    dict(writes(colab.runtime(), colab.point / "MyDrive"))[way]()
+    assert list((colab.point / "MyDrive").iterdir())
+
+
+def test_a_folder_that_only_looks_like_a_drive_is_not_kept_in(kernel):
+    (kernel.colab.point / "MyDrive").mkdir(parents=True)
+    here = kernel.colab.runtime(shell=kernel.shell)
+    put(here.cwd / "a.csv")
+    with pytest.raises(UnavailableError, match="That is not in your Drive"):
+        staging.stage(StageOptions.of(here.cwd / "a.csv", save_to="drive:kept"), here)
+    assert os.listdir(kernel.colab.point / "MyDrive") == []
+
+
+def test_of_data_that_is_ready_it_is_said_that_it_is_not_kept_where_drive_is_not_connected(kernel):
+    here, notes = kernel.colab.runtime(shell=kernel.shell), Notes()
+    put(here.cwd / "a.csv")
+    staging.stage(StageOptions.of(here.cwd / "a.csv"), here)
+    staging.stage(
+        StageOptions.of(here.cwd / "a.csv", save_to=kernel.colab.point / "MyDrive/kept"), here, reporter=notes
+    )
+    assert "Not kept  your Drive is not connected" in notes.said
+    assert not kernel.colab.point.exists()
+
+
+@pytest.mark.parametrize("way", ["save_to", "zip"])
+def test_a_bang_line_that_writes_to_drive_is_told_to_connect_it_and_no_other_line(colab, way):
+    here = colab.runtime()
+    archive = put(here.cwd / "f/a.csv").parent
+    with pytest.raises(UnavailableError) as caught:
+        if way == "zip":
+            zipping.zip_folder(archive, "drive:f.zip", here, Notes())
+        else:
+            staging.stage(StageOptions.of(archive / "a.csv", save_to="drive:"), here)
+    assert str(caught.value).splitlines()[-1].strip() == drive_errors.CONNECT
+    assert "datastage.stage" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["root", "link", "to"])
+@pytest.mark.parametrize("value", ["drive:staged", "s3://bucket/staged"])
+def test_a_folder_of_this_machine_is_not_called_by_the_name_of_another_place(here, option, value):
+    put(here / "a.zip")
+    with pytest.raises(SpecError, match=f"{option}= is a folder of this machine") as caught:
+        (datastage.extract if option == "to" else datastage.stage)("./a.zip", **{option: value})
+    assert os.listdir(here) == ["a.zip"]
+    assert str(caught.value).splitlines()[-1].strip().startswith("Next: ")
 
 
 # --- elsewhere
