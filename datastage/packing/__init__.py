@@ -6,17 +6,18 @@ Not here: where the data lies (`batches.open_data`), what it is (`layouts`), how
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datastage import datasets, layouts, saved_copy
-from datastage.batches.image_files import FolderImages, ZipImages
+from datastage.batches.image_files import ParquetRows
 from datastage.batches.open_data import images_at, located
 from datastage.decode import Unreadable
-from datastage.errors import IntegrityError, SpecError, Stopped, StorageError
+from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
@@ -93,10 +94,10 @@ def pack(
         reporter.note(*layouts.labelled(line))
     plan = _planned(pictures, reading, options)
     with place.claimed(lambda who: reporter.note(f"for {who}, which packs there", "Waiting")):
-        plan, heads = _begun(place, plan)
+        job = Job(pictures, options.size, plan.key)
+        plan, heads = _begun(place, plan, job, reporter)
         missing = [shard for shard in plan.shards if shard.name not in heads]
         _tell(plan, missing, place, reporter)
-        job = Job(pictures, options.size, plan.key)
         try:
             if options.engine == "ray":
                 made = by_ray(job, place, missing, reporter)
@@ -178,7 +179,11 @@ def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions)
     names = [name for part in reading.splits.values() for name in part.names]
     if not names:
         raise SpecError("There are no pictures to pack.", "Next: datastage read DATA says what the data is taken for.")
-    lengths = dict(zip(names, _lengths(pictures, names)))
+    stamps = list(pictures.stamps(names))  # each begins with the length of the file
+    if isinstance(pictures, ParquetRows):
+        lengths = {name: len(pictures.read(name)) for name in names}
+    else:
+        lengths = {name: int(stamp.partition("-")[0]) for name, stamp in zip(names, stamps)}
     made = []
     for name in names[:: max(1, len(names) // TRIED)]:
         try:
@@ -189,19 +194,14 @@ def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions)
         raise IntegrityError(f"None of the pictures can be read: {why}.", "Next: open one of them by hand.")
     taken = None if options.size is None else sum(made) / len(made)
     how = [options.size, QUALITY if options.size else None, list(reading.classes)]
-    return plan_of(samples_of(reading, lengths), bytes_of(options.shards), taken, how)
-
-
-def _lengths(pictures: Pictures, names: Sequence[str]) -> Iterable[int]:
-    if isinstance(pictures, FolderImages | ZipImages):
-        return (int(stamp.partition("-")[0]) for stamp in pictures.stamps(names))
-    return (len(pictures.read(name)) for name in names)
+    plan = plan_of(samples_of(reading, lengths), bytes_of(options.shards), taken, how)
+    return replace(plan, stamps=hashlib.sha256("\n".join(stamps).encode()).hexdigest())
 
 
 # --- what is there already
 
 
-def _begun(place: Place, plan: Plan) -> tuple[Plan, dict[str, ShardHead]]:
+def _begun(place: Place, plan: Plan, job: Job, reporter: Reporter) -> tuple[Plan, dict[str, ShardHead]]:
     """Return the plan with the borders of an earlier run, and what that one has made; claim the place if it is free."""
     there = place.names()
     facts = place.read(PLAN, MOST_INDEX_BYTES)
@@ -226,17 +226,38 @@ def _begun(place: Place, plan: Plan) -> tuple[Plan, dict[str, ShardHead]]:
     for name, head in heads.items():
         if head.plan != plan.key or head.shard.size != there[name]:
             raise StorageError(f"{name} in {place.text} is not what was packed there.", f"Next: move {name} away.")
+    if before.stamps not in ("", plan.stamps):
+        _check_pictures(place, job, [shard for shard in with_list if heads[shard.name].source], heads, reporter)
+        before = replace(before, stamps=plan.stamps)
+        put(place, PLAN, before.facts(), replace=True)
     return before, heads
+
+
+def _check_pictures(
+    place: Place, job: Job, shards: list[Shard], heads: dict[str, ShardHead], reporter: Reporter
+) -> None:
+    """Read the pictures of shards that are there: their times changed since, and nobody knows whether they did."""
+    reporter.phase("comparing the pictures", _n_bytes(shards))
+    for shard in shards:
+        with while_doing("comparing the pictures"):
+            is_same = job.source(shard, reporter.advance) == heads[shard.name].source
+        if not is_same:
+            raise StorageError(
+                f"{place.text} holds shards of other data: pictures of {shard.name} have changed since then; nothing "
+                "of it is replaced.",
+                "Next: pack into another, empty folder.",
+            )
 
 
 # --- what is said
 
 
-def _tell(plan: Plan, missing: list[Shard], place: Place, reporter: Reporter) -> None:
-    def n_bytes(shards: Iterable[Shard]) -> int:
-        return sum(sample.n_bytes for shard in shards for sample in shard.samples)
+def _n_bytes(shards: Iterable[Shard]) -> int:
+    return sum(sample.n_bytes for shard in shards for sample in shard.samples)
 
-    total, to_do = n_bytes(plan.shards), n_bytes(missing)
+
+def _tell(plan: Plan, missing: list[Shard], place: Place, reporter: Reporter) -> None:
+    total, to_do = _n_bytes(plan.shards), _n_bytes(missing)
     if len(missing) < len(plan.shards):
         reporter.note(f"with {len(plan.shards) - len(missing):,} of {len(plan.shards):,} shards there", "Went on")
     reporter.phase(f"packing into {Path(place.text).name}", total)

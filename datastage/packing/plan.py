@@ -45,15 +45,18 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All shards, and a digest of everything that they follow from."""
+    """All shards, and a digest of everything that they follow from but the pictures, of which `stamps` tell."""
 
     key: str
     shards: tuple[Shard, ...]
+    stamps: str = ""
 
     def facts(self) -> bytes:
         """Return the bytes of the file that keeps this plan."""
         counts = {shard.name: len(shard.samples) for shard in self.shards}
-        return (json.dumps({"schema": SCHEMA, "plan": self.key, "shards": counts}, indent=1) + "\n").encode()
+        return (
+            json.dumps({"schema": SCHEMA, "plan": self.key, "stamps": self.stamps, "shards": counts}, indent=1) + "\n"
+        ).encode()
 
 
 def samples_of(reading: Reading, lengths: Mapping[str, int]) -> dict[str, list[Sample]]:
@@ -96,7 +99,7 @@ def plan_of(samples: Mapping[str, list[Sample]], n_bytes: int, packed: float | N
 
 
 def as_before(plan: Plan, facts: bytes) -> Plan | None:
-    """Return the plan with the borders that an earlier run wrote down; None if that run packed something else."""
+    """Return the plan with what an earlier run wrote down, its borders and stamps; None if it packed something else."""
     found = mapping_of(facts)
     counts = found.get("shards")
     if found.get("schema") != SCHEMA or found.get("plan") != plan.key or not isinstance(counts, dict):
@@ -113,7 +116,7 @@ def as_before(plan: Plan, facts: bytes) -> Plan | None:
         at[split] += count
     if any(at[split] != len(part) for split, part in rows.items()):
         raise _odd()
-    return replace(plan, shards=tuple(shards))
+    return replace(plan, shards=tuple(shards), stamps=str(found.get("stamps", "")))
 
 
 def _odd() -> IntegrityError:

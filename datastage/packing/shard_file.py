@@ -7,7 +7,7 @@ import json
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -41,9 +41,10 @@ class Job:
 
         `ahead` submits work to threads, `done` counts the bytes of pictures.
         """
-        tar, damaged, n = _Tar(out), [], 0
-        for sample, data in self._packed(shard, ahead):
+        tar, damaged, n, crcs = _Tar(out), [], 0, []
+        for sample, crc, data in self._packed(shard, ahead):
             done(sample.n_bytes)
+            crcs.append(crc)
             if isinstance(data, Unreadable):
                 damaged.append((sample.name.encode("utf-8", "backslashreplace").decode(), str(data)))
                 continue
@@ -51,37 +52,56 @@ class Job:
             tar.add(f"{sample.key}.{ending(data, sample.name)}", data)
             if sample.label is not None:
                 tar.add(*_label(sample))
-        head = ShardHead(ShardEntry(shard.name, tar.finish(), tar.sha256.hexdigest(), n), self.plan, tuple(damaged))
+        entry = ShardEntry(shard.name, tar.finish(), tar.sha256.hexdigest(), n)
+        head = ShardHead(entry, self.plan, tuple(damaged), _digest(crcs))
         return head, write_list(head, tar.members)
 
     def _packed(
         self, shard: Shard, ahead: Callable[..., Future[Any]] | None
-    ) -> Iterator[tuple[Sample, bytes | Unreadable]]:
-        """Give each sample with its bytes, in order, a few of them made ahead."""
+    ) -> Iterator[tuple[Sample, int, bytes | Unreadable]]:
+        """Give each sample with what `one` returns, in order, a few of them made ahead."""
         if ahead is None:
-            yield from ((sample, self.one(sample)) for sample in shard.samples)
+            yield from ((sample, *self.one(sample)) for sample in shard.samples)
             return
-        waiting: deque[tuple[Sample, Future[bytes | Unreadable]]] = deque()
+        waiting: deque[tuple[Sample, Future[tuple[int, bytes | Unreadable]]]] = deque()
         to_do = iter(shard.samples)
         while True:
             waiting.extend((sample, ahead(self.one, sample)) for sample in islice(to_do, AHEAD - len(waiting)))
             if not waiting:
                 return
             first, future = waiting.popleft()
-            yield first, future.result()
+            yield (first, *future.result())
 
-    def one(self, sample: Sample) -> bytes | Unreadable:
-        """Return what is packed of a sample, or why nothing is."""
+    def one(self, sample: Sample) -> tuple[int, bytes | Unreadable]:
+        """Return the CRC-32 of a picture, and what is packed of it, or why nothing is."""
+        crc = 0
         try:
-            return packed(self.pictures.read(sample.name), self.size)
+            data = self.pictures.read(sample.name)
+            crc = zlib.crc32(data)
+            return crc, packed(data, self.size)
         except Unreadable as error:
-            return error
+            return crc, error
         except FileNotFoundError:
-            return Unreadable("it is not there any more")
+            return 0, Unreadable("it is not there any more")
+
+    def source(self, shard: Shard, done: Callable[[int], None]) -> str:
+        """Return the digest of the pictures of a shard as they are now, as `write` notes it."""
+        crcs = []
+        for sample in shard.samples:
+            try:
+                crcs.append(zlib.crc32(self.pictures.read(sample.name)))
+            except (Unreadable, FileNotFoundError):
+                crcs.append(0)
+            done(sample.n_bytes)
+        return _digest(crcs)
 
 
 AHEAD = 32
 """Pictures that are in work or wait to be written: what a shard in the making holds in memory."""
+
+
+def _digest(crcs: Iterable[int]) -> str:
+    return hashlib.sha256("".join(f"{crc:08x}" for crc in crcs).encode()).hexdigest()
 
 
 def _label(sample: Sample) -> tuple[str, bytes]:
@@ -128,6 +148,10 @@ class Arrays:
     def read(self, name: str) -> bytes:
         split, _, number = name.partition("/")
         return png(self._arrays[split][int(number)])
+
+    def stamps(self, names: Sequence[str]) -> Iterator[str]:
+        made = (self.read(name) for name in names)
+        return (f"{len(data)}-{zlib.crc32(data)}" for data in made)
 
 
 Pictures = Images | Arrays

@@ -67,11 +67,15 @@ class ShardIndex:
 
 @dataclass(frozen=True, slots=True)
 class ShardHead:
-    """The first line of a list: the shard, the plan that it was made by, and the pictures that could not be read."""
+    """The first line of a list: the shard, the plan that it was made by, and the pictures that could not be read.
+
+    And a digest of the pictures as they were when it was made; empty in a list of an earlier version.
+    """
 
     shard: ShardEntry
     plan: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
+    source: str = ""
 
 
 def split_of_shard(name: str) -> str:
@@ -105,7 +109,7 @@ def read_index(data: bytes) -> ShardIndex:
 
 def write_list(head: ShardHead, members: Iterable[tuple[str, int, int, int]]) -> bytes:
     """Return the bytes of a shard's list; of each member its name, offset, size and CRC-32."""
-    first = {**asdict(head.shard), "plan": head.plan, "damaged": head.damaged}
+    first = {**asdict(head.shard), "plan": head.plan, "damaged": head.damaged, "source": head.source}
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (first, *members)).encode()
 
 
@@ -113,9 +117,11 @@ def read_head(data: bytes) -> ShardHead:
     """Return what the first line of a shard's list says of the shard; `data` may be longer than the line."""
     found = _object(data.partition(b"\n")[0], LIST_ENDING)
     shard, plan, damaged = _entry(found, LIST_ENDING), found.get("plan", ""), found.get("damaged", [])
-    if not isinstance(plan, str) or not isinstance(damaged, list) or not all(map(_is_pair, damaged)):
+    source = found.get("source", "")
+    texts = isinstance(plan, str) and isinstance(source, str)
+    if not texts or not isinstance(damaged, list) or not all(map(_is_pair, damaged)):
         raise _odd(shard.name + LIST_ENDING, "its first line holds something else than it should")
-    return ShardHead(shard, plan, tuple((name, why) for name, why in damaged))
+    return ShardHead(shard, plan, tuple((name, why) for name, why in damaged), source)
 
 
 def _object(data: bytes, where: str) -> dict[str, Any]:

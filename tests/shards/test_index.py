@@ -21,7 +21,7 @@ from datastage.shards.index import (
 
 SHARD = ShardEntry("train-000000.tar", 10_240, "0" * 64, 3)
 MEMBERS = [("café/1.jpg", 512, 700, 0xFFFFFFFF), ("café/1.cls", 2_048, 1, 7)]
-HEAD = ShardHead(SHARD, "a" * 64, (("dog/2.jpg", "the file is cut short"),))
+HEAD = ShardHead(SHARD, "a" * 64, (("dog/2.jpg", "the file is cut short"),), "b" * 64)
 
 
 def index_with(**facts):

@@ -261,17 +261,45 @@ def test_other_files_in_the_folder_stay(photos, tmp_path):
     assert (tmp_path / "shards" / "README.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("change", ["size", "picture", "class"])
+@pytest.mark.parametrize("change", ["size", "picture", "picture of one length", "class"])
 def test_shards_of_other_data_or_options_are_refused_and_stay(photos, tmp_path, change):
     packed(photos, tmp_path / "shards")
     before = digests(tmp_path / "shards")
     if change == "picture":
         picture(photos / "cat" / "00.png", 200, 200)
+    if change == "picture of one length":
+        data = bytearray((photos / "cat" / "03.jpg").read_bytes())
+        data[-9] ^= 1
+        (photos / "cat" / "03.jpg").write_bytes(data)
     if change == "class":
         (photos / "emu").rename(photos / "yak")
-    with pytest.raises(StorageError, match="other data, or packed in another way"):
+    with pytest.raises(StorageError, match="shards of other data.* nothing of it is replaced"):
         packed(photos, tmp_path / "shards", **({"size": 32} if change == "size" else {}))
     assert digests(tmp_path / "shards") == before
+
+
+@pytest.mark.parametrize("size", [None, 32])
+def test_pictures_that_were_only_copied_are_the_same_and_so_are_those_of_an_earlier_version(photos, tmp_path, size):
+    packed(photos, tmp_path / "shards", size=size)
+    (tmp_path / "shards" / "train-000001.tar").unlink(missing_ok=True)
+    for file in photos.rglob("*.*"):
+        file.touch()
+    assert packed(photos, tmp_path / "shards", size=size).kept > 0
+    plan = json.loads((tmp_path / "shards" / "pack.json").read_bytes())
+    del plan["stamps"]
+    (tmp_path / "shards" / "pack.json").write_text(json.dumps(plan))
+    (photos / "cat" / "03.jpg").touch()
+    assert packed(photos, tmp_path / "shards", size=size).written == 0
+
+
+def test_arrays_that_changed_are_other_data(here, tmp_path):
+    np = pytest.importorskip("numpy")
+    for grey in (1, 2):
+        np.savez(here / "x.npz", x_train=np.full((12, 8, 8, 3), grey, np.uint8), y_train=np.arange(12) % 2)
+        if grey == 1:
+            packed(here / "x.npz", tmp_path / "shards", shards="20kB")
+    with pytest.raises(StorageError, match="shards of other data"):
+        packed(here / "x.npz", tmp_path / "shards", shards="20kB")
 
 
 def test_a_shard_that_somebody_changed_is_named_and_stays(photos, tmp_path):
