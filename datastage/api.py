@@ -212,7 +212,7 @@ def loaders(  # noqa: PLR0913
         column (``"Survived"``), a mapping from file to label, a function of each picture's path, or a pattern with one
         group (``"(cat|dog)[.]"``).
     classes : sequence of str, optional
-        An order of the classes, or a choice of them.
+        An order of the classes, or a choice of them; of arrays of yours the names, by number.
     val, test : float or str, optional
         Shares of the training data to set aside, or the folder that holds the part. Of pictures without a test part
         10 % of each class are, unless ``test=0``.

@@ -43,14 +43,14 @@ def open_data(
 
     `auto_augment` takes a catalog entry's own augmentation; `cache` is the folder for decoded photos, if one was named.
     """
-    from datastage.batches.arrays import from_arrays
+    from datastage.batches.arrays import chosen, from_arrays
     from datastage.batches.photos import from_reading
 
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         if not data:
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
-        _check_photos_only("arrays", options, cache)
-        return from_arrays(dict(data) if isinstance(data, Mapping) else {"train": tuple(data)}, options)
+        _check_photos_only("arrays", options, cache, labels)
+        return from_arrays(_splits_of(data), options, classes=tuple(classes or ()))
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(
             f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
@@ -70,9 +70,10 @@ def open_data(
         return from_reading(images, layouts.read(images.tree(), **asked), options)
     entry = datasets.of_receipt(staged.receipt)
     if isinstance(entry, datasets.Entry):
-        _check_photos_only(entry.name, options, cache)
+        _check_photos_only(entry.name, options, cache, labels)
         arrays = {split: staged.arrays(split) for split in staged.splits}
-        return from_arrays(arrays, _own_options(entry, options, auto_augment), classes=entry.classes)
+        own = _own_options(entry, options, auto_augment)
+        return from_arrays(chosen(arrays, entry.classes, classes), own, classes=tuple(classes or entry.classes))
     reading = layouts.of_entry(entry, staged.path, **asked)
     if entry is not None:
         options = _own_options(entry, options, auto_augment)
@@ -139,12 +140,25 @@ def _own_options(
     return options
 
 
-def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None) -> None:
+def _splits_of(data: Any) -> dict[str, Any]:
+    """Return the parts of what is given as arrays: a mapping of them, or images and labels to train on."""
+    if isinstance(data, Mapping):
+        return dict(data)
+    if all(isinstance(one, tuple | list) and len(one) == 2 and getattr(one[0], "ndim", 0) > 1 for one in data):
+        raise SpecError(
+            "These are two pairs of images and labels, and what the second one is for is not said.",
+            "Next: datastage.loaders({'train': pairs[0], 'test': pairs[1]}, batch_size=64), if that is the test part.",
+        )
+    return {"train": tuple(data)}
+
+
+def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None, labels: Any = None) -> None:
     """Refuse options of folders and archives of photos for what is no such thing."""
-    for name, value, plain in (("cache", cache, None), ("unreadable", options.unreadable, "skip")):
-        if value != plain:
+    unreadable = None if options.unreadable == "skip" else options.unreadable
+    for name, value in {"cache": cache, "unreadable": unreadable, "labels": labels}.items():
+        if value is not None:
             raise SpecError(
-                f"{name}={value!r} is for folders and archives of photos, and {what} is none.",
+                f"{name}={value!r:.80} is for folders and archives of photos, and {what} is none.",
                 f"Next: leave {name}= out.",
             )
 

@@ -28,9 +28,17 @@ def targets_of(
         if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
             own, theirs = (f"labels of shape {one.shape} and type {one.dtype}" for one in (labels, first))
             raise SpecError(f"{name}: {own}; train has {theirs}.")
+    if classes and first.ndim == 1 and first.dtype.kind == "f":
+        raise SpecError(
+            f"classes={some(list(classes))}: the labels are floats, which are measures.",
+            "Next: labels.astype(int), if they are numbers of classes; else leave classes= out.",
+        )
     named = bool(classes) and are_classes(first) and 0 <= _least(first) <= first.max() < len(classes)
     if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0 and not named):
         return _numbered(found, classes, reporter)
+    if are_classes(first):
+        for name, labels in found.items():
+            _check_known(name, labels, len(classes) or max(0, int(first.max(initial=0))) + 1, bool(classes))
     if first.ndim == 2 and first.shape[1] > 1 and ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all():
         reporter.note("each row holds a single 1: labels.argmax(1) gives numbers of classes", "Labels")
     return found, tuple(classes)
@@ -76,6 +84,17 @@ def _least(labels: NDArray[Any]) -> int:
     return int(classes.min()) if len(classes) else 0
 
 
+def _check_known(name: str, labels: NDArray[Any], n: int, named: bool) -> None:
+    """Refuse a number that is none of the `n` classes, numbered from 0."""
+    strange = labels[((labels < 0) | (labels >= n)) & (labels != IGNORED)]
+    if len(strange):
+        few = f"classes= names {n:,} alone" if named else f"train has 0 to {n - 1:,}"
+        raise SpecError(
+            f"{name} has the class {strange[0]}, and {few}.",
+            "Next: classes= with a name for each class, from 0 on; or labels.astype('float32'), if they are measures.",
+        )
+
+
 def _numbered(
     found: dict[str, NDArray[Any]], classes: Sequence[str], reporter: Reporter
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
@@ -101,8 +120,12 @@ def _numbered(
             )
         numbered[split] = number.astype(np.int64)
     said = [str(name) for name in known]
-    if len(classes) != len(said):
-        classes = said
+    if classes and len(classes) != len(said):
+        raise SpecError(
+            f"classes= names {len(classes):,} classes, and train has {len(said):,}: {some(said)}.",
+            "Next: a name for each of these, in their order.",
+        )
+    classes = classes or said
     where = "by name" if names else f"from {said[0]} to {said[-1]}, numbered from 0"
     reporter.note(f"{len(said):,} {where}: {some(said)}", "Classes")
     return numbered, tuple(classes)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import datastage
-from datastage.errors import UnavailableError
+from datastage.batches.arrays import chosen
+from datastage.errors import SpecError, UnavailableError
 from tests.loaders_of import from_folder
 from tests.made_data import tarred, zipped
 from tests.servers import server as server
@@ -97,3 +98,31 @@ def test_a_loader_of_photos_can_be_sent_to_another_process(here, progress, used)
 def test_a_tar_that_is_not_there_is_missing_whether_it_is_named_by_a_text_or_a_path(tmp_path, kind):
     with pytest.raises(UnavailableError, match=r"There is no nope\.tar"):
         datastage.loaders(kind(tmp_path / "nope.tar"), batch_size=4, progress=False)
+
+
+def test_arrays_take_the_classes_that_are_asked_for_and_no_labels():
+    pair = np.zeros((6, 8, 8, 3), np.uint8), np.array(["x", "y"] * 3)
+    (train,) = datastage.loaders(pair, classes=["y", "x"], **OPTIONS)
+    assert train.classes == ("y", "x")
+    assert torch.cat([y for _, y in train]).tolist() == [1, 0] * 3
+    with pytest.raises(SpecError, match="labels='train.csv' is for"):
+        datastage.loaders(pair, labels="train.csv", **OPTIONS)
+
+
+def test_two_pairs_as_keras_gives_them_are_asked_about():
+    pair = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6)
+    with pytest.raises(SpecError, match="two pairs of images and labels") as caught:
+        datastage.loaders((pair, pair), **OPTIONS)
+    assert "{'train': pairs[0], 'test': pairs[1]}" in caught.value.remedy[-1]
+
+
+def test_classes_of_a_dataset_of_the_catalog_are_an_order_or_a_choice():
+    labels = np.array([0, 1, 2, 1])
+    arrays = {"train": (np.arange(4)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8), labels)}
+    known = ("cat", "dog", "emu")
+    assert chosen(arrays, known, None) is arrays
+    assert chosen(arrays, known, ["emu", "dog", "cat"])["train"][1].tolist() == [2, 1, 0, 1]
+    images, numbers = chosen(arrays, known, ["dog"])["train"]
+    assert (images[:, 0, 0, 0].tolist(), numbers.tolist()) == ([1, 3], [0, 0])
+    with pytest.raises(SpecError, match="There is no class 'cow'"):
+        chosen(arrays, known, ["cow"])

@@ -82,6 +82,27 @@ def test_names_are_numbered_as_the_classes_that_are_given():
         loaders(labels, classes=["dog", "cat"])
 
 
+def test_classes_name_numbers_and_may_name_more_than_train_has():
+    made = loaders({"train": np.arange(12) % 3, "test": np.array([3, -100])}, classes=["a", "b", "c", "d"])
+    assert made.classes == ("a", "b", "c", "d")
+    assert given(made.test).tolist() == [3, -100]
+    assert loaders(np.arange(12) % 3 + 1, classes=["a", "b", "c"]).classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.arange(12), "train has the class 2, and classes= names 2 alone"),
+        (np.arange(12) % 3 + 1, "classes= names 2 classes, and train has 3: 1, 2, 3"),
+        (np.arange(12.0), "floats, which are measures"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(labels, says):
+    with pytest.raises(SpecError, match=says) as caught:
+        loaders(labels, classes=["a", "b"])
+    assert caught.value.remedy[-1].startswith("Next: ")
+
+
 @pytest.mark.parametrize("lowest", [3, -1, 1])
 def test_numbers_that_do_not_begin_at_0_are_numbered_from_there_and_that_is_said(lowest):
     said = []
@@ -106,6 +127,8 @@ def test_numbers_from_0_stay_as_they_are_with_gaps_and_with_what_is_to_be_ignore
     [
         ({"train": np.array(["a", "b"]), "test": np.array(["a", "c"])}, "test has the class 'c', which train has not"),
         ({"train": np.array([1, 2]), "test": np.array([1, 7])}, "test has the class 7, which train has not"),
+        ({"train": np.arange(4), "test": np.arange(5)}, "test has the class 4, and train has 0 to 3"),
+        ({"train": np.arange(4), "test": np.arange(4) - 1}, "test has the class -1, and train has 0 to 3"),
         ({"train": np.arange(4), "test": np.arange(4.0)}, "test: labels of shape .* float32; train has .* int64"),
         ({"train": np.zeros((4, 2)), "test": np.zeros((4, 3))}, r"test: labels of shape \(4, 3\)"),
         ({"train": np.array([["a", "b"]] * 4)}, "numbers or names are needed"),
