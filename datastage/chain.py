@@ -296,7 +296,7 @@ class Chain:
                 remove_tree(alone.partial)
                 with contextlib.suppress(OSError):
                     alone.fetch.rmdir()  # where nothing came
-        content.facts |= {"catalog": entry.name, "licence": entry.licence, "hashes": {}}
+        content.facts |= {"catalog": entry.name, "licence": entry.licence, "places": entry.shown_places, "hashes": {}}
         content.facts["hashes"] = {part.name: part.expect for part in entry.parts if part.expect}
         content.facts["published"] = all(part.expect for part in entry.parts)
         return self._publish(content)

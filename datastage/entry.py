@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 from datastage.errors import as_published
+from datastage.redact import hide_secrets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -218,6 +219,11 @@ class ArchiveEntry:
 
         name = self.file or (unquote(self.places[0].partition("?")[0].rpartition("/")[2]) if self.places else self.name)
         return (Part(name, self.places, self.expect, self.size, self.into, self.unpack), *self.more)
+
+    @property
+    def shown_places(self) -> list[str]:
+        """The places of all its files, secrets removed."""
+        return [hide_secrets(place) for part in self.parts for place in part.places]
 
     @property
     def download_bytes(self) -> int | None:

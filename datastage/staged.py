@@ -192,6 +192,8 @@ def _has_our_form(receipt: dict[str, Any]) -> bool:
     members = asked.get("members") or []
     if not isinstance(members, list) or not all(isinstance(text, str) for text in members):
         return False
+    if not isinstance(receipt.get("hashes") or {}, dict) or not isinstance(receipt.get("places") or [], list):
+        return False
     inside = receipt.get("inside", {"names": []})
     if not isinstance(inside, dict) or not isinstance(inside.get("names"), list):
         return False

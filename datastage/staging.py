@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datastage import archives, links, slots, sources, store
 from datastage.entry import ArchiveEntry, Entry
@@ -23,7 +25,7 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
     archive = named if isinstance(named, ArchiveEntry) else None
     if archive is not None:
         options = replace(options, name=options.name or archive.name)
-    with store.ask(root_folder(options.root, here), _wanted(options, entry, here), reporter) as answer:
+    with store.ask(root_folder(options.root, here), _wanted(options, named, here), reporter) as answer:
         if isinstance(answer, Staged):
             staged = answer
             if options.save_to is not None:
@@ -58,13 +60,21 @@ def named_entry(spec: Spec, here: Runtime) -> Entry | ArchiveEntry | None:
         raise SpecError(str(error.args[0]), f"Next: is it this one?  {near}") from None
 
 
-def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> store.Wanted:
+def _wanted(options: StageOptions, named: Entry | ArchiveEntry | None, here: Runtime) -> store.Wanted:
     known: dict[str, tuple[str, str]] = {}
+    entry = named if isinstance(named, Entry) else None
     if entry is not None:
         known = {file.path: ("md5", file.md5) for file in entry.files if file.md5}
         known = known if len(known) == len(entry.files) else {}
     elif options.unpack is False or options.copy:
         known = dict.fromkeys([""], next(iter(options.digests.items()))) if options.digests else {}
+    more: dict[str, Any] = {}
+    if named is not None and _is_own(named):
+        digests = {file.path: file.md5 for file in entry.files} if entry else {p.name: p.expect for p in named.parts}
+        more["listed"] = {name: digest for name, digest in digests.items() if digest}
+        more["places"] = frozenset() if more["listed"] else frozenset(getattr(named, "shown_places", ()))
+    if options.spec.scheme == "relative":
+        more["elsewhere"] = partial(sources.elsewhere, options.spec, here)
     return store.Wanted(
         options.key(here.cwd),
         [str(spec) for spec in (options.spec, *options.fallbacks)],
@@ -74,7 +84,14 @@ def _wanted(options: StageOptions, entry: Entry | None, here: Runtime) -> store.
         refresh=options.refresh,
         known=known,
         make_receipt={"entry": entry.name, "licence": entry.licence} if entry is not None else {},
+        **more,
     )
+
+
+def _is_own(named: Entry | ArchiveEntry) -> bool:
+    from datastage import datasets
+
+    return named not in datasets.ENTRIES
 
 
 def root_folder(asked: Path | None, here: Runtime) -> Path:

@@ -73,6 +73,9 @@ class Wanted:
     is_entry: bool = False
     refresh: bool = False
     known: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    listed: Mapping[str, str] = field(default_factory=dict)  # digests in an entry of the user's own
+    places: frozenset[str] = frozenset()  # of such an entry without digests
+    elsewhere: Callable[[str, Path], Path | None] = lambda source, staged: None  # what the words lead to by now
     make_receipt: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -184,6 +187,9 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
         return None
     if wanted.is_entry and receipt.get("n_files", 0) < len(wanted.known):
         return None
+    if not _is_as_listed(receipt, wanted):
+        reporter.note("The catalog names other data than what is there: bringing that.")
+        return None
     path = Path(receipt["folder"]) if receipt.get("in_place") else slot.final
     if receipt.get("single") and not receipt.get("in_place"):
         path = slot.final / receipt["single"]
@@ -194,6 +200,9 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
         reporter.note("Files of the copy that an earlier session left are damaged: preparing it again.")
         return None
     source, told = receipt.get("source_path"), {**receipt, "reused": True, "unchanged": False}
+    if source and not receipt.get("attempts") and (now := wanted.elsewhere(source, path)) is not None:
+        reporter.note(f"{wanted.specs[0]} was {source}, and leads to {now} by now: preparing that.")
+        return None
     if source and receipt.get("identity"):
         # A source that cannot be seen now (detached, not mounted) changes nothing.
         with contextlib.suppress(OSError):
@@ -205,8 +214,21 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
             if is_same is None and not receipt.get("in_place"):
                 reporter.note(f"{what} was not compared file by file: refresh=True copies it anew.")
             told["unchanged"] = bool(is_same)
+    if wanted.places.isdisjoint(before := receipt.get("places") or wanted.places) and wanted.places:
+        shown = few(map(str, before), 2)
+        reporter.note(f"It came from {shown}, and the catalog names another place by now: refresh=True asks that.")
     staged.mark_used(slot.final)
     return Staged(path, told)
+
+
+def _is_as_listed(receipt: Mapping[str, Any], wanted: Wanted) -> bool:
+    """Tell whether the digests that a catalog lists now are those that the data was checked by."""
+    hashes = receipt.get("hashes") or {}
+    if wanted.is_entry and not receipt.get("published"):  # made of another form of the data
+        return True
+    had = {str(digest).rpartition(":")[2].lower() for digest in hashes.values()}
+    asked = [name for name in wanted.listed if name in hashes or not wanted.is_entry]
+    return had.issuperset(wanted.listed[name].rpartition(":")[2].lower() for name in asked)
 
 
 def _of_another(folder: Path, wanted: Wanted) -> Staged | None:

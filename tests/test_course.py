@@ -86,6 +86,64 @@ def test_a_variable_names_a_text_catalog(birds, tmp_path, monkeypatch):
     assert (datastage.stage("birds", progress=False) / "wren").is_dir()
 
 
+@pytest.fixture
+def catalog(tmp_path, monkeypatch):
+    """Write the catalog that a variable names, and have it read as a new session does."""
+    kept = dict(datasets._entries)
+    monkeypatch.setenv("DATASTAGE_CATALOG", str(tmp_path / "ours.txt"))
+
+    def write(line):
+        (tmp_path / "ours.txt").write_text(line + "\n")
+        monkeypatch.setattr(datasets, "_entries", dict(kept))
+        monkeypatch.setattr(datasets, "_settings_read", set())
+
+    return write
+
+
+def test_a_corrected_digest_of_a_catalog_brings_the_data_that_it_is_of(birds, tmp_path, catalog, capsys):
+    new = zipped({"owl/1.txt": b"o"})
+    (tmp_path / "new.zip").write_bytes(new)
+    old_line, new_line = (f"sha256:{hashlib.sha256(data).hexdigest().upper()}" for data in (birds, new))
+
+    catalog("birds ./birds.zip")
+    datastage.stage("birds", progress=False)
+    for place, digest, folder in (("birds", old_line, "wren"), ("new", new_line, "owl"), ("birds", old_line, "wren")):
+        catalog(f"birds ./{place}.zip {digest}")
+        staged = datastage.stage("birds")
+        assert [path.name for path in staged.iterdir()] == [folder]
+        assert "The catalog names other data than what is there" in capsys.readouterr().err
+        assert datastage.stage("birds").receipt["reused"]  # and the next one does nothing
+        assert "The catalog names other" not in capsys.readouterr().err
+    catalog(f"birds https://moved.example/birds.zip {old_line}")  # the same bytes elsewhere
+    assert datastage.stage("birds", progress=False).receipt["reused"]
+
+
+def test_a_receipt_of_an_earlier_version_with_bare_digests_stays_ready(birds, tmp_path, catalog):
+    digest = hashlib.sha256(birds).hexdigest()
+    catalog(f"birds ./birds.zip sha256:{digest}")
+    staged = datastage.stage("birds", progress=False)
+    receipt = json.loads((staged / ".datastage.json").read_text())
+    del receipt["places"]
+    (staged / ".datastage.json").write_text(json.dumps({**receipt, "hashes": {"sha256": digest}}))
+
+    assert datastage.stage("birds", progress=False).receipt["reused"]
+
+
+def test_another_place_in_a_catalog_without_digests_is_told(birds, tmp_path, catalog, capsys):
+    (tmp_path / "new.zip").write_bytes(zipped({"owl/1.txt": b"o"}))
+    catalog("birds ./birds.zip ./more.zip")
+    datastage.stage("birds")
+    catalog("birds ./more.zip")
+    datastage.stage("birds")
+    assert "refresh=True" not in capsys.readouterr().err
+    catalog("birds ./new.zip")
+
+    assert datastage.stage("birds").receipt["reused"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "It came from ./birds.zip, ./more.zip, and the catalog names another place by now: refresh=True" in said
+    assert (datastage.stage("birds", refresh=True, progress=False) / "owl").is_dir()
+
+
 def test_a_variable_never_makes_code_run(tmp_path, monkeypatch):
     (tmp_path / "our own.py").write_text("raise SystemExit('code of a variable runs')\n")
     monkeypatch.setenv("DATASTAGE_CATALOG", str(tmp_path / "our own.py"))

@@ -61,7 +61,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 48 for nothing written where Colab's Drive is not connected yet, and folders called by the name of another place (#18).
 # 54 for packed pictures that are compared where their times changed (#20).
 # 52 for classes of arrays that are asked for, or are none of those of training (#20).
-MOST_LINES = 39_987
+# 64 for catalogs that were corrected, and relative names that lead to another file by now (#18).
+MOST_LINES = 40_051
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

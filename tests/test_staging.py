@@ -503,6 +503,39 @@ def test_two_hits_with_different_contents_are_an_error_that_lists_both(here, tmp
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_relative_name_that_leads_to_another_file_by_now_gives_that_one(here, tmp_path, monkeypatch, capsys):
+    for folder, text in (("p1", b"one"), ("p2", b"two"), ("work", b"here")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        make_zip(tmp_path / folder / "q.zip", {"a.txt": text})
+    first = here / "q.zip"
+    aside = first.rename(here / "aside.zip")
+    for folder, text in (("p1", b"one"), ("p2", b"two"), ("p1", b"one")):
+        monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / folder))
+        assert tree(quiet("q.zip")) == {"a.txt": text}
+        assert quiet("q.zip").receipt["reused"]
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "p2"))
+    (here / "q.zip").mkdir()  # is empty, and hides nothing
+    assert tree(datastage.stage("q.zip")) == {"a.txt": b"two"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"q.zip was {tmp_path}/p1/q.zip, and leads to {tmp_path}/p2/q.zip by now" in said
+    assert quiet("q.zip").receipt["reused"]
+    (here / "q.zip").rmdir()
+    aside.rename(first)
+    with pytest.raises(SpecError, match="2 times, with different contents"):
+        quiet("q.zip")
+    monkeypatch.delenv("DATASTAGE_PATH")
+    assert tree(quiet("q.zip")) == {"a.txt": b"here"}
+
+
+def test_what_was_linked_under_the_name_of_its_source_is_no_other_file(here, tmp_path, monkeypatch):
+    (tmp_path / "p1").mkdir()
+    (tmp_path / "p1" / "iris.csv").write_text("1\n")
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "p1"))
+    quiet("iris.csv", copy=True, link=".")
+    assert (here / "iris.csv").is_symlink()
+    assert quiet("iris.csv", copy=True, link=".").receipt["reused"]
+
+
 def test_a_root_without_permission_is_an_error_of_ours(here):
     make_zip(here / "pets.zip")
     (here / "locked").mkdir(mode=0o500)

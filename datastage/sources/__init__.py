@@ -22,7 +22,8 @@ from datastage.sources.found import Context, Fetch, Found, Source
 from datastage.spec import BRACES, Spec, checked, is_path, of_path, parse_bare, parse_file, split_address, split_scheme
 
 __all__ = [
-    "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "key_of", "near_name", "open_spec", "parse",
+    "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "elsewhere", "key_of", "near_name", "open_spec",
+    "parse",
 ]  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def _late(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
+elsewhere = _late("path", "elsewhere")
 # Installations of Dataverse; others are found through the DOI of the dataset.
 _DATAVERSES = (
     "dataverse.harvard.edu", "dataverse.nl", "dataverse.no", "borealisdata.ca", "dataverse.tdl.org",

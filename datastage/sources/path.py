@@ -214,6 +214,21 @@ def _relative(spec: Spec, runtime: Runtime) -> Found:
     return found
 
 
+def elsewhere(spec: Spec, runtime: Runtime, source: str, staged: Path) -> Path | None:
+    """Return what a relative name leads to first by now; None if that is still its source, or what was staged of it."""
+    for place in _places(runtime):
+        path = place.folder / spec.value.replace("\\", "/")
+        if not os.path.exists(path):
+            continue
+        if any(os.path.exists(known) and os.path.samefile(path, known) for known in (source, staged)):
+            return None
+        with contextlib.suppress(DatastageError, FileNotFoundError):  # what cannot be used hides nothing behind it
+            if isinstance(found := found_at(path, spec, runtime).content, FileReader):
+                found.close()
+            return path
+    return None
+
+
 def _same_content(one: Path, other: Path) -> bool:
     """Tell whether two paths hold the same, file or folder. Two large folders count as different: they are named."""
     if one.is_dir() != other.is_dir():
