@@ -208,6 +208,7 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
         reader,
         work.slot.partial,
         members=options.members,
+        may_lack=options.may_lack,
         strip=archives.stem_of(work.called or reader.name) if options.strip == "auto" else options.strip,
         password=options.password,
         encoding=options.encoding,

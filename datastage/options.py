@@ -46,6 +46,7 @@ class StageOptions:
     save_to: Spec | None = None
     refresh: bool = False
     wait: float = 0.0
+    may_lack: bool = False  # of what is repaired: then each file is compared, and what is missing is said
     nested: bool = False  # an entry of the catalog says so, or the receipt of what is repaired
 
     @classmethod

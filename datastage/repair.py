@@ -201,6 +201,7 @@ def _as_then(
     return replace(
         options,
         members=tuple(members) if members else None,
+        may_lack=True,
         strip=bool(receipt.get("stripped")),
         unpack=True,
         password=password,

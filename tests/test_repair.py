@@ -11,7 +11,7 @@ import pytest
 
 import datastage
 from datastage import cli, datasets
-from datastage.errors import PasswordError, SpecError, UnavailableError
+from datastage.errors import ChecksumError, PasswordError, SpecError, UnavailableError
 from datastage.staged import RECEIPT
 from tests.servers import server as server
 from tests.test_staging import make_zip, quiet
@@ -123,6 +123,15 @@ def test_a_source_that_is_gone_is_named_where_it_was(here, elsewhere):
     os.makedirs("other")
     os.chdir("other")
     with pytest.raises(UnavailableError, match=f"Looked for: {here / 'a.zip'}"):
+        datastage.verify(staged, repair=True, progress=False)
+
+
+def test_a_file_that_its_source_lacks_by_now_is_wrong_data_and_no_wrong_pattern(here):
+    staged = quiet(make_zip(here / "a.zip", {"a.txt": b"a", "b.txt": b"b"}))
+    for path in [*staged.iterdir()]:
+        path.write_bytes(b"damaged")
+    make_zip(here / "a.zip", {"a.txt": b"a"})
+    with pytest.raises(ChecksumError, match=r"b.txt is not in its source any more"):
         datastage.verify(staged, repair=True, progress=False)
 
 

@@ -52,6 +52,7 @@ def unpack(
     to: Path,
     *,
     members: Sequence[str] | None = None,
+    may_lack: bool = False,
     strip: bool | str = False,
     password: str | None = None,
     nested: bool = False,
@@ -62,10 +63,13 @@ def unpack(
     """Unpack an archive into an empty folder: all of it, checked, or nothing.
 
     `strip` takes off the one top folder: any if True, or the one of that name. `members` are shell patterns; one that
-    names a folder takes all below it. A zip is read from its end, and needs ranges.
+    names a folder takes all below it. Each that names a file or folder must match, unless they `may_lack`; if none does
+    it is an error. A zip is read from its end, and needs ranges.
     """
     root = os.fspath(to)
     passed_over: dict[str, None] = {}
+    missed = dict.fromkeys(map(names.plain, members or ()), may_lack)
+    n_patterns = len(missed)
     with _emptied_after_errors(root, reader.name):
         form = sniff(reader)
         if form is None:
@@ -73,7 +77,7 @@ def unpack(
         task = Task(
             reader=reader,
             root=root,
-            pick=_noting(names.chooser(members), passed_over),
+            pick=_noting(names.chooser(members), passed_over, missed),
             password=password.encode("utf-8") if password is not None else None,
             reporter=reporter,
             encoding=encoding,
@@ -81,13 +85,16 @@ def unpack(
             free_bytes=shutil.disk_usage(root).free if free_bytes is None else free_bytes,
         )
         result = _extract(form, task)
-        if members is not None and not result.matched:
-            step = f"the same line, with members= one of these: {few(map(repr, passed_over), _SHOWN)}"
+        wrong = [pattern for pattern, is_kind in missed.items() if not is_kind]
+        if wrong or (members is not None and len(missed) == n_patterns):
+            wrong = wrong or list(missed)
+            step = "the same line, with members= "
+            step += f"one of these: {few(map(repr, passed_over), _SHOWN)}" if passed_over else "without that"
             if reader.local_path is not None and to.parent not in reader.local_path.parents:  # that goes
                 step = f"datastage extract --list {shlex.quote(str(reader.local_path))}"
-            raise SpecError(
-                f"Nothing in {reader.name} matches {', '.join(repr(str(m)) for m in members)}.", f"Next: {step}"
-            )
+            raise SpecError(f"Nothing in {reader.name} matches {few(map(repr, wrong), _SHOWN)}.", f"Next: {step}")
+        if missed:
+            reporter.note(f"Nothing in {reader.name} matches {few(map(repr, missed), _SHOWN)}.")
         top = _top_to_take_off(result, strip)
         if nested:
             _unpack_nested(task, result, 1)
@@ -98,13 +105,32 @@ def unpack(
         return result
 
 
-def _noting(pick: Callable[[str], bool] | None, passed_over: dict[str, None]) -> Callable[[str], bool] | None:
-    """Return a test that notes patterns of what it passes over: the first few, of folders and of files above them."""
+def _noting(
+    pick: Callable[[str], bool] | None, passed_over: dict[str, None], missed: dict[str, bool]
+) -> Callable[[str], bool] | None:
+    """Return a test that notes patterns of what it passes over: the first few, of folders and of files above them.
+
+    In `missed` those patterns stay that match nothing; True where it is but no file of that kind in its folder.
+    """
     if pick is None:
         return None
+    folders = {pattern: names.above_wildcards(pattern) for pattern in missed}
+    kinds = [(pattern, folder, names.chooser([pattern])) for pattern, folder in folders.items() if folder is not None]
 
     def picks(path: str) -> bool:
-        if pick(path):
+        is_picked = pick(path)
+        if is_picked:
+            for end in (n for n, c in enumerate(path + "/") if c == "/") if missed else ():
+                if folders.get(path[:end], "") is None:
+                    missed.pop(path[:end], None)
+        for kind in kinds[:]:
+            pattern, folder, matches = kind
+            if is_picked and matches is not None and matches(path):
+                del missed[pattern]
+                kinds.remove(kind)
+            elif path.startswith(folder):
+                missed[pattern] = True
+        if is_picked:
             return True
         if path and len(passed_over) <= _SHOWN:
             above = path.rpartition("/")[0]
@@ -175,7 +201,6 @@ def _write_member(task: Task, result: Unpacked, folder: Folder, member: StreamMe
         if trash and member.kind != "folder":
             result.left_out[trash] += 1
         return
-    result.matched = True
     kinds = result.tree.kinds
     if member.kind == "hardlink" and member.target == member.name and kinds.get(clean(member.name)) == "file":
         return  # `tar cf x.tar d d/a` names d/a twice, the second time as a link to itself

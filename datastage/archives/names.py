@@ -25,12 +25,22 @@ def chooser(patterns: Sequence[str] | None) -> Callable[[str], bool] | None:
         return None
     tests = []
     for pattern in patterns:
-        pattern = pattern.strip("/")
-        pattern = pattern[2:] if pattern.startswith("./") else pattern
+        pattern = plain(pattern)
         tests.append(fnmatch.translate(pattern))
         tests.append(fnmatch.translate(pattern + "/*"))
     match = re.compile("|".join(tests) or r"(?!)").match
     return lambda path: match(path) is not None
+
+
+def above_wildcards(pattern: str) -> str | None:
+    """Return the folder that a pattern names before its first wildcard, with its slash; None where it has none."""
+    literal = re.split(r"[*?[]", pattern, maxsplit=1)
+    return literal[0][: literal[0].rfind("/") + 1] if len(literal) > 1 else None
+
+
+def plain(pattern: str) -> str:
+    """Return a pattern as paths in archives are written."""
+    return pattern.strip("/").removeprefix("./")
 
 
 # The letters of each language beyond ASCII, commonest first where that matters, and the encodings that its machines

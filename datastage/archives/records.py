@@ -107,5 +107,4 @@ class Unpacked:
     left_out: Counter[str] = field(default_factory=Counter)
     stripped: str | None = None
     encoding: str | None = None
-    matched: bool = False
     n_replaced: int = 0

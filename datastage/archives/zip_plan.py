@@ -86,7 +86,6 @@ class Plan:
         self._needs_tool: dict[int, str] = {}
         self.is_wide = False
         self.n_given = 0
-        result.matched = pick is None
         for data, base, ats in directory.parts():
             self._judge(data, base, ats)
             if early is not None:
@@ -164,7 +163,6 @@ class Plan:
             if trash and kind != "folder":
                 self.result.left_out[trash] += 1
             return ""
-        self.result.matched = True
         if kind == "folder":
             path = self.result.tree.admit(name, "folder")
             if path:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zlib
@@ -19,6 +20,7 @@ from datastage.errors import (
     StorageError,
     UnsafeArchiveError,
 )
+from datastage.progress import SILENT
 from datastage.reader import BytesReader, FileReader
 
 from .made import Link, tar_of, tree, unpacked, zip_link, zip_of
@@ -134,12 +136,38 @@ def test_junk_is_left_out_and_counted(tmp_path):
         (["*.txt"], {"a.txt"}),
         (["d/b*", "a*"], {"a.txt", "d/b.bin"}),
         (["d/e/"], {"d/e/c"}),
+        (["./d/e", "d/e/", "d/b.bin", "d"], {"d/b.bin", "d/e/c"}),
     ],
 )
 def test_members_picks_by_pattern(members, found, tmp_path):
     for nth, data in enumerate((zip_of(FILES), tar_of(list(FILES.items())))):
         result = unpacked(data, tmp_path / str(nth), members=members)
         assert {f.path for f in result.files} == found
+
+
+@pytest.mark.parametrize("make", [zip_of, lambda f: tar_of(list(f.items()))], ids=["zip", "tar"])
+@pytest.mark.parametrize(
+    ("members", "wrong"),
+    [
+        (["d/b*", "dd/*"], "'dd/*'"),
+        (["b.txt", "d"], "'b.txt'"),
+        (["*", "e/*.bin", "*.png"], "'e/*.bin'"),
+        (["*.png", "*.jpg"], "'*.png', '*.jpg'"),
+    ],
+)
+def test_a_pattern_that_names_what_is_not_there_is_an_error_beside_one_that_matches(make, members, wrong, tmp_path):
+    with pytest.raises(SpecError, match=re.escape(f"matches {wrong}.")):
+        unpacked(make(FILES), tmp_path / "to", members=members)
+    assert tree(tmp_path / "to") == {}
+
+
+@pytest.mark.parametrize("make", [zip_of, lambda f: tar_of(list(f.items()))], ids=["zip", "tar"])
+def test_a_kind_of_file_that_a_folder_does_not_hold_is_told(make, tmp_path):
+    (tmp_path / "to").mkdir()
+    notes = []
+    told = type("Told", (type(SILENT),), {"note": lambda self, text, label="": notes.append(text)})()
+    unpack(BytesReader(make(FILES)), tmp_path / "to", members=["d/*.bin", "d/*.png", "*.jpg"], reporter=told)
+    assert notes == ["Nothing in bytes matches 'd/*.png', '*.jpg'."]
 
 
 def test_a_pattern_that_picks_nothing_is_an_error(tmp_path):
