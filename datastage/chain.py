@@ -107,7 +107,7 @@ class Chain:
             url = sources.address_of(spec)
             return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
-        urls = [addresses[0] for part in entry.parts if (addresses := parts.addresses(part))]
+        urls = [part.addresses[0] for part in entry.parts if part.addresses]
         name = entry.parts[0].name if entry.parts else entry.name
         return manual.Wanted(
             entry.title,
@@ -303,7 +303,7 @@ class Chain:
 
     def _part(self, entry: ArchiveEntry, part: Part, slot: Slot) -> Content:
         """Materialize one file of the entry in `slot`: from this machine if it is there, else from its places."""
-        spec = parse(next(iter(parts.addresses(part)), f"./{part.name}"))
+        spec = parse(next(iter(part.addresses), f"./{part.name}"))
         unpack: Literal["auto", False] = "auto" if part.unpack else False
         options = replace(
             self.options, spec=spec, expect=part.expect, fallbacks=(), unpack=unpack, copy=True, save_to=None,
@@ -332,7 +332,7 @@ class Chain:
             late += [_here(found, named) for found in there(kept)]
             kept = []
         places += [_here(found, named) for found in there([*folders, *inputs, *kept])]
-        for place in (*parts.addresses(part), *(map(str, self.options.fallbacks) if not entry.more else ())):
+        for place in (*part.addresses, *(map(str, self.options.fallbacks) if not entry.more else ())):
             places.append((place, partial(self._part_from, parse(place), part, work)))
         places_looked = {place.place: place for place in looked}.values()
         self.attempts += [Attempt(at.place, at.seen, at.seconds, f"{part.name} is not in it") for at in places_looked]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from datastage import datasets, parts, sources
-from datastage.entry import Part
+from datastage import datasets, sources
+from datastage.entry import PACKAGE, Part
 from datastage.errors import DatastageError, SpecError
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import Reader
@@ -88,8 +88,8 @@ def without_a_place(checked: Sequence[Checked]) -> list[str]:
 
 def _look(name: str, part: Part, place: str, here: Runtime) -> Checked:
     shown = hide_secrets(place)
-    if place.startswith(parts.PACKAGE):
-        there = datasets.in_package(place.removeprefix(parts.PACKAGE)) is not None
+    if place.startswith(PACKAGE):
+        there = datasets.in_package(place.removeprefix(PACKAGE)) is not None
         return Checked(name, part.name, shown, "installed" if there else "", None if there else "not installed here")
     try:
         spec = sources.parse(place)

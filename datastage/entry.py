@@ -26,6 +26,10 @@ A picture is its path in the folder; its label the name of a class, or a row of 
 """
 
 
+PACKAGE = "package:"
+"""The beginning of a place that is a file of an installed package."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file of the staged folder.
@@ -161,6 +165,11 @@ class Part:
     size: int | None = None
     into: str = ""
     unpack: bool = True
+
+    @property
+    def addresses(self) -> list[str]:
+        """The specs that are not files of installed packages."""
+        return [place for place in self.places if not place.startswith(PACKAGE)]
 
 
 @dataclass(frozen=True, slots=True)

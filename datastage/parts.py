@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from datastage.datasets import in_package
-from datastage.entry import ArchiveEntry, File, Part
+from datastage.entry import PACKAGE, ArchiveEntry, File, Part
 from datastage.errors import IntegrityError
 from datastage.reader import FileReader, Reader
 from datastage.sources import Found
 from datastage.sources.near_misses import NearMiss, NearMisses
 from datastage.sources.walk import Location, Looked, SearchLimits, Wishes, walk
-
-PACKAGE = "package:"
 
 
 def on_this_machine(
@@ -34,11 +32,6 @@ def on_this_machine(
             yield Found(FileReader(path), str(path), f"{part.name} in {location.called}")
         looked.append(listing.summary())
         near += NearMisses(wishes, part.name).finish([listing], (), (part.name,))
-
-
-def addresses(part: Part) -> list[str]:
-    """Return the specs of a part that are not files of installed packages."""
-    return [place for place in part.places if not place.startswith(PACKAGE)]
 
 
 def check_size(reader: Reader, part: Part) -> None:

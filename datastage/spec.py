@@ -113,6 +113,12 @@ def parse_file(text: str, word: str, rest: str) -> Spec:
     return Spec(text, "file", path[1:] if re.match(r"/[A-Za-z]:[\\/]", path) else path)
 
 
+def parse_http(text: str, word: str, rest: str) -> Spec:
+    """Tell the address and the name of its file."""
+    name = last_part(urllib.parse.unquote(split_address(text).path))
+    return Spec(text, "http", text, name=name)
+
+
 def parse_bare(text: str) -> Spec:
     """Tell a relative path, which has a slash or a dot, from the name of a dataset."""
     if "/" in text or "\\" in text or "." in text:

@@ -6,6 +6,7 @@ how a place is reached (each module), the order in which places are tried (`stag
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
@@ -14,12 +15,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from datastage.errors import SpecError, StorageError
+from datastage.errors import MissingDependencyError, SpecError, StorageError
 from datastage.redact import hide_secrets
 from datastage.runtime import Runtime
 from datastage.sources import kaggle_inputs
 from datastage.sources.found import Context, Fetch, Found, Source
-from datastage.spec import BRACES, Spec, checked, is_path, of_path, parse_bare, parse_file, split_address, split_scheme
+from datastage.spec import (
+    BRACES,
+    Spec,
+    checked,
+    is_path,
+    of_path,
+    parse_bare,
+    parse_file,
+    parse_http,
+    split_address,
+    split_scheme,
+)
 
 __all__ = [
     "SOURCES", "Context", "Fetch", "Found", "Source", "address_of", "elsewhere", "key_of", "near_name", "open_spec",
@@ -31,7 +43,13 @@ def _late(module: str, name: str) -> Callable[..., Any]:
     """Return a function of a source that is imported when it is called: a run needs one place, not all."""
 
     def call(*words: Any) -> Any:
-        return getattr(importlib.import_module(call.__module__), name)(*words)
+        try:
+            return getattr(importlib.import_module(call.__module__), name)(*words)
+        except ModuleNotFoundError as error:
+            if error.name != call.__module__:
+                raise
+            text = "This kind of place is not in the tool that a setup cell carries."
+            raise MissingDependencyError(text, "Next: make the cell for this place, or install the wheel.") from None
 
     call.__module__ = f"{__name__}.{module}"  # setup cells look here for what they have to carry
     return call
@@ -81,7 +99,7 @@ SOURCES: tuple[Source, ...] = (
     Source("bucket", _late("buckets", "open_bucket"), _late("buckets", "parse_bucket"), words=("s3", "gs", "az"),
            example="s3://", hosts=("cloud.google.com", "console.aws.amazon.com"),
            parse_page=_late("buckets", "parse_page")),
-    Source("http", _late("http", "open_http"), _late("http", "parse_http"), words=("https", "http"),
+    Source("http", _late("http", "open_http"), parse_http, words=("https", "http"),
            example="https://", key=_late("http", "key"), address=str),
     Source("upload", _late("upload", "open_upload"), _late("upload", "parse_upload"), words=("upload",),
            example="upload:"),
@@ -148,9 +166,11 @@ def _of_a_page(text: str) -> Spec | None:
     url = split_address(text)
     for source in SOURCES:
         if source.parse_page and any(f".{url.hostname}".endswith(f".{host}") for host in source.hosts):
-            spec = source.parse_page(text, url)
-            if spec is not None:
-                return spec
+            # A setup cell carries the source of each page that it names: what is left is a plain file on such a server.
+            with contextlib.suppress(MissingDependencyError):
+                spec = source.parse_page(text, url)
+                if spec is not None:
+                    return spec
     return None
 
 

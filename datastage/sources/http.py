@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import time
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,17 +22,11 @@ from datastage.sources import http_answers as answers
 from datastage.sources.found import Context, Fetch, Found
 from datastage.sources.http_connection import Chunks, Response
 from datastage.sources.http_session import HttpSession
-from datastage.spec import Spec, last_part, split_address
+from datastage.spec import Spec
 from datastage.transfer import Interrupted, Limits, fetch, patiently
 
 _HEAD_BYTES = 8 << 10
 _LOOK_BYTES = 1 << 10
-
-
-def parse_http(text: str, word: str, rest: str) -> Spec:
-    """Tell the address and the name of its file."""
-    name = last_part(urllib.parse.unquote(split_address(text).path))
-    return Spec(text, "http", text, name=name)
 
 
 def key(spec: Spec, cwd: Path) -> str:

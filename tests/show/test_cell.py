@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import datasets
+from datastage import datasets, sources
 from datastage.errors import SpecError
 from datastage.show.cell import _prepared, carried_core, carried_modules, cell, for_machines, needed_modules
 from tests.datasets.test_miniatures import staged_as as staged_as
@@ -169,6 +169,57 @@ def test_what_a_cell_carries_imports(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, cwd="/")
 
     assert done.stdout.split("\n") == [*specs, ""], done.stderr
+
+
+# Pages that lead to a place of another kind, and plain files on a server that has such pages.
+PASTED = [
+    "https://drive.google.com/file/d/1AbCdEfGhIjKlMnOpQrStUvWxYz012345/view",
+    "https://drive.google.com/drive/folders/1AbCdEfGhIjKlMnOpQrStUvWxYz012345",
+    "https://www.kaggle.com/datasets/o/n", "https://github.com/o/r/tree/main/data", "https://huggingface.co/datasets/o/n",
+    "https://zenodo.org/records/1", "https://www.dropbox.com/s/abc/a.zip?dl=0", "https://console.aws.amazon.com/s3/buckets/b",
+    "https://github.com/o/r/releases/download/v1/a.zip", "https://codeload.github.com/o/r/zip/main",
+    "https://dataverse.harvard.edu/x.zip", "https://archive.ics.uci.edu/static/public/2/adult.zip",
+    "https://cdn-lfs.hf.co/a.zip", "https://www.kaggle.com/api/v1/datasets/download/o/n",
+]  # fmt: skip
+
+
+def test_an_address_is_told_in_its_cell_as_the_package_tells_it(tmp_path):
+    for n, spec in enumerate(PASTED):
+        for name, text in carried_modules(needed_modules([spec])).items():
+            (tmp_path / str(n) / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / str(n) / name).write_text(text, encoding="utf-8")
+    script = (
+        "import sys\n"
+        "for n, spec in enumerate(sys.argv[2:]):\n"
+        "    sys.path[0] = f'{sys.argv[1]}/{n}'\n"
+        "    for name in [name for name in sys.modules if name.startswith('datastage')]: del sys.modules[name]\n"
+        "    from datastage.sources import parse; print(parse(spec).scheme)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '')\n{script}", tmp_path, *PASTED],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.stdout.split() == [sources.parse(spec).scheme for spec in PASTED], done.stderr
+
+
+@pytest.mark.parametrize("spec", ["cifar10", "adult", PASTED[5], PASTED[8]])
+def test_what_a_cell_says_of_data_that_is_not_there_is_what_the_package_says(notebook, here, spec):
+    with pytest.raises(datastage.DatastageError) as caught:
+        datastage.stage(spec, progress=False)
+    ask = f"try: datastage.stage({spec!r}, progress=False)\nexcept datastage.DatastageError as error: path = str(error)"
+
+    done = notebook(made(spec).replace("; path =", "\nif 0: path =") + f"\n{ask}")
+
+    assert done.stdout.strip() == str(caught.value).strip(), done.stderr
+
+
+def test_a_place_that_a_cell_does_not_carry_is_named(notebook):
+    ask = "try: datastage.stage('github:o/r')\nexcept datastage.DatastageError as error: path = error"
+
+    done = notebook(f"{carrying('./iris.csv')}\n{ask}")
+
+    assert done.stdout.splitlines()[-1].strip() == "Next: make the cell for this place, or install the wheel."
 
 
 def test_a_cell_carries_of_a_family_its_own_entry_alone_with_all_that_this_one_uses():
