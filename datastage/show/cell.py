@@ -366,6 +366,7 @@ def for_machines(module: ast.Module) -> str:
         if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections.abc"):
             node.names = [name for name in node.names if name.name in used]
             module.body = [each for each in module.body if each is not node or node.names]
+    _shorten_private(module)
     _shorten_names(module)
     # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
     text = ast.unparse(ast.fix_missing_locations(module))
@@ -376,6 +377,26 @@ def _is_for_checkers(statement: ast.stmt) -> bool:
     """Tell whether nobody needs a statement to run: what is asserted is known, and said for the checker of types."""
     test = statement.test if isinstance(statement, ast.If) else None
     return isinstance(statement, ast.Assert) or (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING")
+
+
+def _shorten_private(module: ast.Module) -> None:
+    """Give the functions, classes and constants that a module keeps to itself short names: a sixtieth of a cell."""
+    nodes = list(ast.walk(module))
+    own = [node for node in module.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    found = dict.fromkeys(name for node in own for name in _bound(node) if re.match("_[^_]", name))
+    kept = {str(getattr(node, key)) for node in nodes for key in ("arg", "asname") if getattr(node, key, None)}
+    kept |= {getattr(node, "name", "") for node in nodes if node not in own and not isinstance(node, ast.Name)}
+    taken = kept | {node.id for node in nodes if isinstance(node, ast.Name)}
+    short = (f"_{a}{b}" for a in ("", *string.ascii_letters) for b in string.ascii_letters)
+    free = (name for name in short if name not in taken)
+    new = {name: next(free) for name in found if name not in kept}
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            node.id = new.get(node.id, node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node in own:
+            node.name = new.get(node.name, node.name)
+        elif isinstance(node, ast.Global):
+            node.names = [new.get(name, name) for name in node.names]
 
 
 def _shorten_names(module: ast.Module) -> None:

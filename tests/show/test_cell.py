@@ -311,6 +311,21 @@ def test_what_people_and_checkers_read_is_taken_out_and_nothing_else():
     assert for_machines(ast.parse("def f():\n    'Doc.'\n")) == "def f():\n pass"
 
 
+def test_what_a_module_keeps_to_itself_has_a_short_name_in_a_cell_and_no_other_has():
+    source = (
+        "from x import _theirs\n_LIMIT = 3\nclass _Held:\n    def _own(self):\n        return _theirs\n"
+        "def _own(_arg):\n    global _LIMIT\n    _LIMIT = _Held\n"
+        "def _arg():\n    return (_own(_arg=1), _Held()._own())\n"
+    )
+
+    short = for_machines(ast.parse(source))
+
+    assert short == (
+        "from x import _theirs\n_a = 3\n\nclass _b:\n\n def _own(self):\n  return _theirs\n\n"
+        "def _own(_arg):\n global _a\n _a = _b\n\ndef _arg():\n return (_own(_arg=1), _b()._own())"
+    )
+
+
 def test_what_a_cell_does_not_carry_says_what_to_do(notebook):
     ask = "try: datastage.doctor()\nexcept datastage.DatastageError as error: path = error"
 
