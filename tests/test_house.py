@@ -63,7 +63,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 52 for classes of arrays that are asked for, or are none of those of training (#20).
 # 64 for catalogs that were corrected, and relative names that lead to another file by now (#18).
 # 35 for patterns of members= that match nothing beside one that does (#18).
-MOST_LINES = 40_086
+# 42 for addresses that a setup cell tells as the package does, and for short names in it (#24).
+MOST_LINES = 40_128
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
