@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 PICTURE_SUFFIXES = frozenset(
@@ -18,6 +19,8 @@ SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+# Those that the names of shards and of their folders may hold.
+SHARD_WORDS = SPLIT_WORDS | {"predict": "predict"}
 # Folders that hold the parts of a dataset by kind: never the name of a class, and never a wrapping to take off.
 PART_WORDS = frozenset(("trainval", "images", "labels", "annotations", "masks"))
 _GOOGLE = (".gdoc", ".gsheet", ".gslides", ".gdraw", ".gform", ".gmap", ".gsite", ".gjam", ".gscript")
@@ -58,6 +61,28 @@ def is_split(name: str) -> bool:
 def lies_in(path: str, folder: str) -> bool:
     """Tell whether a whole path is that of a folder, or of something in it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def split_words(name: str) -> list[str]:
+    """Return the parts that the words of a shard's name say, in order; ``train-val`` is one word for train.
+
+    >>> split_words("test_run-val-000.tar"), split_words("train-val-0.tar"), split_words("birds-0.tar")
+    (['test', 'val'], ['train'], [])
+    """
+    text = re.sub(r"\btrain-val\b", "train", re.sub("[_.]", "-", name.lower()))
+    return [SHARD_WORDS[word] for word in text.split("-") if word in SHARD_WORDS]
+
+
+def split_folders(paths: Sequence[str]) -> list[str]:
+    """Return of each file the word for a part among those of its folders that are not the same for all; else nothing.
+
+    >>> split_folders(["a/train/0.tar", "a/val/0.tar", "a/more/0.tar"])
+    ['train', 'val', '']
+    """
+    folders = [re.split(r"[/\\]", path.partition("?")[0])[:-1] for path in paths]
+    same = len(os.path.commonprefix(folders))
+    words = ([word for word in folder[same:] if word.lower() in SHARD_WORDS] for folder in folders)
+    return [found[-1] if found else "" for found in words]
 
 
 def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[str, str]:

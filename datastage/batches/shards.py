@@ -71,6 +71,8 @@ def from_shards(
 ) -> Loaders:
     """Make loaders of shards, and say what was taken. Only the beginning of one shard of each part is looked at."""
     options.check_shape((3, *(options.shape or (4096, 4096))))
+    for label, text in found.said:
+        options.reporter.note(text, label)
     found, said = parted(found, val=options.val, test=options.test)
     for line in said:
         options.reporter.note(line.removeprefix("Set aside "), "Set aside")

@@ -13,10 +13,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, TypeGuard
 
 from datastage.errors import IntegrityError
-from datastage.file_names import SPLIT_WORDS
+from datastage.file_names import split_words
 from datastage.own_files import mapping_of
 
 INDEX = "index.json"
@@ -26,8 +27,6 @@ SCHEMA = 1
 MOST_INDEX_BYTES = 64_000_000
 MOST_BYTES = 1 << 44
 """No shard is longer: what claims to be is no number to make room by."""
-SPLITS = SPLIT_WORDS | {"predict": "predict"}
-"""The part that a shard belongs to, by a word of its name."""
 
 _NAME = re.compile(r"[^/\\\x00-\x1f\x7f]{1,250}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +47,7 @@ class ShardEntry:
         return split_of_shard(self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ShardIndex:
     """The shards of a folder, in order, and the classes by number; None where labels are no classes."""
 
@@ -58,6 +57,10 @@ class ShardIndex:
     @property
     def samples(self) -> int:
         return sum(shard.samples for shard in self.shards)
+
+    @cached_property
+    def by_name(self) -> dict[str, ShardEntry]:
+        return {shard.name: shard for shard in self.shards}
 
     @property
     def splits(self) -> dict[str, tuple[ShardEntry, ...]]:
@@ -79,9 +82,8 @@ class ShardHead:
 
 
 def split_of_shard(name: str) -> str:
-    """Return the part that a shard of this name belongs to: the one word of it that names a part, else ``"train"``."""
-    words = {SPLITS[word] for word in re.split(r"[-_.]", name.lower()) if word in SPLITS}
-    return words.pop() if len(words) == 1 else "train"
+    """Return the part that a shard of this name belongs to: the last word of it that names a part, else ``"train"``."""
+    return (split_words(name) or ["train"])[-1]
 
 
 def write_index(index: ShardIndex) -> bytes:

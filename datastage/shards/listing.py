@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import urllib.parse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +14,13 @@ from typing import Any
 
 from datastage import sources
 from datastage.errors import DatastageError, SpecError, UnavailableError
+from datastage.file_names import SHARD_WORDS, split_folders, split_words
 from datastage.layouts.aside import TEST_SHARE, place
+from datastage.layouts.words import by_value
 from datastage.progress import few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
-from datastage.shards.index import INDEX, MOST_INDEX_BYTES, SPLITS, ShardIndex, read_index, split_of_shard
+from datastage.shards.index import INDEX, MOST_INDEX_BYTES, ShardIndex, read_index
 from datastage.shards.members import Sample, samples_of
 from datastage.sources.braces import expanded
 from datastage.spec import Spec
@@ -28,6 +30,7 @@ from datastage.transfer.pieces import pieces_of
 HEAD_BYTES = 4 << 20
 """Of the first shard so much is looked at before it comes, and more only where a sample is longer."""
 MOST_HEAD_BYTES = 256 << 20
+INDEXES_AT_ONCE = 8
 WHOLE_SHARDS = 10
 """From so many shards on whole ones are set aside; of fewer, samples by a hash of their keys."""
 
@@ -37,7 +40,8 @@ class Shard:
     """One shard: where it lies, and what an index says of it.
 
     `path` is there if it may be read where it is. `keep`, where samples are set aside by a hash of their keys, says
-    which ones are of this part: two shares of the line from 0 to 1.
+    which ones are of this part: two shares of the line from 0 to 1. `folder` is the word for a part that a folder of it
+    has, `classes` what its index calls the numbers of its labels.
     """
 
     name: str
@@ -47,6 +51,13 @@ class Shard:
     sha256: str | None = None
     samples: int | None = None
     keep: tuple[float, float] | None = None
+    folder: str = ""
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """The parts that its name says, or else its folder."""
+        return split_words(self.name) or split_words(self.folder)
 
     def kept(self, samples: Sequence[Sample]) -> list[Sample]:
         """Return the samples that are of this part."""
@@ -58,11 +69,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardSet:
-    """The shards of each part, the classes where an index names them, and how a person calls all of it."""
+    """The shards of each part, the classes where an index names them, how a person calls all of it, and lines of it."""
 
     splits: dict[str, tuple[Shard, ...]]
     classes: tuple[str, ...] | None
     name: str
+    said: tuple[tuple[str, str], ...] = ()
 
 
 def find(data: Any, here: Runtime) -> ShardSet | None:
@@ -82,15 +94,22 @@ def _of_list(spec: Spec, here: Runtime) -> ShardSet:
             f"Next: datastage.stage({str(spec)!r}), which brings them as files.",
         )
     folder = _folder_of(texts[0], here)
-    shards = [_shard(text, folder) for text in texts]
+    shards = [replace(_shard(text, folder), folder=word) for text, word in zip(texts, split_folders(texts))]
     missing = [str(shard.spec) for shard in shards if shard.path is not None and not shard.path.is_file()]
     if missing:
         raise UnavailableError(
             f"Of the {len(shards):,} shards {len(missing):,} are not there: {few(missing, 3)}.",
             "Next: look at the numbers in the braces, and at the folder.",
         )
-    index = _index_beside(texts[0], shards[0].path, here)
-    return _set(shards, index, str(spec))
+    beside = {_beside(text, INDEX): shard.path for text, shard in zip(texts, shards)}
+    found = {at: _index_beside(at, beside[at], here) for at in list(beside)[:1]}
+    rest = list(beside)[1:] if any(found.values()) or shards[0].path is not None else []  # far folders are many trips
+    with ThreadPoolExecutor(INDEXES_AT_ONCE) as threads:
+        found |= zip(rest, threads.map(lambda at: _index_beside(at, beside[at], here), rest))
+    shards = [_known(shard, found.get(_beside(text, INDEX))) for text, shard in zip(texts, shards)]
+    without = [str(sources.parse(at)) for at in beside if found.get(at) is None]
+    said = f"no index at {few(without, 3)}: numbers there are taken for those of the other folders' classes"
+    return _set(shards, str(spec), (("Note", said),) if without and any(shard.classes for shard in shards) else ())
 
 
 def _folder_of(text: str, here: Runtime) -> Path:
@@ -118,10 +137,18 @@ def _beside(text: str, name: str) -> str:
 
 
 def _index_beside(text: str, path: Path | None, here: Runtime) -> ShardIndex | None:
-    """Return the index that lies beside a shard; an index is optional, so that none, or one of others, is no error."""
+    """Return the index at `text`, beside a shard; an index is optional, so that none, or one of others, is no error."""
     with suppress(DatastageError, OSError):
-        return _index_in(path.parent) if path is not None else read_index(_all_of(_beside(text, INDEX), here))
+        return _index_in(path.parent) if path is not None else read_index(_all_of(text, here))
     return None
+
+
+def _known(shard: Shard, index: ShardIndex | None) -> Shard:
+    """Add what the index of its folder knows of a shard."""
+    entry = None if index is None else index.by_name.get(shard.name)
+    if index is None or entry is None:
+        return shard
+    return replace(shard, size=entry.size, sha256=entry.sha256, samples=entry.samples, classes=index.classes)
 
 
 def _index_in(folder: Path) -> ShardIndex | None:
@@ -140,8 +167,9 @@ def _of_index_at(text: str, here: Runtime) -> ShardSet | None:
     shards = []
     for entry in index.shards:
         name = urllib.parse.quote(entry.name) if spec.scheme == "http" else entry.name
-        shards.append(replace(_shard(_beside(text.replace("\\", "/"), name), base), name=entry.name))
-    return _set(shards, index, str(spec))
+        shard = replace(_shard(_beside(text.replace("\\", "/"), name), base), name=entry.name)
+        shards.append(_known(shard, index))
+    return _set(shards, str(spec))
 
 
 def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
@@ -167,32 +195,50 @@ def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
         if not reader.name.endswith(".tar") or not _holds_samples(reader):
             return None  # a tar of folders of pictures
         path = reader.local_path if found.in_place else None
-        return _set([Shard(reader.name, spec, path)], None, reader.name)
+        return _set([Shard(reader.name, spec, path)], reader.name)
 
 
 def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
-    """Return the tars in a folder, or in its folders train, val and test, if they hold samples."""
+    """Return the tars in a folder, and in its folders train, val and test, if they hold samples."""
     try:
         with suppress(DatastageError):  # an index of somebody else's
             if (index := _index_in(folder)) is not None and index.shards:
-                return _set([_in(folder, shard.name) for shard in index.shards], index, folder.name)
+                more = () if only_index else sorted(set(_tars(folder)) - index.by_name.keys())
+                left = [("Left out", f"{few(more, 3)}: {INDEX} does not list {'it' if len(more) == 1 else 'them'}")]
+                listed = [_known(_in(folder, shard.name), index) for shard in index.shards]
+                return _set(listed, folder.name, left[: len(more)])
         if only_index:
             return None
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-        shards = {"": [name for name in names if name.endswith(".tar")]}
-        for name in names:
-            if name.lower() in SPLITS and (folder / name).is_dir():
-                tars = sorted(one for one in os.listdir(folder / name) if re.fullmatch(r"[^.].*\.tar", one))
-                shards[SPLITS[name.lower()]] = [f"{name}/{one}" for one in tars]
+        inner = [
+            replace(_in(folder, f"{name}/{one}"), folder=name)
+            for name in sorted(os.listdir(folder))
+            if name.lower() in SHARD_WORDS and (folder / name).is_dir()
+            for one in _tars(folder / name)
+        ]
+        tops = [_in(folder, name) for name in _tars(folder)]
     except OSError:
         return None  # whoever reads it says why
-    found = {split: [_in(folder, name) for name in tars] for split, tars in shards.items() if tars}
+    parts = [(split_words(shard.folder or shard.name) or [""])[-1] for shard in (*tops, *inner)]
+    found: dict[str, list[Shard]] = {}
+    for shard, part in zip((*tops, *inner), parts):
+        found.setdefault(part, []).append(shard)
     some = {one.path: one for ones in found.values() for one in (ones[0], ones[-1])}  # a test part may lack labels
     if not any(map(_file_holds_samples, some)):
         return None
-    if "" in found:
-        return _set(found[""], None, folder.name)
-    return ShardSet({split: tuple(ones) for split, ones in found.items()}, None, folder.name)
+    odd = found.get("", []) if inner and "train" in found else []
+    if held := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
+        raise SpecError(
+            f"{folder.name} holds shards of parts in folders, and beside them {held.name}, whose name says no part.",
+            "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
+        )
+    left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
+    used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
+    return _set(used, folder.name, left, inner=True)
+
+
+def _tars(folder: Path) -> list[str]:
+    """Return the names of the tars in a folder, in order."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(".tar") and not name.startswith("."))
 
 
 def _file_holds_samples(path: Path | None) -> bool:
@@ -221,6 +267,11 @@ def look(reader: Reader) -> tuple[bytes, list[Sample]]:
     n = HEAD_BYTES
     while True:
         head = head_of(reader, n)
+        if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0")):
+            raise SpecError(
+                f"{reader.name} is compressed, and shards are plain tars.",
+                "Next: unpack it (gunzip, zstd -d, bunzip2, unxz), or name it .tar.gz or the like if it is no shard.",
+            )
         in_head = partial(samples_of, BytesReader(head).read_at, len(head), reader.name)
         samples = list(in_head(whole=False))
         if not samples and len(head) < n:  # all of it is here: one sample, or a fault that is said
@@ -248,18 +299,21 @@ def head_of(reader: Reader, n: int) -> bytes:
     return bytes(made[:n])
 
 
-def _set(shards: list[Shard], index: ShardIndex | None, name: str) -> ShardSet:
-    """Part the shards by their names, and add what the index knows of them."""
-    known = {} if index is None else {entry.name: entry for entry in index.shards}
+def _set(shards: list[Shard], name: str, said: Sequence[tuple[str, str]] = (), *, inner: bool = False) -> ShardSet:
+    """Part the shards by their names, and say what those leave open."""
     splits: dict[str, list[Shard]] = {}
     for shard in shards:
-        entry = known.get(shard.name)
-        if entry is not None:
-            shard = replace(shard, size=entry.size, sha256=entry.sha256, samples=entry.samples)
-        splits.setdefault(split_of_shard(shard.name), []).append(shard)
-    return ShardSet(
-        {split: tuple(ones) for split, ones in splits.items()}, index.classes if index and known else None, name
-    )
+        words = (inner and split_words(shard.folder)) or shard.words or ["train"]
+        splits.setdefault(words[-1], []).append(shard)
+    lines = list(said)
+    odd = [shard.name for shard in shards if not shard.words]
+    if odd and len(odd) < len(shards):
+        lines.append(("Note", f"the names of {few(odd, 3)} say no part: they are trained on"))
+    if two := [shard.name for shard in shards if len(set(split_words(shard.name))) > 1]:
+        lines.append(("Note", f"{few(two, 3)}: of the words for parts the last one counts"))
+    lists = list(dict.fromkeys(shard.classes for shard in shards if shard.classes is not None))
+    classes = tuple(by_value({one for names in lists for one in names})) if len(lists) > 1 else next(iter(lists), None)
+    return ShardSet({split: tuple(ones) for split, ones in splits.items()}, classes, name, tuple(lines))
 
 
 def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[ShardSet, list[str]]:
@@ -307,10 +361,11 @@ def _set_aside(splits: dict[str, tuple[Shard, ...]], aside: dict[str, float]) ->
             low += share
         splits["train"] = tuple(replace(shard, keep=(low, 1.0), samples=None) for shard in train)
         return
-    drawn = sorted(train, key=lambda shard: (place(shard.name, "test"), shard.name))
+    unlike = len({shard.name for shard in train}) == len(train)  # shards of several folders may be of one name
+    names = [shard.name if unlike else "/".join(shard.spec.value.partition("?")[0].split("/")[-2:]) for shard in train]
+    drawn = sorted(range(len(train)), key=lambda k: (place(names[k], "test"), names[k]))
     for name, share in aside.items():
         count = max(1, round(share * len(train)))
-        taken, drawn = {shard.name for shard in drawn[:count]}, drawn[count:]
-        splits[name] = tuple(shard for shard in train if shard.name in taken)
-    left = {shard.name for shard in drawn}
-    splits["train"] = tuple(shard for shard in train if shard.name in left)
+        taken, drawn = set(drawn[:count]), drawn[count:]
+        splits[name] = tuple(shard for k, shard in enumerate(train) if k in taken)
+    splits["train"] = tuple(train[k] for k in sorted(drawn))

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from datastage.errors import SpecError
+from datastage.file_names import split_folders, split_words
 from datastage.sources.found import Context, Found
 from datastage.spec import BRACES, Spec, last_part
 
@@ -72,10 +73,13 @@ def open_list(spec: Spec, context: Context) -> Found:
     from datastage import sources
     from datastage.sources.web_api import RemoteFile, open_files
 
-    specs = [sources.parse(text) for text in expanded(spec.value)]
+    texts = expanded(spec.value)
+    specs = [sources.parse(text) for text in texts]
     names = [one.file_name for one in specs]
-    if len(set(names)) < len(names):  # files of one name in several folders keep their order
-        names = [f"{number:06d}-{name}" for number, name in enumerate(names)]
+    if len(set(names)) < len(names):  # files of one name in several folders keep their order, and shards their part
+        words = [f"-{word}" if word else "" for word in split_folders(texts)]
+        words = [word if name.endswith(".tar") and not split_words(name) else "" for name, word in zip(names, words)]
+        names = [f"{number:06d}{word}-{name}" for number, (name, word) in enumerate(zip(names, words))]
     open_one = partial(sources.open_spec, runtime=context.runtime, limits=context.limits)
     files = [
         RemoteFile(name, "", reach=partial(open_one, one), most_connections=_AT_ONCE) for name, one in zip(names, specs)

@@ -128,6 +128,66 @@ def test_folders_tell_the_parts_too(tmp_path):
     assert (sorted(given(train)), given(test)) == (list(range(12)), list(range(100, 105)))
 
 
+def test_a_list_over_folders_takes_the_part_from_the_folder_and_a_staged_one_keeps_it(tmp_path):
+    for k, part in enumerate(("train", "val", "test")):
+        write(tmp_path / "test/set" / part, [4, 4], "s", first=10 * k)
+    data = str(tmp_path / "test/set/{train,val,test}/s-{000000..000001}.tar")
+    for found in (loaders(data), loaders(datastage.stage(data, progress=False))):
+        assert [sorted(given(part)) for part in found] == [list(range(10 * k, 10 * k + 8)) for k in range(3)]
+
+
+def test_shards_beside_folders_of_parts_are_of_the_part_that_their_name_says(tmp_path):
+    write(tmp_path / "set/train", [6], "s")
+    write(tmp_path / "set/val", [5], "s", first=50)
+    write(tmp_path / "set/validation", [5], "s", first=70)
+    write(tmp_path / "set", [4], "test", first=90)
+    (tmp_path / "set/extra.tar").write_bytes(tar_of([("notes/readme", {"txt": b"hello"})]))
+    said = Notes()
+    train, val, test = loaders(tmp_path / "set", progress=said)
+    assert sorted(given(train)) == list(range(6))
+    assert sorted(y for _, ys in val for y in ys.tolist()) == [*range(50, 55), *range(70, 75)]
+    assert given(test) == list(range(90, 94))
+    assert any(line.startswith("Left out: extra.tar") for line in said.lines)
+    write(tmp_path / "set", [4], "more")
+    with pytest.raises(SpecError, match="more-000000.tar, whose name says no part"):
+        loaders(tmp_path / "set")
+
+
+def test_shards_whose_names_leave_their_part_open_are_named(tmp_path):
+    write(tmp_path / "set", [3], "test_run-train")
+    write(tmp_path / "set", [3], "test_run-val", first=10)
+    write(tmp_path / "set", [3], "eval", first=20)
+    said = Notes()
+    found = loaders(tmp_path / "set", test=0, progress=said)
+    assert (sorted(given(found.train)), given(found.val)) == ([0, 1, 2, 20, 21, 22], [10, 11, 12])
+    assert any("eval-000000.tar say no part" in line for line in said.lines)
+    assert any("test_run-val-000000.tar: of the words" in line for line in said.lines)
+
+
+def test_a_shard_that_the_index_does_not_list_is_named(tmp_path):
+    write(tmp_path / "set", [5, 5], index=True)
+    write(tmp_path / "set", [5], "own")
+    said = Notes()
+    assert loaders(tmp_path / "set", test=0, progress=said).train.n_samples == 10
+    assert any(line.startswith("Left out: own-000000.tar: index.json does not list") for line in said.lines)
+
+
+def test_shards_of_one_name_in_several_folders_are_set_aside_one_by_one(tmp_path):
+    for year in range(2019, 2025):
+        write(tmp_path / str(year), [3, 3], first=20 * (year - 2019))
+    parts = [set(given(part)) for part in loaders(str(tmp_path / "{2019..2024}/train-{000000..000001}.tar"), val=0.2)]
+    assert [len(part) for part in parts] == [27, 6, 3]
+    assert len(set.union(*parts)) == 36
+
+
+def test_each_folder_of_a_list_has_its_own_index(tmp_path):
+    write(tmp_path / "a", [5], index=True)
+    write(tmp_path / "b", [7], first=50, index=True)
+    train = loaders(str(tmp_path / "{a,b}/train-{000000..000000}.tar"), test=0).train
+    assert train.n_samples == 12
+    assert sorted(y for _, ys in train for y in ys.tolist()) == [*range(5), *range(50, 57)]
+
+
 @pytest.mark.parametrize("n_shards", [4, 20])
 def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
     data = write(tmp_path, [10] * n_shards)

@@ -125,7 +125,8 @@ def test_no_damage_is_more_than_an_error_of_ours(data):
         ("birds-000000.tar", "train"),
         ("imagenet-val-000000.tar", "val"),
         ("train-val-000000.tar", "train"),
+        ("test_run-val-000000.tar", "val"),
     ],
 )
-def test_the_part_of_a_shard_is_the_one_word_of_its_name_that_names_a_part(name, split):
+def test_the_part_of_a_shard_is_the_last_word_of_its_name_that_names_a_part(name, split):
     assert split_of_shard(name) == split
