@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from datastage.batches.to_device import IGNORED
 from datastage.errors import IntegrityError, SpecError
 from datastage.progress import Reporter, some
 from datastage.shards.members import Sample
 
 KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id")
 """Keys of a sample's JSON that may be its label, if it has just one of them."""
+TRIED = 20
+"""Of the samples of another part so many are asked whether they have labels."""
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 Kind = Literal["whole", "float", "name", "key"]
 Read = Callable[[str], bytes]
 
@@ -46,71 +52,111 @@ class LabelRule:
                 f"The sample {sample.key!r} has no {self.part}: it has {', '.join(sample.parts)}.",
                 "Next: pack the shards anew, or say where labels are with labels=.",
             )
-        text = read(self.part)
-        if not self.key:
-            return _plain(text.decode("utf-8", "replace").strip())
-        found = _json(text, sample)
-        if self.key not in found:
+        data = read(self.part)
+        if not self.key and not _is_json(self.part):
+            if b"\0" in data:
+                raise IntegrityError(
+                    f"The {self.part} of the sample {sample.key!r} is no text.",
+                    "Next: labels= names another part, or is a function from key to label.",
+                )
+            text = data.decode("utf-8", "replace").strip()
+            return text if self.kind == "name" else _plain(text)
+        found = _json(data, sample)
+        if not self.key and not isinstance(found, dict):
+            return found
+        if not isinstance(found, dict) or self.key not in found:
+            has = ", ".join(found) if isinstance(found, dict) else f"{found!r:.60}"
             raise IntegrityError(
-                f"The sample {sample.key!r} has no {self.key!r} in its JSON: it has {', '.join(found)}.",
+                f"The sample {sample.key!r} has no {self.key!r} in its JSON: it has {has}.",
                 "Next: name another key, as in labels='json:label'.",
             )
         return found[self.key]
+
+    def name(self, value: Any, sample: Sample) -> str:
+        """Return the name of a class; raises `IntegrityError` where a label is none."""
+        if _is_missing(value) or isinstance(value, list | tuple | dict):
+            raise self._odd(value, sample, "names of classes")
+        return str(value)
 
     def array(self, values: Sequence[Any], samples: Sequence[Sample]) -> NDArray[Any]:
         """Return the labels of a batch: int64 of classes, float32 of measures, (N, ...) of rows; else the keys."""
         if self.kind == "key":
             return np.array([sample.key for sample in samples], str)
-        if self.kind == "float":
-            return np.array(values, np.float32)
         if self.kind == "name":
             number = {name: i for i, name in enumerate(self.classes)}
-            values = [number.get(str(value), -1) for value in values]
-        made = np.array(values)
-        bad = made < 0 if self.kind == "name" else np.zeros(made.shape, bool)
-        if self.kind == "whole":
-            if made.dtype.kind not in "iub":
+            values = [number.get(self.name(value, sample), -1) for value, sample in zip(values, samples)]
+        try:
+            made = np.array(values, np.float32 if self.kind == "float" else None)
+        except (ValueError, TypeError, OverflowError):
+            made = np.array(None)
+        if self.kind == "float":
+            if not made.ndim or np.isnan(made).any():
+                self._check(values, samples, "measures", "iubf")
+            return made
+        if made.dtype.kind not in "iub":
+            self._check(values, samples, "whole numbers", "iub")
+        if self.classes and made.ndim == 1:
+            bad = (made >= len(self.classes)) | ((made < 0) & ((made != IGNORED) | (self.kind == "name")))
+            if bad.any():
                 raise IntegrityError(
-                    f"Labels in {self.where} are whole numbers, and one here is none.", "Next: look at the shard."
+                    f"The class of the sample {samples[int(bad.argmax())].key!r} is none of the "
+                    f"{len(self.classes):,} that are known.",
+                    "Next: give all classes with classes=.",
                 )
-            bad = made >= len(self.classes) if self.classes else bad
-        if bad.any():
-            which = samples[int(np.flatnonzero(bad.reshape(len(samples), -1).any(1))[0])].key
-            raise IntegrityError(
-                f"The class of the sample {which!r} is none of the {len(self.classes):,} that are known.",
-                "Next: give all classes with classes=.",
-            )
         return made.astype(np.int64)
 
+    def _check(self, values: Sequence[Any], samples: Sequence[Sample], what: str, kinds: str) -> None:
+        """Raise an error that names the first label which is unlike the others."""
+        shape = np.shape(values[0]) if _is_even(values[0]) else None
+        for value, sample in zip(values, samples):
+            is_number = isinstance(value, str) and what == "measures" and isinstance(_plain(value), int | float)
+            even = _is_even(value) and np.shape(value) == shape
+            if _is_missing(value) or not even or not (is_number or np.asarray(value).dtype.kind in kinds):
+                raise self._odd(value, sample, what + (f", {shape[0]} of each sample" if shape else ""))
 
-def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any, *, needed: bool) -> LabelRule:
-    """Find out where labels are, from the first samples of a part; raises `SpecError` where only the user knows.
+    def _odd(self, value: Any, sample: Sample, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"The label of the sample {sample.key!r} is {value!r:.60}, and labels in {self.where} are {what}.",
+            "Next: pack the shards anew without it, or say where labels are with labels=.",
+        )
 
-    Where they are not `needed`, and there are none, the rule gives the keys of the samples.
-    """
-    rule = _named(labels)
+
+def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any) -> LabelRule:
+    """Find out where labels are, from the first samples of a part; raises `SpecError` where only the user knows."""
+    samples = [sample for sample in samples if sample.picture()] or samples
     first = samples[0]
+    rule = _named(labels)
     if rule is None:
-        if "cls" in first.parts:
-            rule = LabelRule("cls")
-        elif "json" in first.parts:
-            found = _json(read(first, "json"), first)
-            keys = [key for key in KEYS if key in found]
-            if len(keys) != 1:
-                raise SpecError(
-                    f"Which key of a sample's JSON is its label is not plain: it has {', '.join(map(str, found))}.",
-                    f"Next: labels='json:{(keys or [*map(str, found), 'label'])[0]}'.",
-                )
-            rule = LabelRule("json", keys[0])
-        elif not needed:
-            return LabelRule("", kind="key")
-        else:
+        part = next((part for part in ("cls", "json") if part in first.parts), None)
+        if part is None:
             others = [part for part in first.parts if part != first.picture()]
             raise SpecError(
                 f"The samples have no label: {first.key!r} has {', '.join(first.parts)}, and no cls and no json.",
                 f"Next: labels={others[0] if others else 'cls'!r}, a mapping from key to label, or a function of it.",
             )
+        rule = LabelRule(part)
+    if rule.by_key is None and not rule.key and _is_json(rule.part) and rule.part in first.parts:
+        found = _json(read(first, rule.part), first)
+        if isinstance(found, dict):
+            keys = [key for key in KEYS if key in found]
+            if len(keys) != 1:
+                raise SpecError(
+                    f"Which key of a sample's JSON is its label is not plain: it has {', '.join(map(str, found))}.",
+                    f"Next: labels='{rule.part}:{(keys or [*map(str, found), 'label'])[0]}'.",
+                )
+            rule = replace(rule, key=keys[0])
     return replace(rule, kind=_kind([rule.value(sample, partial(read, sample)) for sample in samples]))
+
+
+def is_labelled(rule: LabelRule, samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any) -> bool:
+    """Whether the samples of another part have labels: those of the rule, or, where none were named, any."""
+    for sample in samples[:TRIED]:
+        with contextlib.suppress(IntegrityError, SpecError):
+            if not _is_missing(rule.value(sample, partial(read, sample))):
+                return True
+    with contextlib.suppress(IntegrityError, SpecError):
+        return labels is None and rule_of(samples, read, None).kind != "key"
+    return False
 
 
 def _named(labels: Any) -> LabelRule | None:
@@ -137,7 +183,7 @@ def _mapped(labels: dict[str, Any], key: str) -> Any:
 
 
 def with_classes(
-    rule: LabelRule, classes: Sequence[str], every: Callable[[], Iterable[Any]] | None, reporter: Reporter
+    rule: LabelRule, classes: Sequence[str], every: Callable[[], Iterable[str]] | None, reporter: Reporter
 ) -> LabelRule:
     """Add the names of the classes to a rule, and say what was taken; `every` gives all labels, where that is quick."""
     names = tuple(map(str, classes))
@@ -147,7 +193,7 @@ def with_classes(
                 f"Labels in {rule.where} are names, and without an index nobody knows which there are.",
                 "Next: classes=['cat', 'dog'], all of them, in order.",
             )
-        names = tuple(sorted(set(map(str, every()))))
+        names = tuple(sorted(set(every())))
     if names:
         reporter.note(f"{len(names):,}, from {rule.where}: {some(list(names))}", "Classes")
     elif rule.kind != "key":
@@ -158,35 +204,46 @@ def with_classes(
 
 def _plain(text: str) -> Any:
     """Return a text as the number that it is, else as it is."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return text
+    return int(text) if _WHOLE.fullmatch(text) else float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and value != value)
+
+
+def _is_even(value: Any) -> bool:
+    """Whether a label is one value, or rows of one length, none of them missing."""
+    try:
+        return None not in np.array(value, object).ravel().tolist() and np.asarray(value).dtype.kind != "O"
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_json(part: str) -> bool:
+    return part.rpartition(".")[2] == "json"
 
 
 def _kind(values: Sequence[Any]) -> Kind:
     kinds: set[Kind] = set()
     for value in values:
-        flat = value if isinstance(value, list | tuple) and value else [value]
-        for one in flat:
+        is_row = isinstance(value, list | tuple) and bool(value)
+        for one in value if is_row else [value]:
             one = one.item() if hasattr(one, "item") else one
             kinds.add("whole" if isinstance(one, int) else "float" if isinstance(one, float) else "name")
-            if isinstance(one, list | dict | tuple) or one is None or (one == "" and isinstance(one, str)):
+            odd = one is None or isinstance(one, str) if is_row else _is_missing(one)
+            if odd or isinstance(one, list | dict | tuple):
                 raise SpecError(
-                    f"A label of these samples is {one!r:.60}, which is neither a number nor a name.",
-                    "Next: name another part or key with labels=.",
+                    f"A label of these samples is {value!r:.60}, which is neither a number nor a name.",
+                    "Next: name another part or key with labels=, or a function from key to label.",
                 )
     order: tuple[Kind, ...] = ("name", "float", "whole")
     return next(kind for kind in order if kind in kinds)
 
 
-def _json(data: bytes, sample: Sample) -> dict[str, Any]:
+def _json(data: bytes, sample: Sample) -> Any:
     try:
-        found = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
         raise IntegrityError(
             f"The JSON of the sample {sample.key!r} cannot be read.", "Next: say where labels are with labels=."
-        )
-    return found
+        ) from None

@@ -26,7 +26,7 @@ from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
 from datastage.batches.prefetch import Threads
 from datastage.batches.ranks import world
 from datastage.batches.shard_labels import LabelRule
-from datastage.decode import Fit
+from datastage.decode import Fit, Unreadable
 from datastage.errors import IntegrityError, SpecError, StorageError, while_doing
 from datastage.progress import unreadable
 from datastage.shards.cache import ShardCache
@@ -47,7 +47,9 @@ class _Pictures:
     def read(self, name: str) -> bytes:
         number = int(name.rpartition("#")[2])
         ending = self._file.samples[number].picture()
-        return b"" if ending is None else self._file.part(number, ending)
+        if ending is None:
+            raise Unreadable(f"the sample has no picture, but {', '.join(self._file.samples[number].parts)}")
+        return self._file.part(number, ending)
 
     def stamps(self, names: Sequence[str]) -> Iterator[str]:
         """Give what tells the bytes of each picture from others: its place, and which shard this is."""
@@ -102,6 +104,7 @@ class OpenShard:
 
     file: ShardFile
     pixels: PixelCache
+    numbers: tuple[int, ...] | None = None  # of the classes that its own numbers mean, where those are others
 
     def troubles(self) -> dict[str, str]:
         """Return which pictures could not be read, and why."""
@@ -128,6 +131,7 @@ class ShardSource:
     def __post_init__(self) -> None:
         known = {k: shard.samples for k, shard in enumerate(self.shards)}
         self.counts |= {k: n for k, n in known.items() if n is not None and k not in self.counts}
+        self.n_all = len(self.shards)  # before ``limit=``
         self._most: dict[int, int] = {}
         self._limited = self.options.limit is None
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
@@ -158,6 +162,10 @@ class ShardSource:
         """Leave out the shards behind ``limit=``: the first ones are enough to try things out."""
         while not self._limited and not self._limit_by_what_is_known():
             self.count(next(k for k in range(len(self.shards)) if k not in self.counts))
+
+    def limited_to(self, k: int, count: Any) -> Any:
+        """Return how many of the samples of a shard are used."""
+        return min(count, self._most[k]) if k in self._most and isinstance(count, int) else count
 
     def _limit_by_what_is_known(self) -> bool:
         left, limit = self.options.limit or 0, self.options.limit
@@ -193,7 +201,9 @@ class ShardSource:
                     "Next: look whether somebody writes to the shards; if they are new, pack the index anew.",
                 )
             self.counts[k] = len(file.samples)
-            made = OpenShard(file, self._pixels_of(shard, file))
+            own, names = shard.classes, self.rule.classes
+            numbers = None if own in (None, names) else tuple(map(names.index, own or ()))
+            made = OpenShard(file, self._pixels_of(shard, file), numbers)
             self._open[k] = made
             return made
 
@@ -271,7 +281,17 @@ class ShardSource:
 
     def label(self, shard: OpenShard, number: int) -> Any:
         sample: Sample = shard.file.samples[number]
-        return None if self.rule.kind == "key" else self.rule.value(sample, partial(shard.file.part, number))
+        if self.rule.kind == "key":
+            return None
+        value = self.rule.value(sample, partial(shard.file.part, number))
+        if (numbers := shard.numbers) is None or (isinstance(value, int) and value < 0):
+            return value
+        if not isinstance(value, int):
+            raise SpecError(
+                f"Labels in {shard.file.name} are rows, in the order of the classes in its index.",
+                "Next: leave classes= out, or give them in that order.",
+            )
+        return numbers[value] if value < len(numbers) else len(self.rule.classes)
 
     def _at(self, i: int) -> tuple[OpenShard, int]:
         if self.n is None:

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,15 @@ from datastage.batches.photos import near_folder, sizes_for
 from datastage.batches.prefetch import Threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
-from datastage.batches.shard_labels import LabelRule, rule_of, with_classes
+from datastage.batches.shard_labels import LabelRule, is_labelled, rule_of, with_classes
 from datastage.batches.shard_source import ShardSource
-from datastage.errors import SpecError
+from datastage.errors import IntegrityError, SpecError
+from datastage.progress import few
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
-from datastage.shards.members import Sample, ShardFile
+from datastage.shards.members import Sample, ShardFile, checked
 from datastage.shards.order import Epoch, Part
 
 
@@ -41,14 +43,25 @@ class _Head:
 
     def __init__(self, shard: Shard, here: Runtime) -> None:
         with closing(FileReader(shard.path) if shard.path else sources.open_spec(shard.spec, here).reader) as reader:
-            self._data, self.samples = look(reader)
-        self._by_key = {sample.key: sample for sample in self.samples}
-        if not any(sample.picture() for sample in self.samples):
-            seen = ", ".join(sorted({part for sample in self.samples[:20] for part in sample.parts})) or "nothing"
+            self._data, samples = look(reader)
+        self.samples = checked(samples, shard.name)
+        self._by_key = {sample.key: sample for sample in reversed(samples) if sample.picture()}
+        if apart := next((s.key for s in samples if not s.picture() and s.key in self._by_key), None):
+            raise IntegrityError(
+                f"In {shard.name} the files of the sample {apart!r} do not lie one behind the other.",
+                "Next: pack the shards anew, sorted by name: tar --sort=name -cf NEW.tar FOLDER",
+            )
+        if samples and not self._by_key:
+            seen = ", ".join(sorted({part for sample in samples[:20] for part in sample.parts}))
             raise SpecError(
                 f"The samples of {shard.name} have no picture: their parts are {seen}.",
                 "Next: for other data, webdataset's own reader: datastage.feed(webdataset.WebLoader(...)).",
             )
+
+    @property
+    def names(self) -> list[str]:
+        """The keys of the samples that have a picture."""
+        return [sample.key for sample in self.samples if sample.picture()]
 
     def part(self, sample: Sample, part: str) -> bytes:
         offset, size = sample.parts[part]
@@ -57,6 +70,26 @@ class _Head:
     def read(self, name: str) -> bytes:
         sample = self._by_key[name]
         return self.part(sample, sample.picture() or "")
+
+
+def _parted(found: ShardSet, options: LoaderOptions, here: Runtime) -> tuple[ShardSet, dict[str, _Head]]:
+    """Return the parts, those that hold samples, and the beginning of each; say what was set aside."""
+    parts, said = parted(found, val=options.val, test=options.test)
+    heads: dict[str, _Head] = {}
+    for split, shards in parts.splits.items():
+        for shard in shards:
+            if shard.samples != 0 and (head := _Head(shard, here)).samples:
+                heads[split] = head
+                break
+        else:
+            if split == "train" or split not in found.splits:
+                raise SpecError(f"The shards of {split} hold no samples.", "Next: look at them with tar -tvf.")
+            options.reporter.note(f"the shards of {split}, which hold no samples", "Left out")
+            left = {name: ones for name, ones in found.splits.items() if name != split}
+            return _parted(replace(found, splits=left), options, here)
+    for line in said:
+        options.reporter.note(line.removeprefix("Set aside "), "Set aside")
+    return parts, heads
 
 
 def from_shards(
@@ -73,36 +106,79 @@ def from_shards(
     options.check_shape((3, *(options.shape or (4096, 4096))))
     for label, text in found.said:
         options.reporter.note(text, label)
-    found, said = parted(found, val=options.val, test=options.test)
-    for line in said:
-        options.reporter.note(line.removeprefix("Set aside "), "Set aside")
-    heads = {split: _Head(shards[0], here) for split, shards in found.splits.items()}
+    found, heads = _parted(found, options, here)
     head = heads["train"]
-    names = [sample.key for sample in head.samples if sample.picture()]
-    shape, fit, crops = sizes_for(head, names, options)
+    shape, fit, crops = sizes_for(head, head.names, options)
     folder, pixels = _folders(found, cache, here)
     near = ShardCache(folder, budget_of(cache_gb, folder), here)
     threads = Threads(here.cores, "datastage-decode")
-    rule = rule_of(head.samples, head.part, labels, needed=True)
+    rule = rule_of(head.samples, head.part, labels)
     train = found.splits["train"]
-    every = partial(_every_label, train, rule) if all(shard.path for shard in train) else None
-    rule = with_classes(rule, classes or found.classes or (), every, options.reporter)
+    every = partial(_every_name, train, rule) if all(shard.path for shard in train) else None
+    found = _own_classes(found, rule, head, labels, classes)
+    rule = with_classes(rule, found.classes or (), every, options.reporter)
+    _say_pictures(head, options)
+    parts: dict[str, tuple[Shard, ...]] = {}
+    rules: dict[str, LabelRule] = {}
+    for split, shards in found.splits.items():
+        own = heads[split]
+        has = split == "train" or is_labelled(rule, own.samples, own.part, labels)
+        at = split if has else "predict"
+        if at != split:
+            options.reporter.note(f"{split} has none in {rule.where}: it is .predict", "Labels")
+        parts[at] = parts.get(at, ()) + shards
+        rules[at] = rules.get(at, rule) if has else LabelRule("", kind="key")
     places = [sources.key_of(shard.spec, here.cwd) for shards in found.splits.values() for shard in shards]
     home = os.path.commonprefix(places).rpartition("/")[0]
     made: dict[str, ShardSource] = {}
-    for split, shards in found.splits.items():
-        own = heads[split]
-        theirs = rule if split == "train" else rule_of(own.samples, own.part, labels, needed=False)
-        at, its = ("predict", theirs) if theirs.kind == "key" else (split, rule)
-        made[at] = ShardSource(shards, near, its, shape, fit, crops, threads, options, pixels, home=home)
+    for at, shards in parts.items():
+        own_options = replace(options, limit=None) if at == "predict" else options  # as of folders: each gets an answer
+        made[at] = ShardSource(shards, near, rules[at], shape, fit, crops, threads, own_options, pixels, home=home)
     return build(made, options, rule.classes, kind=ShardLoader)
 
 
-def _every_label(shards: Sequence[Shard], rule: LabelRule) -> Iterator[Any]:
+def _say_pictures(head: _Head, options: LoaderOptions) -> None:
+    first, *others = next(sample.pictures() for sample in head.samples if sample.picture())
+    if others:
+        options.reporter.note(f"of each sample {first} is taken, and not {' or '.join(others)}", "Pictures")
+
+
+def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, classes: Sequence[str] | None) -> ShardSet:
+    """Return the shards with the classes that labels have, in order.
+
+    An index knows what its own numbers mean, and none that ``labels=`` gives. ``classes=`` with the same names is
+    another order of them; as many other names call the numbers so.
+    """
+    asked = tuple(map(str, classes or ()))
+    is_own = rule.part == "cls" or (rule.part == "json" and "cls" not in head.samples[0].parts)
+    named = found.classes if labels is None or is_own else None
+    every = [shard for shards in found.splits.values() for shard in shards]
+    lists = {shard.classes for shard in every}
+    told = lists - {None}
+    if named is not None and rule.kind == "whole" and (set(asked) & set(named) or len(told) > 1):
+        if lacking := [name for name in named if asked and name not in asked]:
+            raise SpecError(
+                f"The index of the shards names {few(lacking, 5)} too, and classes= does not.",
+                f"Next: classes={list(named)!r}, in any order.",
+            )
+        if None in lists and told != {asked or named}:
+            odd = next(shard.name for shard in every if shard.classes is None)
+            raise SpecError(
+                f"What the numbers of classes in {odd} mean is not told: no index lists it.",
+                "Next: pack it as the others were, which writes an index.",
+            )
+        return replace(found, classes=asked or named)
+    splits = {name: tuple(replace(shard, classes=None) for shard in shards) for name, shards in found.splits.items()}
+    return replace(found, splits=splits, classes=asked or named)
+
+
+def _every_name(shards: Sequence[Shard], rule: LabelRule) -> Iterator[str]:
     for shard in shards:
         file = ShardFile(shard.path or Path(), shard.name)
         for number, sample in enumerate(file.scan()):
-            yield rule.value(sample, partial(file.part, number))
+            if sample.picture() is None:
+                continue
+            yield rule.name(rule.value(sample, partial(file.part, number)), sample)
         file.close()
 
 
@@ -127,10 +203,13 @@ class ShardLoader(Loader):
 
     def __len__(self) -> int:
         if self.source.n is None:
+            aside = any(shard.keep for shard in self.source.shards)
             raise UncountedError(
-                "How many batches an epoch has is not known yet: the shards have no index.",
+                "How many batches an epoch has is not known yet: "
+                + ("which samples are set aside follows from their keys." if aside else "the shards have no index."),
                 "The first epoch counts them; until then iterate without len().",
-                "Next: an index.json beside the shards, which tells it at once.",
+                "Next: counted() of the loader, which reads all shards now"
+                + ("." if aside else "; or an index.json beside them, which tells it at once."),
             )
         return self._n_steps(self.source.n)
 
@@ -182,14 +261,31 @@ class ShardLoader(Loader):
     def _told(
         self, made: Iterator[tuple[Any, int]], ends: deque[int], epoch: int, first: int
     ) -> Iterator[tuple[Any, int]]:
+        begin, is_empty = first, not self._place(epoch, first)
         for item in made:
-            first, at = first + 1, ends.popleft()
+            first, at, is_empty = first + 1, ends.popleft(), is_empty and not item[1]
             if at != self._place(epoch, first):  # the last steps of ranks may be shorter ones
                 self._resumed = (epoch, at, first)
             yield item
             del item
+        if is_empty:
+            self._explain_emptiness(first - begin)
         if self._resumed is not None and self._resumed[0] == epoch:
             self._resumed = None
+
+    def _explain_emptiness(self, n_steps: int) -> None:
+        """Say, or raise, why no batch of an epoch holds a sample."""
+        n, bad = self.source.n or 0, self.source.unreadable
+        if bad and len(bad) >= n:
+            raise IntegrityError(
+                f"None of the {n:,} images of {self.name} can be read: {next(iter(bad.values()))}.",
+                f"Next: look at the first of them by hand, {next(iter(bad))}.",
+            )
+        if not n_steps and (self.training or n):
+            raise self._no_batch(n, "samples")
+        if not n and any(shard.keep for shard in self.source.shards):
+            text = f"{self.name} is empty: no key's hash falls into its share; a larger one, as {self.name}=0.2, may do"
+            self.options.reporter.note(text, "Note")
 
     def counted(self) -> int | None:
         """Return `n_samples`; every shard is counted now."""
@@ -235,12 +331,16 @@ class ShardLoader(Loader):
         if not isinstance(shards, Mapping) or not {*keys, "counts"} <= set(shards):
             raise SpecError("This is not the state of a loader over shards.", "Next: the state of the same loader.")
         (n, position, lanes), counts = (whole_number(key, shards[key]) for key in keys), list(shards["counts"])
-        if n != len(self.source.shards) or not lanes or len(counts) not in (0, n):
+        if self.source.options.limit is not None:
+            self.source.limited()
+        other = n != len(self.source.shards) and (position or n != self.source.n_all)  # saved before it was limited
+        if other or not lanes or len(counts) not in (0, n):
             raise SpecError(
                 f"The saved state is of {n:,} shards, and here are {len(self.source.shards):,}.",
                 f"Next: give the same shards again, or start anew with set_epoch({epoch}).",
             )
-        for k, count in enumerate(counts):
+        for k, count in enumerate(counts[: len(self.source.shards)]):
+            count = self.source.limited_to(k, count)
             if isinstance(count, int) and count >= 0 and self.source.counts.setdefault(k, count) != count:
                 raise SpecError(
                     f"{self.source.shards[k].name} held {count:,} samples when the state was saved, and now others.",

@@ -16,7 +16,7 @@ from typing import Any
 from datastage.archives import tar
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.streams import Bytes
-from datastage.errors import DamagedArchiveError, StorageError, while_doing
+from datastage.errors import DamagedArchiveError, IntegrityError, StorageError, while_doing
 from datastage.reader import FileReader
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
@@ -30,11 +30,15 @@ class Sample:
     key: str
     parts: dict[str, tuple[int, int]]
 
-    def picture(self) -> str | None:
-        """Return the extension of its picture; None if it has none."""
+    def pictures(self) -> list[str]:
+        """Return the extensions of what may be its picture, the one that is taken first."""
         found = [part for part in self.parts if part.rpartition(".")[2] in PICTURES]
         plain = [part for part in found if "." not in part]
-        return min(plain or found, key=lambda part: PICTURES.index(part.rpartition(".")[2]), default=None)
+        return sorted(plain or found, key=lambda part: PICTURES.index(part.rpartition(".")[2]))
+
+    def picture(self) -> str | None:
+        """Return the extension of its picture; None if it has none."""
+        return next(iter(self.pictures()), None)
 
 
 def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
@@ -49,7 +53,29 @@ def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
                 yield folder + slash + stem, ending.lower(), (offset, size)
 
     for key, group in groupby(parts(), key=itemgetter(0)):
-        yield Sample(key, {ending: place for _, ending, place in group})
+        made: dict[str, tuple[int, int]] = {}
+        for _, ending, place in group:
+            if ending in made:  # `checked` refuses it where samples are read
+                yield Sample(key, made)
+                made = {}
+            made[ending] = place
+        yield Sample(key, made)
+
+
+def checked(samples: list[Sample], name: str) -> list[Sample]:
+    """Return the samples of a shard; `IntegrityError` where one is several, or has several pictures of one kind."""
+    key = None
+    for sample in samples:
+        first, second = (*sample.pictures(), None, None)[:2]
+        twice = sample.key == key
+        if twice or (first and second and first.rpartition(".")[2] == second.rpartition(".")[2]):
+            what = "files of one ending" if twice else f"pictures, {first} and {second}"
+            raise IntegrityError(
+                f"In {name} several {what} are of one sample, {sample.key!r}: which of them count is not told.",
+                "Next: pack the shards anew, each sample under a name of its own. It ends at the first dot.",
+            )
+        key = sample.key
+    return samples
 
 
 class _Seeking(Bytes):
@@ -109,7 +135,7 @@ class ShardFile(FileReader):
     def scan(self) -> list[Sample]:
         """Return its samples, listed when first asked for."""
         if not self.samples:
-            self.samples = list(samples_of(self.read_at, self.size, self.name))
+            self.samples = checked(list(samples_of(self.read_at, self.size, self.name)), self.name)
         return self.samples
 
     def read_at(self, offset: int, n: int) -> bytes:

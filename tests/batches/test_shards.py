@@ -213,6 +213,11 @@ def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
         ({"cls": b"1", "id.txt": b"5"}, "id.txt", 5),
         ({"cls": b"1.5"}, None, 1.5),
         ({"json": b'{"box": [1, 2, 3.5]}'}, "json:box", [1.0, 2.0, 3.5]),
+        ({"json": b"0.5"}, None, 0.5),
+        ({"json": b"[0, 1, 0]"}, None, [0, 1, 0]),
+        ({"json": b"[0, 1, 0]"}, "json", [0, 1, 0]),
+        ({"json": b'{"label": 2}'}, "json", 2),
+        ({"cls": b"1.5e-3"}, None, 1.5e-3),
         ({"txt": b"x"}, {"a": 4}, 4),
         ({"txt": b"x"}, lambda key: len(key), 1),
     ],
@@ -220,8 +225,8 @@ def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
 def test_labels_are_read_from_what_the_samples_have_and_the_user_says(tmp_path, parts, labels, expected):
     train = loaders(single(tmp_path, [("a", {"jpg": picture(9, kind="JPEG"), **parts})]), labels=labels, test=0).train
     ((_, y),) = train
-    assert y.tolist() == [expected] * 2
-    assert y.is_floating_point() == (not isinstance(expected, int))
+    assert y.tolist() == [pytest.approx(expected)] * 2
+    assert y.is_floating_point() == ("." in str(expected))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +237,9 @@ def test_labels_are_read_from_what_the_samples_have_and_the_user_says(tmp_path, 
         ({"txt": b"a cat"}, None, "labels='txt'"),
         ({"json": b'{"label": [{"a": 1}]}'}, None, "labels="),
         ({"cls": b"1"}, 5, "labels="),
+        ({"json": b'{"label": ["cat", "dog"]}'}, None, "labels="),
+        ({"json": b'{"label": null}'}, None, "labels="),
+        ({"cls": b"nan"}, None, "labels="),
     ],
 )
 def test_a_label_is_never_guessed(tmp_path, parts, labels, words):
@@ -253,6 +261,148 @@ def test_names_of_classes_are_numbered_in_order_or_as_asked_and_said(tmp_path):
     assert sorted(sum((y.tolist() for _, y in mine.train), [])) == [0, 0, 1, 1, 1, 1, 2, 2]
     with pytest.raises(IntegrityError, match="none of the 2"):
         list(loaders(data, test=0, classes=["dog", "cat"]).train)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["01", "1", "cat"], ("01", "1", "cat")),
+        (["1_000", "1000", "1e3"], ("1000", "1_000", "1e3")),
+        (["007", "008", "dog"], ("007", "008", "dog")),
+    ],
+)
+def test_names_that_read_like_numbers_stay_as_they_are_written(tmp_path, labels, expected):
+    samples = [(f"{i}", {"png": picture(i), "cls": name.encode()}) for i, name in enumerate(2 * labels)]
+    for classes in (None, list(expected)):
+        train = loaders(single(tmp_path, samples), test=0, classes=classes).train
+        assert train.classes == expected
+        assert sorted(y for _, ys in train for y in ys.tolist()) == sorted([0, 1, 2] * 4)
+
+
+@pytest.mark.parametrize("odd", ['"n/a"', "null", "[1.5, 2]", '""'])
+@pytest.mark.parametrize("usual", ["1.5", "1", "[1, 2, 3]", '"cat"'])
+def test_a_label_unlike_the_others_is_an_error_that_names_its_sample(tmp_path, usual, odd):
+    for name, n in (("train", 0), ("val", 5)):
+        labels = [usual] * n + [usual if name == "train" else odd]
+        samples = [(f"{name}{i}", {"png": picture(i), "json": label.encode()}) for i, label in enumerate(labels)]
+        (tmp_path / f"{name}-0.tar").write_bytes(tar_of(samples))
+    found = loaders(str(tmp_path / "{train,val}-{0..0}.tar"), test=0)
+    list(found.train)
+    with pytest.raises(IntegrityError, match="val5" if (usual, odd) != ('"cat"', '"n/a"') else "class of the sample"):
+        list(found.val)
+
+
+def test_a_part_that_is_no_text_is_no_label(tmp_path):
+    samples = [("a", {"png": picture(1), "npy": b"\x93NUMPY\x01\x00v\x00{}"})]
+    with pytest.raises(IntegrityError, match="The npy of the sample 'a' is no text"):
+        loaders(single(tmp_path, samples), labels="npy")
+
+
+def test_classes_of_an_index_are_put_in_the_order_that_is_asked_for(tmp_path):
+    write(tmp_path, [2], index=True, classes=["a", "b"])
+    data = str(tmp_path / "index.json")
+    for asked, expected in ((["b", "a"], [1, 0]), (["c", "b", "a"], [2, 1]), (None, [0, 1]), (["no", "yes"], [0, 1])):
+        train = loaders(data, test=0, classes=asked, shuffle=False).train
+        assert train.classes == tuple(asked or ("a", "b"))
+        assert [y for _, ys in train for y in ys.tolist()] == expected
+    with pytest.raises(SpecError, match=r"(?s)names a too.*classes=\['a', 'b'\]"):
+        loaders(data, classes=["b"])
+    assert loaders(data, test=0, labels=lambda key: ["odd", "even"][int(key) % 2]).classes == ("even", "odd")
+    assert loaders(data, test=0, labels=lambda key: 5 + int(key)).classes == ()
+
+
+def test_indexes_of_other_classes_are_brought_together_by_name(tmp_path):
+    write(tmp_path / "a", [2], index=True, classes=["cat", "dog"])
+    write(tmp_path / "b", [3], index=True, classes=["cow", "dog", "emu"])
+    data = str(tmp_path / "{a,b}/train-{000000..000000}.tar")
+    train = loaders(data, test=0, shuffle=False).train
+    assert train.classes == ("cat", "cow", "dog", "emu")
+    assert [y for _, ys in train for y in ys.tolist()] == [0, 2, 1, 2, 3]
+    write(tmp_path / "c", [2])
+    with pytest.raises(SpecError, match="train-000000.tar mean is not told"):
+        loaders(data.replace("{a,b}", "{a,b,c}"))
+
+
+def test_a_class_below_nought_or_beyond_the_known_ones_is_an_error(tmp_path):
+    for label in (b"-1", b"2"):
+        samples = [("a", {"png": picture(1), "cls": b"0"}), ("b", {"png": picture(1), "cls": label})]
+        with pytest.raises(IntegrityError, match="class of the sample 'b' is none of the 2"):
+            list(loaders(single(tmp_path, samples), test=0, classes=["x", "y"]).train)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [(key, {"png": picture(i), "cls": b"1"}) for i, key in enumerate(("a", "img", "img"))],
+        [("cat", {"00.png": picture(1), "01.png": picture(2), "cls": b"1"})],
+        [("a", {"png": picture(1)}), ("b", {"png": picture(2)}), ("a", {"cls": b"1"}), ("b", {"cls": b"1"})],
+    ],
+    ids=["one key twice", "dots in names", "labels behind all pictures"],
+)
+def test_samples_whose_files_run_together_or_lie_apart_are_an_error(tmp_path, samples):
+    with pytest.raises(IntegrityError, match="files of one ending|pictures, 00.png and 01.png|one behind the other"):
+        list(loaders(single(tmp_path, samples), test=0, labels={"a": 1, "b": 1, "img": 1, "cat": 1}).train)
+
+
+def test_of_several_pictures_in_a_sample_it_is_said_which_is_taken(tmp_path):
+    samples = [("a", {"tif": picture(1, kind="TIFF"), "png": picture(2), "cls": b"2"})]
+    said = Notes()
+    assert given(loaders(single(tmp_path, samples), test=0, progress=said).train) == [2, 2]
+    assert "Pictures: of each sample png is taken, and not tif" in said.lines
+
+
+@pytest.mark.parametrize("first", [None, tar_of([])])
+def test_shards_without_samples_come_first_or_are_a_part_of_their_own(tmp_path, first):
+    write(tmp_path / "set", [6], "train", first=10)
+    (tmp_path / "set" / ("train-0.tar" if first else "test-0.tar")).write_bytes(tar_of([]))
+    said = Notes()
+    train, test = loaders(tmp_path / "set", test=0.4 if first else None, val=0, progress=said)
+    assert sorted(given(train) + given(test)) == list(range(10, 16))
+    assert ("Left out: the shards of test, which hold no samples" in said.lines) == (first is None)
+
+
+def test_a_part_that_came_out_empty_says_so(tmp_path):
+    data, said = write(tmp_path, [3]), Notes()
+    assert given(loaders(data, progress=said).test) == []
+    assert any(line.startswith("Note: test is empty") for line in said.lines)
+
+
+def test_an_epoch_without_a_batch_to_train_on_is_an_error(tmp_path):
+    with pytest.raises(SpecError, match="12 samples give no whole batch of 64"):
+        list(loaders(write(tmp_path, [7, 5]), test=0, batch_size=64, drop_last=True).train)
+    (tmp_path / "s-0.tar").write_bytes(tar_of([("a", {"png": b"no picture", "cls": b"1"})]))
+    (tmp_path / "s-1.tar").write_bytes(tar_of([("b", {"png": b"no picture", "cls": b"1"})]))
+    with pytest.raises(IntegrityError, match="None of the"):
+        list(loaders(str(tmp_path / "s-{0..1}.tar"), test=0, size=8).train)
+
+
+def test_what_is_not_counted_says_why(tmp_path):
+    write(tmp_path, [20], index=True)
+    with pytest.raises(SpecError, match="set aside follows from their keys"):
+        len(loaders(tmp_path, test=0, val=0.1).train)
+
+
+def test_a_compressed_shard_says_that_it_is_one(tmp_path):
+    import gzip
+
+    (tmp_path / "s-0.tar").write_bytes(gzip.compress(tar_of(labelled(range(4)))))
+    with pytest.raises(SpecError, match="s-0.tar is compressed"):
+        loaders(str(tmp_path / "s-{0..0}.tar"))
+
+
+@pytest.mark.parametrize("labels", [None, "json:y", {f"{i:06d}": i for i in range(6)}])
+@pytest.mark.parametrize("parts", [{}, {"json": b'{"id": 7}'}])
+def test_a_test_part_without_the_labels_of_training_is_to_predict_and_limit_leaves_it_whole(tmp_path, labels, parts):
+    samples = [(key, {**own, "json": b'{"label": 1, "y": 2}'}) for key, own in labelled(range(6))]
+    (tmp_path / "train-0.tar").write_bytes(tar_of(samples))
+    for name in ("val", "test"):
+        unlabelled = [(f"{name}{i}", {"png": picture(i), **parts}) for i in range(3)]
+        (tmp_path / f"{name}-0.tar").write_bytes(tar_of(unlabelled))
+    said = Notes()
+    found = loaders(str(tmp_path / "{train,val,test}-0.tar"), labels=labels, limit=2, progress=said)
+    assert [key for _, ids in found.predict for key in ids] == ["val0", "val1", "val2", "test0", "test1", "test2"]
+    assert len(list(found.train)) == 1
+    assert sum("it is .predict" in line for line in said.lines) == 2
 
 
 def test_a_test_part_without_labels_is_to_predict(tmp_path):
@@ -359,6 +509,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_listed_or_an_error(tmp_pa
     train = loaders(str(tmp_path / "s-{0..1}.tar"), test=0, progress=said).train
     assert sorted(given(train)) == [0, 1, 3, 5, 6, 7, 8]
     assert any(line.startswith("Left out: 2 images") and "s-0.tar/000002" in line for line in said.lines)
+    assert any("the sample has no picture, but cls" in line for line in said.lines)
     with pytest.raises(IntegrityError, match="s-0.tar/00000[24] cannot be read as an image") as caught:
         list(loaders(str(tmp_path / "s-{0..1}.tar"), test=0, unreadable="raise").train)
     assert str(caught.value).splitlines()[-1].strip().startswith("Next: ")

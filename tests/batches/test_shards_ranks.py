@@ -146,6 +146,33 @@ def test_shards_of_another_length_are_noticed_when_a_state_goes_on(tmp_path, her
         other.load_state_dict(state)
 
 
+@pytest.mark.parametrize("limit", [10, 7, 1000])
+def test_a_state_of_a_limited_loader_goes_on(tmp_path, here, limit):
+    data = write(tmp_path / "set", COUNTS)
+    first = loader(data, limit=limit)
+    fresh = first.state_dict()
+    batches = iter(first)
+    next(batches)
+    state = first.state_dict()
+    rest = [y.tolist() for _, y in batches]
+    again = loader(data, limit=limit)
+    again.load_state_dict(state)
+    assert [y.tolist() for _, y in again] == rest
+    again = loader(data, limit=limit)
+    again.load_state_dict(fresh)
+    assert len(given(again)) == min(limit, sum(COUNTS))
+    with pytest.raises(SpecError):
+        loader(data, limit=20).load_state_dict(state)
+
+
+@pytest.mark.parametrize("odd", [tar_of([]), tar_of([("bad", {"png": b"no picture", "cls": b"1"})])])
+def test_ranks_pass_over_a_shard_without_one_readable_picture(tmp_path, monkeypatch, here, odd):
+    data = write(tmp_path / "set", COUNTS)
+    (tmp_path / "set/train-000001.tar").write_bytes(odd)
+    seen, _ = stretch(monkeypatch, data, 2, None, 0)
+    assert sorted(flat(seen)) == [n for n in range(sum(COUNTS)) if not 7 <= n < 16]
+
+
 def test_evaluation_is_in_order_and_what_pads_it_is_told(tmp_path, monkeypatch, here):
     write(tmp_path / "set", [5])
     write(tmp_path / "set", [7, 4], "val")
