@@ -365,8 +365,8 @@ class Chain:
         found, work = self._opened(spec, work, another_is_left)
         self.reporter.note(found.seen, "Found")
         content = materialize(found, work)
-        if self.options.save_to is not None and isinstance(found.content, Path):
-            self.reporter.note(saved_copy.folder_is_not_kept(found.content.name), "Not kept")
+        if self.options.save_to is not None and (several := saved_copy.came_as_several(content.facts)) is not None:
+            self.reporter.note(several, "Not kept")
         return self._publish(content)
 
     # --- what earlier sessions kept

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,7 +181,7 @@ def keep_and_say(
 
 
 def say_of_ready(
-    save_to: Spec, key: str, entry: str | None, source: str | None, here: Runtime, reporter: Reporter
+    save_to: Spec, key: str, entry: str | None, receipt: Mapping[str, Any], here: Runtime, reporter: Reporter
 ) -> None:
     """Say of data that is there whether its file is kept; keep it now if it is on this machine. No window opens."""
     if save_to.scheme == "bucket" or save_to.scheme == "drive" and drive.connected(here) is None:
@@ -193,17 +193,21 @@ def say_of_ready(
     known = find(folder, key) if entry is None else None
     if known is not None or entry is not None and (folder / entry).is_dir():
         reporter.note(f"{known.path.name if known else entry} in {save_to} already", "Kept")
-    elif source is not None and os.path.isfile(source):
+    elif (several := came_as_several(receipt)) is not None:
+        reporter.note(several, "Not kept")
+    elif os.path.isfile(source := receipt.get("source_path") or ""):
         keep_and_say(Path(source), save_to, key, here, reporter, name=os.path.basename(source))
-    elif source is not None and os.path.isdir(source):
-        reporter.note(folder_is_not_kept(os.path.basename(source)), "Not kept")
     else:
         reporter.note("what it came as is no longer here; refresh=True brings it again, and keeps it", "Not kept")
 
 
-def folder_is_not_kept(name: str) -> str:
-    """Say why a folder is not kept."""
-    return f"{name} is a folder; datastage zip makes one file of it"
+def came_as_several(receipt: Mapping[str, Any]) -> str | None:
+    """Say why data that did not come as one file is not kept; None if it did: then its digests are noted."""
+    if "hashes" in receipt:
+        return None
+    if (source := receipt.get("source_path")) is not None:
+        return f"{os.path.basename(source)} is a folder; datastage zip makes one file of it"
+    return f"{receipt.get('place')} is several files; what comes as one file is kept"
 
 
 def _sha256(path: Path) -> str:

@@ -31,8 +31,8 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
             if options.save_to is not None:
                 from datastage import saved_copy
 
-                key, source = options.source_key(here.cwd), staged.receipt.get("source_path")
-                saved_copy.say_of_ready(options.save_to, key, entry.name if entry else None, source, here, reporter)
+                key, name, receipt = options.source_key(here.cwd), entry.name if entry else None, staged.receipt
+                saved_copy.say_of_ready(options.save_to, key, name, receipt, here, reporter)
         else:
             from datastage.chain import Chain  # what is there already is given without what fetches and unpacks
 

@@ -316,7 +316,12 @@ def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_ke
     (here / "folder").mkdir()
     (here / "folder/1.txt").write_text("1")
     for _ in range(2):
-        assert again("./folder")[0][0] == "Not kept"
+        assert again("./folder") == [("Not kept", "folder is a folder; datastage zip makes one file of it")]
+    several = server.serve("s-0.bin", b"1").replace("0.bin", "{0..1}.bin")
+    server.serve("s-1.bin", b"2")
+    for _ in range(2):
+        assert again(several) == [("Not kept", f"{several} is several files; what comes as one file is kept")]
+    assert sorted(os.listdir(here / "kept")) == [saved_copy.INDEX, "from-afar.zip", "pets.zip"]
 
 
 def test_without_drive_what_is_advised_is_a_folder_to_write_to(here):

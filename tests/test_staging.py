@@ -502,7 +502,6 @@ def test_two_hits_with_different_contents_are_an_error_that_lists_both(here, tmp
     assert str(here / "iris.csv") in str(caught.value)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_relative_name_that_leads_to_another_file_by_now_gives_that_one(here, tmp_path, monkeypatch, capsys):
     for folder, text in (("p1", b"one"), ("p2", b"two"), ("work", b"here")):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -536,6 +535,7 @@ def test_what_was_linked_under_the_name_of_its_source_is_no_other_file(here, tmp
     assert quiet("iris.csv", copy=True, link=".").receipt["reused"]
 
 
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
 def test_a_root_without_permission_is_an_error_of_ours(here):
     make_zip(here / "pets.zip")
     (here / "locked").mkdir(mode=0o500)
