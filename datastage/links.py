@@ -47,7 +47,7 @@ def link_into(folder: Path, items: Iterable[tuple[str, Path]]) -> tuple[list[Pat
                 place.symlink_to(path, target_is_directory=path.is_dir())
             except OSError as error:
                 if error.errno in (errno.EROFS, errno.ENOSPC, errno.EACCES):
-                    raise
+                    raise OSError(error.errno, error.strerror, str(place)) from error  # it names what is linked
                 _copy_whole(path, place)
     return [place for place, _ in wanted], left_out
 

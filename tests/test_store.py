@@ -217,6 +217,19 @@ def test_a_link_into_what_is_no_folder_is_answered_with_the_option_that_named_it
     assert "another folder with link=" in caught.value.remedy[-1]
 
 
+def test_a_folder_that_takes_no_link_is_named_and_not_what_the_link_leads_to(tmp_path, monkeypatch):
+    slot, _ = published(tmp_path)
+
+    def refuse(self, target, target_is_directory=False):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), os.fspath(target), None, os.fspath(self))
+
+    monkeypatch.setattr(type(tmp_path), "symlink_to", refuse)
+    with pytest.raises(StorageError) as caught:
+        links.link_into(tmp_path / "here", [("sub", slot.final / "sub")])
+    assert caught.value.filename == str(tmp_path / "here" / "sub")
+    assert caught.value.remedy[0] == f"The data is ready in {slot.final / 'sub'}."
+
+
 def test_a_link_replaces_nothing(tmp_path):
     slot, _ = published(tmp_path)
     (tmp_path / "sub").write_text("mine")
