@@ -1,7 +1,7 @@
 """Keep the file that was staged for the next session, as it came, whole or not at all, where ``save_to`` says.
 
-A small index beside the kept files, ``.datastage-kept.json``, says which request each answers and with which sha256;
-the next session takes the file only if it still has that digest.
+A small note beside each kept file, ``.datastage-kept-KEY.json``, says which request it answers and with which sha256;
+the next session takes the file only if it still has that digest. One index of all would lose what two write at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from datastage.spec import Spec
 if TYPE_CHECKING:
     from datastage.sources.buckets import BucketFolder
 
-INDEX = ".datastage-kept.json"
+_INDEX = ".datastage-kept.json"  # of earlier versions, which noted all requests in one
 _MOST_INDEX_BYTES = 10_000_000
 
 
@@ -84,8 +84,8 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
 
 def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
     """Return the file that was kept for the request of this key, if it is there."""
-    entry = _index(folder).get(key)
-    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+    entry = _noted(folder, key)
+    if not isinstance(entry.get("file"), str):
         return None
     name, size, sha256 = slots.safe_file_name(entry["file"]), entry.get("size"), str(entry.get("sha256"))
     if not isinstance(folder, Path):
@@ -119,20 +119,23 @@ def keep(
         if target.is_file() and target.stat().st_size == size:
             sha256 = sha256 or _sha256(path)
             if os.path.samefile(target, path) or _sha256(target) == sha256:
-                _write_index(folder, key, target.name, size, sha256)
+                _write_note(folder, key, target.name, size, sha256)
                 return target, True
         folder.mkdir(parents=True, exist_ok=True)
         names = (f"{key[:length]}-{name}" for length in range(8, len(key)))
         while os.path.lexists(target) and (known is None or known.path != target):
             target = folder / slots.safe_file_name(next(names))
-        digest = hashlib.sha256()
-        with FileReader(path) as reader, own_files.atomic_file(target) as out:
-            reporter.phase(f"keeping {target.name}", reader.size)
-            for piece in reader.stream(0):
-                out.write(piece)
-                digest.update(piece)
-                reporter.advance(len(piece))
-        _write_index(folder, key, target.name, size, digest.hexdigest())
+        digest, replaces = hashlib.sha256(), known is not None and known.path == target
+        try:
+            with FileReader(path) as reader, own_files.atomic_file(target, replace=replaces) as out:
+                reporter.phase(f"keeping {target.name}", reader.size)
+                for piece in reader.stream(0):
+                    out.write(piece)
+                    digest.update(piece)
+                    reporter.advance(len(piece))
+        except FileExistsError:  # another process has kept a file of that name meanwhile, and perhaps this very one
+            return keep(path, folder, key, name=name)
+        _write_note(folder, key, target.name, size, digest.hexdigest())
     return target, False
 
 
@@ -140,9 +143,8 @@ def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter:
     """Keep a file in a bucket, as `keep` does in a folder."""
     target = slots.safe_file_name(name)
     try:
-        index = _index(folder)
         fact = {"size": path.stat().st_size, "sha256": _sha256(path)}
-        known = index.get(key) or {}
+        known = _noted(folder, key)
         if known.items() >= fact.items() and folder.size(str(known.get("file"))) == fact["size"]:
             return Path(known["file"]), True
         if known.get("file") != target and folder.size(target) is not None:
@@ -156,8 +158,7 @@ def _keep_there(path: Path, folder: BucketFolder, key: str, name: str, reporter:
                     reporter.advance(len(piece))
 
         folder.put(target, pieces)
-        text = json.dumps({**index, key: {"file": target, **fact}}, indent=1) + "\n"
-        folder.put(INDEX, lambda: iter((text.encode(),)))
+        folder.put(note_of(key), lambda: iter((_note(key, file=target, **fact),)))
     except DatastageError as error:
         raise StorageError(f"{target} cannot be kept in {folder}: {error.args[0]}", *error.remedy) from error
     return Path(target), False
@@ -215,18 +216,31 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(folder: Path | BucketFolder) -> dict[str, Any]:
-    """Return what was kept in a folder, by request; nothing if there is no index of ours."""
+def note_of(key: str) -> str:
+    """Return the name of the note of what answers a request."""
+    return f".datastage-kept-{key[:16]}.json"
+
+
+def _note(key: str, **facts: object) -> bytes:
+    return (json.dumps({key: facts}, indent=1) + "\n").encode()
+
+
+def _noted(folder: Path | BucketFolder, key: str) -> dict[str, Any]:
+    """Return what was noted of a request; nothing if there is no note of ours."""
+    found = (_read(folder, name).get(key) for name in (note_of(key), _INDEX))
+    return next((facts for facts in found if isinstance(facts, dict)), {})
+
+
+def _read(folder: Path | BucketFolder, name: str) -> dict[str, Any]:
     if isinstance(folder, Path):
-        return own_files.mapping_of(own_files.read_ours(folder / INDEX, most_bytes=_MOST_INDEX_BYTES))
-    size = folder.size(INDEX) or _MOST_INDEX_BYTES
-    return own_files.mapping_of(folder.open(INDEX).read_at(0, size) if size < _MOST_INDEX_BYTES else None)
+        return own_files.mapping_of(own_files.read_ours(folder / name, most_bytes=_MOST_INDEX_BYTES))
+    size = folder.size(name) or _MOST_INDEX_BYTES
+    return own_files.mapping_of(folder.open(name).read_at(0, size) if size < _MOST_INDEX_BYTES else None)
 
 
-def _write_index(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
-    before = _index(folder)
-    if not before and os.path.lexists(folder / INDEX):
-        raise FileExistsError(errno.EEXIST, "another thing is in the place of its index", str(folder / INDEX))
-    index = {**before, key: {"file": name, "size": size, "sha256": sha256}}
-    with own_files.atomic_file(folder / INDEX) as out:
-        out.write((json.dumps(index, indent=1) + "\n").encode())
+def _write_note(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
+    path = folder / note_of(key)
+    if not _read(folder, path.name) and os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "another thing is in the place of its note", str(path))
+    with own_files.atomic_file(path) as out:
+        out.write(_note(key, file=name, size=size, sha256=sha256))

@@ -27,6 +27,11 @@ def zip_bytes():
     return stream.getvalue()
 
 
+def put(path, data):
+    path.write_bytes(data)
+    return path
+
+
 def quiet(spec, **options):
     return datastage.stage(spec, progress=False, **options)
 
@@ -128,7 +133,8 @@ def test_keeping_that_breaks_off_leaves_nothing(here, monkeypatch):
     def full(source, target):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(os, "replace", full)
+    for name in ("replace", "rename", "link"):
+        monkeypatch.setattr(os, name, full)
     with pytest.raises(StorageError):
         saved_copy.keep(here / "a.zip", here / "kept", "key", name="a.zip")
     assert list((here / "kept").iterdir()) == []
@@ -189,8 +195,44 @@ def test_what_is_kept_again_takes_the_place_of_what_was_kept(here):
     for content in (b"old", b"newer"):
         (here / "a.csv").write_bytes(content)
         saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
-    assert sorted(path.name for path in (here / "kept").iterdir()) == [saved_copy.INDEX, "a.csv"]
+    assert sorted(os.listdir(here / "kept")) == [saved_copy.note_of("key"), "a.csv"]
     assert (here / "kept/a.csv").read_bytes() == b"newer"
+
+
+def test_of_two_that_keep_into_one_folder_at_once_none_is_lost(here):
+    for name in ("one", "two"):
+        (here / name).mkdir()
+        (here / name / "a.csv").write_text(name)
+
+    class Meanwhile(type(datastage.progress.SILENT)):
+        def phase(self, name, total_bytes):
+            saved_copy.keep(here / "two" / "a.csv", here / "kept", "2" * 64, name="a.csv")
+
+    saved_copy.keep(here / "one" / "a.csv", here / "kept", "1" * 64, name="a.csv", reporter=Meanwhile())
+    for key, text in (("1" * 64, "one"), ("2" * 64, "two")):
+        assert saved_copy.find(here / "kept", key).path.read_text() == text
+
+
+def test_many_that_keep_the_same_file_at_once_keep_one(here):
+    (here / "a.csv").write_text("1,2")
+
+    class Meanwhile(type(datastage.progress.SILENT)):
+        def phase(self, name, total_bytes):
+            saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
+
+    for _ in range(2):
+        saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv", reporter=Meanwhile())
+        assert [name for name in os.listdir(here / "kept") if name[0] != "."] == ["a.csv"]
+
+
+def test_what_an_earlier_version_noted_in_one_index_is_found(here):
+    saved_copy.keep(put(here / "a.csv", b"1,2"), here / "kept", "key", name="a.csv")
+    (here / "kept" / saved_copy.note_of("key")).rename(here / "kept" / ".datastage-kept.json")
+    assert saved_copy.find(here / "kept", "key").path == here / "kept/a.csv"
+    assert saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv") == (here / "kept/a.csv", True)
+    saved_copy.keep(put(here / "a.csv", b"newer"), here / "kept", "key", name="a.csv")
+    assert sorted(os.listdir(here / "kept"))[2:] == ["a.csv"]
+    assert saved_copy.find(here / "kept", "key").path.read_bytes() == b"newer"
 
 
 def test_what_a_killed_session_left_is_removed_in_time(here):
@@ -200,7 +242,7 @@ def test_what_a_killed_session_left_is_removed_in_time(here):
         (here / "kept" / name).write_bytes(b"half")
         os.utime(here / "kept" / name, (time.time() - age,) * 2)
     saved_copy.keep(here / "a.csv", here / "kept", "key", name="a.csv")
-    assert sorted(os.listdir(here / "kept")) == [".a.csv.0123456789abcde8.partial", saved_copy.INDEX, "a.csv"]
+    assert sorted(os.listdir(here / "kept")) == [".a.csv.0123456789abcde8.partial", saved_copy.note_of("key"), "a.csv"]
 
 
 def test_an_archive_of_the_catalog_is_kept_and_found_there_next_time(server, here, tmp_path, monkeypatch):
@@ -220,7 +262,7 @@ def test_refresh_brings_the_new_file_and_keeps_it_in_place_of_the_old_one(server
     quiet(url, save_to="./kept")
     server.serve("iris.csv", b"newer\n")
     assert quiet(url, save_to="./kept", refresh=True).path.read_bytes() == b"newer\n"
-    assert sorted(os.listdir(here / "kept")) == [saved_copy.INDEX, "iris.csv"]
+    assert [name for name in sorted(os.listdir(here / "kept")) if name[0] != "."] == ["iris.csv"]
     forget(tmp_path / "root")
     asked = len(server.seen)
     assert quiet(url, save_to="./kept").path.read_bytes() == b"newer\n"
@@ -321,7 +363,7 @@ def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_ke
     server.serve("s-1.bin", b"2")
     for _ in range(2):
         assert again(several) == [("Not kept", f"{several} is several files; what comes as one file is kept")]
-    assert sorted(os.listdir(here / "kept")) == [saved_copy.INDEX, "from-afar.zip", "pets.zip"]
+    assert [name for name in sorted(os.listdir(here / "kept")) if name[0] != "."] == ["from-afar.zip", "pets.zip"]
 
 
 def test_without_drive_what_is_advised_is_a_folder_to_write_to(here):

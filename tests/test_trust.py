@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import cli, datasets, own_files, slots, staged
+from datastage import cli, datasets, own_files, saved_copy, slots, staged
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError
 from datastage.lock import locked
+from datastage.options import StageOptions
 from datastage.staged import FILES, RECEIPT
 from tests.servers import server as server
 
@@ -821,12 +822,14 @@ def test_a_folder_that_is_called_like_ours_but_has_not_our_mark_is_left_with_all
 
 
 @pytest.mark.parametrize("plant", KINDS, ids=lambda plant: plant.__name__[6:])
-@pytest.mark.parametrize("name", [".datastage-kept.json", "pets.zip"])
+@pytest.mark.parametrize("name", [".datastage-kept.json", "note", "pets.zip"])
 def test_what_lies_where_a_file_is_to_be_kept_is_left_as_it_is(here, tmp_path, plant, name):
     kept, outside = tmp_path / "kept", tmp_path / "outside"
     for folder in (kept, outside):
         folder.mkdir()
     (outside / "thesis.tex").write_text("years of work")
+    if name == "note":
+        name = saved_copy.note_of(StageOptions.of("./pets.zip").source_key(here))
     plant(kept / name, outside)
     before = snapshot(outside, kept / name)
     make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
