@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import datastage
 from datastage import api, misuse, settings
@@ -35,24 +35,15 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are errors of ours, and which passes on only what was given."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(argument_default=argparse.SUPPRESS, **options)
-
-    def error(self, message: str) -> NoReturn:
-        raise SpecError(message, f"Next: {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> misuse.Parser:
+    parser = misuse.Parser(
         prog="datastage",
         description="Put a dataset on this machine's fast disk, wherever it lies.",
         epilog="example: datastage stage cifar10",
     )
     parser.add_argument("--version", action="version", version=f"datastage {datastage.__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=misuse.Parser)
+    parser.verbs = verbs.choices
     for name, (words, example, arguments, _) in _VERBS.items():
         epilog = f"example: datastage {name} {example}".rstrip()
         made = verbs.add_parser(name, help=words, description=words, epilog=epilog)
@@ -89,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], as_json: bool) -> int:
+    done: list[Any] = []  # before an error
     try:
         with reported():
             flags = {name: [*row[2], *_COMMON] for name, row in _VERBS.items()}
@@ -97,12 +89,13 @@ def _run(words: list[str], as_json: bool) -> int:
             except SystemExit as ended:  # the parser has said what there is to say; a verb's own passes
                 return int(ended.code or 0)
             as_json = options.pop("json")
-            return _VERBS[options.pop("verb")][3](_Out(options.pop("quiet"), as_json), **options)
+            return _VERBS[options.pop("verb")][3](_Out(options.pop("quiet"), as_json, done), **options)
     except DatastageError as error:
-        return _say_error(error, as_json)
+        return _say_error(error, as_json, done)
     except KeyboardInterrupt as stop:
-        _say(f"\n{stop if isinstance(stop, Stopped) else Stopped()}\n")
-        return INTERRUPTED
+        stop = stop if isinstance(stop, Stopped) else Stopped()
+        _say(f"\n{stop}\n")
+        return _say_json(stop, str(stop).splitlines(), INTERRUPTED, done) if as_json else INTERRUPTED
     except BrokenPipeError:
         _close_output()
         return 0
@@ -123,22 +116,24 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _say_error(error: DatastageError, as_json: bool) -> int:
+def _say_error(error: DatastageError, as_json: bool, done: Sequence[Any] = ()) -> int:
     if settings.is_set("TRACEBACK"):
         import traceback
 
         _say(for_a_screen("".join(traceback.format_exception(error))))
     else:
         _say("\n".join([*on_screen(error, _with_flags), ""]))
-    if as_json:
-        message, *remedy = map(_with_flags, (str(error.args[0]), *error.remedy))
-        said = {"error": type(error).__name__, "message": message, "remedy": remedy}
-        attempts = [_plain(attempt) for attempt in getattr(error, "attempts", ())]
-        try:
-            _print_json({**said, "exit": error.exit_code, "attempts": attempts})
-        except OSError:
-            _close_output()
-    return error.exit_code
+    return _say_json(error, [str(error.args[0]), *error.remedy], error.exit_code, done) if as_json else error.exit_code
+
+
+def _say_json(error: BaseException, lines: list[str], code: int, done: Sequence[Any]) -> int:
+    message, *remedy = map(_with_flags, lines)
+    said = {"error": type(error).__name__, "message": message, "remedy": remedy, "exit": code}
+    try:
+        _print_json({**said, "attempts": getattr(error, "attempts", ()), **({"staged": done} if done else {})})
+    except OSError:
+        _close_output()
+    return code
 
 
 def _with_flags(line: str) -> str:
@@ -172,11 +167,15 @@ def _noted(line: str) -> str:
     return line if line.startswith(names_data) else _with_flags(line)
 
 
-def _print(text: str) -> None:
+def _print(text: str | bytes) -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
-        print(text, flush=True)
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text + b"\n")
+            sys.stdout.flush()
+        else:
+            print(text, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -207,16 +206,21 @@ class _Out:
 
     quiet: bool
     as_json: bool
+    done: list[Any]
 
     def show(self, value: Any, lines: Iterable[object], *, fits: bool = False) -> int:
-        """Print a result, as JSON or as lines, broken to fit a terminal if `fits`. Return 0, the exit code."""
-        from datastage.show.lines import fitted
-
+        """Print a result, as JSON or as lines, to fit a terminal if `fits`, paths as the disk has them. Return 0."""
         if self.as_json:
             _print_json(value)
-        else:
-            for line in lines:
-                _print(fitted(printable(str(line)), sys.stdout) if fits else printable(str(line)))
+        for line in () if self.as_json else lines:
+            text: str | bytes = printable(str(line))
+            if isinstance(line, os.PathLike) and os.name == "posix" and sys.stdout and not sys.stdout.isatty():
+                text = os.fsencode(line)
+            elif fits:
+                from datastage.show.lines import fitted
+
+                text = fitted(str(text), sys.stdout)
+            _print(text)
         return 0
 
     def say_guess(self, staged: Staged) -> None:
@@ -261,17 +265,13 @@ def _stage(out: _Out, specs: list[str], catalog: Path | None = None, **options: 
         )
     for spec in map(sources.parse, specs):  # a misspelt name is said before anything is fetched
         staging.named_entry(spec, runtime.current())
-    results: list[Staged] = []
-    try:
-        for text in specs:
-            results.append(api.stage(text, **options, progress=out.reporter))
-            out.say_guess(results[-1])
-            if not out.as_json:
-                _print(str(results[-1]))
-    finally:
-        if out.as_json and results:
-            _print_json([{"path": str(staged), "receipt": staged.receipt} for staged in results])
-    return 0
+    for text in specs:
+        staged = api.stage(text, **options, progress=out.reporter)
+        out.say_guess(staged)
+        out.done.append({"path": str(staged), "receipt": staged.receipt})
+        if not out.as_json:
+            out.show(None, [staged])
+    return out.show(out.done, ())
 
 
 def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, **options: Any) -> int:

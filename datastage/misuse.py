@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from datastage.errors import SpecError
 from datastage.progress import with_and
@@ -77,9 +77,19 @@ def possible(step: str, signature: inspect.Signature, others: Sequence[Callable[
     return OPTION.sub(whose, step)
 
 
-def taken_apart(
-    words: list[str], parser: argparse.ArgumentParser, flags: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are errors of ours, and which passes on only what was given."""
+
+    verbs: Mapping[str, argparse.ArgumentParser]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(argument_default=argparse.SUPPRESS, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(message, f"Next: {self.prog} --help")
+
+
+def taken_apart(words: list[str], parser: Parser, flags: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Take a command line apart, given each verb's flags; say what a misspelt one should be, without words the help."""
     if not words:
         parser.print_help(sys.stderr)
@@ -90,6 +100,10 @@ def taken_apart(
         step = f"did you mean  datastage {near} ?" if near else "datastage --help lists what there is."
         raise SpecError(f"datastage has no verb {verb!r}.", f"Next: {step}")
     options, rest = parser.parse_known_args(words)
+    if any(word == "-" or not word.startswith("-") for word in rest):  # an option stands between names
+        again, left = parser.verbs[verb].parse_known_intermixed_args(words[words.index(verb) + 1 :])
+        if not left:
+            return {**vars(again), "verb": verb}
     if rest:
         flag = rest[0].partition("=")[0]
         near = nearest(flag, flags[verb]) if flag.startswith("-") else ""

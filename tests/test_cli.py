@@ -331,6 +331,44 @@ def test_what_ends_the_run_in_code_of_a_user_is_shown_as_python_shows_it(here):
     assert (done.returncode, done.stderr) == (1, "This course needs Python 3.12.\n")
 
 
+def test_json_of_several_is_one_document_where_one_of_them_fails(capsys, here):
+    make_zip(here / "pets.zip")
+    code, out, _ = run(capsys, "stage", "./pets.zip", "./gone.zip", "--json", "--quiet")
+    said = json.loads(out)
+    assert (code, said["exit"], said["error"]) == (3, 3, "UnavailableError")
+    assert [Path(each["path"]).name[:4] for each in said["staged"]] == ["pets"]
+
+
+def test_json_of_an_interrupt_is_a_document_too(capsys, here, monkeypatch):
+    make_zip(here / "pets.zip")
+    stage = cli.api.stage
+    stop = (value for value in (None, KeyboardInterrupt()))
+
+    def stopped(*given, **named):
+        if (error := next(stop)) is not None:
+            raise error
+        return stage(*given, **named)
+
+    monkeypatch.setattr(cli.api, "stage", stopped)
+    code, out, _ = run(capsys, "stage", "./pets.zip", "./more.zip", "--json", "--quiet")
+    said = json.loads(out)
+    assert (code, said["exit"], said["error"], len(said["staged"])) == (130, 130, "Stopped", 1)
+    assert said["message"] == "Stopped. Nothing half-done was put in place."
+    assert said["remedy"] == ["Next: run the same line again."]
+
+
+@pytest.mark.parametrize("name", ["new\nline", "é", "tab\t\udcff"])
+@pytest.mark.parametrize("verb", ["stage", "extract"])
+def test_a_path_that_a_shell_takes_is_the_one_on_the_disk(here, verb, name):
+    make_zip(here / "pets.zip")
+    words = ["./pets.zip", "--root", name] if verb == "stage" else ["pets.zip", name]
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent), "PYTHONIOENCODING": "ascii"}
+    words = [sys.executable, "-m", "datastage", verb, *words, "--quiet"]
+    out = subprocess.run(words, cwd=here, capture_output=True, env=environment, check=True).stdout
+    assert (Path(os.fsdecode(out[:-1])) / "cat" / "1.txt").is_file()
+    assert out.endswith(b"\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_exits_130_and_leaves_nothing_half_done(here, tmp_path, number):
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}

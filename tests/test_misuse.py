@@ -11,7 +11,7 @@ import pytest
 import datastage
 from datastage import api, cli
 from datastage.errors import DatastageError, SpecError, StorageError
-from datastage.misuse import possible
+from datastage.misuse import possible, taken_apart
 from tests.made_data import photos, tarred, zipped
 
 
@@ -207,6 +207,34 @@ def test_a_verb_or_an_option_that_is_misspelt_is_offered(words, said, capsys):
     assert cli.main(words) == SpecError.exit_code
 
     assert capsys.readouterr().err.splitlines()[-1].strip() == said
+
+
+@pytest.mark.parametrize(
+    ("line", "has"),
+    [
+        (
+            "extract multi.zip --members a* out",
+            {"archive": Path("multi.zip"), "folder": Path("out"), "members": ["a*"]},
+        ),
+        ("extract - --nested out", {"archive": Path("-"), "folder": Path("out"), "nested": True}),
+        ("extract --nested multi.zip", {"archive": Path("multi.zip"), "folder": None, "nested": True}),
+        ("catalog check --catalog c.txt birds", {"action": "check", "what": ["birds"], "catalog": Path("c.txt")}),
+        ("catalog add --quiet photos.zip", {"action": "add", "what": ["photos.zip"], "quiet": True}),
+        ("stage a --name x b", {"specs": ["a", "b"], "name": "x"}),
+        ("clean a --dry-run b", {"names": ["a", "b"], "dry_run": True}),
+        ("pack --to x photos", {"data": "photos", "to": "x"}),
+    ],
+)
+def test_options_may_stand_between_names(line, has):
+    flags = {name: row[2] for name, row in cli._VERBS.items()}
+    options = taken_apart(line.split(), cli._parser(), flags)
+    assert options.items() >= {"verb": line.split()[0], "json": False, **has}.items()
+
+
+@pytest.mark.parametrize("line", ["extract a.zip out more", "zip a --quiet b c", "extract a.zip --nosuch x out"])
+def test_names_too_many_are_refused_wherever_options_stand(line, capsys):
+    assert cli.main(line.split()) == SpecError.exit_code
+    assert "does not know" in capsys.readouterr().err
 
 
 def test_the_command_alone_shows_its_help(capsys):
