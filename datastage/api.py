@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from datastage.errors import DatastageError, SpecError, StorageError, name_data, stopped_in_two_lines
 from datastage.progress import SILENT, Reporter, close
+from datastage.spec import check_given
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +54,7 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
 
             raise misused(verb.__name__, signature, given, named) from None
         try:
+            check_given(signature.parameters, signature.bind(*given, **named).arguments)
             return verb(*given, **named)
         except DatastageError as error:
             from datastage.misuse import possible
@@ -467,7 +469,7 @@ def extract(
             Path(archive).expanduser(),
             Path(os.path.abspath(options.folder_named("to", to))),
             here,
-            members=(members,) if isinstance(members, str) else members,
+            members=(members,) if isinstance(members, str) else None if members is None else tuple(members),
             strip=strip,
             password=password,
             encoding=encoding,
@@ -844,6 +846,7 @@ def catalog() -> tuple[Entry | ArchiveEntry, ...]:
     return datasets.catalog()
 
 
+@_answered
 def catalog_line(archive: PathLike, *, progress: Progress = "auto") -> str:
     """Return the line of a text catalog for an archive: name, place, digest. Every byte of it is read.
 
@@ -863,6 +866,7 @@ def catalog_line(archive: PathLike, *, progress: Progress = "auto") -> str:
         return course.catalog_line(os.fspath(archive), here, reporter)
 
 
+@_answered
 def check_catalog(*names: str) -> list[Checked]:
     """Look at every place of the datasets with these names; without names at your own, or at all if you have none.
 
@@ -917,12 +921,13 @@ def register(
     """
     from datastage import datasets
     from datastage.options import StageOptions
+    from datastage.sources import parse
 
     if isinstance(entry, str):
         if spec is None:
             raise SpecError(f"register({entry!r}) names no place.", f'Next: register({entry!r}, "https://...").')
-        more = [fallbacks] if isinstance(fallbacks, str) else fallbacks
-        places = tuple(os.fspath(place) for place in (spec, *more))
+        more = [fallbacks] if isinstance(fallbacks, str | os.PathLike) else fallbacks or ()
+        places = tuple(parse(place).text for place in (spec, *more))
         StageOptions.of(places[0], fallbacks=places[1:], expect=expect)  # refuses what is wrong, now
         entry = datasets.ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
     datasets.register(entry)
@@ -976,7 +981,9 @@ def cell(
     asked = sources.parse(spec)
     if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    more = [os.fspath(place) for place in ([fallbacks] if isinstance(fallbacks, str) else fallbacks)]
+    more = [
+        os.fspath(place) for place in ([fallbacks] if isinstance(fallbacks, str | os.PathLike) else fallbacks or ())
+    ]
     for place in (spec, *more, *(own.places if own is not None else ())):
         if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
             raise SpecError(
@@ -1023,7 +1030,7 @@ def _told(progress: Progress) -> Iterator[tuple[Runtime, Reporter]]:
         from datastage import show
 
         reporter = show.pick(progress, here)
-    elif isinstance(progress, str):
+    elif not hasattr(progress, "phase"):
         raise SpecError(f"progress={progress!r} is no choice.", "Next: progress=True, False, 'auto' or a Reporter.")
     else:
         reporter = progress

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import re
 import urllib.parse
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
@@ -66,6 +70,39 @@ def _nameable(text: str) -> str:
         if b"\0" not in os.fsencode(text):
             return text
     raise SpecError(f"{text!r} holds a character that no name can hold.", "Next: write it without that character.")
+
+
+_PATH = (str, os.PathLike)
+# What an option takes, whatever verb has it: in words, its types, and those of what is in it.
+_TAKES: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {
+    **dict.fromkeys(("password", "encoding", "name", "expect", "title", "licence", "wheel"), ("text", (str,), ())),
+    **dict.fromkeys(
+        ("root", "link", "save_to", "to", "archive", "folder", "staged", "data", "catalog"),
+        ("text, or a path", _PATH, ()),
+    ),
+    **dict.fromkeys(("members", "names"), ("text, or a list of texts", (str,), (str,))),
+    "fallbacks": ("text, or a list of texts", _PATH, _PATH),
+    "wait": ("a number of seconds", (Real,), ()),
+}
+
+
+def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+    """Raise `SpecError` for what was given to a public function and is nothing that the option can be."""
+    for option in _TAKES.keys() & given.keys():
+        value, (takes, types, items) = given[option], _TAKES[option]
+        may_be_none = parameters[option].default is None or option == "fallbacks"
+        if parameters[option].annotation == "Any" or (value is None and may_be_none):
+            continue
+        is_list = bool(items) and isinstance(value, Iterable) and not isinstance(value, (*_PATH, bytes, Mapping))
+        wrong = [value] if not is_list and not isinstance(value, types) else []
+        if is_list and not isinstance(value, Iterator):  # which can be read once alone
+            wrong = [one for one in value if not isinstance(one, items)]
+        if wrong:
+            kind = "None" if wrong[0] is None else f"a value of type {type(wrong[0]).__name__}"  # it may be a secret
+            step = "in quotes" if str in types else "without quotes"
+            raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: write it {step}.")
+        if isinstance(value, str) and not value and types is _PATH:
+            raise SpecError(f"{option}= is empty.", "Next: name it, or leave it out. Is a variable not set?")
 
 
 def split_scheme(text: str) -> tuple[str, str]:

@@ -3,9 +3,12 @@
 import ast
 import functools
 import inspect
+import os
 import re
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import datastage
@@ -188,6 +191,69 @@ def test_an_option_of_another_verb_stands_in_its_call():
         "such as datastage.stage(..., name='pets-2'), or another folder with datastage.stage(..., root=...)."
     )
     assert said[2].endswith("or another folder.")
+
+
+LOCKED = dict.fromkeys(("password", "encoding"), 1234)
+
+
+@pytest.mark.parametrize(
+    ("verb", "given", "options"),
+    [
+        *((verb, given, {name: value}) for name, value in LOCKED.items() for verb, given in (
+            ("stage", ["a.zip"]), ("extract", ["a.zip", "out"]), ("members", ["a.zip"]))),
+        *(("stage", ["a.zip"], options) for options in (
+            {"wait": "3"}, {"name": 5}, {"members": [5]}, {"members": 5}, {"members": b"a"}, {"fallbacks": 5},
+            {"fallbacks": [None]}, {"expect": 5}, {"root": 5}, {"link": 5}, {"save_to": b"x"}, {"progress": None},
+            {"progress": 3}, {"root": ""})),
+        ("extract", [None, "out"], {}),
+        ("extract", ["a.zip", ""], {}),
+        ("extract", ["a.zip", "out"], {"members": {"a": 1}}),
+        ("verify", [None], {}),
+        ("verify", [""], {}),
+        ("verify", ["a"], {"password": b"x"}),
+        ("zip_folder", [None, "a.zip"], {}),
+        ("zip_folder", ["a", 5], {}),
+        ("clean", [None], {}),
+        ("clean", [[Path("a")]], {}),
+        ("clean", [], {"root": 5}),
+        ("check_catalog", [["b1"]], {}),
+        ("catalog_line", [None], {}),
+        ("register", ["b", ["https://h/a.zip"]], {}),
+        ("register", ["b", "https://h/a.zip"], {"title": 5}),
+        ("read", [None], {}),
+        ("read", [""], {}),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_answered_with_what_the_option_takes(here, verb, given, options):
+    with zipfile.ZipFile(here / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(SpecError) as caught:
+        getattr(datastage, verb)(*given, **options)
+    named = next(iter(options), next(iter(inspect.signature(getattr(datastage, verb)).parameters)))
+    assert named in str(caught.value) or given[-1] == "" or verb in ("register", "catalog_line", "zip_folder")
+    assert caught.value.remedy[-1].startswith("Next: ")
+    assert os.listdir() == ["a.zip"]
+
+
+def test_lists_of_any_kind_are_taken_and_what_can_be_read_once_is_read_once(here):
+    with zipfile.ZipFile(here / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    kinds = (
+        tuple,
+        set,
+        iter,
+        np.array,
+        lambda names: (name for name in names),
+        lambda names: dict.fromkeys(names).keys(),
+    )
+    for number, kind in enumerate(kinds):
+        for verb, to in (
+            ("stage", {"name": f"s{number}", "fallbacks": kind(["b.zip"])}),
+            ("extract", {"to": f"{number}"}),
+        ):
+            staged = getattr(datastage, verb)("a.zip", members=kind(["a.txt"]), progress=False, **to)
+            assert (staged / "a.txt").is_file()
+    assert datastage.stage("a.zip", name="n", fallbacks=None, wait=np.int64(0), progress=False).exists()
 
 
 # --- the command

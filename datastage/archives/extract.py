@@ -68,7 +68,7 @@ def unpack(
     """
     root = os.fspath(to)
     passed_over: dict[str, None] = {}
-    missed = dict.fromkeys(map(names.plain, members or ()), may_lack)
+    missed = dict.fromkeys(map(names.plain, () if members is None else members), may_lack)
     n_patterns = len(missed)
     with _emptied_after_errors(root, reader.name):
         form = sniff(reader)
