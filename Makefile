@@ -35,9 +35,10 @@ lint: ready  ## what a commit must pass beside the tests: ruff, mypy, import-lin
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: ready  ## lay out the code
+format: ready  ## lay out the code, and list the modules in docs/ARCHITECTURE.md
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tools/list_modules.py
 
 coverage: ready  ## lines and branches that the tests run
 	$(BIN)/python -m coverage run -m pytest -m "not slow and not notebook" --ignore tests/clients --ignore tests/browser tests

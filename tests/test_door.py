@@ -1,6 +1,7 @@
 """The door for whoever comes next: what the pages at the top of the repository say is so."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,9 @@ def test_every_module_and_room_stands_on_a_floor():
 
 def test_the_version_to_cite_is_the_version_of_the_package():
     assert f"version: {datastage.__version__}\n" in text_of("CITATION.cff")
+
+
+def test_the_page_on_the_architecture_lists_every_module_as_its_docstring_begins():
+    made = runpy.run_path(str(ROOT / "tools/list_modules.py"))
+
+    assert text_of("docs/ARCHITECTURE.md") == made["page"](), "make format writes the list"
