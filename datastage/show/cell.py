@@ -58,11 +58,11 @@ _GUESSED = (
 )
 # What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows; of
 # sounds, boxes, masks and ratings nothing does, and what is said of them takes little.
-_OF_PICTURES = {"layouts/pictures", "batches/photos", "batches/pixel_cache"}
+_OF_PICTURES = {"layouts/pictures", "batches/image_files", "batches/photos", "batches/pixel_cache"}
 _OF_FILES = {"layouts/alone", "layouts/parquet"}
 _OF_TASK: dict[str, set[str]] = {
     **{"classification": _OF_PICTURES, "text": {"layouts/alone"}, "audio": {"layouts/alone"}},
-    "table": {"batches/photos", *_OF_FILES},  # which takes arrays too
+    "table": {"batches/image_files", "batches/photos", *_OF_FILES},  # which takes arrays too
     **dict.fromkeys(("detection", "segmentation", "recommendation"), set()),
 }
 # Places whose folders are written where they stay.
@@ -222,7 +222,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
             if files_of and all(part.name.endswith(".npz") for part in files_of):
-                needed.add("batches/photos")
+                needed |= {"batches/image_files", "batches/photos"}
             else:
                 needed |= _OF_TASK.get(entry.task if entry is not None else "", {*_OF_PICTURES, *_OF_FILES})
             if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
@@ -269,7 +269,7 @@ def _prepared(name: str, kept: frozenset[str] | None) -> tuple[str, tuple[str, .
         _leave_out_families(tree, kept)
     elif kept:
         _leave_out_entries(tree, importlib.import_module(f"datastage.{name.replace('/', '.')}"), kept)
-    return for_machines(tree), tuple(_imports(tree))
+    return for_machines(tree, gives_on=name.endswith("__init__")), tuple(_imports(tree))
 
 
 def _is_one(name: str, patterns: Sequence[str]) -> bool:
@@ -343,8 +343,11 @@ def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]
             yield from _files(item, name)
 
 
-def for_machines(module: ast.Module) -> str:
-    """Return Python source without what only people and type checkers read: the same code."""
+def for_machines(module: ast.Module, *, gives_on: bool = False) -> str:
+    """Return Python source without what only people and type checkers read: the same code.
+
+    Names of ours that it imports for types alone go too, unless the module `gives_on` what it imports.
+    """
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
@@ -363,8 +366,11 @@ def for_machines(module: ast.Module) -> str:
                 setattr(node, name, run or [ast.Pass()] * (name == "body"))
     used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
     for node in list(module.body):
-        if isinstance(node, ast.ImportFrom) and node.module in ("typing", "collections.abc"):
-            node.names = [name for name in node.names if name.name in used]
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            module.body.remove(node)  # no annotation is left but those that dataclasses look at
+        unneeded = r"(typing|collections\.abc)$" if gives_on else r"(typing|collections\.abc|datastage\..*)$"
+        if isinstance(node, ast.ImportFrom) and re.match(unneeded, node.module or ""):
+            node.names = [name for name in node.names if (name.asname or name.name) in used or name.asname == name.name]
             module.body = [each for each in module.body if each is not node or node.names]
     _shorten_private(module)
     _shorten_names(module)

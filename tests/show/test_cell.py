@@ -309,6 +309,11 @@ def test_what_people_and_checkers_read_is_taken_out_and_nothing_else():
 
     assert short == "class A:\n n: 0 = 0\n\n def f(self, a=1):\n  b = a\n  return (b, '\\n    x')"
     assert for_machines(ast.parse("def f():\n    'Doc.'\n")) == "def f():\n pass"
+    named = "from __future__ import annotations\nfrom datastage.reader import Reader, is_unchanged\n"
+    named += "def f(a: Reader):\n    return is_unchanged(a)\n"
+    taken = "from datastage.reader import is_unchanged\n\ndef f(a):\n return is_unchanged(a)"
+    assert for_machines(ast.parse(named)) == taken
+    assert "Reader" in for_machines(ast.parse(named), gives_on=True)
 
 
 def test_what_a_module_keeps_to_itself_has_a_short_name_in_a_cell_and_no_other_has():
