@@ -17,7 +17,7 @@ from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.file_names import SHARD_WORDS, split_folders, split_words
 from datastage.layouts.aside import TEST_SHARE, place
 from datastage.layouts.words import by_value
-from datastage.progress import few
+from datastage.progress import counted, few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, MOST_INDEX_BYTES, ShardIndex, read_index
@@ -254,7 +254,10 @@ def _in(folder: Path, name: str) -> Shard:
 def _holds_samples(reader: Reader) -> bool:
     """Whether the first samples of a tar have a label beside their picture; a tar of class folders has not."""
     samples = look(reader)[1]
-    return any(sample.picture() and _has_label(sample) for sample in samples[:20])
+    if any(sample.picture() and _has_label(sample) for sample in samples[:20]):
+        return True
+    pictured = {sample.key for sample in samples if sample.picture()}  # labels behind all pictures are said to be so
+    return any(sample.key in pictured and _has_label(sample) for sample in samples if not sample.picture())
 
 
 def _has_label(sample: Sample) -> bool:
@@ -306,6 +309,9 @@ def _set(shards: list[Shard], name: str, said: Sequence[tuple[str, str]] = (), *
         words = (inner and split_words(shard.folder)) or shard.words or ["train"]
         splits.setdefault(words[-1], []).append(shard)
     lines = list(said)
+    if len(splits) > 1:
+        parts = ", ".join(f"{split} {counted(len(ones), 'shard')}" for split, ones in splits.items())
+        lines.append(("Parts", f"{parts}, as their names{' or folders' if any(s.folder for s in shards) else ''} say"))
     odd = [shard.name for shard in shards if not shard.words]
     if odd and len(odd) < len(shards):
         lines.append(("Note", f"the names of {few(odd, 3)} say no part: they are trained on"))

@@ -160,6 +160,7 @@ def test_shards_whose_names_leave_their_part_open_are_named(tmp_path):
     said = Notes()
     found = loaders(tmp_path / "set", test=0, progress=said)
     assert (sorted(given(found.train)), given(found.val)) == ([0, 1, 2, 20, 21, 22], [10, 11, 12])
+    assert "Parts: train 2 shards, val 1 shard, as their names say" in said.lines
     assert any("eval-000000.tar say no part" in line for line in said.lines)
     assert any("test_run-val-000000.tar: of the words" in line for line in said.lines)
 
@@ -342,6 +343,14 @@ def test_a_class_below_nought_or_beyond_the_known_ones_is_an_error(tmp_path):
 def test_samples_whose_files_run_together_or_lie_apart_are_an_error(tmp_path, samples):
     with pytest.raises(IntegrityError, match="files of one ending|pictures, 00.png and 01.png|one behind the other"):
         list(loaders(single(tmp_path, samples), test=0, labels={"a": 1, "b": 1, "img": 1, "cat": 1}).train)
+
+
+def test_a_folder_of_shards_whose_labels_lie_behind_all_pictures_says_so(tmp_path):
+    apart = [(key, {part: own[part]}) for part in ("png", "cls") for key, own in labelled(range(3))]
+    (tmp_path / "s-0.tar").write_bytes(tar_of(apart))
+    for data in (tmp_path, tmp_path / "s-0.tar"):
+        with pytest.raises(IntegrityError, match="'000000' do not lie one behind the other"):
+            loaders(data)
 
 
 def test_of_several_pictures_in_a_sample_it_is_said_which_is_taken(tmp_path):
