@@ -15,7 +15,7 @@ from typing import Any
 
 from datastage import datasets, layouts, saved_copy
 from datastage.batches.image_files import ParquetRows
-from datastage.batches.open_data import images_at, located
+from datastage.batches.open_data import images_at, located, refuse_shards
 from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
 from datastage.packing.making import by_ray, by_threads, head_at, put
@@ -89,7 +89,7 @@ def pack(
 ) -> Packed:
     """Pack data into shards. See `datastage.pack`, which this is."""
     place = _place(to, here, reporter)
-    pictures, reading = _opened(data, options, place, stage)
+    pictures, reading = _opened(data, options, place, here, stage)
     for line in reading.lines():
         reporter.note(*layouts.labelled(line))
     plan = _planned(pictures, reading, options)
@@ -133,10 +133,11 @@ def _place(to: Any, here: Runtime, reporter: Reporter) -> Place:
 
 
 def _opened(
-    data: Any, options: PackOptions, place: Place, stage: Callable[..., Staged]
+    data: Any, options: PackOptions, place: Place, here: Runtime, stage: Callable[..., Staged]
 ) -> tuple[Pictures, layouts.Reading]:
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(f"pack() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
+    refuse_shards(data, here)
     staged, images = located(data, stage)
     if isinstance(place, FolderPlace) and staged.path in (place.folder, *place.folder.parents):
         raise SpecError(

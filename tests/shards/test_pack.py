@@ -399,6 +399,12 @@ def test_options_that_make_no_sense_are_errors_before_anything_is_written(photos
     assert not (tmp_path / "shards").exists()
 
 
+def test_shards_are_not_packed_again(photos, tmp_path):
+    packed(photos, tmp_path / "shards")
+    with pytest.raises(SpecError, match="shards with 60 samples, which are read while they are trained on"):
+        packed(tmp_path / "shards", tmp_path / "again")
+
+
 def test_shards_never_go_into_the_data_that_is_packed(photos):
     with pytest.raises(SpecError, match="lies in the data"):
         packed(photos, photos / "shards")
