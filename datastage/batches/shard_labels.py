@@ -226,9 +226,10 @@ def _is_json(part: str) -> bool:
 def _kind(values: Sequence[Any]) -> Kind:
     kinds: set[Kind] = set()
     for value in values:
+        value = value.tolist() if hasattr(value, "tolist") else value
         is_row = isinstance(value, list | tuple) and bool(value)
         for one in value if is_row else [value]:
-            one = one.item() if hasattr(one, "item") else one
+            one = one.item() if hasattr(one, "item") else one  # of a list of numpy's numbers
             kinds.add("whole" if isinstance(one, int) else "float" if isinstance(one, float) else "name")
             odd = one is None or isinstance(one, str) if is_row else _is_missing(one)
             if odd or isinstance(one, list | dict | tuple):

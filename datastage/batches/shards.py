@@ -106,6 +106,7 @@ def from_shards(
     options.check_shape((3, *(options.shape or (4096, 4096))))
     for label, text in found.said:
         options.reporter.note(text, label)
+    given = found.splits.keys()
     found, heads = _parted(found, options, here)
     head = heads["train"]
     shape, fit, crops = sizes_for(head, head.names, options)
@@ -122,7 +123,7 @@ def from_shards(
     rules: dict[str, LabelRule] = {}
     for split, shards in found.splits.items():
         own = heads[split]
-        has = split == "train" or is_labelled(rule, own.samples, own.part, labels)
+        has = split == "train" or split not in given or is_labelled(rule, own.samples, own.part, labels)
         at = split if has else "predict"
         if at != split:
             options.reporter.note(f"{split} has none in {rule.where}: it is .predict", "Labels")

@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 
+import numpy as np
 import pytest
 
 import datastage
@@ -221,6 +222,7 @@ def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
         ({"cls": b"1.5e-3"}, None, 1.5e-3),
         ({"txt": b"x"}, {"a": 4}, 4),
         ({"txt": b"x"}, lambda key: len(key), 1),
+        ({"txt": b"x"}, lambda key: np.array([0.5, 2]), [0.5, 2.0]),
     ],
 )
 def test_labels_are_read_from_what_the_samples_have_and_the_user_says(tmp_path, parts, labels, expected):
