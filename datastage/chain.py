@@ -1,4 +1,4 @@
-"""The conductor: a request goes along its chain of places until one gives the data, whole, and it is published."""
+"""The conductor: the places of a request in the order in which they are tried; what the first gives is published."""
 
 from __future__ import annotations
 
