@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import filecmp
+import glob
 import importlib
 import os
 import re
@@ -21,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from datastage.archives import joined
+from datastage.archives import joined, sniff
 from datastage.errors import DatastageError, IntegrityError, SpecError, StorageError, UnavailableError
 from datastage.file_names import junk_kind
 from datastage.mounts import drive_mounts, expanded, in_a_while, is_network_disk, is_on_drive, my_drive
@@ -258,6 +259,8 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
     folder = path.parent
     while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
+    if behind := _behind_a_file(path):
+        return UnavailableError(f"There is no {path.name} there.", *behind)
     lines = [f"Looked for: {path}"]
     wanted, *rest = path.relative_to(folder).parts
     if rest:
@@ -270,6 +273,18 @@ def _missing(spec: Spec, path: Path) -> UnavailableError:
     return UnavailableError(f"There is no {path.name or path} there.", *lines)
 
 
+def _behind_a_file(path: Path) -> list[str]:
+    """Say of which file a path goes on as if it were a folder, and what to name; nothing if there is none."""
+    file = next((above for above in path.parents if os.path.isfile(above)), None)
+    if file is None:
+        return []
+    step = "name that file, or one beside it."
+    with contextlib.suppress(OSError), FileReader(file) as reader:
+        if sniff(reader) is not None:
+            step = f"name that file, with members={glob.escape(path.relative_to(file).as_posix())!r}."
+    return [f"{file} is a file, not a folder.", f"Next: {step}"]
+
+
 def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> UnavailableError:
     drive_path = re.fullmatch(r"(content/g?drive/.+)|(?:my ?)?drive/(.+)", value, re.IGNORECASE)
     if drive_path and drive_path[1]:
@@ -278,6 +293,9 @@ def _not_in_any(value: str, looked: list[_Place], runtime: Runtime) -> Unavailab
             return not_connected
         if absolute.exists():
             return UnavailableError(f"There is no {value} here.", f"Next: is it this one?  /{value}")
+    seen = [place.folder for place in looked if not place.called.startswith("My Drive")]  # a Drive may hang
+    if behind := next(filter(None, (_behind_a_file(folder / value) for folder in seen)), None):
+        return UnavailableError(f"There is no {value} here.", *behind)
     lines = ["Looked in:"]
     shown = looked if len(looked) <= 7 else looked[:6]
     lines += [f"  {place.folder}" + (f"   ({place.called})" if place.is_path else "") for place in shown]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -109,6 +110,24 @@ def test_a_missing_folder_on_the_way_is_named(machine, tmp_path):
     with pytest.raises(UnavailableError, match="There is no folder dat in") as caught:
         look("./dat/a/iris.csv", machine.runtime(cwd=tmp_path / "work"))
     assert str(caught.value).endswith(f"is it this one?  {tmp_path}/work/data/a/iris.csv")
+
+
+@pytest.mark.parametrize("beginning", ["./", "", "/"])
+def test_a_path_that_goes_on_behind_a_file_is_told_so_and_how_to_choose_from_an_archive(machine, tmp_path, beginning):
+    with zipfile.ZipFile(put(tmp_path / "work/kk.zip"), "w") as archive:
+        archive.writestr("a/[1].txt", "1")
+    put(tmp_path / "work/t.csv")
+    beginning = f"{tmp_path}/work/" if beginning == "/" else beginning
+    for name, step in (
+        ("kk.zip/a/[1].txt", "with members='a/[[]1].txt'"),
+        ("t.csv/x", "name that file, or one beside"),
+    ):
+        with pytest.raises(UnavailableError) as caught:
+            look(beginning + name, machine.runtime(cwd=tmp_path / "work"))
+        lines = str(caught.value).splitlines()
+        assert f"{tmp_path}/work/{name.partition('/')[0]} is a file, not a folder." in lines
+        assert step in lines[-1]
+        assert "Near it" not in str(caught.value)
 
 
 def test_a_file_on_the_way_is_no_folder(machine, tmp_path):
