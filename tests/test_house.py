@@ -74,7 +74,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 6 for cells without what modules import for types alone (#18).
 # 9 for a line of the parts of shards, and for labels behind all pictures (#20).
 # 18 for paths that go on behind a file (#18).
-MOST_LINES = 40_528
+# 18 for Kaggle inputs that are empty, or whose file is named without the owner (#18).
+MOST_LINES = 40_546
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -17,6 +17,7 @@ from datastage.reader import stat_identity
 from datastage.sources.found import Context, Fetch, Found, at_path, names_near
 from datastage.sources.kaggle_hub import Handle, attach, cached, can_be_asked, fetch
 from datastage.sources.kaggle_inputs import MOST, Input, folders_in, inputs, listed, slug_key
+from datastage.sources.path import check_folder
 from datastage.spec import Spec
 
 if TYPE_CHECKING:
@@ -107,24 +108,39 @@ def open_kaggle(spec: Spec, context: Context) -> Found:
                 f"Next: say which one: {' or '.join(sorted({str(hit) for hit in hits}))}, or its path.",
             )
         if hits:
-            return _in_place(spec, hits[0].path, handle.file, hits[0].called)
+            return _in_place(spec, hits[0].path, handle.file, hits[0].called, runtime)
+        _refuse_without_owner(handle, attached)
         may_attach = not (runtime.is_batch or os.environ.get("KAGGLE_IS_COMPETITION_RERUN"))
         if not may_attach or not os.environ.get("KAGGLE_DATA_PROXY_URL") or can_be_asked(handle) is not None:
             raise _not_attached(handle, attached, runtime)
         context.reporter.note(f"{handle.slug} is not attached to this notebook yet; Kaggle is asked to attach it.")
-        return _in_place(spec, attach(replace(handle, file=""), runtime), handle.file, f'your input "{handle.slug}"')
+        folder = attach(replace(handle, file=""), runtime)
+        return _in_place(spec, folder, handle.file, f'your input "{handle.slug}"', runtime)
     refusal = can_be_asked(handle)
     if handle.version or refusal is not None:
         kept = cached(handle, runtime.home)
         if kept is not None:
-            return _in_place(spec, kept, "", "kagglehub's cache")
+            return _in_place(spec, kept, "", "kagglehub's cache", runtime)
     if refusal is not None:
         raise refusal
     content = Fetch(partial(fetch, handle=handle, runtime=runtime))
     return Found(content, str(spec), f"{spec.file_name} on Kaggle")
 
 
-def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
+def _refuse_without_owner(handle: Handle, attached: Sequence[Input]) -> None:
+    """Raise if what stands in the owner's place is an attached input, and holds what stands behind it."""
+    below = "/".join((*handle.names[1:], handle.file)).rstrip("/")
+    named = [item for item in attached if slug_key(item.slug) == slug_key(handle.names[0])]
+    for item in named if handle.kind == "dataset" else []:
+        if (item.path / below).exists():
+            near = f"{item}/{below}" if item.owner else item.path / below
+            raise UnavailableError(
+                f"There is no dataset of somebody called {item.slug}; your input {item.slug} holds {below}.",
+                f"Next: is it this one?  {near}",
+            )
+
+
+def _in_place(spec: Spec, folder: Path, file: str, called: str, runtime: Runtime) -> Found:
     path = folder / file if file else folder
     try:
         status = path.stat()
@@ -139,6 +155,7 @@ def _in_place(spec: Spec, folder: Path, file: str, called: str) -> Found:
         return Found(path, str(spec), called, in_place=True)
     if stat.S_ISREG(status.st_mode):
         return at_path(path, spec, status, called, in_place=True)
+    check_folder(path, runtime)
     return Found(path, str(spec), f"{file} in {called}" if file else called, stat_identity(status), in_place=True)
 
 

@@ -85,7 +85,7 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
     on_drive = is_on_drive(path, runtime.system_root)
     if stat.S_ISDIR(status.st_mode):
         if not on_drive:  # a folder on Drive is never listed for a question
-            _check_folder(path, runtime)
+            check_folder(path, runtime)
     elif not stat.S_ISREG(status.st_mode):
         raise IntegrityError(f"{path} is neither a file nor a folder.", "Next: name the file that holds the data.")
     is_slow = partial(is_network_disk, root=runtime.system_root)
@@ -98,7 +98,8 @@ def found_at(path: Path, spec: Spec, runtime: Runtime, place: str = "") -> Found
         raise _unreadable(error, path, runtime) from error
 
 
-def _check_folder(path: Path, runtime: Runtime) -> None:
+def check_folder(path: Path, runtime: Runtime) -> None:
+    """Raise if nothing is in a folder, or it may not be looked into."""
     try:
         with os.scandir(path) as entries:
             if any(entry.name != ".ipynb_checkpoints" and junk_kind(entry.name) is None for entry in entries):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datastage.errors import SpecError, UnavailableError
+from datastage.errors import IntegrityError, SpecError, UnavailableError
 from datastage.runtime import detect
 from datastage.sources import kaggle, open_spec, parse
 from tests import kaggle_inputs as layouts
@@ -204,10 +204,31 @@ def test_a_file_that_an_input_does_not_hold_is_answered_with_what_is_near(machin
     assert "It holds train.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("layout", "line"),
+    [("dataset", "kaggle:somebody/titanic/sub/x.zip"), ("classic", "/kaggle/input/titanic/sub/x.zip")],
+)
+def test_a_file_that_is_named_without_the_owner_is_offered_as_it_is_named(machine, layout, line):
+    folder = attach(machine, layout)
+    (folder / "sub").mkdir()
+    (folder / "sub/x.zip").touch()
+    with pytest.raises(UnavailableError, match="your input titanic holds sub/x.zip") as caught:
+        open_spec(parse("kaggle:titanic/sub/x.zip"), runtime(machine))
+    assert str(caught.value).splitlines()[-1].replace(str(machine), "") == f"Next: is it this one?  {line}"
+    with pytest.raises(UnavailableError, match="is not attached"):
+        open_spec(parse("kaggle:titanic/sub/other.zip"), runtime(machine))
+
+
+def test_an_input_that_is_empty_is_no_data(machine):
+    (attach(machine, "dataset") / "train.csv").unlink()
+    with pytest.raises(IntegrityError, match="is empty"):
+        open_spec(parse("kaggle:somebody/titanic"), runtime(machine))
+
+
 @pytest.mark.parametrize("spec", ["kaggle:models/google/gemma/pyTorch/2b", "kaggle:models/google/gemma/pytorch/2b/1"])
 def test_a_variation_of_an_attached_model_is_found_in_its_newest_version(machine, spec):
     for version in ("1", "2", "10"):
-        (machine / "kaggle/input/models/google/gemma/pytorch/2b" / version).mkdir(parents=True)
+        (machine / "kaggle/input/models/google/gemma/pytorch/2b" / version / "model").mkdir(parents=True)
     found = open_spec(parse(spec), runtime(machine))
     assert found.content.name == ("1" if spec.endswith("/1") else "10")
 
