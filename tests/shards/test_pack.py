@@ -334,6 +334,7 @@ def test_pictures_of_which_none_can_be_read_are_an_error_and_leave_nothing(tmp_p
 
 FULL = """
 import resource, sys, datastage
+sys.dont_write_bytecode = True  # modules compiled under the limit would stay cut short for whoever imports them next
 resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
 sys.exit(datastage.cli.main(["pack", sys.argv[1], "--to", sys.argv[2], "--shards", "10kB", "--quiet"]))
 """

@@ -413,6 +413,7 @@ def test_a_disk_that_takes_no_more_is_a_storage_error_and_leaves_nothing(tmp_pat
         "import resource, sys; from pathlib import Path\n"
         "from tests.sources.test_search import ENTRY\n"
         "from datastage.errors import StorageError; from datastage.sources.search import find_files\n"
+        "sys.dont_write_bytecode = True\n"  # what is compiled under the limit would stay cut short
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try:\n"
         "    find_files([Path(sys.argv[1])], ENTRY.files, Path(sys.argv[2]))\n"
