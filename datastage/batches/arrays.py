@@ -55,14 +55,9 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
             )
     options.check_shape(shape)
     try_transform(options, (shape[0], *options.shape) if options.shape else shape)
-    places: dict[str, NDArray[np.int64] | None] = dict.fromkeys(images)
-    for name, share in (("test", options.test), ("val", options.val)):
-        if name in images and share == 0:
-            del places[name]
-        elif name not in images and share:
-            places["train"], places[name] = set_aside(len(images["train"]), places["train"], share, name)
     sources: dict[str, Source] = {}
-    for name, at in places.items():
+    lengths = {name: len(given) for name, given in images.items()}
+    for name, at in places_of(lengths, val=options.val, test=options.test).items():
         home = name if name in images else "train"
         keep = limited(len(images[home] if at is None else at), None if name == "predict" else options.limit)
         if keep is not None:
@@ -70,6 +65,17 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
         pair = images[home], targets[home]
         sources[name] = ArraySource(*(pair if at is None else (a[at] for a in pair)))
     return build(sources, options, classes)
+
+
+def places_of(lengths: Mapping[str, int], *, val: Any, test: Any) -> dict[str, NDArray[np.int64] | None]:
+    """Apply ``val=`` and ``test=``: where in its arrays each part lies, None for all; what is set aside in train's."""
+    places: dict[str, NDArray[np.int64] | None] = dict.fromkeys(lengths)
+    for name, share in (("test", test), ("val", val)):
+        if name in lengths and share == 0:
+            del places[name]
+        elif name not in lengths and share:
+            places["train"], places[name] = set_aside(lengths["train"], places["train"], share, name)
+    return places
 
 
 def chosen(arrays: Mapping[str, tuple[Any, Any]], known: Sequence[str], classes: Sequence[str] | None) -> Any:

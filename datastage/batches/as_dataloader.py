@@ -18,9 +18,14 @@ import torch
 from torch.utils.data import BatchSampler, Dataset, DistributedSampler, RandomSampler, Sampler, SequentialSampler
 
 from datastage.batches import ranks
+from datastage.errors import SpecError
 
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
+
+
+class UncountedError(SpecError, TypeError):
+    """Nobody knows yet how long an epoch is; a `TypeError` too, as Python's own where something has no length."""
 
 
 @contextmanager
@@ -65,6 +70,11 @@ class Samples(Dataset[Any]):
         self.source, self.classes = source, list(classes)
 
     def __len__(self) -> int:
+        if self.source.n is None:
+            raise UncountedError(
+                "How many samples there are is not known yet: the shards have no index.",
+                "Next: iterate over the loader; one epoch counts them.",
+            )
         return int(self.source.n)
 
     def __getitem__(self, i: int) -> tuple[Any, Any]:

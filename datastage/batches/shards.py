@@ -16,6 +16,7 @@ from typing import Any
 
 from datastage import slots, sources, staging
 from datastage.batches import ranks
+from datastage.batches.as_dataloader import UncountedError
 from datastage.batches.loader import Loader, Loaders, build
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import near_folder, sizes_for
@@ -32,10 +33,6 @@ from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
 from datastage.shards.members import Sample, ShardFile, checked
 from datastage.shards.order import Epoch, Part
-
-
-class UncountedError(SpecError, TypeError):
-    """Nobody knows yet how long an epoch is; a `TypeError` too, as Python's own where something has no length."""
 
 
 class _Head:

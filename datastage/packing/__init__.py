@@ -108,9 +108,10 @@ def pack(
             there = place.names()
             n = sum(shard.name + LIST_ENDING in there for shard in plan.shards)
             raise Stopped(f"{n:,} of {len(plan.shards):,} shards" if n else "") from None
-        index = ShardIndex(
-            tuple(heads[shard.name].shard for shard in plan.shards), tuple(reading.classes) if reading.classes else None
-        )
+        made_of = [heads[shard.name].shard for shard in plan.shards]
+        index = ShardIndex(tuple(shard for shard in made_of if shard.samples), tuple(reading.classes) or None)
+        if "train" in reading.splits and "train" not in index.splits:
+            raise IntegrityError("None of the pictures of train can be read.", "Next: open one of them by hand.")
         put(place, INDEX, write_index(index), replace=True)
     damaged = tuple(bad for shard in plan.shards for bad in heads[shard.name].damaged)
     result = Packed(place.text, index, len(missing), len(plan.shards) - len(missing), damaged)
@@ -150,12 +151,12 @@ def _opened(
     else:
         reading = layouts.read(images.tree(), **asked)
     if reading.kind == "arrays":
-        return _of_arrays(reading, staged.path.name)
+        return _of_arrays(reading, staged.path.name, options)
     reading, said = layouts.parted(reading, val=options.val, test=options.test)
     return images or images_at(staged.path, reading), replace(reading, said=(*reading.said, *said))
 
 
-def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Reading]:
+def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tuple[Arrays, layouts.Reading]:
     """Return the rows of arrays as pictures, if pictures is what they are."""
     assert reading.arrays is not None
     arrays = {split: reading.arrays(split) for split in reading.splits}
@@ -164,14 +165,25 @@ def _of_arrays(reading: layouts.Reading, name: str) -> tuple[Arrays, layouts.Rea
             f"{name} holds rows of numbers, and shards hold pictures.",
             "Next: datastage.loaders takes them as they are.",
         )
+    odd = [images.shape for images, _ in arrays.values() if images.ndim == 4 and images.shape[3] not in (1, 3)]
+    if odd:
+        raise SpecError(
+            f"{name} holds pictures of {odd[0][3]} channels, and shards hold pictures of 1 or 3.",
+            "Next: datastage.loaders takes them as they are.",
+        )
     given = {split: labels for split, (_, labels) in arrays.items() if split != "predict"}
+    from datastage.batches.arrays import places_of
     from datastage.batches.targets import targets_of
 
     labels, classes = targets_of(given, reading.classes, SILENT)
     splits = {}
-    for split, (images, _) in arrays.items():
-        names = [f"{split}/{number}" for number in range(len(images))]
-        splits[split] = layouts.Split(names, labels[split].tolist() if split in labels else None)
+    val, test = (None if isinstance(share, str) else share for share in (options.val, options.test))
+    lengths = {split: len(images) for split, (images, _) in arrays.items()}
+    for split, at in places_of(lengths, val=val, test=test).items():
+        home = split if split in arrays else "train"
+        names = [f"{home}/{number}" for number in (range(lengths[home]) if at is None else at.tolist())]
+        own = labels.get(home)
+        splits[split] = layouts.Split(names, None if own is None else (own if at is None else own[at]).tolist())
     pictures = Arrays({split: images for split, (images, _) in arrays.items()})
     return pictures, replace(reading, splits=splits, classes=classes)
 

@@ -19,7 +19,8 @@ from datastage.archives.streams import Bytes
 from datastage.errors import DamagedArchiveError, IntegrityError, StorageError, while_doing
 from datastage.reader import FileReader
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff", "gif")
+PICTURES = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "gif")
+"""The endings of `file_names.PICTURE_SUFFIXES`; of several in a sample the first one here is taken."""
 UNREAD = "Look whether the shard is still there and may be read, then run it again."
 
 

@@ -122,7 +122,11 @@ def _samples(loader: Any, n: int) -> Iterator[tuple[NDArray[Any], Any]]:
     dataset: Any = getattr(loader, "dataset", None)
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         return
-    for i in spread(len(dataset), n):
+    try:
+        all_over = spread(len(dataset), n)
+    except TypeError:  # nobody knows yet how many there are
+        return
+    for i in all_over:
         try:
             sample = dataset[i]
         except IntegrityError:  # a damaged picture, which `summary` names

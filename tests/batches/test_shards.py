@@ -82,9 +82,10 @@ def test_an_index_tells_the_length_and_without_one_the_first_epoch_does(tmp_path
     known = loaders(write(tmp_path / "a", [7, 9], index=True), test=0).train
     assert (len(known), known.n_samples) == (4, 16)
     train = loaders(write(tmp_path / "b", [7, 9]), test=0).train
-    with pytest.raises(TypeError, match="not known yet") as caught:
-        len(train)
-    assert isinstance(caught.value, SpecError)
+    for asked in (train, train.dataset):
+        with pytest.raises(TypeError, match="not known yet") as caught:
+            len(asked)
+        assert isinstance(caught.value, SpecError)
     assert train.n_samples is None
     assert "not counted yet" in train.explain()
     assert len(list(train)) == len(train) == 4
@@ -658,9 +659,10 @@ def test_libraries_that_take_a_loader_apart_get_each_sample_once(tmp_path):
     assert sorted(int(y) for _, y in alone) == list(range(21))
 
 
-def test_shards_can_be_looked_at(tmp_path):
+@pytest.mark.parametrize("index", [True, False])
+def test_shards_can_be_looked_at(tmp_path, index):
     pytest.importorskip("matplotlib")
-    train = loaders(write(tmp_path / "set", [7, 9], index=True), test=0).train
+    train = loaders(write(tmp_path / "set", [7, 9], index=index), test=0).train
     assert datastage.preview(train, n=4) is not None
     assert sorted(given(train)) == list(range(16))
 

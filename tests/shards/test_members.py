@@ -5,7 +5,8 @@ import tarfile
 import pytest
 
 from datastage.errors import DamagedArchiveError, DatastageError
-from datastage.shards.members import ShardFile, samples_of
+from datastage.file_names import PICTURE_SUFFIXES
+from datastage.shards.members import PICTURES, ShardFile, samples_of
 from tests.stand_ins.shards import labelled, tar_of
 
 
@@ -62,3 +63,7 @@ def test_of_the_beginning_of_a_shard_those_samples_come_that_are_whole():
         assert all(sorted(s.parts) == ["cls", "png"] for s in found)
         assert len(found) <= 3
     assert len(found) == 3
+
+
+def test_what_is_a_picture_in_a_folder_is_one_in_a_shard():
+    assert {f".{ending}" for ending in PICTURES} == PICTURE_SUFFIXES

@@ -400,12 +400,6 @@ def test_options_that_make_no_sense_are_errors_before_anything_is_written(photos
     assert not (tmp_path / "shards").exists()
 
 
-def test_shards_are_not_packed_again(photos, tmp_path):
-    packed(photos, tmp_path / "shards")
-    with pytest.raises(SpecError, match="shards with 60 samples, which are read while they are trained on"):
-        packed(tmp_path / "shards", tmp_path / "again")
-
-
 def test_shards_never_go_into_the_data_that_is_packed(photos):
     with pytest.raises(SpecError, match="lies in the data"):
         packed(photos, photos / "shards")
@@ -467,3 +461,74 @@ def test_the_command_prints_the_folder_and_the_result_as_json(photos, tmp_path):
 def test_a_bare_name_is_a_folder_here(photos, here):
     assert packed(photos, "shards").to == str(here / "shards")
     assert (here / "shards" / "index.json").exists()
+
+
+def npz(path, **arrays):
+    np = pytest.importorskip("numpy")
+    np.savez(path, **{name: np.array(values, np.uint8 if name[0] == "x" else None) for name, values in arrays.items()})
+    return path
+
+
+def line_after(data, to, **options):
+    """Pack, and return what the line gives that comes next."""
+    pytest.importorskip("torch")
+    said = []
+    note = SimpleNamespace(note=lambda text, label="": said.append(text), phase=lambda *a: None,
+                           advance=lambda n: None, resume=lambda n: None)  # fmt: skip
+    packed(data, to, progress=note, **options)
+    held = {"datastage": datastage}
+    for line in next(text for text in said if "datastage.loaders(" in text).splitlines():
+        exec(line.strip().removeprefix("Next:").strip(), held)
+    return held.get("data", held.get("train"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [([i + 0.5 for i in range(12)], "float32"), ([float(i) for i in range(12)], "float32"),
+     ([[i % 2, 1, 0] for i in range(12)], "int64"), ([[i / 2, 1.0] for i in range(12)], "float32")],
+)  # fmt: skip
+def test_measures_and_rows_are_read_by_the_line_that_comes_next(here, tmp_path, labels, kind):
+    data = npz(here / "x.npz", x_train=[[[[i] * 3] * 8] * 8 for i in range(12)], y_train=labels)
+    train = line_after(data, tmp_path / "shards").train
+    found = [(int(round(float(x[0, 0, 0]) * 255)), y.tolist()) for xs, ys in train for x, y in zip(xs, ys)]
+    assert {str(ys.dtype) for _, ys in train} == {f"torch.{kind}"}
+    assert sorted(found) == [(i, labels[i]) for i in range(12)]
+
+
+def test_of_arrays_the_parts_are_set_aside_that_loaders_sets_aside(here, tmp_path):
+    data = npz(here / "x.npz", x_train=[[[[i] * 3] * 8] * 8 for i in range(20)], y_train=[i % 4 for i in range(20)])
+    options = {"val": 0.1, "test": 0.2}
+    shards = packed(data, tmp_path / "shards", **options)
+    assert {split: sum(s.samples for s in ones) for split, ones in shards.index.splits.items()} == {
+        "train": 14, "val": 2, "test": 4
+    }  # fmt: skip
+    keys = {split: sorted(int(key.rpartition("/")[2]) for one, key in samples_in(tmp_path / "shards") if one == split)
+            for split in ("train", "val", "test")}  # fmt: skip
+    for loader in datastage.loaders(data, batch_size=4, device="cpu", progress=False, **options):
+        greys = [int(round(float(x[0, 0, 0]) * 255)) for xs, _ in loader for x in xs]
+        assert sorted(greys) == keys[loader.name]
+
+
+@pytest.mark.parametrize("channels", [2, 4, 10])
+def test_arrays_of_other_channels_are_no_pictures(here, tmp_path, channels):
+    data = npz(here / "x.npz", x_train=[[[[1] * channels] * 8] * 8] * 6, y_train=[0, 1] * 3)
+    with pytest.raises(SpecError, match=f"of {channels} channels, and shards hold pictures of 1 or 3"):
+        packed(data, tmp_path / "shards")
+
+
+def test_a_part_without_a_picture_that_can_be_read_is_in_no_line_and_no_index(photos, tmp_path):
+    (photos / "train").mkdir()
+    for kind in ("cat", "dog", "emu"):
+        (photos / kind).rename(photos / "train" / kind)
+        bad = photos / "test" / kind / "1.jpg"
+        bad.parent.mkdir(parents=True)
+        bad.write_bytes(b"none")
+    data = line_after(photos, tmp_path / "shards", test=None)
+    assert sum(len(y) for _, y in data.train) == 60
+    assert set(read_index((tmp_path / "shards" / "index.json").read_bytes()).splits) == {"train"}
+
+
+def test_shards_are_not_packed_again(photos, tmp_path):
+    packed(photos, tmp_path / "shards")
+    with pytest.raises(SpecError, match="which are read while they are trained on"):
+        packed(tmp_path / "shards", tmp_path / "more")
