@@ -78,18 +78,26 @@ class Chain:
     def _failure(self) -> DatastageError:
         """Make the error of a chain that gave nothing."""
         real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
+        wanted = self._wanted()
+        is_near = self.archive is not None and wanted.url is None
         if self.entry is None:
-            if self.archive is None and len(self.failures) == 1 and not self._kaggle_is_offline():
+            is_plain = is_near or (self.archive is None and not self._kaggle_is_offline())
+            if len(self.failures) == 1 and is_plain and not isinstance(self.failures[0], errors.ChecksumError):
                 error = self.failures[0]
                 if isinstance(error, UnavailableError) and not error.attempts:
                     error.attempts = tuple(self.attempts)
                 return error
             if real and all(isinstance(error, IntegrityError) for error in real):
+                if self.archive is not None and isinstance(real[0], errors.ChecksumError):
+                    what = f"replaced on purpose, put its new digest into the line of {self.archive.name}"
+                    what = "replaced by its publisher, name its address" if self.archive in datasets.ENTRIES else what
+                    real[0].remedy = (*real[0].remedy[:-1], f"Next: get it again; if it was {what}.")
                 return real[0]
         inputs = [item.slug for item in kaggle_inputs.inputs(self.here.input_root)]
         return manual.manual_instructions(
-            self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short
-        )
+            wanted, self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short,
+            offline=False if is_near else None,
+        )  # fmt: skip
 
     def _kaggle_is_offline(self) -> bool:
         """Tell whether it is Kaggle's switch, and no server, that an address failed for: then its clicks help."""
@@ -107,8 +115,10 @@ class Chain:
             url = sources.address_of(spec)
             return manual.Wanted(spec.file_name or str(spec), spec.file_name, None, url, None, None, str(spec))
         # Of the addresses a person is given the first: a fast copy, byte for byte the published file.
-        urls = [part.addresses[0] for part in entry.parts if part.addresses]
+        urls = [web[0] for part in entry.parts if (web := [place for place in part.addresses if _is_on_web(place)])]
         name = entry.parts[0].name if entry.parts else entry.name
+        if not urls and not entry.homepage and self.archive is not None:  # no click helps: each place says what does
+            return manual.Wanted(entry.title, name, None, None, None, None, entry.name)
         return manual.Wanted(
             entry.title,
             name,
@@ -423,6 +433,10 @@ class Chain:
 
 def _here(found: Found, work: Work) -> Place[Content]:
     return found.seen, lambda another_is_left: materialize(found, work)
+
+
+def _is_on_web(place: str) -> bool:
+    return place.startswith(("https://", "http://")) or sources.address_of(parse(place)) is not None
 
 
 def _mirror_name(entry: Entry, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -134,7 +135,7 @@ def _datasets(root: Path, names: list[str]) -> dict[str, _Dataset]:
     for name in names:
         if name not in datasets:
             what = "is not there" if not os.path.lexists(root / name) else "was not staged there by this user"
-            raise SpecError(f"{root / name} {what}, and is not touched.", "Next: look at the names with: ls")
+            raise SpecError(f"{root / name} {what}, and is not touched.", f"Next: ls {shlex.quote(str(root))}")
     return datasets
 
 

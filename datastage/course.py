@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,7 +65,10 @@ def catalog_line(archive: str, here: Runtime, reporter: Reporter = SILENT) -> st
             digest.update(piece)
             size += len(piece)
             reporter.advance(len(piece))
-    name = "".join(c if c.isalnum() else "_" for c in Path(spec.file_name).stem.lower()).strip("_")
+    letters = unicodedata.normalize("NFKD", Path(spec.file_name).stem.lower())
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in letters if not unicodedata.combining(c)).strip(
+        "_"
+    )
     name = name if name[:1].isalpha() else f"set_{name}"
     place = (
         shlex.quote(str(spec)) if sources.address_of(spec) is not None else f"https://ADDRESS/{quote(spec.file_name)}"

@@ -137,7 +137,9 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
                 spec = hide_secrets(re.sub(r"^(\w+:/)(?=[^/])", r"\1/", str(path)))
                 remedy = f"Next: datastage.stage({spec!r}); or, as a command, datastage stage {shlex.quote(spec)}"
                 raise SpecError("extract unpacks a file of this machine, and no address.", remedy) from None
-            raise UnavailableError(f"There is no file {path}.", "Next: look for its name with: ls") from None
+            there = next(above for above in Path(os.path.abspath(path)).parents if above.is_dir())
+            step = f"Next: look for its name with: ls {shlex.quote(str(there))}"
+            raise UnavailableError(f"There is no file {path}.", step) from None
         except OSError as error:
             readable = f"Next: make it readable (chmod a+r {shlex.quote(str(path))}), or ask whoever owns it."
             remedies = [readable] if error.errno in (errno.EACCES, errno.EPERM) else []

@@ -107,7 +107,7 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
         limits=work.limits,
     ) as arriving:
         content = None
-        if _format(arriving, options) is not None:
+        if _format(arriving, options, facts) is not None:
             on_drive = reader.local_path is not None and is_on_drive(reader.local_path, work.here.system_root)
             # Drive's client keeps whatever is read through its mount on the same disk (colabtools#1915).
             taken_bytes = (2 if on_drive else 1) * (reader.size or 0)
@@ -131,7 +131,7 @@ def _near(reader: Reader, found: Found, facts: dict[str, Any], expect: dict[str,
     """Take a file that is on a disk of this machine."""
     assert reader.local_path is not None
     options, is_fetched = work.options, isinstance(found.content, Fetch)
-    kind = _format(reader, options)
+    kind = _format(reader, options, facts)
     copies = kind is None and not is_fetched and (options.copy or not found.in_place)
     if expect and not copies:  # what is copied is hashed on its way: one reading, and the one kept
         check_digests(reader, expect)
@@ -172,10 +172,13 @@ def _moved(
     return Content([FileRecord(target.name, done.n_bytes, done.crc32)], single=target.name, facts=facts)
 
 
-def _format(reader: Reader, options: StageOptions) -> str | None:
+def _format(reader: Reader, options: StageOptions, facts: dict[str, Any]) -> str | None:
     """Return the archive format to unpack, or None if the file is kept as it is; look at what came."""
     head = reader.read_at(0, 1024)
     what = archives.not_data(head, reader.name)
+    if not head and facts.get("source_path"):
+        step = "Next: look at its size where it came from, and bring it again."
+        raise NotDataError(f"{facts['source_path']} is {what}: what wrote or copied it did not come to its end.", step)
     if what is not None:
         raise NotDataError(
             f"{reader.name} is {what}, not the data.",

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import own_files, slots, staged, staging, store
+from datastage import datasets, own_files, slots, staged, staging, store
 from datastage.errors import ChecksumError, IntegrityError, SpecError, StorageError, UnavailableError, while_doing
 from datastage.options import StageOptions
 from datastage.progress import SILENT, Reporter
@@ -170,6 +170,12 @@ def _source_of(slot: slots.Slot, receipt: dict[str, Any], here: Runtime) -> Stag
     is_known = mark is not None and mark["token"] == receipt.get("token") and mark["specs"] == specs
     # `extract` takes a path alone, which may look like a name, and notes no fallbacks.
     parsed = [parse(text if "fallbacks" in receipt else Path(text)) for text in specs]
+    names = {entry.name for entry in datasets.catalog()}
+    if "catalog" in receipt and parsed[0].scheme == "name" and parsed[0].value not in names:
+        raise SpecError(
+            f"{specs[0]} is a dataset of a catalog that is not read here.",
+            "Next: set DATASTAGE_CATALOG to the file of that catalog, and run the same line again.",
+        )
     if not is_known and any(spec.scheme not in ("file", "relative", "name") for spec in parsed):
         raise SpecError(
             f"{slot.final} names {specs[0]} as its source, and nothing here shows that you ever asked for that.",

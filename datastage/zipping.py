@@ -44,7 +44,8 @@ def zip_folder(
     reporter.note(f"{counted(packed.n_files, 'file')} into {target.name}", "Packed")
     if packed.left_out:
         reporter.note(", ".join(f"{n:,} {kind}" for kind, n in sorted(packed.left_out.items())), "Left out")
-    reporter.note(line_to_run(str(place_of(archive)), here))
+    is_path = ":" in str(place) or set("./") & set(str(place))  # else it would be taken for a dataset's name
+    reporter.note(line_to_run(str(place) if is_path else f"./{place}", here))
     return target
 
 

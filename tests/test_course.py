@@ -19,7 +19,7 @@ import datastage
 from datastage import cli, datasets
 from datastage.course import _FOR_MANY, without_a_place
 from datastage.datasets.catalog_file import parse_catalog
-from datastage.errors import SpecError
+from datastage.errors import ChecksumError, DatastageError, SpecError, UnavailableError
 from datastage.sources import parse
 from tests.made_data import tarred, zipped
 from tests.servers import server as server
@@ -142,6 +142,63 @@ def test_another_place_in_a_catalog_without_digests_is_told(birds, tmp_path, cat
     said = " ".join(capsys.readouterr().err.split())
     assert "It came from ./birds.zip, ./more.zip, and the catalog names another place by now: refresh=True" in said
     assert (datastage.stage("birds", refresh=True, progress=False) / "owl").is_dir()
+
+
+@pytest.mark.parametrize("place", ["./gone.zip", "./gone", "./p{0..1}.tar", "drive:gone.zip"])
+def test_a_place_of_this_machine_that_is_missing_is_not_blamed_on_the_internet(place, catalog, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    catalog(f"birds {place}")
+    with pytest.raises(DatastageError) as one:
+        datastage.stage("birds", progress=False)
+    catalog(f"birds {place} ./other.zip")
+    with pytest.raises(UnavailableError) as two:
+        datastage.stage("birds", progress=False)
+
+    for said in (str(one.value), str(two.value)):
+        assert "internet is off" not in said
+        assert "browser" not in said
+    assert "birds could not be had" in str(two.value)
+    assert "other.zip" in str(two.value)
+    assert [attempt.place for attempt in two.value.attempts] == [place, "./other.zip"]
+
+
+def test_what_can_be_had_with_a_browser_is_named_and_what_cannot_is_not(catalog, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    catalog("birds ./gone.zip https://host.example/birds.zip")
+    with pytest.raises(UnavailableError, match="https://host.example/birds.zip") as caught:
+        datastage.stage("birds", progress=False)
+    assert "gone.zip" not in str(caught.value)
+
+
+def test_another_digest_than_the_catalogs_leads_to_its_line(birds, catalog):
+    catalog(f"birds ./birds.zip sha256:{64 * '0'}")
+    with pytest.raises(ChecksumError) as caught:
+        datastage.stage("birds", progress=False)
+    assert "put its new digest into the line of birds" in caught.value.remedy[-1]
+    assert "expect=" not in str(caught.value.remedy)
+
+
+def test_a_repair_without_the_catalog_says_which_variable_names_it(birds, catalog):
+    catalog("birds ./birds.zip")
+    staged = datastage.stage("birds", progress=False)
+    (staged / "wren/1.txt").write_text("?")
+    catalog("other ./birds.zip")
+    with pytest.raises(SpecError, match="birds is a dataset of a catalog that is not read here") as caught:
+        datastage.verify(staged, repair=True, progress=False)
+    assert "set DATASTAGE_CATALOG to the file" in caught.value.remedy[-1]
+    catalog("birds ./birds.zip")
+    assert datastage.verify(staged, repair=True, progress=False).ok
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("1 ä-b.zip", "set_1_a_b"), ("Größe.zip", "gro_e"), ("照片.zip", "set_"), ("é.zip", "e")]
+)
+def test_the_name_in_a_line_is_one_that_stage_takes(file, name, birds, tmp_path, catalog):
+    (tmp_path / file).write_bytes(birds)
+    line = datastage.catalog_line(f"./{file}", progress=False)
+    assert line.split()[0] == name
+    catalog(f"{name} './{file}'")
+    assert (datastage.stage(name, progress=False) / "wren").is_dir() or "birds" in os.listdir(tmp_path / "root" / name)
 
 
 def test_a_variable_never_makes_code_run(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import tarfile
 import zipfile
 from pathlib import Path
@@ -478,6 +479,24 @@ def test_wrong_input_is_an_error_of_ours_and_leaves_nothing(here, tmp_path, make
     assert caught.value.remedy
     assert left_in(tmp_path / "root") == []
     assert not (tmp_path / "evil.txt").exists()
+
+
+def test_an_empty_file_of_this_machine_has_no_site_to_ask(here):
+    (here / "pets.zip").touch()
+    with pytest.raises(NotDataError, match=r"work/pets.zip is an empty file") as caught:
+        quiet("./pets.zip")
+    assert "browser" not in str(caught.value)
+
+
+def test_what_is_missing_is_looked_for_in_the_folder_where_it_should_be(here, tmp_path):
+    (here / "a b").mkdir()
+    for path, folder in (("a b/x.zip", here / "a b"), ("no/x.zip", here)):
+        with pytest.raises(UnavailableError) as caught:
+            datastage.extract(path, "out", progress=False)
+        assert caught.value.remedy[-1].endswith(f"ls {shlex.quote(str(folder))}")
+    with pytest.raises(SpecError) as wrong:
+        datastage.clean("nothing")
+    assert wrong.value.remedy[-1].endswith(f"ls {tmp_path / 'root'}")
 
 
 def test_a_file_that_is_not_there_says_what_is_near(here):

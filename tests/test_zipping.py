@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import datastage
-from datastage.errors import SpecError, UnavailableError
+from datastage.errors import SpecError, StorageError, UnavailableError
 from datastage.progress import Silent
 
 
@@ -57,6 +57,22 @@ def test_what_is_left_out_is_said(photos, here, capsys):
     datastage.zip_folder("photos", "photos.zip")
     said = capsys.readouterr()
     assert "1 .DS_Store, 1 links that lead nowhere" in said.err + said.out
+
+
+@pytest.mark.parametrize("name", ["packed", "cifar10", "my photos", "packed.zip", "./packed"])
+def test_the_line_that_stages_the_zip_runs_for_bare_names_too(photos, here, name):
+    said = []
+    told = type("Told", (Silent,), {"note": lambda self, text, label="": said.append(text)})()
+    datastage.zip_folder("photos", name, progress=told)
+    spec = shlex.split(said[-1].removeprefix("Next:"))[2]
+    assert datastage.stage(spec, unpack=True, progress=False).receipt["source_path"] == str(here / name)
+
+
+def test_a_place_that_cannot_be_written_to_has_nothing_to_do_with_room(photos, here):
+    with pytest.raises(StorageError) as caught:
+        datastage.zip_folder("photos", "/proc/photos.zip", progress=False)
+    assert "room" not in str(caught.value)
+    assert "elsewhere" in caught.value.remedy[-1]
 
 
 def test_packing_shows_its_share_and_ends_with_the_line_that_stages_the_zip(photos, here):

@@ -7,6 +7,7 @@ kept, since there may be a million. Reference: APPNOTE 6.3.10.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import struct
@@ -87,7 +88,8 @@ def pack(folder: Path, to: Path, *, reporter: Reporter = SILENT) -> ZipResult:
         if isinstance(error.filename, bytes):  # reading: `_walk` and `_with_data` work with paths of bytes alone
             error.filename = os.fsdecode(error.filename)
             raise StorageError.of(error, doing, "Next: make it readable (chmod u+r), or take it out.") from error
-        raise StorageError.of(error, doing, "Next: free some room, or write the zip elsewhere.") from error
+        room = "free some room, or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StorageError.of(error, doing, f"Next: {room}write the zip elsewhere.") from error
     return ZipResult(writer.n_files, writer.n_bytes, dict(left_out))
 
 
