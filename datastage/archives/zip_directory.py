@@ -89,7 +89,7 @@ def find_directory(reader: Reader) -> Directory:
     found: Directory | None = None
     members: _Extents | None = None
     why = Fault("Z-END", "has no end record: it is no zip, or its end is missing")
-    n_tried = 0
+    n_tried = behind = 0
     at = len(tail)
     while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
         record = tail[at : at + _END_BYTES]
@@ -102,9 +102,11 @@ def find_directory(reader: Reader) -> Directory:
             other = _read_directory(reader, tail_at + at, record)
         except Fault as fault:
             if n_tried == 1:
-                why = fault
+                why, behind = fault, at
             continue
         if found is None or members is None:
+            if behind >= at + _END_BYTES + _END.unpack(record)[-1]:
+                raise why  # the archive's own end is damaged: this is that of an archive in it
             found, members = other, _Extents(other)
         elif (other.start, other.size, other.shift) != (found.start, found.size, found.shift):
             raise Fault("Z-AMBIGUOUS", "can be read in two ways, with different members")
@@ -112,6 +114,8 @@ def find_directory(reader: Reader) -> Directory:
         if why.rule == "Z-END" and n_tried == 0 and reader.read_at(0, 4) == b"PK\7\x08":  # as its first part begins
             why = Fault("P-PART", LONE_PART)
         raise why
+    if found.shift and reader.read_at(0, 4) == b"PK\3\4":
+        raise Fault("Z-END", "begins as a zip whose end is missing: an archive in it has an end of its own")
     if found.start and not found.ats:
         raise Fault("Z-END", f"has an end record that names no member, and {found.start:,} bytes before it")
     return found

@@ -175,6 +175,20 @@ def test_an_end_record_that_can_be_read_in_two_ways_is_refused(tmp_path):
 
 # --- a zip in a zip ---
 
+
+@pytest.mark.parametrize("lost", [1, 10, 22, 60, 150, 400])
+def test_of_a_zip_that_is_cut_short_no_zip_in_it_is_taken_for_the_whole(lost, tmp_path):
+    inner = zip_of({"in.txt": b"inner"}, method=0)
+    data = zip_of({"x.txt": b"x" * 50, "a.zip": inner, "b.txt": b"b" * 300}, method=0)
+    assert outcome(data[:-lost], tmp_path / "x") == "Z-END"
+
+
+def test_of_a_zip_whose_end_is_damaged_no_zip_in_it_is_taken_for_the_whole():
+    data = bytearray(b"#!/bin/sh\n" * 9 + zip_of({"a.zip": zip_of({"in.txt": b"inner"}, method=0)}, method=0))
+    data[-10] ^= 0x40  # the length of the directory
+    with pytest.raises(Fault):
+        zip_directory.find_directory(BytesReader(bytes(data)))
+
 INNER = zip_raw(member("x", b"y"))
 BEFORE_DATA = extra(0x5455, b"\3" + bytes(8)) + extra(0x7875, b"\1\4\xe8\3\0\0\4\xe8\3\0\0")  # as Info-ZIP has it
 NESTED = {
@@ -311,8 +325,8 @@ def test_the_first_part_of_a_split_zip_is_called_a_part(tmp_path):
 def test_end_records_are_tried_as_often_as_the_limit_says(n, tmp_path, monkeypatch):
     monkeypatch.setattr(zip_directory, "_MAX_READINGS", 3)
     data = zip_of({"a": b"1"})
-    for_show = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 9, 9, 9, 9, 0)
-    assert outcome(data + for_show * n, tmp_path / "x") == ({"a": b"1"} if n == 2 else "Z-AMBIGUOUS")
+    for_show = struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 9, 9, 9, 9, 0) * n
+    assert outcome(data[:-2] + struct.pack("<H", len(for_show)) + for_show, tmp_path / "x") == ({"a": b"1"} if n == 2 else "Z-AMBIGUOUS")
 
 
 @pytest.mark.parametrize("folder", ["Ñ", "é", "über", "Ñ/é", "ÅÄÖ/ß"])
