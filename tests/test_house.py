@@ -76,7 +76,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 18 for Kaggle inputs that are empty, or whose file is named without the owner (#18).
 # 32 for parts of packed arrays, and for what cannot be packed (#20).
 # 40 for catalogs whose places are on this machine, or whose digest is another file's, and steps that fit (#23, #24).
-MOST_LINES = 40_609
+# 4 for zips that are cut short behind a zip in them (#21).
+MOST_LINES = 40_613
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
