@@ -20,7 +20,10 @@ class Reporter(Protocol):
         """Count bytes done in the current phase."""
 
     def resume(self, n_bytes: int) -> None:
-        """Count bytes of the current phase that an earlier run left: they are done, and say nothing of the speed."""
+        """Count bytes of the current phase that an earlier run left: they are done, and say nothing of the speed.
+
+        It is called where a later run goes on with what has come, also if none has yet.
+        """
 
     def note(self, text: str, label: str = "") -> None:
         """Say one line that the user should keep: ``note("datasets.zip, 1.2 GB, in My Drive", "Found")``.

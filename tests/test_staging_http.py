@@ -25,6 +25,7 @@ from datastage.errors import (
     UnavailableError,
 )
 from datastage.options import StageOptions
+from datastage.show.reporters import Shown
 from datastage.sources import parse
 from tests.servers import server as server
 from tests.stand_ins.runtimes import Kaggle
@@ -294,3 +295,29 @@ def test_a_busy_place_is_left_after_two_tries_where_another_is_left(web):
     busy = web.serve("busy.zip", zip_bytes(), busy=10**6)
     assert tree(quiet(busy, fallbacks=[web.serve("pets.zip", zip_bytes())])) == FILES
     assert len(web.requests("busy.zip")) <= 4  # with and without a range, each twice
+
+
+@pytest.mark.parametrize("what", ["ranges", "no ranges", "several files", "a local copy"])
+def test_a_stop_says_that_what_has_come_is_kept_only_where_it_is(what, web, tmp_path):
+    body = os.urandom(3_000_000)
+    spec = web.serve("s-0.bin", body, rate=3_000_000, ranges=what != "no ranges")
+    if what == "several files":
+        web.serve("s-1.bin", body)
+        spec = spec.replace("0.bin", "{0..1}.bin")
+    elif what == "a local copy":
+        (tmp_path / "s.bin").write_bytes(body)
+        spec = str(tmp_path / "s.bin")
+
+    class Stops(Shown):
+        def advance(self, n_bytes):
+            before = self._done
+            super().advance(n_bytes)
+            if before < 1_000_000 <= self._done:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        datastage.stage(spec, copy=True, progress=Stops(io.StringIO(), None))
+    kept = [name for name in left_in(tmp_path / "root") if name.endswith(".fetch")]
+    assert (" are kept; " in str(caught.value)) == (what == "ranges")
+    assert what == "several files" or bool(kept) == (what == "ranges")

@@ -93,6 +93,7 @@ class Shown:
         self._name = self._kept_last = ""
         self._total: int | None = None
         self._done = self._resumed = 0
+        self._is_kept = False
         self._began = 0.0
         self._drawn = 0.0
         self._ended = threading.Event()
@@ -101,7 +102,7 @@ class Shown:
     def phase(self, name: str, total_bytes: int | None) -> None:
         """Begin a phase: a new bar takes the place of the last one."""
         with self._lock:
-            self._name, self._total, self._done, self._resumed = name, total_bytes, 0, 0
+            self._name, self._total, self._done, self._resumed, self._is_kept = name, total_bytes, 0, 0, False
             self._began = self._clock()
             self._drawn = self._began
             if self._surface is None:
@@ -120,8 +121,9 @@ class Shown:
                     self._draw()
 
     def resume(self, n_bytes: int) -> None:
-        """Count bytes that an earlier run left."""
+        """Count bytes that an earlier run left, as this one will leave its own."""
         with self._lock:
+            self._is_kept = True
             self._done += n_bytes
             self._resumed += n_bytes
 
@@ -155,7 +157,7 @@ class Shown:
     def _kept(self) -> str:
         if not self._name:
             return self._kept_last  # a stop is put in words after the bar has gone
-        if not self._name.startswith("copying") or not self._total:
+        if not self._is_kept or not self._name.startswith("copying") or not self._total:
             return ""
         return f"{human_bytes(self._done)} of {human_bytes(self._total)}"
 

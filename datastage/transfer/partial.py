@@ -57,8 +57,9 @@ class PartialFile:
         with while_doing("writing the files"):
             blocks = [Block(0, self.reader.size, keep_first)] if keep_first else self._lay_out()
             download = ParallelDownload(self, blocks, connections, slow_below_bytes_s)
-        if self.was_resumed:
+        if self._may_resume():
             self.reporter.resume(download.n_before)
+        if self.was_resumed:
             size = human_bytes(self.reader.size or 0)
             self.reporter.note(f"at {human_bytes(download.n_before)} of {size}", "Went on")
         return download

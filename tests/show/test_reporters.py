@@ -291,6 +291,11 @@ def test_what_is_kept_is_said_while_a_file_is_copied_and_not_while_it_is_unpacke
     shown = Shown(io.StringIO(), None)
     shown.phase("copying a.zip", 100_000_000)
     shown.advance(48_000_000)
+    assert shown.kept == ""
+
+    shown.phase("copying a.zip", 100_000_000)
+    shown.resume(0)
+    shown.advance(48_000_000)
     assert shown.kept == "48 MB of 100 MB"
 
     shown.close()
