@@ -180,11 +180,13 @@ def _format(reader: Reader, options: StageOptions, facts: dict[str, Any]) -> str
         step = "Next: look at its size where it came from, and bring it again."
         raise NotDataError(f"{facts['source_path']} is {what}: what wrote or copied it did not come to its end.", step)
     if what is not None:
-        raise NotDataError(
-            f"{reader.name} is {what}, not the data.",
+        steps = [
             "It is what came from there: perhaps the site asks to sign in, or the download was never finished.",
             "Next: open its address in a browser, download the file there, and look at its size.",
-        )
+        ]
+        if reader.local_path is not None:
+            steps = ["Next: bring the file here again from where it comes, to its end, and look at its size."]
+        raise NotDataError(f"{reader.name} is {what}, not the data.", *steps)
     if options.unpack is False:
         return None
     if archives.is_part(reader.name) and archives.comes_alone(reader):

@@ -159,6 +159,14 @@ def test_a_copied_folder_that_changed_anywhere_below_is_staged_anew(change, here
         }
 
 
+def test_of_an_empty_file_of_ones_own_no_site_and_no_address_is_spoken(here):
+    (here / "a.csv").touch()
+    with pytest.raises(NotDataError, match="a.csv is an empty file") as caught:
+        quiet("./a.csv")
+    assert "site" not in str(caught.value)
+    assert "address" not in str(caught.value)
+
+
 def test_a_copied_folder_of_a_network_disk_is_not_walked_again_and_not_called_unchanged(here, monkeypatch, capsys):
     (here / "pets" / "cat").mkdir(parents=True)
     (here / "pets" / "cat" / "1.txt").write_bytes(b"meow")
