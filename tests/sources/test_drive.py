@@ -682,13 +682,14 @@ def test_of_data_that_is_ready_it_is_said_that_it_is_not_kept_where_drive_is_not
     assert not kernel.colab.point.exists()
 
 
-@pytest.mark.parametrize("way", ["save_to", "zip"])
-def test_a_bang_line_that_writes_to_drive_is_told_to_connect_it_and_no_other_line(colab, way):
+@pytest.mark.parametrize("way", ["save_to", "zip to", "zip from"])
+def test_a_bang_line_that_writes_to_drive_is_told_to_connect_it_and_no_other_line(colab, way, tmp_path):
     here = colab.runtime()
     archive = put(here.cwd / "f/a.csv").parent
     with pytest.raises(UnavailableError) as caught:
-        if way == "zip":
-            zipping.zip_folder(archive, "drive:f.zip", here, Notes())
+        if way.startswith("zip"):
+            words = (archive, "drive:f.zip") if way == "zip to" else ("drive:f", tmp_path / "f.zip")
+            zipping.zip_folder(*words, here, Notes())
         else:
             staging.stage(StageOptions.of(archive / "a.csv", save_to="drive:"), here)
     assert str(caught.value).splitlines()[-1].strip() == drive_errors.CONNECT
