@@ -144,12 +144,19 @@ def _splits_of(data: Any) -> dict[str, Any]:
     """Return the parts of what is given as arrays: a mapping of them, or images and labels to train on."""
     if isinstance(data, Mapping):
         return dict(data)
-    if all(isinstance(one, tuple | list) and len(one) == 2 and getattr(one[0], "ndim", 0) > 1 for one in data):
+    if all(map(_is_pair, data)):
         raise SpecError(
             "These are two pairs of images and labels, and what the second one is for is not said.",
             "Next: datastage.loaders({'train': pairs[0], 'test': pairs[1]}, batch_size=64), if that is the test part.",
         )
     return {"train": tuple(data)}
+
+
+def _is_pair(one: Any) -> bool:
+    """Whether this is images and labels, and no list of two pictures of one shape, or of the boxes of two."""
+    if not isinstance(one, tuple | list) or len(one) != 2 or (ndim := getattr(one[0], "ndim", 0)) < 2:
+        return False
+    return ndim > 3 or one[0].shape != getattr(one[1], "shape", None)
 
 
 def _check_photos_only(what: str, options: LoaderOptions, cache: PathLike | None, labels: Any = None) -> None:

@@ -36,7 +36,7 @@ def targets_of(
     named = bool(classes) and are_classes(first) and 0 <= _least(first) <= first.max() < len(classes)
     if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0 and not named):
         return _numbered(found, classes, reporter)
-    if are_classes(first):
+    if are_classes(first) and (classes or (first != IGNORED).any()):
         for name, labels in found.items():
             _check_known(name, labels, len(classes) or max(0, int(first.max(initial=0))) + 1, bool(classes))
     if first.ndim == 2 and first.shape[1] > 1 and ((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all():
@@ -91,8 +91,16 @@ def _check_known(name: str, labels: NDArray[Any], n: int, named: bool) -> None:
         few = f"classes= names {n:,} alone" if named else f"train has 0 to {n - 1:,}"
         raise SpecError(
             f"{name} has the class {strange[0]}, and {few}.",
-            "Next: classes= with a name for each class, from 0 on; or labels.astype('float32'), if they are measures.",
+            _next(name, labels)
+            or "Next: classes= with a name for each class, from 0 on; or labels.astype('float32') for measures.",
         )
+
+
+def _next(name: str, labels: NDArray[Any]) -> str:
+    """Return what helps where all labels of a part other than train are placeholders; else nothing."""
+    if name == "train" or labels.dtype.kind != "i" or (labels >= 0).any():
+        return ""
+    return "Next: datastage.loaders({'train': (x, y), 'predict': (x_test, None)}, batch_size=64), if it has no labels."
 
 
 def _numbered(
@@ -116,7 +124,7 @@ def _numbered(
             raise SpecError(
                 f"{split} has the class {labels[strange][0].item()!r}, which "
                 + ("train has not." if split != "train" else "is none of classes=."),
-                "Next: look for a misspelt label, or pass labels numbered from 0.",
+                _next(split, labels) or "Next: look for a misspelt label, or pass labels numbered from 0.",
             )
         numbered[split] = number.astype(np.int64)
     said = [str(name) for name in known]

@@ -116,6 +116,17 @@ def test_two_pairs_as_keras_gives_them_are_asked_about():
     assert "{'train': pairs[0], 'test': pairs[1]}" in caught.value.remedy[-1]
 
 
+def test_two_pictures_with_two_arrays_of_boxes_are_two_samples_and_no_pairs():
+    picture, boxes = np.zeros((8, 8, 3), np.uint8), np.zeros((2, 4))
+    (train,) = datastage.loaders([[picture, picture], [boxes, boxes]], **OPTIONS)
+    assert train.n_samples == 2
+    rows = np.zeros((6, 8), np.float32), np.zeros((6, 1))
+    pictures = np.zeros((6, 8, 8, 3), np.uint8), np.zeros((6, 8, 8, 3), np.uint8)
+    for pair in (rows, pictures):
+        with pytest.raises(SpecError, match="two pairs of images and labels"):
+            datastage.loaders([pair, pair], **OPTIONS)
+
+
 def test_classes_of_a_dataset_of_the_catalog_are_an_order_or_a_choice():
     labels = np.array([0, 1, 2, 1])
     arrays = {"train": (np.arange(4)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8), labels)}

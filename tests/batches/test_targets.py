@@ -140,6 +140,22 @@ def test_labels_that_do_not_fit_are_told_apart(splits, says):
         loaders(splits)
 
 
+def test_a_train_part_whose_labels_are_all_to_be_ignored_knows_no_classes_and_takes_any_others():
+    made = loaders({"train": np.full(12, -100), "test": np.arange(12) % 4})
+    assert given(made.train).tolist() == [-100] * 12
+    assert given(made.test).tolist() == [0, 1, 2, 3] * 3
+
+
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_a_part_whose_labels_are_placeholders_is_led_to_where_parts_without_labels_go(lowest):
+    with pytest.raises(SpecError, match="test has the class -1") as caught:
+        loaders({"train": np.arange(12) % 3 + lowest, "test": np.full(12, -1)})
+    assert "{'train': (x, y), 'predict': (x_test, None)}" in caught.value.remedy[-1]
+    with pytest.raises(SpecError, match="test has the class -1") as caught:
+        loaders({"train": np.arange(12) % 3 + lowest, "test": np.arange(12) % 2 * 2 - 1})
+    assert "predict" not in str(caught.value)
+
+
 def test_rows_of_a_single_1_get_a_word():
     said = []
     loaders(np.eye(3)[np.arange(12) % 3], said)
