@@ -22,8 +22,9 @@ KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id"
 """Keys of a sample's JSON that may be its label, if it has just one of them."""
 TRIED = 20
 """Of the samples of another part so many are asked whether they have labels."""
-_WHOLE = re.compile(r"[+-]?\d{1,18}")
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d{1,4000}")  # Python's int takes no more by itself
+_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=e))(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
+_MOST = np.iinfo(np.int64).max
 Kind = Literal["whole", "float", "name", "key"]
 Read = Callable[[str], bytes]
 
@@ -93,8 +94,9 @@ class LabelRule:
             if not made.ndim or np.isnan(made).any():
                 self._check(values, samples, "measures", "iubf")
             return made
-        if made.dtype.kind not in "iub":
+        if made.dtype.kind not in "iub" or made.dtype == np.uint64:
             self._check(values, samples, "whole numbers", "iub")
+            made = np.array(values, np.int64)
         if self.classes and made.ndim == 1:
             bad = (made >= len(self.classes)) | ((made < 0) & ((made != IGNORED) | (self.kind == "name")))
             if bad.any():
@@ -111,6 +113,8 @@ class LabelRule:
         for value, sample in zip(values, samples):
             is_number = isinstance(value, str) and what == "measures" and isinstance(_plain(value), int | float)
             even = _is_even(value) and np.shape(value) == shape
+            if even and np.asarray(value).dtype == np.uint64:
+                even = what == "measures" or bool((np.asarray(value) <= _MOST).all())
             if _is_missing(value) or not even or not (is_number or np.asarray(value).dtype.kind in kinds):
                 raise self._odd(value, sample, what + (f", {shape[0]} of each sample" if shape else ""))
 

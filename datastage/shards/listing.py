@@ -257,7 +257,7 @@ def _holds_samples(reader: Reader) -> bool:
     if any(sample.picture() and _has_label(sample) for sample in samples[:20]):
         return True
     pictured = {sample.key for sample in samples if sample.picture()}  # labels behind all pictures are said to be so
-    return any(sample.key in pictured and _has_label(sample) for sample in samples if not sample.picture())
+    return any(sample.key in pictured and "cls" in sample.parts for sample in samples if not sample.picture())
 
 
 def _has_label(sample: Sample) -> bool:

@@ -214,6 +214,8 @@ def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
         ({"json": b'{"label": 2, "width": 10}'}, None, 2),
         ({"json": b'{"label": 2, "class": 7}'}, "json:class", 7),
         ({"cls": b"1", "id.txt": b"5"}, "id.txt", 5),
+        ({"cls": b"1000000000000000001"}, None, 10**18 + 1),
+        ({"cls": b"-9223372036854775808"}, None, -(2**63)),
         ({"cls": b"1.5"}, None, 1.5),
         ({"json": b'{"box": [1, 2, 3.5]}'}, "json:box", [1.0, 2.0, 3.5]),
         ({"json": b"0.5"}, None, 0.5),
@@ -229,7 +231,7 @@ def test_what_is_set_aside_is_the_same_each_time_and_said(tmp_path, n_shards):
 def test_labels_are_read_from_what_the_samples_have_and_the_user_says(tmp_path, parts, labels, expected):
     train = loaders(single(tmp_path, [("a", {"jpg": picture(9, kind="JPEG"), **parts})]), labels=labels, test=0).train
     ((_, y),) = train
-    assert y.tolist() == [pytest.approx(expected)] * 2
+    assert y.tolist() == [pytest.approx(expected) if "." in str(expected) else expected] * 2
     assert y.is_floating_point() == ("." in str(expected))
 
 
@@ -294,6 +296,17 @@ def test_a_label_unlike_the_others_is_an_error_that_names_its_sample(tmp_path, u
     list(found.train)
     with pytest.raises(IntegrityError, match="val5" if (usual, odd) != ('"cat"', '"n/a"') else "class of the sample"):
         list(found.val)
+
+
+@pytest.mark.parametrize("odd", [10**18 + 1, 2**63, 10**20, "9" * 5000])
+def test_a_whole_number_that_is_too_long_is_never_rounded(tmp_path, odd):
+    samples = [(f"{i}", {"png": picture(i), "cls": f"{odd if i == 3 else 10**18}".encode()}) for i in range(4)]
+    train = loaders(single(tmp_path, samples), test=0).train
+    if odd == 10**18 + 1:
+        assert sorted(sum((y.tolist() for _, y in train), [])) == [10**18] * 6 + [odd] * 2
+    else:
+        with pytest.raises(IntegrityError, match="label of the sample '3' is"):
+            list(train)
 
 
 def test_a_part_that_is_no_text_is_no_label(tmp_path):
@@ -546,6 +559,16 @@ def test_a_tar_of_class_folders_is_still_one(tmp_path):
         tar_of([(f"{kind}/{i}", {"png": picture(i)}) for kind in ("cat", "dog") for i in range(6)])
     )
     assert loaders(tmp_path / "pets.tar").classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("ending", ["txt", "json"])
+def test_a_flat_tar_of_pictures_with_notes_behind_them_is_read_as_before(tmp_path, ending):
+    keys = [f"{kind}{i}" for kind in ("cat", "dog") for i in range(6)]
+    parts = [[(key, {"png": picture(i)}) for i, key in enumerate(keys)], [(key, {ending: b"{}"}) for key in keys]]
+    (tmp_path / "flat.tar").write_bytes(tar_of(sum(parts, [])))
+    found = loaders(tmp_path / "flat.tar", labels=lambda name: os.path.basename(name)[:3], test=0)
+    assert found.classes == ("cat", "dog")
+    assert sorted(sum((y.tolist() for _, y in found.train), [])) == [0] * 6 + [1] * 6
 
 
 def test_a_single_shard_is_enough(tmp_path):
