@@ -43,17 +43,20 @@ class FolderImages:
             os.close(fd)
 
     def stamps(self, names: Sequence[str]) -> Iterator[str]:
-        return stamps_of(self.root, names)
+        return stamps_of(self.root, names, noted_of(self.root, names))
 
 
-def stamps_of(root: str, names: Sequence[str]) -> Iterator[str]:
+Noted = tuple[dict[bytes, bytes], str, int, int]
+"""What a staging wrote down of some files below a folder, as `noted_of` gives it."""
+
+
+def stamps_of(root: str, names: Sequence[str], noted: Noted | None) -> Iterator[str]:
     """Give of each file below `root` its length, and what tells its bytes from others of that length.
 
     Of what was staged that is the CRC-32 that was noted then, and the time unless the staging gave it. Archives that
     are made anew may bring other pictures of one length with the times of before, and so what was not staged has the
     time of this very copy besides, where neither lengths nor times tell its files apart.
     """
-    noted = _noted(Path(os.path.abspath(root)))
     try:
         few = [os.stat(f"{root}/{name}") for name in names[:: max(1, len(names) // LOOKED_AT)] if noted is None]
         lengths, times = ({seen.st_size for seen in few}, {seen.st_mtime_ns for seen in few})
@@ -71,22 +74,26 @@ def stamps_of(root: str, names: Sequence[str]) -> Iterator[str]:
         raise StorageError.of(error, "listing the images", UNREAD) from error
 
 
-def _noted(root: Path) -> tuple[dict[bytes, bytes], str, int, int] | None:
-    """Return what was noted of the files of the staged folder in which `root` lies; None where none is noted.
+def noted_of(root: str, names: Sequence[str]) -> Noted | None:
+    """Return what was noted of files below `root` when they were staged; None where nothing is.
 
     The CRC-32 of each, by its name as the list has it; what comes before names below `root`; when the staging began to
     write them, and when it had.
     """
-    for folder in (root, *root.parents):
+    place = Path(os.path.abspath(root))
+    for folder in (place, *place.parents):
         if (receipt := staged.receipt_of(folder)) is None or receipt.get("in_place"):
             continue
         try:
-            rows = (line.split(b" ", 2) for line in staged.read_lines(folder, receipt))
-            crcs = {name: crc for crc, _, name in rows}
+            lines = staged.read_lines(folder, receipt)
             ended = os.stat(folder / staged.FILES).st_mtime_ns
         except (IntegrityError, OSError):
             return None
-        prefix = "" if folder == root else f"{root.relative_to(folder).as_posix()}/"
+        prefix = "" if folder == place else f"{place.relative_to(folder).as_posix()}/"
+        crcs = dict.fromkeys((encode_basestring_ascii(prefix + name).encode() for name in names), b"")
+        for crc, _, name in (line.split(b" ", 2) for line in lines):
+            if name in crcs:
+                crcs[name] = crc
         return crcs, prefix, ended - int(1e9 * float(receipt.get("seconds") or 0)), ended
     return None
 
@@ -130,7 +137,7 @@ class ParquetRows(ParquetImages):
 
     def stamps(self, names: Sequence[str]) -> Iterator[str]:
         paths = list(dict.fromkeys(name.rpartition(":")[0] for name in names))
-        stamps = dict(zip(paths, stamps_of(self.root, paths)))
+        stamps = dict(zip(paths, stamps_of(self.root, paths, noted_of(self.root, paths))))
         return (f"{stamps[path]}-{row}" for path, _, row in (name.rpartition(":") for name in names))
 
 

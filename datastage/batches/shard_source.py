@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from datastage import sources
 from datastage.batches.devices import Choice
-from datastage.batches.image_files import stamps_of
+from datastage.batches.image_files import Noted, noted_of, stamps_of
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, PixelCache, free_bytes
 from datastage.batches.prefetch import Threads
@@ -41,8 +41,8 @@ KEPT_OPEN = 32
 class _Pictures:
     """The pictures of a shard, by their sample's number, as `PixelCache` reads them."""
 
-    def __init__(self, file: ShardFile, shard: Shard) -> None:
-        self._file, self._shard = file, shard
+    def __init__(self, file: ShardFile, told: str = "") -> None:
+        self._file, self._told = file, told
 
     def read(self, name: str) -> bytes:
         number = int(name.rpartition("#")[2])
@@ -53,18 +53,14 @@ class _Pictures:
 
     def stamps(self, names: Sequence[str]) -> Iterator[str]:
         """Give what tells the bytes of each picture from others: its place, and which shard this is."""
-        if (path := self._shard.path) is not None:
-            (told,) = stamps_of(str(path.parent), [path.name])
-        elif self._shard.sha256 is not None:  # it was compared when it came
-            told = self._shard.sha256
-        else:
-            brought = Path(self._file.local_path or "")
-            with while_doing(f"reading the shard {self._shard.name}", UNREAD):
-                told = brought.with_suffix(".identity").read_text("utf-8")
-                if told.startswith("|"):  # its place tells a length alone
-                    told = "-".join(map(str, size_and_crc(brought)))
         samples = (self._file.samples[int(name.rpartition("#")[2])] for name in names)
-        return (f"{told}-{sample.parts.get(sample.picture() or '')}" for sample in samples)
+        return (f"{self._told}-{sample.parts.get(sample.picture() or '')}" for sample in samples)
+
+
+@lru_cache(maxsize=10_000)
+def _length_and_crc(path: Path, *brought: int) -> str:
+    """Read a shard once for each time that it was brought, and not whenever it is opened."""
+    return "-".join(map(str, size_and_crc(path)))
 
 
 class OfShard(PixelCache):
@@ -136,6 +132,7 @@ class ShardSource:
         self._limited = self.options.limit is None
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.RLock()
+        self._noted: dict[str, Noted | None] = {}
         self._keeps: bool | None = None
         self._said = 0  # of the unreadable ones
 
@@ -242,12 +239,31 @@ class ShardSource:
         place = f"{below}/{shard.name}".lstrip("/")
         names = [f"{place}/{sample.key}#{i}" for i, sample in enumerate(file.samples)]
         how: dict[str, Any] = {"last": self.last, "threads": self.threads, "unreadable": self.options.unreadable}
-        images: Any = _Pictures(file, shard)
+        images: Any = _Pictures(file)
         if names and self._fit_the_budget(len(names), file.size):
             with contextlib.suppress(StorageError):  # the disk is fuller than it was: without them it goes too
+                images = _Pictures(file, self._told_of(shard, file))
                 return OfShard(images, names, self.fit, folder=self.pixels, **how)
             self._keeps = False
         return Unkept(images, names, self.fit, folder=None, **how)
+
+    def _told_of(self, shard: Shard, file: ShardFile) -> str:
+        """Return what tells the bytes of a shard from others; the list of what was staged is read once a folder."""
+        if (path := shard.path) is not None:
+            root = str(path.parent)
+            if root not in self._noted:
+                near = (one.path for one in self.shards if one.path is not None)
+                self._noted[root] = noted_of(root, [one.name for one in near if one.parent == path.parent])
+            return next(stamps_of(root, [path.name], self._noted[root]))
+        if shard.sha256 is not None:  # it was compared when it came
+            return shard.sha256
+        brought = Path(file.local_path or "")
+        mark = brought.with_suffix(".identity")
+        with while_doing(f"reading the shard {shard.name}", UNREAD):
+            told, seen = mark.read_text("utf-8"), mark.stat()
+        if not told.startswith("|"):
+            return told
+        return _length_and_crc(brought, seen.st_ino, seen.st_mtime_ns)  # its place tells a length alone
 
     def _fit_the_budget(self, n: int, n_bytes: int) -> bool:
         """Whether the pixels of all shards may be kept, told by the first one; tars that are brought count too."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import datastage
-from datastage import Augment
+from datastage import Augment, staged
 from datastage.errors import IntegrityError, SpecError
 from tests.stand_ins.shards import given, index_of, labelled, picture, shards, tar_of, write
 
@@ -511,6 +511,19 @@ def test_shards_made_anew_with_the_lengths_of_before_give_their_own_pixels(tmp_p
             train = loaders(data, test=0, cache=tmp_path / "pixels").train
             assert sorted(given(train)) == list(range(first, first + 6))
             settled(tmp_path)
+
+
+def test_the_list_of_what_is_staged_is_read_once_for_all_shards_of_a_folder(tmp_path, monkeypatch):
+    for k in range(4):
+        bitmaps(tmp_path / "set" / f"train-{k}.tar", 6 * k)
+    data = datastage.stage(str(tmp_path / "set" / "train-{0..3}.tar"), progress=False)
+    train = loaders(data, test=0).train
+    lists, read_lines = [], staged.read_lines
+    monkeypatch.setattr(staged, "read_lines", lambda *words: lists.append(words) or read_lines(*words))
+    monkeypatch.setattr("datastage.batches.shard_source.KEPT_OPEN", 1)
+    for _ in range(3):
+        assert sorted(given(train)) == list(range(24))
+    assert len(lists) == 1
 
 
 def test_kept_pixels_serve_the_same_shards_staged_again_elsewhere(tmp_path, monkeypatch):

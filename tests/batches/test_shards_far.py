@@ -10,6 +10,7 @@ import time
 import pytest
 
 import datastage
+from datastage.batches import shard_source
 from datastage.batches.pixel_cache import PixelCache
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, UnavailableError
 from datastage.shards.cache import ShardCache
@@ -155,6 +156,17 @@ def test_a_later_session_takes_no_pixels_of_shards_that_changed_meanwhile(server
         if not told:
             for path in (tmp_path / "root").rglob("*.tar"):  # it went to make room
                 path.unlink()
+
+
+def test_a_shard_of_which_nothing_is_told_is_read_once_to_know_it_however_often_it_is_opened(server, monkeypatch):
+    read, size_and_crc = [], shard_source.size_and_crc
+    monkeypatch.setattr(shard_source, "size_and_crc", lambda path: read.append(path) or size_and_crc(path))
+    monkeypatch.setattr(shard_source, "KEPT_OPEN", 1)
+    data, _ = published(server, etag="", modified="")
+    train = train_of(data)
+    for _ in range(3):
+        assert sorted(given(train)) == list(range(sum(COUNTS)))
+    assert len(read) == len(set(read)) == len(COUNTS)
 
 
 def test_a_shard_that_changes_while_it_is_trained_on_is_an_error(server):
