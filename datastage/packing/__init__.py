@@ -18,6 +18,7 @@ from datastage.batches.image_files import ParquetRows
 from datastage.batches.open_data import images_at, located, refuse_shards
 from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
+from datastage.file_names import PICTURE_SUFFIXES
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
@@ -27,6 +28,7 @@ from datastage.progress import SILENT, Reporter, bytes_of, counted, human_bytes,
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
 from datastage.show.following import few_enough, literal, loaders_line
+from datastage.sources import parse
 from datastage.staged import Staged
 from datastage.zipping import place_of
 
@@ -138,7 +140,8 @@ def _opened(
 ) -> tuple[Pictures, layouts.Reading]:
     if not isinstance(data, Staged | str | os.PathLike):
         raise SpecError(f"pack() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
-    refuse_shards(data, here)
+    if not _has_more(data, options.labels):
+        refuse_shards(data, here)
     staged, images = located(data, stage)
     if isinstance(place, FolderPlace) and staged.path in (place.folder, *place.folder.parents):
         raise SpecError(
@@ -154,6 +157,17 @@ def _opened(
         return _of_arrays(reading, staged.path.name, options)
     reading, said = layouts.parted(reading, val=options.val, test=options.test)
     return images or images_at(staged.path, reading), replace(reading, said=(*reading.said, *said))
+
+
+def _has_more(data: Any, labels: Any) -> bool:
+    """Whether data is read as pictures though it holds shards: a folder of pictures beside them, a tar with labels=."""
+    if not isinstance(data, Staged) and parse(data).scheme == "list":
+        return False
+    path = str(data.path) if isinstance(data, Staged) else os.path.expanduser(data)
+    if path.endswith(".tar"):
+        return labels is not None
+    names = (name for _, _, names in os.walk(path) for name in names)
+    return any(os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES for name in names)
 
 
 def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tuple[Arrays, layouts.Reading]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -532,3 +533,13 @@ def test_shards_are_not_packed_again(photos, tmp_path):
     packed(photos, tmp_path / "shards")
     with pytest.raises(SpecError, match="which are read while they are trained on"):
         packed(tmp_path / "shards", tmp_path / "more")
+
+
+def test_pictures_with_labels_are_packed_though_shards_hold_them_or_lie_beside_them(photos, tmp_path):
+    packed(photos, tmp_path / "shards")
+    shard = tmp_path / "shards/train-000000.tar"
+    shutil.copy(shard, photos / "s.tar")
+    assert packed(photos, tmp_path / "more").samples == 60
+    assert packed(shard, tmp_path / "again", labels=lambda name: "odd").index.classes == ("odd",)
+    with pytest.raises(SpecError, match="which are read while they are trained on"):
+        packed(shard, tmp_path / "none")
