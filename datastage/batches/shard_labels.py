@@ -79,6 +79,12 @@ class LabelRule:
             raise self._odd(value, sample, "names of classes")
         return str(value)
 
+    def is_untold(self, value: Any) -> bool:
+        """Whether a label is a number below nought that stands for none, as -1 of a test part."""
+        number = _plain(value) if isinstance(value, str) else value
+        is_below = isinstance(number, int | np.integer) and number < 0 and number != IGNORED
+        return bool(is_below and self.classes and self.kind != "float" and str(value) not in self.classes)
+
     def array(self, values: Sequence[Any], samples: Sequence[Sample]) -> NDArray[Any]:
         """Return the labels of a batch: int64 of classes, float32 of measures, (N, ...) of rows; else the keys."""
         if self.kind == "key":
@@ -100,10 +106,11 @@ class LabelRule:
         if self.classes and made.ndim == 1:
             bad = (made >= len(self.classes)) | ((made < 0) & ((made != IGNORED) | (self.kind == "name")))
             if bad.any():
+                at = int(bad.argmax())
+                step = f"pack the shards anew without it, or with {IGNORED}, which a loss passes over"
                 raise IntegrityError(
-                    f"The class of the sample {samples[int(bad.argmax())].key!r} is none of the "
-                    f"{len(self.classes):,} that are known.",
-                    "Next: give all classes with classes=.",
+                    f"The class of the sample {samples[at].key!r} is none of the {len(self.classes):,} that are known.",
+                    f"Next: {step if made[at] < 0 and self.kind != 'name' else 'give all classes with classes='}.",
                 )
         return made.astype(np.int64)
 
@@ -153,11 +160,20 @@ def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], lab
 
 
 def is_labelled(rule: LabelRule, samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any) -> bool:
-    """Whether the samples of another part have labels: those of the rule, or, where none were named, any."""
+    """Whether the samples of another part have labels: those of the rule, or, where none were named, any.
+
+    Where classes are known, numbers below nought stand for a label that is not told.
+    """
+    untold = False
     for sample in samples[:TRIED]:
         with contextlib.suppress(IntegrityError, SpecError):
-            if not _is_missing(rule.value(sample, partial(read, sample))):
+            value = rule.value(sample, partial(read, sample))
+            if rule.is_untold(value):
+                untold = True
+            elif not _is_missing(value):
                 return True
+    if untold:
+        return False
     with contextlib.suppress(IntegrityError, SpecError):
         return labels is None and rule_of(samples, read, None).kind != "key"
     return False

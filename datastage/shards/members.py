@@ -64,12 +64,17 @@ def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
 
 
 def checked(samples: list[Sample], name: str) -> list[Sample]:
-    """Return the samples of a shard; `IntegrityError` where one is several, or has several pictures of one kind."""
-    key = None
-    for sample in samples:
-        first, second = (*sample.pictures(), None, None)[:2]
-        twice = sample.key == key
-        if twice or (first and second and first.rpartition(".")[2] == second.rpartition(".")[2]):
+    """Return the samples of a shard; `IntegrityError` where one is several.
+
+    Pictures of one ending are parts of a sample where all samples have the same ones, as left.png and right.png. Where
+    they are numbers, or others from sample to sample, the names of files hold a dot.
+    """
+    key, pictures = None, [sample.pictures() for sample in samples]
+    alike = len(set(map(tuple, filter(None, pictures)))) == 1
+    for sample, own in zip(samples, pictures):
+        first, second = (*own, None, None)[:2]
+        twice, is_named = sample.key == key, alike and not any(part.partition(".")[0].isdigit() for part in own)
+        if twice or (first and second and not is_named and first.rpartition(".")[2] == second.rpartition(".")[2]):
             what = "files of one ending" if twice else f"pictures, {first} and {second}"
             raise IntegrityError(
                 f"In {name} several {what} are of one sample, {sample.key!r}: which of them count is not told.",

@@ -343,7 +343,8 @@ def test_indexes_of_other_classes_are_brought_together_by_name(tmp_path):
 def test_a_class_below_nought_or_beyond_the_known_ones_is_an_error(tmp_path):
     for label in (b"-1", b"2"):
         samples = [("a", {"png": picture(1), "cls": b"0"}), ("b", {"png": picture(1), "cls": label})]
-        with pytest.raises(IntegrityError, match="class of the sample 'b' is none of the 2"):
+        step = "with -100" if label == b"-1" else "classes="
+        with pytest.raises(IntegrityError, match=f"(?s)class of the sample 'b' is none of the 2.*{step}"):
             list(loaders(single(tmp_path, samples), test=0, classes=["x", "y"]).train)
 
 
@@ -352,12 +353,15 @@ def test_a_class_below_nought_or_beyond_the_known_ones_is_an_error(tmp_path):
     [
         [(key, {"png": picture(i), "cls": b"1"}) for i, key in enumerate(("a", "img", "img"))],
         [("cat", {"00.png": picture(1), "01.png": picture(2), "cls": b"1"})],
+        [(key, {f"{key}{i}.png": picture(i) for i in range(2)}) for key in ("a", "b")],
         [("a", {"png": picture(1)}), ("b", {"png": picture(2)}), ("a", {"cls": b"1"}), ("b", {"cls": b"1"})],
     ],
-    ids=["one key twice", "dots in names", "labels behind all pictures"],
+    ids=["one key twice", "dots in names", "other names each", "labels behind all pictures"],
 )
 def test_samples_whose_files_run_together_or_lie_apart_are_an_error(tmp_path, samples):
-    with pytest.raises(IntegrityError, match="files of one ending|pictures, 00.png and 01.png|one behind the other"):
+    with pytest.raises(
+        IntegrityError, match="files of one ending|pictures, (00.png and 01|a0.png and a1).png|one behind the other"
+    ):
         list(loaders(single(tmp_path, samples), test=0, labels={"a": 1, "b": 1, "img": 1, "cat": 1}).train)
 
 
@@ -374,6 +378,10 @@ def test_of_several_pictures_in_a_sample_it_is_said_which_is_taken(tmp_path):
     said = Notes()
     assert given(loaders(single(tmp_path, samples), test=0, progress=said).train) == [2, 2]
     assert "Pictures: of each sample png is taken, and not tif" in said.lines
+    samples = [(str(i), {"left.png": picture(i), "right.png": picture(9), "cls": b"%d" % i}) for i in range(5)]
+    train = loaders(single(tmp_path, samples), test=0, progress=said).train
+    assert sorted(given(train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert "Pictures: of each sample left.png is taken, and not right.png" in said.lines
 
 
 @pytest.mark.parametrize("first", [None, tar_of([])])
@@ -428,6 +436,19 @@ def test_a_test_part_without_the_labels_of_training_is_to_predict_and_limit_leav
     assert [key for _, ids in found.predict for key in ids] == ["val0", "val1", "val2", "test0", "test1", "test2"]
     assert len(list(found.train)) == 1
     assert sum("it is .predict" in line for line in said.lines) == 2
+
+
+@pytest.mark.parametrize(("names", "untold"), [((b"0", b"1"), b"-1"), ((b"cat", b"dog"), b"-1"), ((b"0", b"-1"), None)])
+def test_a_test_part_of_numbers_below_nought_is_to_predict_where_classes_are_known(tmp_path, names, untold):
+    classes = [name.decode() for name in names] if untold else None
+    for part in ("train", "test"):
+        labels = names if part == "train" else [untold or b"-1"] * 2
+        samples = [(f"{part}{i}", {"png": picture(i), "cls": label}) for i, label in enumerate(labels)]
+        (tmp_path / f"{part}-0.tar").write_bytes(tar_of(samples))
+    found = loaders(tmp_path, classes=classes)
+    assert sorted(sum((y.tolist() for _, y in found.train), [])) == ([0, 1] if untold else [-1, 0])
+    ((_, told),) = found.predict if untold else found.test
+    assert list(told) == (["test0", "test1"] if untold else [-1, -1])
 
 
 def test_a_test_part_without_labels_is_to_predict(tmp_path):
