@@ -187,7 +187,7 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
         return None
     if wanted.is_entry and receipt.get("n_files", 0) < len(wanted.known):
         return None
-    if not _is_as_listed(receipt, wanted):
+    if (as_listed := _is_as_listed(receipt, wanted)) is False:
         reporter.note("The catalog names other data than what is there: bringing that.")
         return None
     path = Path(receipt["folder"]) if receipt.get("in_place") else slot.final
@@ -214,21 +214,38 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
             if is_same is None and not receipt.get("in_place"):
                 reporter.note(f"{what} was not compared file by file: refresh=True copies it anew.")
             told["unchanged"] = bool(is_same)
-    if wanted.places.isdisjoint(before := receipt.get("places") or wanted.places) and wanted.places:
-        shown = few(map(str, before), 2)
-        reporter.note(f"It came from {shown}, and the catalog names another place by now: refresh=True asks that.")
+    _say_of_listed(receipt, wanted, as_listed, reporter)
     staged.mark_used(slot.final)
     return Staged(path, told)
 
 
-def _is_as_listed(receipt: Mapping[str, Any], wanted: Wanted) -> bool:
-    """Tell whether the digests that a catalog lists now are those that the data was checked by."""
+def _is_as_listed(receipt: Mapping[str, Any], wanted: Wanted) -> bool | None:
+    """Tell whether the digests that a catalog lists now are those that the data was checked by; None if none compares.
+
+    Digests of other algorithms do not, and their lengths tell them: earlier versions wrote them bare.
+    """
     hashes = receipt.get("hashes") or {}
     if wanted.is_entry and not receipt.get("published"):  # made of another form of the data
         return True
-    had = {str(digest).rpartition(":")[2].lower() for digest in hashes.values()}
-    asked = [name for name in wanted.listed if name in hashes or not wanted.is_entry]
-    return had.issuperset(wanted.listed[name].rpartition(":")[2].lower() for name in asked)
+    had = {name: str(digest).rpartition(":")[2].lower() for name, digest in hashes.items()}
+    compares = True
+    for name in wanted.listed if not wanted.is_entry else wanted.listed.keys() & had.keys():
+        digest = wanted.listed[name].rpartition(":")[2].lower()
+        if digest in had.values():
+            continue
+        if any(len(digest) == len(one) for one in ([had[name]] if wanted.is_entry else had.values())):
+            return False
+        compares = False
+    return compares or None
+
+
+def _say_of_listed(receipt: Mapping[str, Any], wanted: Wanted, as_listed: bool | None, reporter: Reporter) -> None:
+    """Say of data that is ready what it was not compared with: a digest or a place that the catalog names by now."""
+    if as_listed is None:
+        reporter.note("It was not checked by the digest that the catalog lists by now: refresh=True does that.")
+    if wanted.places.isdisjoint(before := receipt.get("places") or wanted.places) and wanted.places:
+        shown = few(map(str, before), 2)
+        reporter.note(f"It came from {shown}, and the catalog names another place by now: refresh=True asks that.")
 
 
 def _of_another(folder: Path, wanted: Wanted) -> Staged | None:

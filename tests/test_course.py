@@ -105,7 +105,7 @@ def test_a_corrected_digest_of_a_catalog_brings_the_data_that_it_is_of(birds, tm
     (tmp_path / "new.zip").write_bytes(new)
     old_line, new_line = (f"sha256:{hashlib.sha256(data).hexdigest().upper()}" for data in (birds, new))
 
-    catalog("birds ./birds.zip")
+    catalog(f"birds ./new.zip {new_line}")
     datastage.stage("birds", progress=False)
     for place, digest, folder in (("birds", old_line, "wren"), ("new", new_line, "owl"), ("birds", old_line, "wren")):
         catalog(f"birds ./{place}.zip {digest}")
@@ -116,6 +116,24 @@ def test_a_corrected_digest_of_a_catalog_brings_the_data_that_it_is_of(birds, tm
         assert "The catalog names other" not in capsys.readouterr().err
     catalog(f"birds https://moved.example/birds.zip {old_line}")  # the same bytes elsewhere
     assert datastage.stage("birds", progress=False).receipt["reused"]
+
+
+@pytest.mark.parametrize("first", ["", "md5"])
+def test_a_digest_of_another_kind_in_a_catalog_leaves_ready_data_and_says_how_it_is_checked(
+    first, birds, tmp_path, catalog, capsys
+):
+    catalog(f"birds ./birds.zip {first and 'md5:' + hashlib.md5(birds).hexdigest()}")
+    datastage.stage("birds", progress=False)
+    catalog(f"birds ./birds.zip sha256:{hashlib.sha256(birds).hexdigest()}")
+    (tmp_path / "birds.zip").rename(tmp_path / "away.zip")
+
+    assert datastage.stage("birds").receipt["reused"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "It was not checked by the digest that the catalog lists by now: refresh=True does that." in said
+    (tmp_path / "away.zip").rename(tmp_path / "birds.zip")
+    datastage.stage("birds", refresh=True, progress=False)
+    assert datastage.stage("birds").receipt["reused"]
+    assert "not checked" not in capsys.readouterr().err
 
 
 def test_a_receipt_of_an_earlier_version_with_bare_digests_stays_ready(birds, tmp_path, catalog):

@@ -83,7 +83,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 4 for whole numbers as labels that are too long to be measures (#20).
 # 23 for shards that are opened again without being read again to know them.
 # 35 for named pictures of one sample, -1 as no label, and pictures beside shards that are packed (#20).
-MOST_LINES = 40_708
+# 17 for digests of a catalog that do not compare with those of ready data, which stays.
+MOST_LINES = 40_725
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.
