@@ -76,12 +76,14 @@ def split_words(name: str) -> list[str]:
 def split_folders(paths: Sequence[str]) -> list[str]:
     """Return of each file the word for a part among those of its folders that are not the same for all; else nothing.
 
-    >>> split_folders(["a/train/0.tar", "a/val/0.tar", "a/more/0.tar"])
-    ['train', 'val', '']
+    >>> split_folders(["a/train/0.tar", "a/val/0.tar", "a/more/0.tar"]), split_folders(["a/test/0.tar", "b/test/0.tar"])
+    (['train', 'val', ''], ['', ''])
     """
     folders = [re.split(r"[/\\]", path.partition("?")[0])[:-1] for path in paths]
     same = len(os.path.commonprefix(folders))
-    words = ([word for word in folder[same:] if word.lower() in SHARD_WORDS] for folder in folders)
+    words = [[word for word in folder[same:] if word.lower() in SHARD_WORDS] for folder in folders]
+    while all(words) and len({SHARD_WORDS[found[-1].lower()] for found in words}) == 1:  # it parts nothing
+        words = [found[:-1] for found in words]
     return [found[-1] if found else "" for found in words]
 
 

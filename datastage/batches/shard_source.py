@@ -299,6 +299,9 @@ class ShardSource:
         sample: Sample = shard.file.samples[number]
         if self.rule.kind == "key":
             return None
+        if not sample.picture():  # it is left out as one that cannot be read: another's label stands in
+            every = enumerate(shard.file.samples)
+            number, sample = next(((i, other) for i, other in every if other.picture()), (number, sample))
         value = self.rule.value(sample, partial(shard.file.part, number))
         if (numbers := shard.numbers) is None or (isinstance(value, int) and value < 0):
             return value

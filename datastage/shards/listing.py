@@ -332,7 +332,11 @@ def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[Shard
     only = next(iter(splits)) if len(splits) == 1 else ""
     if only not in ("", "train"):
         splits = {"train": splits[only]}
-        test = 0 if test is None else test
+        if test is None:
+            test = 0
+            said.append(
+                f"Set aside nothing: shards of {only} alone are trained on, whole (test={TEST_SHARE} sets some aside)"
+            )
     if "train" not in splits:
         raise SpecError(f"There are shards of {' and '.join(splits)}, and none to train on.", "Next: add those.")
     aside = {}

@@ -167,6 +167,18 @@ def test_shards_whose_names_leave_their_part_open_are_named(tmp_path):
     assert any("test_run-val-000000.tar: of the words" in line for line in said.lines)
 
 
+def test_a_folder_that_all_shards_have_parts_nothing_and_what_is_not_set_aside_is_said(tmp_path):
+    for site in "ab":
+        write(tmp_path / site / "test", [9, 9], "s", first=20 * (site == "b"))
+    train, test = loaders(f"{tmp_path}/{{a,b}}/test/s-{{000000..000001}}.tar", test=0.3)
+    assert sorted(given(train) + given(test)) == [*range(18), *range(20, 38)]
+    assert len(loaders(f"{tmp_path}/{{a,b}}/test/s-{{000000..000001}}.tar")) == 2
+    write(tmp_path / "only", [9], "train-test")
+    said = Notes()
+    assert sorted(given(loaders(tmp_path / "only", progress=said).train)) == list(range(9))
+    assert any(line.startswith("Set aside: nothing: shards of test alone") for line in said.lines)
+
+
 def test_a_shard_that_the_index_does_not_list_is_named(tmp_path):
     write(tmp_path / "set", [5, 5], index=True)
     write(tmp_path / "set", [5], "own")
@@ -572,6 +584,14 @@ def test_pictures_that_cannot_be_read_are_left_out_and_listed_or_an_error(tmp_pa
     with pytest.raises(IntegrityError, match="s-0.tar/00000[24] cannot be read as an image") as caught:
         list(loaders(str(tmp_path / "s-{0..1}.tar"), test=0, unreadable="raise").train)
     assert str(caught.value).splitlines()[-1].strip().startswith("Next: ")
+
+
+@pytest.mark.parametrize("labels", [None, lambda key: int(key)])
+def test_a_sample_without_a_picture_is_left_out_whatever_its_label(tmp_path, labels):
+    data, said = single(tmp_path, [("__meta", {"json": b"{}"}), *labelled(range(5))]), Notes()
+    train = loaders(data, test=0, labels=labels, progress=said).train
+    assert sorted(given(train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert any("the sample has no picture" in line for line in said.lines)
 
 
 def test_photos_of_mixed_sizes_are_brought_to_one(tmp_path):
