@@ -402,8 +402,8 @@ def _otherwise(data: bytes, form: str, root: str) -> str | None:
                         continue
                     if info.isreg() and info.size <= FREE_BYTES:
                         theirs[_path_of(info.name)] = archive.extractfile(info).read()
-                    elif info.islnk():
-                        return None
+                    if info.islnk() or ("GNU.sparse.major" in info.pax_headers and not info.issparse()):
+                        return None  # tarfile knows sparse files of version 1.0, GNU tar and we those of 1.5 too
         elif form in ("gz", "bz2", "xz"):
             theirs["x"] = {"gz": gzip, "bz2": bz2, "xz": lzma}[form].decompress(data)
         else:
