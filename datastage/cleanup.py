@@ -15,7 +15,7 @@ from typing import Any
 from datastage import slots, staged, store
 from datastage.errors import DatastageError, LockTimeoutError, SpecError, StorageError, while_doing
 from datastage.lock import is_held, locked
-from datastage.own_files import bytes_in, remove_tree, unlink
+from datastage.own_files import bytes_in, may_be_written, remove_tree, unlink
 from datastage.progress import bytes_of, few
 from datastage.runtime import Runtime
 from datastage.slots import Slot
@@ -164,7 +164,7 @@ def _left_by_the_killed(root: Path, datasets: dict[str, _Dataset]) -> Iterator[R
     whose = {slots.pixels_name(path): one for one in datasets.values() for path in _paths_of(one)}
     for name in sorted(os.listdir(own)):
         match = _ENDING.match(name)
-        if match is None or name == slots.OWNER:
+        if match is None or name == slots.OWNER or may_be_written(own / name):
             continue
         path, what = own / name, match["what"]
         if what == "pixels" and name in whose:

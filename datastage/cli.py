@@ -172,6 +172,7 @@ def _print(text: str | bytes) -> None:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
         if isinstance(text, bytes):
+            sys.stdout.flush()
             sys.stdout.buffer.write(text + b"\n")
             sys.stdout.flush()
         else:
@@ -214,7 +215,8 @@ class _Out:
             _print_json(value)
         for line in () if self.as_json else lines:
             text: str | bytes = printable(str(line))
-            if isinstance(line, os.PathLike) and os.name == "posix" and sys.stdout and not sys.stdout.isatty():
+            to_pipe = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()  # a notebook's output has none
+            if isinstance(line, os.PathLike) and os.name == "posix" and to_pipe:
                 text = os.fsencode(line)
             elif fits:
                 from datastage.show.lines import fitted

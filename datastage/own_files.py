@@ -194,6 +194,15 @@ def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
                 path.unlink()
 
 
+def may_be_written(path: Path) -> bool:
+    """Tell whether a file may be one that `atomic_file` gave just now, for whatever name."""
+    try:
+        is_recent = time.time() - path.lstat().st_mtime < _ABANDONED_S
+    except OSError:
+        return False
+    return is_recent and re.fullmatch(r"\..+\.[0-9a-f]{16}" + re.escape(_ENDING), path.name) is not None
+
+
 def fresh_folder(folder: Path) -> Path:
     """Return `folder`, empty. What is there is removed: only for names inside a folder of our own."""
     remove_tree(folder)

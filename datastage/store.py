@@ -399,7 +399,7 @@ class _Told:
 
     def resume(self, n_bytes: int) -> None:
         self._held.advance(n_bytes)
-        self._reporter.resume(n_bytes)
+        getattr(self._reporter, "resume", self._reporter.advance)(n_bytes)  # one of a user's own may lack it
 
 
 # --- publishing

@@ -485,3 +485,19 @@ def test_zip_packs_a_folder_that_stage_unpacks_to_the_same(capsys, here):
     assert (Path(out.strip()) / "cat" / "1.txt").read_text() == "meow"
     assert run(capsys, "zip", "./photos", "./photos.zip")[0] == 5
     assert run(capsys, "zip", "./photos.zip", "./again.zip")[0] == 2
+
+
+def test_a_path_is_printed_where_the_output_takes_text_alone(here, monkeypatch):
+    class Text:  # as the kernel of a notebook has it
+        said = ""
+
+        def write(self, text):
+            self.said += text
+
+        def flush(self):
+            pass
+
+    (here / "a.txt").write_text("1")
+    monkeypatch.setattr(sys, "stdout", out := Text())
+    code = cli.main(["stage", "./a.txt", "--quiet"])
+    assert (code, Path(out.said.strip()).is_absolute()) == (0, True)

@@ -321,3 +321,21 @@ def test_a_stop_says_that_what_has_come_is_kept_only_where_it_is(what, web, tmp_
     kept = [name for name in left_in(tmp_path / "root") if name.endswith(".fetch")]
     assert (" are kept; " in str(caught.value)) == (what == "ranges")
     assert what == "several files" or bool(kept) == (what == "ranges")
+
+
+def test_a_reporter_that_knows_no_resume_is_told_the_rest(here, server, monkeypatch):
+    class Own:
+        done = 0
+
+        def phase(self, name, total_bytes):
+            pass
+
+        def advance(self, n_bytes):
+            self.done += n_bytes
+
+        def note(self, text, label=""):
+            pass
+
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    datastage.stage(server.serve("a.bin", bytes(range(256)) * 4000), progress=(own := Own()))
+    assert own.done == 1_024_000

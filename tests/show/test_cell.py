@@ -203,7 +203,7 @@ def test_an_address_is_told_in_its_cell_as_the_package_tells_it(tmp_path):
     assert done.stdout.split() == [sources.parse(spec).scheme for spec in PASTED], done.stderr
 
 
-@pytest.mark.parametrize("spec", ["cifar10", "adult", PASTED[5], PASTED[8]])
+@pytest.mark.parametrize("spec", ["cifar10", "adult", PASTED[5], PASTED[8], "./x.zip", "drive:x.zip", "s3://b/x.zip"])
 def test_what_a_cell_says_of_data_that_is_not_there_is_what_the_package_says(notebook, here, spec):
     with pytest.raises(datastage.DatastageError) as caught:
         datastage.stage(spec, progress=False)

@@ -1,6 +1,7 @@
 """Bits that flip in staged files: verify finds each, repair mends it and nothing else."""
 
 import io
+import os
 import random
 import signal
 import subprocess
@@ -150,6 +151,17 @@ def test_clean_takes_nothing_that_is_being_prepared_or_asked_for(here, tmp_path,
         time.sleep(0.02)
     assert staging.returncode == 0
     assert seen > 1
+
+
+def test_clean_leaves_a_note_that_a_run_writes_just_now_and_takes_it_an_hour_later(here, tmp_path):
+    datastage.stage(make_zip(here / "data.zip"), progress=False)
+    (own,) = (tmp_path / "root").glob(".datastage-*")
+    note = own / f".data-3ad8.mark.{'0f' * 8}.partial"  # as own_files.atomic_file calls it
+    note.write_bytes(b"{")
+    assert datastage.clean() == ()
+    os.utime(note, (time.time() - 4000,) * 2)
+    assert [item.path for item in datastage.clean()] == [note]
+    assert not note.exists()
 
 
 def hidden_or_none(root):

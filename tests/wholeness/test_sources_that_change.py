@@ -147,7 +147,10 @@ def test_a_file_of_a_folder_that_changes_while_it_is_copied(tmp_path, here, how)
     if said == "staged\n":
         # The file was read before it changed, or after: what is listed is what is there.
         assert datastage.verify(tmp_path / "root" / "data").ok
-        assert how == "turns to garbage" or fingerprint(tmp_path / "root" / "data") == good
+        assert how == "turns to garbage" or fingerprint(tmp_path / "root" / "data") in (
+            good,
+            fingerprint(here / "source"),
+        )
     else:
         assert not (tmp_path / "root" / "data").exists()
     assert hidden(tmp_path / "root") == []
