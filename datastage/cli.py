@@ -172,11 +172,10 @@ def _print(text: str | bytes) -> None:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
         if isinstance(text, bytes):
-            sys.stdout.flush()
             sys.stdout.buffer.write(text + b"\n")
-            sys.stdout.flush()
         else:
-            print(text, flush=True)
+            print(text)
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -213,9 +212,9 @@ class _Out:
         """Print a result, as JSON or as lines, to fit a terminal if `fits`, paths as the disk has them. Return 0."""
         if self.as_json:
             _print_json(value)
+        to_pipe = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()  # a notebook's output has none
         for line in () if self.as_json else lines:
             text: str | bytes = printable(str(line))
-            to_pipe = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()  # a notebook's output has none
             if isinstance(line, os.PathLike) and os.name == "posix" and to_pipe:
                 text = os.fsencode(line)
             elif fits:
@@ -283,8 +282,7 @@ def _extract(out: _Out, archive: Path, folder: Path | None, list: bool = False, 
         found = api.members(archive, password=options.get("password"), encoding=options.get("encoding"))
         return out.show(found, map(_member_line, found))
     if folder is None:
-        step = f"Next: datastage extract {shlex.quote(str(archive))} FOLDER"
-        raise SpecError("No folder was named to unpack into.", step)
+        raise SpecError("No folder to unpack into.", f"Next: datastage extract {shlex.quote(str(archive))} FOLDER")
     staged = api.extract(archive, folder, **options, progress=out.reporter)
     out.say_guess(staged)
     return out.show({"path": str(staged), "receipt": staged.receipt}, [staged])
