@@ -106,8 +106,12 @@ def _of_list(spec: Spec, here: Runtime) -> ShardSet:
     rest = list(beside)[1:] if any(found.values()) or shards[0].path is not None else []  # far folders are many trips
     with ThreadPoolExecutor(INDEXES_AT_ONCE) as threads:
         found |= zip(rest, threads.map(lambda at: _index_beside(at, beside[at], here), rest))
-    shards = [_known(shard, found.get(_beside(text, INDEX))) for text, shard in zip(texts, shards)]
-    without = [str(sources.parse(at)) for at in beside if found.get(at) is None]
+    indexes = [index for index in found.values() if index is not None]
+    one = indexes[0] if len(indexes) == 1 and len({shard.name for shard in shards}) == len(shards) else None
+    places = [_beside(text, INDEX) for text in texts]
+    shards = [_known(shard, found.get(at) or _moved(shard, one)) for at, shard in zip(places, shards)]
+    apart = dict.fromkeys(at for at, shard in zip(places, shards) if found.get(at) is None and shard.samples is None)
+    without = [str(sources.parse(at)) for at in apart]
     said = f"no index at {few(without, 3)}: numbers there are taken for those of the other folders' classes"
     return _set(shards, str(spec), (("Note", said),) if without and any(shard.classes for shard in shards) else ())
 
@@ -141,6 +145,12 @@ def _index_beside(text: str, path: Path | None, here: Runtime) -> ShardIndex | N
     with suppress(DatastageError, OSError):
         return _index_in(path.parent) if path is not None else read_index(_all_of(text, here))
     return None
+
+
+def _moved(shard: Shard, index: ShardIndex | None) -> ShardIndex | None:
+    """Return the index of another folder, if it lists the very shard: one of this name and length."""
+    entry = None if index is None or shard.path is None else index.by_name.get(shard.name)
+    return index if entry is not None and shard.path is not None and shard.path.stat().st_size == entry.size else None
 
 
 def _known(shard: Shard, index: ShardIndex | None) -> Shard:

@@ -340,6 +340,18 @@ def test_classes_of_an_index_are_put_in_the_order_that_is_asked_for(tmp_path):
     assert loaders(data, test=0, labels=lambda key: 5 + int(key)).classes == ()
 
 
+@pytest.mark.parametrize("is_other", [False, True])
+def test_shards_that_were_moved_are_counted_by_the_one_index_and_others_of_their_names_are_not(tmp_path, is_other):
+    made = shards([9, 6])
+    for path, data in zip(("a/train-000000.tar", "b/test-000000.tar"), made):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_bytes(tar_of(labelled(range(40))) if is_other and path[0] == "b" else data)
+    (tmp_path / "a/index.json").write_bytes(index_of(made, [9, 6]).replace(b"train-000001", b"test-000000"))
+    train, test = loaders(f"{tmp_path}/{{a/train,b/test}}-000000.tar")
+    assert (train.n_samples, test.n_samples) == (9, None if is_other else 6)
+    assert len(given(test)) == (40 if is_other else 6)
+
+
 def test_indexes_of_other_classes_are_brought_together_by_name(tmp_path):
     write(tmp_path / "a", [2], index=True, classes=["cat", "dog"])
     write(tmp_path / "b", [3], index=True, classes=["cow", "dog", "emu"])
