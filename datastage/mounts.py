@@ -92,6 +92,13 @@ def is_on_drive(path: Path, root: Path = Path("/")) -> bool:
     return any(drive_mounts(root, around=place) for place in places)
 
 
+def is_mounted(path: Path, point: Path, root: Path = Path("/")) -> bool:
+    """Tell whether anything is mounted at `point`, or below it on the way to `path`: Drive, by whatever program."""
+    mounted = [root / str(each).lstrip("/") for each, _ in mounts_of(root)]
+    mounted += [mount.path for mount in drive_mounts(root, around=path) if mount.is_sure]
+    return any(path.is_relative_to(each) and each.is_relative_to(point) for each in mounted)
+
+
 def my_drive(mount: Path) -> Path:
     """Return the folder of the user's own files in a mounted Drive."""
     return mount / ("MyDrive" if os.path.isdir(mount / "MyDrive") else "My Drive")

@@ -185,9 +185,11 @@ def say_of_ready(
     save_to: Spec, key: str, entry: str | None, receipt: Mapping[str, Any], here: Runtime, reporter: Reporter
 ) -> None:
     """Say of data that is there whether its file is kept; keep it now if it is on this machine. No window opens."""
-    if save_to.scheme == "bucket" or save_to.scheme == "drive" and drive.connected(here) is None:
+    if save_to.scheme == "bucket":
         return
     try:
+        if save_to.scheme == "drive" and drive.connected(here) is None:
+            return reporter.note("your Drive is not connected", "Not kept")
         folder = folder_of(save_to, here, reporter)
     except UnavailableError:
         return reporter.note("your Drive is not connected", "Not kept")

@@ -32,7 +32,7 @@ from typing import Any
 
 from datastage import own_files, staged
 from datastage.errors import SpecError, StorageError, UnavailableError, while_doing
-from datastage.mounts import drive_mounts, mounts_of
+from datastage.mounts import is_mounted
 from datastage.runtime import Runtime
 
 OWN_FOLDER = ".datastage-"
@@ -179,11 +179,7 @@ def place_to_write(path: Path, here: Runtime) -> Path:
     """Return `path`; raise where Colab's Drive is to be mounted and nothing is: what is written there is lost."""
     root, real = here.system_root, Path(os.path.realpath(path))
     for point in [root / "content/drive", root / "content/gdrive"] if here.platform == "colab" else []:
-        if not real.is_relative_to(point):
-            continue
-        mounted = [root / str(each).lstrip("/") for each, _ in mounts_of(root)]
-        mounted += [mount.path for mount in drive_mounts(root, around=real) if mount.is_sure]
-        if not any(real.is_relative_to(each) and each.is_relative_to(point) for each in mounted):
+        if real.is_relative_to(point) and not is_mounted(real, point, root):
             raise UnavailableError(
                 f"Your Drive is not connected yet: what is written to {path} now would be lost with this machine.",
                 "Next: run this in a cell of its own first, then your line again:",

@@ -87,8 +87,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 9 for a folder that all shards have, and samples without a picture before others (#20).
 # 10 for notes that a run writes while clean looks (#18).
 # 10 for shards of two folders that one index lists (#20).
-MOST_LINES = 40_752
-MOST_LINES = 40_752
+# 7 for Drives of other programs, which are written to by the word drive: too.
+MOST_LINES = 40_759
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datastage.errors import NotDataError, SpecError, UnavailableError
-from datastage.mounts import DEAD_MOUNT, DriveMount, drive_mounts, in_a_while, is_on_drive
+from datastage.mounts import DEAD_MOUNT, DriveMount, drive_mounts, in_a_while, is_mounted, is_on_drive
 from datastage.progress import SILENT, Reporter, few
 from datastage.runtime import Runtime
 from datastage.sources import drive_errors
@@ -123,8 +123,10 @@ def to_write(spec: Spec, runtime: Runtime, reporter: Reporter = SILENT) -> Path:
 
 def connected(runtime: Runtime) -> Path | None:
     """Return where a Drive is mounted to write to, if one is: in Colab no folder that only looks like it."""
-    mounts = (mount for mount in drive_mounts(runtime.system_root) if mount.alive)
-    return next((mount.path for mount in mounts if mount.is_sure or runtime.platform != "colab"), None)
+    root, anywhere = runtime.system_root, runtime.platform != "colab"
+    alive = [mount for mount in drive_mounts(root) if mount.alive]
+    sure = (m.path for m in alive if anywhere or m.is_sure or is_mounted(m.path / "MyDrive", m.path, root))
+    return next(sure, None)
 
 
 def not_connected(path: Path, runtime: Runtime) -> UnavailableError | None:

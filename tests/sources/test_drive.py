@@ -662,6 +662,19 @@ def test_where_a_drive_is_connected_by_whatever_program_it_is_written_to(colab, 
     assert list((colab.point / "MyDrive").iterdir())
 
 
+@pytest.mark.parametrize("point", ["/content/drive", "/content/drive/MyDrive"])
+def test_a_drive_that_another_program_has_mounted_is_one_to_write_to_by_its_word_too(colab, point):
+    put(colab.point / "MyDrive/src/a.csv", b"1,2\n")
+    colab.mount_table(point, "fuse.rclone")
+    here = colab.runtime()
+    put(here.cwd / "a.csv")
+    for folder in ("kept", "again"):  # the second time the data is ready
+        staging.stage(StageOptions.of(here.cwd / "a.csv", save_to=f"drive:{folder}"), here)
+        assert (colab.point / "MyDrive" / folder / "a.csv").is_file()
+    zipping.zip_folder("drive:src", "drive:z.zip", here, Notes())
+    assert (colab.point / "MyDrive/z.zip").is_file()
+
+
 def test_a_folder_that_only_looks_like_a_drive_is_not_kept_in(kernel):
     (kernel.colab.point / "MyDrive").mkdir(parents=True)
     here = kernel.colab.runtime(shell=kernel.shell)
@@ -671,13 +684,13 @@ def test_a_folder_that_only_looks_like_a_drive_is_not_kept_in(kernel):
     assert os.listdir(kernel.colab.point / "MyDrive") == []
 
 
-def test_of_data_that_is_ready_it_is_said_that_it_is_not_kept_where_drive_is_not_connected(kernel):
+@pytest.mark.parametrize("kept", ["content/drive/MyDrive/kept", "drive:kept"])
+def test_of_data_that_is_ready_it_is_said_that_it_is_not_kept_where_drive_is_not_connected(kernel, kept):
     here, notes = kernel.colab.runtime(shell=kernel.shell), Notes()
     put(here.cwd / "a.csv")
     staging.stage(StageOptions.of(here.cwd / "a.csv"), here)
-    staging.stage(
-        StageOptions.of(here.cwd / "a.csv", save_to=kernel.colab.point / "MyDrive/kept"), here, reporter=notes
-    )
+    save_to = kept if kept.startswith("drive:") else here.cwd / kept
+    staging.stage(StageOptions.of(here.cwd / "a.csv", save_to=save_to), here, reporter=notes)
     assert "Not kept  your Drive is not connected" in notes.said
     assert not kernel.colab.point.exists()
 
