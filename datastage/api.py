@@ -336,6 +336,8 @@ def read(
     from datastage.sources import parse
     from datastage.staged import Staged
 
+    if not isinstance(data, str | os.PathLike):
+        raise SpecError(f"read() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
     staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
     with _told(progress) as (here, reporter):
         refuse_shards(data, here)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from datastage import archives, slots, sources
 from datastage.errors import SpecError
-from datastage.spec import Spec
+from datastage.spec import Spec, parse_file
 
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
 """As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
@@ -23,7 +23,10 @@ def folder_named(option: str, value: str | os.PathLike[str]) -> Path:
         raise SpecError(f"{option}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
     if option != "save_to" and isinstance(value, str) and re.match(r"drive:|\w+://", value):
         kept = f", or save_to={value!r} to keep the file there" if option == "root" else ""
-        raise SpecError(f"{option}= is a folder of this machine, and {value} is none.", f"Next: {option}='data'{kept}.")
+        near = parse_file(value, "file", value[5:]).value if value.startswith("file:") else "data"
+        raise SpecError(
+            f"{option}= is a folder of this machine, and {value} is none.", f"Next: {option}={near!r}{kept}."
+        )
     return Path(value).expanduser()
 
 

@@ -9,8 +9,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from typing import Any, SupportsFloat
 
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
@@ -77,12 +76,12 @@ _PATH = (str, os.PathLike)
 _TAKES: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {
     **dict.fromkeys(("password", "encoding", "name", "expect", "title", "licence", "wheel"), ("text", (str,), ())),
     **dict.fromkeys(
-        ("root", "link", "save_to", "to", "archive", "folder", "staged", "data", "catalog"),
+        ("root", "link", "save_to", "to", "archive", "folder", "staged", "catalog"),
         ("text, or a path", _PATH, ()),
     ),
     **dict.fromkeys(("members", "names"), ("text, or a list of texts", (str,), (str,))),
     "fallbacks": ("text, or a list of texts", _PATH, _PATH),
-    "wait": ("a number of seconds", (Real,), ()),
+    "wait": ("a number of seconds", (SupportsFloat,), ()),
 }
 
 
@@ -90,19 +89,30 @@ def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str,
     """Raise `SpecError` for what was given to a public function and is nothing that the option can be."""
     for option in _TAKES.keys() & given.keys():
         value, (takes, types, items) = given[option], _TAKES[option]
-        may_be_none = parameters[option].default is None or option == "fallbacks"
-        if parameters[option].annotation == "Any" or (value is None and may_be_none):
+        at = parameters[option]
+        if at.annotation == "Any" or (value is None and at.default is not at.empty and option != "names"):
             continue
-        is_list = bool(items) and isinstance(value, Iterable) and not isinstance(value, (*_PATH, bytes, Mapping))
+        is_list = bool(items) and isinstance(value, Iterable) and not isinstance(value, (*_PATH, bytes))
         wrong = [value] if not is_list and not isinstance(value, types) else []
         if is_list and not isinstance(value, Iterator):  # which can be read once alone
             wrong = [one for one in value if not isinstance(one, items)]
         if wrong:
             kind = "None" if wrong[0] is None else f"a value of type {type(wrong[0]).__name__}"  # it may be a secret
-            step = "in quotes" if str in types else "without quotes"
-            raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: write it {step}.")
+            takes = "texts" if at.kind is at.VAR_POSITIONAL else takes
+            raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: {_step(at, takes, wrong[0])}")
         if isinstance(value, str) and not value and types is _PATH:
             raise SpecError(f"{option}= is empty.", "Next: name it, or leave it out. Is a variable not set?")
+
+
+def _step(at: inspect.Parameter, takes: str, wrong: Any) -> str:
+    if wrong is None:
+        needed = at.default is at.empty and at.kind is not at.VAR_POSITIONAL
+        return f"{'name it' if needed else 'leave it out'}. Is a variable not set?"
+    if at.kind is at.VAR_POSITIONAL:
+        return "give them one by one, each in quotes."
+    if isinstance(wrong, str | SupportsFloat):
+        return f"write it {'without' if isinstance(wrong, str) else 'in'} quotes."
+    return f"give {takes}."
 
 
 def split_scheme(text: str) -> tuple[str, str]:

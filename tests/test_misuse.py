@@ -3,9 +3,11 @@
 import ast
 import functools
 import inspect
+import io
 import os
 import re
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +209,6 @@ LOCKED = dict.fromkeys(("password", "encoding"), 1234)
             {"progress": 3}, {"root": ""})),
         ("extract", [None, "out"], {}),
         ("extract", ["a.zip", ""], {}),
-        ("extract", ["a.zip", "out"], {"members": {"a": 1}}),
         ("verify", [None], {}),
         ("verify", [""], {}),
         ("verify", ["a"], {"password": b"x"}),
@@ -230,7 +231,7 @@ def test_a_value_of_another_type_is_answered_with_what_the_option_takes(here, ve
     with pytest.raises(SpecError) as caught:
         getattr(datastage, verb)(*given, **options)
     named = next(iter(options), next(iter(inspect.signature(getattr(datastage, verb)).parameters)))
-    assert named in str(caught.value) or given[-1] == "" or verb in ("register", "catalog_line", "zip_folder")
+    assert named in str(caught.value) or given[-1] == "" or verb in ("register", "catalog_line", "zip_folder", "read")
     assert caught.value.remedy[-1].startswith("Next: ")
     assert os.listdir() == ["a.zip"]
 
@@ -244,6 +245,7 @@ def test_lists_of_any_kind_are_taken_and_what_can_be_read_once_is_read_once(here
         iter,
         np.array,
         lambda names: (name for name in names),
+        dict.fromkeys,
         lambda names: dict.fromkeys(names).keys(),
     )
     for number, kind in enumerate(kinds):
@@ -253,7 +255,33 @@ def test_lists_of_any_kind_are_taken_and_what_can_be_read_once_is_read_once(here
         ):
             staged = getattr(datastage, verb)("a.zip", members=kind(["a.txt"]), progress=False, **to)
             assert (staged / "a.txt").is_file()
-    assert datastage.stage("a.zip", name="n", fallbacks=None, wait=np.int64(0), progress=False).exists()
+    for wait in (np.int64(0), None, Decimal(0), np.bool_(False)):
+        assert datastage.stage("a.zip", name="n", fallbacks=None, wait=wait, progress=False).exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "step"),
+    [
+        (lambda: datastage.pack(([1], [2]), "out"), "name a folder or a zip."),
+        (lambda: datastage.read(([1], [2])), "name a folder or a zip."),
+        (lambda: datastage.check_catalog(["iris"]), "give them one by one, each in quotes."),
+        (lambda: datastage.verify(None), "name it. Is a variable not set?"),
+        (lambda: datastage.clean(None), "leave it out. Is a variable not set?"),
+        (lambda: datastage.clean([Path("a")]), "give text, or a list of texts."),
+        (lambda: datastage.members(io.BytesIO()), "give text, or a path."),
+        (lambda: datastage.stage("a.zip", password=1234), "write it in quotes."),
+        (lambda: datastage.stage("a.zip", wait="3"), "write it without quotes."),
+        (lambda: datastage.stage("a.zip", link="file:///x%20y"), "link='/x y'."),
+    ],
+)
+def test_a_value_of_another_type_is_answered_with_a_step_that_fits_it(here, call, step):
+    with pytest.raises(SpecError) as caught:
+        call()
+    assert caught.value.remedy[-1] == f"Next: {step}"
+
+
+def test_a_licence_that_nobody_knows_may_be_none(here):
+    datastage.register("birds_of_none", "./a.zip", licence=None)
 
 
 # --- the command
