@@ -529,6 +529,17 @@ def test_two_hits_with_different_contents_are_an_error_that_lists_both(here, tmp
     assert str(here / "iris.csv") in str(caught.value)
 
 
+def test_ready_data_of_a_relative_name_looks_at_its_source_few_times(here, tmp_path, monkeypatch):
+    (tmp_path / "usb").mkdir()
+    make_zip(tmp_path / "usb/q.zip", {"a.txt": b"1"})
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "usb"))
+    quiet("q.zip")
+    looks, real = [], os.stat
+    monkeypatch.setattr(os, "stat", lambda path, *args, **how: (looks.append(str(path)), real(path, *args, **how))[1])
+    assert quiet("q.zip").receipt["reused"]
+    assert looks.count(str(tmp_path / "usb/q.zip")) <= 3
+
+
 def test_a_relative_name_that_leads_to_another_file_by_now_gives_that_one(here, tmp_path, monkeypatch, capsys):
     for folder, text in (("p1", b"one"), ("p2", b"two"), ("work", b"here")):
         (tmp_path / folder).mkdir(exist_ok=True)

@@ -220,14 +220,22 @@ def elsewhere(spec: Spec, runtime: Runtime, source: str, staged: Path) -> Path |
     """Return what a relative name leads to first by now; None if that is still its source, or what was staged of it."""
     for place in _places(runtime):
         path = place.folder / spec.value.replace("\\", "/")
-        if not os.path.exists(path):
+        if (seen := _seen(path)) is None:
             continue
-        if any(os.path.exists(known) and os.path.samefile(path, known) for known in (source, staged)):
+        if str(path) == source or any(
+            known and os.path.samestat(seen, known) for known in map(_seen, (Path(source), staged))
+        ):
             return None
         with contextlib.suppress(DatastageError, FileNotFoundError):  # what cannot be used hides nothing behind it
             if isinstance(found := found_at(path, spec, runtime).content, FileReader):
                 found.close()
             return path
+    return None
+
+
+def _seen(path: Path) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        return in_a_while(partial(os.stat, path))
     return None
 
 
