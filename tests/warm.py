@@ -87,6 +87,8 @@ class Warm:
         return Fork(self, self.ask(**ask), out, err)
 
     def close(self) -> None:
-        self.process.stdin.close()
+        # What a test has forked may hold the pipe open: its end says nothing.
+        self.process.kill()
         self.process.wait(30)
+        self.process.stdin.close()
         self.process.stdout.close()
