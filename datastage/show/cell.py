@@ -207,7 +207,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         entry = entries.get(spec.value) if spec.scheme == "name" else None
         files_of = entry.parts if isinstance(entry, ArchiveEntry) else ()
         if entry is not None:
-            needed |= {"sources/http", "sources/manual", "sources/search" if isinstance(entry, Entry) else "parts"}
+            needed |= {"sources/manual"} | ({"parts"} if files_of else {"sources/http", "sources/search"})
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
             places = (place for part in files_of for place in part.places)
             waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
