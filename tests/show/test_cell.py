@@ -147,12 +147,17 @@ def test_a_cell_carries_the_places_and_entries_that_its_spec_needs():
     assert "sources/drive_link" in modules_for("https://drive.google.com/file/d/1A2b3C4d5E6f7G8h9I0jKlMnOpQrStUvW/view")
 
 
-def test_what_a_cell_carries_imports(tmp_path):
-    specs = ["cifar10", "food101", "iris", "kaggle:me/x", "drive:x.zip", "github:me/x"]
+def write_carried(folder, specs):
+    """Write what the cell of each spec carries into a folder with its number."""
     for n, spec in enumerate(specs):
         for name, text in carried_modules(needed_modules([spec])).items():
-            (tmp_path / str(n) / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / str(n) / name).write_text(text, encoding="utf-8")
+            (folder / str(n) / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / str(n) / name).write_text(text, encoding="utf-8")
+
+
+def test_what_a_cell_carries_imports(tmp_path):
+    specs = ["cifar10", "food101", "iris", "kaggle:me/x", "drive:x.zip", "github:me/x"]
+    write_carried(tmp_path, specs)
     # In one process, where numpy and torch are imported once.
     check = (
         "import sys, pkgutil, importlib\n"
@@ -184,10 +189,7 @@ PASTED = [
 
 
 def test_an_address_is_told_in_its_cell_as_the_package_tells_it(tmp_path):
-    for n, spec in enumerate(PASTED):
-        for name, text in carried_modules(needed_modules([spec])).items():
-            (tmp_path / str(n) / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / str(n) / name).write_text(text, encoding="utf-8")
+    write_carried(tmp_path, PASTED)
     script = (
         "import sys\n"
         "for n, spec in enumerate(sys.argv[2:]):\n"
