@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
@@ -928,8 +928,7 @@ def register(
     if isinstance(entry, str):
         if spec is None:
             raise SpecError(f"register({entry!r}) names no place.", f'Next: register({entry!r}, "https://...").')
-        more = [fallbacks] if isinstance(fallbacks, str | os.PathLike) else fallbacks or ()
-        places = tuple(parse(place).text for place in (spec, *more))
+        places = tuple(parse(place).text for place in (spec, *_one_by_one(fallbacks)))
         StageOptions.of(places[0], fallbacks=places[1:], expect=expect)  # refuses what is wrong, now
         entry = datasets.ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
     datasets.register(entry)
@@ -983,9 +982,7 @@ def cell(
     asked = sources.parse(spec)
     if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    more = [
-        os.fspath(place) for place in ([fallbacks] if isinstance(fallbacks, str | os.PathLike) else fallbacks or ())
-    ]
+    more = [os.fspath(place) for place in _one_by_one(fallbacks)]
     for place in (spec, *more, *(own.places if own is not None else ())):
         if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
             raise SpecError(
@@ -1017,6 +1014,11 @@ def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_nex
             if say_next or not line.startswith("Next:"):
                 reporter.note(line)
     return staged
+
+
+def _one_by_one(places: Any) -> Iterable[PathLike]:
+    """Give places that were named as one or as several."""
+    return [places] if isinstance(places, str | os.PathLike) else places or ()
 
 
 @contextlib.contextmanager
