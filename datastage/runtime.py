@@ -103,6 +103,11 @@ def current() -> Runtime:
     return detect(os.environ, shell=_shell(), script=script)
 
 
+def in_kernel() -> bool:
+    """Return the `in_kernel` of `current` alone: it reads no file, for what is asked at every epoch."""
+    return getattr(_shell(), "kernel", None) is not None
+
+
 def _shell() -> Any:
     """Return IPython's shell if this process has one; IPython is never imported for the question."""
     ipython = sys.modules.get("IPython")

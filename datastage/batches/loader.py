@@ -219,7 +219,7 @@ class Loader(Carded):
         self.epochs.append(self.stats)
         cache = getattr(self.source, "cache", None)
         told = stopped_in_two_lines(lambda: getattr(cache, "so_far", ""))
-        with told if runtime.current().in_kernel else nullcontext():
+        with told if runtime.in_kernel() else nullcontext():
             yield from self._batches(epoch, first, self._run, self.stats)
 
     @property
