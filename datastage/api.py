@@ -6,14 +6,14 @@ import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from datastage.errors import DatastageError, SpecError, StorageError, name_data, stopped_in_two_lines
+from datastage.misuse import check_given, misused, possible
 from datastage.progress import SILENT, Reporter, close
-from datastage.spec import check_given
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,18 +48,13 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(verb)
     def checked(*given: P.args, **named: P.kwargs) -> T:
         try:
-            signature.bind(*given, **named)
+            asked = signature.bind(*given, **named).arguments
         except TypeError:
-            from datastage.misuse import misused
-
             raise misused(verb.__name__, signature, given, named) from None
         try:
-            check_given(signature.parameters, signature.bind(*given, **named).arguments)
+            check_given(signature.parameters, asked)
             return verb(*given, **named)
         except DatastageError as error:
-            from datastage.misuse import possible
-
-            asked = signature.bind(*given, **named).arguments
             name_data(error, _written(asked.get("data")), asked.get("batch_size"))
             error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
             raise
@@ -270,7 +265,7 @@ def loaders(  # noqa: PLR0913
     from datastage.batches.open_data import open_data
     from datastage.batches.options import LoaderOptions
 
-    asked: dict[str, Any] = {"labels": labels, "classes": classes, "cache": cache, "cache_gb": _gigabytes(cache_gb)}
+    asked: dict[str, Any] = {"labels": labels, "classes": classes, "cache": cache, "cache_gb": cache_gb}
     names = {field.name for field in fields(LoaderOptions)} & given.keys() - asked.keys()
     chosen = {name: given[name] for name in names}
     options = LoaderOptions(**{**chosen, "augment": None if augment == "auto" else augment})
@@ -283,12 +278,6 @@ def loaders(  # noqa: PLR0913
             stage=_stager(here, reporter),
             **asked,
         )
-
-
-def _gigabytes(value: Any) -> float | None:
-    if value is not None and (isinstance(value, bool | str) or not float(value) > 0):
-        raise SpecError(f"cache_gb={value!r}: a number of gigabytes above 0 is needed.", "Next: cache_gb=50.")
-    return None if value is None else float(value)
 
 
 @_answered
@@ -332,12 +321,11 @@ def read(
     """
     from datastage import datasets, layouts, store
     from datastage.batches.open_data import refuse_shards
-    from datastage.options import FOR_LOADERS, StageOptions
+    from datastage.options import FOR_LOADERS, StageOptions, check_data
     from datastage.sources import parse
     from datastage.staged import Staged
 
-    if not isinstance(data, str | os.PathLike):
-        raise SpecError(f"read() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
+    check_data("read", data)
     staged = data if isinstance(data, Staged) else store.staged_at(Path(data).expanduser())
     with _told(progress) as (here, reporter):
         refuse_shards(data, here)
@@ -418,8 +406,8 @@ def bench(
     tuple of Row
         For each way: seconds until the first batch, images a second, and cores kept busy.
     """
-    options: dict[str, Any] = {"labels": labels, "classes": classes, "size": size, "device": device}
-    made = loaders(data, batch_size=batch_size, progress=progress, **options)  # first: it says what is not installed
+    # First: it says what is not installed.
+    made = loaders(data, batch_size, labels=labels, classes=classes, size=size, device=device, progress=progress)
     from datastage.batches import benchmark
 
     return benchmark.bench(made)
@@ -471,7 +459,7 @@ def extract(
             Path(archive).expanduser(),
             Path(os.path.abspath(options.folder_named("to", to))),
             here,
-            members=(members,) if isinstance(members, str) else None if members is None else tuple(members),
+            members=None if members is None else options.one_by_one(members),
             strip=strip,
             password=password,
             encoding=encoding,
@@ -679,12 +667,13 @@ def clean(
         If a time, a size or a name makes no sense; if something cannot be removed, which the rest has been.
     """
     from datastage import cleanup
+    from datastage.options import one_by_one
 
     with _told(False) as (here, _):
         return cleanup.clean(
             None if root is None else Path(root),
             here,
-            names=(names,) if isinstance(names, str) else tuple(names),
+            names=one_by_one(names),
             older_than=older_than,
             budget=budget,
             dry_run=dry_run,
@@ -922,13 +911,13 @@ def register(
     [('https://example.org/birds.zip',)]
     """
     from datastage import datasets
-    from datastage.options import StageOptions
+    from datastage.options import StageOptions, one_by_one
     from datastage.sources import parse
 
     if isinstance(entry, str):
         if spec is None:
             raise SpecError(f"register({entry!r}) names no place.", f'Next: register({entry!r}, "https://...").')
-        places = tuple(parse(place).text for place in (spec, *_one_by_one(fallbacks)))
+        places = tuple(parse(place).text for place in (spec, *one_by_one(fallbacks)))
         StageOptions.of(places[0], fallbacks=places[1:], expect=expect)  # refuses what is wrong, now
         entry = datasets.ArchiveEntry(entry, title or entry, places, expect, licence=licence, citation=citation)
     datasets.register(entry)
@@ -975,6 +964,7 @@ def cell(
     import datastage; path = datastage.stage("cifar10")
     """
     from datastage import datasets, sources
+    from datastage.options import one_by_one
     from datastage.show.cell import cell as make
 
     entries = {entry.name: entry for entry in datasets.read_catalog(Path(catalog))} if catalog is not None else {}
@@ -982,7 +972,7 @@ def cell(
     asked = sources.parse(spec)
     if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    more = [os.fspath(place) for place in _one_by_one(fallbacks)]
+    more = [os.fspath(place) for place in one_by_one(fallbacks)]
     for place in (spec, *more, *(own.places if own is not None else ())):
         if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
             raise SpecError(
@@ -1014,11 +1004,6 @@ def _staged(options: StageOptions, here: Runtime, reporter: Reporter, *, say_nex
             if say_next or not line.startswith("Next:"):
                 reporter.note(line)
     return staged
-
-
-def _one_by_one(places: Any) -> Iterable[PathLike]:
-    """Give places that were named as one or as several."""
-    return [places] if isinstance(places, str | os.PathLike) else places or ()
 
 
 @contextlib.contextmanager

@@ -78,7 +78,8 @@ class Chain:
     def _failure(self) -> DatastageError:
         """Make the error of a chain that gave nothing."""
         real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
-        is_near = self.archive is not None and self._wanted().url is None
+        wanted = self._wanted()
+        is_near = self.archive is not None and wanted.url is None
         if self.entry is None:
             is_plain = is_near or (self.archive is None and not self._kaggle_is_offline())
             if len(self.failures) == 1 and is_plain and not isinstance(self.failures[0], errors.ChecksumError):
@@ -94,7 +95,7 @@ class Chain:
                 return real[0]
         inputs = [item.slug for item in kaggle_inputs.inputs(self.here.input_root)]
         return manual.manual_instructions(
-            self._wanted(), self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short,
+            wanted, self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short,
             offline=False if is_near else None,
         )  # fmt: skip
 

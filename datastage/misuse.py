@@ -1,14 +1,15 @@
-"""A public function or the command called another way than it is meant: which argument was meant."""
+"""A public function or the command called another way than it is meant: which argument was meant, and what it takes."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, SupportsFloat
 
 from datastage.errors import SpecError
 from datastage.progress import with_and
@@ -52,6 +53,50 @@ def misused(verb: str, signature: inspect.Signature, given: Sequence[object], na
         f"{verb}() needs {with_and(missing)}.",
         f"Next: add {', '.join('batch_size=64' if name == 'batch_size' else name for name in missing)}.",
     )
+
+
+_PATH = (str, os.PathLike)
+# What an option takes, whatever verb has it: in words, its types, and those of what is in it.
+_TAKES: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {
+    **dict.fromkeys(("password", "encoding", "name", "expect", "title", "licence", "wheel"), ("text", (str,), ())),
+    **dict.fromkeys(
+        ("root", "link", "save_to", "to", "archive", "folder", "staged", "catalog"),
+        ("text, or a path", _PATH, ()),
+    ),
+    **dict.fromkeys(("members", "names"), ("text, or a list of texts", (str,), (str,))),
+    "fallbacks": ("text, or a list of texts", _PATH, _PATH),
+    "wait": ("a number of seconds", (SupportsFloat,), ()),
+}
+
+
+def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+    """Raise `SpecError` for what was given to a public function and is nothing that the option can be."""
+    for option in _TAKES.keys() & given.keys():
+        value, (takes, types, items) = given[option], _TAKES[option]
+        at = parameters[option]
+        if at.annotation == "Any" or (value is None and at.default is not at.empty and option != "names"):
+            continue
+        is_list = bool(items) and isinstance(value, Iterable) and not isinstance(value, (*_PATH, bytes))
+        wrong = [value] if not is_list and not isinstance(value, types) else []
+        if is_list and not isinstance(value, Iterator):  # which can be read once alone
+            wrong = [one for one in value if not isinstance(one, items)]
+        if wrong:
+            kind = "None" if wrong[0] is None else f"a value of type {type(wrong[0]).__name__}"  # it may be a secret
+            takes = "texts" if at.kind is at.VAR_POSITIONAL else takes
+            raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: {_step(at, takes, wrong[0])}")
+        if isinstance(value, str) and not value and types is _PATH:
+            raise SpecError(f"{option}= is empty.", "Next: name it, or leave it out. Is a variable not set?")
+
+
+def _step(at: inspect.Parameter, takes: str, wrong: Any) -> str:
+    if wrong is None:
+        needed = at.default is at.empty and at.kind is not at.VAR_POSITIONAL
+        return f"{'name it' if needed else 'leave it out'}. Is a variable not set?"
+    if at.kind is at.VAR_POSITIONAL:
+        return "give them one by one, each in quotes."
+    if isinstance(wrong, str | SupportsFloat):
+        return f"write it {'without' if isinstance(wrong, str) else 'in'} quotes."
+    return f"give {takes}."
 
 
 # A call, which says itself whose options it has; or an option as Python writes it, behind a blank or a bracket.

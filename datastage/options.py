@@ -18,16 +18,25 @@ _HASH = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 def folder_named(option: str, value: str | os.PathLike[str]) -> Path:
-    """Return the folder that `value` names; but for save_to= the name of a place elsewhere is refused."""
-    if not os.fspath(value):
-        raise SpecError(f"{option}= is empty.", "Next: a folder, or leave it out. Is a variable not set?")
-    if option != "save_to" and isinstance(value, str) and re.match(r"drive:|\w+://", value):
+    """Return the folder that `value` names; the name of a place elsewhere is refused."""
+    if isinstance(value, str) and re.match(r"drive:|\w+://", value):
         kept = f", or save_to={value!r} to keep the file there" if option == "root" else ""
         near = parse_file(value, "file", value[5:]).value if value.startswith("file:") else "data"
         raise SpecError(
             f"{option}= is a folder of this machine, and {value} is none.", f"Next: {option}={near!r}{kept}."
         )
     return Path(value).expanduser()
+
+
+def check_data(verb: str, data: Any, more: str = "", step: str = "name a folder or a zip.") -> None:
+    """Refuse what is neither a text nor a path, which are what `stage` and all verbs for data take."""
+    if not isinstance(data, str | os.PathLike):
+        raise SpecError(f"{verb}() takes what stage() takes{more}, not {type(data).__name__}.", f"Next: {step}")
+
+
+def one_by_one(value: Any) -> tuple[Any, ...]:
+    """Return what was named as one or as several; nothing for None."""
+    return (value,) if isinstance(value, str | os.PathLike) else tuple(value or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +64,16 @@ class StageOptions:
     @classmethod
     def of(cls, spec: str | os.PathLike[str], **options: Any) -> StageOptions:
         """Make the options of what a user wrote: texts become specs and paths."""
-        for name in ("root", "link", "save_to"):
+        for name in ("root", "link"):
             if (value := options.get(name)) is not None:
-                folder = folder_named(name, value)
-                options[name] = folder if name != "save_to" else value
+                options[name] = folder_named(name, value)
         if (save_to := options.get("save_to")) is not None:
             from datastage import saved_copy  # what every request imports is waited for each time
 
             options["save_to"] = saved_copy.parse(save_to)
-        for name in ("fallbacks", "members"):
-            if (value := options.get(name)) is not None:
-                options[name] = (value,) if isinstance(value, str | os.PathLike) else tuple(value)
-        options["fallbacks"] = tuple(map(sources.parse, options.get("fallbacks") or ()))
+        if options.get("members") is not None:
+            options["members"] = one_by_one(options["members"])
+        options["fallbacks"] = tuple(map(sources.parse, one_by_one(options.get("fallbacks"))))
         return cls(sources.parse(spec), **options)
 
     def __post_init__(self) -> None:

@@ -363,10 +363,9 @@ def _read(path: Path) -> str:
 
 def _shm_bytes(root: Path) -> int:
     try:
-        found = os.statvfs(root / "dev/shm")
-    except (OSError, AttributeError):
+        return shutil.disk_usage(root / "dev/shm").total
+    except OSError:
         return 0
-    return found.f_frsize * found.f_blocks
 
 
 def _accelerator(environ: Mapping[str, str], root: Path) -> Accelerator:

@@ -1,15 +1,12 @@
-"""What the user writes to name a dataset: the value `Spec`, what every source's parser shares, and hiding secrets."""
+"""What the user writes to name a dataset: the value `Spec`; and what every source's parser shares."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, SupportsFloat
 
 from datastage.errors import SpecError
 from datastage.redact import hide_secrets
@@ -69,50 +66,6 @@ def _nameable(text: str) -> str:
         if b"\0" not in os.fsencode(text):
             return text
     raise SpecError(f"{text!r} holds a character that no name can hold.", "Next: write it without that character.")
-
-
-_PATH = (str, os.PathLike)
-# What an option takes, whatever verb has it: in words, its types, and those of what is in it.
-_TAKES: dict[str, tuple[str, tuple[type, ...], tuple[type, ...]]] = {
-    **dict.fromkeys(("password", "encoding", "name", "expect", "title", "licence", "wheel"), ("text", (str,), ())),
-    **dict.fromkeys(
-        ("root", "link", "save_to", "to", "archive", "folder", "staged", "catalog"),
-        ("text, or a path", _PATH, ()),
-    ),
-    **dict.fromkeys(("members", "names"), ("text, or a list of texts", (str,), (str,))),
-    "fallbacks": ("text, or a list of texts", _PATH, _PATH),
-    "wait": ("a number of seconds", (SupportsFloat,), ()),
-}
-
-
-def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
-    """Raise `SpecError` for what was given to a public function and is nothing that the option can be."""
-    for option in _TAKES.keys() & given.keys():
-        value, (takes, types, items) = given[option], _TAKES[option]
-        at = parameters[option]
-        if at.annotation == "Any" or (value is None and at.default is not at.empty and option != "names"):
-            continue
-        is_list = bool(items) and isinstance(value, Iterable) and not isinstance(value, (*_PATH, bytes))
-        wrong = [value] if not is_list and not isinstance(value, types) else []
-        if is_list and not isinstance(value, Iterator):  # which can be read once alone
-            wrong = [one for one in value if not isinstance(one, items)]
-        if wrong:
-            kind = "None" if wrong[0] is None else f"a value of type {type(wrong[0]).__name__}"  # it may be a secret
-            takes = "texts" if at.kind is at.VAR_POSITIONAL else takes
-            raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: {_step(at, takes, wrong[0])}")
-        if isinstance(value, str) and not value and types is _PATH:
-            raise SpecError(f"{option}= is empty.", "Next: name it, or leave it out. Is a variable not set?")
-
-
-def _step(at: inspect.Parameter, takes: str, wrong: Any) -> str:
-    if wrong is None:
-        needed = at.default is at.empty and at.kind is not at.VAR_POSITIONAL
-        return f"{'name it' if needed else 'leave it out'}. Is a variable not set?"
-    if at.kind is at.VAR_POSITIONAL:
-        return "give them one by one, each in quotes."
-    if isinstance(wrong, str | SupportsFloat):
-        return f"write it {'without' if isinstance(wrong, str) else 'in'} quotes."
-    return f"give {takes}."
 
 
 def split_scheme(text: str) -> tuple[str, str]:

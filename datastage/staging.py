@@ -69,10 +69,13 @@ def _wanted(options: StageOptions, named: Entry | ArchiveEntry | None, here: Run
     elif options.unpack is False or options.copy:
         known = dict.fromkeys([""], next(iter(options.digests.items()))) if options.digests else {}
     more: dict[str, Any] = {}
-    if named is not None and _is_own(named):
-        digests = {file.path: file.md5 for file in entry.files} if entry else {p.name: p.expect for p in named.parts}
-        more["listed"] = {name: digest for name, digest in digests.items() if digest}
-        more["places"] = frozenset() if more["listed"] else frozenset(getattr(named, "shown_places", ()))
+    if named is not None:
+        from datastage import datasets
+
+        if named not in datasets.ENTRIES:
+            digests = {f.path: f.md5 for f in entry.files} if entry else {p.name: p.expect for p in named.parts}
+            more["listed"] = {name: digest for name, digest in digests.items() if digest}
+            more["places"] = frozenset() if more["listed"] else frozenset(getattr(named, "shown_places", ()))
     if options.spec.scheme == "relative":
         more["elsewhere"] = partial(sources.elsewhere, options.spec, here)
     return store.Wanted(
@@ -86,12 +89,6 @@ def _wanted(options: StageOptions, named: Entry | ArchiveEntry | None, here: Run
         make_receipt={"entry": entry.name, "licence": entry.licence} if entry is not None else {},
         **more,
     )
-
-
-def _is_own(named: Entry | ArchiveEntry) -> bool:
-    from datastage import datasets
-
-    return named not in datasets.ENTRIES
 
 
 def root_folder(asked: Path | None, here: Runtime) -> Path:

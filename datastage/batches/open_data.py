@@ -14,7 +14,7 @@ from datastage.batches.augment import Augment
 from datastage.batches.image_files import FolderImages, Images, ParquetRows, ZipImages
 from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
-from datastage.options import FOR_LOADERS
+from datastage.options import FOR_LOADERS, check_data
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.sources import parse
@@ -51,11 +51,8 @@ def open_data(
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")
         _check_photos_only("arrays", options, cache, labels)
         return from_arrays(_splits_of(data), options, classes=tuple(classes or ()))
-    if not isinstance(data, Staged | str | os.PathLike):
-        raise SpecError(
-            f"loaders() takes what stage() takes, or arrays, not {type(data).__name__}.",
-            "Next: for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=64).",
-        )
+    step = "for a PyTorch Dataset or DataLoader, datastage.feed(dataset, batch_size=64)."
+    check_data("loaders", data, ", or arrays", step)
     if (shards := shards_of(data, here)) is not None:
         from datastage.batches.shards import from_shards
 

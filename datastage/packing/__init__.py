@@ -19,6 +19,7 @@ from datastage.batches.open_data import images_at, located, refuse_shards
 from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
 from datastage.file_names import PICTURE_SUFFIXES
+from datastage.options import check_data
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
@@ -138,8 +139,7 @@ def _place(to: Any, here: Runtime, reporter: Reporter) -> Place:
 def _opened(
     data: Any, options: PackOptions, place: Place, here: Runtime, stage: Callable[..., Staged]
 ) -> tuple[Pictures, layouts.Reading]:
-    if not isinstance(data, Staged | str | os.PathLike):
-        raise SpecError(f"pack() takes what stage() takes, not {type(data).__name__}.", "Next: name a folder or a zip.")
+    check_data("pack", data)
     if not _has_more(data, options.labels):
         refuse_shards(data, here)
     staged, images = located(data, stage)
