@@ -23,7 +23,7 @@ import datastage
 from datastage import layouts
 from datastage.decode import best, decode
 from datastage.packing.plan import plan_of, samples_of
-from datastage.packing.sample import packed
+from datastage.packing.shard_file import packed
 from datastage.shards.index import ShardEntry, ShardIndex, write_index
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import datastage
-from datastage import filling
+from datastage import extracting
 from datastage.errors import DamagedArchiveError, IntegrityError, SpecError, StorageError, UnavailableError
 
 FILES = {"a.txt": b"alpha", "d/b.txt": b"beta", "d/e/c.txt": b"gamma"}
@@ -221,7 +221,7 @@ def test_a_kill_leaves_a_marker_that_names_what_came_and_the_next_run_begins_ane
     child.send_signal(signal.SIGKILL)
     child.wait()
     came = set(files_in(folder)) & set(files)
-    header, *named = map(json.loads, (folder / filling.MARKER).read_text().splitlines())
+    header, *named = map(json.loads, (folder / extracting.MARKER).read_text().splitlines())
     assert len(came) == 3
     assert came <= {path for path, *_ in named}
     assert header["archive"] == "x.zip"
@@ -233,12 +233,12 @@ def test_a_kill_leaves_a_marker_that_names_what_came_and_the_next_run_begins_ane
 def killed_with_all_in_place(archive, folder):
     """Extract, and be killed just before the marker would go."""
     code = (
-        "import os, sys; from pathlib import Path; from datastage import extract, filling, own_files; plain ="
-        " own_files.unlink; own_files.unlink = lambda path: os._exit(9) if path.name == filling.MARKER else plain(path)"
+        "import os, sys; from pathlib import Path; from datastage import extract, extracting as e, own_files; plain ="
+        " own_files.unlink; own_files.unlink = lambda path: os._exit(9) if path.name == e.MARKER else plain(path)"
         "; extract(sys.argv[1], sys.argv[2], progress=False)"
     )
     assert subprocess.run([sys.executable, "-c", code, archive, folder]).returncode == 9
-    assert (folder / filling.MARKER).is_file()
+    assert (folder / extracting.MARKER).is_file()
 
 
 def test_what_was_changed_or_added_since_a_kill_stays_and_is_named(tmp_path, folder, capsys):
@@ -263,7 +263,7 @@ def test_a_file_of_the_same_size_and_time_that_took_the_place_of_one_that_came_s
     os.rename(folder / "1", tmp_path / "away")
     (folder / "1").write_bytes(b"m")
     os.utime(folder / "1", ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert filling.take_away_leftovers(folder) == ["1"]
+    assert extracting.take_away_leftovers(folder) == ["1"]
     assert (folder / "1").read_bytes() == b"m"
     assert not (folder / "2").exists()
 
@@ -280,8 +280,8 @@ def test_what_a_marker_names_and_did_not_come_with_it_stays(folder, tmp_path):
     lines += [["up/empty"], ["../empty"], [str(tmp_path / "empty")], ["mine"], [""], []]
     odd = ("[" * 100_000, '{"mine": [1]}', '["mine", "x"]', "[1]", '"mine"', "")
     for text in ("\n".join(map(json.dumps, lines)), *odd):
-        (folder / filling.MARKER).write_text(text)
-        assert filling.take_away_leftovers(folder) is not None
+        (folder / extracting.MARKER).write_text(text)
+        assert extracting.take_away_leftovers(folder) is not None
         assert sorted(os.listdir(folder)) == ["mine", "up"]
     assert (tmp_path / "outside").read_bytes() == b"2"
     assert (tmp_path / "empty").is_dir()

@@ -23,8 +23,7 @@ from datastage.options import check_data
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
 from datastage.packing.plan import PLAN, Plan, Shard, as_before, plan_of, samples_of
-from datastage.packing.sample import QUALITY, packed
-from datastage.packing.shard_file import Arrays, Job, Pictures
+from datastage.packing.shard_file import QUALITY, Arrays, Job, Pictures, packed
 from datastage.progress import SILENT, Reporter, bytes_of, counted, human_bytes, unreadable
 from datastage.runtime import Runtime
 from datastage.shards.index import INDEX, LIST_ENDING, MOST_INDEX_BYTES, ShardHead, ShardIndex, write_index
