@@ -92,7 +92,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 8 for looks at the source of a relative name that end where a disk does not answer.
 # 2 for places that are named as one or as several, in one piece for register and cell (#24).
 # 8 for later epochs of photos, which are given to threads in larger parts, and ask nothing of the machine.
-MOST_LINES = 40_757
+# 63 for shards beside class folders, missing labels of arrays, and test rows without labels (#20, #25).
+MOST_LINES = 40_820
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

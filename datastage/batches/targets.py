@@ -13,6 +13,8 @@ from datastage.errors import SpecError
 from datastage.layouts.words import by_value
 from datastage.progress import Reporter, some
 
+_PREDICT = "Next: datastage.loaders({'train': (x, y), 'predict': (x_test, None)}, batch_size=64), if it has no labels."
+
 
 def targets_of(
     splits: Mapping[str, Any], classes: Sequence[str], reporter: Reporter
@@ -25,6 +27,7 @@ def targets_of(
     found = {name: _array(name, labels) for name, labels in splits.items()}
     first = found["train"]
     for name, labels in found.items():
+        _check_given(name, labels, reporter)
         if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
             own, theirs = (f"labels of shape {one.shape} and type {one.dtype}" for one in (labels, first))
             raise SpecError(f"{name}: {own}; train has {theirs}.")
@@ -78,6 +81,25 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
     )
 
 
+def _check_given(name: str, labels: NDArray[Any], reporter: Reporter) -> None:
+    """Refuse labels that are missing; where a sample has several, a loss of the user's own may mask them."""
+    if labels.dtype.kind not in "fU":
+        return
+    gone = ~np.isfinite(labels) if labels.dtype.kind == "f" else labels == ""
+    if labels.ndim > 1 and gone.any():
+        return reporter.note(
+            f"NaN or infinity in {int(gone.reshape(len(gone), -1).any(1).sum()):,} rows of {name}, as they are",
+            "Labels",
+        )
+    if gone.any():
+        what, keep = ("NaN or infinite", "numpy.isfinite(y)") if labels.dtype.kind == "f" else ("empty", "y != ''")
+        step = f"Next: import numpy; keep = {keep}; datastage.loaders((x[keep], y[keep]), batch_size=64)"
+        raise SpecError(
+            f"{name}: of {len(labels):,} labels {int(gone.sum()):,} are {what}, so these samples have none.",
+            _PREDICT if name != "train" and gone.all() else step,
+        )
+
+
 def _least(labels: NDArray[Any]) -> int:
     """Return the lowest class; a sample whose label is to be ignored has none."""
     classes = labels[labels != IGNORED]
@@ -100,7 +122,7 @@ def _next(name: str, labels: NDArray[Any]) -> str:
     """Return what helps where all labels of a part other than train are placeholders; else nothing."""
     if name == "train" or labels.dtype.kind != "i" or (labels >= 0).any():
         return ""
-    return "Next: datastage.loaders({'train': (x, y), 'predict': (x_test, None)}, batch_size=64), if it has no labels."
+    return _PREDICT
 
 
 def _numbered(

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
-from datastage.layouts import arrays, asked, beside, copies, files, folders, named, parting, tasks, tree
+from datastage.layouts import arrays, asked, beside, copies, files, folders, named, parting, tasks, tree, words
 from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
 from datastage.layouts.reading import Reading, Split, labelled
 from datastage.layouts.shape import Shape, grow, key, shape_of
 from datastage.layouts.tree import Tree, of_archive
+from datastage.progress import counted, some
 
 __all__ = [
     "LAYOUTS", "Reading", "Split", "Tree", "has_pictures", "labelled", "of_archive", "of_entry", "parted", "read",
@@ -88,7 +90,9 @@ def read(
     tables = beside.tables_of(listed)
     for _, layout in LAYOUTS:
         if (found := layout(listed, shape, tables, classes)) is not None:
-            return found
+            packed = sorted(path for path in listed.files() if words.suffix_of(path) in tasks.ARCHIVES)
+            aside = [f"{counted(len(packed), 'archive')} beside the pictures: {some(packed)}"] if packed else []
+            return replace(found, left_out=(*found.left_out, *aside))
     raise tasks.unlabelled(listed, shape)
 
 

@@ -78,6 +78,8 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
     left_out += [f"the table {table.name}" for table in others]
     lacking = [parts["test"]] if "test" in parts else []
     choice = Choice((column,)) if column else choose(first, (), lacking, submission)
+    if len(first.header) == 1:
+        raise _one_column(first)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
     return _reading(first, choice.label[0], part_column(first), parts, left_out, classes)
@@ -165,7 +167,10 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
             for at, value in enumerate(values):
                 if value in says:
                     where.setdefault(says[value], []).append(at)
-            return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
+            given = {name for name, keep in where.items() if name == "train" or any(cells[at] for at in keep)}
+            blank = sorted(at for name, keep in where.items() if name not in given for at in keep)
+            rows = {name: _Rows(table, [cells[at] for at in where[name]], where[name], len(cells)) for name in given}
+            return rows | ({"predict": _Rows(table, None, blank, len(cells))} if blank else {})
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():
         own = other.like(label)
@@ -204,7 +209,7 @@ def _numbered(
     splits = {}
     for name, part in rows.items():
         if part.labels is None:
-            splits[name] = Split((), None, part.n_rows, part.table.last)
+            splits[name] = Split((), None, part.n_rows if part.keep is None else len(part.keep), part.table.last)
             continue
         if task == "regression":
             splits[name] = Split((), [number_of(cell) for cell in part.labels], len(part.labels))
@@ -259,8 +264,15 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
             f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
         )
     if not found:
-        raise SpecError(f"{table.name} has one column, so nothing to learn from.", "Next: a table with a label column.")
+        raise _one_column(table)
     return found
+
+
+def _one_column(table: Table) -> SpecError:
+    return SpecError(
+        f"{table.name} has one column that may be the label, and none to learn it from.",
+        "Next: a table with a label column and others that hold numbers.",
+    )
 
 
 def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str], split: str) -> tuple[Any, Any]:
@@ -277,7 +289,7 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
         table = numbers.read(part.table, names, part.n_rows)
         images = numbers.as_pictures(table if part.keep is None else table[part.keep], side_of(names))
     if labels is None:
-        return images, np.arange(len(images))
+        return images, np.arange(len(images)) if part.keep is None else np.array(part.keep)
     is_decimal = any(isinstance(label, float) for label in labels)
     return images, np.array(labels, np.float32 if is_decimal else np.int64)
 

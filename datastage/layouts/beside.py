@@ -307,7 +307,7 @@ def filled(
 FEED = (
     "Next: these lines feed them, whatever they are; what a sample is you say in the third:",
     "import datastage, pathlib",
-    "files = sorted(pathlib.Path(path).rglob('*.*'))",
+    "files = sorted(pathlib.Path(path).rglob('*.*')) or [pathlib.Path(path)]",
     "def sample(file): return float(file.stat().st_size), 0  # numbers, and a label",
     "class Mine:",
     "    def __len__(self): return len(files)",

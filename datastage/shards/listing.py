@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datastage import sources
 from datastage.errors import DatastageError, SpecError, UnavailableError
-from datastage.file_names import SHARD_WORDS, split_folders, split_words
+from datastage.file_names import PICTURE_SUFFIXES, SHARD_WORDS, split_folders, split_words
 from datastage.layouts.aside import TEST_SHARE, place
-from datastage.layouts.words import by_value
+from datastage.layouts.words import by_value, is_aside
 from datastage.progress import counted, few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
@@ -233,8 +234,21 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
     for shard, part in zip((*tops, *inner), parts):
         found.setdefault(part, []).append(shard)
     some = {one.path: one for ones in found.values() for one in (ones[0], ones[-1])}  # a test part may lack labels
-    if not any(map(_file_holds_samples, some)):
+    try:
+        held = next(filter(_file_holds_samples, some), None)
+    except DatastageError:
+        if len(_class_folders(folder)) < 2:
+            raise
+        return None  # what is no shard lies beside the data
+    if held is None:
         return None
+    if len(classes := _class_folders(folder)) > 1:
+        raise SpecError(
+            f"{folder.name} holds pictures in folders ({', '.join(classes)}, ...), and beside them the shard "
+            f"{held.name}: which of them is trained on, only you know.",
+            f"Of the folders: move {few((one.name for one in (*tops, *inner)), 3)} elsewhere.",
+            f"Next: datastage.loaders({str(held)!r}, batch_size=64), if it is the shard.",
+        )
     odd = found.get("", []) if inner and "train" in found else []
     if held := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
         raise SpecError(
@@ -244,6 +258,17 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
     used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
     return _set(used, folder.name, left, inner=True)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Return the first two folders below that hold pictures, but for those that lie beside data."""
+    found = (
+        os.path.relpath(at, folder)
+        for at, folders, names in os.walk(folder)
+        if not (folders.sort() or is_aside(os.path.basename(at))) and at != str(folder)
+        if any(os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES for name in names if not name.startswith("."))
+    )
+    return list(islice(found, 2))
 
 
 def _tars(folder: Path) -> list[str]:

@@ -767,3 +767,37 @@ def test_what_reads_data_as_a_whole_says_that_shards_are_trained_on(tmp_path, he
         datastage.read(tmp_path)
     assert ("11 samples" in str(caught.value)) == index
     assert "datastage.loaders(" in str(caught.value).splitlines()[-2] + str(caught.value).splitlines()[-1]
+
+
+def class_folders(folder):
+    for i, kind in enumerate(("cat", "dog")):
+        (folder / kind).mkdir()
+        for n in range(6):
+            (folder / kind / f"{n}.png").write_bytes(picture(6 * i + n))
+
+
+def test_class_folders_and_a_shard_beside_them_are_not_chosen_between_in_silence(tmp_path):
+    class_folders(tmp_path)
+    (tmp_path / "more.tar").write_bytes(tar_of(labelled(range(9))))
+    with pytest.raises(SpecError, match=r"cat, dog, ...\), and beside them the shard more.tar") as caught:
+        loaders(tmp_path)
+    step = str(caught.value).splitlines()[-1]
+    assert sorted(given(eval(step[step.index("datastage.") :].rpartition(",")[0]).train)) != []
+    (tmp_path / "more.tar").unlink()
+    (tmp_path / "dog").rename(tmp_path / "docs")
+    (tmp_path / "more.tar").write_bytes(tar_of(labelled(range(9))))
+    assert sorted(given(loaders(tmp_path, test=0).train)) == list(range(9))
+
+
+@pytest.mark.parametrize("kind", ["compressed", "damaged", "of class folders"])
+def test_a_tar_beside_class_folders_that_is_no_shard_is_left_aside_and_named(tmp_path, kind):
+    import gzip
+
+    class_folders(tmp_path)
+    made = tar_of([("cat/1", {"png": picture(1)})])
+    made = {"compressed": gzip.compress(made), "damaged": b"no tar" * 1000, "of class folders": made}[kind]
+    (tmp_path / "backup.tar").write_bytes(made)
+    said = Notes()
+    found = loaders(tmp_path, progress=said)
+    assert (found.classes, found.train.n_samples) == (("cat", "dog"), 11)
+    assert any(line.endswith("1 archive beside the pictures: backup.tar") for line in said.lines)

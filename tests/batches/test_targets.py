@@ -176,3 +176,28 @@ def test_a_part_without_labels_gives_its_ids_in_order_and_does_not_unpack():
         assert list(made) == [made.train]
         assert [i if isinstance(i, str) else int(i) for _, part in made.predict for i in part] == expected
         assert "predict   12 samples in 3 batches of 5; in order" in str(made)
+
+
+@pytest.mark.parametrize(
+    ("part", "gone", "what", "step"),
+    [
+        ("train", slice(3, 4), "1 are NaN or infinite", "keep = numpy.isfinite(y)"),
+        ("val", slice(3, 5), "2 are NaN or infinite", "keep = numpy.isfinite(y)"),
+        ("test", slice(None), "12 are NaN or infinite", "'predict': (x_test, None)"),
+    ],
+)
+def test_labels_that_are_missing_are_refused_with_the_line_that_leaves_them_out(part, gone, what, step):
+    labels = {"train": np.linspace(0, 9, 12), part: np.linspace(0, 9, 12)}
+    labels[part][gone] = np.nan
+    with pytest.raises(SpecError, match=what) as caught:
+        loaders(labels)
+    assert step in str(caught.value).splitlines()[-1]
+
+
+def test_an_empty_name_is_no_class_and_rows_of_several_with_gaps_are_said_to_hold_them():
+    with pytest.raises(SpecError, match="1 are empty"):
+        loaders(np.array(["cat", "", "dog"] + ["cat"] * 9))
+    rows, said = np.ones((12, 2)), []
+    rows[5, 1] = np.nan
+    loaders(rows, said)
+    assert "Labels: NaN or infinity in 1 rows of train, as they are" in said

@@ -387,3 +387,25 @@ def test_a_part_that_begins_far_down_a_long_table_is_seen(tmp_path):
     text = "a,split,label\n" + "".join(f"{i},{2 * (i > 900) or i > 800},{i % 2}\n" for i in range(1000))
     found = layouts.read(write(tmp_path, text.replace("False", "0").replace("True", "1")))
     assert {part: len(split) for part, split in found.splits.items()} == {"train": 801, "val": 100, "test": 99}
+
+
+@pytest.mark.parametrize("column", ["label", "value"])
+def test_a_table_of_one_column_is_refused_without_a_line_that_fails_too(tmp_path, column):
+    path = write(tmp_path, f"{column}\n" + "".join(f"{i * 1.5}\n" for i in range(20)))
+    with pytest.raises(SpecError, match="one column that may be the label") as caught:
+        layouts.read(path)
+    assert "labels=" not in str(caught.value)
+
+
+def test_rows_of_a_test_part_that_all_lack_a_label_are_to_predict_by_their_numbers(tmp_path):
+    path = write(
+        tmp_path,
+        "a,label,split\n" + "".join(f"{i},{i % 2 if i < 6 else ''},{'train' if i < 6 else 'test'}\n" for i in range(9)),
+    )
+    found = layouts.read(path)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 6, "predict": 3}
+    rows, ids = arrays_of(path, "predict", found)
+    assert (rows.tolist(), ids.tolist()) == ([[6], [7], [8]], [6, 7, 8])
+    path = write(tmp_path, path.read_text().replace("8,,test", "8,1,test"))
+    with pytest.raises(SpecError, match="label is empty, in 2 rows"):
+        layouts.read(path)
