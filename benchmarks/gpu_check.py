@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from datastage.batches.any_dataset import feed
 from datastage.batches.arrays import from_arrays
 from datastage.batches.augment import Augment, draw
+from datastage.batches.batch_ops import ResidentStore
 from datastage.batches.devices import choose
-from datastage.batches.gpu_augment import ResidentStore
 
 DRY = not torch.cuda.is_available()
 DEVICE = "cpu" if DRY else "cuda"

@@ -102,6 +102,6 @@ def readers(request, monkeypatch):
         pytest.skip("simplejpeg and OpenCV are not installed")
     if request.param == "plain":
         monkeypatch.setattr(decode, "has_opencv", lambda: False)
-        monkeypatch.setattr("datastage.batches.crops.has_opencv", lambda: False)
+        monkeypatch.setattr("datastage.batches.cpu_augment.has_opencv", lambda: False)
         monkeypatch.setattr(decode, "JPEG_DECODERS", {"PIL": decode.JPEG_DECODERS["PIL"]})
     return request.param

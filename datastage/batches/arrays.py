@@ -248,7 +248,7 @@ class OnDevice:
     """Batches made on the device, from images held there."""
 
     def __init__(self, source: ArraySource, choice: Choice, options: LoaderOptions) -> None:
-        from datastage.batches.gpu_augment import ResidentStore
+        from datastage.batches.batch_ops import ResidentStore
 
         shape = source.images.shape[1:]
         self._store = ResidentStore(source.images, options.augment, options.fill(shape[0]), choice.device)

@@ -140,7 +140,7 @@ class Loader(Carded):
 
     def arrive(self, batch: Any) -> Any:
         """Bring a batch of a user's own to the device, its floats cast."""
-        from datastage.batches.any_loader import arriving
+        from datastage.batches.any_dataset import arriving
 
         return arriving(self._chooser(), self.options.dtype)(batch)
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from datastage import layouts, mounts, runtime, slots, staging
 from datastage.batches.arrays import ArraySource, OnDevice, from_arrays, has_room, limited
 from datastage.batches.augment import Draws
-from datastage.batches.cpu_augment import HostStore, cut
-from datastage.batches.crops import Crops, Wholes
+from datastage.batches.cpu_augment import Crops, HostStore, Wholes, cut
 from datastage.batches.devices import Choice
 from datastage.batches.image_files import Images
 from datastage.batches.loader import Loaders, Source, build

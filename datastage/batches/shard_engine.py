@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datastage.batches.augment import NOTHING, TRANSFORM, Draws, draw
-from datastage.batches.cpu_augment import HostStore
-from datastage.batches.crops import Wholes
+from datastage.batches.cpu_augment import HostStore, Wholes
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import PhotoBatches

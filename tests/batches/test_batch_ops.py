@@ -3,10 +3,8 @@ import pytest
 import torch
 
 from datastage.batches.augment import Augment, draw
-from datastage.batches.batch_ops import jittered, resized
-from datastage.batches.cpu_augment import HostStore
-from datastage.batches.crops import Crops
-from datastage.batches.gpu_augment import ResidentStore
+from datastage.batches.batch_ops import ResidentStore, jittered, resized
+from datastage.batches.cpu_augment import Crops, HostStore
 from tests.torchvision_here import torchvision_here
 
 
