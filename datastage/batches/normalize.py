@@ -21,14 +21,11 @@ from datastage.errors import SpecError
 class Pool:
     """Arrays of one shape and dtype, given out fresh, or again once nobody holds them.
 
-    Asking the system for new pages for each batch costs more than filling them. Of idle arrays `keep` are kept, the
-    others freed. With `always` the same arrays are given in turn, held or not.
+    Asking the system for new pages for each batch costs more than filling them. Of idle arrays `keep` are kept.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any] | type, *, keep: int = 2, always: bool = False
-    ) -> None:
-        self.shape, self._dtype, self._keep, self._always = shape, dtype, keep, always
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type, *, keep: int = 2) -> None:
+        self.shape, self._dtype, self._keep = shape, dtype, keep
         self._arrays: list[NDArray[Any]] = []  # the one given out last stands last
         self._idle = 0
         self._lock = threading.Lock()
@@ -39,14 +36,11 @@ class Pool:
     def take(self) -> NDArray[Any]:
         """Return an array with any content."""
         with self._lock:
-            full = len(self._arrays) == self._keep
-            # The latest of those let go of lies in the processor's cache still.
-            idle = (i for i in reversed(range(len(self._arrays))) if self._holders(i) <= self._idle)
-            again = (0 if full else None) if self._always else next(idle, None)
-            if again is not None:
-                self._arrays.append(self._arrays.pop(again))
-                return self._arrays[-1]
-            if full:
+            for i in reversed(range(len(self._arrays))):  # the latest lies in the processor's cache still
+                if self._holders(i) <= self._idle:
+                    self._arrays.append(self._arrays.pop(i))
+                    return self._arrays[-1]
+            if len(self._arrays) == self._keep:
                 del self._arrays[0]  # held the longest, and from now on its holder's alone
             self._arrays.append(np.empty(self.shape, self._dtype))
             # The count of an array that only we hold differs between Python versions, so it is asked for, not assumed.
@@ -152,8 +146,8 @@ class CpuFinish:
         self._raw = options.dtype == "uint8"
         narrow = options.dtype in ("float16", "bfloat16")
         # What is made in float32 only to be narrowed is scratch, and one is enough of it.
-        wide = np.uint8 if self._raw else np.float32
-        self._pool = Pool(whole, wide, keep=1 if narrow else 2, always=narrow)
+        wide = Pool(whole, np.uint8 if self._raw else np.float32)
+        self._take: Callable[[], Any] = np.empty(whole, np.float32).view if narrow else wide.take
         # numpy has no bfloat16, but integers of as many bits.
         self._narrowed = Pool(whole, np.int16) if narrow else None
         self._normalise = Normalise(options.mean, options.std, shape, last=self._last)
@@ -165,7 +159,7 @@ class CpuFinish:
         """Return the memory of the batch that the next call fills, for making its `n` images in, if that is of use."""
         if self._raw and self._last:
             return None
-        self._lent = self._pool.take()
+        self._lent = self._take()
         return self._lent[:n].reshape(-1).view(np.uint8)
 
     def __call__(self, images: NDArray[np.uint8], seed: int, jitter: Any = None) -> Any:
@@ -182,7 +176,7 @@ class CpuFinish:
         if self._raw and (images.transpose(0, 2, 3, 1) if self._last else images).flags.c_contiguous:
             self._lent = None
             return torch.from_numpy(images)
-        out, self._lent = (self._pool.take() if self._lent is None else self._lent), None
+        out, self._lent = (self._take() if self._lent is None else self._lent), None
         out = self._as_batch(out, len(images))
         if self._raw:
             turn(images, out)

@@ -39,13 +39,6 @@ def test_memory_that_was_let_go_of_is_used_again():
     assert pool.take() is given()
 
 
-def test_memory_given_always_comes_in_turn():
-    pool = Pool((4,), np.float32, keep=3, always=True)
-    held = [pool.take() for _ in range(9)]
-    assert [array.ctypes.data for array in held] == [array.ctypes.data for array in held[:3]] * 3
-    assert len({array.ctypes.data for array in held[:3]}) == 3
-
-
 def test_where_all_memory_is_held_that_given_out_last_is_kept_for_the_next():
     pool = Pool((4,), np.float32, keep=2)
     held = [pool.take() for _ in range(3)]
