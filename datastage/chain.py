@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -78,8 +78,7 @@ class Chain:
     def _failure(self) -> DatastageError:
         """Make the error of a chain that gave nothing."""
         real = [error for error in self.failures if not isinstance(error, MissingDependencyError)]
-        wanted = self._wanted()
-        is_near = self.archive is not None and wanted.url is None
+        is_near = self.archive is not None and self._wanted.url is None
         if self.entry is None:
             is_plain = is_near or (self.archive is None and not self._kaggle_is_offline())
             if len(self.failures) == 1 and is_plain and not isinstance(self.failures[0], errors.ChecksumError):
@@ -95,7 +94,7 @@ class Chain:
                 return real[0]
         inputs = [item.slug for item in kaggle_inputs.inputs(self.here.input_root)]
         return manual.manual_instructions(
-            wanted, self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short,
+            self._wanted, self.here, self.attempts, near=self.near, inputs=inputs, cut_short=self.cut_short,
             offline=False if is_near else None,
         )  # fmt: skip
 
@@ -108,6 +107,7 @@ class Chain:
             and manual.is_offline(self.attempts)
         )
 
+    @cached_property
     def _wanted(self) -> manual.Wanted:
         entry = self.entry or self.archive
         if entry is None:

@@ -93,10 +93,7 @@ def removable(
     budget_bytes: int | None = None,
     now: float,
 ) -> list[Removable]:
-    """List what could go under `root`, and change nothing: what killed runs left, `names`, what is old or over budget.
-
-    What is in use, or not ours, is passed over; a dataset that holds more than was staged stays unless it is named.
-    """
+    """List what could go under `root`: what killed runs left, `names`, what is old or over budget, and not in use."""
     names, shards = list(dict.fromkeys(names)), _shards(root)
     datasets = _datasets(root, [name for name in names if name not in shards])
     found = list(_left_by_the_killed(root, datasets))

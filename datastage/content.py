@@ -18,15 +18,11 @@ _OURS = ".datastage"
 
 @dataclass(slots=True)
 class Content:
-    """What is in the partial folder now, or the `path` that is used where it is.
-
-    `files` are for the receipt; `single` is the name of the one file, where the content is a file and not a folder;
-    `facts` are what the receipt says of it.
-    """
+    """What is in the partial folder now, or the `path` that is used where it is; `facts` are for the receipt."""
 
     files: Sequence[FileRecord] = field(default_factory=list)
     path: Path | None = None
-    single: str | None = None
+    single: str | None = None  # the name of the one file, where the content is a file and not a folder
     facts: dict[str, Any] = field(default_factory=dict)
 
 

@@ -336,10 +336,7 @@ def needing(what: str, library: str, *remedy: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_published(title: str, path: object) -> Iterator[None]:
-    """Say of a dataset of the catalog that cannot be read in its publisher's form that it has another.
-
-    That a file is not there says so too; what else a disk refuses says nothing of the data.
-    """
+    """Say of a dataset of the catalog that cannot be read, or has not all files, that it is not as it was published."""
     try:
         yield
     except (OSError, KeyError, IndexError, ValueError) as error:

@@ -213,10 +213,7 @@ def refuse_clashes(folder: Path, paths: Iterable[str]) -> None:
 
 @while_doing("putting the files in their places")
 def move_in(unpacked: Path, folder: Path, archive: str, *, durable: bool, check: Callable[[], None]) -> None:
-    """Move what was unpacked to its place in `folder`; after an error take away what came.
-
-    `check` raises if the lock of the folder was lost.
-    """
+    """Move what was unpacked into `folder`, or take away what came; `check` raises if the lock of it was lost."""
     moves = list(_moves(unpacked, folder, ""))
     if durable:
         store.sync_file_system(unpacked)

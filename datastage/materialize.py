@@ -24,26 +24,19 @@ from datastage.sources import Fetch, Found, drive_errors
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What making content needs to know: what was asked for, where it goes, who is told, and how patient to be.
-
-    `keep`, where there is one, is given each file that was fetched, proven, before it is moved.
-    """
+    """What making content needs to know: what was asked for, where it goes, who is told, and how patient to be."""
 
     options: StageOptions
     slot: Slot
     here: runtime.Runtime
     reporter: Reporter
     limits: transfer.Limits | None = None  # where another place is left: then one that is slow is left for it too
-    keep: Callable[[Path, str], None] | None = None
+    keep: Callable[[Path, str], None] | None = None  # is given each file that was fetched, proven, before it is moved
     called: str = ""  # the published name, where a copy may bear another
 
 
 def materialize(found: Found, work: Work) -> Content:
-    """Bring what was found into the partial folder, checked.
-
-    Raises `IntegrityError` if the bytes are wrong, `UnavailableError` if the place stops giving them, `StorageError` if
-    this machine will not take them.
-    """
+    """Bring what was found into the partial folder, checked."""
     with opened(found, work.slot, work.reporter) as content:
         try:
             made = _folder(content, found, work) if isinstance(content, Path) else _file(content, found, work)

@@ -50,25 +50,18 @@ def starting_with(folder: Path, beginning: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class DriveMount:
-    """A place where Google Drive is mounted, or was.
-
-    `errno` says why it is not alive: 107 if the Drive client has died, 110 if it does not answer. `is_sure` is False
-    for a folder that only looks like a mounted Drive: somebody may have written there while Drive was not connected.
-    """
+    """A place where Google Drive is mounted, or was."""
 
     path: Path
     alive: bool
-    errno: int = 0
-    is_sure: bool = True
+    errno: int = 0  # why it is not alive: 107 if the Drive client has died, 110 if it does not answer
+    is_sure: bool = True  # else somebody may have written there while Drive was not connected
 
 
 def drive_mounts(
     root: Path = Path("/"), environ: Mapping[str, str] | None = None, *, around: Path | None = None
 ) -> tuple[DriveMount, ...]:
-    """Find where Google Drive is mounted, or was: what the table of mounts says, and where each platform puts it.
-
-    A dead mount is told from an absent one by the error of ``stat`` alone. With `around` no other mount is touched.
-    """
+    """Find where Google Drive is mounted, or was, by the table of mounts and the usual places; only above `around`."""
     environ = os.environ if environ is None else environ
     listed = [
         root / str(point).lstrip("/") if root != Path("/") else point

@@ -16,11 +16,7 @@ _known: dict[tuple[str, int], tuple[float, bool]] = {}
 def is_offline(
     host: str, *, port: int = 443, timeout_s: float = 2.0, clock: Callable[[], float] = time.monotonic
 ) -> bool:
-    """Tell whether `host` is out of reach: no name service, no route, or no answer in `timeout_s`; known for a minute.
-
-    Of a proxy only the proxy is asked: behind it no name may be known. A host that refuses is within reach.
-    ``DATASTAGE_OFFLINE=1`` settles it for every host but this machine.
-    """
+    """Tell whether `host`, or the proxy before it, is out of reach: no name, route or answer; known for a minute."""
     if host == "localhost" or host.startswith("127.") or host in ("::1", "[::1]"):
         return False
     if is_set("OFFLINE"):
@@ -42,7 +38,7 @@ def is_offline(
         try:
             connecting.connect(address, timeout_s).close()
         except ConnectionRefusedError:
-            pass
+            pass  # it is within reach
         except OSError:
             is_out = True
         _known[address] = (clock(), is_out)

@@ -22,22 +22,16 @@ TREE = "tree:"
 
 
 class FileRecord(NamedTuple):
-    """One file that was written, with its size and CRC-32; or a link, with where it leads.
+    """One file that was written, with its size and CRC-32; or a link, with where it leads."""
 
-    `path` is relative to the dataset's folder, with forward slashes.
-    """
-
-    path: str
+    path: str  # below the dataset's folder, with forward slashes
     size: int
     crc32: int
     target: str | None = None
 
 
 class FileRecords(Sequence[FileRecord]):
-    """Many records in columns: a tuple for each of millions would take more than all else.
-
-    `targets` says where the few that are links lead, by their number.
-    """
+    """Many records in columns: a tuple for each of millions would take more than all else."""
 
     __slots__ = ("crcs", "paths", "sizes", "targets")
 
@@ -45,7 +39,7 @@ class FileRecords(Sequence[FileRecord]):
         self.paths: list[str] = []
         self.sizes = array("Q")
         self.crcs = array("I")
-        self.targets: dict[int, str] = {}
+        self.targets: dict[int, str] = {}  # of the few that are links, by their number
         for file in files:
             self.append(file)
 

@@ -128,10 +128,7 @@ def _take_over(folder: Path, receipt: dict[str, Any], files: Sequence[FileRecord
 def mend(
     folder: Path, here: Runtime, found: staged.Verification, *, password: str | None = None, reporter: Reporter = SILENT
 ) -> tuple[str, ...]:
-    """Bring the damaged and missing files of a staged folder again from where it came, and return their paths.
-
-    Each is compared with the list before any is put in its place, by descriptors: no link is followed.
-    """
+    """Bring damaged and missing files again from where they came, and return their paths; all are compared first."""
     slot = slots.slot_of(folder.parent, folder.name)
     receipt = staged.receipt_of(folder)
     assert receipt is not None

@@ -46,22 +46,17 @@ _MARKS: tuple[tuple[Platform, tuple[str, ...], str, tuple[str, ...]], ...] = (
 # fmt: on
 Accelerator = Literal["", "cuda", "tpu", "mps"]
 
-# df shows the host's disk (8 TB seen); users count on 50 to 60 GB, and some of it is taken.
+# df shows the host's disk (8 TB seen); users count on 50 to 60 GB, and some of it is taken. /kaggle/working has less.
 KAGGLE_FREE_BYTES = 40_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where we are, and what the machine has.
-
-    `in_kernel` means a notebook, whose front end can be asked (to connect Drive, to upload); a line with ``!`` cannot.
-    `is_batch` means that nobody is watching. `disk_outlives_machine` is about the folder where staged folders go.
-    `accelerator` is what marks on the machine promise; nothing is tried. Sizes are 0 where they cannot be told.
-    """
+    """Where we are, and what the machine has; sizes are 0 where they cannot be told."""
 
     platform: Platform
-    in_kernel: bool
-    is_batch: bool
+    in_kernel: bool  # a notebook, whose front end can be asked (to connect Drive, to upload); a line with ! cannot
+    is_batch: bool  # nobody is watching
     cwd: Path
     script_folder: Path | None  # None in a notebook, and for the installed command
     search_path: tuple[Path, ...]  # DATASTAGE_PATH
@@ -69,10 +64,10 @@ class Runtime:
     root_setting: Path | None  # DATASTAGE_ROOT
     fast_disk: Path
     fast_disk_shared: bool  # all users may write beside it
-    disk_outlives_machine: bool
+    disk_outlives_machine: bool  # that of the folder where staged folders go
     cores: int
     shm_bytes: int
-    accelerator: Accelerator
+    accelerator: Accelerator  # which marks on the machine promise; nothing is tried
     home: Path
     rank: int = 0  # among processes that work together; 0 alone speaks
     system_root: Path = Path("/")
@@ -378,11 +373,7 @@ def _accelerator(environ: Mapping[str, str], root: Path) -> Accelerator:
 
 
 def free_bytes(path: str | os.PathLike[str], *, environ: Mapping[str, str] | None = None) -> int | None:
-    """Return the room where `path` is or would be; None if that cannot be told. Ask, and never trust the answer.
-
-    On Kaggle the disk of the machine shows the host's size, so no more than `KAGGLE_FREE_BYTES` is counted on there;
-    ``/kaggle/working``, a device of its own that tells the truth, has less.
-    """
+    """Return the room where `path` is or would be, on Kaggle `KAGGLE_FREE_BYTES` at most; None if it cannot be told."""
     environ = os.environ if environ is None else environ
     place = Path(os.path.abspath(path))
     while not place.exists() and place != place.parent:

@@ -100,10 +100,7 @@ def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
 def keep(
     path: Path, folder: Path | BucketFolder, key: str, *, name: str, reporter: Reporter = SILENT
 ) -> tuple[Path, bool]:
-    """Copy the file `path` into `folder` under `name`, and note which request it answers; say if it was there already.
-
-    A file of that name which was kept for nothing, or for another request, is left alone: ours gets another name.
-    """
+    """Copy a file into `folder` under `name`, or another if somebody's is there; tell where, and if it was there."""
     if not isinstance(folder, Path):
         return _keep_there(path, folder, key, name, reporter)
     target = folder / slots.safe_file_name(name)

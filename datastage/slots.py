@@ -89,10 +89,7 @@ def own_folder_of(root: Path) -> Path:
 
 
 def is_marked(own: Path) -> bool:
-    """Tell whether a folder is one that we made for what is unfinished: it says so itself, or is empty.
-
-    Nobody else may write in it: unless even its mark, which is made closed, lets all write on a disk without modes.
-    """
+    """Tell whether a folder is one that we made for what is unfinished: it says so itself, or is empty."""
     try:
         seen = own.lstat()
         if not stat.S_ISDIR(seen.st_mode) or not own_files.is_ours(own, seen):
@@ -100,6 +97,7 @@ def is_marked(own: Path) -> bool:
         text = own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES)
         if not text:  # whoever made it may not have come to write its mark
             return not own_files.others_write(seen) and not {*os.listdir(own)} - {OWNER}
+        # Nobody else may write in it, unless even its mark, which is made closed, lets all write: a disk without modes.
         closed = not own_files.others_write(seen) or own_files.others_write((own / OWNER).lstat())
     except OSError:
         return False
@@ -143,10 +141,7 @@ def leave_no_empty_folder(own: Path) -> None:
 
 
 def usable_root(folder: Path, *, shared: bool = False) -> Path:
-    """Return the folder under which datasets are put, made if need be; a `StorageError` says why there can be none.
-
-    `shared` says that all may write beside it: then it is ``staged-<uid>`` in its place, mode 0700.
-    """
+    """Return the folder for datasets, made if need be; where all may write beside it (`shared`), one of mode 0700."""
     folder = Path(os.path.abspath(fast_root(folder.expanduser(), shared=shared)))
     with while_doing("making the folder for datasets"):
         try:

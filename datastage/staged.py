@@ -168,10 +168,7 @@ class Staged(Carded, os.PathLike[str]):
 
 
 def read_receipt(folder: Path) -> dict[str, Any] | None:
-    """Return the receipt in `folder`, or None if there is none that this user wrote and that has our form.
-
-    Whether it was written for this very folder is another question: `receipt_of`.
-    """
+    """Return the receipt of our form that this user wrote in `folder`, or for another one: see `receipt_of`."""
     receipt = own_files.mapping_of(own_files.read_ours(folder / RECEIPT, most_bytes=_MOST_RECEIPT_BYTES))
     return receipt if _has_our_form(receipt) else None
 
@@ -277,10 +274,7 @@ def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:
 
 
 def counts(files: Iterable[FileRecord]) -> dict[str, Any]:
-    """Return what the receipt says of the number of files: of all, and of images where there are images.
-
-    ``inside`` tells their kind, how many folders hold them directly, and the names of class folders (or of few files).
-    """
+    """Return what the receipt says of the files: how many and how long, their kind, folders, and classes or names."""
     records = FileRecords.of(files)
     suffixes = tuple(PICTURE_SUFFIXES)
     images = [path for path in records.paths if path.lower().endswith(suffixes)]
@@ -344,10 +338,7 @@ def read_files(folder: Path, receipt: Mapping[str, Any]) -> list[FileRecord]:
 
 
 def looks_whole(folder: Path, receipt: Mapping[str, Any]) -> bool:
-    """Tell by a quick look whether what the receipt lists is there: names and sizes, of many files only some.
-
-    A look, not a check of the bytes: `verify` is that. 50,000 files cost as much as `GLANCE_FILES`.
-    """
+    """Tell whether what the receipt lists is there: names and sizes, of many files only `GLANCE_FILES`."""
     try:
         lines = read_lines(folder, receipt)
     except IntegrityError:
@@ -376,10 +367,7 @@ def is_of_an_earlier_session(folder: Path) -> bool:
 
 
 def sample_is_right(folder: Path, receipt: Mapping[str, Any], *, most_bytes: int = SAMPLE_BYTES) -> bool:
-    """Tell whether a sample of the files, evenly spread, has the content that the list says: some tens of megabytes.
-
-    Names and sizes survive a copy of a disk that broke off; the bytes of some files may not.
-    """
+    """Tell whether a sample has the content that the list says: names and sizes survive a copy that broke off."""
     lines = read_lines(folder, receipt)
     left = most_bytes
     for file in map(_record, lines[:: max(1, len(lines) // SAMPLE_FILES)]):

@@ -42,17 +42,14 @@ _TRIES = 20
 
 
 def staged_at(path: Path) -> Staged | None:
-    """Return what this user staged at `path`: the folder, or the one file in it; None if it is no such thing.
-
-    A folder without a mark, as `extract` makes, counts if its receipt names it and it may be written to: data that is
-    attached or that came with a receipt in it does not.
-    """
+    """Return what this user staged at `path`: the folder, or the one file in it; None if it is no such thing."""
     for folder in (path, path.parent):
         receipt = staged.receipt_of(folder)
         if receipt is None or receipt.get("in_place"):
             continue
         if folder != path and receipt.get("single") != path.name:
             continue
+        # `extract` makes no mark; data that is attached may not be written to.
         if slots.is_proven(slots.slot_of(folder.parent, folder.name), receipt) or os.access(folder, os.W_OK):
             single = receipt.get("single")
             return Staged(folder / single if single else folder, receipt)
@@ -332,10 +329,7 @@ def _closed(folder: Path, owner: str) -> StorageError:
 
 @contextlib.contextmanager
 def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
-    """Hold the lock of a slot; while another process holds it, show who that is and how far it is.
-
-    Our own folder under the root goes afterwards, if nothing is left in it.
-    """
+    """Hold the lock of a slot; while another process holds it, show who that is and how far it is."""
     shown: Holder | None = None
 
     def show(now: Holder) -> None:
@@ -351,7 +345,7 @@ def waited_for(slot: Slot, reporter: Reporter) -> Iterator[Held]:
         reporter.note(f"for {who}, which prepares the same data", "Waiting")
 
     with contextlib.ExitStack() as stack:
-        stack.callback(slots.leave_no_empty_folder, slot.own)
+        stack.callback(slots.leave_no_empty_folder, slot.own)  # once it is let go
         for tries_left in range(_TRIES, -1, -1):
             lock = locked(slot.lock, on_wait=say, on_progress=show, beside=_locks_of_others(slot))
             try:

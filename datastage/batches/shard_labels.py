@@ -160,10 +160,7 @@ def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], lab
 
 
 def is_labelled(rule: LabelRule, samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any) -> bool:
-    """Whether the samples of another part have labels: those of the rule, or, where none were named, any.
-
-    Where classes are known, numbers below nought stand for a label that is not told.
-    """
+    """Whether the samples of another part have labels: those of the rule, or, where none were named, any."""
     untold = False
     for sample in samples[:TRIED]:
         with contextlib.suppress(IntegrityError, SpecError):

@@ -60,16 +60,12 @@ class Plan:
 
 
 def samples_of(reading: Reading, lengths: Mapping[str, int]) -> dict[str, list[Sample]]:
-    """Return the samples of each part in the order in which they are packed.
-
-    Training samples come in an order drawn by a digest of their names: a shard of one class alone would be read in one
-    piece in each epoch, however windows of shards are shuffled.
-    """
+    """Return the samples of each part in the order in which they are packed."""
     found: dict[str, list[Sample]] = {}
     for split, part in reading.splits.items():
         labels: Sequence[Any] = part.labels if part.labels is not None else [None] * len(part.names)
         rows = list(zip(part.names, labels, strict=True))
-        if split == "train":
+        if split == "train":  # a shard of one class alone would be read in one piece in each epoch
             rows.sort(
                 key=lambda row: hashlib.blake2b(row[0].encode("utf-8", "surrogateescape"), digest_size=8).digest()
             )
@@ -79,11 +75,7 @@ def samples_of(reading: Reading, lengths: Mapping[str, int]) -> dict[str, list[S
 
 
 def plan_of(samples: Mapping[str, list[Sample]], n_bytes: int, packed: float | None, options: Sequence[Any]) -> Plan:
-    """Part the samples into shards of about `n_bytes`, all of a part alike.
-
-    `packed` is what a picture takes where they are made smaller, None where each keeps its length; `options` is what
-    the bytes of shards follow from beside the samples.
-    """
+    """Part the samples into shards of about `n_bytes`, by their lengths or the one that all have when `packed`."""
     digest = hashlib.sha256(json.dumps([SCHEMA, n_bytes, *options], default=str).encode())
     shards: list[Shard] = []
     for split, rows in samples.items():
@@ -124,10 +116,7 @@ def _odd() -> IntegrityError:
 
 
 def _key(name: str, taken: set[str]) -> str:
-    """Return what a sample is called in the tar, which no other is.
-
-    Readers of WebDataset part a member's name at the first dot of its last part, and pass over names in ``__``.
-    """
+    """Return what a sample is called in the tar: WebDataset ends it at the first dot, and passes over ``__NAME__``."""
     path = PurePosixPath(name.encode("utf-8", "replace").decode().replace("\\", "_"))
     parts = [part for part in path.parts if part not in ("/", "..")]
     last = parts[-1].removesuffix(path.suffix).replace(".", "_") if parts else ""

@@ -59,10 +59,7 @@ class Job:
         ahead: Callable[..., Future[Any]] | None = None,
         done: Callable[[int], None] = lambda n_bytes: None,
     ) -> tuple[ShardHead, bytes]:
-        """Write a shard into `out`, and return what is known of it, and its list.
-
-        `ahead` submits work to threads, `done` counts the bytes of pictures.
-        """
+        """Write a shard into `out`, with pictures that `ahead` makes in threads; return what is known, and its list."""
         tar, damaged, n, crcs = _Tar(out), [], 0, []
         for sample, crc, data in self._packed(shard, ahead):
             done(sample.n_bytes)
@@ -180,10 +177,7 @@ Pictures = Images | Arrays
 
 
 def packed(data: bytes, size: int | None) -> bytes:
-    """Return what is packed of a picture's bytes; `Unreadable` says why it cannot be.
-
-    Pictures that are no larger than asked keep their bytes. Of what keeps its bytes the head and the end are looked at.
-    """
+    """Return what is packed of a picture: its own bytes if it is no larger; `Unreadable` says why it cannot be."""
     found = size_of(data)
     if found is None or not min(found):
         raise Unreadable("it is no picture")

@@ -61,10 +61,7 @@ class ShardCache:
         return ShardCache, (self.folder, self.budget, self.here, self.identities)
 
     def open(self, shard: Shard, stop: threading.Event | None = None) -> ShardFile:
-        """Return a shard, open and held; it is brought first if it is not here.
-
-        Raises `Stop` once `stop` is set; an error of ours if it cannot be had, or is not what it was.
-        """
+        """Return a shard, open and held, brought first if it is not here; raises `Stop` once `stop` is set."""
         if shard.path is not None:
             return ShardFile(shard.path, shard.name)
         key = self._key(shard)

@@ -70,15 +70,12 @@ class ShardIndex:
 
 @dataclass(frozen=True, slots=True)
 class ShardHead:
-    """The first line of a list: the shard, the plan that it was made by, and the pictures that could not be read.
-
-    And a digest of the pictures as they were when it was made; empty in a list of an earlier version.
-    """
+    """The first line of a list: the shard, the plan that it was made by, and the pictures that could not be read."""
 
     shard: ShardEntry
     plan: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
-    source: str = ""
+    source: str = ""  # a digest of the pictures as they were then; empty in a list of an earlier version
 
 
 def split_of_shard(name: str) -> str:

@@ -38,22 +38,17 @@ WHOLE_SHARDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One shard: where it lies, and what an index says of it.
-
-    `path` is there if it may be read where it is. `keep`, where samples are set aside by a hash of their keys, says
-    which ones are of this part: two shares of the line from 0 to 1. `folder` is the word for a part that a folder of it
-    has, `classes` what its index calls the numbers of its labels.
-    """
+    """One shard: where it lies, and what an index says of it."""
 
     name: str
     spec: Spec
-    path: Path | None = None
+    path: Path | None = None  # if it may be read where it is
     size: int | None = None
     sha256: str | None = None
     samples: int | None = None
-    keep: tuple[float, float] | None = None
-    folder: str = ""
-    classes: tuple[str, ...] | None = None
+    keep: tuple[float, float] | None = None  # from where to where the hashes of keys are of this part, from 0 to 1
+    folder: str = ""  # the word for a part that a folder of it has
+    classes: tuple[str, ...] | None = None  # what its index calls the numbers of its labels
 
     @property
     def words(self) -> list[str]:
@@ -358,11 +353,7 @@ def _set(shards: list[Shard], name: str, said: Sequence[tuple[str, str]] = (), *
 
 
 def parted(found: ShardSet, *, val: Any = None, test: Any = None) -> tuple[ShardSet, list[str]]:
-    """Apply ``val=`` and ``test=``: the parts, and lines to say of them.
-
-    A part that the shards have stays as it is; ``0`` leaves it out. Without a test part and without ``test=``, 10 % is
-    set aside, and shards of one part alone, whichever it is called, are there to train on.
-    """
+    """Apply ``val=`` and ``test=``, and say it; shards of one part alone, whichever it is, are there to train on."""
     splits, said = dict(found.splits), []
     only = next(iter(splits)) if len(splits) == 1 else ""
     if only not in ("", "train"):

@@ -103,10 +103,7 @@ class _Seeking(Bytes):
 
 
 def samples_of(read_at: Any, size: int, name: str, *, whole: bool = True) -> Iterator[Sample]:
-    """Give the samples of a tar of `size` bytes; `DamagedArchiveError` if it is cut short, damaged or no tar.
-
-    Of one of which only the beginning is here (not `whole`) those come whose bytes are all here.
-    """
+    """Give the samples of a tar; `DamagedArchiveError` if it is cut short, unless only its beginning is to be here."""
     stream = _Seeking(read_at, size)
 
     def members() -> Iterator[tuple[str, int, int]]:

@@ -41,10 +41,7 @@ class Window:
         return self.start + sum(self.counts)
 
     def samples(self, shuffle: tuple[int, int] | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return of each sample, in order, its shard (a place in `shards`) and its number there.
-
-        `shuffle` is the seed and the epoch; None leaves them as they lie.
-        """
+        """Return of each sample its shard (a place in `shards`) and its number there, in the order of (seed, epoch)."""
         shard = np.repeat(np.arange(len(self.counts)), self.counts)
         number = np.concatenate([np.arange(n) for n in self.counts])
         if shuffle is not None:
@@ -62,14 +59,11 @@ class Piece(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one rank takes of a step: the rows, how many of them are its own, and the places of the whole step.
-
-    The rows after the `valid` ones are another rank's too; `size` is what the batch is filled up to, 0 for as it is.
-    """
+    """What one rank takes of a step, and the places of the whole step."""
 
     pieces: list[Piece]
-    valid: int
-    size: int
+    valid: int  # how many of the rows are its own: those after them are another rank's too
+    size: int  # what the batch is filled up to; 0 for as it is
     start: int
     stop: int
 
