@@ -245,9 +245,9 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
             f"Next: datastage.loaders({str(held)!r}, batch_size=64), if it is the shard.",
         )
     odd = found.get("", []) if inner and "train" in found else []
-    if held := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
+    if lost := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
         raise SpecError(
-            f"{folder.name} holds shards of parts in folders, and beside them {held.name}, whose name says no part.",
+            f"{folder.name} holds shards of parts in folders, and beside them {lost.name}, whose name says no part.",
             "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
         )
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
