@@ -925,7 +925,7 @@ def register(
 
 @_answered
 def cell(
-    spec: str,
+    spec: PathLike,
     *,
     wheel: str | None = None,
     embed: bool = False,
@@ -937,7 +937,7 @@ def cell(
 
     Parameters
     ----------
-    spec : str
+    spec : str or path
         What the cell stages.
     wheel : str, optional
         The address of the wheel, for notebooks that can install.
@@ -966,13 +966,14 @@ def cell(
     from datastage import datasets, sources
     from datastage.options import one_by_one
     from datastage.show.cell import cell as make
+    from datastage.spec import as_text
 
     entries = {entry.name: entry for entry in datasets.read_catalog(Path(catalog))} if catalog is not None else {}
+    spec, *more = map(as_text, (spec, *one_by_one(fallbacks)))
     own = entries.get(spec)
     asked = sources.parse(spec)
     if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    more = [os.fspath(place) for place in one_by_one(fallbacks)]
     for place in (spec, *more, *(own.places if own is not None else ())):
         if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
             raise SpecError(

@@ -105,6 +105,14 @@ def of_path(path: os.PathLike[str]) -> Spec:
     return Spec(_nameable(text), "file", text)
 
 
+def as_text(place: str | os.PathLike[str]) -> str:
+    """Return a spec as text that means the same: a bare name of a path object is none of a dataset."""
+    if not isinstance(place, os.PathLike):
+        return place
+    text = of_path(place).text
+    return text if os.path.isabs(text) else os.path.join(".", text)
+
+
 def parse_file(text: str, word: str, rest: str) -> Spec:
     """Tell the path in ``file:///PATH``."""
     if not rest.startswith("///") and not rest.startswith("//localhost/"):

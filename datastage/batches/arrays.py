@@ -73,7 +73,7 @@ def places_of(lengths: Mapping[str, int], *, val: Any, test: Any) -> dict[str, N
     for name, share in (("test", test), ("val", val)):
         if name in lengths and share == 0:
             del places[name]
-        elif name not in lengths and share:
+        elif share and (name not in lengths or isinstance(share, str)):
             places["train"], places[name] = set_aside(lengths["train"], places["train"], share, name)
     return places
 

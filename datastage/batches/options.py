@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from datastage.batches.augment import Augment
 from datastage.batches.devices import check_name
 from datastage.errors import SpecError
+from datastage.layouts.aside import check_share
 from datastage.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         for name in ("batch_size", "val", "test", "dtype", "memory_format", "limit", "seed", "size", "device"):
             object.__setattr__(self, name, _as_python(getattr(self, name)))
+        check_share("val", self.val)
+        check_share("test", self.test)
         if not _is_whole(self.batch_size, 1):
             raise SpecError(f"batch_size={self.batch_size!r}: a whole number from 1 up is needed, such as 256.")
         if not _is_whole(self.seed, 0):

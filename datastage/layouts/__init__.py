@@ -64,18 +64,19 @@ def read(
     `val` and `test` may name a folder that holds that part; with ``test=0`` no test part is wanted. Shares are for
     `parted`. `SpecError` if two readings fit, or none: it names both, and what each would give.
     """
-    if not isinstance(data, Tree) and files.is_alone(Path(data)):
-        return files.read(Path(data), labels, classes)
-    listed = data if isinstance(data, Tree) else tree.of(data)
-    if (known := files.known_folder(listed, labels)) is not None:
-        return known
-    root = grow(listed)
+    alone = None if isinstance(data, Tree) or not files.is_alone(Path(data)) else Path(data)
+    listed = tree.of_file(alone) if alone else data if isinstance(data, Tree) else tree.of(data)
     parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
     for part, name in parts.items():
         if not any(key(name) in (key(path), key(path.rpartition("/")[2])) for path in listed.folders):
             raise SpecError(
                 f"There is no folder {name!r} in {listed.where}, which {part}= names.", "Next: look at its name."
             )
+    if alone is not None:
+        return files.read(alone, labels, classes)
+    if (known := files.known_folder(listed, labels)) is not None:
+        return known
+    root = grow(listed)
     wanted = frozenset(classes or ())
     if labels is not None:
         shape = shape_of(listed, root, parts, wanted, test=0)

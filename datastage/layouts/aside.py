@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -43,13 +44,25 @@ def parted(reading: Reading, *, val: float | None = None, test: float | None = N
     return replace(reading, splits=ordered(splits)), said
 
 
+def check_share(name: str, value: Any) -> None:
+    """Refuse what ``val=`` or ``test=`` can be of no data; a text names a folder."""
+    most = 1 if isinstance(value, float) else math.inf
+    if isinstance(value, str) or value is None or value is False:
+        return
+    if value is True or not isinstance(value, int | float) or not 0 <= value < most:
+        raise SpecError(
+            f"{name}={value!r} is no share and no number of samples.",
+            f"Next: a share such as {name}=0.1, or a whole number of samples; {name}=0 leaves that part out.",
+        )
+
+
 def how_many(value: float | str | None, n: int, name: str) -> int:
     """Turn a share (0.1) or a number (5000) into a number of `n` samples."""
     if value is None:
         return 0
     share = isinstance(value, float) and 0 < value < 1
     count: Any = max(1, round(float(value) * n)) if share else value  # of a few samples a small share is one
-    if isinstance(value, bool) or not isinstance(count, int) or not 0 <= count < n:
+    if not isinstance(count, int) or not 0 <= count < n:
         raise SpecError(
             f"{name}={value!r} cannot be set aside of {n:,} images.",
             f"Next: a share such as {name}=0.1, or a number below {n:,}.",

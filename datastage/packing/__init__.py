@@ -19,6 +19,7 @@ from datastage.batches.open_data import images_at, located, refuse_shards
 from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
 from datastage.file_names import PICTURE_SUFFIXES
+from datastage.layouts.aside import check_share
 from datastage.options import check_data
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
@@ -78,6 +79,10 @@ class PackOptions:
     test: Any = None
 
     def __post_init__(self) -> None:
+        for name in ("val", "test"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, value.item() if hasattr(value, "item") else value)  # a number of numpy's
+            check_share(name, getattr(self, name))
         if self.engine not in ("local", "ray"):
             raise SpecError(f"engine={self.engine!r} is no choice.", "Next: engine='local' or engine='ray'.")
         if self.size is not None and (type(self.size) is not int or not 8 <= self.size <= 8192):
@@ -116,7 +121,8 @@ def pack(
             raise IntegrityError("None of the pictures of train can be read.", "Next: open one of them by hand.")
         put(place, INDEX, write_index(index), replace=True)
     damaged = tuple(bad for shard in plan.shards for bad in heads[shard.name].damaged)
-    result = Packed(place.text, index, len(missing), len(plan.shards) - len(missing), damaged)
+    n_new = sum(heads[shard.name].shard.samples > 0 for shard in missing)
+    result = Packed(place.text, index, n_new, len(index.shards) - n_new, damaged)
     _say(result, reporter)
     return result
 
@@ -190,9 +196,8 @@ def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tup
 
     labels, classes = targets_of(given, reading.classes, SILENT)
     splits = {}
-    val, test = (None if isinstance(share, str) else share for share in (options.val, options.test))
     lengths = {split: len(images) for split, (images, _) in arrays.items()}
-    for split, at in places_of(lengths, val=val, test=test).items():
+    for split, at in places_of(lengths, val=options.val, test=options.test).items():
         home = split if split in arrays else "train"
         names = [f"{home}/{number}" for number in (range(lengths[home]) if at is None else at.tolist())]
         own = labels.get(home)
@@ -247,10 +252,12 @@ def _begun(place: Place, plan: Plan, job: Job, reporter: Reporter) -> tuple[Plan
         raise StorageError(
             f"{place.text} holds {strange[0]}, which is no shard of this data.", "Next: move it to another folder."
         )
-    with_list = [shard for shard in before.shards if shard.name in there and shard.name + LIST_ENDING in there]
-    heads = {shard.name: head_at(place, shard.name) for shard in with_list}
+    listed = [shard for shard in before.shards if shard.name + LIST_ENDING in there]
+    heads = {shard.name: head_at(place, shard.name) for shard in listed}
+    with_list = [shard for shard in listed if shard.name in there or not heads[shard.name].shard.samples]
+    heads = {shard.name: heads[shard.name] for shard in with_list}
     for name, head in heads.items():
-        if head.plan != plan.key or head.shard.size != there[name]:
+        if head.plan != plan.key or head.shard.size != there.get(name, head.shard.size):
             raise StorageError(f"{name} in {place.text} is not what was packed there.", f"Next: move {name} away.")
     if before.stamps not in ("", plan.stamps):
         _check_pictures(place, job, [shard for shard in with_list if heads[shard.name].source], heads, reporter)

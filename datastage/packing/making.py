@@ -34,11 +34,19 @@ def head_at(place: Place, name: str) -> ShardHead:
     return read_head(found)
 
 
+class _Empty(Exception):
+    """No picture of a shard can be read: its list alone is written, which says so to the next run."""
+
+
 def make(job: Job, place: Place, shard: Shard, **how: Any) -> ShardHead:
     """Make one shard, and its list behind it. One that has come meanwhile is kept, if it holds the same."""
     try:
         with place.new(shard.name) as out:
             made, listing = job.write(shard, out, **how)
+            if not made.shard.samples:
+                raise _Empty
+    except _Empty:
+        pass
     except FileExistsError:
         # A run that was killed between the two, or another worker: bytes are the same where the libraries are.
         listed = place.names()

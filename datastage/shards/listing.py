@@ -230,19 +230,19 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
         found.setdefault(part, []).append(shard)
     some = {one.path: one for ones in found.values() for one in (ones[0], ones[-1])}  # a test part may lack labels
     try:
-        held = next(filter(_file_holds_samples, some), None)
+        first = next(filter(_file_holds_samples, some), None)
     except DatastageError:
         if len(_class_folders(folder)) < 2:
             raise
         return None  # what is no shard lies beside the data
-    if held is None:
+    if first is None:
         return None
     if len(classes := _class_folders(folder)) > 1:
         raise SpecError(
             f"{folder.name} holds pictures in folders ({', '.join(classes)}, ...), and beside them the shard "
-            f"{held.name}: which of them is trained on, only you know.",
+            f"{first.name}: which of them is trained on, only you know.",
             f"Of the folders: move {few((one.name for one in (*tops, *inner)), 3)} elsewhere.",
-            f"Next: datastage.loaders({str(held)!r}, batch_size=64), if it is the shard.",
+            f"Next: datastage.loaders({str(first)!r}, batch_size=64), if it is the shard.",
         )
     odd = found.get("", []) if inner and "train" in found else []
     if lost := next((shard for shard in odd if _file_holds_samples(shard.path)), None):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -10,8 +11,10 @@ import sys
 import tarfile
 import tracemalloc
 import zlib
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -322,6 +325,35 @@ def test_damaged_pictures_are_listed_with_the_reason_also_by_the_run_that_goes_o
         assert dict(result.damaged)["cat/03.jpg"] == "the file is cut short"
         assert (result.samples, result.written == 0) == (58, again)
     assert not {("train", "cat/03"), ("train", "dog/01")} & samples_in(tmp_path / "shards").keys()
+
+
+def test_a_part_without_a_readable_picture_leaves_no_shard_also_for_the_run_that_goes_on(photos, tmp_path):
+    (tmp_path / "data").mkdir()
+    shutil.copytree(photos, tmp_path / "data" / "train")
+    shutil.copytree(photos, tmp_path / "data" / "test")
+    for path in (tmp_path / "data" / "test").rglob("*.*"):
+        path.write_bytes(b"<html>")
+    for again in (False, True):
+        result = packed(tmp_path / "data", tmp_path / "shards", test=None)
+        assert (result.samples, len(result.damaged), result.written == 0) == (60, 60, again), result
+        assert not list((tmp_path / "shards").glob("test-*.tar"))
+
+
+@pytest.mark.parametrize("kind", ["folders with parts", "arrays with parts", "digits"])
+@pytest.mark.parametrize("value", [True, -1, -0.1, 1.0, 1.5, math.nan, [1], "nope"])
+@pytest.mark.parametrize("option", ["val", "test"])
+def test_what_cannot_be_set_aside_of_any_data_is_refused_by_pack_as_by_loaders(photos, tmp_path, kind, value, option):
+    data = "digits" if kind == "digits" else tmp_path / "data"
+    for part in ("train", "val", "test"):
+        shutil.copytree(photos / "cat", tmp_path / "data" / part / "cat")
+        shutil.copytree(photos / "dog", tmp_path / "data" / part / "dog")
+    if kind == "arrays with parts":
+        parts = {f"x_{part}": np.zeros((4, 8, 8), np.uint8) for part in ("train", "val", "test")}
+        np.savez(data := tmp_path / "data.npz", **parts, **{f"y{name[1:]}": np.arange(4) for name in parts})
+    for refused in (partial(packed, data, tmp_path / "shards"), partial(datastage.loaders, data, batch_size=2)):
+        with pytest.raises(SpecError, match=f"{option}=") as caught:
+            refused(**{option: value})
+        assert "Next: " in str(caught.value).splitlines()[-1]
 
 
 def test_pictures_of_which_none_can_be_read_are_an_error_and_leave_nothing(tmp_path):

@@ -495,6 +495,11 @@ def test_an_address_has_no_use_in_a_cell_that_carries_the_tool():
         cell("cifar10", wheel="https://host.example/x.whl", embed=True)
 
 
+def test_a_cell_takes_paths_and_none_is_the_name_of_a_dataset():
+    text = datastage.cell(Path("iris"), fallbacks=[Path("/data/iris.csv")])
+    assert text.splitlines()[-1].endswith('datastage.stage("./iris", fallbacks=["/data/iris.csv"])')
+
+
 def test_no_cell_installs_by_name():
     for text in (cell("cifar10"), cell("cifar10", wheel="https://host.example/x.whl")):
         assert "install datastage" not in text
