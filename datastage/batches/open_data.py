@@ -14,6 +14,7 @@ from datastage.batches.augment import Augment
 from datastage.batches.image_files import FolderImages, Images, ParquetRows, ZipImages
 from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
+from datastage.file_names import SHARD_WORDS
 from datastage.options import FOR_LOADERS, check_data
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -172,10 +173,12 @@ def _may_be_shards(data: Staged | PathLike) -> bool:
     text = os.fspath(data.path if isinstance(data, Staged) else data)
     if ".tar" in text or text.endswith(("/", "index.json")) or text.startswith("drive:"):
         return True
-    found: list[str] = []
-    for part in ("", "train", "val", "valid", "validation", "test"):
-        with contextlib.suppress(OSError):  # whoever reads it says what is wrong with it
-            found += os.listdir(os.path.join(os.path.expanduser(text), part))
+    top, found = os.path.expanduser(text), list[str]()
+    with contextlib.suppress(OSError):  # whoever reads it says what is wrong with it
+        found += os.listdir(top)
+    for part in [name for name in found if name.lower() in SHARD_WORDS]:
+        with contextlib.suppress(OSError):
+            found += os.listdir(os.path.join(top, part))
     return any(name.endswith(".tar") or name == "index.json" for name in found)
 
 

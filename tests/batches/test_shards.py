@@ -123,9 +123,10 @@ def test_the_names_of_shards_tell_the_parts(tmp_path, names, parts):
         assert given(found.val) == list(range(50, 91))  # in order
 
 
-def test_folders_tell_the_parts_too(tmp_path):
-    write(tmp_path / "set/train", [6, 6], "s")
-    write(tmp_path / "set/test", [5], "s", first=100)
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "Test"), ("training", "testing")])
+def test_folders_tell_the_parts_too(tmp_path, names):
+    write(tmp_path / "set" / names[0], [6, 6], "s")
+    write(tmp_path / "set" / names[1], [5], "s", first=100)
     train, test = loaders(tmp_path / "set")
     assert (sorted(given(train)), given(test)) == (list(range(12)), list(range(100, 105)))
 
