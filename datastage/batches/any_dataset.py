@@ -424,8 +424,7 @@ class FromLoader:
 
     def stream(self, epoch: int) -> Iterator[Made]:
         source, loader = self._source, self._source.loader
-        parts: list[Any] = [loader, source.dataset]
-        parts += [getattr(loader, name, None) for name in ("sampler", "batch_sampler")]
+        parts = [loader, source.dataset, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler"))]
         for part in {id(part): part for part in parts if hasattr(part, "set_epoch")}.values():
             part.set_epoch(epoch)
         source.given, source.begins_at = source.begins_at, 0

@@ -10,6 +10,7 @@ does not show; torch's does, at half the speed.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +128,6 @@ class Shifter:
         b, crop, size, spare, width = len(samples), self._crop, self._size, self._spare, self._shape[2]
         numbers, gathered = self._room(room, b)
         down, across = shift[:, 0].astype(np.int64), shift[:, 1].astype(np.int64)
-        mirrored = None if flip is None else np.flatnonzero(flip)
         if flip is not None:
             down = down + (2 * crop + 1) * flip  # the half of the table with rows in reverse order
             across = np.where(flip, 2 * crop - across, across)  # mirrored first and then cut, which is the same
@@ -135,8 +135,8 @@ class Shifter:
         numbers += (samples * self._per_image)[:, None]
         batch = gathered[spare:-spare].reshape(b, size)
         np.take(self._rows, numbers, axis=0, out=batch.reshape(b, self._per_image, width), mode="clip")
-        if mirrored is not None:
-            _reverse(batch, mirrored)
+        if flip is not None:
+            _reverse(batch, np.flatnonzero(flip))
         windows = np.ndarray((b, 2 * crop + 1, size), np.uint8, gathered, spare - crop, (size, 1, 1))
         out = images.reshape(b, size)
         every = np.arange(b)
@@ -148,39 +148,18 @@ class Shifter:
         shape, strides = (b, self._per_image), (size, width)
         first = np.ndarray(shape, "<u4", gathered, spare, strides)
         last = np.ndarray(shape, "<u4", gathered, spare + width - WORD, strides)
-        before = np.ndarray(shape, ">u4", gathered, spare + 1, strides)
-        after = np.ndarray(shape, ">u4", gathered, spare + width - WORD - 1, strides)
+        before = after = np.broadcast_to(np.uint32(0), shape)
+        if not self._zero:
+            before = np.ndarray(shape, ">u4", gathered, spare + 1, strides)
+            after = np.ndarray(shape, ">u4", gathered, spare + width - WORD - 1, strides)
         words = numbers.view(np.uint64)  # the numbers have done their work
-        left = np.flatnonzero(across < crop)
+        left, right = np.flatnonzero(across < crop), np.flatnonzero(across > crop)
         at_left = np.ndarray(shape, "<u4", out, 0, strides)
-        self._patch(at_left, before, first, left, across[left] - crop + WORD, True, words)
-        right = np.flatnonzero(across > crop)
+        _patch(at_left, before, first, left, across[left] - crop + WORD, words)
         at_right = np.ndarray(shape, "<u4", out, width - WORD, strides)
-        self._patch(at_right, last, after, right, across[right] - crop, False, words)
+        _patch(at_right, last, after, right, across[right] - crop, words)
         if self._zero:
             self._blacken(images, shift[:, 0])
-
-    def _patch(
-        self,
-        target: NDArray[np.uint32],
-        low: NDArray[np.uint32],
-        high: NDArray[np.uint32],
-        at: NDArray[np.int64],
-        offset: NDArray[np.int64],
-        low_is_padding: bool,
-        words: NDArray[np.uint64],
-    ) -> None:
-        if not len(at):
-            return
-        words = words[: len(at)]
-        words[:] = 0
-        if low_is_padding or not self._zero:
-            words |= high[at]
-            words <<= np.uint64(8 * WORD)
-        if not low_is_padding or not self._zero:
-            words |= low[at]
-        words >>= (8 * offset).astype(np.uint64)[:, None]
-        target[at] = words.astype(np.uint32)
 
     def _blacken(self, images: NDArray[np.uint8], down: NDArray[np.uint8]) -> None:
         for shift, outside in enumerate(self._outside):
@@ -188,6 +167,16 @@ class Shifter:
                 at = (down == shift).nonzero()[0]
                 rows = outside.nonzero()[0]
                 images[at, :, rows[0] : rows[-1] + 1] = 0
+
+
+def _patch(target: Any, low: Any, high: Any, at: NDArray[np.int64], offset: Any, words: NDArray[np.uint64]) -> None:
+    """Write into ``target[at]`` the words that begin `offset` bytes into the pairs of `low` and `high`."""
+    words = words[: len(at)]
+    words[:] = high[at]
+    words <<= np.uint64(8 * WORD)
+    words |= low[at]
+    words >>= (8 * offset).astype(np.uint64)[:, None]
+    target[at] = words.astype(np.uint32)
 
 
 def _reverse(rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:

@@ -85,16 +85,13 @@ class Threads:
 
 def _work(tasks: queue.SimpleQueue[Any]) -> None:
     while (task := tasks.get()) is not None:
-        _do(*task)
-        del task  # what was done is not kept alive until the next piece comes
-
-
-def _do(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(function(*args))
-        except BaseException as error:
-            future.set_exception(error)
+        future, function, args = task
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+        del task, future, function, args  # what was done is not kept alive until the next piece comes
 
 
 def _end(tasks: queue.SimpleQueue[Any], n: int) -> None:

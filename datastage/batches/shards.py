@@ -42,6 +42,7 @@ class _Head:
         with closing(FileReader(shard.path) if shard.path else sources.open_spec(shard.spec, here).reader) as reader:
             self._data, samples = look(reader)
         self.samples = checked(samples, shard.name)
+        self.names = [sample.key for sample in self.samples if sample.picture()]
         self._by_key = {sample.key: sample for sample in reversed(samples) if sample.picture()}
         if apart := next((s.key for s in samples if not s.picture() and s.key in self._by_key), None):
             raise IntegrityError(
@@ -54,11 +55,6 @@ class _Head:
                 f"The samples of {shard.name} have no picture: their parts are {seen}.",
                 "Next: for other data, webdataset's own reader: datastage.feed(webdataset.WebLoader(...)).",
             )
-
-    @property
-    def names(self) -> list[str]:
-        """The keys of the samples that have a picture."""
-        return [sample.key for sample in self.samples if sample.picture()]
 
     def part(self, sample: Sample, part: str) -> bytes:
         offset, size = sample.parts[part]
@@ -115,7 +111,9 @@ def from_shards(
     every = partial(_every_name, train, rule) if all(shard.path for shard in train) else None
     found = _own_classes(found, rule, head, labels, classes)
     rule = with_classes(rule, found.classes or (), every, options.reporter)
-    _say_pictures(head, options)
+    first, *others = next(sample.pictures() for sample in head.samples if sample.picture())
+    if others:
+        options.reporter.note(f"of each sample {first} is taken, and not {' or '.join(others)}", "Pictures")
     parts: dict[str, tuple[Shard, ...]] = {}
     rules: dict[str, LabelRule] = {}
     for split, shards in found.splits.items():
@@ -133,12 +131,6 @@ def from_shards(
         own_options = replace(options, limit=None) if at == "predict" else options  # as of folders: each gets an answer
         made[at] = ShardSource(shards, near, rules[at], shape, fit, crops, threads, own_options, pixels, home=home)
     return build(made, options, rule.classes, kind=ShardLoader)
-
-
-def _say_pictures(head: _Head, options: LoaderOptions) -> None:
-    first, *others = next(sample.pictures() for sample in head.samples if sample.picture())
-    if others:
-        options.reporter.note(f"of each sample {first} is taken, and not {' or '.join(others)}", "Pictures")
 
 
 def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, classes: Sequence[str] | None) -> ShardSet:
@@ -172,12 +164,10 @@ def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, cla
 
 def _every_name(shards: Sequence[Shard], rule: LabelRule) -> Iterator[str]:
     for shard in shards:
-        file = ShardFile(shard.path or Path(), shard.name)
-        for number, sample in enumerate(file.scan()):
-            if sample.picture() is None:
-                continue
-            yield rule.name(rule.value(sample, partial(file.part, number)), sample)
-        file.close()
+        with closing(ShardFile(shard.path or Path(), shard.name)) as file:
+            for number, sample in enumerate(file.scan()):
+                if sample.picture() is not None:
+                    yield rule.name(rule.value(sample, partial(file.part, number)), sample)
 
 
 def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path]:
