@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_PIXELS = 178_956_970
-"""What Pillow refuses to decode is refused whatever decodes: a small file may hold gigabytes of pixels."""
-FACTORS = (1, 2, 4, 8)
-"""Scaled decoding: how many times smaller, each pixel the mean of those it stands for, at a part of the work."""
+MOST_PIXELS = 178_956_970  # what Pillow refuses is refused whatever decodes: a small file may hold gigabytes of pixels
+FACTORS = (1, 2, 4, 8)  # scaled decoding: how many times smaller, each pixel the mean of those it stands for
 PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"\0\0\0\0IEND\xaeB\x60\x82"
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -78,15 +76,13 @@ class Fit:
 
 
 class Jpeg(NamedTuple):
-    """What the markers of a JPEG say: size as stored, channels (1 grey, 3 colour, 4 CMYK), EXIF's orientation (1 to 8),
-    and whether an end mark follows the pixels.
-    """
+    """What the markers of a JPEG say; its size as stored."""
 
     height: int
     width: int
-    channels: int
-    orientation: int
-    whole: bool
+    channels: int  # 1 grey, 3 colour, 4 CMYK
+    orientation: int  # EXIF's, 1 to 8
+    whole: bool  # whether an end mark follows the pixels
 
 
 def read_markers(data: bytes) -> Jpeg | None:
@@ -164,12 +160,12 @@ def _pillow(data: bytes, height: int, width: int, factor: int) -> NDArray[np.uin
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+# Quickest first, each given the bytes, height and width, and one of `FACTORS` (benchmarks/feed.py).
 JPEG_DECODERS: dict[str, Callable[[bytes, int, int, int], NDArray[np.uint8]]] = {
     "simplejpeg": _simplejpeg,
     "cv2": _cv2,
     "PIL": _pillow,
 }
-"""Quickest first, each given the bytes, height and width, and one of `FACTORS` (benchmarks/feed.py)."""
 
 
 def best() -> str:
@@ -381,13 +377,11 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize (H, W, 3) bilinearly, smoothed where it shrinks by more than half again.
-
-    OpenCV's own smoothing takes as long as decoding the photo, so it is used only for whole factors, which it is quick
-    at; torch's for what lies between 1.5 and 2; and below 1.5 plain interpolation, which leaves little to smooth.
-    """
+    """Resize (H, W, 3) bilinearly, smoothed where it shrinks by more than half again."""
     import numpy as np
 
+    # OpenCV's own smoothing takes as long as decoding the photo, so it is used only for whole factors, which it is
+    # quick at; torch's for what lies between 1.5 and 2; and below 1.5 plain interpolation leaves little to smooth.
     if pixels.shape[:2] == (height, width):
         return pixels
     shrinks = pixels.shape[0] / height, pixels.shape[1] / width

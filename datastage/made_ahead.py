@@ -15,10 +15,9 @@ T = TypeVar("T")
 def made_ahead(
     items: Iterable[T], n: int, stop: threading.Event | None = None, *, name: str, leave_s: float
 ) -> Generator[T, None, None]:
-    """Give the items of `items`, made by a thread, at most `n` of them waiting.
+    """Give the items of `items`, made by a thread, at most `n` of them waiting, or raise its error in its place.
 
-    An error there is raised here, in its place. When the consumer stops early, `stop` is set, which what makes the
-    items may look at; the thread ends with the item that it is making, and is waited for so long.
+    When the consumer stops early, `stop` is set; the thread ends with the item that it is making, and is waited for.
     """
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(n)
     stop = stop or threading.Event()

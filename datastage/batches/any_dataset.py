@@ -35,15 +35,12 @@ from datastage.errors import SpecError
 from datastage.progress import SILENT, Reporter
 from datastage.runtime import current
 
-QUICK_S = 0.005
-"""A batch that takes less is made where it is used: handing it over from a worker process costs about as much."""
+QUICK_S = 0.005  # a batch that takes less is made where it is used: handing it over costs about as much
 SHARE_OF_SHM = 0.5
 PREFETCH = 2
-TRIAL_S = 120.0
-"""How long a trial's batch is waited for: a process forked beside a library's threads may stand still for ever."""
+TRIAL_S = 120.0  # a process forked beside a library's threads may stand still for ever
 
-Numbered = tuple[int, list[int]]
-"""A batch to make: the seed of its transforms, and the numbers of its samples."""
+Numbered = tuple[int, list[int]]  # a batch to make: the seed of its transforms, and the numbers of its samples
 
 
 def feed(
@@ -259,15 +256,12 @@ class FromDataset:
             yield from moved(self._tried(to_make), *to)
         if to_make and source.plan is not None and source.plan.workers:
             yield from moved(self._begun(list(to_make), self._workers), *to, threaded=True)
-        else:
+        else:  # not by a thread: what makes them draws from the generators that the training draws from too
             yield from moved((source.collate(self._seeded.__getitems__(one)) for one in to_make), *to)
 
     def _tried(self, to_make: deque[Numbered]) -> Iterator[Any]:
-        """Give the first two batches, made and timed by a worker process, and choose by them who makes the others.
-
-        Were they made in this process, a file that the dataset opens on first use would be open when the workers are
-        forked, and they would share its position: each would read where another had sought.
-        """
+        """Give the first two batches, made and timed by a worker process, and choose by them who makes the others."""
+        # A file that the dataset opened here would be open when workers are forked, and they would share its position.
         source, here = self._source, current()
         try:
             for seconds, n_bytes, batch in self._begun(list(islice(to_make, 2)), self._trial):
@@ -364,10 +358,8 @@ class LoaderSource:
     whose: str = "your DataLoader"
     n: int | None = None  # samples are not counted beforehand
     size: tuple[int, int] = (1, 1)
-    given: int = field(default=0, init=False)
-    """Samples given in this epoch, which some libraries want to know for their state."""
-    begins_at: int = field(default=0, init=False)
-    """Samples that were given of the next epoch before its state was loaded."""
+    given: int = field(default=0, init=False)  # samples in this epoch, which some libraries want for their state
+    begins_at: int = field(default=0, init=False)  # samples given of the next epoch before its state was loaded
 
     @property
     def dataset(self) -> Any:
@@ -461,11 +453,7 @@ def arriving(choice: Choice, dtype: str) -> Callable[[Any], Any]:
 
 
 def moved(batches: Iterable[Any], choice: Choice, dtype: str, *, threaded: bool = False) -> Iterator[Any]:
-    """Give the batches on the device; to a CUDA device they are copied beside the training.
-
-    `threaded` batches are asked for by a thread there. Those that are made in this process are not: what makes them
-    draws from the generators that the training draws from too.
-    """
+    """Give the batches on the device, copied to a GPU beside the training, and by a thread if `threaded`."""
     if choice.kind == "cuda":
 
         def there(batch: Any) -> Any:

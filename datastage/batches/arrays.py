@@ -24,15 +24,13 @@ from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
 from datastage.layouts.labels import check_chosen
 
-SHARE_OF_DEVICE = 0.5
-"""A dataset is held on the device if it takes at most this share of what is free: the model needs the rest."""
+SHARE_OF_DEVICE = 0.5  # of what is free there a dataset may take so much: the model needs the rest
 
 
 def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, **named: Any) -> Loaders:
     """Make loaders of arrays; options are given as one value, or by their names.
 
-    `splits` maps ``"train"``, and ``"val"``, ``"test"`` and ``"predict"`` where there are such, to what `images_of` and
-    `targets_of` take; labels of ``"predict"`` are what tells the samples apart, or None.
+    `splits` maps the names of parts to what `images_of` and `targets_of` take; those of ``"predict"`` are ids.
     """
     options = LoaderOptions(**named) if options is None else replace(options, **named)
     if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:
@@ -93,10 +91,7 @@ def chosen(arrays: Mapping[str, tuple[Any, Any]], known: Sequence[str], classes:
 
 
 def images_of(name: str, images: Any) -> NDArray[Any]:
-    """Check one split's images and bring them to (N, C, H, W) uint8 or (N, D) float32, or raise `SpecError`.
-
-    Nothing is copied where the memory is in that order already, as that of CIFAR-10's files is.
-    """
+    """Check one split's images and bring them to (N, C, H, W) uint8 or (N, D) float32, copied only where they must."""
     images = array_of(f"{name}: what is given as images", images)
     if images.ndim not in (2, 3, 4):
         raise SpecError(
@@ -158,8 +153,7 @@ class ArraySource:
 
     images: NDArray[Any]
     labels: NDArray[Any]
-    held: str = field(default="in memory", init=False)
-    """Where the images lie, as said to the user: what was done when the engine was opened."""
+    held: str = field(default="in memory", init=False)  # where the images were put when the engine was opened
 
     @property
     def n(self) -> int:

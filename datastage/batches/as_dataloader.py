@@ -203,11 +203,8 @@ class EpochState:
 
 @contextmanager
 def accelerate_told(loader: Loader, n_batches: int) -> Iterator[Callable[[int], None]]:
-    """Tell Accelerate, where it is in use, which batch is the last and how many of its gathered rows are samples.
-
-    It counts the batches of its own loaders so; ``gather_for_metrics`` then cuts off what pads an evaluation, and
-    gradients that are accumulated are applied at the end of an epoch.
-    """
+    """Tell Accelerate, where it is in use, which batch is the last and how many of its gathered rows are samples."""
+    # It counts the batches of its own loaders so, to cut off what pads, and to apply accumulated gradients at the end.
     module = sys.modules.get("accelerate.state")
     if module is None or not n_batches or not module.GradientState._shared_state:  # no Accelerator was made
         yield lambda i: None

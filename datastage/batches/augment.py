@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Streams of random numbers: each use has its own, so that switching one on leaves the others as they were.
 ORDER, CROP, FLIP, CUTOUT, BOX, JITTER, SUBSET, TRANSFORM, HUE = range(9)
-"""Streams of random numbers: each use has its own, so that switching one on leaves the others as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +114,14 @@ class Augment:
 class Draws:
     """The random numbers of N samples, one row each; None where nothing of the kind is done."""
 
-    shift: NDArray[np.uint8] | None = None
-    """(N, 2): rows and columns from the top left of the padded image, 0 to 2 `crop`."""
-    flip: NDArray[np.bool_] | None = None
-    """(N,): whether the image is mirrored, after it was cut."""
-    cutout: NDArray[np.int32] | None = None
-    """(N, 2): row and column of the square's centre."""
+    shift: NDArray[np.uint8] | None = None  # (N, 2): rows and columns from the padded image's top left, 0 to 2 `crop`
+    flip: NDArray[np.bool_] | None = None  # (N,): whether the image is mirrored, after it was cut
+    cutout: NDArray[np.int32] | None = None  # (N, 2): row and column of the square's centre
+    # (N, 4): where the box lies, from top and left, as shares of the room that is left (0 to below 1); its height and
+    # width as shares of the picture's (above 0, up to 1).
     box: NDArray[np.float32] | None = None
-    """(N, 4): where the box lies, from top and left, as shares of the room that is left (0 to below 1); its height and
-    width as shares of the picture's (above 0, up to 1)."""
+    # (N, 3) or (N, 4): factors of brightness, contrast, saturation; and the share of the circle that hues turn by.
     jitter: NDArray[np.float32] | None = None
-    """(N, 3) or (N, 4): factors of brightness, contrast, saturation; and the share of the circle that hues turn by."""
 
     def where(self, keep: Any) -> Draws:
         """Return the rows that this index picks; of a slice views."""
@@ -207,10 +204,7 @@ def _boxes(
 
 
 def pixels_of(box: Any, height: int, width: int) -> tuple[Any, Any, Any, Any]:
-    """Turn boxes (B, 4) into whole pixels of pictures: top, left, height and width, each (B,), as floats.
-
-    Each place that a crop of its size can have is equally likely. Tensors give what arrays give, to the bit.
-    """
+    """Turn boxes (B, 4), arrays or tensors, into whole pixels: top, left, height and width, each (B,), as floats."""
     down, across, tall, wide = box.T
     tall, wide = (tall * height).round().clip(min=1), (wide * width).round().clip(min=1)
     # Draws of 24 bits, so that the greatest is far enough below 1 for no product to be rounded up to a place too many.

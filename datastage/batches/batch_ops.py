@@ -44,10 +44,7 @@ def resized(images: Any, box: Any, flip: Any, size: tuple[int, int]) -> Any:
 
 
 def jittered(images: Any, factors: Any) -> Any:
-    """Change brightness, contrast, saturation and hue of uint8 images, in this order, each by its own `Draws.jitter`.
-
-    As torchvision's ColorJitter with its order fixed, but that between the steps nothing is rounded.
-    """
+    """Change colours of uint8 images as torchvision's ColorJitter does, in fixed order, and rounded once at the end."""
     brightness, contrast, saturation, *hue = factors[..., None, None, None].unbind(1)
     colours = (images.float() * brightness).clamp_(0, 255)
     mean = _grey(colours).mean((1, 2, 3), keepdim=True)
@@ -61,10 +58,7 @@ def jittered(images: Any, factors: Any) -> Any:
 
 
 def _turned(colours: Any, hue: Any) -> Any:
-    """Turn hues by a share (B, 1, 1, 1) of their circle; value and saturation, as HSV has them, stay.
-
-    A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978.
-    """
+    """Turn hues by a share (B, 1, 1, 1) of their circle (A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978)."""
     highest, lowest = colours.amax(1, keepdim=True), colours.amin(1, keepdim=True)
     span = highest - lowest
     red, green, blue = colours.split(1, 1)

@@ -19,10 +19,8 @@ from datastage.batches.augment import Augment, Draws, pixels_of
 from datastage.batches.normalize import Pool
 from datastage.decode import by_torch, has_opencv
 
-AT_ONCE = 32
-"""Images that the plain ways, which take several times the memory of what they make, work on at once."""
-WORD = 4
-"""Shifts sideways of up to so many pixels are done on words of four bytes; further ones go the plain way."""
+AT_ONCE = 32  # images that ways which take several times the memory of what they make work on at once
+WORD = 4  # shifts sideways of up to so many pixels are done on words of four bytes; further ones go the plain way
 _OWN = threading.local()
 
 
@@ -204,10 +202,7 @@ def cut(images: NDArray[np.uint8], centres: NDArray[np.int32], side: int, fill: 
 
 
 class Wholes:
-    """A batch of photos as they are, each made by whichever thread has its photo at hand.
-
-    `images`, uint8 (B, 3, H, W), is whole once `cut` was called for each position.
-    """
+    """A batch of photos as they are, uint8 (B, 3, H, W), each made by whichever thread has its photo at hand."""
 
     def __init__(self, images: NDArray[np.uint8], flip: NDArray[np.bool_] | None) -> None:
         self.images = images

@@ -17,11 +17,11 @@ from datastage.runtime import current
 if TYPE_CHECKING:
     import torch
 
+# What a person presses to get a GPU, by platform.
 GPU_CLICKS = {
     "colab": "Runtime > Change runtime type > T4 GPU > Save. The disk is emptied then: run your cells again.",
     "kaggle": "in the right-hand panel, Settings > Accelerator > GPU T4 x2. It needs a phone-verified account.",
 }
-"""What a person presses to get a GPU, by platform."""
 NAMES = re.compile(r"auto|(cpu|mps)(:0)?|(cuda|xla)(:[0-9]+)?")
 
 
@@ -58,11 +58,7 @@ def check_name(device: object) -> None:
 
 
 def choose(wanted: object = "auto", *, local_rank: int = 0) -> Choice:
-    """Choose a device and try it with a small product; raises `SpecError` if one that is named cannot be used.
-
-    ``"auto"`` takes a TPU, else a GPU, else Apple's, else the CPU. Without a number a GPU is torch's current one, if
-    that was set, else this process's by its `local_rank`.
-    """
+    """Choose a device and try it with a small product; raises `SpecError` if one that is named cannot be used."""
     torch = import_torch()
     name = str(wanted)
     kind, _, index = name.partition(":")
@@ -103,7 +99,7 @@ def _cuda(torch: Any, index: int | None, *, asked: bool, local_rank: int) -> Cho
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
         return "no GPU is attached, its driver is too old, or this PyTorch was built without CUDA"
-    if index is None:
+    if index is None:  # torch's current one, if that was set, else this process's
         current = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
         index = current or local_rank % count
     if index >= count:

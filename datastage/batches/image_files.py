@@ -20,8 +20,7 @@ from datastage.layouts.parquet import ParquetImages
 from datastage.layouts.tree import UNREAD, ZipFiles
 from datastage.reader import FileReader, Reader
 
-LOOKED_AT = 64
-"""Files whose lengths and times tell whether these tell files apart."""
+LOOKED_AT = 64  # files whose lengths and times tell whether these tell files apart
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,18 @@ class FolderImages:
         return stamps_of(self.root, names, noted_of(self.root, names))
 
 
+# The CRC-32 of staged files, by their names as the list has them; what comes before names below the folder that is
+# read; when the staging began to write them, and when it had.
 Noted = tuple[dict[bytes, bytes], str, int, int]
-"""What a staging wrote down of some files below a folder, as `noted_of` gives it."""
 
 
 def stamps_of(root: str, names: Sequence[str], noted: Noted | None) -> Iterator[str]:
     """Give of each file below `root` its length, and what tells its bytes from others of that length.
 
-    Of what was staged that is the CRC-32 that was noted then, and the time unless the staging gave it. Archives that
-    are made anew may bring other pictures of one length with the times of before, and so what was not staged has the
-    time of this very copy besides, where neither lengths nor times tell its files apart.
+    Of what was staged that is the CRC-32 that was noted then, and the time unless the staging gave it.
     """
+    # Archives that are made anew may bring other pictures of one length with the times of before, and so what was not
+    # staged has the time of this very copy besides, where neither lengths nor times tell its files apart.
     try:
         few = [os.stat(f"{root}/{name}") for name in names[:: max(1, len(names) // LOOKED_AT)] if noted is None]
         lengths, times = ({seen.st_size for seen in few}, {seen.st_mtime_ns for seen in few})
@@ -75,11 +75,7 @@ def stamps_of(root: str, names: Sequence[str], noted: Noted | None) -> Iterator[
 
 
 def noted_of(root: str, names: Sequence[str]) -> Noted | None:
-    """Return what was noted of files below `root` when they were staged; None where nothing is.
-
-    The CRC-32 of each, by its name as the list has it; what comes before names below `root`; when the staging began to
-    write them, and when it had.
-    """
+    """Return what was noted of files below `root` when they were staged; None where nothing is."""
     place = Path(os.path.abspath(root))
     for folder in (place, *place.parents):
         if (receipt := staged.receipt_of(folder)) is None or receipt.get("in_place"):

@@ -38,17 +38,14 @@ class Source(Protocol):
     """
 
     @property
-    def n(self) -> int | None:
-        """Samples in an epoch; None if they are not ours to order."""
+    def n(self) -> int | None: ...
 
     @property
     def size(self) -> tuple[int, int]: ...
 
-    def open(self, choice: Choice, options: LoaderOptions) -> Any:
-        """Return the engine for this device."""
+    def open(self, choice: Choice, options: LoaderOptions) -> Any: ...
 
-    def where(self, choice: Choice) -> str:
-        """Say where the images are held."""
+    def where(self, choice: Choice) -> str: ...
 
 
 class Loader(Carded):
@@ -161,10 +158,8 @@ class Loader(Carded):
 
     @property
     def n_given(self) -> int:
-        """Samples that an epoch gives: `n_samples`, but for photos that an evaluation on ranks is known to lose.
-
-        What was lost in the middle of a gathered batch would pass for a sample, and what pads stands at the end alone.
-        """
+        """Samples that an epoch gives: `n_samples`, but for photos that an evaluation on ranks is known to lose."""
+        # What was lost in the middle of a gathered batch would pass for a sample: what pads stands at the end alone.
         return (self.source.n or 0) - len(self._lost())
 
     def _lost(self, *, decode: bool = False) -> Sequence[int]:

@@ -19,11 +19,9 @@ from datastage.errors import SpecError
 
 
 class Pool:
-    """Arrays of one shape and dtype, given out fresh, or again once nobody holds them.
+    """Arrays of one shape and dtype, given out again once nobody holds them; of idle ones `keep` are kept."""
 
-    Asking the system for new pages for each batch costs more than filling them. Of idle arrays `keep` are kept.
-    """
-
+    # Asking the system for new pages for each batch costs more than filling them.
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any] | type, *, keep: int = 2) -> None:
         self.shape, self._dtype, self._keep = shape, dtype, keep
         self._arrays: list[NDArray[Any]] = []  # the one given out last stands last
@@ -93,19 +91,13 @@ def _laid(images: NDArray[Any], last: bool) -> NDArray[Any]:
 
 
 def turn(images: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Copy `images` to `out`, (B, C, H, W) too but with channels last in memory.
-
-    One channel at a time, which is five times as quick as numpy's own way.
-    """
-    for channel in range(images.shape[1]):
+    """Copy `images` to `out`, (B, C, H, W) too but with channels last in memory."""
+    for channel in range(images.shape[1]):  # five times as quick as numpy's own way
         out[:, channel] = images[:, channel]
 
 
 class Finishers:
-    """What finishes a loader's batches: one for each iterator at work, since memory and scratch are its own.
-
-    `shape` is that of a sample, (C, H, W) or (D,); no batch is larger than the `n` samples that there are.
-    """
+    """What finishes a loader's batches: one for each iterator at work, since memory and scratch are its own."""
 
     def __init__(self, options: LoaderOptions, shape: tuple[int, ...], choice: Choice, n: int) -> None:
         self._options, self._shape, self._choice = options, shape, choice

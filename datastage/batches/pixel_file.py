@@ -42,9 +42,7 @@ class PixelFile:
         self._let_go: Any = None
 
     def open(self) -> list[int] | None:
-        """Map the file that is there, and return which of its images are unreadable; None if it is not whole, or of
-        other images, or its bytes are not those of then.
-        """
+        """Map the file that is there, and return which images are unreadable; None if it is not as it was made."""
         found = self._whole()
         if found is None:
             return None
@@ -110,10 +108,7 @@ class PixelFile:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def publish(self, unreadable: list[int]) -> None:
-        """Bring what `create` made to the disk and give it its name, unless another is there by now.
-
-        Files of the same images as they were before they changed go: nobody asks for them again.
-        """
+        """Bring what `create` made to the disk and give it its name, unless another is there by now."""
         receipt = self.path.with_suffix(".json")
         # Its name tells whose it is, as that of the pixels does: when its process is gone, the next one removes it.
         unfinished = receipt.with_name(self._partial.name.replace(self.path.name, receipt.name))
@@ -126,6 +121,7 @@ class PixelFile:
                 os.replace(self._partial, self.path)
                 with atomic_file(receipt, unfinished=unfinished) as out:
                     out.write(json.dumps(facts).encode())
+                # Those of the same images as they were before they changed go: nobody asks for them again.
                 for other in self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*"):
                     if other.stem != self.path.stem:
                         other.unlink(missing_ok=True)

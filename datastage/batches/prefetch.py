@@ -19,10 +19,8 @@ from typing import Any, TypeVar
 from datastage.made_ahead import made_ahead
 
 T = TypeVar("T")
-EXIT_S = 5.0
-"""How long an exit waits for work that is under way: a photo takes milliseconds."""
-LEAVE_S = 60.0
-"""How long leaving a loop waits for the batch that is being made."""
+EXIT_S = 5.0  # how long an exit waits for work that is under way: a photo takes milliseconds
+LEAVE_S = 60.0  # how long leaving a loop waits for the batch that is being made
 
 
 def prefetch(items: Iterable[T], stop: threading.Event | None = None) -> Iterator[T]:
@@ -31,11 +29,9 @@ def prefetch(items: Iterable[T], stop: threading.Event | None = None) -> Iterato
 
 
 class Threads:
-    """A few daemon threads that do what is submitted, in order; they start with the first piece, also after a fork.
+    """A few daemon threads that do what is submitted, in order; they start with the first piece, also after a fork."""
 
-    An executor of the standard library would wait at the exit for whatever was submitted, without a limit.
-    """
-
+    # An executor of the standard library would wait at the exit for whatever was submitted, without a limit.
     def __init__(self, n: int, name: str) -> None:
         self.n, self._name = max(1, n), name
         self._process = 0

@@ -28,12 +28,9 @@ class Step(NamedTuple):
 
     start: int
     stop: int
-    size: int
-    """Rows that the batch is filled up to; 0 leaves it as it is."""
-    valid: int
-    """How many of the places are given to nobody else; the rows after them are padding."""
-    seed: int = 0
-    """Of what chance does to the batch, beside what an epoch's draws say."""
+    size: int  # rows that the batch is filled up to; 0 leaves it as it is
+    valid: int  # how many of the places are given to nobody else; the rows after them are padding
+    seed: int = 0  # of what chance does to the batch, beside what an epoch's draws say
 
     @classmethod
     def of(cls, start: int, stop: int, size: int = 0) -> Step:
@@ -42,10 +39,7 @@ class Step(NamedTuple):
 
 
 def world() -> World:
-    """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs; else the launcher.
-
-    Starts neither. A group counts before the launcher's word, which is all there is until one is made.
-    """
+    """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs; else the launcher."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         return World(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -82,8 +76,7 @@ def order(n: int, *, shuffle: bool, seed: int, epoch: int) -> NDArray[np.int64]:
 def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tuple[int, int]]:
     """Cut a training epoch of `n` samples into this rank's batches, given as start and end in its order.
 
-    Every rank has as many batches, since one that has more would wait for ever for the others. A position is in one
-    batch of one rank, but for what `drop_last` drops, and for what a rank repeats that is left a batch short.
+    Every rank has as many batches, since one with more would wait for ever; one left a batch short repeats a sample.
     """
     start, stop = world.rank * n // world.size, (world.rank + 1) * n // world.size
     if drop_last:
@@ -101,11 +94,9 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
 
 
 def even_steps(n: int, batch_size: int, *, world: World, static: bool = False) -> list[Step]:
-    """Cut an evaluation of `n` samples into this rank's batches, so that what the ranks find can be gathered.
+    """Cut an evaluation of `n` samples into this rank's batches: gathered rank by rank, padding stands at the end.
 
-    The ranks' batches of one step are of one size, and stand one after the other in the order of the samples: gathered
-    rank by rank, all but the first `n` rows of the whole are padding. One process alone pads nothing, unless `static`
-    asks for the same size throughout.
+    The ranks' batches of one step are of one size; one process alone pads nothing, unless `static` asks for it.
     """
     made, whole = [], batch_size * world.size
     for first in range(0, n, whole):

@@ -11,10 +11,7 @@ from datastage.errors import SpecError
 def checked_state(
     state: Any, mine: Mapping[str, Any], fixed: Sequence[str], asked: Collection[str]
 ) -> tuple[int, int, Any]:
-    """Return the epoch and batch of a state, and the state of what is fed; raises `SpecError`.
-
-    It must hold what `mine` does, and be the same in all that is `fixed` or was `asked` for.
-    """
+    """Return the epoch and batch of a state that is as `mine` in all that is `fixed` or `asked`, and what is fed's."""
     if not isinstance(state, Mapping):
         raise SpecError(f"This is not the state of a loader, but of type {type(state).__name__}.")
     inner = state.get("inner")

@@ -24,8 +24,7 @@ from datastage.batches.to_device import Made, Raw, deliver
 from datastage.shards.cache import Stop
 from datastage.shards.order import Epoch, Part, Window, random
 
-AHEAD = 2
-"""Batches whose photos are being decoded at once."""
+AHEAD = 2  # batches whose photos are being decoded at once
 
 
 class _Rows(NamedTuple):

@@ -18,10 +18,9 @@ from datastage.errors import IntegrityError, SpecError
 from datastage.progress import Reporter, some
 from datastage.shards.members import Sample
 
+# Keys of a sample's JSON that may be its label, if it has just one of them.
 KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id")
-"""Keys of a sample's JSON that may be its label, if it has just one of them."""
-TRIED = 20
-"""Of the samples of another part so many are asked whether they have labels."""
+TRIED = 20  # of the samples of another part so many are asked whether they have labels
 _WHOLE = re.compile(r"[+-]?\d{1,4000}")  # Python's int takes no more by itself
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=e))(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _MOST = np.iinfo(np.int64).max

@@ -34,8 +34,7 @@ from datastage.shards.listing import Shard
 from datastage.shards.members import UNREAD, Sample, ShardFile
 from datastage.staged import size_and_crc
 
-KEPT_OPEN = 32
-"""Shards that stay open where there is room for all: listing the samples of one takes a part of an epoch's time."""
+KEPT_OPEN = 32  # where there is room for all: listing the samples of one takes a part of an epoch's time
 
 
 class _Pictures:
@@ -130,7 +129,7 @@ class ShardSource:
         self.n_all = len(self.shards)  # before ``limit=``
         self._most: dict[int, int] = {}
         self._limited = self.options.limit is None
-        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self.open_now: OrderedDict[int, OpenShard] = OrderedDict()
         self._lock = threading.RLock()
         self._noted: dict[str, Noted | None] = {}
         self._keeps: bool | None = None
@@ -184,9 +183,9 @@ class ShardSource:
     def opened(self, k: int, stop: threading.Event | None = None) -> OpenShard:
         """Return a shard, open; it is brought and listed if need be."""
         with self._lock:
-            if k in self._open:
-                self._open.move_to_end(k)
-                return self._open[k]
+            if k in self.open_now:
+                self.open_now.move_to_end(k)
+                return self.open_now[k]
             shard = self.shards[k]
             file = self.cache.open(shard, stop)
             file.samples = shard.kept(file.scan())[: self._most.get(k)]
@@ -200,32 +199,27 @@ class ShardSource:
             self.counts[k] = len(file.samples)
             own, names = shard.classes, self.rule.classes
             numbers = None if own in (None, names) else tuple(map(names.index, own or ()))
-            made = OpenShard(file, self._pixels_of(shard, file), numbers)
-            self._open[k] = made
-            return made
+            self.open_now[k] = OpenShard(file, self._pixels_of(shard, file), numbers)
+            return self.open_now[k]
 
     def release(self, in_use: Collection[int]) -> None:
         """Let go of the shards that nobody uses, but for a few where there is room for all."""
         with self._lock:
-            spare = [k for k in self._open if k not in in_use]
+            spare = [k for k in self.open_now if k not in in_use]
             for k in spare if self.tight else spare[: max(0, len(spare) - KEPT_OPEN)]:
-                self.unreadable |= self._open[k].troubles()
-                self._open.pop(k).file.close()
-
-    @property
-    def open_now(self) -> Collection[int]:
-        return self._open.keys()
+                self.unreadable |= self.open_now[k].troubles()
+                self.open_now.pop(k).file.close()
 
     @property
     def tight(self) -> bool:
         """Whether not all of the shards that are brought fit the budget, as far as their sizes are known."""
-        sizes = [shard.size or max((s.file.size for s in self._open.values()), default=0) for shard in self.shards]
+        sizes = [shard.size or max((s.file.size for s in self.open_now.values()), default=0) for shard in self.shards]
         return any(shard.path is None for shard in self.shards) and sum(sizes) > self.cache.budget
 
     def say_what_was_left_out(self) -> None:
         """Say which pictures could not be read, once each."""
         with self._lock:
-            for shard in self._open.values():
+            for shard in self.open_now.values():
                 self.unreadable |= shard.troubles()
         new = list(self.unreadable.items())[self._said :]
         self._said = len(self.unreadable)

@@ -134,13 +134,10 @@ def from_shards(
 
 
 def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, classes: Sequence[str] | None) -> ShardSet:
-    """Return the shards with the classes that labels have, in order.
-
-    An index knows what its own numbers mean, and none that ``labels=`` gives. ``classes=`` with the same names is
-    another order of them; as many other names call the numbers so.
-    """
+    """Return the shards with the classes of labels: ``classes=`` is another order of an index's, or new names."""
     asked = tuple(map(str, classes or ()))
     is_own = rule.part == "cls" or (rule.part == "json" and "cls" not in head.samples[0].parts)
+    # An index knows what its own numbers mean, and none that labels= gives.
     named = found.classes if labels is None or is_own else None
     every = [shard for shards in found.splits.values() for shard in shards]
     lists = {shard.classes for shard in every}

@@ -11,8 +11,7 @@ from datastage.progress import few
 if TYPE_CHECKING:
     from datastage.batches.loader import Loader
 
-EPOCHS_KEPT = 100
-"""So many epochs are remembered, for the card."""
+EPOCHS_KEPT = 100  # so many epochs are remembered, for the card
 
 
 @dataclass(slots=True, repr=False)

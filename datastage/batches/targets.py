@@ -19,10 +19,9 @@ _PREDICT = "Next: datastage.loaders({'train': (x, y), 'predict': (x_test, None)}
 def targets_of(
     splits: Mapping[str, Any], classes: Sequence[str], reporter: Reporter
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
-    """Return each split's labels as int64 or float32, and the names of the classes.
+    """Return each split's labels as int64 of classes or float32 of measures, and the names of the classes.
 
-    Whole numbers are classes; where they do not begin at 0, and where they are names, they are numbered in order, which
-    the reporter is told. Floats are measures, and rows of several, (N, ...), stay what they are.
+    Names, and whole numbers that do not begin at 0, are numbered in order; rows of several, (N, ...), stay as they are.
     """
     found = {name: _array(name, labels) for name, labels in splits.items()}
     first = found["train"]

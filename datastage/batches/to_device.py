@@ -16,15 +16,12 @@ from datastage.batches.prefetch import prefetch
 from datastage.batches.ranks import Step
 from datastage.errors import StorageError
 
-IGNORED = -100
-"""The class label of padding: what torch's cross_entropy ignores by default."""
+IGNORED = -100  # the class label of padding: what torch's cross_entropy ignores by default
 
+# Images or rows, targets, and factors of colour jitter or None, as arrays of the host; and the step they are for.
 Raw = tuple[Any, Any, Any, Step]
-"""Images or rows, targets, and factors of colour jitter or None, as arrays of the host; and the step they are for."""
-Filled = tuple[Any, Any, Any, int, int]
-"""The same filled up: instead of the step its seed, and how many of the rows are samples."""
-Made = tuple[Any, int]
-"""A batch on the device, and how many of its rows are samples; those after them are padding."""
+Filled = tuple[Any, Any, Any, int, int]  # the same filled up: instead of the step its seed, and how many are samples
+Made = tuple[Any, int]  # a batch on the device, and how many of its rows are samples; those after them are padding
 Finish = Callable[[Any, int, Any], Any]
 T = TypeVar("T")
 
@@ -46,10 +43,7 @@ def deliver(
 
 
 def filled(raw: Raw) -> Filled:
-    """Fill a batch up to its step's size with samples of its own, and say how many rows are not padding.
-
-    The class labels there are `IGNORED`. Other targets have no value that means nothing, and are those of the sample.
-    """
+    """Fill a batch up to its step's size with samples of its own, and say how many rows are not padding."""
     import numpy as np
 
     images, targets, jitter, step = raw  # the targets are this batch's own
@@ -61,7 +55,7 @@ def filled(raw: Raw) -> Filled:
     elif len(images) < step.size:
         again = np.arange(step.size) % len(images)
         images, targets, jitter = (None if a is None else a[again] for a in (images, targets, jitter))
-    if are_classes(targets):
+    if are_classes(targets):  # others have no value that means nothing
         targets[valid:] = IGNORED
     return images, targets, jitter, step.seed, valid
 
@@ -116,8 +110,7 @@ def beside(
 ) -> Iterator[Any]:
     """Give ``make(item)`` for each of `items`, its copies and kernels on a stream beside the training's.
 
-    A thread asks for the next item and makes it while one is used, if it is `threaded`; else that is done when it is
-    asked for, in the caller's thread. `stop` is as for `prefetch`.
+    If it is `threaded` a thread asks for the next item and makes it while one is used; `stop` is as for `prefetch`.
     """
     import torch
 
@@ -141,22 +134,17 @@ def beside(
 
 @functools.cache
 def _side_stream(device: Any, process: int) -> Any:
-    """Return the stream beside the training's: one a device and process, for as long as the process lives.
-
-    Memory that was used on a stream is given out again on that stream only, so each further one would keep its own.
-    """
+    """Return the stream beside the training's: one a device and process, for as long as the process lives."""
     import torch
 
+    # Memory that was used on a stream is given out again on that stream only: each further one would keep its own.
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def sent(tensor: Any, device: Any) -> Any:
-    """Send a tensor of the CPU to a CUDA device without waiting.
-
-    One that is on a device already stays as it is: only the stream that made it may touch it without waiting for it.
-    """
+    """Send a tensor of the CPU to a CUDA device without waiting."""
     if tensor.device.type != "cpu":
-        return tensor
+        return tensor  # only the stream that made it may touch it without waiting for it
     try:
         tensor = tensor.pin_memory()
     except RuntimeError:  # no more memory can be pinned; the copy then waits
@@ -214,14 +202,12 @@ def mapped(batch: Any, function: Callable[[Any], Any], move: Callable[[Any], Any
 def _through_xla(
     items: Iterable[Filled], finish: Finish, choice: Choice, n: int, stop: threading.Event | None
 ) -> Iterator[Made]:
-    """Copy by torch_xla's own loader, whose threads overlap the copies with the training.
-
-    It takes an error of what it loads from for the end (its reader thread only closes the queue), so errors are kept
-    here, and batches counted. Its own loop would run the training's step while we wait for data, and end the threads of
-    an epoch that was left only when the next begins; so batches are taken from its queue.
-    """
+    """Copy by torch_xla's own loader, whose threads overlap the copies with the training."""
     import torch_xla.distributed.parallel_loader as parallel
 
+    # It takes an error of what it loads from for the end (its reader thread only closes the queue), so errors are kept
+    # here, and batches counted. Its own loop would run the training's step while we wait for data, and end the threads
+    # of an epoch that was left only when the next begins; so batches are taken from its queue.
     counted = _Counted(items, n)
     given = 0
     # Its own 16 and 8 batches would be 0.9 GB of photos.
@@ -254,8 +240,8 @@ class _Counted:
     def __init__(self, items: Iterable[Filled], n: int) -> None:
         self._items, self._n = items, n
         self.made = 0
+        # Of each batch the seed, how many rows are samples, and the targets that are no tensor.
         self.about: deque[tuple[int, int, list[str] | None]] = deque()
-        """Of each batch the seed, how many rows are samples, and the targets that are no tensor."""
         self.error: BaseException | None = None
 
     def __len__(self) -> int:
