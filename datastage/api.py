@@ -729,22 +729,21 @@ def preview(data: Any, *, n: int = 16, labels: Any = None, out: PathLike | None 
     from datastage.batches.loader import Loaders
     from datastage.show import pictures, unread
 
+    figure = None
     if isinstance(data, Loaders):
         data = data.train
     elif isinstance(data, str | os.PathLike):
         given: PathLike = data
         try:
             data = loaders(given, batch_size=n, labels=labels, device="cpu", progress=False).train
-            figure = None if pictures.is_of_pictures(data) else unread.first_rows(unread.listed(_place_of(given)), n)
+            if not pictures.is_of_pictures(data):
+                figure = unread.first_rows(unread.listed(_place_of(given)), n)
         except SpecError:  # nobody can tell the labels: a picture is no place to guess, but may show what lies there
-            figure = unread.preview(unread.listed(_place_of(given)), n) if labels is None else None
-            if figure is None:
+            if labels is not None or (figure := unread.preview(unread.listed(_place_of(given)), n)) is None:
                 raise
-        if figure is not None:
-            return _saved(figure, out)
     elif not hasattr(data, "explain"):
         data = _fed(data, n)
-    return _saved(pictures.preview(data, n), out)
+    return _saved(pictures.preview(data, n) if figure is None else figure, out)
 
 
 @_answered
@@ -781,19 +780,17 @@ def summary(data: Any, *, labels: Any = None, out: PathLike | None = None) -> Fi
         counts, said = pictures.counts_of_loaders(parts)
         sizes = pictures.sizes_of_samples(parts)
         sizes = sizes if len(set(sizes)) > 1 else []
-        return _saved(pictures.summary(counts, sizes, square_of(sizes) if sizes else 0, said), out)
-    try:
-        reading = read(data, labels=labels, progress=False)
-    except SpecError:
-        figure = unread.summary(unread.listed(_place_of(data))) if labels is None else None
-        if figure is None:
+    else:
+        try:
+            reading = read(data, labels=labels, progress=False)
+        except SpecError:
+            if labels is None and (figure := unread.summary(unread.listed(_place_of(data)))) is not None:
+                return _saved(figure, out)
             raise
-        return _saved(figure, out)
-    sizes, damaged = pictures.sizes_of(reading, _place_of(data))
-    left_out = [line for line in reading.lines() if line.startswith("Left out")]
-    left_out += pictures.said_of(damaged)
+        counts, (sizes, damaged) = pictures.counts_of(reading), pictures.sizes_of(reading, _place_of(data))
+        said = [line for line in reading.lines() if line.startswith("Left out")] + pictures.said_of(damaged)
     square = square_of(sizes) if len(set(sizes)) > 1 else 0
-    return _saved(pictures.summary(pictures.counts_of(reading), sizes, square, left_out), out)
+    return _saved(pictures.summary(counts, sizes, square, said), out)
 
 
 def _place_of(data: PathLike) -> Path:

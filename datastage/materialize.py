@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from datastage import archives, runtime, slots, staged, transfer
@@ -226,22 +227,16 @@ def is_archive(path: Path) -> bool:
         return kind is not None and not archives.is_data(reader, kind)
 
 
-class _Anew:
-    """A reporter of work in a folder that is emptied for the next run, so that nothing of it is gone on with."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.phase, self.advance, self.note = reporter.phase, reporter.advance, reporter.note
-
-    def resume(self, n_bytes: int) -> None:
-        """Say nothing."""
-
-
 @contextlib.contextmanager
 def opened(found: Found, slot: Slot, reporter: Reporter) -> Iterator[Path | Reader]:
     """Give the folder or the reader of what was found; a library that fetches by itself does so now."""
     content = found.content
     if isinstance(content, Fetch):
-        made = content.run(fresh_folder(slot.fetch), _Anew(reporter))
+        # Its folder is emptied for the next run, so that nothing of it is gone on with.
+        told: Any = SimpleNamespace(
+            phase=reporter.phase, advance=reporter.advance, note=reporter.note, resume=SILENT.resume
+        )
+        made = content.run(fresh_folder(slot.fetch), told)
         content = made if made.is_dir() else FileReader(made)
     try:
         yield content

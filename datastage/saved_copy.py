@@ -74,12 +74,9 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
             ) from error
     if save_to.scheme in ("file", "relative"):
         return slots.place_to_write(here.cwd / Path(save_to.value).expanduser(), here)
-    if save_to.scheme == "name":
-        raise SpecError(f"{save_to} is no place to keep files in.", f"Next: ./{save_to} for a folder of that name.")
-    raise SpecError(
-        f"{save_to} is no place to keep files in.",
-        "Next: save_to='drive:datasets', or a folder such as save_to='/kaggle/working/data'.",
-    )
+    step = "save_to='drive:datasets', or a folder such as save_to='/kaggle/working/data'."
+    step = f"./{save_to} for a folder of that name." if save_to.scheme == "name" else step
+    raise SpecError(f"{save_to} is no place to keep files in.", f"Next: {step}")
 
 
 def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:

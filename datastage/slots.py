@@ -189,10 +189,9 @@ _UNUSABLE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 def checked_name(name: str) -> str:
     """Return `name` if a folder can be called so everywhere; else raise `SpecError` with the nearest name."""
-    near = _UNUSABLE.sub("-", name).strip(". ") or "data"
-    if name != near or len(os.fsencode(name)) > 200 or name.lower() == "datastage":
-        if name.lower() == "datastage":
-            near = "data"  # in the working directory it would be imported in place of the package
+    # A folder of the package's name, in the working directory, would be imported in its place.
+    near = "data" if name.lower() == "datastage" else _UNUSABLE.sub("-", name).strip(". ") or "data"
+    if name != near or len(os.fsencode(name)) > 200:
         raise SpecError(f"A folder cannot be called {name!r}.", f"Next: name={near[:60]!r}")
     return name
 

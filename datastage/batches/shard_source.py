@@ -144,7 +144,7 @@ class ShardSource:
     @property
     def n(self) -> int | None:
         """Samples in an epoch; None as long as not every shard was counted."""
-        if not self._limited and not self._limit_by_what_is_known():
+        if not self.limited(count=False):
             return None
         return sum(self.counts[k] for k in range(len(self.shards))) if len(self.counts) >= len(self.shards) else None
 
@@ -154,21 +154,13 @@ class ShardSource:
             self.opened(k)
         return self.counts[k]
 
-    def limited(self) -> None:
-        """Leave out the shards behind ``limit=``: the first ones are enough to try things out."""
-        while not self._limited and not self._limit_by_what_is_known():
-            self.count(next(k for k in range(len(self.shards)) if k not in self.counts))
-
-    def limited_to(self, k: int, count: Any) -> Any:
-        """Return how many of the samples of a shard are used."""
-        return min(count, self._most[k]) if k in self._most and isinstance(count, int) else count
-
-    def _limit_by_what_is_known(self) -> bool:
-        left, limit = self.options.limit or 0, self.options.limit
-        for k in range(len(self.shards)):
-            if limit is None or k not in self.counts:
+    def limited(self, *, count: bool = True) -> bool:
+        """Leave out the shards behind ``limit=``; False where that takes shards to be counted, and none is."""
+        left = self.options.limit or 0
+        for k in range(0 if self._limited else len(self.shards)):
+            if k not in self.counts and not count:
                 return False
-            if self.counts[k] >= left:
+            if self.count(k) >= left:
                 with self._lock:
                     self.release(())
                     self.shards, self._most = self.shards[: k + 1], {k: left}
@@ -177,6 +169,10 @@ class ShardSource:
             left -= self.counts[k]
         self._limited = True
         return True
+
+    def limited_to(self, k: int, count: Any) -> Any:
+        """Return how many of the samples of a shard are used."""
+        return min(count, self._most[k]) if k in self._most and isinstance(count, int) else count
 
     # --- open shards
 

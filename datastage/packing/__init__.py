@@ -179,17 +179,14 @@ def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tup
     """Return the rows of arrays as pictures, if pictures is what they are."""
     assert reading.arrays is not None
     arrays = {split: reading.arrays(split) for split in reading.splits}
-    if any(images.dtype.name != "uint8" or images.ndim not in (3, 4) for images, _ in arrays.values()):
-        raise SpecError(
-            f"{name} holds rows of numbers, and shards hold pictures.",
-            "Next: datastage.loaders takes them as they are.",
-        )
-    odd = [images.shape for images, _ in arrays.values() if images.ndim == 4 and images.shape[3] not in (1, 3)]
-    if odd:
-        raise SpecError(
-            f"{name} holds pictures of {odd[0][3]} channels, and shards hold pictures of 1 or 3.",
-            "Next: datastage.loaders takes them as they are.",
-        )
+    for images, _ in arrays.values():
+        odd = ""
+        if images.dtype.name != "uint8" or images.ndim not in (3, 4):
+            odd = "rows of numbers, and shards hold pictures"
+        elif images.ndim == 4 and images.shape[3] not in (1, 3):
+            odd = f"pictures of {images.shape[3]} channels, and shards hold pictures of 1 or 3"
+        if odd:
+            raise SpecError(f"{name} holds {odd}.", "Next: datastage.loaders takes them as they are.")
     given = {split: labels for split, (_, labels) in arrays.items() if split != "predict"}
     from datastage.batches.arrays import places_of
     from datastage.batches.targets import targets_of
