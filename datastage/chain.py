@@ -138,7 +138,8 @@ class Chain:
         late: list[Place[Staged]] = []
         kept = None
         if self.options.save_to is not None:
-            kept = saved_copy.find(self._kept_folder(), self.options.source_key(self.here.cwd))
+            key, is_digest_known = self.options.source_key(self.here.cwd), self.options.expect is not None
+            kept = saved_copy.find(self._kept_folder(), key, is_digest_known=is_digest_known)
         if kept is not None:
             # A file of this machine's may have changed since: then the kept one is only what is left of it.
             number = 1 if self.options.spec.scheme in ("file", "relative") else 0

@@ -97,11 +97,11 @@ def plain_file(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def read_ours(path: Path, *, most_bytes: int) -> bytes | None:
+def read_ours(path: Path, *, most_bytes: int, of_anybody: bool = False) -> bytes | None:
     """Return what a small plain file of ours holds; None for a link, a FIFO, a device, another user's, one too long."""
     with contextlib.suppress(OSError), plain_file(path) as file:
         seen = os.fstat(file.fileno())
-        if seen.st_size <= most_bytes and is_ours(path, seen):
+        if seen.st_size <= most_bytes and (of_anybody or is_ours(path, seen)):
             return file.read(most_bytes + 1)
     return None
 

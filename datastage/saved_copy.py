@@ -2,6 +2,8 @@
 
 A small note beside each kept file, ``.datastage-kept-KEY.json``, says which request it answers and with which sha256;
 the next session takes the file only if it still has that digest. One index of all would lose what two write at once.
+Where that name is taken, as by another user's note, this user's is ``.datastage-kept-KEY-UID.json``. Another's note is
+believed in a folder in which its owner alone may write, or if the digest is known that the file must have.
 """
 
 from __future__ import annotations
@@ -79,9 +81,22 @@ def folder_of(save_to: Spec, here: Runtime, reporter: Reporter = SILENT) -> Path
     raise SpecError(f"{save_to} is no place to keep files in.", f"Next: {step}")
 
 
-def find(folder: Path | BucketFolder, key: str) -> SavedCopy | None:
+def find(folder: Path | BucketFolder, key: str, *, is_digest_known: bool = False) -> SavedCopy | None:
     """Return the file that was kept for the request of this key, if it is there."""
-    entry = _noted(folder, key)
+    believes = is_digest_known or isinstance(folder, Path) and _is_closed(folder)
+    return _found(folder, _noted(folder, key) or (_noted(folder, key, of_anybody=True) if believes else {}))
+
+
+def _is_closed(folder: Path) -> bool:
+    """Tell whether a folder is its owner's alone to write in, and, of another's, nobody could have put it there."""
+    with contextlib.suppress(OSError):
+        seen = folder.stat()
+        ours = own_files.is_ours(folder, seen)
+        return not own_files.others_write(seen) and (ours or not own_files.others_write(folder.parent.stat()))
+    return False
+
+
+def _found(folder: Path | BucketFolder, entry: dict[str, Any]) -> SavedCopy | None:
     if not isinstance(entry.get("file"), str):
         return None
     name, size, sha256 = slots.safe_file_name(entry["file"]), entry.get("size"), str(entry.get("sha256"))
@@ -101,25 +116,26 @@ def keep(
     if not isinstance(folder, Path):
         return _keep_there(path, folder, key, name, reporter)
     target = folder / slots.safe_file_name(name)
-    with while_doing(f"keeping {target.name} in {folder}"):
-        size, sha256 = path.stat().st_size, None
-        known = find(folder, key)
+    with while_doing(f"keeping {target.name} in {folder}", "Next: save_to= with another folder."):
+        size, sha256, note = path.stat().st_size, None, _note_path(folder, key)
+        known = _found(folder, _noted(folder, key))
         if known is not None and known.sha256 != _sha256(known.path):
             known = None  # it is another file by now: somebody's
         if known is not None and known.path.stat().st_size == size:
             sha256 = _sha256(path)
             if known.sha256 == sha256:
                 return known.path, True
-        if target.is_file() and target.stat().st_size == size:
-            sha256 = sha256 or _sha256(path)
-            if os.path.samefile(target, path) or _sha256(target) == sha256:
-                _write_note(folder, key, target.name, size, sha256)
-                return target, True
         folder.mkdir(parents=True, exist_ok=True)
         names = (f"{key[:length]}-{name}" for length in range(8, len(key)))
-        while os.path.lexists(target) and (known is None or known.path != target):
+        old = known.path if known is not None and own_files.is_ours(known.path, known.path.lstat()) else None
+        while os.path.lexists(target) and target != old:
+            if target.is_file() and target.stat().st_size == size:
+                sha256 = sha256 or _sha256(path)
+                if os.path.samefile(target, path) or _sha256(target) == sha256:
+                    _write_note(note, key, target.name, size, sha256)
+                    return target, True
             target = folder / slots.safe_file_name(next(names))
-        digest, replaces = hashlib.sha256(), known is not None and known.path == target
+        digest, replaces = hashlib.sha256(), target == old
         try:
             with FileReader(path) as reader, own_files.atomic_file(target, replace=replaces) as out:
                 reporter.phase(f"keeping {target.name}", reader.size)
@@ -129,7 +145,12 @@ def keep(
                     reporter.advance(len(piece))
         except FileExistsError:  # another process has kept a file of that name meanwhile, and perhaps this very one
             return keep(path, folder, key, name=name)
-        _write_note(folder, key, target.name, size, digest.hexdigest())
+        try:
+            _write_note(note, key, target.name, size, digest.hexdigest())
+        except BaseException:
+            if not replaces:  # without its note it would be found by nobody
+                own_files.unlink(target)
+            raise
     return target, False
 
 
@@ -169,7 +190,7 @@ def keep_and_say(
             when += ", if Settings > Persistence in the right-hand panel is on Files only"
         reporter.note(f"{kept.name} in {save_to} {when}", "Kept")
     except StorageError as error:
-        why = str(error.args[0])
+        why = " ".join((str(error.args[0]), *error.remedy[-1:]))
         if isinstance(error, NoSpaceError) and save_to.scheme == "drive":
             why = "your Google Drive is full: empty its bin at drive.google.com, or delete what you need no more"
         reporter.note(why, "Not kept")
@@ -212,31 +233,42 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def note_of(key: str) -> str:
-    """Return the name of the note of what answers a request."""
-    return f".datastage-kept-{key[:16]}.json"
+def note_of(key: str, owner: str = "") -> str:
+    """Return the name of the note of what answers a request; `owner` is for whom the first name is taken."""
+    return f".datastage-kept-{key[:16]}{owner}.json"
+
+
+def _notes_of(key: str) -> tuple[str, str]:
+    return note_of(key), note_of(key, f"-{os.geteuid() if hasattr(os, 'geteuid') else 0}")
+
+
+def _note_path(folder: Path, key: str) -> Path:
+    """Return where this user's note of a request is, or is to be; what else has the name stays."""
+    for name in _notes_of(key):
+        if _read(folder, name) or not os.path.lexists(folder / name):
+            return folder / name
+    raise FileExistsError(errno.EEXIST, "another thing is in the place of its note", str(folder / name))
 
 
 def _note(key: str, **facts: object) -> bytes:
     return (json.dumps({key: facts}, indent=1) + "\n").encode()
 
 
-def _noted(folder: Path | BucketFolder, key: str) -> dict[str, Any]:
-    """Return what was noted of a request; nothing if there is no note of ours."""
-    found = (_read(folder, name).get(key) for name in (note_of(key), _INDEX))
+def _noted(folder: Path | BucketFolder, key: str, *, of_anybody: bool = False) -> dict[str, Any]:
+    """Return what was noted of a request; nothing if there is no note of ours, or of anybody."""
+    names = (*_notes_of(key), _INDEX) if isinstance(folder, Path) else (note_of(key), _INDEX)
+    found = (_read(folder, name, of_anybody).get(key) for name in names)
     return next((facts for facts in found if isinstance(facts, dict)), {})
 
 
-def _read(folder: Path | BucketFolder, name: str) -> dict[str, Any]:
+def _read(folder: Path | BucketFolder, name: str, of_anybody: bool = False) -> dict[str, Any]:
     if isinstance(folder, Path):
-        return own_files.mapping_of(own_files.read_ours(folder / name, most_bytes=_MOST_INDEX_BYTES))
+        text = own_files.read_ours(folder / name, most_bytes=_MOST_INDEX_BYTES, of_anybody=of_anybody)
+        return own_files.mapping_of(text)
     size = folder.size(name) or _MOST_INDEX_BYTES
     return own_files.mapping_of(folder.open(name).read_at(0, size) if size < _MOST_INDEX_BYTES else None)
 
 
-def _write_note(folder: Path, key: str, name: str, size: int, sha256: str) -> None:
-    path = folder / note_of(key)
-    if not _read(folder, path.name) and os.path.lexists(path):
-        raise FileExistsError(errno.EEXIST, "another thing is in the place of its note", str(path))
+def _write_note(path: Path, key: str, name: str, size: int, sha256: str) -> None:
     with own_files.atomic_file(path) as out:
         out.write(_note(key, file=name, size=size, sha256=sha256))

@@ -846,6 +846,56 @@ def test_a_kept_file_that_the_user_has_changed_is_not_replaced(here, tmp_path):
     assert (here / "kept" / "pets.zip").read_text() == "mine now"
 
 
+@AS_ROOT
+@pytest.mark.parametrize("known", ["the folder is its owner's alone", "a digest", "nothing"])
+def test_what_another_user_kept_is_used_where_it_can_be_believed_and_kept_once_for_each_user(
+    here, tmp_path, server, monkeypatch, known
+):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    first, later = b"1,2\n" * 100, b"3,4\n" * 200
+    expect = {"expect": f"sha256:{hashlib.sha256(first).hexdigest()}"} if known == "a digest" else {}
+    url, kept = server.serve("iris.csv", first), here / "kept"
+    quiet(url, save_to="./kept", **expect)
+    for path in kept.iterdir():
+        os.chown(path, ALICE, ALICE)
+    kept.chmod(0o755 if known.startswith("the folder") else 0o777)
+    notes, asked = [], []
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            notes.append(f"{label}: {text}")
+
+    for body in (first, first, later, later):
+        shutil.rmtree(tmp_path / "root")
+        server.serve("iris.csv", body)
+        before = len(server.seen)
+        refresh = {"refresh": body == later and not asked[2:]} if known == "nothing" else {}
+        assert datastage.stage(url, save_to="./kept", progress=Notes(), **expect, **refresh).path.is_file()
+        asked.append(len(server.seen) > before)
+    assert asked == [known == "nothing", False, known == "nothing", False], notes
+    assert not [note for note in notes if note.startswith("Not kept")], notes
+    files = [path for path in kept.iterdir() if path.name[0] != "."]
+    assert len(files) == (2 if known == "nothing" else 1)
+    assert (kept / "iris.csv").stat().st_uid == ALICE
+
+
+def test_where_no_note_can_be_made_no_copy_is_left_and_a_step_is_said(here):
+    make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
+    key = StageOptions.of("./pets.zip", save_to="./kept").source_key(here)
+    (here / "kept").mkdir()
+    notes = []
+    for name in saved_copy._notes_of(key):
+        (here / "kept" / name).write_text("")
+
+    class Notes(type(datastage.progress.SILENT)):
+        def note(self, text, label=""):
+            notes.append(f"{label}: {text}")
+
+    datastage.stage("./pets.zip", save_to="./kept", progress=Notes())
+    assert not (here / "kept" / "pets.zip").exists()
+    assert [note for note in notes if note.startswith("Not kept") and note.endswith("save_to= with another folder.")]
+
+
 def test_where_no_links_can_be_made_nothing_in_the_way_of_the_copy_is_removed(here, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "symlink_to", lambda *a, **k: (_ for _ in ()).throw(OSError(1, "no links here")))
     make_zip(here / "pets.zip", {"a/cat.txt": b"meow"})
