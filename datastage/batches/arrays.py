@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from datastage.batches.targets import array_of, targets_of
 from datastage.batches.to_device import Made, Raw, deliver, filled, mapped, sent, tensor_of
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
-from datastage.layouts.labels import check_chosen
 
 SHARE_OF_DEVICE = 0.5  # of what is free there a dataset may take so much: the model needs the rest
 
@@ -74,20 +73,6 @@ def places_of(lengths: Mapping[str, int], *, val: Any, test: Any) -> dict[str, N
         elif share and (name not in lengths or isinstance(share, str)):
             places["train"], places[name] = set_aside(lengths["train"], places["train"], share, name)
     return places
-
-
-def chosen(arrays: Mapping[str, tuple[Any, Any]], known: Sequence[str], classes: Sequence[str] | None) -> Any:
-    """Apply ``classes=``, an order or a choice, to arrays whose labels are numbers of the `known` classes."""
-    if not classes:
-        return arrays
-    check_chosen(classes, known)
-    number = np.full(len(known), -1)
-    number[[known.index(name) for name in classes]] = np.arange(len(classes))
-    taken = {}
-    for split, (images, labels) in arrays.items():
-        keep = number[labels] >= 0
-        taken[split] = (images if keep.all() else images[keep], number[labels][keep])
-    return taken
 
 
 def images_of(name: str, images: Any) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from datastage.batches.image_files import FolderImages, Images, ParquetRows, Zip
 from datastage.batches.options import LoaderOptions
 from datastage.errors import SpecError
 from datastage.file_names import SHARD_WORDS
+from datastage.layouts.labels import chosen
 from datastage.options import FOR_LOADERS, check_data
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -44,7 +45,7 @@ def open_data(
 
     `auto_augment` takes a catalog entry's own augmentation; `cache` is the folder for decoded photos, if one was named.
     """
-    from datastage.batches.arrays import chosen, from_arrays
+    from datastage.batches.arrays import from_arrays
     from datastage.batches.photos import from_reading
 
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
@@ -69,9 +70,10 @@ def open_data(
     entry = datasets.of_receipt(staged.receipt)
     if isinstance(entry, datasets.Entry):
         _check_photos_only(entry.name, options, cache, labels)
-        arrays = {split: staged.arrays(split) for split in staged.splits}
+        arrays = chosen(staged.arrays, entry.classes, classes)
         own = _own_options(entry, options, auto_augment)
-        return from_arrays(chosen(arrays, entry.classes, classes), own, classes=tuple(classes or entry.classes))
+        given = {split: arrays(split) for split in staged.splits}
+        return from_arrays(given, own, classes=tuple(classes or entry.classes))
     reading = layouts.of_entry(entry, staged.path, **asked)
     if entry is not None:
         options = _own_options(entry, options, auto_augment)

@@ -18,6 +18,7 @@ from datastage.layouts import arrays, asked, beside, copies, files, folders, nam
 from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
+from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, labelled
 from datastage.layouts.shape import Shape, grow, key, shape_of
 from datastage.layouts.tree import Tree, of_archive
@@ -35,8 +36,7 @@ def _class_folders(tree: Tree, shape: Shape, tables: Sequence[Table], classes: S
     tasks.refuse_sounds(tree, shape)
     if not classes:
         tasks.refuse_formats(tree, found.classes)
-        found = parting.with_tables(found, tree, shape, tables)
-    return parting.twice(found, tree)
+    return parting.twice(parting.with_tables(found, tree, shape, tables, agree=not classes), tree)
 
 
 LAYOUTS: tuple[tuple[str, Callable[[Tree, Shape, list[Table], Sequence[str] | None], Reading | None]], ...] = (
@@ -64,6 +64,13 @@ def read(
     `val` and `test` may name a folder that holds that part; with ``test=0`` no test part is wanted. Shares are for
     `parted`. `SpecError` if two readings fit, or none: it names both, and what each would give.
     """
+    return ordered_classes(_read(data, labels, classes, val, test), classes)
+
+
+def _read(
+    data: str | os.PathLike[str] | Tree, labels: Any, classes: Sequence[str] | None, val: object, test: object
+) -> Reading:
+    """Do what `read` does, but that the classes are all there are, in an order of their own."""
     alone = None if isinstance(data, Tree) or not files.is_alone(Path(data)) else Path(data)
     listed = tree.of_file(alone) if alone else data if isinstance(data, Tree) else tree.of(data)
     parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
@@ -81,7 +88,7 @@ def read(
     if labels is not None:
         shape = shape_of(listed, root, parts, wanted, test=0)
         if shape.n_pictures or shape.masks:
-            return asked.read(listed, shape, labels, classes)
+            return asked.read(listed, shape, labels)
         return files.in_folder(listed, labels, classes)
     said = copies.without_copies(root, listed, frozenset(map(key, parts.values())))
     shape = shape_of(listed, root, parts, wanted, test=test)
@@ -108,14 +115,15 @@ def of_entry(
 ) -> Reading:
     """Tell what is staged, by what the catalog knows of it; None is what has no entry. The rest is as for `read`."""
     if isinstance(entry, Entry):
-        return arrays.of_entry(entry, path, entry.title, "")
+        return ordered_classes(arrays.of_entry(entry, path, entry.title, ""), classes)
     if entry is None or labels is not None:
         return read(path, labels=labels, classes=classes, val=val, test=test)
-    if (found := by_entry.own_form(entry, path, classes)) is not None:
-        return found
+    found = by_entry.own_form(entry, path)
     codes = {name: code for code, name in entry.names.items()}
-    wanted = None if classes is None else [codes.get(name, name) for name in classes]
-    return by_entry.named(entry, read(path, labels=entry.labels or None, classes=wanted, val=val, test=test))
+    wanted = [codes.get(name, name) for name in classes or ()]
+    if found is None:
+        found = by_entry.named(entry, _read(path, entry.labels or None, wanted, val, test))
+    return ordered_classes(found, [entry.names.get(name, name) for name in wanted])
 
 
 def has_pictures(listed: Tree) -> bool:

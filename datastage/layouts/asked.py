@@ -13,7 +13,7 @@ from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
 from datastage.layouts.columns import Table, kind_of
 from datastage.layouts.label_column import Column, refuse_commas, task_of
-from datastage.layouts.labels import classes_and_labels, is_missing, number_of, ordered_classes
+from datastage.layouts.labels import classes_and_labels, is_missing, number_of
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
@@ -21,7 +21,7 @@ from datastage.layouts.tree import Tree
 from datastage.progress import some
 
 
-def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -> Reading:
+def read(tree: Tree, shape: Shape, labels: Any) -> Reading:
     """Give the pictures of every part the labels that the user says; `SpecError` if that gives none a label."""
     index = Index(shape.paths())
     if isinstance(labels, str):
@@ -33,16 +33,16 @@ def read(tree: Tree, shape: Shape, labels: Any, classes: Sequence[str] | None) -
             if pattern.groups < 1:
                 raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
             found = {path: match[1] for path in index.parts if (match := pattern.search(path)) and match[1] is not None}
-            return _reading(shape, index.parts, found, f"the pattern {labels}", classes, 0)
+            return _reading(shape, index.parts, found, f"the pattern {labels}", 0)
         labels = [labels]
     if isinstance(labels, (list, tuple)) and labels and all(isinstance(one, str) for one in labels):
-        return _of_table(tree, shape, index, labels, classes)
+        return _of_table(tree, shape, index, labels)
     if isinstance(labels, Mapping):
         pairs = ((index.find(str(name), None), label) for name, label in labels.items())
         found = {path: label for path, label in pairs if path is not None}
-        return _reading(shape, index.parts, found, "the mapping given", classes, len(labels) - len(found))
+        return _reading(shape, index.parts, found, "the mapping given", len(labels) - len(found))
     if callable(labels):
-        return _of_function(shape, index.parts, labels, "the function given", classes)
+        return _of_function(shape, index.parts, labels, "the function given")
     raise SpecError(f"labels={labels!r} says nothing that is known.", _FORMS)
 
 
@@ -53,9 +53,7 @@ _FORMS = (
 )
 
 
-def _of_function(
-    shape: Shape, parts: Mapping[str, str], function: Callable[[str], Any], rule: str, classes: Sequence[str] | None
-) -> Reading:
+def _of_function(shape: Shape, parts: Mapping[str, str], function: Callable[[str], Any], rule: str) -> Reading:
     found = {}
     for path in parts:
         try:
@@ -68,7 +66,7 @@ def _of_function(
             ) from error
         if label is not None:
             found[path] = label
-    return _reading(shape, parts, found, rule, classes, 0)
+    return _reading(shape, parts, found, rule, 0)
 
 
 def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table, str]:
@@ -112,7 +110,7 @@ def column_of(table: Table, asked: str) -> str:
     return near[0]
 
 
-def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], classes: Sequence[str] | None) -> Reading:
+def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) -> Reading:
     tables = tables_of(tree)
     first, column = named_table(tables, several[0], tree.where)
     same = [table for table in tables if table.header == first.header and table.has_header] or [first]
@@ -146,14 +144,14 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str], cl
         fit.choice.label, fit.choice.task = names, task
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
-        return ordered_classes(labelled(tree, shape, fits, index), classes)
+        return labelled(tree, shape, fits, index)
     found = {path: values for fit in fits for path, values in fit.rows(index, names) if path is not None}
     whole, said = _in_numbers(found)
     rule = f"columns {some(list(names))} of {first.name}"
     if found and not whole:
         raise SpecError(f"Every row has an empty cell in {rule}.", "Next: name columns that are filled.")
     why = dict.fromkeys(found.keys() - whole.keys(), "have an empty cell in these columns")
-    reading = _reading(shape, index.parts, whole, rule, None, 0, why)
+    reading = _reading(shape, index.parts, whole, rule, 0, why)
     return replace(reading, classes=tuple(name.strip() for name in names), said=(*reading.said, *said))
 
 
@@ -176,7 +174,6 @@ def _reading(
     parts: Mapping[str, str],
     found: Mapping[str, Any],
     rule: str,
-    classes: Sequence[str] | None,
     lost: int,
     why: Mapping[str, str] = MappingProxyType({}),
 ) -> Reading:
@@ -191,4 +188,4 @@ def _reading(
     order, labels = classes_and_labels(given, task)
     left_out = (f"{lost:,} names of labels= whose picture is not there, or which fit several",) if lost else ()
     reading = Reading("as labels= says", task, "pictures", tuple(order), {}, rule, "", left_out)
-    return ordered_classes(filled(reading, shape, parts, labels, unnamed="labels= gives no label", why=why), classes)
+    return filled(reading, shape, parts, labels, unnamed="labels= gives no label", why=why)

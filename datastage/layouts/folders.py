@@ -9,7 +9,6 @@ from operator import itemgetter, le
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Leaf, Shape, count, key
 from datastage.layouts.tree import Tree
@@ -30,7 +29,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     level = _level(inner, tree, classes)
     named: dict[str, list[tuple[str, Leaf]]] = {"train": [(level(leaf.names), leaf) for leaf in inner]}
     known = _classes({name for name, _ in named["train"]}, tree)
-    if len(set(known.values())) < 2 and not classes:
+    if len(set(known.values())) < 2 and known.keys().isdisjoint(map(key, classes or ())):
         return None
     if shape.masks and (not all(within for _, within in shape.masks) or are_ids(set(known.values()))):
         return None
@@ -63,11 +62,10 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     splits = {part: _split(part, pairs, known, number, tree, unlabelled) for part, pairs in named.items()}
     if unlabelled:
         splits["predict"] = plain_split(unlabelled)
-    reading = Reading(
+    return Reading(
         "class folders", "classification", "pictures", tuple(order), ordered(splits), "folders",
         left_out=(*left_out, *_masks(shape), *_unread(tree)), said=tuple(_empty(shape, order, tree)),
     )  # fmt: skip
-    return ordered_classes(reading, classes)
 
 
 def plain_split(leaves: Sequence[Leaf]) -> Split:

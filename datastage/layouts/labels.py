@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.columns import WHOLE
-from datastage.layouts.reading import Label, Reading
+from datastage.layouts.reading import Arrays, Label, Reading
 from datastage.progress import some
 
 Key = TypeVar("Key", bound=Hashable)
@@ -91,19 +92,61 @@ def check_chosen(classes: Sequence[str], known: Sequence[str]) -> None:
         )
 
 
+def chosen(arrays: Arrays, known: Sequence[str], classes: Sequence[str] | None) -> Arrays:
+    """Apply ``classes=``, an order or a choice, to arrays whose labels are numbers of the `known` classes."""
+    if not classes:
+        return arrays
+    check_chosen(classes, known)
+    return partial(_chosen, arrays, [known.index(name) for name in classes], len(known))
+
+
+def _chosen(arrays: Arrays, places: list[int], n: int, split: str) -> tuple[Any, Any]:
+    import numpy as np
+
+    images, labels = arrays(split)
+    if split == "predict":
+        return images, labels
+    if labels.ndim > 1:  # a column for each class
+        return images, labels[:, places]
+    number = np.full(n, -1)
+    number[places] = np.arange(len(places))
+    keep = number[labels] >= 0
+    return images if keep.all() else images[keep], number[labels][keep]
+
+
 def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
-    """Apply ``classes=``, an order or a choice, to a reading of pictures."""
-    if not classes or reading.task != "classification":
+    """Apply ``classes=`` to a reading: an order or a choice; of numbers that have no names, a name for each."""
+    if not classes or reading.classes == tuple(classes):
         return reading
-    chosen = [words.nfc(name) for name in classes]
-    check_chosen(chosen, reading.classes)
-    number = {reading.classes.index(name): at for at, name in enumerate(chosen)}
+    if reading.task == "regression":
+        raise SpecError(
+            f"classes={some(list(classes))}: the labels are numbers, which are measures ({reading.rule}).",
+            "Next: leave classes= out, or name another column: labels=...",
+        )
+    rows = next((split.labels for split in reading.splits.values() if split.labels), None)
+    if not reading.classes and (rows is None or len(rows[0]) == len(classes)):  # type: ignore[arg-type]
+        if words.by_value(classes) != list(classes) and all(map(WHOLE.fullmatch, classes)):
+            raise SpecError(
+                f"classes={some(list(classes))}: the labels are numbers without names ({reading.rule}), and classes= "
+                "names them in their order.",
+                "Next: a name for each number, from the lowest on; or leave classes= out.",
+            )
+        return replace(reading, classes=tuple(classes))
+    names = [words.nfc(name) for name in classes]
+    check_chosen(names, reading.classes or [str(at) for at in range(len(rows[0]))])  # type: ignore
+    arrays = None if reading.arrays is None else chosen(reading.arrays, reading.classes, names)
+    places = [reading.classes.index(name) for name in names]
+    number = {place: at for at, place in enumerate(places)}
+    rest = [name for name in reading.classes if name not in names]
     splits = {}
     for part, split in reading.splits.items():
-        if split.labels is not None:
+        if split.labels and reading.task == "multi-label":
+            split = replace(split, labels=[[row[at] for at in places] for row in split.labels])  # type: ignore[index]
+        elif split.labels:
             split = split.rows([at for at, label in enumerate(split.labels) if label in number])
             split = replace(split, labels=[number[label] for label in split.labels or ()])  # type: ignore[index]
+        elif rest and arrays is not None and part != "predict":
+            split = replace(split, n=len(arrays(part)[1]))
         splits[part] = split
-    rest = [name for name in reading.classes if name not in chosen]
     left_out = (*reading.left_out, *([f"the classes that classes= does not name: {some(rest)}"] if rest else []))
-    return replace(reading, classes=tuple(chosen), splits=splits, left_out=left_out)
+    return replace(reading, classes=tuple(names), splits=splits, left_out=left_out, arrays=arrays)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ from datastage.entry import ArchiveEntry, Arrays
 from datastage.errors import SpecError, as_published
 from datastage.layouts.arrays import checked
 from datastage.layouts.beside import FEED
-from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, one_of, ordered
 
 _WHOLE = frozenset(("detection", "segmentation", "recommendation"))
 """Tasks for which datastage stages and another library feeds; of texts and sounds `layouts` says what opens them."""
 
 
-def own_form(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading | None:
+def own_form(entry: ArchiveEntry, path: Path) -> Reading | None:
     """Read a form of the publisher's own: arrays, or lists of pictures; None if `layouts` can tell by itself."""
     if entry.task in _WHOLE:
         raise SpecError(
@@ -28,7 +26,7 @@ def own_form(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> 
         )
     if entry.read is not None:
         return _of_arrays(entry, path)
-    return _of_lists(entry, path, classes) if entry.lists is not None else None
+    return _of_lists(entry, path) if entry.lists is not None else None
 
 
 def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
@@ -45,7 +43,7 @@ def _of_arrays(entry: ArchiveEntry, path: Path) -> Reading:
     return Reading(entry.title, task, "arrays", entry.classes, ordered(splits), rule, arrays=arrays)
 
 
-def _of_lists(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) -> Reading:
+def _of_lists(entry: ArchiveEntry, path: Path) -> Reading:
     assert entry.lists is not None
     with as_published(entry.title, path):
         names, parts = entry.lists(path)
@@ -58,10 +56,9 @@ def _of_lists(entry: ArchiveEntry, path: Path, classes: Sequence[str] | None) ->
             splits[part] = Split(list(there), labels, len(there))
     left_out = (f"{lost:,} pictures of the lists that are not there",) if lost else ()
     task = "multi-label" if entry.task == "multi-label" else "classification"
-    reading = Reading(
+    return Reading(
         entry.title, task, "pictures", names, ordered(splits), "the lists of the publisher", left_out=left_out
     )
-    return ordered_classes(reading, classes)
 
 
 def named(entry: ArchiveEntry, reading: Reading) -> Reading:

@@ -38,14 +38,14 @@ def twice(reading: Reading, tree: Tree) -> Reading:
     return replace(reading, said=(*reading.said, *said)) if said else reading
 
 
-def with_tables(reading: Reading, tree: Tree, shape: Shape, tables: Sequence[Table]) -> Reading:
-    """Add to class folders what tables and lists beside them say."""
+def with_tables(reading: Reading, tree: Tree, shape: Shape, tables: Sequence[Table], agree: bool = True) -> Reading:
+    """Add to class folders what tables and lists beside them say; labels need not `agree` where classes are given."""
     if not tables:
         return reading
     train = reading.splits["train"]
     index = Index(train.names)
-    fits = fits_of(tables, index)
-    _check_labels(reading, fits, index, tree)
+    if agree:
+        _check_labels(reading, fits_of(tables, index), index, tree)
     if "predict" in reading.splits:
         reading = _flat_parts(reading, shape, tables)
     if set(reading.splits) <= {"train", "predict"}:

@@ -40,7 +40,7 @@ class Split:
     def rows(self, at: Sequence[int]) -> Split:
         """Return the samples at these places."""
         labels = None if self.labels is None else [self.labels[i] for i in at]
-        return Split([self.names[i] for i in at], labels, len(at), self.seen)
+        return Split([self.names[i] for i in at] if self.names else (), labels, len(at), self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Reading:
     def counts(self, split: str = "train") -> dict[str, int]:
         """Return how many samples of a part each class has, in the order of the classes."""
         part = self.splits.get(split)
-        if part is None or part.labels is None or not self.classes or self.task == "multi-label":
+        if part is None or not part.labels or not self.classes or self.task == "multi-label":
             return {}
         found = Counter(part.labels)
         return {name: found[number] for number, name in enumerate(self.classes)}

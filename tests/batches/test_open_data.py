@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import datastage
-from datastage.batches.arrays import chosen
 from datastage.errors import SpecError, UnavailableError
+from datastage.layouts.labels import chosen
 from tests.loaders_of import from_folder
 from tests.made_data import tarred, zipped
 from tests.servers import server as server
@@ -129,11 +129,14 @@ def test_two_pictures_with_two_arrays_of_boxes_are_two_samples_and_no_pairs():
 
 def test_classes_of_a_dataset_of_the_catalog_are_an_order_or_a_choice():
     labels = np.array([0, 1, 2, 1])
-    arrays = {"train": (np.arange(4)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8), labels)}
     known = ("cat", "dog", "emu")
+
+    def arrays(split):
+        return np.arange(4)[:, None, None, None] * np.ones((4, 8, 8, 3), np.uint8), labels
+
     assert chosen(arrays, known, None) is arrays
-    assert chosen(arrays, known, ["emu", "dog", "cat"])["train"][1].tolist() == [2, 1, 0, 1]
-    images, numbers = chosen(arrays, known, ["dog"])["train"]
+    assert chosen(arrays, known, ["emu", "dog", "cat"])("train")[1].tolist() == [2, 1, 0, 1]
+    images, numbers = chosen(arrays, known, ["dog"])("train")
     assert (images[:, 0, 0, 0].tolist(), numbers.tolist()) == ([1, 3], [0, 0])
     with pytest.raises(SpecError, match="There is no class 'cow'"):
         chosen(arrays, known, ["cow"])

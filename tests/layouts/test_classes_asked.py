@@ -1,0 +1,112 @@
+"""``classes=`` of every layout: an order, a choice, or a name for each number; a name of no class is an error."""
+
+import numpy as np
+import pytest
+
+from datastage import layouts, runtime
+from datastage.batches.options import LoaderOptions
+from datastage.batches.photos import from_reading
+from datastage.errors import SpecError
+from datastage.packing import PackOptions, _opened
+from datastage.sources import parse
+from tests.layouts.test_beside import make as make
+from tests.layouts.test_beside import pairs
+
+CSV = "file,species\n0.jpg,ash\n1.jpg,oak\n2.jpg,elm\n3.jpg,ash\n4.jpg,oak\n5.jpg,elm\n"
+TABLE = "a,b,species\n1,2,ash\n3,4,oak\n5,6,elm\n7,8,ash\n"
+GIVEN = {
+    "class folders": {"ash/*3.jpg": "", "oak/*3.jpg": "", "elm/*3.jpg": ""},
+    "class folders and lists": {
+        "ash/*3.jpg": "", "oak/*3.jpg": "", "elm/*3.jpg": "",
+        "train.txt": "ash/0\noak/0\nelm/0\nash/1\noak/1\nelm/1\n", "test.txt": "ash/2\noak/2\nelm/2\n",
+    },
+    "a table beside": {"x/*6.jpg": "", "t.csv": CSV},
+    "names of files": {"x/ash.*3.jpg": "", "x/oak.*3.jpg": "", "x/elm.*3.jpg": ""},
+    "a table alone": {"t.csv": TABLE},
+}  # fmt: skip
+
+
+def counted(found):
+    return found.counts()
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_classes_are_an_order_or_a_choice_of_those_that_there_are(kind, make):
+    data = make(GIVEN[kind])
+    plain = layouts.read(data)
+    turned = layouts.read(data, classes=["oak", "elm", "ash"])
+    assert plain.classes == ("ash", "elm", "oak")
+    assert turned.classes == ("oak", "elm", "ash")
+    assert counted(turned) == counted(plain)
+    assert turned.splits.keys() == plain.splits.keys()
+    if plain.kind == "pictures":
+        assert pairs(turned) == pairs(plain)
+    few = layouts.read(data, classes=["oak", "ash"])
+    assert counted(few) == {name: n for name, n in counted(plain).items() if name != "elm"}
+    with pytest.raises(SpecError, match="There is no class 'yew'"):
+        layouts.read(data, classes=["yew", "ash"])
+
+
+def test_of_several_labels_a_picture_columns_are_put_in_order_or_chosen(make):
+    data = make({"x/*4.jpg": "", "t.csv": "file,a,b,c\n0.jpg,1,0,1\n1.jpg,0,1,0\n2.jpg,1,1,0\n3.jpg,0,0,1\n"})
+    found = layouts.read(data, labels=["t.csv:a", "b", "c"], classes=["c", "a"])
+    assert found.classes == ("c", "a")
+    assert list(found.splits["train"].labels) == [[1, 1], [0, 0], [0, 1], [1, 0]]
+    rows = {f"x/{at}.jpg": [at, 1] for at in range(4)}
+    assert layouts.read(data, labels=rows, classes=["u", "v"]).classes == ("u", "v")
+    with pytest.raises(SpecError, match="There is no class 'u'"):
+        layouts.read(data, labels=rows, classes=["u", "v", "w"])
+
+
+def test_measures_have_no_classes(make):
+    data = make({"x/*4.jpg": "", "t.csv": "file,target\n0.jpg,1.5\n1.jpg,0.25\n2.jpg,7.5\n3.jpg,3.25\n"})
+    with pytest.raises(SpecError, match="which are measures") as caught:
+        layouts.read(data, classes=["a", "b"])
+    assert caught.value.remedy[-1].startswith("Next: leave classes= out")
+
+
+def test_numbers_without_names_in_a_file_of_arrays_are_named(tmp_path):
+    images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels)
+    found = layouts.read(tmp_path / "x.npz", classes=["ash", "elm", "oak"])
+    made = from_reading(None, found, LoaderOptions(batch_size=2, device="cpu"))
+    assert made.classes == ("ash", "elm", "oak")
+    assert "elm" in str(found)
+    assert "elm 0" not in str(found)
+    few = layouts.read(tmp_path / "x.npz", classes=["ash", "elm"])
+    with pytest.raises(SpecError, match="classes= names 2 alone"):
+        from_reading(None, few, LoaderOptions(batch_size=2, device="cpu"))
+    with pytest.raises(SpecError, match="numbers without names"):
+        layouts.read(tmp_path / "x.npz", classes=["2", "0", "1"])
+
+
+def test_rows_of_parquet_are_ordered_and_chosen(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"a": [0.0, 1.0, 2.0, 3.0], "y": ["ash", "oak", "elm", "oak"]}), tmp_path / "t.parquet")
+    found = layouts.read(tmp_path / "t.parquet", labels="y", classes=["oak", "ash"])
+    assert counted(found) == {"oak": 2, "ash": 1}
+    assert len(found.splits["train"]) == 3
+    rows, labels = found.arrays("train")
+    assert (rows[:, 0].tolist(), labels.tolist()) == ([0.0, 1.0, 3.0], [1, 0, 0])
+
+
+def test_pack_packs_the_classes_that_are_asked_for(make, tmp_path):
+    data = make(GIVEN["a table beside"])
+    here = runtime.current()
+    options = PackOptions(classes=["oak", "ash"], test=0)
+    _, reading = _opened(data, options, parse(str(tmp_path / "to")), here, lambda data, **_: _staged(data))
+    assert reading.classes == ("oak", "ash")
+    assert counted(reading) == {"oak": 2, "ash": 2}
+
+
+def _staged(data):
+    import datastage
+
+    return datastage.stage(data, progress=False)
+
+
+def test_one_folder_around_names_of_files_is_no_class_where_other_classes_are_asked_for(make):
+    data = make({"n/cat.*3.jpg": "", "n/dog.*3.jpg": ""})
+    assert layouts.read(data, classes=["dog", "cat"]).classes == ("dog", "cat")
+    assert layouts.read(data / "n", classes=["dog", "cat"]).classes == ("dog", "cat")
+    assert layouts.read(data, classes=["n"]).classes == ("n",)
