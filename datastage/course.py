@@ -66,13 +66,10 @@ def catalog_line(archive: str, here: Runtime, reporter: Reporter = SILENT) -> st
             size += len(piece)
             reporter.advance(len(piece))
     letters = unicodedata.normalize("NFKD", Path(spec.file_name).stem.lower())
-    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in letters if not unicodedata.combining(c)).strip(
-        "_"
-    )
-    name = name if name[:1].isalpha() else f"set_{name}"
-    place = (
-        shlex.quote(str(spec)) if sources.address_of(spec) is not None else f"https://ADDRESS/{quote(spec.file_name)}"
-    )
+    name = "".join(c if c.isascii() and c.isalnum() else "_" for c in letters if not unicodedata.combining(c))
+    name = name.strip("_") if name.strip("_")[:1].isalpha() else f"set_{name.strip('_')}"
+    is_address = sources.address_of(spec) is not None
+    place = shlex.quote(str(spec)) if is_address else f"https://ADDRESS/{quote(spec.file_name)}"
     return f"{name} {place} sha256:{digest.hexdigest()}  # {human_bytes(size)}"
 
 

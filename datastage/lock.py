@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 from datastage.errors import LockTimeoutError, StorageError, while_doing
 from datastage.mounts import is_network_disk
-from datastage.own_files import mapping_of, unlink
+from datastage.own_files import mapping_of, opened, unlink
 
 POLL_S = 0.1
 BEAT_S = 5.0
@@ -193,17 +193,12 @@ def is_held(path: Path, watch: _Watch | None = None) -> bool:
         return False
     import fcntl
 
-    try:
-        fd = os.open(path, _LOOK)
-    except OSError:
-        return False
-    try:
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-    finally:
-        os.close(fd)
+    with contextlib.suppress(OSError), opened(path, _LOOK) as fd:
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
     return False
 
 
@@ -253,12 +248,9 @@ def _me() -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any] | None:
     """Return what a lock file says, with a token; None if absent. Opened anew, a network disk shows the newest."""
     try:
-        fd = os.open(path, _LOOK)
-        try:
+        with opened(path, _LOOK) as fd:
             seen = os.fstat(fd)
             text = os.read(fd, 2 * _RECORD_BYTES) if stat.S_ISREG(seen.st_mode) else b""
-        finally:
-            os.close(fd)
     except OSError:
         return None
     facts = mapping_of(text)

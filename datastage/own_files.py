@@ -88,6 +88,16 @@ def owner_name(seen: os.stat_result) -> str:
 
 
 @contextlib.contextmanager
+def opened(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Give the descriptor of a file, or of a folder, which on Windows is a `PermissionError`."""
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def plain_file(path: Path) -> Iterator[io.BufferedReader]:
     """Give a plain file to read; a link, a FIFO or a device is an `OSError`, and is not waited for."""
     flags = NO_LINK | getattr(os, "O_NONBLOCK", 0)
@@ -234,13 +244,8 @@ def _open_up(folder: Path) -> None:
     folders = [os.fspath(folder)]
     while folders:
         path = folders.pop()
-        with contextlib.suppress(OSError):
-            held = os.open(path, os.O_PATH | os.O_DIRECTORY | NO_LINK)
-            try:
-                if os.fstat(held).st_uid == os.geteuid():
-                    os.chmod(f"/proc/self/fd/{held}", 0o700)
-                with os.scandir(f"/proc/self/fd/{held}") as entries:
-                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            finally:
-                os.close(held)
-            folders += [os.path.join(path, name) for name in names]
+        with contextlib.suppress(OSError), opened(path, os.O_PATH | os.O_DIRECTORY | NO_LINK) as held:
+            if os.fstat(held).st_uid == os.geteuid():
+                os.chmod(f"/proc/self/fd/{held}", 0o700)
+            with os.scandir(f"/proc/self/fd/{held}") as entries:
+                folders += [os.path.join(path, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]

@@ -105,8 +105,7 @@ def in_kernel() -> bool:
 
 def _shell() -> Any:
     """Return IPython's shell if this process has one; IPython is never imported for the question."""
-    ipython = sys.modules.get("IPython")
-    get = getattr(ipython, "get_ipython", None)
+    get = getattr(sys.modules.get("IPython"), "get_ipython", None)
     return get() if get is not None else None
 
 

@@ -121,8 +121,7 @@ def make_own_folder(root: Path) -> Path:
             )
         if not own_files.read_ours(own / OWNER, most_bytes=_MARK_BYTES):
             # All who make it at once write the same.
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-            with os.fdopen(os.open(own / OWNER, flags, 0o600), "wb") as out:
+            with os.fdopen(os.open(own / OWNER, os.O_WRONLY | os.O_CREAT | own_files.NO_LINK, 0o600), "wb") as out:
                 out.write(os.fsencode(os.path.abspath(own)))
     except OSError as error:
         if isinstance(error, StorageError):

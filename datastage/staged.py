@@ -252,20 +252,17 @@ def keep_reading(folder: Path, receipt: Mapping[str, Any], reading: Mapping[str,
     Whoever publishes another folder in its place meanwhile gets nothing of this: it goes into the one that was read.
     """
     unfinished = RECEIPT + "~"
-    with contextlib.suppress(OSError):
-        held = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0))
-        try:
-            now = receipt_of(folder)
-            is_same = os.path.samestat(os.fstat(held), os.stat(folder))
-            if now is None or now.get("files_sha256") != receipt.get("files_sha256") or not is_same:
-                return
-            used = os.stat(RECEIPT, dir_fd=held)
-            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held), "wb") as out:
-                out.write(receipt_bytes({**now, "reading": dict(reading)}))
-            os.utime(unfinished, ns=(used.st_atime_ns, used.st_mtime_ns), dir_fd=held)
-            os.replace(unfinished, RECEIPT, src_dir_fd=held, dst_dir_fd=held)
-        finally:
-            os.close(held)
+    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | own_files.NO_LINK
+    with contextlib.suppress(OSError), own_files.opened(folder, flags) as held:
+        now = receipt_of(folder)
+        is_same = os.path.samestat(os.fstat(held), os.stat(folder))
+        if now is None or now.get("files_sha256") != receipt.get("files_sha256") or not is_same:
+            return
+        used = os.stat(RECEIPT, dir_fd=held)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held), "wb") as out:
+            out.write(receipt_bytes({**now, "reading": dict(reading)}))
+        os.utime(unfinished, ns=(used.st_atime_ns, used.st_mtime_ns), dir_fd=held)
+        os.replace(unfinished, RECEIPT, src_dir_fd=held, dst_dir_fd=held)
 
 
 def receipt_bytes(receipt: Mapping[str, Any]) -> bytes:

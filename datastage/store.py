@@ -452,7 +452,10 @@ def publish(
         recover(slot)
         raise
     if durable:
-        with contextlib.suppress(OSError), _opened(slot.root) as folder:  # it is whole and in place: no way back
+        with (
+            contextlib.suppress(OSError),
+            own_files.opened(slot.root) as folder,
+        ):  # it is whole and in place: no way back
             os.fsync(folder)
     additions.leave_old(slot, added, reporter)
     return written
@@ -473,18 +476,9 @@ def sync_file_system(folder: Path) -> None:
     """Have all that was written to the file system of `folder` on its disk."""
     if sys.platform.startswith("linux"):
         libc = ctypes.CDLL(None, use_errno=True)
-        with _opened(folder) as fd:
+        with own_files.opened(folder) as fd:
             if libc.syncfs(fd) != 0:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), str(folder))
     elif hasattr(os, "sync"):
         os.sync()
-
-
-@contextlib.contextmanager
-def _opened(folder: Path) -> Iterator[int]:
-    fd = os.open(folder, os.O_RDONLY)  # on Windows a PermissionError
-    try:
-        yield fd
-    finally:
-        os.close(fd)

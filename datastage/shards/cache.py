@@ -103,15 +103,9 @@ class ShardCache:
 
     def _next(self) -> tuple[str, Shard, bool] | None:
         """Choose what to bring: what somebody waits for, and while that comes nothing else."""
-        busy = self._bringing | self._ready.keys() | self._failed.keys()
-        for key, shard in self._needed.items():
-            if key not in busy:
-                return key, shard, True
-        if not self._needed:
-            for key, shard in self._wanted.items():
-                if key not in busy:
-                    return key, shard, False
-        return None
+        busy, is_needed = self._bringing | self._ready.keys() | self._failed.keys(), bool(self._needed)
+        left = (item for item in (self._needed or self._wanted).items() if item[0] not in busy)
+        return next(((key, shard, is_needed) for key, shard in left), None)
 
     def _work(self) -> None:
         while True:

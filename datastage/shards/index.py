@@ -43,8 +43,8 @@ class ShardEntry:
 
     @property
     def split(self) -> str:
-        """The part that it belongs to; ``"train"`` if its name says none."""
-        return split_of_shard(self.name)
+        """The part that the last word for one in its name says; ``"train"`` if none does."""
+        return (split_words(self.name) or ["train"])[-1]
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ class ShardHead:
     plan: str = ""
     damaged: tuple[tuple[str, str], ...] = ()
     source: str = ""  # a digest of the pictures as they were then; empty in a list of an earlier version
-
-
-def split_of_shard(name: str) -> str:
-    """Return the part that a shard of this name belongs to: the last word of it that names a part, else ``"train"``."""
-    return (split_words(name) or ["train"])[-1]
 
 
 def write_index(index: ShardIndex) -> bytes:

@@ -14,7 +14,6 @@ from datastage.shards.index import (
     ShardIndex,
     read_head,
     read_index,
-    split_of_shard,
     write_index,
     write_list,
 )
@@ -129,4 +128,4 @@ def test_no_damage_is_more_than_an_error_of_ours(data):
     ],
 )
 def test_the_part_of_a_shard_is_the_last_word_of_its_name_that_names_a_part(name, split):
-    assert split_of_shard(name) == split
+    assert ShardEntry(name, 0, "", 0).split == split
