@@ -941,7 +941,7 @@ def cell(
     embed : bool
         Carry the tool inside the cell: nothing to install and no internet needed.
     catalog : path, optional
-        A text catalog; the cell carries the line of `spec`.
+        A text catalog; the cell carries the line of `spec`, as it does of a name that was registered.
     fallbacks, save_to
         As for `stage`.
 
@@ -953,7 +953,7 @@ def cell(
     Raises
     ------
     SpecError
-        If a name is unknown, or an address holds a secret.
+        If a name is unknown or its entry holds Python code, or an address holds a secret.
 
     Examples
     --------
@@ -965,13 +965,13 @@ def cell(
     from datastage.show.cell import cell as make
     from datastage.spec import as_text
 
-    entries = {entry.name: entry for entry in datasets.read_catalog(Path(catalog))} if catalog is not None else {}
+    listed = datasets.read_catalog(Path(catalog)) if catalog is not None else ()
     spec, *more = map(as_text, (spec, *one_by_one(fallbacks)))
-    own = entries.get(spec)
     asked = sources.parse(spec)
+    own = {entry.name: entry for entry in (*datasets.own(), *listed)}.get(spec) if asked.scheme == "name" else None
     if asked.scheme == "name" and own is None:
         datasets.get(asked.value)
-    for place in (spec, *more, *(own.places if own is not None else ())):
+    for place in (spec, *more, *getattr(own, "places", ())):
         if str(sources.parse(place)).startswith(("http://...@", "https://...@")):
             raise SpecError(
                 "The address holds a user name or a password, and whoever gets the cell could read it.",

@@ -10,6 +10,7 @@ import ast
 import base64
 import builtins
 import bz2
+import dataclasses
 import fnmatch
 import functools
 import hashlib
@@ -78,7 +79,6 @@ def __getattr__(name):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
     return type(name, (), {"__new__": absent})
 """
-_UNSTATED = "none stated"
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -148,7 +148,7 @@ def cell(
     *,
     wheel: str | None = None,
     embed: bool = False,
-    own: ArchiveEntry | None = None,
+    own: Entry | ArchiveEntry | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a cell that stages `spec`: it finds a wheel among the inputs or at `wheel`, or with `embed` carries it."""
@@ -160,14 +160,11 @@ def cell(
     named = "".join(f", {name}={literal(value)}" for name, value in (options or {}).items())
     last = f"path = datastage.stage({literal(spec)}{named})"
     if own is not None:
-        facts = {"fallbacks": list(own.places[1:]), "expect": own.expect, "title": own.title, "licence": own.licence}
-        facts = {name: value for name, value in facts.items() if value not in ([], None, own.name, _UNSTATED)}
-        told = "".join(f", {name}={literal(value)}" for name, value in facts.items())
-        last = f"datastage.register({literal(own.name)}, {literal(own.places[0])}{told})\n{last}"
+        last = f"{_registered(own)}\n{last}"
     last = f"import datastage; {last}"
     title = _TITLE.format(version=__version__)
     if embed:
-        needed = needed_modules([spec, *(own.places if own is not None else ())], options)
+        needed = needed_modules([spec, *getattr(own, "places", ())], options)
         needed |= {"parts", "sources/manual", "layouts/of_entry"} if own is not None else set()
         text = base64.b85encode(carried_core(needed)).decode()
         core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
@@ -182,6 +179,24 @@ def cell(
     elsewhere = "Next: see whether the internet is on and this address is right, and run this cell again:\\n"
     clicks = _CLICKS.format(why=why, wheel=file_name, elsewhere=elsewhere + '" + pip[-1] + "')
     return look + _INSTALL.format(address=literal(wheel)) + textwrap.indent(clicks, "    ") + last
+
+
+def _registered(own: Entry | ArchiveEntry) -> str:
+    """Return the line that gives a dataset its name in the notebook too."""
+    told = {field.name: (getattr(own, field.name), field.default) for field in dataclasses.fields(own)}
+    facts = {name: value for name, (value, default) in told.items() if value != default and value not in ({}, ())}
+    try:
+        if isinstance(own, Entry) or ast.literal_eval(repr(facts)) != facts:
+            raise ValueError(own.name)
+    except (ValueError, SyntaxError):
+        step = f'Next: register it by its address: datastage.register({literal(own.name)}, "https://...").'
+        raise SpecError(f"What is known of {own.name} is Python, which a cell does not carry.", step) from None
+    if set(facts) <= {"name", "title", "places", "expect", "licence", "citation"}:
+        facts = {"fallbacks": list(own.places[1:]), **facts, "name": [], "places": []}
+        named = "".join(f", {name}={literal(value)}" for name, value in facts.items() if value not in ([], own.name))
+        return f"datastage.register({literal(own.name)}, {literal(own.places[0])}{named})"
+    named = ", ".join(f"{name}={value!r}" for name, value in facts.items())
+    return f"datastage.register(datastage.ArchiveEntry({named}))"
 
 
 def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = None) -> frozenset[str]:

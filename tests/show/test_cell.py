@@ -500,6 +500,34 @@ def test_a_cell_takes_paths_and_none_is_the_name_of_a_dataset():
     assert text.splitlines()[-1].endswith('datastage.stage("./iris", fallbacks=["/data/iris.csv"])')
 
 
+@pytest.mark.parametrize("as_entry", [False, True])
+def test_a_cell_carries_what_was_registered_under_its_name(notebook, here, monkeypatch, as_entry):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    if as_entry:
+        entry = datastage.ArchiveEntry("flowers", "Flowers", ("./iris.csv",), labels="kind", mean=(0.5,), unpack=False)
+        datastage.register(entry)
+        code = datastage.cell("flowers").splitlines()[-2].partition("datastage.register(")[2][:-1]
+        assert eval(code, {"datastage": datastage}) == entry
+    else:
+        datastage.register("flowers", "./gone.csv", fallbacks=["./iris.csv"], citation="Me, 2026.")
+        line = 'datastage.register("flowers", "./gone.csv", fallbacks=["./iris.csv"], citation="Me, 2026.")'
+        assert datastage.cell("flowers").splitlines()[-2] == f"import datastage; {line}"
+    assert "setosa" in path_of(notebook(datastage.cell("flowers", embed=True))).read_text()
+
+
+def test_a_cell_of_an_entry_that_holds_python_is_refused(monkeypatch):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    read = lambda path, split: None  # noqa: E731
+    for entry in (
+        datastage.Entry("mine", "Mine", (datastage.File("a.bin", 1, 32 * "0"),), read=read),
+        datastage.ArchiveEntry("yours", "Yours", ("./a.zip",), read=read),
+    ):
+        datastage.register(entry)
+        with pytest.raises(SpecError, match="is Python, which a cell does not carry") as told:
+            datastage.cell(entry.name)
+        assert told.value.remedy[-1].startswith("Next: register it by its address")
+
+
 def test_no_cell_installs_by_name():
     for text in (cell("cifar10"), cell("cifar10", wheel="https://host.example/x.whl")):
         assert "install datastage" not in text
