@@ -30,17 +30,12 @@ from datastage.decode import Fit, Unreadable, size_of
 from datastage.errors import SpecError
 from datastage.progress import human_bytes
 
-Samples = tuple[Sequence[str], Sequence[Any]]
-"""Names of files, and their labels."""
+Samples = tuple[Sequence[str], Sequence[Any]]  # names of files, and their labels
 
-MARGIN = 256 / 224
-"""Photos for random-resized crops are kept so many times larger than a crop comes out, as evaluation crops have it."""
-KEPT = 4
-"""Batches whose memory is kept for the next ones: the consumer's two, the one that waits, and the one being made."""
-LOOKED_AT = 500
-"""How many images' sizes are looked at before the first epoch where no ``size=`` is given."""
-SIDES = (224, 192, 160, 128, 96, 64, 48, 32)
-"""The sizes that photos of mixed sizes are brought to: the first that half of them have."""
+MARGIN = 256 / 224  # photos for random-resized crops are kept so many times larger than they come out
+KEPT = 4  # batches whose memory is kept: the consumer's two, the one that waits, and the one being made
+LOOKED_AT = 500  # how many images' sizes are looked at before the first epoch where no size= is given
+SIDES = (224, 192, 160, 128, 96, 64, 48, 32)  # of these mixed sizes are brought to the first that half of them have
 
 
 def square_of(sizes: Sequence[tuple[int, int]]) -> int:
@@ -186,10 +181,7 @@ class _Begun(NamedTuple):
 
 
 class PhotoBatches:
-    """What batches of photos share: their memory, how photos are put into it, and what is done to them at the end.
-
-    Photos are kept as `kept` says, with channels `last` where crops are cut from them; no batch has more than `n`.
-    """
+    """What batches of photos share: their memory, how photos are put into it, and what is done to them at the end."""
 
     def __init__(
         self, size: tuple[int, int], kept: Fit, choice: Choice, options: LoaderOptions, *, last: bool, n: int
@@ -231,11 +223,9 @@ class FromPhotos(PhotoBatches):
             cache.complete_once()  # each rank needs other photos each epoch, and static shapes know no gaps
         # Not before: the rows may be another process's now.
         self._store = None if cache.last else HostStore(cache.rows, self._options.augment, self._fill)
-        if self._fits():
-            return self._on_device().epoch(samples, draws, steps)
-        return self._delivered(samples, draws, steps)
-
-    def _delivered(self, samples: NDArray[np.int64], draws: Draws, steps: list[Step]) -> Iterator[Made]:
+        if (held := self._held()) is not None:
+            yield from held.epoch(samples, draws, steps)
+            return
         enough = threading.Event()
         with self._finishers.lent() as finish:
             raw = self._raw(samples, draws, steps, enough)
@@ -288,18 +278,15 @@ class FromPhotos(PhotoBatches):
             return self._store.batch(at, draws, room), labels, draws.jitter, step
         return self._made(images, labels, draws, step)
 
-    def _fits(self) -> bool:
-        """Whether the split may move to the device: it is decoded, and there is room."""
+    def _held(self) -> OnDevice | None:
+        """Return the split as the device's memory holds it; None where it is not all decoded, or there is no room."""
         cache, source = self._source.cache, self._source
         if cache.last or self._choice.kind != "cuda" or (cache.state[source.at] != FINE).any():
-            return False
+            return None
         n_bytes = len(source.at) * cache.rows[0].nbytes
-        return self._resident is not None or has_room(n_bytes, (3, *source.size), self._choice, self._options)
-
-    def _on_device(self) -> OnDevice:
-        if self._resident is None:
-            picked: Any = _Picked(self._source.cache.rows, self._source.at)
-            self._resident = OnDevice(ArraySource(picked, self._source.labels), self._choice, self._options)
+        if self._resident is None and has_room(n_bytes, (3, *source.size), self._choice, self._options):
+            picked: Any = _Picked(cache.rows, source.at)
+            self._resident = OnDevice(ArraySource(picked, source.labels), self._choice, self._options)
         return self._resident
 
 
@@ -309,9 +296,6 @@ class _Picked:
     def __init__(self, rows: NDArray[np.uint8], at: NDArray[np.int64]) -> None:
         self._rows, self._at = rows, at
         self.shape = (len(at), *rows.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self._at)
 
     def __getitem__(self, i: Any) -> NDArray[np.uint8]:
         found: NDArray[np.uint8] = self._rows[self._at[i]]

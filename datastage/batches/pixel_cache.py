@@ -40,15 +40,14 @@ TOGETHER = 8
 KEEP_S = 600.0
 SHARE_OF_MEMORY = 0.7
 
-PUBLISHING: dict[Path, threading.Event] = {}
-"""Files of pixels on their way to the disk: who wants one of them waits for it."""
+PUBLISHING: dict[Path, threading.Event] = {}  # files on their way to the disk: who wants one of them waits for it
 _LIVE: weakref.WeakValueDictionary[Path, PixelCache] = weakref.WeakValueDictionary()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=PUBLISHING.clear)  # the threads that write them do not come along
 
 Use = Callable[[int, "NDArray[np.uint8]"], None]
+# Which images, and of each what is wrong with it and what is to be said of it, once that is known.
 Submitted = list[tuple[list[int], "Future[list[tuple[str, str]]]"]]
-"""Which images, and of each what is wrong with it and what is to be said of it, once that is known."""
 
 
 @dataclass(eq=False, repr=False)
@@ -189,8 +188,7 @@ class PixelCache:
     def submit(self, at: NDArray[np.int64], use: Use | None = None) -> Submitted:
         """Have threads decode those of the images `at` that were not yet; `collect` waits for them.
 
-        `use` is given a position in `at` and that image's row, by the thread that has it at hand, for every one that
-        could be read, now or before.
+        `use` gets a position in `at` and its row, of each that could be read, by the thread that has it at hand.
         """
         numbers, states = at.tolist(), self.state[at]
         if self.unreadable == "raise" and (bad := np.flatnonzero(states == BAD)).size:

@@ -311,16 +311,18 @@ def test_random_resized_crops_come_out_at_the_size_asked_for_and_differ_by_epoch
     assert (all_of(train)[0] == one).all()
 
 
-def test_photos_that_move_to_a_device_are_those_of_the_split(tmp_path):
-    from datastage.batches.devices import Chooser
+def test_photos_that_move_to_a_device_are_those_of_the_split(tmp_path, monkeypatch):
+    from datastage.batches.devices import Choice
     from datastage.batches.options import LoaderOptions
 
+    monkeypatch.setattr("datastage.batches.photos.has_room", lambda *sizes: True)
+    choice = Choice(torch.device("cpu"), "cuda", "a stand-in")
     photo_folder(tmp_path, 30)
     for split in from_folder(tmp_path, batch_size=4, test=0.3, shuffle=False, dtype="uint8", device="cpu"):
         pixels, labels = all_of(split)
-        engine = split.source.open(Chooser("cpu", "uint8")(), LoaderOptions(batch_size=4, dtype="uint8"))._on_device()
-        assert (engine._store.images.numpy() == pixels).all()
-        assert (engine._labels == labels).all()
+        held = split.source.open(choice, LoaderOptions(batch_size=4, dtype="uint8"))._held()
+        assert (held._store.images.numpy() == pixels).all()
+        assert (held._labels == labels).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
