@@ -441,15 +441,15 @@ def begin(loader: Any) -> Iterator[Any]:
         return iter(loader)
 
 
-def arriving(choice: Choice, dtype: str) -> Callable[[Any], Any]:
+def arriving(device: Any, dtype: str) -> Callable[[Any], Any]:
     """Return what moves a batch to the device and casts its floats; objects with a ``to`` of theirs are only moved."""
     wanted = getattr(torch, dtype)
 
     def arrived(tensor: Any) -> Any:
-        tensor = tensor.to(choice.device)
+        tensor = tensor.to(device)
         return tensor.to(wanted) if tensor.is_floating_point() else tensor
 
-    return lambda batch: mapped(batch, arrived, lambda thing: thing.to(choice.device))
+    return lambda batch: mapped(batch, arrived, lambda thing: thing.to(device))
 
 
 def moved(batches: Iterable[Any], choice: Choice, dtype: str, *, threaded: bool = False) -> Iterator[Any]:
@@ -460,7 +460,7 @@ def moved(batches: Iterable[Any], choice: Choice, dtype: str, *, threaded: bool 
             return mapped(batch, lambda tensor: sent(tensor, choice.device), lambda thing: thing.to(choice.device))
 
         batches = beside(batches, there, choice.device, threaded=threaded)
-    arrived = arriving(choice, dtype)
+    arrived = arriving(choice.device, dtype)
     for batch in batches:
         yield arrived(batch)
         del batch

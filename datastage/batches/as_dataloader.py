@@ -191,7 +191,9 @@ class Collate:
             return samples[0].batch
         if self._collate is None:
             return torch.utils.data.default_collate(samples)
-        return self._loader.arrive(self._collate(samples))
+        from datastage.batches.any_dataset import arriving
+
+        return arriving(self._loader.device, self._loader.options.dtype)(self._collate(samples))
 
 
 class EpochState:

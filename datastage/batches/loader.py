@@ -129,12 +129,6 @@ class Loader(Carded):
         """The device of the batches; it is chosen now if it was not yet."""
         return self._chooser().device
 
-    def arrive(self, batch: Any) -> Any:
-        """Bring a batch of a user's own to the device, its floats cast."""
-        from datastage.batches.any_dataset import arriving
-
-        return arriving(self._chooser(), self.options.dtype)(batch)
-
     def stay_on_cpu(self) -> None:
         """Settle on the CPU, for libraries that move batches themselves; raises `SpecError` where that cannot be."""
         self._chooser.settle("cpu")
@@ -195,7 +189,7 @@ class Loader(Carded):
         n, world, static = self.n_given, ranks.world(), self._chooser.static
         if self.training or self.drop_last:
             cut = ranks.steps(n, self.batch_size, drop_last=self.drop_last, world=world)
-            return [Step.of(start, stop, self.batch_size if static else 0) for start, stop in cut]
+            return [Step(start, stop, self.batch_size if static else 0, stop - start) for start, stop in cut]
         return ranks.even_steps(n, self.batch_size, world=world, static=static)
 
     def __len__(self) -> int:

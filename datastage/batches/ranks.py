@@ -32,11 +32,6 @@ class Step(NamedTuple):
     valid: int  # how many of the places are given to nobody else; the rows after them are padding
     seed: int = 0  # of what chance does to the batch, beside what an epoch's draws say
 
-    @classmethod
-    def of(cls, start: int, stop: int, size: int = 0) -> Step:
-        """Return the batch of these places, all of them its own."""
-        return cls(start, stop, size, stop - start)
-
 
 def world() -> World:
     """Ask who we are: torch, if a process group exists; torch_xla, if its runtime runs; else the launcher."""
@@ -104,7 +99,7 @@ def even_steps(n: int, batch_size: int, *, world: World, static: bool = False) -
         start = min(first + world.rank * size, n)
         stop = min(start + size, n)
         if start < stop:
-            made.append(Step.of(start, stop, size if static or world.size > 1 else 0))
+            made.append(Step(start, stop, size if static or world.size > 1 else 0, stop - start))
         else:
             made.append(Step(n - 1, n, size, 0))  # a sample of another rank's, so that the batch has one to repeat
     return made

@@ -70,16 +70,15 @@ def _parted(found: ShardSet, options: LoaderOptions, here: Runtime) -> tuple[Sha
     parts, said = parted(found, val=options.val, test=options.test)
     heads: dict[str, _Head] = {}
     for split, shards in parts.splits.items():
-        for shard in shards:
-            if shard.samples != 0 and (head := _Head(shard, here)).samples:
-                heads[split] = head
-                break
-        else:
-            if split == "train" or split not in found.splits:
-                raise SpecError(f"The shards of {split} hold no samples.", "Next: look at them with tar -tvf.")
-            options.reporter.note(f"the shards of {split}, which hold no samples", "Left out")
-            left = {name: ones for name, ones in found.splits.items() if name != split}
-            return _parted(replace(found, splits=left), options, here)
+        beginnings = (_Head(shard, here) for shard in shards if shard.samples != 0)
+        if (head := next((one for one in beginnings if one.samples), None)) is not None:
+            heads[split] = head
+            continue
+        if split == "train" or split not in found.splits:
+            raise SpecError(f"The shards of {split} hold no samples.", "Next: look at them with tar -tvf.")
+        options.reporter.note(f"the shards of {split}, which hold no samples", "Left out")
+        left = {name: ones for name, ones in found.splits.items() if name != split}
+        return _parted(replace(found, splits=left), options, here)
     for line in said:
         options.reporter.note(line.removeprefix("Set aside "), "Set aside")
     return parts, heads

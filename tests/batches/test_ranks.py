@@ -93,7 +93,7 @@ def test_what_ranks_find_in_an_evaluation_is_gathered_in_order_and_cut_at_the_en
     assert gathered[:first_padding] == list(range(n))
     assert set(gathered[first_padding:]) <= {None}
     if size == 1 and not static:
-        assert shares[0] == [Step.of(start, stop) for start, stop in steps_of(n, batch_size)]
+        assert shares[0] == [Step(start, stop, 0, stop - start) for start, stop in steps_of(n, batch_size)]
 
 
 def steps_of(n, batch_size):

@@ -34,7 +34,7 @@ def xla(monkeypatch):
         del sys.modules[name]
 
 
-STEPS = [Step.of(start, start + 4, 4) for start in (0, 4, 8)]
+STEPS = [Step(start, start + 4, 4, 4) for start in (0, 4, 8)]
 
 
 def splits(n=22):
