@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from datastage.errors import DatastageError, SpecError, StorageError, name_data, stopped_in_two_lines
+from datastage.errors import DatastageError, SpecError, name_data, stopped_in_two_lines, while_doing
 from datastage.misuse import check_given, misused, possible
 from datastage.progress import SILENT, Reporter, close
 
@@ -811,13 +811,12 @@ def _fed(data: Any, n: int) -> Loader:
 
 def _saved(figure: Figure, out: PathLike | None) -> Figure:
     if out is not None:
+        step = "Next: another out=, in a folder that is there and that you may write to."
         try:
-            figure.savefig(out, dpi=120)
+            with while_doing(f"writing {os.fspath(out)}", step):
+                figure.savefig(out, dpi=120)
         except ValueError as error:  # matplotlib names the kinds that it writes
             raise SpecError(f"{error}.", "Next: a name that ends in .png, .svg or .pdf.") from error
-        except OSError as error:
-            remedy = "Next: another out=, in a folder that is there and that you may write to."
-            raise StorageError.of(error, f"writing {os.fspath(out)}", remedy) from error
     return figure
 
 

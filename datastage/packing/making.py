@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from datastage.batches.prefetch import Threads
-from datastage.errors import DatastageError, MissingDependencyError, StorageError, while_doing
+from datastage.errors import DatastageError, StorageError, needing, while_doing
 from datastage.packing.places import Place
 from datastage.packing.plan import Shard
 from datastage.packing.shard_file import Job
@@ -86,12 +86,9 @@ def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporte
     one = partial(make, job, place, ahead=pixels.submit, done=done)
     futures = [writers.submit(one, shard) for shard in missing]
     try:
-        for future in futures:
-            yield future.result()
-    except (DatastageError, InterruptedError):
-        raise
-    except OSError as error:
-        raise StorageError.of(error, "packing") from error
+        with while_doing("packing"):
+            for future in futures:
+                yield future.result()
     finally:
         stop.set()
         writers.leave(_LEAVE_S)
@@ -100,14 +97,10 @@ def by_threads(job: Job, place: Place, missing: list[Shard], cores: int, reporte
 
 def by_ray(job: Job, place: Place, missing: list[Shard], reporter: Reporter) -> Iterator[ShardHead]:
     """Give what is known of each shard as it comes, in any order."""
-    try:
+    step = "Next: pip install 'ray[data]'; or leave engine= out, which needs no Ray."
+    with needing("engine='ray'", "Ray Data", step):
         import ray
         import ray.data
-    except ImportError:
-        raise MissingDependencyError(
-            "engine='ray' packs through Ray Data, which is not installed.",
-            "Next: pip install 'ray[data]'; or leave engine= out, which needs no Ray.",
-        ) from None
     if not missing:
         return
     if not ray.is_initialized():
