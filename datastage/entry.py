@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeVar
 
-from datastage.errors import as_published
+from datastage.errors import SpecError, as_published
 from datastage.redact import hide_secrets
 
 if TYPE_CHECKING:
@@ -26,8 +26,16 @@ A picture is its path in the folder; its label the name of a class, or a row of 
 """
 
 
+T = TypeVar("T")
 PACKAGE = "package:"
 """The beginning of a place that is a file of an installed package."""
+
+
+def one_of(parts: Mapping[str, T], split: str) -> T:
+    """Return what belongs to a part; raises `SpecError` if there is no such part."""
+    if split not in parts:
+        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(parts)}.")
+    return parts[split]
 
 
 @dataclass(frozen=True, slots=True)

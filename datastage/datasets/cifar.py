@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from datastage.datasets import pickles
-from datastage.entry import Arrays, Download, Entry, File, Lookalike
-from datastage.errors import IntegrityError, SpecError
+from datastage.entry import Arrays, Download, Entry, File, Lookalike, one_of
+from datastage.errors import IntegrityError
 
 ROW_BYTES = 3 * 32 * 32
 
@@ -24,9 +24,8 @@ def read_cifar(path: Path, split: str, *, batches: dict[str, tuple[str, ...]], l
     """
     import numpy as np
 
-    if split not in batches:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(batches)}.")
-    parts = [read_batch((path / name).read_bytes(), labels, n_classes, name) for name in batches[split]]
+    names = one_of(batches, split)
+    parts = [read_batch((path / name).read_bytes(), labels, n_classes, name) for name in names]
     planes = np.concatenate([np.frombuffer(data, np.uint8) for data, _ in parts]).reshape(-1, 3, 32, 32)
     numbers = np.array([label for _, part in parts for label in part], np.int64)
     return planes.transpose(0, 2, 3, 1), numbers

@@ -25,6 +25,12 @@ def header(shape: tuple[int, ...]) -> bytes:
     return bytes([0, 0, 0x08, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
+def n_samples(path: Path) -> int:
+    """Return how many samples the header of an idx file names."""
+    with open(path, "rb") as file:
+        return int.from_bytes(file.read(8)[4:], "big")
+
+
 def read_idx(path: Path) -> NDArray[Any]:
     """Read an idx file that is not compressed: an array of the file's own type and shape, which may be written to."""
     import numpy as np

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datastage.datasets import idx, tables
-from datastage.entry import Arrays, Download, Entry, File, Lookalike
-from datastage.errors import IntegrityError, SpecError
+from datastage.entry import Arrays, Download, Entry, File, Lookalike, one_of
+from datastage.errors import IntegrityError
 
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -26,9 +26,7 @@ def read_mnist(path: Path, split: str, *, folder: str) -> Arrays:
     """Read a split of the four files in `folder`: images (N, 28, 28, 1) of uint8, and labels 0 to 9."""
     import numpy as np
 
-    if split not in _FILES:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(_FILES)}.")
-    images, labels = (idx.read_idx(path / folder / name) for name in _FILES[split])
+    images, labels = (idx.read_idx(path / folder / name) for name in one_of(_FILES, split))
     if images.ndim != 3 or labels.shape != images.shape[:1] or images.dtype != np.uint8:
         raise IntegrityError(
             f"{folder}: images of shape {images.shape} do not go with labels of shape {labels.shape}.",

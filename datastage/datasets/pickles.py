@@ -8,19 +8,9 @@ from __future__ import annotations
 
 import io
 import pickle
-from dataclasses import dataclass
 from typing import Any
 
 from datastage.errors import IntegrityError
-
-
-@dataclass(frozen=True, slots=True)
-class PickledArray:
-    """The facts of an array in a pickle."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    data: bytes
 
 
 def load(data: bytes, name: str = "the file") -> Any:
@@ -30,7 +20,7 @@ def load(data: bytes, name: str = "the file") -> Any:
     be hostile, and nothing of it was run.
     """
     try:
-        return _plain(_Careful(io.BytesIO(data), encoding="bytes").load())
+        return _Careful(io.BytesIO(data), encoding="bytes").load()
     except IntegrityError as error:
         raise IntegrityError(f"{name} {error.args[0]}", *error.remedy) from None
     except RecursionError:
@@ -43,43 +33,35 @@ _AGAIN = "Next: stage it again with refresh=True: the download was probably cut 
 _REFUSED = "Do not open this file with pickle. Next: stage the published file again with refresh=True."
 
 
-class _Array:
-    """Stands in for an array until its state comes."""
+class PickledArray:
+    """An array of bytes in a pickle; without any until its state comes."""
 
-    __slots__ = ("facts",)
+    shape: tuple[int, ...] = ()
+    data = b""
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes]) -> None:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes) or fortran:
             raise IntegrityError("holds an array of objects, which this dataset does not have.", _REFUSED)
-        self.facts = PickledArray(tuple(int(n) for n in shape), dtype.name, data)
+        self.shape, self.data = tuple(int(n) for n in shape), data
 
 
 class _Dtype:
     """Stands in for an array's type; byte order matters to none that is admitted."""
 
-    __slots__ = ("name",)
-
     def __init__(self, name: str | bytes, *_: object) -> None:
-        self.name = name.decode("ascii") if isinstance(name, bytes) else name
-        if self.name not in ("u1", "|u1"):
-            raise IntegrityError(f"holds an array of {self.name}, which this dataset does not have.", _REFUSED)
+        name = name.decode("ascii") if isinstance(name, bytes) else name
+        if name not in ("u1", "|u1"):
+            raise IntegrityError(f"holds an array of {name}, which this dataset does not have.", _REFUSED)
 
     def __setstate__(self, state: object) -> None:
         """Take no notice: one byte has no order."""
 
 
-class _Ndarray:
-    """The class of arrays: only ever handed on."""
-
-    def __new__(cls, *_: object) -> _Ndarray:
-        raise IntegrityError("makes an array in a way that this dataset does not.", _REFUSED)
-
-
 _KNOWN: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
-    ("numpy", "ndarray"): _Ndarray,
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
+    ("numpy", "ndarray"): None,  # the class of arrays: only ever handed on
     ("numpy", "dtype"): _Dtype,
     # Python 3 writes bytes like this under protocol 2, which both Pythons read.
     ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),
@@ -97,9 +79,3 @@ class _Careful(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> Any:
         raise IntegrityError("asks for something outside the file, which no data needs.", _REFUSED)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: item.facts if isinstance(item, _Array) else item for key, item in value.items()}
-    return value

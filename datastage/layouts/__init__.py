@@ -14,13 +14,13 @@ from typing import Any
 
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
-from datastage.layouts import arrays, asked, beside, copies, files, folders, named, parting, tasks, tree, words
+from datastage.layouts import arrays, asked, beside, files, folders, parting, tasks, tree, words
 from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, labelled
-from datastage.layouts.shape import Shape, grow, key, shape_of
+from datastage.layouts.shape import Shape, grow, key, shape_of, without_copies
 from datastage.layouts.tree import Tree, of_archive
 from datastage.progress import counted, some
 
@@ -43,7 +43,7 @@ LAYOUTS: tuple[tuple[str, Callable[[Tree, Shape, list[Table], Sequence[str] | No
     ("class folders", _class_folders),
     ("masks, boxes, domains", lambda tree, shape, tables, classes: tasks.refuse_others(tree, shape)),
     ("a table beside pictures", lambda tree, shape, tables, classes: beside.read(tree, shape, tables)),
-    ("labels in file names", lambda tree, shape, tables, classes: named.read(shape)),
+    ("labels in file names", lambda tree, shape, tables, classes: folders.by_name(shape)),
 )
 """How pictures may lie, in the order in which they are asked: the first that knows gives the reading, or the error.
 
@@ -90,7 +90,7 @@ def _read(
         if shape.n_pictures or shape.masks:
             return asked.read(listed, shape, labels)
         return files.in_folder(listed, labels, classes)
-    said = copies.without_copies(root, listed, frozenset(map(key, parts.values())))
+    said = without_copies(root, listed, frozenset(map(key, parts.values())))
     shape = shape_of(listed, root, parts, wanted, test=test)
     shape.left_out += said
     if not (shape.n_pictures or shape.masks) or not has_pictures(listed):

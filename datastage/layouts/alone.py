@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from datastage.entry import one_of
 from datastage.errors import SpecError
 from datastage.layouts import numbers
 from datastage.layouts.asked import named_table
@@ -25,7 +26,7 @@ from datastage.layouts.label_column import (
     task_of,
 )
 from datastage.layouts.labels import as_name, check_chosen, classes_and_labels, number_of
-from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
 from datastage.layouts.words import plain

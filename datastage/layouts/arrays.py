@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from datastage import datasets
 from datastage.datasets import idx
-from datastage.entry import Entry
+from datastage.entry import Entry, one_of
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
-from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
 
@@ -217,7 +217,7 @@ _IDX = re.compile(r"(images|labels)([.-])idx[13]([.-])ubyte$")
 _IDX_PART = re.compile(r"(?i)(?<![a-z])((?P<test>t10k|test(ing)?)|(?P<val>val(id(ation)?)?)|train(ing)?)(?![a-z])")
 
 
-def idx_sets(paths: Mapping[str, Path]) -> dict[tuple[str, ...], Reading]:
+def idx_sets(paths: Sequence[str]) -> dict[tuple[str, ...], Reading]:
     """Read idx files whose names say images and labels, and the part: each set of them by its files."""
     sets: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
     for name in sorted(paths):
@@ -230,20 +230,11 @@ def idx_sets(paths: Mapping[str, Path]) -> dict[tuple[str, ...], Reading]:
     found = {}
     for parts in sets.values():
         whole = [part for part in ("train", "val", "test") if len(parts.get(part, ())) == 2]
-        if pairs := {part: (parts[part]["images"], parts[part]["labels"]) for part in whole}:
-            found[tuple(name for pair in pairs.values() for name in pair)] = _of_idx(paths, pairs)
+        if pairs := {part: (Path(parts[part]["images"]), Path(parts[part]["labels"])) for part in whole}:
+            found[tuple(file.as_posix() for pair in pairs.values() for file in pair)] = of_pairs(
+                "idx files", "the idx files", pairs, idx.read_idx, "the idx files of labels", idx.n_samples
+            )
     return found
-
-
-def _of_idx(paths: Mapping[str, Path], pairs: Mapping[str, tuple[str, str]]) -> Reading:
-    def load(name: str) -> Any:
-        return idx.read_idx(paths[name])
-
-    def count(name: str) -> int:
-        with open(paths[name], "rb") as file:
-            return int.from_bytes(file.read(8)[4:], "big")
-
-    return of_pairs("idx files", "the idx files", pairs, load, "the idx files of labels", count)
 
 
 def cifar_batches(path: Path) -> dict[tuple[str, ...], Reading]:

@@ -82,7 +82,7 @@ def known_folder(tree: Tree, labels: Any) -> Reading | None:
     if not names or not root.is_dir() or not (labels is None or isinstance(labels, str)):
         return None
     root = root.absolute()
-    found = arrays.idx_sets({(root / name).as_posix(): root / name for name in names if name.endswith("ubyte")})
+    found = arrays.idx_sets([(root / name).as_posix() for name in names if name.endswith("ubyte")])
     for above in dict.fromkeys((root / name).parent.parent for name in names if not name.endswith("ubyte")):
         for files, reading in arrays.cifar_batches(above).items():
             if (above / files[0]).is_relative_to(root):

@@ -1,9 +1,10 @@
-"""Class folders: the name of the folder around a picture is its class."""
+"""Classes by names: that of the folder around a picture, or the word before the number in its own: ``cat.0.jpg``."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import itemgetter, le
 
@@ -13,6 +14,17 @@ from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Leaf, Shape, count, key
 from datastage.layouts.tree import Tree
 from datastage.progress import few, some
+
+_NAMED = re.compile(r"(?P<word>[^\W\d_]+(?:[ _-][^\W\d_]+)*)[._ -]*\(?\d+\)?")
+_NUMBERED = re.compile(r"\d+(_\d+)+")
+_NOT_SHOWN = words.listed(
+    "img image images dsc dscn dscf pic pics picture photo photos frame frames pxl mvimg screenshot scan scans capture "
+    "snapshot file page sample untitled train test val valid left right front back top bottom side center centre "
+    "fb_img received signal gopr dji vlcsnap isic im p n x a b input output crop tile patch slice video vid mov clip "
+    "cam camera view id download unnamed index data item object case patient subject person face study mask label gt "
+    "rgb day night before after original copy new old number no"
+) | {"screen shot", "whatsapp image"}
+"""Words before a number that say where a picture comes from, and not what it shows."""
 
 
 def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Reading | None:
@@ -226,3 +238,57 @@ def _index(leaf: Leaf) -> int:
     for name in reversed(leaf.names):
         at = next(i for i in range(at - 1, -1, -1) if parts[i] == name)
     return at
+
+
+# --- names of files
+
+
+def _words_in(names: Iterable[str]) -> list[str]:
+    """Return what stands before the number in the name of each picture; nothing where some have no such name."""
+    found = []
+    for path in names:
+        match = _NAMED.fullmatch(words.stem_of(path))
+        if match is None:
+            return []
+        found.append(match["word"])
+    return found
+
+
+def told_by_names(names: Sequence[str]) -> str:
+    """Say what the names of files could tell, for an error: groups with their counts; empty if nothing."""
+    sample = list(names[:5000])
+    groups = Counter(_words_in(sample))
+    if len(groups) > 1 and max(groups.values()) > 1 and len(groups) < len(sample) / 2:
+        said = some([f"{word} {n:,}" for word, n in sorted(groups.items())])
+        return f"Their file names begin with {said}: these may be the classes."
+    stems = [path[path.rfind("/") + 1 :].partition(".")[0] for path in sample]
+    if stems and all(_NUMBERED.fullmatch(stem) for stem in stems):
+        return f"Their file names hold several numbers ({stems[0]}): any may be the label."
+    return ""
+
+
+def by_name(shape: Shape) -> Reading | None:
+    """Take the word before the number in each file's name for its class; None where that may be anything."""
+    train = shape.paths("train")
+    groups = Counter(_words_in(train))
+    if len(groups) < 2 or min(groups.values()) < 2 or len(train) < 3 * len(groups):
+        return None
+    if any(word.lower() in _NOT_SHOWN or len(word) < 2 for word in groups):
+        return None
+    classes = words.by_value(groups)
+    number = {word: at for at, word in enumerate(classes)}
+    splits: dict[str, Split] = {}
+    unlabelled = list(shape.parts.get("predict", []))
+    for part in ("train", "val", "test"):
+        names = sorted(shape.paths(part))
+        own = _words_in(names)
+        if own and groups.keys() >= set(own):
+            splits[part] = Split(names, [number[word] for word in own], len(names), some(shape.named(part)))
+        else:
+            unlabelled += shape.parts.get(part, [])
+    if unlabelled:
+        splits["predict"] = plain_split(unlabelled)
+    return Reading(
+        "labels in file names", "classification", "pictures", tuple(classes), ordered(splits),
+        "the names of files", left_out=tuple(shape.left_out),
+    )  # fmt: skip

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage.entry import ArchiveEntry, Arrays
+from datastage.entry import ArchiveEntry, Arrays, one_of
 from datastage.errors import SpecError, as_published
 from datastage.layouts.arrays import checked
 from datastage.layouts.beside import FEED
-from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.reading import Reading, Split, ordered
 
 _WHOLE = frozenset(("detection", "segmentation", "recommendation"))
 """Tasks for which datastage stages and another library feeds; of texts and sounds `layouts` says what opens them."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from datastage import runtime
+from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, checked
-from datastage.layouts.reading import Reading, Split, one_of, ordered
+from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datastage.decode import Unreadable, decode, is_grey
+from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts.parquet import ParquetImages
-from datastage.layouts.reading import Reading, one_of
+from datastage.layouts.reading import Reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

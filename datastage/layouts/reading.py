@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from datastage.errors import SpecError
 from datastage.progress import some, with_and
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-T = TypeVar("T")
 Label = int | float | Sequence[float]
 Arrays = Callable[[str], "tuple[NDArray[Any], NDArray[Any]]"]
 UNEVEN = 10
@@ -144,13 +142,6 @@ class Reading:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
-
-
-def one_of(parts: Mapping[str, T], split: str) -> T:
-    """Return what belongs to a part; raises `SpecError` if there is no such part."""
-    if split not in parts:
-        raise SpecError(f"There is no split {split!r}.", f"Next: one of {', '.join(parts)}.")
-    return parts[split]
 
 
 def ordered(splits: Mapping[str, Split]) -> dict[str, Split]:

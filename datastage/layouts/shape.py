@@ -1,4 +1,4 @@
-"""Which folders of pictures are parts, which are wrappings, which hold masks, and what is left: the classes, perhaps.
+"""Which folders of pictures are parts, wrappings, masks or copies, and what is left: the classes, perhaps.
 
 A folder's kind follows from its name and from what lies beside it: ``train`` beside ``test`` is a part, ``train``
 beside ``bus`` and ``car`` is a class. Nothing here knows labels that lie in tables or names of files.
@@ -16,6 +16,8 @@ from datastage.layouts import words
 from datastage.layouts.tree import Tree
 from datastage.progress import some
 
+_COMPARED = 16
+"""So many files of two folders whose names and sizes agree are compared by their bytes."""
 _DRAWN = ("_mask", "_Mask", "_seg", "_gt", "_label", "-mask", "_GT")
 SAY_WHICH = "Nothing was guessed. Say which:"
 PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
@@ -314,3 +316,90 @@ def _common_off(leaves: list[Leaf]) -> list[Leaf]:
         if len({leaf.names[0] for leaf in inner}) != 1 or 2 * deeper <= count(leaves):
             return leaves
         leaves = [leaf._replace(names=leaf.names[1:]) for leaf in leaves]
+
+
+# --- the same pictures twice, as uploads of a zip with a folder in it leave them
+
+
+def without_copies(root: Node, tree: Tree, named: frozenset[str]) -> list[str]:
+    """Take copies out of the tree of folders; return what to say of each. Folders that the user `named` are none."""
+    said: list[str] = []
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        _nested(node, tree, named, said)
+        _beside(node, tree, said)
+        todo += node.kids
+    return said
+
+
+def _nested(node: Node, tree: Tree, named: frozenset[str], said: list[str]) -> None:
+    """``x/{A,B}`` and ``x/x/{A,B}``: a folder that holds folders of its siblings' names."""
+    for kid in list(node.kids):
+        inner = unwrapped(kid)
+        siblings = [other for other in node.kids if other is not kid]
+        if words.split_of(kid.name) or words.is_mask(kid.name) or key(kid.name) in named:
+            continue
+        if siblings:
+            same = {key(one.name) for one in inner.kids} == {key(one.name) for one in siblings}
+            same = same and (len(siblings) > 1 or key(kid.name) == key(node.name))
+        else:
+            same = bool(node.pictures) and not inner.kids and set(inner.pictures) == set(node.pictures)
+        if not same:
+            continue
+        if not _is_copy(node, siblings, inner, tree):
+            raise SpecError(
+                f"{kid.path} holds folders of the names that lie beside it: {some([one.name for one in inner.kids])}.",
+                "Nothing was guessed. Next: if it is a part, name it: "
+                f'datastage.loaders(path, test="{kid.name}", batch_size=64); else pass the folder that is meant.',
+            )
+        _remove(node, kid, said, node.path or "the folder around it")
+
+
+def _beside(node: Node, tree: Tree, said: list[str]) -> None:
+    """``X/{A,B}`` and ``y/X/{A,B}``: folders of one name, one of them further down."""
+    seen: dict[tuple[str, frozenset[str]], Node] = {}
+    for kid in sorted(node.kids, key=lambda kid: unwrapped(kid).path.count("/")):
+        inner = unwrapped(kid)
+        if not inner.kids:
+            continue
+        chain = inner.path[len(node.path) :].strip("/").split("/")
+        name = next((part for part in reversed(chain) if not words.is_neutral(part)), chain[-1])
+        same = (key(name), frozenset(key(one.name) for one in inner.kids))
+        first = seen.setdefault(same, inner)
+        if first is not inner and _is_copy(first, first.kids, inner, tree):
+            _remove(node, kid, said, first.path)
+
+
+def _remove(node: Node, kid: Node, said: list[str], first: str) -> None:
+    node.kids.remove(kid)
+    node.total -= kid.total
+    said.append(f"{kid.total:,} pictures in {kid.path}: the same files as in {first}")
+
+
+def _names(node: Node, kids: list[Node]) -> dict[str, str]:
+    """Return the pictures below these folders of one, or right in it where there are none, by their path within it."""
+    cut = len(node.path) + 1 if node.path else 0
+    leaves = [leaf for kid in kids for leaf in kid.leaves()] or [node]
+    return {path[cut:].casefold(): path for leaf in leaves for path in leaf.paths()}
+
+
+def _is_copy(node: Node, kids: list[Node], other: Node, tree: Tree) -> bool:
+    one, two = _names(node, kids), _names(other, other.kids)
+    common = one.keys() & two.keys()
+    if not common or 2 * len(common) < len(two):
+        return False
+    what = f"{len(one):,} and {len(two):,} pictures, {len(common):,} of one name"
+    if one.keys() == two.keys():
+        what = "other sizes of some"
+        if all(tree.size(one[name]) == tree.size(two[name]) for name in one):
+            names = sorted(one)  # forms without compression are all of one size
+            if all(tree.same(one[name], two[name]) for name in names[:: -(-len(names) // _COMPARED)]):
+                return True
+            what = "other contents of some"
+    raise SpecError(
+        f"{node.path or tree.where} and {other.path} hold the same folders, with {what}: one may be a copy of the "
+        "other.",
+        f"Nothing was guessed. Next: the one that is meant: datastage.loaders(path / {other.path!r}, batch_size=64)",
+        "or, for both: labels=lambda name: name.split('/')[-2], with the innermost folder as the class.",
+    )

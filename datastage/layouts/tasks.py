@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from datastage.errors import SpecError
-from datastage.layouts import named, words
+from datastage.layouts import words
 from datastage.layouts.beside import FEED
+from datastage.layouts.folders import told_by_names
 from datastage.layouts.shape import SAY_WHICH, Shape
 from datastage.layouts.tree import Tree
 from datastage.progress import some
@@ -116,7 +117,7 @@ def unlabelled(tree: Tree, shape: Shape) -> SpecError:
             "it all the same)."
         )
     beside = _beside(tree)
-    names = named.told(train)
+    names = told_by_names(train)
     where, labels = '"TABLE:COLUMN", or a function of each path', "..."
     if names:
         where, labels = "from the file names", r'r"([^/]+?)[._ -]*\d+\.\w+$"'
@@ -138,7 +139,7 @@ def _beside(tree: Tree) -> str:
     few = sorted(path for path in files if not re.search(r"(?i)(readme|license|licence)", path))
     if len(few) > 6:
         few = sorted({path.rpartition("/")[0].rpartition("/")[2] + "/" if "/" in path else path for path in few})
-    folders = sorted({folder.name for path, folder in tree.folders.items() if path and words.is_mask(folder.name)})
+    folders = sorted({name for path in tree.folders if (name := path.rpartition("/")[2]) and words.is_mask(name)})
     told = some([*few, *folders], 8)
     return f", beside: {told}" if told else ""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,14 +33,9 @@ MOST_BYTES = 1 << 30
 class Folder:
     """A folder: the names of its pictures, of its other files, and of the folders in it."""
 
-    path: str
     pictures: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
 
 
 @dataclass(slots=True)
@@ -50,7 +44,6 @@ class Tree:
 
     where: str
     folders: dict[str, Folder]
-    junk: Counter[str]
     unread: list[str]
     size: Callable[[str], int]
     open: Callable[[str], BinaryIO]
@@ -83,11 +76,11 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
     root = os.fspath(path)
     pictures = _pictures()
     usual = {*pictures, *map(str.upper, pictures)}
-    tree = Tree(root, {}, Counter(), [], lambda name: os.stat(f"{root}/{name}").st_size, partial(_opened, root))
+    tree = Tree(root, {}, [], lambda name: os.stat(f"{root}/{name}").st_size, partial(_opened, root))
     todo: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while todo:
         inside, reals = todo.pop()
-        folder = Folder(inside)
+        folder = Folder()
         try:
             with os.scandir(f"{root}/{inside}" if inside else root) as entries:
                 for entry in entries:
@@ -98,21 +91,19 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                         folder.pictures.append(name)  # the many go by this quick way
                     elif entry.is_dir():
                         if words.is_junk_folder(name):
-                            tree.junk[f"{name}/"] += 1
                             continue
                         below = f"{inside}/{name}" if inside else name
                         if entry.is_symlink():
                             real = os.path.realpath(entry.path)
                             here = (*reals, os.path.realpath(f"{root}/{inside}"))
                             if len(here) > _MOST_LINKS or any(lies_in(one, real) for one in here):
-                                tree.junk["links to a folder around them"] += 1
                                 continue
                             todo.append((below, (*here, real)))
                         else:
                             todo.append((below, reals))
                         folder.folders.append(name)
                     elif entry.is_file():
-                        _sort_in(folder, name, pictures, tree.junk)
+                        _sort_in(folder, name, pictures)
         except OSError as error:
             if not inside or not isinstance(error, PermissionError):
                 raise StorageError.of(error, "listing the files", UNREAD) from error
@@ -196,7 +187,7 @@ def of_names(
     def missing(name: str) -> BinaryIO:
         raise SpecError(f"{name} cannot be read where only names are known.")
 
-    tree = Tree(where, {"": Folder("")}, Counter(), [], size or (lambda name: -1), opened or missing)
+    tree = Tree(where, {"": Folder()}, [], size or (lambda name: -1), opened or missing)
     folders: dict[str, Folder | None] = {"": tree.folders[""]}
 
     def folder_of(path: str) -> Folder | None:
@@ -205,19 +196,17 @@ def of_names(
         above, _, name = path.rpartition("/")
         parent = folder_of(above)
         if parent is None or words.is_junk_folder(name):
-            if parent is not None:
-                tree.junk[f"{name}/"] += 1
             folders[path] = None
             return None
         parent.folders.append(name)
-        made = folders[path] = tree.folders[path] = Folder(path)
+        made = folders[path] = tree.folders[path] = Folder()
         return made
 
     for name in names:
         above, _, last = name.rpartition("/")
         folder = folder_of(above)
         if folder is not None and last:  # a name that ends in a slash is that of a folder
-            _sort_in(folder, last, pictures, tree.junk)
+            _sort_in(folder, last, pictures)
     for made in tree.folders.values():
         made.folders.sort()
     return tree
@@ -254,16 +243,10 @@ def stamp_of(path: Path) -> str:
     return hashlib.sha256("\n".join(seen).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _sort_in(folder: Folder, name: str, pictures: frozenset[str], junk: Counter[str]) -> None:
-    dot = name.rfind(".")
-    if name[0] == ".":
-        if name not in _OURS:
-            junk["._*" if name[:2] == "._" else name if name == ".DS_Store" else "hidden files"] += 1
-    elif dot > 0 and name[dot:].lower() in pictures:
+def _sort_in(folder: Folder, name: str, pictures: frozenset[str]) -> None:
+    if name[0] != "." and words.suffix_of(name) in pictures:
         folder.pictures.append(name)
-    elif words.is_junk_file(name):
-        junk[name] += 1
-    else:
+    elif not words.is_junk_file(name):
         folder.others.append(name)
 
 
