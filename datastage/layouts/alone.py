@@ -159,9 +159,9 @@ def _reading(
 
 def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]) -> dict[str, _Rows]:
     """Return the rows of each part: of its own table, or of one table by a column that says it."""
-    cells = numbers.column(table, label)
+    cells = table.columns(label)[0]
     if part is not None and not parts:
-        values = numbers.column(table, part)
+        values = table.columns(part)[0]
         says = parts_of(part, values)
         if "train" in says.values():
             where: dict[str, list[int]] = {}
@@ -175,7 +175,7 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():
         own = other.like(label)
-        found = numbers.column(other, own or other.header[0])
+        found = other.columns(own or other.header[0])[0]
         labelled = own is not None and any(found)
         rows[name if labelled else "predict"] = _Rows(other, found if labelled else None, None, len(found))
     return rows
@@ -283,7 +283,7 @@ def _arrays(rows: dict[str, _Rows], splits: dict[str, Split], features: list[str
     part, labels = one_of(rows, split), splits[split].labels
     names = [_same_name(part.table, name) for name in features]
     if len(names) == 1 and kind_of(part.table.sample(names[0])) in ("pixels", "runs"):
-        texts = numbers.column(part.table, names[0])
+        texts = part.table.columns(names[0])[0]
         kept = texts if part.keep is None else [texts[at] for at in part.keep]
         images: Any = numbers.cells(kept, part.table.last)
     else:

@@ -125,7 +125,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) ->
         rest = [one.rpartition(":")[2] for one in several[1:]]
         names, task = tuple(column_of(first, one) for one in (column, *rest)), "multi-label"
     elif column:
-        values = first.columns([column])[0]
+        values = first.columns(column)[0]
         asked = Column(column, kind_of(values), len(set(values)))
         refuse_commas(asked)
         names, task = (column,), task_of(asked)

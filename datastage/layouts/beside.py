@@ -137,8 +137,8 @@ class Fit:
 
     def rows(self, index: Index, names: Sequence[str] = ()) -> Iterator[tuple[str | None, tuple[str, ...]]]:
         """Give of each row the picture that it means, if it is one, and its values in these columns."""
-        cells, *columns = self.table.columns([self.column, *names])
-        for cell, *values in zip(cells, *columns):
+        cells, *columns = self.table.columns(self.column, *names)
+        for cell, *values in zip(cells, *columns, strict=True):
             yield index.find(cell, self.table), tuple(values)
 
 
@@ -206,7 +206,7 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     lost = many = again = 0
     for fit in fits:
         label, part = fit.choice.label, fit.choice.part
-        by_part = parts_of(part, fit.table.columns([part])[0]) if part else {}
+        by_part = parts_of(part, fit.table.columns(part)[0]) if part else {}
         own = fit.table.part if len(fits) > 1 else None
         for path, values in fit.rows(index, [*label, part] if part else label):
             if path is None:

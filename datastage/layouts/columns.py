@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ HEAD_BYTES = 1 << 16
 MOST_HEAD_BYTES = 1 << 26
 HEAD_ROWS = 400
 _FEWEST_LINES = 8
+_BLOCK_BYTES = 1 << 22
 WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)?")
@@ -41,8 +43,7 @@ class Table:
     cut: bool
     joined: bool = False
     places: dict[str, int] = field(init=False, repr=False)
-    whole: dict[str, list[str]] = field(init=False, repr=False, default_factory=dict)
-    """Columns that were read whole."""
+    _whole: dict[str, list[str]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = {}
@@ -83,16 +84,51 @@ class Table:
                 next(rows, None)
             yield from rows
 
-    def columns(self, names: Sequence[str]) -> list[list[str]]:
-        """Return whole columns; equal texts are one object, since classes recur."""
-        at = [self.places[name] for name in names]
+    def blocks(self) -> Iterator[list[str]]:
+        """Give the lines that `rows` parts, in blocks; no line ends within a cell, or this is no table of numbers."""
+        empty = self.separator + string.whitespace
+        with self.tree.open(self.name) as file, io.TextIOWrapper(file, self.encoding, "replace") as text:
+            if self.has_header:
+                next(filter(lambda line: line.strip(empty), text), None)
+            while lines := text.readlines(_BLOCK_BYTES):
+                yield [line for line in lines if line.strip(empty)]
+
+    def columns(self, *names: str) -> list[list[str]]:
+        """Return whole columns, each read once; equal texts are one object, since classes recur."""
+        if new := [name for name in dict.fromkeys(names) if name not in self._whole]:
+            found = self._one(self.places[new[0]]) if len(new) == 1 else None
+            columns = self._several([self.places[name] for name in new]) if found is None else [found]
+            self._whole |= zip(new, map(blanked, columns))
+        return [self._whole[name] for name in names]
+
+    def _several(self, at: Sequence[int]) -> list[list[str]]:
         known: dict[str, str] = {}
         found: list[list[str]] = [[] for _ in at]
         for row in self.rows():
             for place, column in zip(at, found):
                 value = row[place].strip() if place < len(row) else ""
                 column.append(known.setdefault(value, value) if len(known) < 10_000 else value)
-        return [blanked(column) for column in found]
+        return found
+
+    def _one(self, at: int) -> list[str] | None:
+        """Read a column, lines parted no further than need be; None where only the whole row tells it."""
+        if not self.cut or self.separator in (" ", "json"):
+            return None
+        back = len(self.header) - at
+        known: dict[str, str] = {}
+        found: list[str] = []
+        for lines in self.blocks():
+            if any('"' in line for line in lines):
+                return None
+            try:
+                if at < back:
+                    values = [line.split(self.separator, at + 1)[at].strip() for line in lines]
+                else:
+                    values = [line.rsplit(self.separator, back)[-back].strip() for line in lines]
+            except IndexError:  # a row that is too short has an empty cell
+                return None
+            found += [known.setdefault(value, value) if len(known) < 10_000 else value for value in values]
+        return found
 
     def sample(self, name: str) -> list[str]:
         """Return a column's values in the first rows."""

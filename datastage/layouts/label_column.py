@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datastage.errors import SpecError
-from datastage.layouts import numbers, words
+from datastage.layouts import words
 from datastage.layouts.columns import HEAD_ROWS, Table, is_number, kind_of
 from datastage.layouts.words import plain
 
@@ -85,7 +85,7 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     found.candidates = [column for column in free if column.kind != "constant"]
     if len(found.label) == 1:
         name = found.label[0]
-        found.task = found.task or task_of(column_of_all(name, numbers.column(table, name)))
+        found.task = found.task or task_of(column_of_all(name, table.columns(name)[0]))
     return found
 
 
@@ -225,7 +225,7 @@ def refuse_commas(column: Column) -> None:
 def part_column(table: Table) -> str | None:
     """Return the column that says which part each row is of; of a long table the first rows may be of one alone."""
     books = (name for name in table.header if plain(name) in BOOKS)
-    return next((name for name in books if parts_of(name, numbers.column(table, name))), None)
+    return next((name for name in books if parts_of(name, table.columns(name)[0])), None)
 
 
 def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:

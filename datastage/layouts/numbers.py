@@ -3,48 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datastage.errors import IntegrityError, SpecError
-from datastage.layouts.columns import Table, blanked, is_number
+from datastage.layouts.columns import Table, is_number
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_BLOCK_BYTES = 1 << 22
 _MOST = 3.4e38
-
-
-def column(table: Table, name: str) -> list[str]:
-    """Return a whole column as texts, read once; equal texts are one object."""
-    if name not in table.whole:
-        table.whole[name] = _column(table, name)
-    return table.whole[name]
-
-
-def _column(table: Table, name: str) -> list[str]:
-    """Read a column; lines are parted no further than need be."""
-    at, back = table.places[name], len(table.header) - table.places[name]
-    if not table.cut or table.separator in (" ", "json"):
-        return table.columns([name])[0]
-    known: dict[str, str] = {}
-    found: list[str] = []
-    for lines in _blocks(table):
-        if any('"' in line for line in lines):
-            return table.columns([name])[0]
-        try:
-            if at < back:
-                values = [line.split(table.separator, at + 1)[at].strip() for line in lines if line.strip()]
-            else:
-                values = [line.rsplit(table.separator, back)[-back].strip() for line in lines if line.strip()]
-        except IndexError:  # a row that is too short has an empty cell
-            return table.columns([name])[0]
-        found += [known.setdefault(value, value) if len(known) < 10_000 else value for value in values]
-    return blanked(found)
 
 
 def _by_pandas(table: Table, at: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -71,15 +41,6 @@ def _by_pandas(table: Table, at: Sequence[int]) -> Iterator[NDArray[Any]]:
             if not np.isfinite(values).all():
                 raise ValueError
             yield values
-
-
-def _blocks(table: Table) -> Iterator[list[str]]:
-    """Give the lines of the rows, in blocks; no line ends within a cell, or the table is no table of numbers."""
-    with table.tree.open(table.name) as file, io.TextIOWrapper(file, table.encoding, "replace") as text:
-        if table.has_header:
-            text.readline()
-        while lines := text.readlines(_BLOCK_BYTES):
-            yield lines
 
 
 def read(table: Table, names: Sequence[str], n_rows: int) -> NDArray[np.float32]:
@@ -113,7 +74,7 @@ def _by_numpy(table: Table, at: Sequence[int]) -> Iterator[NDArray[Any]]:
 
     separator = None if table.separator == " " else table.separator
     before = 0
-    for lines in _blocks(table):
+    for lines in table.blocks():
         try:
             values = np.loadtxt(
                 lines, np.float32, delimiter=separator, usecols=at, comments=None, quotechar='"', ndmin=2

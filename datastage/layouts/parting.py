@@ -170,7 +170,7 @@ def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:
         return {}
     if names.column == names.table.header[0]:
         return {}
-    by_number = dict(zip(*parts.columns(parts.header)))
+    by_number = dict(zip(*parts.columns(*parts.header)))
     found = {path: by_number.get(one) for path, (one,) in names.rows(index, names.table.header[:1])}
     said = {"0": "test", "1": "train"}
     return {path: said[one] for path, one in found.items() if path is not None and one in said}

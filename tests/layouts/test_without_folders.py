@@ -409,3 +409,11 @@ def test_rows_of_a_test_part_that_all_lack_a_label_are_to_predict_by_their_numbe
     path = write(tmp_path, path.read_text().replace("8,,test", "8,1,test"))
     with pytest.raises(SpecError, match="label is empty, in 2 rows"):
         layouts.read(path)
+
+
+@pytest.mark.parametrize("n", [40, 4000])
+def test_a_row_of_commas_alone_and_an_empty_first_line_are_no_rows(n, tmp_path):
+    lines = [f"{i},{i / 7:.12f},{'ab'[i % 2]}" for i in range(n)]
+    (tmp_path / "t.csv").write_text("\n".join(["", "one,two,label", *lines[:20], ",,", *lines[20:]]))
+    images, labels = arrays(tmp_path / "t.csv", "train")
+    assert images[:, 0].tolist() == list(range(n)) and labels.tolist() == [i % 2 for i in range(n)]
