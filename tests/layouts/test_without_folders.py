@@ -416,4 +416,4 @@ def test_a_row_of_commas_alone_and_an_empty_first_line_are_no_rows(n, tmp_path):
     lines = [f"{i},{i / 7:.12f},{'ab'[i % 2]}" for i in range(n)]
     (tmp_path / "t.csv").write_text("\n".join(["", "one,two,label", *lines[:20], ",,", *lines[20:]]))
     images, labels = arrays(tmp_path / "t.csv", "train")
-    assert images[:, 0].tolist() == list(range(n)) and labels.tolist() == [i % 2 for i in range(n)]
+    assert (images[:, 0].tolist(), labels.tolist()) == (list(range(n)), [i % 2 for i in range(n)])
