@@ -99,7 +99,7 @@ def _split(
             unlabelled.append(leaf)
         elif cls is None:
             strange.add(name)
-        elif cls in number:
+        else:
             names += sorted(leaf.node.paths())
             labels += [number[cls]] * len(leaf.node.pictures)
     if strange:
@@ -161,13 +161,14 @@ def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
     for parent in sorted(parents):
         folder = tree.folders.get(parent)
         for name in folder.folders if folder else ():
+            plain = words.is_neutral(name) or words.is_mask(name) or words.is_aside(name) or words.split_of(name)
+            if plain or key(name) in keys:
+                continue
             path = tree.path_of(parent, name)
             below = [one for at, one in tree.folders.items() if at == path or at.startswith(path + "/")]
-            plain = words.is_neutral(name) or words.is_mask(name) or words.is_aside(name) or words.split_of(name)
-            if plain or key(name) in keys or any(one.pictures for one in below):
-                continue
             n = sum(len(one.others) for one in below)
-            said.append(f"No class  {name}: {f'no picture among its {n:,} files' if n else 'the folder is empty'}")
+            if not any(one.pictures for one in below):
+                said.append(f"No class  {name}: {f'no picture among its {n:,} files' if n else 'the folder is empty'}")
     return said
 
 

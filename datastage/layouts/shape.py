@@ -337,14 +337,16 @@ def _nested(node: Node, tree: Tree, named: frozenset[str], said: list[str]) -> N
     """``x/{A,B}`` and ``x/x/{A,B}``: a folder that holds folders of its siblings' names."""
     for kid in list(node.kids):
         inner = unwrapped(kid)
-        siblings = [other for other in node.kids if other is not kid]
+        if len(inner.kids) != len(node.kids) - 1:  # told at once, since there may be thousands of classes
+            continue
         if words.split_of(kid.name) or words.is_mask(kid.name) or key(kid.name) in named:
             continue
+        siblings = [other for other in node.kids if other is not kid]
         if siblings:
             same = {key(one.name) for one in inner.kids} == {key(one.name) for one in siblings}
             same = same and (len(siblings) > 1 or key(kid.name) == key(node.name))
         else:
-            same = bool(node.pictures) and not inner.kids and set(inner.pictures) == set(node.pictures)
+            same = bool(node.pictures) and set(inner.pictures) == set(node.pictures)
         if not same:
             continue
         if not _is_copy(node, siblings, inner, tree):
