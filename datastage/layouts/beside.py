@@ -37,10 +37,8 @@ def tables_of(tree: Tree) -> list[Table]:
         for name in sorted(folder.others):
             suffix, full = words.suffix_of(name), tree.path_of(path, name)
             table = None
-            if suffix in _LISTS:
-                if few_lists and words.words_of(name)[:1] not in (("readme",), ("license",)):
-                    table = open_table(tree, full)
-            elif suffix in words.TABLES | {".jsonl", ".ndjson"}:
+            is_list = suffix in _LISTS and few_lists and words.words_of(name)[:1] not in (("readme",), ("license",))
+            if is_list or suffix in words.TABLES | {".jsonl", ".ndjson"}:
                 table = open_table(tree, full)
             elif suffix == ".json" and kinds[suffix] <= 8 and tree.size(full) <= _MOST_JSON:
                 table = from_json(tree, full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -191,13 +192,10 @@ def _decoded(data: bytes) -> tuple[str | None, str]:
         return data.decode("utf-16", "ignore"), "utf-16"
     if b"\0" in data:
         return None, ""
-    for cut in range(4):
-        try:
-            return data[: len(data) - cut].decode("utf-8-sig"), "utf-8-sig"
-        except UnicodeDecodeError as error:
-            if error.start < len(data) - cut - 4:
-                break
-    return data.decode("latin-1"), "latin-1"
+    try:  # the last letter may be cut in two
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(data), "utf-8-sig"
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), "latin-1"
 
 
 def _separator(lines: Sequence[str]) -> tuple[str, bool]:

@@ -38,19 +38,16 @@ def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
     if suffix in TABLES:
         table = open_table(lone, path.name)
         if table is None or not table.head:
-            raise _no_table(path, table)
+            if table is None and path.stat().st_size:
+                raise IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
+            what = "is empty" if table is None else "has a header and no rows"
+            raise IntegrityError(f"{path.name} {what}.", arrays.LOOK)
         return alone.read(lone, [table], labels, classes)
     if suffix in _ARRAYS:
         return _of_arrays([path], labels, lone)
     if suffix in words.PICTURES:
         raise SpecError(f"{path.name} is one picture.", f"Next: the folder around it. {tasks.NEEDED}")
     raise tasks.no_pictures(lone)
-
-
-def _no_table(path: Path, table: Table | None) -> IntegrityError:
-    if table is None and path.stat().st_size:
-        return IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
-    return IntegrityError(f"{path.name} {'is empty' if table is None else 'has a header and no rows'}.", arrays.LOOK)
 
 
 def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:

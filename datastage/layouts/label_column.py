@@ -74,12 +74,8 @@ class Choice:
 
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
     """Tell which column is the label."""
-    known = {name: column_of(table, name) for name in table.header}
-    free = [
-        column
-        for name, column in known.items()
-        if name not in ids and not is_of_the_row(column, len(table.head)) and column.kind != "empty"
-    ]
+    known = (column_of(table, name) for name in table.header if name not in ids)
+    free = [column for column in known if not is_of_the_row(column, len(table.head)) and column.kind != "empty"]
     found = _label(table, free, lacking, submission, len(ids))
     found.part = part_column(table)
     found.candidates = [column for column in free if column.kind != "constant"]

@@ -34,29 +34,18 @@ def _h5(path: Path) -> Iterator[Any]:
 
 
 def h5_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an HDF5 file; links out of it, and arrays of objects, are not followed."""
-    import h5py
-
+    """Return the names of the arrays in an HDF5 file; soft links and arrays of objects are left out."""
     found: list[str] = []
 
-    def walk(group: Any, prefix: str, depth: int) -> None:
-        for name in group:
-            link = group.get(name, getlink=True)
-            if isinstance(link, h5py.ExternalLink | h5py.SoftLink) or depth > 8 or len(found) > 1000:
-                continue
-            one = group[name]
-            if isinstance(one, h5py.Group):
-                walk(one, f"{prefix}{name}/", depth + 1)
-            elif isinstance(one, h5py.Dataset) and _is_plain(one):
-                found.append(f"{prefix}{name}")
+    def visit(name: str, one: Any) -> bool | None:  # anything but None ends the visit, which follows hard links alone
+        is_array = hasattr(one, "shape") and one.dtype.kind in "biuf"
+        if is_array and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES:
+            found.append(name)
+        return len(found) > 1000 or None
 
     with _h5(path) as file:
-        walk(file, "", 0)
+        file.visititems(visit)
     return found
-
-
-def _is_plain(one: Any) -> bool:
-    return one.dtype.kind in "biuf" and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES
 
 
 def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from datastage.errors import SpecError
@@ -65,21 +64,19 @@ def refuse_formats(tree: Tree, classes: Sequence[str]) -> None:
 def _refuse_marked(tree: Tree, shape: Shape) -> None:
     """Raise where a file about each picture, or one about all, holds boxes or outlines."""
     stems = set(map(words.stem_of, shape.paths()))
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    marks: dict[str, list[str]] = {}
     for path in tree.files():
         name = path[path.rfind("/") + 1 :]
         suffix = words.suffix_of(name)
         of = name[: len(name) - len(suffix)]
         if suffix in _MARKS and (of in stems or words.suffix_of(of) in words.PICTURES):
-            counts[suffix] += 1
-            first.setdefault(suffix, path)
-    suffix, n = counts.most_common(1)[0] if counts else ("", 0)
-    if n >= max(1, len(stems) / 2):
-        where = first[suffix].rpartition("/")[0]
+            marks.setdefault(suffix, []).append(path)
+    suffix, paths = max(marks.items(), key=lambda item: len(item[1]), default=("", []))
+    if len(paths) >= max(1, len(stems) / 2):
+        where = paths[0].rpartition("/")[0]
         kind = "boxes in the text form of YOLO" if suffix == ".txt" else "boxes or outlines"
         raise SpecError(
-            f"Beside the {shape.n_pictures:,} pictures in {tree.where} lies a {suffix} file about each ({first[suffix]}"
+            f"Beside the {shape.n_pictures:,} pictures in {tree.where} lies a {suffix} file about each ({paths[0]}"
             f"{', in ' + where if where else ''}): {kind}, so this is detection or segmentation, and no class folders"
             f"{_beside(tree)}.",
             *FEED,
@@ -146,25 +143,22 @@ def _beside(tree: Tree) -> str:
 
 def no_pictures(tree: Tree) -> SpecError:
     """Say what data without pictures and tables is, by what most of its files are."""
-    counts: Counter[str] = Counter()
-    first: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for path in tree.files():
-        suffix = words.suffix_of(path)
-        counts[suffix] += 1
-        first.setdefault(suffix, []).append(path)
-    about = [one for one in counts if one not in ("", ".md", ".pdf", ".html", ".py", ".ipynb", ".yaml", ".docx")]
-    about = about or list(counts)
+        found.setdefault(words.suffix_of(path), []).append(path)
+    about = [one for one in found if one not in ("", ".md", ".pdf", ".html", ".py", ".ipynb", ".yaml", ".docx")]
+    about = about or list(found)
     if not about:
         return SpecError(
             f"There are no images in {tree.where}.",
             f"Images end in {', '.join(sorted(words.PICTURES))}, and lie in a folder for each class.",
         )
-    most = max(about, key=lambda one: (one in OPENED_WITH or one in ARCHIVES, one in words.SOUNDS, counts[one]))
+    most = max(about, key=lambda one: (one in OPENED_WITH or one in ARCHIVES, one in words.SOUNDS, len(found[one])))
     if any(one in words.SOUNDS | words.FILMS for one in about):
-        most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: counts[one])
-    paths = sorted(first[most], key=_first_to_name)
+        most = max((one for one in about if one in words.SOUNDS | words.FILMS), key=lambda one: len(found[one]))
+    paths = sorted(found[most], key=_first_to_name)
     folders = _folders_of(path.rpartition("/")[0] for path in paths)
-    what = f"{counts[most]:,} {most or 'other'} files ({some(paths)})"
+    what = f"{len(paths):,} {most or 'other'} files ({some(paths)})"
     if most in ARCHIVES:
         return SpecError(
             f"{tree.where} holds archives, {some(paths)}, and no images outside them.",
@@ -182,7 +176,7 @@ def no_pictures(tree: Tree) -> SpecError:
     opener = OPENED_WITH.get(most)
     return SpecError(
         f"There are no images in {tree.where}: it holds {what}{_MAY_RUN if opener == 'pickle' else ''}.",
-        f"Next: open {'them' if counts[most] > 1 else 'it'} with {opener or 'what wrote it'} and pass the arrays: "
+        f"Next: open {'them' if len(paths) > 1 else 'it'} with {opener or 'what wrote it'} and pass the arrays: "
         "datastage.loaders((images, labels), batch_size=64)",
         'or say what is what: labels="FILE:NAME" of the array or column of labels.'
         if most in (".npy", ".h5", ".hdf5", ".mat", ".parquet")

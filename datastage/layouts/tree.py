@@ -10,7 +10,6 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -76,7 +75,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
     root = os.fspath(path)
     pictures = _pictures()
     usual = {*pictures, *map(str.upper, pictures)}
-    tree = Tree(root, {}, [], lambda name: os.stat(f"{root}/{name}").st_size, partial(_opened, root))
+    tree = Tree(root, {}, [], lambda name: os.stat(f"{root}/{name}").st_size, lambda name: open(f"{root}/{name}", "rb"))
     todo: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while todo:
         inside, reals = todo.pop()
@@ -111,10 +110,6 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
         folder.folders.sort()
         tree.folders[inside] = folder
     return tree
-
-
-def _opened(root: str, name: str) -> BinaryIO:
-    return open(f"{root}/{name}", "rb")
 
 
 class ZipFiles:
