@@ -489,7 +489,7 @@ def members(archive: PathLike, *, password: str | None = None, encoding: str | N
     """
     from datastage import archives, extracting
 
-    with _told(False), extracting.open_archive(Path(archive).expanduser()) as reader:
+    with _told(False) as (here, _), extracting.open_archive(Path(archive).expanduser(), here) as reader:
         return archives.list_members(reader, password=password, encoding=encoding)
 
 

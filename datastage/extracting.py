@@ -35,6 +35,7 @@ from datastage.progress import Reporter, counted, few
 from datastage.reader import FileReader, Reader
 from datastage.redact import hide_secrets
 from datastage.slots import Slot
+from datastage.sources import drive
 
 MARKER = ".datastage-unfinished.json"
 _MOST_MARKER_BYTES = 1 << 30
@@ -57,7 +58,7 @@ def extract(
     if fills and not target.is_dir():
         raise _taken(target)
     root = target if fills else slots.usable_root(target.parent)
-    with open_archive(archive, root) as reader:
+    with open_archive(archive, here, root) as reader:
         slot = Slot(root, "files" if fills else target.name, slots.make_own_folder(root))
         with store.waited_for(slot, reporter) as held, _cleared(slot, held):
             if not fills and os.path.lexists(target):
@@ -132,7 +133,9 @@ def _read_ahead(reader: Reader, slot: Slot) -> Iterator[tuple[Reader, int]]:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | archives.JoinedReader]:
+def open_archive(
+    path: Path, here: runtime.Runtime, near: Path | None = None
+) -> Iterator[FileReader | archives.JoinedReader]:
     """Give a reader of an archive, once its content shows that it is one; what a pipe gives is kept `near`."""
     with contextlib.ExitStack() as stack:
         try:
@@ -149,6 +152,8 @@ def open_archive(path: Path, near: Path | None = None) -> Iterator[FileReader | 
                 spec = hide_secrets(re.sub(r"^(\w+:/)(?=[^/])", r"\1/", str(path)))
                 remedy = f"Next: datastage.stage({spec!r}); or, as a command, datastage stage {shlex.quote(spec)}"
                 raise SpecError("extract unpacks a file of this machine, and no address.", remedy) from None
+            if (not_connected := drive.not_connected(path, here)) is not None:
+                raise not_connected from None
             there = next(above for above in Path(os.path.abspath(path)).parents if above.is_dir())
             step = f"Next: look for its name with: ls {shlex.quote(str(there))}"
             raise UnavailableError(f"There is no file {path}.", step) from None

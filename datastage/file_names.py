@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -24,6 +25,7 @@ SHARD_WORDS = SPLIT_WORDS | {"predict": "predict"}
 # Folders that hold the parts of a dataset by kind: never the name of a class, and never a wrapping to take off.
 PART_WORDS = frozenset(("trainval", "images", "labels", "annotations", "masks"))
 _GOOGLE = (".gdoc", ".gsheet", ".gslides", ".gdraw", ".gform", ".gmap", ".gsite", ".gjam", ".gscript")
+MOST_NAME_BYTES = 255
 SPECIAL = "devices, pipes and sockets"
 
 
@@ -56,6 +58,19 @@ def is_split(name: str) -> bool:
     (True, True, False)
     """
     return re.sub("[-_ ]?(set|images|data)$", "", name.lower()) in SPLIT_WORDS
+
+
+def fitted(name: str, more: int = 0) -> str:
+    """Return a file's name that leaves room for so many bytes beside it: a longer one is cut, and told by a digest.
+
+    >>> fitted("a.csv", 9), len(fitted("é" * 200 + ".csv").encode()), fitted("b" * 300 + ".csv")[-21:]
+    ('a.csv', 255, '-cca574d85fc59c9a.csv')
+    """
+    data, ending = os.fsencode(name), os.path.splitext(name)[1]
+    if len(data) + more <= MOST_NAME_BYTES:
+        return name
+    end = f"-{hashlib.blake2b(data, digest_size=8).hexdigest()}{ending if len(os.fsencode(ending)) < 16 else ''}"
+    return data[: MOST_NAME_BYTES - more - len(os.fsencode(end))].decode("utf-8", "ignore") + end
 
 
 def lies_in(path: str, folder: str) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from datastage.errors import StorageError, while_doing
-from datastage.own_files import remove_tree
+from datastage.own_files import beside, remove_tree
 from datastage.staged import leads_to
 
 _CODE_SUFFIXES = (".py", ".pyc", ".pyo", ".pyd", ".pyw", ".so", ".pth", ".egg", ".egg-link")
@@ -68,7 +67,7 @@ def _is_code(path: Path, name: str) -> bool:
 
 
 def _copy_whole(path: Path, place: Path) -> None:
-    unfinished = place.with_name(f".{place.name}.{secrets.token_hex(8)}.partial")
+    unfinished = beside(place)
     try:
         if path.is_dir():
             shutil.copytree(path, unfinished, symlinks=True)

@@ -14,6 +14,7 @@ from typing import Any
 from datastage import archives, runtime, slots, staged, transfer
 from datastage.content import Content, content_of, refuse_if_changed, without_our_names
 from datastage.errors import IntegrityError, NotDataError, StorageError
+from datastage.file_names import lies_in
 from datastage.mounts import MOUNT_READ, is_network_disk, is_on_drive
 from datastage.options import FOR_LOADERS, StageOptions
 from datastage.own_files import fresh_folder
@@ -43,7 +44,9 @@ def materialize(found: Found, work: Work) -> Content:
             made = _folder(content, found, work) if isinstance(content, Path) else _file(content, found, work)
         except StorageError as error:
             path = content if isinstance(content, Path) else content.local_path
-            if path is not None and error.errno in MOUNT_READ and is_on_drive(path, work.here.system_root):
+            if path is None or error.errno not in MOUNT_READ or not lies_in(error.filename or "", str(path)):
+                raise  # of our own disk, but for what was read
+            if is_on_drive(path, work.here.system_root):
                 raise drive_errors.explain_os_error(error, path, work.here) from error
             raise
     made.facts.update(place=found.place, seen=found.seen)
@@ -216,6 +219,13 @@ def _unpacked(reader: Reader, facts: dict[str, Any], work: Work, reporter: Repor
         reporter=reporter,
     )
     content = content_of(unpacked, work.slot.partial)
+    is_known = options.members is not None or options.expect is not None or options.unpack is True
+    if not content.files and not is_known:
+        raise IntegrityError(
+            f"{reader.name} is an archive without a file in it: there is nothing to stage.",
+            "If it is meant to be empty, unpack=True takes it all the same.",
+            "Next: look at it where it came from, and pack or bring it again.",
+        )
     content.facts = {**facts, **content.facts, "asked": {"encoding": options.encoding}}
     return content
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from datastage.errors import while_doing
+from datastage.file_names import fitted
 from datastage.mounts import is_network_disk, starting_with
 
 _ABANDONED_S = 3600.0
@@ -157,7 +158,7 @@ def atomic_file(
     `unfinished` names the hidden file for who can tell sooner whose it is.
     """
     remove_abandoned(target)
-    unfinished = unfinished or target.with_name(f".{target.name}.{secrets.token_hex(8)}{_ENDING}")
+    unfinished = unfinished or beside(target)
     try:
         with new_file(unfinished, mode=mode) as out:
             yield out
@@ -170,6 +171,15 @@ def atomic_file(
             move_anew(unfinished, target)
     finally:
         unlink(unfinished)
+
+
+def beside(target: Path) -> Path:
+    """Return a new hidden name beside `target`, for what will take its place."""
+    return target.with_name(f"{_start(target)}{secrets.token_hex(8)}{_ENDING}")
+
+
+def _start(target: Path) -> str:
+    return f".{fitted(target.name, 26)}."
 
 
 def unlink(path: Path) -> None:
@@ -194,7 +204,7 @@ def move_anew(source: Path, target: Path) -> None:
 
 def remove_abandoned(target: Path, after_s: float = _ABANDONED_S) -> None:
     """Remove unfinished files for `target` that nobody has written to for so long; one that is at work writes often."""
-    start = f".{target.name}."
+    start = _start(target)
     for path in starting_with(target.parent, start):
         if not re.fullmatch("[0-9a-f]{16}" + re.escape(_ENDING), path.name[len(start) :]):
             continue

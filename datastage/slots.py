@@ -32,6 +32,7 @@ from typing import Any
 
 from datastage import own_files, staged
 from datastage.errors import SpecError, StorageError, UnavailableError, while_doing
+from datastage.file_names import fitted
 from datastage.mounts import is_mounted
 from datastage.runtime import Runtime
 
@@ -48,7 +49,7 @@ class _Own:
         self.ending = name
 
     def __get__(self, slot: Slot, owner: type) -> Path:
-        return slot.own / f"{slot.name}.{self.ending}"
+        return slot.own / f"{fitted(slot.name, 50)}.{self.ending}"  # the lock has names that are longer still
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def safe_name(text: str) -> str:
 
 def safe_file_name(name: str) -> str:
     """Return `name` if a file can be called so, else the nearest name that one can have."""
-    usable = _UNUSABLE.sub("-", name).strip() or "data"
+    usable = fitted(_UNUSABLE.sub("-", name).strip() or "data")
     return usable if usable not in (".", "..", *staged.OWN_NAMES) else "data"
 
 

@@ -759,3 +759,39 @@ def test_text_is_added_to_the_path_as_beginners_do(here):
     make_zip(here / "pets.zip")
     staged = quiet("./pets.zip")
     assert staged + "/train/cat/1.txt" == str(staged / "train/cat/1.txt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz", "folders alone", "hidden files alone"])
+def test_an_archive_without_a_file_is_an_error_but_where_it_was_asked_for(tmp_path, here, kind):
+    path = tmp_path / "a.zip"
+    make_zip(path, {"a/": b""} if kind == "folders alone" else {"__MACOSX/._1": b"x"} if kind[:6] == "hidden" else {})
+    if kind in ("tar", "tgz"):
+        path = make_tar(tmp_path / f"a.{kind}", {}, "w" if kind == "tar" else "w:gz")
+    with pytest.raises(IntegrityError, match=r"without a file in it") as caught:
+        datastage.stage(path, progress=False)
+    assert str(caught.value).splitlines()[-1].startswith("  Next: ")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for options in ({"unpack": True}, {"expect": f"sha256:{digest}"}):
+        assert tree(datastage.stage(path, progress=False, **options)) == {}
+    assert [member.kind for member in datastage.members(path) if member.kind != "folder"] in ([], ["file"])
+    assert tree(datastage.extract(path, tmp_path / "out", progress=False)) == {}
+
+
+LONG = "a" * 251
+
+
+@pytest.mark.parametrize("name", [LONG + ".csv", LONG + ".zip", "é" * 125 + ".csv"])
+def test_a_name_as_long_as_a_disk_takes_is_copied_and_kept(tmp_path, here, name):
+    path = make_zip(tmp_path / name, {"a.txt": b"1"}) if name.endswith(".zip") else tmp_path / name
+    name.endswith(".zip") or path.write_bytes(b"1,2\n")
+    made = datastage.stage(path, copy=True, save_to=tmp_path / "kept", progress=False)
+    assert tree(made) == {"a.txt": b"1"} if name.endswith(".zip") else Path(made).read_bytes() == b"1,2\n"
+    assert (tmp_path / "kept" / name).read_bytes() == path.read_bytes()
+    assert not [left for left in tmp_path.rglob("*") if left.name.endswith((".part", ".map", ".partial"))]
+
+
+def test_zips_and_folders_of_long_names_are_made(tmp_path, here):
+    archive = make_zip(tmp_path / f"{LONG}.zip", {"a.txt": b"1"})
+    made = datastage.extract(archive, tmp_path / ("b" * 255), progress=False)
+    assert (made.path.name, tree(made)) == ("b" * 255, {"a.txt": b"1"})
+    assert datastage.zip_folder(made.path, tmp_path / ("c" * 251 + ".zip"), progress=False).is_file()

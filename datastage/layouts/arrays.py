@@ -214,6 +214,7 @@ def asked_pairs(
 
 
 _IDX = re.compile(r"(images|labels)([.-])idx[13]([.-])ubyte$")
+_EMNIST = re.compile(r"(?i)emnist-(byclass|bymerge|balanced|letters|digits|mnist)-")
 _IDX_PART = re.compile(r"(?i)(?<![a-z])((?P<test>t10k|test(ing)?)|(?P<val>val(id(ation)?)?)|train(ing)?)(?![a-z])")
 
 
@@ -231,10 +232,18 @@ def idx_sets(paths: Sequence[str]) -> dict[tuple[str, ...], Reading]:
     for parts in sets.values():
         whole = [part for part in ("train", "val", "test") if len(parts.get(part, ())) == 2]
         if pairs := {part: (Path(parts[part]["images"]), Path(parts[part]["labels"])) for part in whole}:
+            rule = "the idx files of labels"
+            if any(_EMNIST.match(images.name) for images, _ in pairs.values()):
+                rule += "; EMNIST's pictures, which lie on their side, are turned"
             found[tuple(file.as_posix() for pair in pairs.values() for file in pair)] = of_pairs(
-                "idx files", "the idx files", pairs, idx.read_idx, "the idx files of labels", idx.n_samples
+                "idx files", "the idx files", pairs, _upright, rule, idx.n_samples
             )
     return found
+
+
+def _upright(path: Path) -> Any:
+    values = idx.read_idx(path)
+    return values.transpose(0, 2, 1) if values.ndim == 3 and _EMNIST.match(path.name) else values
 
 
 def cifar_batches(path: Path) -> dict[tuple[str, ...], Reading]:

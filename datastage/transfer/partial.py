@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, while_doing
+from datastage.file_names import fitted
 from datastage.own_files import no_link
 from datastage.progress import Reporter, human_bytes
 from datastage.reader import Reader, stat_identity
@@ -29,6 +30,11 @@ class Transferred:
     n_received: int = 0
 
 
+def part_of(to: Path) -> Path:
+    """Return where a file is written before it is whole; its map has four letters more."""
+    return to.with_name(fitted(to.name, len(".part.map")) + ".part")
+
+
 class PartialFile:
     """The unfinished file beside `to`, with its map; what is there may be gone on with by a later run."""
 
@@ -40,7 +46,7 @@ class PartialFile:
         self.reporter = reporter
         self.was_resumed = False
         self.in_one_stream = not reader.ranges
-        self.part = to.with_name(to.name + ".part")
+        self.part = part_of(to)
         self.map = self._new_map()
 
     def _new_map(self) -> BlockMap:

@@ -19,7 +19,7 @@ from datastage.own_files import no_link
 from datastage.progress import SILENT, Reporter, human_bytes
 from datastage.reader import BLOCK_BYTES, Reader, stat_identity
 from datastage.transfer.download import ParallelDownload
-from datastage.transfer.partial import PartialFile, Transferred, compare_digests
+from datastage.transfer.partial import PartialFile, Transferred, compare_digests, part_of
 from datastage.transfer.retry import Interrupted, Limits
 
 _TICK_S = 0.015
@@ -46,7 +46,7 @@ def fetch(
 
 def copy_file(source: Path, to: Path, *, algorithms: Sequence[str] = (), reporter: Reporter = SILENT) -> Transferred:
     """Copy a file of a local disk, which appears when it is whole."""
-    part = to.with_name(to.name + ".part")
+    part = part_of(to)
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     n_bytes = crc = 0
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shlex
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from datastage import mounts, runtime
-from datastage.errors import DatastageError, IntegrityError, while_doing
+from datastage.errors import IntegrityError, while_doing
 from datastage.file_names import kind_of, no_data_kind
 from datastage.own_files import NO_LINK
 from datastage.progress import SILENT, Reporter
@@ -159,7 +158,7 @@ def _copied(name: str, source: Path, to: Path, pool: Pool) -> FileRecord:
             piece = buffer[:n]
             while len(piece):
                 piece = piece[os.write(write_to, piece) :]
-        expected = os.fstat(read_from)
+        expected = _seen(read_from, source, size)
         if size != expected.st_size:
             raise Interrupted(
                 IntegrityError(f"{source} was cut short: {size:,} of {expected.st_size:,} bytes could be read.")
@@ -169,15 +168,18 @@ def _copied(name: str, source: Path, to: Path, pool: Pool) -> FileRecord:
             os.fchmod(write_to, mode & (expected.st_mode | 0o700))
         with contextlib.suppress(OSError):
             os.utime(write_to, ns=(expected.st_atime_ns, expected.st_mtime_ns))
-    except OSError as error:
-        if error.errno in (errno.ESTALE, errno.ENOTCONN) and not isinstance(error, DatastageError):
-            raise of_file(error, source, size) from error
-        raise
     finally:
         os.close(read_from)
         if write_to >= 0:
             os.close(write_to)
     return FileRecord(name, size, crc)
+
+
+def _seen(fd: int, source: Path, at: int) -> os.stat_result:
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        raise of_file(error, source, at) from error
 
 
 def _read(fd: int, buffer: memoryview, source: Path, at: int) -> int:

@@ -17,13 +17,14 @@ from types import SimpleNamespace
 import pytest
 
 import datastage
-from datastage import extracting, staging, zipping
+from datastage import extracting, materialize, staging, zipping
 from datastage.errors import NotDataError, SpecError, StorageError, UnavailableError
 from datastage.mounts import is_on_drive
 from datastage.options import StageOptions
 from datastage.progress import Silent
 from datastage.reader import Reader
 from datastage.sources import drive_errors, open_spec, parse
+from datastage.transfer import download
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
 
@@ -612,6 +613,29 @@ def test_drive_for_desktop_that_stops_is_started_again_by_the_person(tmp_path):
 def test_an_error_of_the_disk_is_not_drives(mounted):
     made = drive_errors.explain_os_error(OSError(errno.EACCES, "x"), mounted.point / "MyDrive/a", mounted.runtime())
     assert isinstance(made, StorageError)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_what_this_machines_disk_refuses_while_a_file_of_drive_comes_is_not_drives(mounted, monkeypatch, code):
+    put(mounted.cloud / "MyDrive/birds.csv", b"1,2\n" * 1000)
+
+    def failing(fd, piece, at):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(download, "write_fd", failing)
+    monkeypatch.setattr(materialize, "is_network_disk", lambda path: True)  # as Drive's mount is
+    with pytest.raises(StorageError, match="While writing the files") as caught:
+        staging.stage(StageOptions.of("drive:birds.csv", root=mounted.root / "staged"), mounted.runtime())
+    assert caught.value.errno == code
+    assert "Drive" not in str(caught.value)
+
+
+def test_an_archive_below_a_drive_that_is_not_connected_is_told_as_stage_tells_it(kernel):
+    here = kernel.colab.runtime(shell=kernel.shell)
+    path = here.system_root / "content/drive/MyDrive/course/birds.zip"
+    with pytest.raises(UnavailableError, match="Your Drive is not connected yet") as caught:
+        extracting.open_archive(path, here).__enter__()
+    assert 'datastage.stage("drive:course/birds.zip")' in str(caught.value)
 
 
 # --- writing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 
@@ -162,3 +163,19 @@ def test_the_reporter_is_told_of_every_byte(source, to):
 
     copy_tree(source, to, reporter=Counts())
     assert sum(told) == 12
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ENOTCONN, errno.EIO])
+def test_what_fails_while_writing_is_not_told_of_the_source(source, to, monkeypatch, code):
+    write = os.write
+
+    def failing(fd, data):
+        if os.readlink(f"/proc/self/fd/{fd}").startswith(str(to)):
+            raise OSError(code, os.strerror(code))
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", failing)
+    with pytest.raises(StorageError, match="While writing the files") as caught:
+        copy_tree(source, to)
+    assert caught.value.errno == code
+    assert "reading" not in str(caught.value)
