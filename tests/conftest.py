@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from datastage import decode, store
 from tests.next_lines import Recorder
 from tests.warm import Warm
+
+# A tenth of the time goes to looking through the thousands of tests for garbage, at the usual threshold of 700.
+gc.set_threshold(100_000)
 
 # Started in the background of a script, this process ignores SIGINT, and so would every process that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
