@@ -80,6 +80,7 @@ class Samples(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Any, Any]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"sample {i} of {len(self)}")
+        i %= len(self)
         label = self.source.labels[i]
         return self.source.sample(i), label.item() if label.ndim == 0 else label
 

@@ -802,3 +802,11 @@ def test_a_tar_beside_class_folders_that_is_no_shard_is_left_aside_and_named(tmp
     found = loaders(tmp_path, progress=said)
     assert (found.classes, found.train.n_samples) == (("cat", "dog"), 11)
     assert any(line.endswith("1 archive beside the pictures: backup.tar") for line in said.lines)
+
+
+def test_samples_counted_from_the_end_are_those_of_the_last_shard(tmp_path):
+    samples = loaders(write(tmp_path, [4, 3], index=True), test=0, shuffle=False).train.dataset
+    for i in range(-7, 0):
+        picture_at, label = samples[i]
+        assert label == samples[i + 7][1] == i + 7
+        assert (picture_at == samples[i + 7][0]).all()
