@@ -33,7 +33,7 @@ def let_go(train, folder):
         assert time.monotonic() < until
         time.sleep(0.02)
     for shard in list(train.source.open_now):
-        train.source._open.pop(shard).file.close()
+        train.source.open_now.pop(shard).file.close()
 
 
 def test_shards_that_a_loader_holds_stay(brought):
