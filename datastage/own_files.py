@@ -23,6 +23,7 @@ from datastage.mounts import is_network_disk, starting_with
 _ABANDONED_S = 3600.0
 _ENDING = ".partial"
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+FOLDER = getattr(os, "O_DIRECTORY", 0) | NO_LINK
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -89,9 +90,9 @@ def owner_name(seen: os.stat_result) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> Iterator[int]:
-    """Give the descriptor of a file, or of a folder, which on Windows is a `PermissionError`."""
-    fd = os.open(path, flags)
+def opened(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, below: int | None = None) -> Iterator[int]:
+    """Give the descriptor of a file, or of a folder, which on Windows is a `PermissionError`; `below` that of one."""
+    fd = os.open(path, flags, dir_fd=below)
     try:
         yield fd
     finally:

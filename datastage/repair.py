@@ -23,7 +23,6 @@ from datastage.runtime import Runtime
 from datastage.sources import parse
 
 _HIDDEN = re.compile(r"(?<!\w)\.{3}(?!\w)")  # what stands for a secret in an address
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @while_doing("checking the folder", "Next: ask whoever owns it to verify it, or to let you.")
@@ -236,18 +235,14 @@ def _staged_anew(slot: slots.Slot, spec: str) -> list[str]:
 @contextlib.contextmanager
 def _opened_below(base: Path, parts: Sequence[str], *, make: bool) -> Iterator[int]:
     """Give the descriptor of a folder below `base`, reached without following a link; missing folders are made."""
-    held = os.open(base, _FOLDER)
-    try:
+    with contextlib.ExitStack() as stack:
+        held = stack.enter_context(own_files.opened(base, own_files.FOLDER))
         for part in parts:
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, dir_fd=held)
-            below = os.open(part, _FOLDER, dir_fd=held)
-            os.close(held)
-            held = below
+            held = stack.enter_context(own_files.opened(part, own_files.FOLDER, below=held))
         yield held
-    finally:
-        os.close(held)
 
 
 def _put_in_place(base: Path, folder: Path, file: FileRecord) -> None:

@@ -252,8 +252,7 @@ def keep_reading(folder: Path, receipt: Mapping[str, Any], reading: Mapping[str,
     Whoever publishes another folder in its place meanwhile gets nothing of this: it goes into the one that was read.
     """
     unfinished = RECEIPT + "~"
-    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | own_files.NO_LINK
-    with contextlib.suppress(OSError), own_files.opened(folder, flags) as held:
+    with contextlib.suppress(OSError), own_files.opened(folder, own_files.FOLDER) as held:
         now = receipt_of(folder)
         is_same = os.path.samestat(os.fstat(held), os.stat(folder))
         if now is None or now.get("files_sha256") != receipt.get("files_sha256") or not is_same:

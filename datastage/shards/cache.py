@@ -19,7 +19,7 @@ from typing import Any
 from datastage import runtime, sources, transfer
 from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError, UnavailableError, while_doing
 from datastage.lock import locked
-from datastage.own_files import NO_LINK, no_link, remove_tree
+from datastage.own_files import NO_LINK, no_link, opened, remove_tree
 from datastage.progress import human_bytes
 from datastage.reader import Reader
 from datastage.runtime import Runtime
@@ -197,18 +197,9 @@ class ShardCache:
 
     # --- the budget
 
-    def _files(self) -> list[tuple[float, int, Path]]:
-        """Return when each shard was last used, its bytes, and where it is; the oldest first."""
-        found = []
-        for path in self.folder.glob("*.tar"):
-            with contextlib.suppress(OSError):
-                stat = path.stat()
-                found.append((stat.st_mtime, stat.st_size, path))
-        return sorted(found)
-
     def _used(self) -> int:
         """Return the bytes that are here, or coming, in this process and in others."""
-        used = sum(n for _, n, _ in self._files()) + sum(self._coming.values())
+        used = sum(n for _, n, _ in _files(self.folder)) + sum(self._coming.values())
         for path in self.folder.glob("*.tar.part"):
             with contextlib.suppress(OSError):
                 used += path.stat().st_size if path.name.partition(".")[0] not in self._coming else 0
@@ -242,7 +233,7 @@ class ShardCache:
 
     def _remove_oldest(self) -> bool:
         """Remove the shard that was not used for longest, and is held by nobody; False if there is none."""
-        return any(_removed(path) for _, _, path in self._files())
+        return any(_removed(path) for _, _, path in _files(self.folder))
 
 
 def budget_of(cache_gb: float | None, folder: Path) -> int:
@@ -254,6 +245,16 @@ def budget_of(cache_gb: float | None, folder: Path) -> int:
     own = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
     free = runtime.free_bytes(folder)
     return int(SHARE_OF_DISK * (free + own)) if free is not None else 1 << 60
+
+
+def _files(folder: Path) -> list[tuple[float, int, Path]]:
+    """Return when each shard was last used, its bytes, and where it is; the oldest first."""
+    found = []
+    for path in folder.glob("*.tar"):
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found.append((stat.st_mtime, stat.st_size, path))
+    return sorted(found)
 
 
 def _held(path: Path, shard: Shard) -> ShardFile | None:
@@ -288,23 +289,17 @@ def _removed(path: Path) -> bool:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[bool]:
     """Tell whether nobody holds a file, and keep it so."""
-    try:
-        fd = os.open(path, os.O_RDONLY | NO_LINK)
-    except OSError:
-        yield False
-        return
-    try:
+    with contextlib.ExitStack() as stack:
         free = True
-        with contextlib.suppress(ImportError):
-            import fcntl
+        try:
+            fd = stack.enter_context(opened(path, os.O_RDONLY | NO_LINK))
+            with contextlib.suppress(ImportError):
+                import fcntl
 
-            try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                free = False
+        except OSError:
+            free = False
         yield free
-    finally:
-        os.close(fd)
 
 
 def is_used(folder: Path) -> bool:
@@ -318,7 +313,9 @@ def is_used(folder: Path) -> bool:
 
 def last_used(folder: Path) -> float:
     """Return when a shard here was asked for last."""
-    return max((used for path in folder.glob("*.tar") if (used := _mtime(path))), default=_mtime(folder))
+    with contextlib.suppress(OSError):
+        return max(_files(folder), default=(folder.stat().st_mtime,))[0]
+    return 0.0
 
 
 def remove(folder: Path) -> bool:
@@ -328,12 +325,6 @@ def remove(folder: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):  # pixels that are just being published get another name
         remove_tree(folder)
     return not folder.exists()
-
-
-def _mtime(path: Path) -> float:
-    with contextlib.suppress(OSError):
-        return os.lstat(path).st_mtime
-    return 0.0
 
 
 def _forget(target: Path) -> None:
