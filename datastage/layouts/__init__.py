@@ -64,7 +64,16 @@ def read(
     `val` and `test` may name a folder that holds that part; with ``test=0`` no test part is wanted. Shares are for
     `parted`. `SpecError` if two readings fit, or none: it names both, and what each would give.
     """
-    return ordered_classes(_read(data, labels, classes, val, test), classes)
+    return _as_asked(_read(data, labels, classes, val, test), classes, val, test)
+
+
+def _as_asked(found: Reading, classes: Sequence[str] | None, val: object, test: object) -> Reading:
+    splits = {part: split for part, split in found.splits.items() if part not in _unwanted(val, test)}
+    return ordered_classes(replace(found, splits=splits), classes)
+
+
+def _unwanted(val: object, test: object) -> frozenset[str]:
+    return frozenset(part for part, share in (("val", val), ("test", test)) if share is not None and share == 0)
 
 
 def _read(
@@ -80,21 +89,22 @@ def _read(
                 f"There is no folder {name!r} in {listed.where}, which {part}= names.", "Next: look at its name."
             )
     if alone is not None:
-        return files.read(alone, labels, classes)
+        return files.read(alone, labels, classes, _unwanted(val, test))
     if (known := files.known_folder(listed, labels)) is not None:
         return known
     root = grow(listed)
-    wanted = frozenset(classes or ())
+    wanted, unwanted = frozenset(classes or ()), _unwanted(val, test)
     if labels is not None:
         shape = shape_of(listed, root, parts, wanted, test=0)
+        shape.unwanted = unwanted
         if shape.n_pictures or shape.masks:
             return asked.read(listed, shape, labels)
-        return files.in_folder(listed, labels, classes)
+        return files.in_folder(listed, labels, classes, unwanted)
     said = without_copies(root, listed, frozenset(map(key, parts.values())))
     shape = shape_of(listed, root, parts, wanted, test=test)
-    shape.left_out += said
+    shape.left_out, shape.unwanted = [*shape.left_out, *said], unwanted
     if not (shape.n_pictures or shape.masks) or not has_pictures(listed):
-        return files.in_folder(listed, None, classes)
+        return files.in_folder(listed, None, classes, unwanted)
     tables = beside.tables_of(listed)
     for _, layout in LAYOUTS:
         if (found := layout(listed, shape, tables, classes)) is not None:
@@ -115,7 +125,7 @@ def of_entry(
 ) -> Reading:
     """Tell what is staged, by what the catalog knows of it; None is what has no entry. The rest is as for `read`."""
     if isinstance(entry, Entry):
-        return ordered_classes(arrays.of_entry(entry, path, entry.title, ""), classes)
+        return _as_asked(arrays.of_entry(entry, path, entry.title, ""), classes, val, test)
     if entry is None or labels is not None:
         return read(path, labels=labels, classes=classes, val=val, test=test)
     found = by_entry.own_form(entry, path)
@@ -123,7 +133,7 @@ def of_entry(
     wanted = [codes.get(name, name) for name in classes or ()]
     if found is None:
         found = by_entry.named(entry, _read(path, entry.labels or None, wanted, val, test))
-    return ordered_classes(found, [entry.names.get(name, name) for name in wanted])
+    return _as_asked(found, [entry.names.get(name, name) for name in wanted], val, test)
 
 
 def has_pictures(listed: Tree) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from datastage.layouts.label_column import (
     side_of,
     task_of,
 )
-from datastage.layouts.labels import as_name, check_chosen, classes_and_labels, number_of
+from datastage.layouts.labels import as_name, check_chosen, classes_and_labels, number_of, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
@@ -52,7 +52,9 @@ def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], li
     return kept, said
 
 
-def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None) -> Reading:
+def read(
+    tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()
+) -> Reading:
     """Tell which table is learnt from, and which column is its label; `SpecError` if several could be meant."""
     tables, left_out = without_copies(tree, tables)
     submission = next((table for table in tables if table.is_submission), None)
@@ -83,7 +85,7 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str
         raise _one_column(first)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
-    return _reading(first, choice.label[0], part_column(first), parts, left_out, classes)
+    return _reading(first, choice.label[0], part_column(first), parts, left_out, classes, unwanted)
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
@@ -130,11 +132,12 @@ def _reading(
     parts: dict[str, Table],
     left_out: list[str],
     classes: Sequence[str] | None,
+    unwanted: Collection[str],
 ) -> Reading:
     for number, row in enumerate(table.head, 1 + table.has_header):
         if len(row) < len(table.header):
             raise numbers.short_row(table, number, row)
-    rows = _rows_of(table, label, part, parts)
+    rows = {name: one for name, one in _rows_of(table, label, part, parts).items() if name not in unwanted}
     said = []
     if rows["train"].keep is not None:
         said.append(f'Parts     as column "{part}" of {table.name} says')
@@ -168,17 +171,25 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
             for at, value in enumerate(values):
                 if value in says:
                     where.setdefault(says[value], []).append(at)
-            given = {name for name, keep in where.items() if name == "train" or any(cells[at] for at in keep)}
+            known = {as_name(cells[at]) for at in where["train"]}
+            told = {name: _told([cells[at] for at in keep], known) for name, keep in where.items()}
+            given = {name for name in where if name == "train" or any(told[name])}
             blank = sorted(at for name, keep in where.items() if name not in given for at in keep)
-            rows = {name: _Rows(table, [cells[at] for at in where[name]], where[name], len(cells)) for name in given}
+            rows = {name: _Rows(table, told[name], where[name], len(cells)) for name in given}
             return rows | ({"predict": _Rows(table, None, blank, len(cells))} if blank else {})
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():
         own = other.like(label)
-        found = other.columns(own or other.header[0])[0]
+        found = _told(other.columns(own or other.header[0])[0], set(map(as_name, cells)))
         labelled = own is not None and any(found)
         rows[name if labelled else "predict"] = _Rows(other, found if labelled else None, None, len(found))
     return rows
+
+
+def _told(cells: list[str], known: Collection[str]) -> list[str]:
+    """Return labels with those empty that stand for none, as -1 of test does; those that train has stay."""
+    gone = stand_ins(set(cells), known)
+    return ["" if cell in gone else cell for cell in cells] if gone else cells
 
 
 def _task(label: str, cells: Sequence[str]) -> str:
@@ -219,7 +230,8 @@ def _numbered(
         strange = sorted(set(names) - known)
         if strange:
             raise SpecError(
-                f"{part.table.last}: {strange[0]!r} is no class of the training table.", "Next: look into the file."
+                f"{part.table.last}: {strange[0]!r} is no class of the training table.",
+                f"Next: {name}=0 leaves that part out; or look into the file.",
             )
         if classes:
             kept = [at for at, one in enumerate(names) if one in number]

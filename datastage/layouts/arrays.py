@@ -109,17 +109,38 @@ def of_pairs(
     count: Callable[[Any], int] | None = None,
 ) -> Reading:
     """Make the reading of arrays by name; `count` tells how many labels there are without loading them."""
+    import numpy as np
+
+    splits: dict[str, Split] = {}
+    used: dict[str, tuple[Any, Any]] = {}
+    left_out = []
+    first: Any = None
+    for part, pair in pairs.items():
+        labels: Any = None if count else np.asarray(load(pair[1]))
+        first = labels if first is None else first
+        n = count(pair[1]) if count else len(np.atleast_1d(labels))
+        at = "predict" if labels is not first and _stand_for_none(labels, first) else part
+        if at in splits:
+            left_out.append(f"the arrays of {part}, which have no labels")
+        else:
+            splits[at], used[at] = Split((), None if at == "predict" else (), n), pair
 
     def arrays(split: str) -> tuple[Any, Any]:
-        images, labels = one_of(pairs, split)
-        return checked(where, load(images), load(labels))
+        images, labels = (load(name) for name in one_of(used, split))
+        if split == "predict":
+            return checked(where, images, np.zeros(len(images), np.int64))[0], np.arange(len(images))
+        return checked(where, images, labels)
 
-    def n_labels(name: Any) -> int:
-        labels = load(name)
-        return len(labels) if labels.ndim else 1
+    return Reading(
+        layout, "classification", "arrays", (), ordered(splits), rule, left_out=tuple(left_out), arrays=arrays
+    )
 
-    splits = {part: Split((), (), (count or n_labels)(y)) for part, (_, y) in pairs.items()}
-    return Reading(layout, "classification", "arrays", (), ordered(splits), rule, arrays=arrays)
+
+def _stand_for_none(labels: Any, train: Any) -> bool:
+    """Whether all labels of a part are one number below 0, or NaN, and train has none below 0."""
+    if labels.dtype.kind not in "if" or not labels.size or (train.dtype.kind in "if" and (train < 0).any()):
+        return False
+    return bool((labels != labels).all() or (labels.max() < 0 and labels.min() == labels.max()))
 
 
 def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:

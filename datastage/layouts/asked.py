@@ -10,10 +10,10 @@ from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of
+from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of, told_of
 from datastage.layouts.columns import Table, kind_of
 from datastage.layouts.label_column import Column, refuse_commas, task_of
-from datastage.layouts.labels import classes_and_labels, is_missing, number_of
+from datastage.layouts.labels import is_missing, number_of
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import Shape
@@ -185,7 +185,7 @@ def _reading(
     if not given:
         one = next(iter(parts), "")
         raise SpecError(f"labels= gives none of the {len(parts):,} pictures a label, such as {one}.", _FORMS)
-    order, labels = classes_and_labels(given, task)
+    order, labels, task, parts = told_of(shape, given, task, parts)
     left_out = (f"{lost:,} names of labels= whose picture is not there, or which fit several",) if lost else ()
     reading = Reading("as labels= says", task, "pictures", tuple(order), {}, rule, "", left_out)
     return filled(reading, shape, parts, labels, unnamed="labels= gives no label", why=why)

@@ -11,8 +11,17 @@ from typing import Any
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.columns import Table, from_json, open_table
-from datastage.layouts.label_column import Choice, choose, column_of, measures, parts_of, refuse_commas
-from datastage.layouts.labels import classes_and_labels
+from datastage.layouts.label_column import (
+    Choice,
+    choose,
+    column_of,
+    column_of_all,
+    measures,
+    parts_of,
+    refuse_commas,
+    task_of,
+)
+from datastage.layouts.labels import check_parts, classes_and_labels, without_label
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
@@ -201,16 +210,18 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     source: dict[str, Table] = {}
     in_table: dict[str, str] = {}
     why: dict[str, str] = {}
+    absent: set[Any] = set()
     lost = many = again = 0
     for fit in fits:
         label, part = fit.choice.label, fit.choice.part
         by_part = parts_of(part, fit.table.columns(part)[0]) if part else {}
         own = fit.table.part if len(fits) > 1 else None
         for path, values in fit.rows(index, [*label, part] if part else label):
+            value = values[0] if len(label) == 1 else values[: len(label)]
             if path is None:
                 lost += 1
+                absent.add(value)
                 continue
-            value = values[0] if len(label) == 1 else values[: len(label)]
             if path in rows and rows[path] != value:
                 if source[path] is not fit.table:
                     raise _lists(tree, [source[path], *(one.table for one in fits if one.table is not source[path])])
@@ -232,7 +243,9 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     if choice.task == "one-hot":
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
-    classes, labels = classes_and_labels({path: value for path, value in rows.items() if path not in why}, task)
+    parts = index.parts if shape.has_parts else {path: in_table.get(path, "train") for path in index.parts}
+    told = {path: value for path, value in rows.items() if path not in why}
+    classes, labels, task, parts = told_of(shape, told, task, parts, absent, label[0])
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(_bare(choice.label))}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
@@ -247,7 +260,33 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
             for fit in fits if fit.choice.part and not shape.has_parts
         ),
     )  # fmt: skip
-    return filled(reading, shape, index.parts, labels, in_table, named, f"have no row in {first.last}", why)
+    return filled(reading, shape, parts, labels, named, f"have no row in {first.last}", why)
+
+
+def told_of(
+    shape: Shape,
+    values: Mapping[str, Any],
+    task: str,
+    parts: Mapping[str, str],
+    absent: Iterable[Any] = (),
+    name: str = "",
+) -> tuple[list[str], dict[str, Label], str, dict[str, str]]:
+    """Return the classes, labels, task and parts of pictures: what stands for no label, as -1 of test, is none.
+
+    `absent` are the labels of lost pictures; `name` is the column that `values` are of.
+    """
+    own = {**parts, **{path: "test" for path in values if parts[path] == "predict"}}
+    is_one = task in ("classification", "regression")
+    gone = without_label(values, own) if is_one else set()
+    lost = {path for path in values.keys() - gone if own[path] in shape.unwanted}
+    told = {path: value for path, value in values.items() if path not in gone | lost}
+    trained = [value for path, value in told.items() if own[path] == "train"]
+    if gone and name and task_of(column_of_all(name, trained)) == "regression":
+        task = "regression"
+    if task == "classification":
+        check_parts(told, own, absent)
+    own = {path: part for path, part in own.items() if path not in lost}
+    return *classes_and_labels(told, task), task, own
 
 
 def _bare(names: Sequence[str]) -> list[str]:
@@ -268,10 +307,10 @@ def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
 
 def filled(
     reading: Reading, shape: Shape, parts: Mapping[str, str], labels: Mapping[str, Label],
-    in_table: Mapping[str, str] = MappingProxyType({}), named: Collection[str] = (), unnamed: str = "have no label",
+    named: Collection[str] = (), unnamed: str = "have no label",
     why: Mapping[str, str] = MappingProxyType({}),
 ) -> Reading:  # fmt: skip
-    """Put the labels of pictures into the parts that folders tell, else the table; what has none is to predict.
+    """Put the labels of pictures into their parts; what has none is to predict, or left out of train.
 
     `why` says of pictures why they have none, where that is more than `unnamed`.
     """
@@ -279,8 +318,7 @@ def filled(
     without = Counter[str]()
     for path, part in parts.items():
         if path in labels:
-            own = part if shape.has_parts else in_table.get(path, "train")
-            found.setdefault("test" if own == "predict" else own, []).append(path)
+            found.setdefault(part, []).append(path)
         elif part == "train" and path not in named:
             without[why.get(path, unnamed)] += 1
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def is_alone(path: Path) -> bool:
     return path.suffix.lower() in known and path.is_file()
 
 
-def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
+def read(path: Path, labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()) -> Reading:
     """Tell what one file is; `SpecError` says what opens it if it is of a kind that is not read here."""
     suffix = path.suffix.lower()
     lone = of_file(path)
@@ -42,15 +42,15 @@ def read(path: Path, labels: Any, classes: Sequence[str] | None) -> Reading:
                 raise IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
             what = "is empty" if table is None else "has a header and no rows"
             raise IntegrityError(f"{path.name} {what}.", arrays.LOOK)
-        return alone.read(lone, [table], labels, classes)
+        return alone.read(lone, [table], labels, classes, unwanted)
     if suffix in _ARRAYS:
-        return _of_arrays([path], labels, lone)
+        return _of_arrays([path], labels, lone, unwanted)
     if suffix in words.PICTURES:
         raise SpecError(f"{path.name} is one picture.", f"Next: the folder around it. {tasks.NEEDED}")
     raise tasks.no_pictures(lone)
 
 
-def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
+def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree, unwanted: Collection[str]) -> Reading:
     suffix = paths[0].suffix.lower()
     asked = labels if isinstance(labels, str) else None
     if labels is not None and asked is None:
@@ -65,7 +65,7 @@ def _of_arrays(paths: Sequence[Path], labels: Any, tree: Tree) -> Reading:
         return scientific.matlab(paths[0], asked)
     if suffix == ".parquet":
         root = Path(tree.where) if tree.where and Path(tree.where).is_dir() else paths[0].parent
-        return parquet.read(paths, root, asked)
+        return parquet.read(paths, root, asked, unwanted)
     raise tasks.no_pictures(tree)
 
 
@@ -141,7 +141,7 @@ def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:
     return bool(index.n and fits_of(tables, index))
 
 
-def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading:
+def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()) -> Reading:
     """Tell what a folder without pictures is: tables, arrays, or what is named and not read."""
     kinds = Counter(words.suffix_of(path) for path in tree.files())
     sounds = sum(kinds[one] for one in words.SOUNDS | words.FILMS)
@@ -154,11 +154,11 @@ def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None) -> Reading
         name = labels.partition(":")[0]
         chosen = [path for path in found if path.name == name or path.as_posix().endswith("/" + name)]
         if chosen and chosen[0].suffix.lower() != ".npy":
-            return _of_arrays(chosen, labels, tree)
+            return _of_arrays(chosen, labels, tree, unwanted)
     if tables and labels is None and _about_others(tree, tables):
         raise tasks.no_pictures(tree)
     if any(not table.is_submission for table in tables):
-        return alone.read(tree, tables, labels, classes)
+        return alone.read(tree, tables, labels, classes, unwanted)
     if found and len({path.suffix.lower() for path in found}) == 1:
-        return _of_arrays(found, labels, tree)
+        return _of_arrays(found, labels, tree, unwanted)
     raise tasks.no_pictures(tree)

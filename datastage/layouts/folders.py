@@ -67,7 +67,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
             unlabelled += flat
         elif flat:
             left_out.append(f"{count(flat):,} pictures of {part} in no class folder")
-        if deep:
+        if deep and part not in shape.unwanted:
             named[part] = [(level(leaf.names), leaf) for leaf in deep]
     order = words.by_value(known.values())
     number = {name: at for at, name in enumerate(order)}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.columns import WHOLE
+from datastage.layouts.columns import WHOLE, is_number
 from datastage.layouts.reading import Arrays, Label, Reading
 from datastage.progress import some
 
 Key = TypeVar("Key", bound=Hashable)
+_NONE = words.listed("? - -- nan null none na n/a unknown unlabeled unlabelled missing tbd")
+"""Labels of another part than train that stand for none, where train has no such class."""
 
 
 def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str], dict[Key, Label]]:
@@ -32,7 +34,40 @@ def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str],
 def as_name(value: object) -> str:
     """Return the name of a class: ``"2"`` for 2, ``2.0`` and ``"2.0"``."""
     text = words.nfc(str(value)).strip()
-    return str(int(float(text))) if "." in text and WHOLE.fullmatch(text) else text
+    return str(int(text.partition(".")[0])) if "." in text and WHOLE.fullmatch(text) else text
+
+
+def stand_ins(labels: Iterable[Any], known: Collection[str]) -> set[Any]:
+    """Return those labels of another part that stand for none: ``?``, ``-1``, where train has only the `known` ones."""
+    strange = {label for label in labels if known and label != "" and as_name(label) not in known}
+    gone = {label for label in strange if as_name(label).lower() in _NONE}
+    below = {as_name(label) for label in strange - gone}
+    is_one = len(below) == 1 and all(WHOLE.fullmatch(name) and name[0] == "-" for name in below)
+    return strange if is_one and not any(name[:1] == "-" and is_number(name) for name in known) else gone
+
+
+def without_label(values: Mapping[Key, Any], parts: Mapping[Key, str]) -> set[Key]:
+    """Return the samples of other parts than train whose label stands for none."""
+    by_part: dict[str, set[Any]] = {}
+    for sample, value in values.items():
+        by_part.setdefault(parts[sample], set()).add(value)
+    known = set(map(as_name, by_part.pop("train", ())))
+    gone = {part: stand_ins(labels, known) for part, labels in by_part.items()}
+    return {sample for sample, value in values.items() if value in gone.get(parts[sample], ())}
+
+
+def check_parts(values: Mapping[Key, Any], parts: Mapping[Key, str], more: Iterable[Any] = ()) -> None:
+    """Refuse a class of another part that train has not, nor `more` of its rows, whose picture is lost."""
+    pairs = {(parts[sample], value) for sample, value in values.items()}
+    known = {as_name(value) for part, value in pairs if part == "train"}
+    if known and (
+        strange := {as_name(v): part for part, v in pairs if as_name(v) not in known.union(map(as_name, more))}
+    ):
+        name = min(strange)
+        raise SpecError(
+            f"{strange[name]} has the class {name!r}, which train has not: it has {some(sorted(known), 8)}.",
+            f"Next: {strange[name]}=0 leaves that part out; or look whether the label is misspelt.",
+        )
 
 
 def number_of(value: object) -> float:

@@ -7,7 +7,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, checked
+from datastage.layouts.labels import as_name, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
@@ -36,6 +37,7 @@ class _Set:
     schema: Any
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the classes, by column
     left_out: list[str] = field(default_factory=list)
+    unwanted: Collection[str] = ()
 
     @property
     def first(self) -> Path:
@@ -71,7 +73,7 @@ class _Set:
         return found
 
 
-def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
+def read(paths: Sequence[Path], root: Path, asked: str | None, unwanted: Collection[str] = ()) -> Reading:
     """Read parquet files below `root`: pictures with their labels, or rows of numbers.
 
     `SpecError` if several columns may be the label, or the files are several sets.
@@ -82,7 +84,7 @@ def read(paths: Sequence[Path], root: Path, asked: str | None) -> Reading:
     parts, left_out = _parts(paths, root)
     first = next(iter(parts.values()))[0]
     try:
-        found = _Set(root, parts, pq.read_schema(first), left_out=left_out)
+        found = _Set(root, parts, pq.read_schema(first), left_out=left_out, unwanted=unwanted)
         found.names = _class_names(found)
         pictures = picture_column(found.schema)
         label = _label(found, None if asked is None else asked.rpartition(":")[2], pictures)
@@ -175,10 +177,16 @@ def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
 def _numbered(found: _Set, label: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
     """Return the names of the classes, and the labels of each part as numbers; -1, unknown to the Hub, stays."""
     values = {part: found.column(part, label) for part in found.parts}
+    cells = {part: {one for one in rows if isinstance(one, str | int | float)} for part, rows in values.items()}
+    known = set(map(as_name, cells["train"]))
+    for part in values.keys() - {"train"}:
+        gone = stand_ins(cells[part], known)
+        values[part] = [None if isinstance(one, str | int | float) and one in gone else one for one in values[part]]
     if label in found.names or not any(isinstance(value, str) for value in values["train"]):
         return found.names.get(label, ()), values
     classes = tuple(words.by_value({value for value in values["train"] if isinstance(value, str)}))
     number: dict[str | None, int] = {None: -1, **{name: at for at, name in enumerate(classes)}}
+    values = {part: rows for part, rows in values.items() if part not in found.unwanted or number.keys() >= set(rows)}
     strange = {value for part in values.values() for value in part} - number.keys()
     if strange:
         raise SpecError(f"{min(map(str, strange))!r} is no class of the training part.", "Next: look into the file.")

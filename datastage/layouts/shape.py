@@ -68,6 +68,7 @@ class Shape:
     masks: list[tuple[Node, bool]]
     left_out: list[str]
     has_parts: bool = False
+    unwanted: frozenset[str] = frozenset()
 
     def named(self, *parts: str) -> list[str]:
         """Return what the folders of these parts, or of all, are called in the data."""

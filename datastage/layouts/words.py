@@ -149,6 +149,6 @@ def nfc(name: str) -> str:
 def by_value(words: object) -> list[str]:
     """Sort names of classes: numbers by value, so that 2 comes before 10; other words in their order."""
     names = sorted(set(words))  # type: ignore[call-overload]
-    if all(re.fullmatch(r"-?\d{1,18}", name) for name in names):
+    if all(re.fullmatch(r"-?\d{1,4000}", name) for name in names):
         names.sort(key=int)
     return names

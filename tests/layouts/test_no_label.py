@@ -1,0 +1,111 @@
+"""What stands for no label in another part than train: such samples are to predict, and no class of their own."""
+
+import numpy as np
+import pytest
+
+import datastage
+from datastage import layouts
+from datastage.errors import SpecError
+from tests.layouts.test_beside import make as make
+
+pytestmark = pytest.mark.usefixtures("here")
+LABELS = [f"{i % 3}" for i in range(12)]
+MEASURES = [f"{i * 0.37 + 0.1:.3f}" for i in range(12)]
+PICTURES = {"train/*9.jpg": "", "train/9.jpg": "", "train/10.jpg": "", "train/11.jpg": "", "test/t*4.jpg": ""}
+
+
+def fed(path, **options):
+    return datastage.loaders(path, batch_size=64, device="cpu", progress=False, **options)
+
+
+def table(labels, name="{}.jpg", more=""):
+    return f"image,{'split,' * bool(more)}label\n" + "".join(
+        f"{name.format(i)},{more}{label}\n" for i, label in enumerate(labels)
+    )
+
+
+def given(kind, train, gone):
+    if kind == "tables beside":
+        return {**PICTURES, "train.csv": table(train), "test.csv": table([gone] * 4, "t{}.jpg")}
+    if kind == "one table beside":
+        return {**PICTURES, "all.csv": table(train) + table([gone] * 4, "t{}.jpg").partition("\n")[2]}
+    if kind == "a column of parts":
+        flat = {name.replace("train/", "x/").replace("test/", "x/"): "" for name in PICTURES}
+        rest = table([gone] * 4, "t{}.jpg", "test,").partition("\n")[2]
+        return {**flat, "all.csv": table(train, more="train,") + rest}
+    rows = "".join(f"{i},{i * i},{label}\n" for i, label in enumerate(train))
+    last = "".join(f"{i},{i * i},{gone}\n" for i in range(4))
+    return {"train.csv": "a,b,label\n" + rows, "test.csv": "a,b,label\n" + last}
+
+
+@pytest.mark.parametrize("gone", ["-1", "-1.0", "-100", "?", "-", "None", "unknown", "nan", ""])
+@pytest.mark.parametrize("kind", ["tables beside", "one table beside", "a column of parts", "tables alone"])
+def test_what_stands_for_a_missing_label_is_no_class_and_no_number(kind, gone, make):
+    data = make(given(kind, LABELS, gone))
+    for asked in ({}, {"test": 0}):
+        found = layouts.read(data, **asked)
+        assert found.classes == ("0", "1", "2")
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 12, "predict": 4}
+    measured = layouts.read(make(given(kind, MEASURES, gone)))
+    assert measured.task == "regression"
+    assert {part: len(split) for part, split in measured.splits.items()} == {"train": 12, "predict": 4}
+
+
+@pytest.mark.parametrize("kind", ["tables beside", "one table beside", "a column of parts", "tables alone"])
+def test_a_class_that_train_has_not_is_refused_and_its_part_can_be_left_out(kind, make):
+    data = make(given(kind, LABELS, "7"))
+    with pytest.raises(SpecError, match="'7'") as caught:
+        layouts.read(data)
+    assert caught.value.remedy[-1].startswith("Next: test=0 leaves that part out")
+    found = layouts.read(data, test=0)
+    assert (found.classes, list(found.splits)) == (("0", "1", "2"), ["train"])
+    minus = layouts.read(make(given(kind, ["-1", "1"] * 6, "-1")))
+    assert (minus.classes, len(minus.splits["test"])) == (("-1", "1"), 4)
+
+
+def test_a_folder_of_a_class_that_train_has_not_can_be_left_out(make):
+    data = make({"train/a/*3.jpg": "", "train/b/*3.jpg": "", "test/a/*2.jpg": "", "test/c/*2.jpg": ""})
+    with pytest.raises(SpecError, match="test=0 leaves that part out"):
+        layouts.read(data)
+    assert list(layouts.read(data, test=0).splits) == ["train"]
+
+
+def test_a_mapping_and_a_function_may_say_that_there_is_no_label(make):
+    data = make(PICTURES)
+    labels = {f"train/{i}.jpg": i % 3 for i in range(12)} | {f"test/t{i}.jpg": -1 for i in range(4)}
+    for one in (labels, labels.get):
+        found = layouts.read(data, labels=one)
+        assert (found.classes, len(found.splits["predict"])) == (("0", "1", "2"), 4)
+
+
+@pytest.mark.parametrize("gone", [-1, -1.0, np.nan])
+def test_arrays_of_a_file_whose_labels_stand_for_none_are_to_predict(gone, tmp_path):
+    images, labels = np.zeros((12, 8, 8, 3), np.uint8), np.arange(12) % 3
+    labels = labels.astype(np.asarray(gone).dtype)
+    none = np.full(4, gone)
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:4], y_test=none)
+    loaders = fed(tmp_path / "x.npz", test=0)
+    ((x, ids),) = loaders.predict
+    assert (len(x), ids.tolist(), loaders.test) == (4, [0, 1, 2, 3], None)
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:4], y_test=none * 0 + 7)
+    assert fed(tmp_path / "x.npz", test=0).test is None
+
+
+def test_rows_of_parquet_that_stand_for_no_label_are_to_predict(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for labels, gone, strange in (([0, 1, 2], -1, 7), (["a", "b", "c"], "?", "z")):
+        pq.write_table(pa.table({"a": [0.0, 1.0, 2.0], "y": labels}), tmp_path / "train.parquet")
+        pq.write_table(pa.table({"a": [3.0, 4.0], "y": [gone] * 2}), tmp_path / "test.parquet")
+        found = layouts.read(tmp_path, labels="y")
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 3, "predict": 2}
+        pq.write_table(pa.table({"a": [3.0, 4.0], "y": [strange] * 2}), tmp_path / "test.parquet")
+        assert list(layouts.read(tmp_path, labels="y", test=0).splits) == ["train"]
+
+
+def test_labels_of_any_number_of_digits_are_classes(make):
+    rows = "".join(f"{i},{10**18 + i % 3}\n" for i in range(9))
+    found = layouts.read(make({"x/*9.jpg": "", "labels.csv": "id,label\n" + rows}))
+    assert found.classes == tuple(str(10**18 + i) for i in range(3))
+    many = "".join(f"{i},{i * i},{10**25 + i % 3}.0\n" for i in range(9))
+    found = layouts.read(make({"alone/t.csv": "a,b,label\n" + many}) / "alone")
+    assert found.classes == tuple(str(10**25 + i) for i in range(3))
