@@ -68,6 +68,8 @@ _OF_TASK: dict[str, set[str]] = {
 }
 # Places whose folders are written where they stay.
 _FETCHED = ("bucket", "github", "http", "hub", "link", "record")
+# Places of this machine: their files come without http, also where they are many.
+_NEAR = {"sources/braces", "sources/drive", "sources/manual", "sources/path"}
 # In place of modules that are left out. Who calls something of one is told to install the wheel.
 _STAND_IN = "from datastage.absent import __getattr__\n"
 _ABSENT = """\
@@ -224,6 +226,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
         if entry is not None:
             needed |= {"sources/manual"} | ({"parts"} if files_of else {"sources/http", "sources/search"})
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
+            needed |= {"layouts/labels"} if isinstance(entry, Entry) else set()  # for classes=
             places = (place for part in files_of for place in part.places)
             waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
         elif spec.scheme in rows:
@@ -254,6 +257,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
     known = {path[10:-3] for path in paths if path.endswith(".py") and path not in _NOT_CARRIED}
     families = frozenset(other[9:] for other in needed if other.startswith("datasets/"))
     entries = frozenset(other[6:] for other in needed if other.startswith("entry:"))
+    places = {name for name in needed if name.startswith("sources/")}
     texts: dict[str, str] = {}
     reached: set[str] = set()
     named: set[str] = set()
@@ -269,6 +273,7 @@ def carried_modules(needed: Collection[str]) -> dict[str, str]:
         named |= leads_to
         stops = (*_VERBS, *_FOR_NAMES, *(() if name in needed or _is_one(name, _FOR_SOME) else _FOR_SOME))
         stops += () if "layouts/folders" in needed else _GUESSED
+        stops += ("sources/http*", "sources/endpoints") if places <= _NEAR else ()
         stops += (*({*_OF_PICTURES, *_OF_FILES} - set(needed)),)
         stops += () if entries or "layouts/of_entry" in needed else ("layouts/of_entry",)
         waiting += [other for other in leads_to if not _is_one(other, stops)]

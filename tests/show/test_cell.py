@@ -90,6 +90,17 @@ def test_a_cell_that_carries_the_tool_fetches_with_the_internet_on(here, server,
     assert path_of(done).read_bytes() == body
 
 
+def test_a_cell_for_several_files_of_this_machine_runs_without_what_is_for_addresses(notebook, here):
+    (here / "a.csv").write_text("1,2\n")
+    (here / "b.csv").write_text("3,4\n")
+    spec = "./{a,b}.csv"
+
+    done = notebook(cell(spec, embed=True))
+
+    assert {path.name for path in path_of(done).iterdir()} >= {"a.csv", "b.csv"}
+    assert not {"sources/http", "sources/http_answers", "sources/http_connection"} & modules_for(spec)
+
+
 def test_a_cell_that_carries_the_tool_runs_after_an_empty_folder_was_imported(notebook):
     done = notebook(carrying("./iris.csv"), before="import datastage\n")
 
@@ -105,7 +116,8 @@ def test_a_cell_that_carries_the_tool_can_be_run_twice(notebook):
 
 
 # Of each kind of place the largest, and entries of each family: pictures with lists of labels are the most.
-SPECS = ["cifar10", "drive:x.zip", "https://host.example/data", "kaggle:me/x", "github:me/x", "doi:10.5281/zenodo.1",
+SPECS = ["cifar10", "./{a,b}.zip", "dogs_vs_cats_redux", "s3://b/{a,b}.zip",
+         "drive:x.zip", "https://host.example/data", "kaggle:me/x", "github:me/x", "doi:10.5281/zenodo.1",
          "s3://b/x.zip", "celeba", "eurosat", "flowers102", "titanic", "ag_news", "chestmnist", "gtzan", "coco_val2017",
          "penn_fudan", "movielens_1m"]  # fmt: skip
 
