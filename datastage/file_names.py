@@ -27,6 +27,7 @@ PART_WORDS = frozenset(("trainval", "images", "labels", "annotations", "masks"))
 _GOOGLE = (".gdoc", ".gsheet", ".gslides", ".gdraw", ".gform", ".gmap", ".gsite", ".gjam", ".gscript")
 MOST_NAME_BYTES = 255
 SPECIAL = "devices, pipes and sockets"
+NOWHERE = "links that lead nowhere"
 
 
 def junk_kind(path: str) -> str | None:
@@ -116,7 +117,7 @@ def kind_of(entry: os.DirEntry[Any], root: str, above: frozenset[str]) -> tuple[
     try:
         mode = os.stat(real).st_mode
     except OSError:
-        return "", "links that lead nowhere"
+        return "", NOWHERE
     if lies_in(real, root):
         return "link", os.path.relpath(real, os.path.realpath(os.path.dirname(path))).replace(os.sep, "/")
     if stat.S_ISDIR(mode):

@@ -82,6 +82,14 @@ def _read(
     """Do what `read` does, but that the classes are all there are, in an order of their own."""
     alone = None if isinstance(data, Tree) or not files.is_alone(Path(data)) else Path(data)
     listed = tree.of_file(alone) if alone else data if isinstance(data, Tree) else tree.of(data)
+    found = _read_of(alone, listed, labels, classes, val, test)
+    lost = (f"{kind}: {n:,}" for kind, n in sorted(listed.no_files.items()))
+    return replace(found, left_out=(*found.left_out, *lost))
+
+
+def _read_of(
+    alone: Path | None, listed: Tree, labels: Any, classes: Sequence[str] | None, val: object, test: object
+) -> Reading:
     parts = {part: folder for part, folder in (("val", val), ("test", test)) if isinstance(folder, str)}
     for part, name in parts.items():
         if not any(key(name) in (key(path), key(path.rpartition("/")[2])) for path in listed.folders):

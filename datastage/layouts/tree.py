@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.errors import SpecError, StorageError
-from datastage.file_names import lies_in
+from datastage.file_names import NOWHERE, SPECIAL, lies_in
 from datastage.layouts import words
 from datastage.reader import FileReader, Reader
 
@@ -46,6 +47,7 @@ class Tree:
     unread: list[str]
     size: Callable[[str], int]
     open: Callable[[str], BinaryIO]
+    no_files: Counter[str] = field(default_factory=Counter)
 
     def files(self) -> Iterator[str]:
         """Give the path of each file that is no picture."""
@@ -85,7 +87,8 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                 for entry in entries:
                     name = entry.name
                     if entry.is_symlink() and not os.path.exists(entry.path):
-                        continue  # it leads nowhere, or to itself
+                        tree.no_files[NOWHERE] += 1  # or to itself
+                        continue
                     if name[name.rfind(".") :] in usual and name[0] != "." and entry.is_file():
                         folder.pictures.append(name)  # the many go by this quick way
                     elif entry.is_dir():
@@ -103,6 +106,8 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                         folder.folders.append(name)
                     elif entry.is_file():
                         _sort_in(folder, name, pictures)
+                    else:
+                        tree.no_files[SPECIAL] += 1
         except OSError as error:
             if not inside or not isinstance(error, PermissionError):
                 raise StorageError.of(error, "listing the files", UNREAD) from error

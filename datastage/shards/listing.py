@@ -201,7 +201,8 @@ def _of_place(spec: Spec, text: str, here: Runtime) -> ShardSet | None:
         if not reader.name.endswith(".tar") or not _holds_samples(reader):
             return None  # a tar of folders of pictures
         path = reader.local_path if found.in_place else None
-        return _set([Shard(reader.name, spec, path)], reader.name)
+    index = _index_beside(_beside(text, INDEX), path, here) if path is not None or not is_near else None
+    return _set([_known(Shard(reader.name, spec, path), index)], reader.name)
 
 
 def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
@@ -215,12 +216,11 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
                 return _set(listed, folder.name, left[: len(more)])
         if only_index:
             return None
-        inner = [
-            replace(_in(folder, f"{name}/{one}"), folder=name)
-            for name in sorted(os.listdir(folder))
-            if name.lower() in SHARD_WORDS and (folder / name).is_dir()
-            for one in _tars(folder / name)
+        words = [
+            name for name in sorted(os.listdir(folder)) if name.lower() in SHARD_WORDS and (folder / name).is_dir()
         ]
+        inner = [replace(_in(folder, f"{name}/{one}"), folder=name) for name in words for one in _tars(folder / name)]
+        unread = [one for name in ("", *words) for one in _tars(folder / name, readable=False)]
         tops = [_in(folder, name) for name in _tars(folder)]
     except OSError:
         return None  # whoever reads it says why
@@ -251,6 +251,7 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
             "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
         )
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
+    left += [("Left out", f"{few(unread, 3)}: no file, or one that may not be read")][: len(unread)]
     used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
     return _set(used, folder.name, left, inner=True)
 
@@ -266,9 +267,14 @@ def _class_folders(folder: Path) -> list[str]:
     return list(islice(found, 2))
 
 
-def _tars(folder: Path) -> list[str]:
-    """Return the names of the tars in a folder, in order."""
-    return sorted(name for name in os.listdir(folder) if name.endswith(".tar") and not name.startswith("."))
+def _tars(folder: Path, *, readable: bool = True) -> list[str]:
+    """Return the names of the tars in a folder, in order; or of those that are no file or may not be read."""
+    return sorted(
+        name
+        for name in os.listdir(folder)
+        if name.endswith(".tar") and not name.startswith(".") and not (folder / name).is_dir()
+        if ((folder / name).is_file() and os.access(folder / name, os.R_OK)) is readable
+    )
 
 
 def _file_holds_samples(path: Path | None) -> bool:

@@ -92,7 +92,7 @@ def _side_of_a_picture(folder: Path) -> int:
         os.path.join(around, name)
         for around, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(tuple(PICTURE_SUFFIXES))
+        if name.lower().endswith(tuple(PICTURE_SUFFIXES)) and os.path.isfile(os.path.join(around, name))
     )
     try:
         from datastage.decode import size_of

@@ -810,3 +810,31 @@ def test_samples_counted_from_the_end_are_those_of_the_last_shard(tmp_path):
         picture_at, label = samples[i]
         assert label == samples[i + 7][1] == i + 7
         assert (picture_at == samples[i + 7][0]).all()
+
+
+@pytest.mark.parametrize("name", ["zz.tar", "zz.zip", "zz.csv", "zz.jpg", "index.json"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_is_no_file_is_passed_over_and_named_whatever_it_is_called(tmp_path, kind, name):
+    folders, shards = tmp_path / "folders", tmp_path / "shards"
+    folders.mkdir()
+    class_folders(folders)
+    write(shards, [5, 7])
+    for folder in (folders, shards):
+        if kind == "link":
+            (folder / name).symlink_to(tmp_path / "gone")
+        else:
+            os.mkfifo(folder / name)
+    said = Notes()
+    assert loaders(folders, progress=said, test=0).train.n_samples == 12
+    what = {"link": "links that lead nowhere: 1", "pipe": "devices, pipes and sockets: 1"}[kind]
+    assert any(line.endswith(what) for line in said.lines), said.lines
+    assert sorted(given(loaders(shards, progress=said, test=0).train)) == list(range(12))
+    assert ("Left out: zz.tar: no file, or one that may not be read" in said.lines) is (name == "zz.tar")
+
+
+def test_a_shard_alone_has_the_classes_that_the_index_beside_it_names(tmp_path):
+    write(tmp_path, [5, 7], index=True)
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(json.dumps({**index, "classes": [f"kind {n}" for n in range(12)]}))
+    found = loaders(tmp_path / "train-000000.tar", test=0)
+    assert (found.classes[:2], found.train.n_samples) == (("kind 0", "kind 1"), 5)
