@@ -165,8 +165,8 @@ def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
             file = RemoteFile(last_part(path), f"{address}/{urllib.parse.quote(path)}")
             return open_file(file, str(spec), context, f"in {bucket} at {kind.title}")
         except DatastageError as error:
-            # Without the right to list, S3 answers 403 for what is not there.
-            if refusal(error) not in (403, 404):
+            # Without the right to list, S3 answers 403 for what is not there. An empty object may stand for a folder.
+            if refusal(error) not in (403, 404) and not isinstance(error, NotDataError):
                 raise
             refused = error
     else:
@@ -181,7 +181,7 @@ def _by_https(spec: Spec, context: Context, kind: _Kind, region: str) -> Found:
         for name, size, digests in rows
         if not name.endswith("/")
     ]
-    if refused is not None and refusal(refused) == 403 and not files:
+    if refused is not None and refusal(refused) != 404 and not files:
         raise refused  # it may be there, for others
     return _folder(spec, context, kind, files)
 
@@ -239,15 +239,19 @@ def _by_obstore(spec: Spec, context: Context, kind: _Kind, region: str) -> Found
         reader = ObjectReader(spec, store, name)
         return Found(reader, str(spec), f"{reader.name}, in {bucket} at {kind.title}", reader.identity)
 
+    empty = None
     if path and not path.endswith("/"):
         try:
-            return reached(path)
+            if (empty := reached(path)).reader.size:
+                return empty
         except Refused as error:
             if error.status != 404:
                 raise
     prefix = f"{path.rstrip('/')}/" if path else ""
     batches = _asking(spec, lambda: list(obstore.list(store, prefix=prefix)))
     rows = [(str(row["path"]), row["size"]) for batch in batches for row in batch if not row["path"].endswith("/")]
+    if empty is not None and not rows:
+        return empty
     files = [RemoteFile(name.removeprefix(prefix), "", size, reach=partial(reached, name)) for name, size in rows]
     return _folder(spec, context, kind, files)
 

@@ -8,7 +8,7 @@ import pytest
 
 import datastage
 from datastage import own_files
-from datastage.errors import UnavailableError
+from datastage.errors import NotDataError, UnavailableError
 from tests.servers import server as web_server
 from tests.sources.staged import quiet, tree
 
@@ -68,6 +68,17 @@ def test_an_object_and_all_below_a_prefix(who, bucket, request):
     assert quiet("s3://set/data/more/b c.bin").path.read_bytes() == BIG
     assert tree(quiet("s3://set/data/")) == below("data/")
     assert quiet("s3://set/data/ü.csv").path.read_bytes() == b"3\n"
+
+
+@pytest.mark.parametrize("who", ["everybody", "with credentials"])
+def test_an_empty_object_beside_what_lies_below_its_name_stands_for_a_folder(who, bucket, request):
+    if who != "everybody":
+        request.getfixturevalue("credentials")
+    bucket.put_object(Key="data", Body=b"", ACL="public-read")
+    bucket.put_object(Key="none.csv", Body=b"", ACL="public-read")
+    assert tree(quiet("s3://set/data")) == below("data/")
+    with pytest.raises(NotDataError, match="an empty file"):
+        quiet("s3://set/none.csv")
 
 
 def test_what_is_private_says_what_to_set_and_opens_with_it(bucket, credentials, monkeypatch, caplog):
