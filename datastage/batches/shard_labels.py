@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -79,10 +80,10 @@ class LabelRule:
         return str(value)
 
     def is_untold(self, value: Any) -> bool:
-        """Whether a label is a number below nought that stands for none, as -1 of a test part."""
+        """Whether a label is a number below nought that may stand for none, as -1 of a test part."""
         number = _plain(value) if isinstance(value, str) else value
         is_below = isinstance(number, int | np.integer) and number < 0 and number != IGNORED
-        return bool(is_below and self.classes and self.kind != "float" and str(value) not in self.classes)
+        return bool(is_below and self.kind != "float" and str(value) not in self.classes)
 
     def array(self, values: Sequence[Any], samples: Sequence[Sample]) -> NDArray[Any]:
         """Return the labels of a batch: int64 of classes, float32 of measures, (N, ...) of rows; else the keys."""
@@ -158,18 +159,30 @@ def rule_of(samples: Sequence[Sample], read: Callable[[Sample, str], bytes], lab
     return replace(rule, kind=_kind([rule.value(sample, partial(read, sample)) for sample in samples]))
 
 
-def is_labelled(rule: LabelRule, samples: Sequence[Sample], read: Callable[[Sample, str], bytes], labels: Any) -> bool:
-    """Whether the samples of another part have labels: those of the rule, or, where none were named, any."""
-    untold = False
-    for sample in samples[:TRIED]:
+def is_labelled(
+    rule: LabelRule,
+    samples: Sequence[Sample],
+    read: Callable[[Sample, str], bytes],
+    labels: Any,
+    rest: Iterable[tuple[Sample, Read]],
+    train: Iterable[tuple[Sample, Read]],
+) -> bool:
+    """Whether the samples of another part have labels: those of the rule, or, where none were named, any.
+
+    The first samples are asked, and where these have none the `rest`: all that lie on this machine. Where nobody knows
+    the classes, one number below nought stands for no label if it is that of no sample of `train`.
+    """
+    untold = set()
+    first: Iterable[tuple[Sample, Read]] = ((sample, partial(read, sample)) for sample in samples[:TRIED])
+    for sample, part in chain(first, rest):
         with contextlib.suppress(IntegrityError, SpecError):
-            value = rule.value(sample, partial(read, sample))
+            value = rule.value(sample, part)
             if rule.is_untold(value):
-                untold = True
+                untold.add(str(value))
             elif not _is_missing(value):
                 return True
     if untold:
-        return False
+        return not rule.classes and (len(untold) > 1 or any(str(rule.value(*one)) in untold for one in train))
     with contextlib.suppress(IntegrityError, SpecError):
         return labels is None and rule_of(samples, read, None).kind != "key"
     return False

@@ -23,7 +23,7 @@ from datastage.batches.photos import near_folder, sizes_for
 from datastage.batches.prefetch import Threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
-from datastage.batches.shard_labels import LabelRule, is_labelled, rule_of, with_classes
+from datastage.batches.shard_labels import TRIED, LabelRule, Read, is_labelled, rule_of, with_classes
 from datastage.batches.shard_source import ShardSource
 from datastage.errors import IntegrityError, SpecError
 from datastage.progress import few
@@ -117,10 +117,13 @@ def from_shards(
     rules: dict[str, LabelRule] = {}
     for split, shards in found.splits.items():
         own = heads[split]
-        has = split == "train" or split not in given or is_labelled(rule, own.samples, own.part, labels)
+        is_here = all(shard.path for shard in shards)
+        rest, known = (_samples(ones) if all(shard.path for shard in ones) else () for ones in (shards, train))
+        has = split == "train" or split not in given or is_labelled(rule, own.samples, own.part, labels, rest, known)
         at = split if has else "predict"
         if at != split:
-            options.reporter.note(f"{split} has none in {rule.where}: it is .predict", "Labels")
+            who = f"{split} has" if is_here else f"the first {len(own.samples[:TRIED])} samples of {split} have"
+            options.reporter.note(f"{who} none in {rule.where}: it is .predict", "Labels")
         parts[at] = parts.get(at, ()) + shards
         rules[at] = rules.get(at, rule) if has else LabelRule("", kind="key")
     places = [sources.key_of(shard.spec, here.cwd) for shards in found.splits.values() for shard in shards]
@@ -159,11 +162,16 @@ def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, cla
 
 
 def _every_name(shards: Sequence[Shard], rule: LabelRule) -> Iterator[str]:
+    for sample, read in _samples(shards):
+        if sample.picture() is not None:
+            yield rule.name(rule.value(sample, read), sample)
+
+
+def _samples(shards: Sequence[Shard]) -> Iterator[tuple[Sample, Read]]:
     for shard in shards:
         with closing(ShardFile(shard.path or Path(), shard.name)) as file:
             for number, sample in enumerate(file.scan()):
-                if sample.picture() is not None:
-                    yield rule.name(rule.value(sample, partial(file.part, number)), sample)
+                yield sample, partial(file.part, number)
 
 
 def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path]:

@@ -476,6 +476,23 @@ def test_a_test_part_of_numbers_below_nought_is_to_predict_where_classes_are_kno
     assert list(told) == (["test0", "test1"] if untold else [-1, -1])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("classes", [None, ["cat", "dog"]])
+def test_labels_behind_many_samples_without_one_are_not_lost(tmp_path, order, classes):
+    (tmp_path / "train-0.tar").write_bytes(tar_of(labelled(range(4))))
+    cls = ([b"-1"] * 25 + [b"1"] * 5)[::order]
+    samples = [(f"t{i:02}", {"png": picture(i), "cls": one}) for i, one in enumerate(cls)]
+    (tmp_path / "test-0.tar").write_bytes(tar_of(samples[:22]))
+    (tmp_path / "test-1.tar").write_bytes(tar_of(samples[22:]))
+    said = Notes()
+    found = loaders(tmp_path, classes=classes and [*classes, "eel", "fox"], progress=said)
+    assert (found.predict, [line for line in said.lines if ".predict" in line]) == (None, [])
+    (tmp_path / "test-0.tar").write_bytes(tar_of([(key, {**own, "cls": b"-1"}) for key, own in samples[:22]]))
+    (tmp_path / "test-1.tar").write_bytes(tar_of([(key, {**own, "cls": b"-1"}) for key, own in samples[22:]]))
+    found = loaders(tmp_path, classes=classes and [*classes, "eel", "fox"])
+    assert (found.test, found.predict.n_samples or len(list(found.predict))) == (None, 8)
+
+
 def test_a_test_part_without_labels_is_to_predict(tmp_path):
     write(tmp_path / "set", [6])
     (tmp_path / "set/test-0.tar").write_bytes(tar_of([(f"t{i}", {"png": picture(i)}) for i in range(3)]))
