@@ -97,7 +97,7 @@ def _read_of(
                 f"There is no folder {name!r} in {listed.where}, which {part}= names.", "Next: look at its name."
             )
     if alone is not None:
-        return files.read(alone, labels, classes, _unwanted(val, test))
+        return files.read(alone, labels, _unwanted(val, test))
     if (known := files.known_folder(listed, labels)) is not None:
         return known
     root = grow(listed)
@@ -107,12 +107,12 @@ def _read_of(
         shape.unwanted = unwanted
         if shape.n_pictures or shape.masks:
             return asked.read(listed, shape, labels)
-        return files.in_folder(listed, labels, classes, unwanted)
+        return files.in_folder(listed, labels, unwanted)
     said = without_copies(root, listed, frozenset(map(key, parts.values())))
     shape = shape_of(listed, root, parts, wanted, test=test)
     shape.left_out, shape.unwanted = [*shape.left_out, *said], unwanted
     if not (shape.n_pictures or shape.masks) or not has_pictures(listed):
-        return files.in_folder(listed, None, classes, unwanted)
+        return files.in_folder(listed, None, unwanted)
     tables = beside.tables_of(listed)
     for _, layout in LAYOUTS:
         if (found := layout(listed, shape, tables, classes)) is not None:

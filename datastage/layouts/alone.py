@@ -25,7 +25,7 @@ from datastage.layouts.label_column import (
     side_of,
     task_of,
 )
-from datastage.layouts.labels import as_name, check_chosen, classes_and_labels, number_of, stand_ins
+from datastage.layouts.labels import as_name, classes_and_labels, number_of, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.layouts.tree import Tree
@@ -52,9 +52,7 @@ def without_copies(tree: Tree, tables: Sequence[Table]) -> tuple[list[Table], li
     return kept, said
 
 
-def read(
-    tree: Tree, tables: Sequence[Table], labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()
-) -> Reading:
+def read(tree: Tree, tables: Sequence[Table], labels: Any, unwanted: Collection[str] = ()) -> Reading:
     """Tell which table is learnt from, and which column is its label; `SpecError` if several could be meant."""
     tables, left_out = without_copies(tree, tables)
     submission = next((table for table in tables if table.is_submission), None)
@@ -85,7 +83,7 @@ def read(
         raise _one_column(first)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
-    return _reading(first, choice.label[0], part_column(first), parts, left_out, classes, unwanted)
+    return _reading(first, choice.label[0], part_column(first), parts, left_out, unwanted)
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
@@ -131,7 +129,6 @@ def _reading(
     part: str | None,
     parts: dict[str, Table],
     left_out: list[str],
-    classes: Sequence[str] | None,
     unwanted: Collection[str],
 ) -> Reading:
     for number, row in enumerate(table.head, 1 + table.has_header):
@@ -148,12 +145,10 @@ def _reading(
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
         there = {plain(name) for name in rows["predict"].table.header}
         features = [name for name in features if plain(name) in there] or features
-    order, splits = _numbered(rows, task, label, classes)
+    order, splits = _numbered(rows, task, label)
     dropped = [name for name in table.header if name not in (*features, label, part)]
     if dropped:
         left_out.append(f"the columns {some(dropped)}: they name the rows, are empty, or lack in another table")
-    if order != [str(at) for at in range(len(order))] and all(name.lstrip("-").isdigit() for name in order):
-        said.append(f"Numbered  the labels are {some(order)}: in batches they are 0 to {len(order) - 1}")
     return Reading(
         "a table", task, "arrays", tuple(order), ordered(splits), f'column "{label}" of {table.name}',
         left_out=tuple(left_out), said=tuple(said), arrays=partial(_arrays, rows, splits, features),
@@ -201,10 +196,8 @@ def _task(label: str, cells: Sequence[str]) -> str:
     return "regression" if column.n_different > 1 and task_of(column) == "regression" else "classification"
 
 
-def _numbered(
-    rows: dict[str, _Rows], task: str, label: str, classes: Sequence[str] | None
-) -> tuple[list[str], dict[str, Split]]:
-    """Number the classes of the training table, or those asked for; a word that another part alone has is an error."""
+def _numbered(rows: dict[str, _Rows], task: str, label: str) -> tuple[list[str], dict[str, Split]]:
+    """Number the classes of the training table; a word that another part alone has is an error."""
     train = rows["train"]
     for part in rows.values():
         empty = [at for at, cell in enumerate(part.labels or ()) if cell == ""]
@@ -215,9 +208,7 @@ def _numbered(
                 "Next: take these rows out, for example with pandas: table.dropna(subset=[...]).",
             )
     order, _ = classes_and_labels(dict(enumerate(train.labels or ())), task)
-    check_chosen(classes or (), order)
-    known = set(order)
-    number = {name: at for at, name in enumerate(classes or order)}
+    number = {name: at for at, name in enumerate(order)}
     splits = {}
     for name, part in rows.items():
         if part.labels is None:
@@ -227,18 +218,14 @@ def _numbered(
             splits[name] = Split((), [number_of(cell) for cell in part.labels], len(part.labels))
             continue
         names = [as_name(cell) for cell in part.labels]
-        strange = sorted(set(names) - known)
+        strange = sorted(set(names) - number.keys())
         if strange:
             raise SpecError(
                 f"{part.table.last}: {strange[0]!r} is no class of the training table.",
                 f"Next: {name}=0 leaves that part out; or look into the file.",
             )
-        if classes:
-            kept = [at for at, one in enumerate(names) if one in number]
-            part.keep = [part.keep[at] for at in kept] if part.keep is not None else kept
-            names = [names[at] for at in kept]
         splits[name] = Split((), [number[one] for one in names], len(names))
-    return list(number), splits
+    return order, splits
 
 
 def _features(table: Table, label: str, part: str | None) -> list[str]:

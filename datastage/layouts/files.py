@@ -31,7 +31,7 @@ def is_alone(path: Path) -> bool:
     return path.suffix.lower() in known and path.is_file()
 
 
-def read(path: Path, labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()) -> Reading:
+def read(path: Path, labels: Any, unwanted: Collection[str] = ()) -> Reading:
     """Tell what one file is; `SpecError` says what opens it if it is of a kind that is not read here."""
     suffix = path.suffix.lower()
     lone = of_file(path)
@@ -42,7 +42,7 @@ def read(path: Path, labels: Any, classes: Sequence[str] | None, unwanted: Colle
                 raise IntegrityError(f"{path.name} is not a table.", "Next: save it again as CSV UTF-8.")
             what = "is empty" if table is None else "has a header and no rows"
             raise IntegrityError(f"{path.name} {what}.", arrays.LOOK)
-        return alone.read(lone, [table], labels, classes, unwanted)
+        return alone.read(lone, [table], labels, unwanted)
     if suffix in _ARRAYS:
         return _of_arrays([path], labels, lone, unwanted)
     if suffix in words.PICTURES:
@@ -141,7 +141,7 @@ def _about_others(tree: Tree, tables: Sequence[Table]) -> bool:
     return bool(index.n and fits_of(tables, index))
 
 
-def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None, unwanted: Collection[str] = ()) -> Reading:
+def in_folder(tree: Tree, labels: Any, unwanted: Collection[str] = ()) -> Reading:
     """Tell what a folder without pictures is: tables, arrays, or what is named and not read."""
     kinds = Counter(words.suffix_of(path) for path in tree.files())
     sounds = sum(kinds[one] for one in words.SOUNDS | words.FILMS)
@@ -158,7 +158,7 @@ def in_folder(tree: Tree, labels: Any, classes: Sequence[str] | None, unwanted: 
     if tables and labels is None and _about_others(tree, tables):
         raise tasks.no_pictures(tree)
     if any(not table.is_submission for table in tables):
-        return alone.read(tree, tables, labels, classes, unwanted)
+        return alone.read(tree, tables, labels, unwanted)
     if found and len({path.suffix.lower() for path in found}) == 1:
         return _of_arrays(found, labels, tree, unwanted)
     raise tasks.no_pictures(tree)

@@ -109,7 +109,15 @@ class Reading:
         if counts and max(counts.values()) >= UNEVEN * max(1, min(counts.values())):
             least, most = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
             said.append(f"Uneven    from {counts[least]:,} ({least}) to {counts[most]:,} ({most}) samples a class")
-        return [line for line in [*said, *self.said] if line]
+        return [line for line in [*said, *self._said()] if line]
+
+    def _said(self) -> list[str]:
+        """Return what else to say; also of classes that a table calls by numbers, where batches have others."""
+        names = list(self.classes)
+        if self.layout != "a table" or names == [str(at) for at in range(len(names))]:
+            return list(self.said)
+        numbers = f"Numbered  the labels are {some(names)}: in batches they are 0 to {len(names) - 1}"
+        return [*self.said, *([numbers] if all(name.lstrip("-").isdigit() for name in names) else [])]
 
     def _classes_line(self) -> str:
         counts = self.counts()
@@ -137,7 +145,7 @@ class Reading:
             "counts": {split: self.counts(split) for split in self.splits if self.counts(split)},
             "pictures": self.pictures,
             "left_out": list(self.left_out),
-            "said": list(self.said),
+            "said": self._said(),
         }
 
     def __str__(self) -> str:
