@@ -33,7 +33,7 @@ def read(tree: Tree, shape: Shape, labels: Any) -> Reading:
             if pattern.groups < 1:
                 raise SpecError(f"labels={labels!r} has no group.", "Next: put ( ) around the part that is the label.")
             found = {path: match[1] for path in index.parts if (match := pattern.search(path)) and match[1] is not None}
-            return _reading(shape, index.parts, found, f"the pattern {labels}", 0)
+            return _reading(shape, index.parts, found, f"the pattern {labels}")
         labels = [labels]
     if isinstance(labels, (list, tuple)) and labels and all(isinstance(one, str) for one in labels):
         return _of_table(tree, shape, index, labels)
@@ -42,7 +42,7 @@ def read(tree: Tree, shape: Shape, labels: Any) -> Reading:
         found = {path: label for path, label in pairs if path is not None}
         return _reading(shape, index.parts, found, "the mapping given", len(labels) - len(found))
     if callable(labels):
-        return _of_function(shape, index.parts, labels, "the function given")
+        return _of_function(shape, index.parts, labels)
     raise SpecError(f"labels={labels!r} says nothing that is known.", _FORMS)
 
 
@@ -53,7 +53,7 @@ _FORMS = (
 )
 
 
-def _of_function(shape: Shape, parts: Mapping[str, str], function: Callable[[str], Any], rule: str) -> Reading:
+def _of_function(shape: Shape, parts: Mapping[str, str], function: Callable[[str], Any]) -> Reading:
     found = {}
     for path in parts:
         try:
@@ -66,7 +66,7 @@ def _of_function(shape: Shape, parts: Mapping[str, str], function: Callable[[str
             ) from error
         if label is not None:
             found[path] = label
-    return _reading(shape, parts, found, rule, 0)
+    return _reading(shape, parts, found, "the function given")
 
 
 def named_table(tables: Sequence[Table], asked: str, where: str) -> tuple[Table, str]:
@@ -145,14 +145,20 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) ->
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
         return labelled(tree, shape, fits, index)
-    found = {path: values for fit in fits for path, values in fit.rows(index, names) if path is not None}
+    found: dict[str, tuple[str, ...]] = {}
+    for path, row in (pair for fit in fits for pair in fit.rows(index, names)):
+        if path is not None and found.setdefault(path, row) != row:
+            raise SpecError(
+                f"{first.name} has several rows for {path}, which differ in {some(names)}.",
+                "Next: one row a picture, for example with pandas: table.groupby(...).max(), and write it again.",
+            )
     whole, said = _in_numbers(found)
     rule = f"columns {some(list(names))} of {first.name}"
     if found and not whole:
         raise SpecError(f"Every row has an empty cell in {rule}.", "Next: name columns that are filled.")
     why = dict.fromkeys(found.keys() - whole.keys(), "have an empty cell in these columns")
     reading = _reading(shape, index.parts, whole, rule, 0, why)
-    return replace(reading, classes=tuple(name.strip() for name in names), said=(*reading.said, *said))
+    return replace(reading, classes=names, said=(*reading.said, *said))
 
 
 def _in_numbers(rows: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[float]], list[str]]:
@@ -170,13 +176,9 @@ def _in_numbers(rows: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[float
 
 
 def _reading(
-    shape: Shape,
-    parts: Mapping[str, str],
-    found: Mapping[str, Any],
-    rule: str,
-    lost: int,
+    shape: Shape, parts: Mapping[str, str], found: Mapping[str, Any], rule: str, lost: int = 0,
     why: Mapping[str, str] = MappingProxyType({}),
-) -> Reading:
+) -> Reading:  # fmt: skip
     given = {path: label for path, label in found.items() if not is_missing(label)}
     task = task_of_values(list(given.values())[:1000])
     if task == "regression" and len(given) < len(found) and len(set(given.values())) <= 30:

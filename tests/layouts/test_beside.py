@@ -221,6 +221,12 @@ def test_columns_of_which_each_row_has_an_empty_cell_are_said_to_be_so(make):
         layouts.read(path, labels=["dx", "dy"])
 
 
+def test_rows_of_one_picture_that_differ_in_several_columns_are_refused(make):
+    path = make({"1*2.png": "", "l.csv": rows("file,dx,dy", "10.png,2,1", "11.png,1,3", "10.png,2,4")})
+    with pytest.raises(SpecError, match="l.csv has several rows for 10.png, which differ in dx, dy"):
+        layouts.read(path, labels=["dx", "dy"])
+
+
 @pytest.mark.parametrize("name", ["train/{}.jpg", "{}.jpg", "{}"])
 def test_a_name_of_a_lost_picture_in_a_mapping_means_none_of_test(name, make):
     path = make({"train/*6.jpg": "", "test/*5.jpg": ""})
