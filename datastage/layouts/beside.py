@@ -247,7 +247,7 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     told = {path: value for path, value in rows.items() if path not in why}
     classes, labels, task, parts = told_of(shape, told, task, parts, absent, label[0])
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
-    what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(_bare(choice.label))}"
+    what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(choice.label)}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
     reading = Reading(
         "a table beside pictures", task, "pictures", tuple(classes), {},
@@ -289,18 +289,13 @@ def told_of(
     return *classes_and_labels(told, task), task, own
 
 
-def _bare(names: Sequence[str]) -> list[str]:
-    return [name.strip() for name in names]
-
-
 def _hot(table: Table, names: Sequence[str], values: Sequence[str]) -> str:
     """Return the column that holds the one 1 of a row."""
-    ones = [name.strip() for name, value in zip(names, values) if float(value or 0) == 1]
+    ones = [name for name, value in zip(names, values) if float(value or 0) == 1]
     if len(ones) != 1:
         raise SpecError(
-            f"{table.name}: a row has {len(ones)} ones in {some(_bare(names))}: several labels a picture "
-            "(multi-label).",
-            f"{SAY_WHICH} datastage.loaders(path, labels={_bare(names)[:2]}, batch_size=64), the columns by name",
+            f"{table.name}: a row has {len(ones)} ones in {some(names)}: several labels a picture (multi-label).",
+            f"{SAY_WHICH} datastage.loaders(path, labels={list(names[:2])}, batch_size=64), the columns by name",
         )
     return ones[0]
 
@@ -403,7 +398,7 @@ def not_told(tree: Tree, fits: Sequence[Fit]) -> SpecError:
             lines.append(where)
     first = next((fit for fit in fits if fit.choice.label), fits[0])
     names = list(first.choice.label) or [column.name for column in first.choice.candidates] or ["label"]
-    column = f":{names[0].strip()}" if len(first.choice.label) < 2 else ""
+    column = f":{names[0]}" if len(first.choice.label) < 2 else ""
     feeds = first.choice.task in ("captioning", "detection", "segmentation")
     line = f'{SAY_WHICH} datastage.loaders(path, labels="{first.table.name}{column}", batch_size=64)'
     return SpecError(

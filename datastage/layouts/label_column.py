@@ -146,7 +146,7 @@ def _label(table: Table, free: list[Column], lacking: Sequence[Table], submissio
 
 
 def _is_named_label(column: Column, boxed: bool) -> bool:
-    name = column.name.strip().lower()
+    name = column.name.lower()
     if column.kind == "date" or (plain(name) == "y" and (name != "y" or boxed)):
         return False
     return plain(name) in LABELS or (name.startswith(_PREFIXES) and column.n_different <= 2)
@@ -187,7 +187,7 @@ def _columns_of_ones(columns: Sequence[Column], table: Table) -> Choice | None:
 
 def measures(table: Table) -> int:
     """Count the columns that say where in a picture something is: x, y, width, height."""
-    return sum(_MEASURES.match(name.strip()) is not None for name in table.header)
+    return sum(_MEASURES.match(name) is not None for name in table.header)
 
 
 def task_of(column: Column) -> str:

@@ -75,12 +75,12 @@ def _check_labels(reading: Reading, fits: Sequence[Fit], index: Index, tree: Tre
                 return
         if not choice.label:
             raise not_told(tree, [fit])
-        column = choice.label[0].strip() if len(choice.label) == 1 else f"{len(choice.label)} columns"
+        column = choice.label[0] if len(choice.label) == 1 else f"{len(choice.label)} columns"
         asked = f"{fit.table.name}:{column}" if len(choice.label) == 1 else fit.table.name
         raise SpecError(
             f"In {tree.where} the folders and {fit.table.name} give the pictures other labels: the folders "
             f"{len(reading.classes):,} classes ({some(list(reading.classes))}), the table those in "
-            f"{column} ({some([name.strip() for name in choice.label])}).",
+            f"{column} ({some(choice.label)}).",
             f'{SAY_WHICH} datastage.loaders(path, labels="{asked}", batch_size=64), or the folders: '
             "labels=lambda name: name.split('/')[-2]",
         )
