@@ -67,7 +67,7 @@ _OF_TASK: dict[str, set[str]] = {
     **dict.fromkeys(("detection", "segmentation", "recommendation"), set()),
 }
 # Places whose folders are written where they stay.
-_FETCHED = ("bucket", "github", "http", "hub", "link", "record")
+_FETCHED = ("bucket", "github", "http", "hub", "link", "list", "record")
 # Places of this machine: their files come without http, also where they are many.
 _NEAR = {"sources/braces", "sources/drive", "sources/manual", "sources/path"}
 # In place of modules that are left out. Who calls something of one is told to install the wheel.

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
+from datastage.errors import DatastageError
 from datastage.file_names import PICTURE_SUFFIXES
 from datastage.mounts import is_network_disk
 from datastage.runtime import Runtime
@@ -26,6 +27,8 @@ def next_line(staged: Staged, here: Runtime) -> str:
     path = str(staged)
     shown = "path" if here.in_kernel else literal(path)
     splits = _splits(staged)
+    if splits and _has_shards(staged.path, here):
+        splits = {}
     if splits.get("train", 0) > 1 and not _is_table(path):
         is_of_pictures = not staged.receipt.get("entry") and staged.told().get("kind") == "pictures"
         aside = "" if "test" in splits or is_of_pictures else ", test=0.1"  # of pictures it is set aside unasked
@@ -65,6 +68,18 @@ def _splits(staged: Staged) -> Mapping[str, int]:
     if staged.receipt.get("in_place") and not staged.receipt.get("single") and not _is_small(staged.path):
         return {}
     return dict(staged.told().get("splits", {}))
+
+
+def _has_shards(folder: Path, here: Runtime) -> bool:
+    """Whether shards lie at the top: beside class folders only the user can tell which are meant."""
+    if not folder.is_dir() or not any(entry.name.endswith(".tar") for entry in islice(os.scandir(folder), _MOST_FILES)):
+        return False
+    from datastage.shards import listing
+
+    try:
+        return listing.find(folder, here) is not None
+    except DatastageError:  # which `loaders` would meet
+        return True
 
 
 def _is_small(folder: Path) -> bool:

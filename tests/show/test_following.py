@@ -13,6 +13,7 @@ from datastage.show.following import next_line
 from tests import kaggle_inputs
 from tests.made_data import images, packed, photos, picture, saved, table_beside, written
 from tests.stand_ins.runtimes import Colab, Kaggle
+from tests.stand_ins.shards import labelled, tar_of
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("PIL.Image")
@@ -69,6 +70,9 @@ FED = {
     "photos, and some without labels": lambda f: packed(with_unlabelled(f / "in"), "x.zip"),
     "photos of many classes": lambda f: photos(f / "many", *(f"class {i}" for i in range(120)), n=2, side=2),
     "two photos of each class": lambda f: photos(f / "few", "a", "b", n=2),
+    "photos and a tar that is no shard": lambda f: written(
+        photos(f / "in", "cat", "dog") / "more.tar", b"\x1f\x8b" + bytes(600)
+    ).parent,
     "a folder whose name needs quotes": lambda f: photos(f / 'my "best" été $HOME', "a", "b"),
     "labels in a table": lambda f: table_beside(f / "t", "kind", row=lambda i: "ab"[i % 2]),
     "numbers in a table": lambda f: table_beside(f / "t", "target", row=lambda i: i / 7),
@@ -86,6 +90,11 @@ FED = {
 OPENED = {
     "a table": lambda f: written(f / "a.csv", numbers()),
     "a table of words": lambda f: written(f / "a.csv", WORDS),
+    "a table of one column": lambda f: written(f / "a.csv", "label\n" + "a\nb\n" * 9),
+    "a zip of a table of one column": lambda f: packed(written(f / "in/a.csv", "y\n" + "1.5\n2\n" * 9).parent, "a.zip"),
+    "class folders and a shard": lambda f: (
+        written(photos(f / "in", "cat", "dog") / "more.tar", tar_of(labelled(range(6)))).parent
+    ),
     "a table with tabs": lambda f: written(f / "a.tsv", numbers().replace(",", "\t")),
     "two tables": lambda f: written(f / "c/train.csv", WORDS) and written(f / "c/test.csv", WORDS).parent,
     "a lone array": lambda f: np.save(f / "a.npy", images(4)) or f / "a.npy",
