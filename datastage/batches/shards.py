@@ -110,7 +110,7 @@ def from_shards(
     every = partial(_every_name, train, rule) if all(shard.path for shard in train) else None
     found = _own_classes(found, rule, head, labels, classes)
     rule = with_classes(rule, found.classes or (), every, options.reporter)
-    first, *others = next(sample.pictures() for sample in head.samples if sample.picture())
+    first, *others = max((sample.pictures() for sample in head.samples), key=len)
     if others:
         options.reporter.note(f"of each sample {first} is taken, and not {' or '.join(others)}", "Pictures")
     parts: dict[str, tuple[Shard, ...]] = {}

@@ -66,11 +66,12 @@ def grouped(members: Iterable[tuple[str, int, int]]) -> Iterator[Sample]:
 def checked(samples: list[Sample], name: str) -> list[Sample]:
     """Return the samples of a shard; `IntegrityError` where one is several.
 
-    Pictures of one ending are parts of a sample where all samples have the same ones, as left.png and right.png. Where
-    they are numbers, or others from sample to sample, the names of files hold a dot.
+    Pictures of one ending are parts of a sample where one has all of them, as image.png and mask.png, and each the same
+    first one. Where they are numbers, or others from sample to sample, the names of files hold a dot.
     """
     key, pictures = None, [sample.pictures() for sample in samples]
-    alike = len(set(map(tuple, filter(None, pictures)))) == 1
+    some = list(filter(None, pictures))
+    alike = len({own[0] for own in some}) == 1 and len({part for own in some for part in own}) == max(map(len, some))
     for sample, own in zip(samples, pictures):
         first, second = (*own, None, None)[:2]
         twice, is_named = sample.key == key, alike and not any(part.partition(".")[0].isdigit() for part in own)
@@ -78,7 +79,8 @@ def checked(samples: list[Sample], name: str) -> list[Sample]:
             what = "files of one ending" if twice else f"pictures, {first} and {second}"
             raise IntegrityError(
                 f"In {name} several {what} are of one sample, {sample.key!r}: which of them count is not told.",
-                "Next: pack the shards anew, each sample under a name of its own. It ends at the first dot.",
+                "A name ends at the first dot; what follows is the same for all samples, as .image.png and .mask.png.",
+                "Next: pack the shards anew, each sample under a name of its own.",
             )
         key = sample.key
     return samples

@@ -79,7 +79,7 @@ def __getattr__(name):
         raise AttributeError(name)
     def absent(*args, **options):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
-    return type(name, (), {"__new__": absent})
+    return type("Absent", (type,), {"__getattr__": absent})(name, (), {"__new__": absent})
 """
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 

@@ -407,6 +407,16 @@ def test_of_several_pictures_in_a_sample_it_is_said_which_is_taken(tmp_path):
     train = loaders(single(tmp_path, samples), test=0, progress=said).train
     assert sorted(given(train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert "Pictures: of each sample left.png is taken, and not right.png" in said.lines
+    for lacking in (0, 3):
+        samples = [(str(i), {"image.png": picture(i), "mask.png": picture(9), "cls": b"%d" % i}) for i in range(5)]
+        del samples[lacking][1]["mask.png"]
+        train = loaders(single(tmp_path, samples), test=0, progress=said).train
+        assert sorted(given(train)) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+        assert "Pictures: of each sample image.png is taken, and not mask.png" in said.lines
+        del samples[lacking][1]["image.png"], samples[lacking - 1][1]["image.png"]
+        samples[lacking][1]["mask.png"] = picture(9)
+        with pytest.raises(IntegrityError, match="pictures, image.png and mask.png are of one sample"):
+            list(loaders(single(tmp_path, samples), test=0).train)
 
 
 @pytest.mark.parametrize("first", [None, tar_of([])])

@@ -379,6 +379,16 @@ def test_a_cell_that_carries_the_tool_stages_and_feeds_as_the_package_does(here,
     assert done.out.read_text("utf-8").splitlines()[-1] == installed["path"]
 
 
+def test_a_carried_cell_says_of_shards_that_the_wheel_is_needed(here, warm):
+    (here / "set.tar").write_bytes(b"")
+    ask = "\ntry: datastage.loaders('./set.tar', batch_size=4)\nexcept ImportError as error: path = error"
+    (here / "carried.py").write_text(made("./shapes.zip").rpartition("; ")[0] + ask)
+    done = warm.start(RUN, "carried.py", prints=here / "prints", env={**os.environ, "PYTHONPATH": ""})
+    assert done.wait(120) == 0, done.err.read_text("utf-8")
+    said = done.out.read_text("utf-8").splitlines()
+    assert said == ["listing is not in the tool that a cell carries.", "  Next: install the wheel."]
+
+
 # --- a wheel among the inputs
 
 
