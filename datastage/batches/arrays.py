@@ -77,7 +77,7 @@ def places_of(lengths: Mapping[str, int], *, val: Any, test: Any) -> dict[str, N
 
 def images_of(name: str, images: Any) -> NDArray[Any]:
     """Check one split's images and bring them to (N, C, H, W) uint8 or (N, D) float32, copied only where they must."""
-    images = array_of(f"{name}: what is given as images", images)
+    is_tensor, images = hasattr(images, "detach"), array_of(f"{name}: what is given as images", images)
     if images.ndim not in (2, 3, 4):
         raise SpecError(
             f"{name}: images of shape {images.shape} are neither (N, height, width, channels), (N, height, width) "
@@ -94,20 +94,32 @@ def images_of(name: str, images: Any) -> NDArray[Any]:
             raise SpecError(
                 f"{name}: numbers of shape {images.shape} and type {images.dtype} are no images, which have uint8.",
                 "For series: datastage.feed(torch.utils.data.TensorDataset(x, y), batch_size=...) takes any shape.",
-                "If they are grey images from 0 to 1: (images * 255).round().astype('uint8').",
+                f"If they are grey images: {_in_bytes(images, is_tensor)}.",
             )
         raise SpecError(
             f"{name}: images of type {images.dtype}; uint8, from 0 to 255, is needed: it is a quarter of the size.",
-            "If they are from 0 to 1: (images * 255).round().astype('uint8').",
+            f"Next: {_in_bytes(images, is_tensor)}.",
         )
     if images.ndim == 3:
         return np.ascontiguousarray(images[:, None])
     if images.shape[-1] > 4 and images.shape[1] <= 4:
         raise SpecError(
             f"{name}: images of shape {images.shape} have channels first; (N, height, width, channels) is needed.",
-            "Next: pass images.transpose(0, 2, 3, 1), which copies nothing.",
+            f"Next: pass images.{'permute' if is_tensor else 'transpose'}(0, 2, 3, 1), which copies nothing.",
         )
     return np.ascontiguousarray(np.moveaxis(images, -1, 1))
+
+
+def _in_bytes(images: NDArray[Any], is_tensor: bool) -> str:
+    """Return what makes pixels of these numbers, from 0 to 1, from 0 to 255, or any others."""
+    last, wide = (".byte()", "float()") if is_tensor else (".astype('uint8')", "astype('float32')")
+    if images.dtype.kind not in "iufb":
+        return "pass numbers"
+    if images.min() >= 0 and images.max() <= 1:
+        return f"(images * 255).round(){last}"
+    if images.min() >= 0 and images.max() <= 255:
+        return f"images{'.round()' if images.dtype.kind == 'f' else ''}{last}"
+    return f"x = images.{wide}; ((x - x.min()) * (255 / (x.max() - x.min()))).round(){last}"
 
 
 def ids_of(ids: Any, n: int) -> NDArray[Any]:

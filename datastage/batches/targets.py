@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from datastage.batches.to_device import IGNORED, are_classes
 from datastage.errors import SpecError
+from datastage.layouts.labels import is_missing
 from datastage.layouts.words import by_value
 from datastage.progress import Reporter, some
 
@@ -33,7 +34,7 @@ def targets_of(
     if classes and first.ndim == 1 and first.dtype.kind == "f":
         raise SpecError(
             f"classes={some(list(classes))}: the labels are floats, which are measures.",
-            "Next: labels.astype(int), if they are numbers of classes; else leave classes= out.",
+            "Next: labels.astype(int) (of a tensor labels.long()), if they number classes; else leave classes= out.",
         )
     named = bool(classes) and are_classes(first) and 0 <= _least(first) <= first.max() < len(classes)
     if first.dtype.kind == "U" or (are_classes(first) and _least(first) != 0 and not named):
@@ -66,6 +67,10 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
         raise SpecError(f"{name}: a single label; one for each image, shape (N,), is needed.")
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
         array = array.astype(str)
+    if array.dtype.kind == "O" and array.ndim == 1 and any(gone := list(map(is_missing, array))):
+        is_pandas = any(type(label).__module__.startswith("pandas") for label in array)
+        keep = "notna(y)" if is_pandas else "array([label not in (None, '') and label == label for label in y])"
+        raise _missing(name, np.array(gone), "missing", f"{'pandas' if is_pandas else 'numpy'}.{keep}", ".tolist()")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind in "iub":
@@ -91,12 +96,18 @@ def _check_given(name: str, labels: NDArray[Any], reporter: Reporter) -> None:
             "Labels",
         )
     if gone.any():
-        what, keep = ("NaN or infinite", "numpy.isfinite(y)") if labels.dtype.kind == "f" else ("empty", "y != ''")
-        step = f"Next: import numpy; keep = {keep}; datastage.loaders((x[keep], y[keep]), batch_size=64)"
-        raise SpecError(
-            f"{name}: of {len(labels):,} labels {int(gone.sum()):,} are {what}, so these samples have none.",
-            _PREDICT if name != "train" and gone.all() else step,
-        )
+        is_number = labels.dtype.kind == "f"
+        keep = "numpy.isfinite(y)" if is_number else "numpy.array(y) != ''"
+        raise _missing(name, gone, "NaN or infinite" if is_number else "empty", keep)
+
+
+def _missing(name: str, gone: NDArray[np.bool_], what: str, keep: str, last: str = "") -> SpecError:
+    used = f"import {keep.partition('.')[0]}; keep = {keep}"
+    step = f"Next: {used}; datastage.loaders((x[keep], y[keep]{last}), batch_size=64)"
+    return SpecError(
+        f"{name}: of {len(gone):,} labels {int(gone.sum()):,} are {what}, so these samples have none.",
+        _PREDICT if name != "train" and gone.all() else step,
+    )
 
 
 def _least(labels: NDArray[Any]) -> int:
@@ -113,7 +124,8 @@ def _check_known(name: str, labels: NDArray[Any], n: int, named: bool) -> None:
         raise SpecError(
             f"{name} has the class {strange[0]}, and {few}.",
             _next(name, labels)
-            or "Next: classes= with a name for each class, from 0 on; or labels.astype('float32') for measures.",
+            or "Next: classes= with a name for each class, from 0 on; or, for measures, labels.astype('float32') (of a "
+            "tensor labels.float()).",
         )
 
 

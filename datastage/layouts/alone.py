@@ -249,17 +249,24 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
         n = len(worded) + len(dated)
         key = label if table.has_header else table.header.index(label)
-        y = f"table[{key!r}]" + (".factorize()[0]" if kind_of(table.sample(label)) == "words" else ".to_numpy()")
+        lacks = "" in table.columns(label)[0]
+        told = f".dropna(subset=[{key!r}])" * lacks
+        whole = ".astype(int)" * (lacks and kind_of(table.sample(label)) == "int")
+        y = f"table[{key!r}]" + (
+            ".factorize()[0]" if kind_of(table.sample(label)) == "words" else f"{whole}.to_numpy()"
+        )
         where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
         sep = "" if table.separator == "," else f", sep={table.separator!r}"
         sep += "" if table.has_header else ", header=None"
+        kinds = {column_of(table, name).kind for name in worded}
+        sep += ", decimal=','" * ("commas" in kinds and table.separator != ",")
         filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)
         raise SpecError(
             f'{table.name}: the label (target) seems to be "{label}", but {n} other '
             f"column{'s hold' if n > 1 else ' holds'} words, "
             f"and a model needs numbers: {', '.join(shown)}.",
             "Next: turn them into numbers, or leave them out, for example with pandas:",
-            f"import pandas; table = pandas.read_csv({where}{sep})",
+            f"import pandas; table = pandas.read_csv({where}{sep}){told}",
             f"x = pandas.get_dummies(table.drop(columns=[{key!r}])){filled}.to_numpy('float32')",
             f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
         )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from datastage.batches.arrays import ArraySource, from_arrays
+from datastage.batches.arrays import ArraySource, from_arrays, images_of
 from datastage.batches.augment import Augment
 from datastage.batches.devices import Choice
 from datastage.batches.options import LoaderOptions
@@ -426,3 +426,41 @@ def test_a_sample_of_arrays_is_its_picture_and_its_label_as_they_are():
 def test_numbers_that_are_no_pictures_are_refused_with_what_they_may_be(kind, advice):
     with pytest.raises(SpecError, match=advice):
         from_arrays({"train": (np.zeros((4, 8, 8), kind), np.arange(4))}, batch_size=4, device="cpu")
+
+
+@pytest.mark.parametrize("is_tensor", [False, True])
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        (np.array([0, 7, 255], np.int64), [0, 7, 255]),
+        (np.array([0, 7, 255], np.int32), [0, 7, 255]),
+        (np.array([0.0, 7.2, 254.6], np.float32), [0, 7, 255]),
+        (np.array([0.0, 0.5, 1.0], np.float64), [0, 128, 255]),
+        (np.array([False, True, True]), [0, 255, 255]),
+        (np.array([0, 30000, 32767], np.int16), [0, 233, 255]),
+        (np.array([-128, 0, 127], np.int8), [0, 128, 255]),
+        (np.array([-1.0, 0.0, 1.0], np.float32), [0, 128, 255]),
+    ],
+)
+def test_pixels_of_another_type_are_refused_with_the_line_that_makes_bytes_of_them(values, wanted, is_tensor):
+    images = np.tile(values, (4, 8, 8, 1))
+    images = torch.from_numpy(images) if is_tensor else images
+    with pytest.raises(SpecError, match="uint8, from 0 to 255") as caught:
+        from_arrays({"train": (images, np.arange(4))}, batch_size=4, device="cpu")
+    step = caught.value.remedy[-1].removeprefix("Next: ").removesuffix(".")
+    before, _, last = step.rpartition("; ")
+    known = {"images": images}
+    exec(before, known)
+    made = eval(last, known)
+    assert made.reshape(-1, 3)[0].tolist() == wanted
+    assert images_of("train", made).dtype == np.uint8
+
+
+@pytest.mark.parametrize("is_tensor", [False, True])
+def test_channels_first_are_refused_with_the_line_that_puts_them_last(is_tensor):
+    images = np.zeros((4, 3, 8, 8), np.uint8)
+    images = torch.from_numpy(images) if is_tensor else images
+    with pytest.raises(SpecError, match="channels first") as caught:
+        images_of("train", images)
+    line = caught.value.remedy[-1].removeprefix("Next: pass ").partition(", which")[0]
+    assert eval(line, {"images": images}).shape == (4, 8, 8, 3)

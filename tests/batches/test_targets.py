@@ -201,3 +201,26 @@ def test_an_empty_name_is_no_class_and_rows_of_several_with_gaps_are_said_to_hol
     rows[5, 1] = np.nan
     loaders(rows, said)
     assert "Labels: NaN or infinity in 1 rows of train, as they are" in said
+
+
+def after(error, **known):
+    """What the lines of an error's last step give, run as they stand."""
+    lines = error.value.remedy[-1].removeprefix("Next: ")
+    exec(lines.replace("datastage.loaders", "made = list").replace(", batch_size=64", ""), known)
+    return known["made"]
+
+
+@pytest.mark.parametrize("gone", [None, np.nan, "", "NA"])
+def test_labels_of_objects_that_are_missing_are_refused_with_the_line_that_leaves_them_out(gone):
+    if gone == "NA":
+        gone = pytest.importorskip("pandas").NA
+    for names in (["a", "b", "c"], [0, 1, 2]):
+        y = np.array([*names, gone] * 3, object)
+        with pytest.raises(SpecError, match="3 are (missing|empty)") as caught:
+            loaders(y)
+        _, left = after(caught, x=np.arange(12), y=y)
+        assert list(left) == names * 3
+        assert loaders(left).train
+    with pytest.raises(SpecError, match="12 are (missing|empty)") as caught:
+        loaders({"train": np.arange(12), "test": np.array([gone] * 12, object)})
+    assert "'predict': (x_test, None)" in caught.value.remedy[-1]

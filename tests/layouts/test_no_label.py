@@ -109,3 +109,22 @@ def test_labels_of_any_number_of_digits_are_classes(make):
     many = "".join(f"{i},{i * i},{10**25 + i % 3}.0\n" for i in range(9))
     found = layouts.read(make({"alone/t.csv": "a,b,label\n" + many}) / "alone")
     assert found.classes == tuple(str(10**25 + i) for i in range(3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"), [(["cat", "", "dog", "cat"], [0, 1, 0]), (["0", "", "1", "2"], [0, 1, 2])]
+)
+@pytest.mark.parametrize("value", ["{i},5", "{i}.5", "word{i}"])
+def test_the_lines_for_pandas_take_decimal_commas_for_numbers_and_drop_rows_without_a_label(
+    labels, wanted, value, tmp_path
+):
+    pytest.importorskip("pandas")
+    rows = [f"{i};{value.format(i=i)};w{i % 2};{label}" for i, label in enumerate(labels * 10)]
+    (tmp_path / "dec.csv").write_text("\n".join(["a;b;c;y", *rows]) + "\n")
+    with pytest.raises(SpecError, match="a model needs numbers") as caught:
+        layouts.read(tmp_path / "dec.csv", labels="y")
+    known = {"path": tmp_path / "dec.csv", "datastage": datastage}
+    exec("\n".join(caught.value.remedy[-3:]), known)
+    assert known["x"].shape == (30, 4 if "word" not in value else 33)
+    batches = [y for part in (known["train"], known["test"]) for _, y in part]
+    assert sorted(set(sum((y.tolist() for y in batches), []))) == sorted(set(wanted))
