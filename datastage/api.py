@@ -55,8 +55,8 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             check_given(signature.parameters, asked)
             return verb(*given, **named)
         except DatastageError as error:
-            name_data(error, _written(asked.get("data")), asked.get("batch_size"))
             error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
+            name_data(error, _written(asked.get("data")), asked.get("batch_size"))
             raise
 
     return checked

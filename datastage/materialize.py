@@ -192,10 +192,12 @@ def _format(reader: Reader, options: StageOptions, facts: dict[str, Any]) -> str
     if options.unpack is not True and archives.is_data(reader, kind):
         return None
     if kind == "zip" and options.unpack == FOR_LOADERS:
-        from datastage import layouts
+        from datastage.archives.zip_entry import is_ours
+        from datastage.layouts import ZipFiles, has_pictures
 
-        if layouts.has_pictures(layouts.of_archive(reader)):  # by names alone: not for a few beside tables
-            return None
+        found = ZipFiles(reader)  # what a tool alone undoes cannot be read there
+        if has_pictures(found.tree()) and all(is_ours(entry) or not entry.csize for entry, _ in found.entries.values()):
+            return None  # by names alone: not for a few beside tables
     if kind is None and (options.unpack is True or Path(reader.name).suffix.lower() in archives.suffixes()):
         error = archives.no_archive(reader)
         error.remedy += ("Next: to keep the file as it is, use unpack=False.",)

@@ -107,6 +107,9 @@ OPTION = re.compile(
 
 def possible(step: str, signature: inspect.Signature, others: Sequence[Callable[..., Any]]) -> str:
     """Return a step that the verb of this signature can do: an option that it lacks is named as one of another verb."""
+    if (one := re.search(r"the same line with ([a-z_]+)=.*", step)) and one[1] not in signature.parameters:
+        call = f'path = datastage.stage(path, {one[1]}="...")'
+        return f"{step[: one.start()]}stage it first: {call}, and pass on what that gives."
     if re.search(r"\bstage (it|the)\b", step):  # says in words whose option it is
         return step
     if signature.parameters.keys() & {"to", "archive"}:  # which say the place themselves

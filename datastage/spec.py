@@ -47,6 +47,9 @@ def last_part(path: str) -> str:
 
 def checked(text: str | os.PathLike[str]) -> str:
     """Return `text` if it can name something at all; raise `SpecError` otherwise."""
+    if isinstance(text, list | tuple):
+        said = f"What to stage must be one text, and a list of {len(text)} was given."
+        raise SpecError(said, "Next: name one place; others that hold the same data are fallbacks=[...].")
     if not isinstance(text, str):
         raise SpecError(
             f"What to stage must be text, such as 'cifar10', not {type(text).__name__}.",

@@ -21,6 +21,13 @@ def zip_folder(
 ) -> Path:
     """Pack `folder` into the zip `archive`. See `datastage.zip_folder`, which this is."""
     source, place = place_of(folder), place_of(archive)
+    name = place.file_name
+    if name.lower().endswith(tuple(set(archives.suffixes()) - {".zip"})):
+        what = f"{name} would be a zip under the name of another archive."
+        raise SpecError(
+            what,
+            f"Next: a name that ends with .zip, such as {str(place).removesuffix(name)}{archives.stem_of(name)}.zip",
+        )
     if source.scheme == "drive":
         drive.to_write(source, here, reporter)  # connects it; the line that `stage` would advise is another verb's
     found = sources.open_spec(source, here, reporter=reporter)

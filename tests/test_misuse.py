@@ -343,3 +343,10 @@ def test_a_verb_of_the_command_without_the_flag_is_told_which_has_it(here, monke
     assert cli.main(["read", data]) == StorageError.exit_code
 
     assert "choose another folder with datastage stage ... --root." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", [lambda two: datastage.stage(two), lambda two: datastage.register("birds", two)])
+def test_several_places_are_answered_with_the_option_for_the_others(call):
+    with pytest.raises(SpecError, match="one text, and a list of 2 was given") as told:
+        call(["https://host.example/a.zip", "./a.zip"])
+    assert "fallbacks=" in told.value.remedy[-1]

@@ -114,3 +114,12 @@ exit $code
     assert "Google Drive is full" in result.stderr
     assert "root=" not in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["./photos.tar.gz", "out/photos.tar", "./Photos.TGZ", "./photos.7z"])
+def test_a_zip_is_not_made_under_the_name_of_another_archive(photos, here, name):
+    with pytest.raises(SpecError, match="a zip under the name of another archive") as told:
+        datastage.zip_folder("photos", name, progress=False)
+    stem = name[: name.lower().index("photos") + 6]
+    assert told.value.remedy == (f"Next: a name that ends with .zip, such as {stem}.zip",)
+    assert not (here / name).exists()

@@ -104,8 +104,7 @@ class ZipImages(ZipFiles):
         if any(entry.encrypted for entry, _ in self.entries.values()):
             raise PasswordError(
                 f"{reader.name} is locked.",
-                "Next: unpack it with its password first, and pass what that gives to loaders:",
-                'path = datastage.stage("FILE", password="...")',
+                'Next: stage it first: path = datastage.stage(path, password="..."), and pass on what that gives.',
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -117,7 +116,11 @@ class ZipImages(ZipFiles):
         try:
             return self.whole(name)
         except Fault as fault:
-            raise Unreadable(f"in the archive it {fault}") from None
+            if isinstance(self.reader, FileReader) and self.reader.has_changed():
+                raise IntegrityError(
+                    f"{self.reader.name} has changed since it was opened.", "Next: make the loaders again."
+                ) from None
+            raise Unreadable(f"in the archive it {fault.text}") from None
 
     def stamps(self, names: Sequence[str]) -> Iterator[str]:
         entries = (self.entries[name][0] for name in names)

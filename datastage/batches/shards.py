@@ -275,8 +275,9 @@ class ShardLoader(Loader):
             )
         if not n_steps and (self.training or n):
             raise self._no_batch(n, "samples")
-        if not n and any(shard.keep for shard in self.source.shards):
-            text = f"{self.name} is empty: no key's hash falls into its share; a larger one, as {self.name}=0.2, may do"
+        if not n and (share := max((keep[1] - keep[0] for one in self.source.shards if (keep := one.keep)), default=0)):
+            larger = f"; a larger one, as {self.name}={2 * share:.2g}, may do" if share < 0.5 else ""
+            text = f"{self.name} is empty: no key's hash falls into its share{larger}"
             self.options.reporter.note(text, "Note")
 
     def counted(self) -> int | None:

@@ -21,11 +21,11 @@ from datastage.layouts.columns import Table
 from datastage.layouts.labels import ordered_classes
 from datastage.layouts.reading import Reading, Split, labelled
 from datastage.layouts.shape import Shape, grow, key, shape_of, without_copies
-from datastage.layouts.tree import Tree, of_archive
+from datastage.layouts.tree import Tree, ZipFiles
 from datastage.progress import counted, some
 
 __all__ = [
-    "LAYOUTS", "Reading", "Split", "Tree", "has_pictures", "labelled", "of_archive", "of_entry", "parted", "read",
+    "LAYOUTS", "Reading", "Split", "Tree", "ZipFiles", "has_pictures", "labelled", "of_entry", "parted", "read",
 ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@ import contextlib
 import io
 import os
 import pickle
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 import datastage
-from datastage.errors import SpecError, UnavailableError
+from datastage.errors import IntegrityError, PasswordError, SpecError, UnavailableError
 from datastage.layouts.labels import chosen
 from tests.loaders_of import from_folder
 from tests.made_data import tarred, zipped
@@ -140,3 +142,32 @@ def test_classes_of_a_dataset_of_the_catalog_are_an_order_or_a_choice():
     assert (images[:, 0, 0, 0].tolist(), numbers.tolist()) == ([1, 3], [0, 0])
     with pytest.raises(SpecError, match="There is no class 'cow'"):
         chosen(arrays, known, ["cow"])
+
+
+@pytest.mark.skipif(shutil.which("7z") is None, reason="the 7z command makes these")
+def test_a_zip_that_a_tool_alone_undoes_is_unpacked_and_of_a_locked_archive_the_step_can_be_written(here):
+    for name, data in files().items():
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes(data)
+    for name, option in (("odd.zip", "-mm=Deflate64"), ("locked.7z", "-psecret"), ("locked.zip", "-psecret")):
+        subprocess.run(["7z", "a", name, "pets", option], cwd=here, check=True, capture_output=True)
+    plain, odd = (datastage.loaders(name, **OPTIONS) for name in ("./pets", "./odd.zip"))
+    assert odd.classes == ("cat", "dog")
+    assert (batches(odd) == batches(plain)).all()
+    for name in ("./locked.7z", "./locked.zip"):
+        with pytest.raises(PasswordError) as told:
+            datastage.loaders(name, **OPTIONS)
+        call = f'path = datastage.stage("{name}", password="...")'
+        assert told.value.remedy == (f"Next: stage it first: {call}, and pass on what that gives.",)
+        done = {"datastage": datastage}
+        exec(call.replace('"...")', '"secret", progress=False)'), done)
+        assert (batches(datastage.loaders(done["path"], **OPTIONS)) == batches(plain)).all()
+
+
+def test_a_zip_that_was_written_to_under_an_open_loader_is_said_to_have_changed(here):
+    (here / "pets.zip").write_bytes(made := packed("zip", files()))
+    found = datastage.loaders("./pets.zip", **OPTIONS)
+    (here / "pets.zip").write_bytes(bytes(len(made)))
+    os.utime(here / "pets.zip", (1, 1))
+    with pytest.raises(IntegrityError, match=r"pets.zip has changed since it was opened.\n  Next: make"):
+        batches(found)

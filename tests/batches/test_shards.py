@@ -865,3 +865,10 @@ def test_a_shard_alone_has_the_classes_that_the_index_beside_it_names(tmp_path):
     (tmp_path / "index.json").write_text(json.dumps({**index, "classes": [f"kind {n}" for n in range(12)]}))
     found = loaders(tmp_path / "train-000000.tar", test=0)
     assert (found.classes[:2], found.train.n_samples) == (("kind 0", "kind 1"), 5)
+
+
+def test_of_an_empty_share_a_larger_one_than_the_given_is_advised(tmp_path):
+    said = Notes()
+    found = loaders(write(tmp_path, [3]), test=0, val=0.001, progress=said)
+    assert list(found.val) == []
+    assert any("val is empty" in line and line.endswith("a larger one, as val=0.002, may do") for line in said.lines)
