@@ -105,7 +105,7 @@ PACKAGE = Path(datastage.__file__).parent
 # 20 for shards of which all samples are asked for labels (#20).
 # 17 for what comes next after class folders with a shard beside them (#24).
 # 2 for samples of shards that lack their mask (#20).
-# 40 for steps of refused arrays and tables that fit their values (#20).
+# 30 for steps of refused arrays and tables that fit their values (#20).
 # 21 for zips that a tool undoes or that change, locked archives, names of zips, and several places (#21, #24).
 MOST_LINES = 40_701
 MOST_LINES_A_FILE = 500
