@@ -7,7 +7,6 @@ The package index knows another project by the name datastage, so no cell instal
 from __future__ import annotations
 
 import ast
-import base64
 import builtins
 import bz2
 import dataclasses
@@ -81,6 +80,7 @@ def __getattr__(name):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
     return type("Absent", (type,), {"__getattr__": absent})(name, (), {"__new__": absent})
 """
+_LINE_BYTES, _LINE_DIGITS = 53 * 15, 65 * 15  # 53 bytes take 65 digits to the base 92
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -131,14 +131,17 @@ _INSTALL = """\
 """
 _CARRY = '''\
 # datastage {version} (Apache-2.0), carried in this cell: nothing to install, no internet needed.
-import base64, bz2, pathlib, sys, tempfile
+import bz2, functools, pathlib, sys, tempfile
 CORE = """
 {core}
 """
 if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empty folder of that name was imported
     sys.modules.pop("datastage", None)
     tool = pathlib.Path(tempfile.mkdtemp())
-    core = bz2.decompress(base64.b85decode("".join(CORE.split()))).decode().split("\\0")
+    digits = {{digit: n for n, digit in enumerate(c for c in map(chr, range(33, 127)) if c not in '"\\\\')}}
+    numbers = (functools.reduce(lambda n, digit: n * 92 + digits[digit], line, 0) for line in CORE.split())
+    packed = b"".join(number.to_bytes(53 * 15, "big") for number in numbers)
+    core = bz2.decompress(packed).decode().split("\\0")
     for name, text in zip(core[::2], core[1::2]):
         (tool / name).parent.mkdir(parents=True, exist_ok=True); (tool / name).write_text(text, encoding="utf-8")
     sys.path.insert(0, str(tool))
@@ -168,9 +171,7 @@ def cell(
     if embed:
         needed = needed_modules([spec, *getattr(own, "places", ())], options)
         needed |= {"parts", "sources/manual", "layouts/of_entry"} if own is not None else set()
-        text = base64.b85encode(carried_core(needed)).decode()
-        core = "\n".join(text[at : at + 1000] for at in range(0, len(text), 1000))
-        return title + _CARRY.format(version=__version__, core=core) + last
+        return title + _CARRY.format(version=__version__, core=in_digits(carried_core(needed))) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
     found = sorted((name, item.read_bytes()) for name, item in _files(files("datastage"), "datastage"))
     look = title + _LOOK.format(known=hashlib.sha256(repr(found).encode()).hexdigest())  # as the cell computes it
@@ -352,6 +353,19 @@ def _modules(path: str, known: Collection[str]) -> list[str]:
 def carried_core(needed: Collection[str] = ()) -> bytes:
     """Return the names and texts of those modules as one compressed text, the same bytes each time."""
     return bz2.compress("\0".join(part for named in carried_modules(needed).items() for part in named).encode())
+
+
+def in_digits(data: bytes) -> str:
+    """Return bytes as lines of digits to the base 92, all that a text in a notebook can hold: base85 takes 2 % more."""
+    digits = [digit for digit in map(chr, range(33, 127)) if digit not in '"\\']
+    lines = []
+    for at in range(0, len(data), _LINE_BYTES):
+        number, line = int.from_bytes(data[at : at + _LINE_BYTES].ljust(_LINE_BYTES, b"\0"), "big"), ""
+        for _ in range(_LINE_DIGITS):
+            number, digit = divmod(number, 92)
+            line = digits[digit] + line
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
