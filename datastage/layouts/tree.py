@@ -11,10 +11,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from datastage.errors import SpecError, StorageError
+from datastage.errors import SpecError, StorageError, while_doing
 from datastage.file_names import NOWHERE, SPECIAL, lies_in
 from datastage.layouts import words
 from datastage.reader import FileReader, Reader
@@ -77,7 +78,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
     root = os.fspath(path)
     pictures = _pictures()
     usual = {*pictures, *map(str.upper, pictures)}
-    tree = Tree(root, {}, [], lambda name: os.stat(f"{root}/{name}").st_size, lambda name: open(f"{root}/{name}", "rb"))
+    tree = Tree(root, {}, [], lambda name: os.stat(f"{root}/{name}").st_size, partial(_opened, root))
     todo: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(root),))]
     while todo:
         inside, reals = todo.pop()
@@ -115,6 +116,11 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
         folder.folders.sort()
         tree.folders[inside] = folder
     return tree
+
+
+def _opened(root: str | os.PathLike[str], name: str) -> BinaryIO:
+    with while_doing(f"reading {name}", UNREAD):
+        return open(os.path.join(root, name), "rb")
 
 
 class ZipFiles:
@@ -172,7 +178,7 @@ def of_archive(reader: Reader) -> Tree:
 
 def of_file(path: Path) -> Tree:
     """List a single file, as if it lay alone in a folder."""
-    return of_names([path.name], path.name, lambda name: path.stat().st_size, lambda name: open(path, "rb"))
+    return of_names([path.name], path.name, lambda name: path.stat().st_size, partial(_opened, path.parent))
 
 
 def of_names(

@@ -20,6 +20,7 @@ from datastage.decode import Unreadable
 from datastage.errors import IntegrityError, SpecError, Stopped, StorageError, while_doing
 from datastage.file_names import PICTURE_SUFFIXES
 from datastage.layouts.aside import check_share
+from datastage.layouts.tree import UNREAD
 from datastage.options import check_data
 from datastage.packing.making import by_ray, by_threads, head_at, put
 from datastage.packing.places import BucketPlace, FolderPlace, Place
@@ -203,6 +204,7 @@ def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tup
     return pictures, replace(reading, splits=splits, classes=classes)
 
 
+@while_doing("reading the images", UNREAD)
 def _planned(pictures: Pictures, reading: layouts.Reading, options: PackOptions) -> Plan:
     names = [name for part in reading.splits.values() for name in part.names]
     if not names:

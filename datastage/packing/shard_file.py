@@ -30,6 +30,8 @@ from datastage.decode import (
     resize,
     size_of,
 )
+from datastage.errors import while_doing
+from datastage.layouts.tree import UNREAD
 from datastage.packing.plan import Sample, Shard
 from datastage.shards.index import ShardEntry, ShardHead, write_list
 
@@ -91,6 +93,7 @@ class Job:
             first, future = waiting.popleft()
             yield (first, *future.result())
 
+    @while_doing("reading the images", UNREAD)
     def one(self, sample: Sample) -> tuple[int, bytes | Unreadable]:
         """Return the CRC-32 of a picture, and what is packed of it, or why nothing is."""
         crc = 0

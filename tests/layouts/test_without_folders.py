@@ -5,7 +5,7 @@ import pytest
 
 import datastage
 from datastage import layouts
-from datastage.errors import IntegrityError, SpecError
+from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.layouts.pictures import arrays_of
 from tests.made_data import photos
 
@@ -419,3 +419,15 @@ def test_a_row_of_commas_alone_and_an_empty_first_line_are_no_rows(n, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["", "one,two,label", *lines[:20], ",,", *lines[20:]]))
     images, labels = arrays(tmp_path / "t.csv", "train")
     assert (images[:, 0].tolist(), labels.tolist()) == (list(range(n)), [i % 2 for i in range(n)])
+
+
+def test_a_file_that_may_not_be_read_by_now_is_an_error_of_ours(tmp_path):
+    from datastage.layouts import tree
+
+    (tmp_path / "labels.csv").write_text("name,label\n")
+    listed = (tree.of_folder(tmp_path), tree.of_file(tmp_path / "labels.csv"))
+    (tmp_path / "labels.csv").unlink()
+    for found in listed:
+        with pytest.raises(StorageError, match=r"reading labels.csv, no such file") as told:
+            found.open("labels.csv")
+        assert told.value.remedy[-1].startswith("Next: see whether it is still there and may be read")

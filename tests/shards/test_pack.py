@@ -575,3 +575,23 @@ def test_pictures_with_labels_are_packed_though_shards_hold_them_or_lie_beside_t
     assert packed(shard, tmp_path / "again", labels=lambda name: "odd").index.classes == ("odd",)
     with pytest.raises(SpecError, match="which are read while they are trained on"):
         packed(shard, tmp_path / "none")
+
+
+@pytest.mark.parametrize("nth", [0, 150])  # the first is looked at for the plan
+def test_a_picture_that_may_not_be_read_is_an_error_of_ours_and_no_shard_lacks_it(tmp_path, monkeypatch, nth):
+    from datastage.batches.image_files import FolderImages
+    from tests.made_data import photos as made
+
+    read, asked = FolderImages.read, []
+
+    def refused(self, name):
+        asked.append(name)
+        if name == f"cat/{nth}.png":
+            raise PermissionError(13, "Permission denied", name)
+        return read(self, name)
+
+    monkeypatch.setattr(FolderImages, "read", refused)
+    made(tmp_path / "set", "cat", "dog", n=151)
+    with pytest.raises(StorageError, match="reading the images, permission was denied"):
+        datastage.pack(tmp_path / "set", tmp_path / "to", progress=False, test=0)
+    assert not list((tmp_path / "to").glob("*.tar"))
