@@ -340,7 +340,7 @@ def _nested(node: Node, tree: Tree, named: frozenset[str], said: list[str]) -> N
         inner = unwrapped(kid)
         if len(inner.kids) != len(node.kids) - 1:  # told at once, since there may be thousands of classes
             continue
-        if words.split_of(kid.name) or words.is_mask(kid.name) or key(kid.name) in named:
+        if words.split_of(kid.name) or words.is_mask(kid.name) or {key(kid.name), key(kid.path)} & named:
             continue
         siblings = [other for other in node.kids if other is not kid]
         if siblings:

@@ -83,6 +83,22 @@ SERVED = {
         ["liver", "lung"],
         {"train": 5},
     ),
+    "masks in each class of each part": (
+        [
+            "train/lung/images/*3.png",
+            "train/lung/masks/*3.png",
+            "train/liver/*2.png",
+            "test/lung/masks/*1.png",
+            "test/lung/images/*1.png",
+        ],
+        ["liver", "lung"],
+        {"train": 5, "test": 1},
+    ),
+    "masks drawn beside the pictures of each class": (
+        ["lung/*3.png", "lung/0_mask.png", "liver/*2.png", "liver/1_mask.png"],
+        ["liver", "lung"],
+        {"train": 5},
+    ),
     "classes that are called mask": (["mask/*2.jpg", "no_mask/*2.jpg"], ["mask", "no_mask"], {"train": 4}),
     "a class that is called train": (
         ["bus/*3.jpg", "train/*3.jpg", "tram/*3.jpg"],
@@ -206,6 +222,10 @@ def test_test_and_val_without_train_are_no_classes():
 
 
 REFUSED = {
+    "more pictures beside the classes of a doubled part than in them": (
+        ["train/train/*9.jpg", "train/train/a/*3.jpg", "train/train/b/*3.jpg"],
+        ["9 pictures lie in no class folder, and 6 in a, b"],
+    ),
     "class folders beside a folder of pictures": (
         ["PetShots/cat/*3.jpg", "PetShots/dog/*3.jpg", "samples/*2.jpg"],
         ["PetShots", "cat", "labels="],
@@ -250,8 +270,11 @@ def test_a_lone_test_folder_is_left_out_where_no_test_is_wanted():
     assert sizes(found) == {"train": 6, "predict": 2}
 
 
-def test_a_part_can_be_named():
-    found = reading("a/*3.png", "b/*3.png", "holdout/a/*1.png", "holdout/b/*1.png", test="holdout")
+@pytest.mark.parametrize(("around", "name"), [("", "holdout"), ("set/", "holdout"), ("set/", "set/holdout")])
+def test_a_part_can_be_named_by_its_name_or_its_path(around, name):
+    found = reading(
+        *(around + path for path in ("a/*3.png", "b/*3.png", "holdout/a/*1.png", "holdout/b/*1.png")), test=name
+    )
     assert sizes(found) == {"train": 6, "test": 2}
 
 
