@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -58,9 +59,13 @@ def kind(request):
     return request.param
 
 
-def test_the_lock_file_is_gone_afterwards(tmp_path, kind):
-    with lock.locked(tmp_path / ".x.lock"):
-        pass
+def test_the_lock_file_may_be_read_by_others_and_is_gone_afterwards(tmp_path, kind):
+    umask = os.umask(0)
+    try:
+        with lock.locked(tmp_path / ".x.lock"):
+            assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o644]
+    finally:
+        os.umask(umask)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,8 +87,9 @@ def test_threads_of_one_process_take_turns(tmp_path, kind):
     assert most == [1, 1, 1, 1]
 
 
-def test_waiting_ends_with_an_error_that_says_who_holds_it(tmp_path):
-    process = hold_in_another_process(tmp_path / ".x.lock")
+@pytest.mark.parametrize("script", [HOLDER, "import os\nos.close(0)" + HOLDER], ids=["", "that has no input"])
+def test_waiting_ends_with_an_error_that_says_who_holds_it(tmp_path, script):
+    process = hold_in_another_process(tmp_path / ".x.lock", script)
     try:
         with (
             pytest.raises(LockTimeoutError, match=f"process {process.pid} "),
@@ -109,6 +115,7 @@ def test_an_ancient_made_file_is_taken_over_at_once(tmp_path, no_flock):
     os.utime(abandoned, (time.time() - 2 * lock.ANCIENT_S,) * 2)
     with lock.locked(tmp_path / ".x.lock", timeout_s=5):
         assert lock._holder(tmp_path / ".x.lock").who.startswith(f"process {os.getpid()} ")
+        assert stat.S_IMODE(abandoned.stat().st_mode) & 0o133 == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -227,7 +234,7 @@ def test_while_the_holder_gets_on_waiting_does_not_end(tmp_path):
         assert process.wait() == 0
 
 
-def test_what_is_reported_after_the_end_reaches_no_file(tmp_path, kind):
+def test_what_is_reported_after_the_end_reaches_no_file(tmp_path, kind, capfd):
     with lock.locked(tmp_path / ".x.lock") as held:
         number = held._fd
     other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
@@ -236,6 +243,7 @@ def test_what_is_reported_after_the_end_reaches_no_file(tmp_path, kind):
         held.phase("late", 1)
         held.beat()
         assert os.fstat(other).st_size == 0
+        assert capfd.readouterr() == ("", "")
     finally:
         os.close(other)
 
@@ -339,6 +347,16 @@ def test_who_waits_is_told_once(tmp_path):
         process.kill()
         process.wait()
     assert len(told) == 1
+
+
+def test_who_waits_for_long_looks_less_often(tmp_path, monkeypatch):
+    now, slept = [0.0], []
+    monkeypatch.setattr(lock.time, "sleep", lambda seconds: slept.append(seconds) or now.append(now[-1] + seconds))
+    with lock.locked(tmp_path / ".x.lock"), pytest.raises(LockTimeoutError):
+        with lock.locked(tmp_path / ".x.lock", timeout_s=60, clock=lambda: now[-1]):
+            pass
+    assert set(slept[:10]) == {lock.POLL_S}
+    assert set(slept[-99:]) == {5 * lock.POLL_S}
 
 
 def test_a_lock_that_cannot_be_made_is_an_error_of_ours(tmp_path):

@@ -97,6 +97,23 @@ def test_unfinished_files_are_taken_by_their_whole_name_and_age_alone(tmp_path):
     assert left == {name.replace(".part", ending) for name, goes in names.items() if not goes} | {fresh.name}
 
 
+@pytest.mark.parametrize(
+    ("name", "age_s", "may"),
+    [
+        (f".a.{'0f' * 8}.partial", 0, True),
+        (f".a.{'0f' * 8}.partial", 3500, True),
+        (f".a.{'0f' * 8}.partial", 3700, False),
+        (".a.partial", 0, False),
+        ("a.mark", 0, False),
+    ],
+)
+def test_a_file_may_be_being_written_by_its_name_and_for_an_hour(name, age_s, may, tmp_path):
+    (tmp_path / name).touch()
+    os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    assert own_files.may_be_written(tmp_path / name) is may
+    assert not own_files.may_be_written(tmp_path / "gone")
+
+
 def test_a_link_takes_its_own_bytes_and_not_those_of_where_it_leads(tmp_path):
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "a").write_bytes(bytes(10_000))

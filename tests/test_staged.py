@@ -13,6 +13,7 @@ from datastage.staged import (
     RECEIPT,
     Staged,
     counts,
+    keep_reading,
     leads_to,
     list_folder,
     looks_whole,
@@ -85,6 +86,7 @@ def test_what_differs_from_the_list_is_named_by_its_kind(folder):
     os.symlink("same.txt", folder / "link")
     os.symlink("same.txt", folder / "turned")
     files = list_folder(folder)
+    assert FileRecord("link", 0, 0, "same.txt") in files
     assert verify_folder(folder, files).ok
     (folder / "other.txt").write_bytes(b"SOME")
     (folder / "gone.txt").unlink()
@@ -127,6 +129,15 @@ def test_parts_that_are_to_be_predicted_are_no_splits(folder):
     staged = Staged(folder, {"reading": kept})
     assert staged.splits == ("train", "test")
     assert staged.classes == ("a", "b")
+
+
+@pytest.mark.parametrize("now", ["before", "0" * 64, "f" * 64])
+def test_a_reading_is_kept_with_the_data_that_was_read_and_with_no_other(now, folder):
+    receipt = write_receipt(folder, receipt_for(folder), [])
+    if now != "before":
+        (folder / RECEIPT).write_text(json.dumps(receipt | {"files_sha256": now}))
+    keep_reading(folder, receipt, {"classes": ["a"]})
+    assert ("reading" in receipt_of(folder)) == (now == "before")
 
 
 @pytest.mark.parametrize(

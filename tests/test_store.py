@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -366,6 +367,27 @@ def test_clean_leaves_what_was_asked_for_since_it_was_listed(tmp_path):
     assert slot.final.exists()
 
 
+def test_clean_lists_nothing_that_a_run_is_at(tmp_path):
+    slot = slot_at(tmp_path)
+    fill(slot)
+    with store.waited_for(slot, SILENT):
+        assert cleanup.removable(tmp_path, now=0) == []
+    assert [item.path for item in cleanup.removable(tmp_path, now=0)] == [slot.partial]
+
+
+@pytest.mark.parametrize("place", ["above", "root/sub", "z"])
+@pytest.mark.parametrize("name", ["data", "data.partial"])
+def test_clean_removes_nothing_that_lies_elsewhere_nor_what_has_its_name_here(place, name, tmp_path):
+    (tmp_path / "root").mkdir()
+    slot, _ = published(tmp_path / "root")
+    fill(slot)
+    (tmp_path / place / name).mkdir(parents=True)
+    used = (slot.final / RECEIPT).stat().st_mtime
+    assert not cleanup.remove(tmp_path / "root", cleanup.Removable(tmp_path / place / name, 0, "", used))
+    assert (tmp_path / place / name).is_dir()
+    assert (slot.final.is_dir(), slot.partial.is_dir()) == (True, True)
+
+
 def test_clean_removes_the_lock_files_of_the_dead_where_there_is_no_flock(tmp_path):
     own = slots.make_own_folder(tmp_path)
     for name in ("x.locked", "x.locked~0123abcd"):
@@ -518,12 +540,20 @@ def test_the_one_file_of_a_folder_is_known_though_something_staged_lies_on_its_w
     assert store.staged_at(slot.final / "other.csv") is None
 
 
-def test_the_time_of_a_step_is_kept_by_its_first_word(tmp_path):
+def test_the_time_of_a_step_is_kept_by_its_first_word(monkeypatch):
     class Held:
         def phase(self, name, total):
             pass
 
-    told = store._Told(SILENT, Held())
-    for name in ("copying a.zip", "copying b.zip", "unpacking a.zip"):
+    told, now = store._Told(SILENT, Held()), [0.0]
+    monkeypatch.setattr(store, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for name, seconds in (
+        ("copying a", 1),
+        ("copying b", 2),
+        ("unpacking a", 4),
+        ("copying c", 8),
+        ("unpacking c", 16),
+    ):
         told.phase(name, None)
-    assert list(told.steps()) == ["copying", "unpacking"]
+        now[0] += seconds
+    assert told.steps() == {"copying": 11, "unpacking": 20}

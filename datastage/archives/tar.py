@@ -106,7 +106,7 @@ def _member(stream: Bytes, block: bytes, pax_global: dict[str, bytes]) -> tuple[
     member = StreamMember(
         name=_text(name),
         kind=word,
-        size=stored if word == "file" else 0,
+        size=stored,
         target=_text(target) if word in ("link", "hardlink") else "",
         mode=_or_none(block[100:108]),
         mtime=_time(fields.get("mtime"), block[136:148]),

@@ -88,7 +88,7 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
     return list(zip(edges, edges[1:]))
 
 
-def even_steps(n: int, batch_size: int, *, world: World, static: bool = False) -> list[Step]:
+def even_steps(n: int, batch_size: int, *, world: World, static: bool) -> list[Step]:
     """Cut an evaluation of `n` samples into this rank's batches: gathered rank by rank, padding stands at the end.
 
     The ranks' batches of one step are of one size; one process alone pads nothing, unless `static` asks for it.

@@ -9,7 +9,8 @@ import tarfile
 
 import pytest
 
-from datastage.archives import sniff, tar
+from datastage.archives import list_members, sniff, tar
+from datastage.errors import DamagedArchiveError
 from datastage.reader import BytesReader
 
 from .made import tar_of, tree, unpacked
@@ -115,6 +116,21 @@ def test_a_size_of_blanks_is_none_and_one_that_is_no_number_is_refused(tmp_path)
     assert outcome(tar_raw(b"first", B) + tar_raw(b"a", A, size=b"x" * 12) + END_BLOCKS, tmp_path / "x") == "T-SIZE"
 
 
+def test_a_size_of_pax_that_is_no_number_is_refused_by_the_name_of_its_member(tmp_path):
+    with pytest.raises(DamagedArchiveError, match='"a.txt" has a size that is no number'):
+        unpacked(pax_raw(("size", "many")) + MEMBERS[0] + END_BLOCKS, tmp_path / "x")
+
+
+def test_folders_and_links_take_no_bytes_whatever_size_is_noted(tmp_path):
+    links = [
+        tar_raw(name, kind=kind, target=b"a", size=9) for name, kind in ((b"d/", b"5"), (b"l", b"2"), (b"h", b"1"))
+    ]
+    data = tar_raw(b"a", A) + b"".join(links) + tar_raw(b"e/", b"Ya\0\0", kind=b"D") + END_BLOCKS
+    listed = {each.name: each.size for each in list_members(BytesReader(data))}
+    assert listed == {"a": len(A), "d/": 0, "l": 0, "h": 0, "e/": 0}
+    assert unpacked(data, tmp_path / "x").tree.n_bytes == len(A)
+
+
 def test_pax_records_that_mean_nothing_may_be_as_many_as_the_limit_says(tmp_path, monkeypatch):
     monkeypatch.setattr(tar, "MAX_UNKNOWN", 3)
     for n in (3, 4):
@@ -122,22 +138,42 @@ def test_pax_records_that_mean_nothing_may_be_as_many_as_the_limit_says(tmp_path
         assert outcome(data, tmp_path / str(n)) == ({"a": A} if n == 3 else "T-PAX")
 
 
-@pytest.mark.skipif("GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, text=True).stdout
-                    if shutil.which("tar") else True, reason="GNU tar is not installed")  # fmt: skip
-@pytest.mark.parametrize("n", [3, 5, 26, 60])  # pieces: 4 in the header, 21 in each block behind it
-@pytest.mark.parametrize(
-    "form", ["--format=gnu", "--sparse-version=0.0", "--sparse-version=0.1", "--sparse-version=1.0"]
+GNU_TAR = pytest.mark.skipif(
+    not shutil.which("tar")
+    or "GNU tar" not in subprocess.run(["tar", "--version"], capture_output=True, text=True).stdout,
+    reason="GNU tar is not installed",
 )
-def test_a_file_with_holes_comes_back_however_many_pieces_it_has(n, form, tmp_path):
-    with open(tmp_path / "holes", "wb") as file:
+HOLES = ["--format=gnu", "--sparse-version=0.0", "--sparse-version=0.1", "--sparse-version=1.0"]
+
+
+def with_holes(folder, n, form):
+    """Return a tar of a file of `n` pieces and holes, whose map names its end as one more; and what the file holds."""
+    with open(folder / "holes", "wb") as file:
         for nth in range(n):
             file.seek(nth * 65_536)
             file.write(b"%d " % nth * 1000)
         file.truncate(n * 65_536 + 9)
     command = ["tar", "--sparse", form, *(["--format=posix"] if "version" in form else []), "-cf", "x.tar", "holes"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    whole = (tmp_path / "holes").read_bytes()
-    assert outcome((tmp_path / "x.tar").read_bytes(), tmp_path / "to") == {"holes": whole}
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "x.tar").read_bytes(), (folder / "holes").read_bytes()
+
+
+@GNU_TAR
+@pytest.mark.parametrize("n", [3, 5, 26, 60])  # pieces: 4 in the header, 21 in each block behind it
+@pytest.mark.parametrize("form", HOLES)
+def test_a_file_with_holes_comes_back_however_many_pieces_it_has(n, form, tmp_path):
+    data, whole = with_holes(tmp_path, n, form)
+    assert outcome(data, tmp_path / "to") == {"holes": whole}
+
+
+@GNU_TAR
+@pytest.mark.parametrize("form", HOLES)
+@pytest.mark.parametrize("spare", [-1, 0])
+def test_a_file_with_holes_may_have_as_many_pieces_as_the_limit_says(spare, form, tmp_path, monkeypatch):
+    data, whole = with_holes(tmp_path, 26, form)
+    n = 25 if form == HOLES[0] else 27  # of the oldest form those before the last block count
+    monkeypatch.setattr(tar, "MAX_PIECES", n + spare)
+    assert outcome(data, tmp_path / "to") == ("T-SPARSE" if spare < 0 else {"holes": whole})
 
 
 @pytest.mark.parametrize("mtime", [-86_400, 0, 1, 4_000_000_000])

@@ -265,13 +265,34 @@ def test_a_comment_that_bears_the_mark_of_a_locator_is_a_comment(tmp_path):
     assert outcome(zip_raw(ABC[0], last), tmp_path / "x") == {"a.txt": b"a.txt" * 50, "b.txt": b"b.txt" * 50}
 
 
-def test_a_directory_that_is_locked_is_no_damage(tmp_path):
-    """As SecureZIP writes it: no 7z, unzip or Python undoes that."""
-    data = zip_raw(*ABC, end64={"version": 62})
+@pytest.mark.parametrize("version", [45, 61, 62, 63])
+def test_a_directory_that_is_locked_is_no_damage_and_one_that_is_not_there_is(version, tmp_path):
+    """As SecureZIP writes it, and says so by the version: no 7z, unzip or Python undoes that."""
+    data = zip_raw(*ABC, end64={"version": version})
     at = data.index(b"PK\1\2")
-    with pytest.raises(IntegrityError, match="locked by PKWARE's encryption") as caught:
+    wanted = "locked by PKWARE's encryption" if version >= 62 else "has no directory where its end record says"
+    with pytest.raises(IntegrityError, match=wanted) as caught:
         unpacked(data[:at] + b"\x10\0D\r" + data[at + 4 :], tmp_path / "x", "x.zip")
-    assert not isinstance(caught.value, DamagedArchiveError)
+    assert isinstance(caught.value, DamagedArchiveError) == (version < 62)
+
+
+def test_a_zip64_end_record_that_is_longer_is_found_by_its_locator(tmp_path):
+    data = zip_raw(*ABC, end64={"record": 44 + 8}).replace(b"PK\6\7", b"more....PK\6\7")
+    assert outcome(data, tmp_path / "x") == {each["name"]: each["data"] for each in ABC}
+
+
+@pytest.mark.parametrize("spare", [-1, 0])
+def test_a_directory_may_be_as_large_as_the_limit_says(spare, tmp_path, monkeypatch):
+    monkeypatch.setattr(zip_directory, "MAX_DIRECTORY_BYTES", 3 * 51 + spare)
+    wanted = "Z-END" if spare < 0 else {each["name"]: each["data"] for each in ABC}
+    assert outcome(WHOLE, tmp_path / "x") == wanted
+
+
+@pytest.mark.parametrize("change", [-1, 0, 1])
+def test_a_unicode_path_counts_where_it_was_made_for_this_name(change, tmp_path):
+    """A tool that renames a member may leave the field: its checksum is then that of the old name."""
+    field = extra(0x7075, struct.pack("<BL", 1, zlib.crc32(b"old") + change) + b"new")
+    assert outcome(zip_raw(member("old", b"1", extra=field)), tmp_path / "x") == {"old" if change else "new": b"1"}
 
 
 def test_an_archive_without_members_is_empty(tmp_path):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from datastage.archives import zip_plan
 
 from .made import tree, unpacked, zip_of
-from .raw import outcome, zip_entry, zip_raw
+from .raw import extra, outcome, zip_entry, zip_raw
 
 JUNK = {
     "__MACOSX/x": "__MACOSX",
@@ -67,3 +69,16 @@ def test_only_what_is_picked_is_written(tmp_path):
 def test_a_folder_that_holds_bytes_is_refused(entry, is_refused, tmp_path):
     wanted = "Z-FOLDER" if is_refused else {"a": b"1"}
     assert outcome(zip_raw(zip_entry("a", b"1"), entry), tmp_path / "x") == wanted
+
+
+def test_a_length_that_zip64_holds_is_taken_from_there_also_in_an_archive_of_over_4_gb(tmp_path):
+    """The length in its place, 2^32 - 1, would run over the next member."""
+    large = zip_entry("a", b"1", central={"csize": 0xFFFFFFFF, "extra": extra(1, struct.pack("<Q", 1))})
+    at = zip_raw(large, zip_entry("b", b"2")).index(b"PK\1\2")
+    data = zip_raw(large, zip_entry("b", b"2"), end64={"at": at + (5 << 30)})
+    with open(tmp_path / "x.zip", "wb") as file:
+        file.write(data[:at])
+        file.seek(5 << 30, 1)
+        file.write(data[at:])
+    unpacked(tmp_path / "x.zip", tmp_path / "to")
+    assert tree(tmp_path / "to") == {"a": b"1", "b": b"2"}

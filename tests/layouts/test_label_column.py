@@ -86,6 +86,15 @@ def test_the_order_of_the_rows_does_not_tell_classes_from_numbers(name, values, 
     assert (found.label, found.task) == ((name,), "classification" if name == "class_id" else "regression")
 
 
+@pytest.mark.parametrize("n_words", [49, 50])
+def test_words_far_down_among_numbers_make_them_no_words_where_they_are_fewer_than_one_in_ten(n_words, tmp_path):
+    values = [*range(450), *(f"lost {n}" for n in range(n_words))]
+    text = "file,wing\n" + "".join(f"{at}.png,{value}\n" for at, value in enumerate(values))
+    (tmp_path / "t.csv").write_text(text)
+    found = choose(open_table(of_file(tmp_path / "t.csv"), "t.csv"), ["file"], [], None)
+    assert (found.task == "regression") == (n_words < 50)
+
+
 @pytest.mark.parametrize(("n", "side"), [(784, 28), (783, 0), (4096, 64), (16, 4), (9, 0)])
 def test_pixels_in_columns_are_those_of_a_square(n, side):
     assert side_of([f"pixel{i}" for i in range(n)]) == side
@@ -163,6 +172,23 @@ def test_boxes_and_masks_are_named_and_nothing_is_guessed_of_columns_that_say_no
     found = choose(table({"image": ["a", "b"], "wing": ["1", "2"], "tail": ["3", "4"]}), ["image"], [], None)
     assert found.label == Choice().label
     assert [column.name for column in found.candidates] == ["wing", "tail"]
+    each = {"image": ["a", "b"], "wing": ["1,5", "2,5"], "boxes": ["[1, 2]", "[3, 4]"], "tail": ["3", "3"]}
+    assert [column.name for column in choose(table(each), [], [], None).candidates] == ["image", "wing", "boxes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "label"),
+    [
+        ("y", "width", ()),
+        ("y", "colour", ("y",)),
+        ("Y", "colour", ("Y",)),
+        ("y_", "colour", ()),
+        ("label", "width", ("label",)),
+    ],
+)
+def test_a_y_that_says_where_in_a_picture_something_is_is_no_label(name, beside, label):
+    columns = {"x": ["1", "2"], name: ["3", "4"], beside: ["5", "6"]}
+    assert choose(table(columns), [], [], None).label == label
 
 
 @pytest.mark.parametrize(

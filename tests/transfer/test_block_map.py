@@ -34,6 +34,7 @@ def test_blocks_are_neither_tiny_nor_many():
     assert block_bytes(1) == 256 << 10
     assert block_bytes(170_498_071) == 4 << 20
     assert len(plan(10 << 30, [])) <= 2560
+    assert {block.left for block in plan(1 << 20, [])} == {256 << 10}
 
 
 def test_what_was_noted_is_read_back(tmp_path):

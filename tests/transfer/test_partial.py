@@ -28,6 +28,7 @@ from datastage.reader import BytesReader, FileReader
 from datastage.sources import http
 from datastage.transfer import Limits, TooSlow, fetch, prefetch
 from datastage.transfer import partial as partial_module
+from datastage.transfer.retry import Interrupted
 
 BODY = random.Random(7).randbytes(3_000_001)
 HTML = b"<!DOCTYPE html><html><title>Please sign in</title>" + b" " * 3000
@@ -143,6 +144,21 @@ def test_a_file_that_changes_midway_is_fetched_anew_whole(server, tmp_path, quic
     url = server.serve("data.bin", BODY, change_after=5, changed=new)
     get(url, tmp_path / "data.bin", quick)
     assert same(tmp_path / "data.bin", new)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("now", [True, False])
+def test_a_file_that_changed_comes_by_ranges_only_if_they_were_right_before_and_are_offered_still(
+    before, now, tmp_path
+):
+    class Changes(BytesReader):
+        def renew(self):
+            self.ranges = now
+
+    partial = partial_module.PartialFile(Changes(BODY), tmp_path / "x", {}, Silent(), Limits())
+    partial.in_one_stream = not before
+    partial.begin_anew(Interrupted(IntegrityError("It changed.", "Next: try again."), "changed"))
+    assert partial.in_one_stream == (not (before and now))
 
 
 def test_flipped_bits_are_a_checksum_error_and_nothing_is_kept(server, tmp_path, quick):
@@ -309,11 +325,15 @@ def test_a_server_that_goes_away_leaves_what_came_for_the_next_run(server, other
     assert left(tmp_path) == ["data.bin.part", "data.bin.part.map"]
 
 
-def test_bytes_of_two_mirrors_are_not_mixed_without_a_digest(server, other_server, tmp_path, quick):
+@pytest.mark.parametrize("first", [None, {"md5": "0" * 32}])
+@pytest.mark.parametrize("then", [None, {"md5": hashlib.md5(BODY).hexdigest()}])
+def test_bytes_of_two_mirrors_are_not_mixed_without_one_digest_of_both(
+    first, then, server, other_server, tmp_path, quick
+):
     with pytest.raises(TooSlow):
         url = server.serve("data.bin", BODY, rate=300_000)
-        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9)
-    done = get(other_server.serve("data.bin", BODY), tmp_path / "data.bin", quick)
+        get(url, tmp_path / "data.bin", replace(quick, slow_after_s=0.5), slow_below_bytes_s=1e9, expect=first)
+    done = get(other_server.serve("data.bin", BODY), tmp_path / "data.bin", quick, expect=then)
     assert done.n_received == len(BODY)
 
 
