@@ -60,7 +60,7 @@ def test_each_node_fetches_once_onto_a_disk_of_its_own(server, disks):
 def test_nodes_that_share_a_disk_fetch_once_in_all(server, disks):
     url = server.serve("x.bin", BODY)
     ended(*(node(disks / f"disk{n}", disks / "shared" / "root", url) for n in range(2)))
-    assert fetched(server) == 1
+    assert 1 <= fetched(server) < 1.5  # a busy machine asks for a block again; a second node would for all of them
 
 
 def test_a_node_without_internet_takes_it_from_the_shared_disk(server, disks):
@@ -69,4 +69,4 @@ def test_a_node_without_internet_takes_it_from_the_shared_disk(server, disks):
     ended(node(disks / "disk0", disks / "disk0" / "root", url, kept))
     said = ended(node(disks / "disk1", disks / "disk1" / "root", url, kept, internet=False))
     assert said[0][0].startswith(str(disks / "disk1"))
-    assert fetched(server) == 1
+    assert 1 <= fetched(server) < 1.5  # a busy machine asks for a block again; a second node would for all of them
