@@ -8,7 +8,6 @@ import io
 import json
 import math
 import re
-import string
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ WHOLE = re.compile(r"[+-]?\d{1,4000}(\.0*)?")  # Python's int takes no more by i
 _LISTS = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 _WITH_COMMAS = re.compile(r"[+-]?\d+(,\d+)?")
 _RUNS = re.compile(r"\d+ \d+( \d+ \d+)*")
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))  # all that `str.strip` takes off
 _EMPTY = words.listed("nan NaN NAN null NULL")
 _EMPTY_AMONG_NUMBERS = words.listed("NA N/A n/a None <NA> #N/A -nan -NaN inf -inf Inf -Inf Infinity -Infinity")
 csv.field_size_limit(1 << 24)
@@ -87,7 +87,7 @@ class Table:
 
     def blocks(self) -> Iterator[list[str]]:
         """Give the lines that `rows` parts, in blocks; no line ends within a cell, or this is no table of numbers."""
-        empty = self.separator + string.whitespace
+        empty = self.separator + _BLANKS
         with self.tree.open(self.name) as file, io.TextIOWrapper(file, self.encoding, "replace") as text:
             if self.has_header:
                 next(filter(lambda line: line.strip(empty), text), None)
@@ -124,8 +124,10 @@ class Table:
             try:
                 if at < back:
                     values = [line.split(self.separator, at + 1)[at].strip() for line in lines]
-                else:
+                elif all(line.count(self.separator) == len(self.header) - 1 for line in lines):
                     values = [line.rsplit(self.separator, back)[-back].strip() for line in lines]
+                else:  # from its end another column is counted
+                    return None
             except IndexError:  # a row that is too short has an empty cell
                 return None
             found += [known.setdefault(value, value) if len(known) < 10_000 else value for value in values]

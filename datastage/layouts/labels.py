@@ -60,9 +60,8 @@ def check_parts(values: Mapping[Key, Any], parts: Mapping[Key, str], more: Itera
     """Refuse a class of another part that train has not, nor `more` of its rows, whose picture is lost."""
     pairs = {(parts[sample], value) for sample, value in values.items()}
     known = {as_name(value) for part, value in pairs if part == "train"}
-    if known and (
-        strange := {as_name(v): part for part, v in pairs if as_name(v) not in known.union(map(as_name, more))}
-    ):
+    every = known.union(map(as_name, more))
+    if known and (strange := {as_name(v): part for part, v in pairs if as_name(v) not in every}):
         name = min(strange)
         raise SpecError(
             f"{strange[name]} has the class {name!r}, which train has not: it has {some(sorted(known), 8)}.",
@@ -149,6 +148,26 @@ def _chosen(arrays: Arrays, places: list[int], n: int, split: str) -> tuple[Any,
     return images if keep.all() else images[keep], number[labels][keep]
 
 
+def _numbers_of(reading: Reading, arrays: Arrays) -> dict[str, int]:
+    """Return the numbers that are classes of train, in order, by name; none if they are no classes, or not all."""
+    import numpy as np
+
+    labels = {part: arrays(part)[1] for part in reading.splits if part != "predict"}
+    if any(one.ndim > 1 or one.dtype.kind not in "iu" for one in labels.values()):
+        return {}
+    every = {part: np.unique(one).tolist() for part, one in labels.items()}
+    return (
+        {str(one): one for one in every["train"]} if all(set(every["train"]) >= set(v) for v in every.values()) else {}
+    )
+
+
+def _placed(arrays: Arrays, numbers: Sequence[int], split: str) -> tuple[Any, Any]:
+    import numpy as np
+
+    images, labels = arrays(split)
+    return images, labels if split == "predict" else np.searchsorted(numbers, labels)
+
+
 def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
     """Apply ``classes=`` to a reading: an order or a choice; of numbers that have no names, a name for each."""
     if not classes or reading.classes == tuple(classes):
@@ -159,6 +178,11 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
             "Next: leave classes= out, or name another column: labels=...",
         )
     rows = next((split.labels for split in reading.splits.values() if split.labels), None)
+    if not reading.classes and rows is None and reading.arrays and all(map(WHOLE.fullmatch, classes)):
+        numbers = _numbers_of(reading, reading.arrays)
+        if set(classes) < numbers.keys():
+            known = tuple(numbers)
+            reading = replace(reading, classes=known, arrays=partial(_placed, reading.arrays, list(numbers.values())))
     if not reading.classes and (rows is None or len(rows[0]) == len(classes)):  # type: ignore[arg-type]
         if words.by_value(classes) != list(classes) and all(map(WHOLE.fullmatch, classes)):
             raise SpecError(

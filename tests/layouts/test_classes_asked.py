@@ -80,6 +80,23 @@ def test_numbers_without_names_in_a_file_of_arrays_are_named(tmp_path):
         layouts.read(tmp_path / "x.npz", classes=["2", "0", "1"])
 
 
+def test_numbers_without_names_can_be_chosen_by_their_numbers(tmp_path):
+    images, labels = np.arange(6 * 192, dtype=np.uint8).reshape(6, 8, 8, 3), np.arange(6) % 3 + 1
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3])
+    found = layouts.read(tmp_path / "x.npz", classes=["3", "1"])
+    assert (found.classes, len(found.splits["train"]), len(found.splits["test"])) == (("3", "1"), 4, 2)
+    kept, numbers = found.arrays("train")
+    assert numbers.tolist() == [1, 0, 1, 0]
+    assert (kept == images[[0, 2, 3, 5]]).all()
+    assert "the classes that classes= does not name: 2" in str(found)
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels, x_test=images[:3], y_test=labels[:3] + 1)
+    few = layouts.read(tmp_path / "x.npz", classes=["1", "3"])
+    with pytest.raises(
+        SpecError, match="test has the class 4, which train has not"
+    ):  # a class of test alone is not lost in silence
+        from_reading(None, few, LoaderOptions(batch_size=2, device="cpu"))
+
+
 def test_rows_of_parquet_are_ordered_and_chosen(tmp_path):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     pq.write_table(pa.table({"a": [0.0, 1.0, 2.0, 3.0], "y": ["ash", "oak", "elm", "oak"]}), tmp_path / "t.parquet")
@@ -88,6 +105,9 @@ def test_rows_of_parquet_are_ordered_and_chosen(tmp_path):
     assert len(found.splits["train"]) == 3
     rows, labels = found.arrays("train")
     assert (rows[:, 0].tolist(), labels.tolist()) == ([0.0, 1.0, 3.0], [1, 0, 0])
+    pq.write_table(pa.table({"a": [0.0, 1.0, 2.0, 3.0], "y": [0, 1, 2, 1]}), tmp_path / "t.parquet")
+    rows, labels = layouts.read(tmp_path / "t.parquet", labels="y", classes=["0", "2"]).arrays("train")
+    assert (rows[:, 0].tolist(), labels.tolist()) == ([0.0, 2.0], [0, 1])
 
 
 def test_pack_packs_the_classes_that_are_asked_for(make, tmp_path):
