@@ -110,7 +110,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 15 for cells whose text holds more in each letter, so that two hundred kilobytes are enough (#24).
 # 12 for files that may not be read beside pictures and while packing (#21).
 # 24 for rows of several widths, and a choice among numbered labels (#20).
-MOST_LINES = 40_752
+# 69 for shards beside folders of pictures, and for what of a part without labels is asked and said (#20).
+MOST_LINES = 40_821
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from datastage.shards.members import Sample
 # Keys of a sample's JSON that may be its label, if it has just one of them.
 KEYS = ("label", "class", "cls", "category", "target", "class_id", "category_id")
 TRIED = 20  # of the samples of another part so many are asked whether they have labels
+MOST_TRIED = 1_000  # of shards on this machine so many, as far as none has
 _WHOLE = re.compile(r"[+-]?\d{1,4000}")  # Python's int takes no more by itself
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=e))(e[+-]?\d+)?|nan|[+-]?inf(inity)?", re.IGNORECASE)
 _MOST = np.iinfo(np.int64).max
@@ -164,28 +164,33 @@ def is_labelled(
     samples: Sequence[Sample],
     read: Callable[[Sample, str], bytes],
     labels: Any,
-    rest: Iterable[tuple[Sample, Read]],
+    asked: Iterable[tuple[Sample, Read]],
     train: Iterable[tuple[Sample, Read]],
-) -> bool:
+) -> tuple[bool, int, str]:
     """Whether the samples of another part have labels: those of the rule, or, where none were named, any.
 
-    The first samples are asked, and where these have none the `rest`: all that lie on this machine. Where nobody knows
-    the classes, one number below nought stands for no label if it is that of no sample of `train`.
+    They are `asked` until one has a label; returned are also how many were, and the first without one if another has.
+    Where nobody knows the classes, one number below nought stands for no label if it is that of no sample of `train`.
     """
-    untold = set()
-    first: Iterable[tuple[Sample, Read]] = ((sample, partial(read, sample)) for sample in samples[:TRIED])
-    for sample, part in chain(first, rest):
+    untold, n, lacking = set(), 0, ""
+    for n, (sample, part) in enumerate(asked, 1):
+        value = None
         with contextlib.suppress(IntegrityError, SpecError):
             value = rule.value(sample, part)
-            if rule.is_untold(value):
-                untold.add(str(value))
-            elif not _is_missing(value):
-                return True
+        is_untold = rule.is_untold(value)
+        if not is_untold and not _is_missing(value):
+            return True, n, lacking
+        if is_untold:
+            untold.add(str(value))
+        if rule.classes or not is_untold:
+            lacking = lacking or sample.key
+    has = False
     if untold:
-        return not rule.classes and (len(untold) > 1 or any(str(rule.value(*one)) in untold for one in train))
+        has = not rule.classes and (len(untold) > 1 or any(str(rule.value(*one)) in untold for one in train))
+        return has, n, lacking if has else ""
     with contextlib.suppress(IntegrityError, SpecError):
-        return labels is None and rule_of(samples, read, None).kind != "key"
-    return False
+        has = labels is None and rule_of(samples, read, None).kind != "key"
+    return has, n, ""
 
 
 def _named(labels: Any) -> LabelRule | None:

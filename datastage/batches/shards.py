@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ from datastage.batches.photos import near_folder, sizes_for
 from datastage.batches.prefetch import Threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
-from datastage.batches.shard_labels import TRIED, LabelRule, Read, is_labelled, rule_of, with_classes
+from datastage.batches.shard_labels import MOST_TRIED, TRIED, LabelRule, Read, is_labelled, rule_of, with_classes
 from datastage.batches.shard_source import ShardSource
-from datastage.errors import IntegrityError, SpecError
+from datastage.errors import DatastageError, IntegrityError, SpecError
 from datastage.progress import few
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
 from datastage.shards.cache import ShardCache, budget_of
 from datastage.shards.listing import Shard, ShardSet, look, parted
-from datastage.shards.members import Sample, ShardFile, checked
+from datastage.shards.members import Sample, ShardFile, checked, samples_of
 from datastage.shards.order import Epoch, Part
 
 
@@ -117,13 +118,8 @@ def from_shards(
     rules: dict[str, LabelRule] = {}
     for split, shards in found.splits.items():
         own = heads[split]
-        is_here = all(shard.path for shard in shards)
-        rest, known = (_samples(ones) if all(shard.path for shard in ones) else () for ones in (shards, train))
-        has = split == "train" or split not in given or is_labelled(rule, own.samples, own.part, labels, rest, known)
+        has = split == "train" or split not in given or _is_labelled(rule, split, shards, own, labels, train, options)
         at = split if has else "predict"
-        if at != split:
-            who = f"{split} has" if is_here else f"the first {len(own.samples[:TRIED])} samples of {split} have"
-            options.reporter.note(f"{who} none in {rule.where}: it is .predict", "Labels")
         parts[at] = parts.get(at, ()) + shards
         rules[at] = rules.get(at, rule) if has else LabelRule("", kind="key")
     places = [sources.key_of(shard.spec, here.cwd) for shards in found.splits.values() for shard in shards]
@@ -133,6 +129,30 @@ def from_shards(
         own_options = replace(options, limit=None) if at == "predict" else options  # as of folders: each gets an answer
         made[at] = ShardSource(shards, near, rules[at], shape, fit, crops, threads, own_options, pixels, home=home)
     return build(made, options, rule.classes, kind=ShardLoader)
+
+
+def _is_labelled(
+    rule: LabelRule,
+    split: str,
+    shards: Sequence[Shard],
+    head: _Head,
+    labels: Any,
+    train: Sequence[Shard],
+    options: LoaderOptions,
+) -> bool:
+    """Whether a part has labels; say where it has none, or not all of it."""
+    asked = _first(shards, head)
+    has, n, lacking = is_labelled(rule, head.samples, head.part, labels, asked, _first(train, None))
+    if not has:
+        total = sum(shard.samples or 0 for shard in shards) if all(shard.samples for shard in shards) else 0
+        of = f" of {total:,}" if total else ""
+        is_whole = n == total or (n < MOST_TRIED and all(shard.path for shard in shards))
+        who = f"{split} has" if is_whole else f"the first {n:,}{of} samples of {split} have"
+        options.reporter.note(f"{who} none in {rule.where}: it is .predict", "Labels")
+    elif lacking:
+        text = f"{lacking!r} of {split} has none in {rule.where}, and others have: an epoch of {split} ends there"
+        options.reporter.note(f"{text} ({split}=0 leaves it out)", "Labels")
+    return has
 
 
 def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, classes: Sequence[str] | None) -> ShardSet:
@@ -172,6 +192,22 @@ def _samples(shards: Sequence[Shard]) -> Iterator[tuple[Sample, Read]]:
         with closing(ShardFile(shard.path or Path(), shard.name)) as file:
             for number, sample in enumerate(file.scan()):
                 yield sample, partial(file.part, number)
+
+
+def _first(shards: Sequence[Shard], head: _Head | None) -> Iterator[tuple[Sample, Read]]:
+    """Give the first samples of shards: elsewhere those of the head; of a damaged one what comes before that."""
+    if not all(shard.path for shard in shards):
+        return ((one, partial(head.part, one)) for one in head.samples[:TRIED]) if head else iter(())
+
+    def lying_here() -> Iterator[tuple[Sample, Read]]:
+        for shard in shards:
+            with suppress(DatastageError), closing(ShardFile(shard.path or Path(), shard.name)) as file:
+                for number, sample in enumerate(samples_of(file.read_at, file.size, shard.name)):
+                    file.samples.append(sample)
+                    if sample.picture() is not None:
+                        yield sample, partial(file.part, number)
+
+    return islice(lying_here(), MOST_TRIED)
 
 
 def _folders(found: ShardSet, cache: Path | None, here: Runtime) -> tuple[Path, Path]:

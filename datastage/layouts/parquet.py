@@ -178,7 +178,7 @@ def _numbered(found: _Set, label: str) -> tuple[tuple[str, ...], dict[str, list[
     """Return the names of the classes, and the labels of each part as numbers; -1, unknown to the Hub, stays."""
     values = {part: found.column(part, label) for part in found.parts}
     cells = {part: {one for one in rows if isinstance(one, str | int | float)} for part, rows in values.items()}
-    known = set(map(as_name, cells["train"]))
+    known = set(map(as_name, cells["train"])) if len(cells) > 1 else set()  # of a column of measures they are many
     for part in values.keys() - {"train"}:
         gone = stand_ins(cells[part], known)
         values[part] = [None if isinstance(one, str | int | float) and one in gone else one for one in values[part]]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from datastage import sources
 from datastage.errors import DatastageError, SpecError, UnavailableError
 from datastage.file_names import PICTURE_SUFFIXES, SHARD_WORDS, split_folders, split_words
 from datastage.layouts.aside import TEST_SHARE, place
-from datastage.layouts.words import by_value, is_aside
+from datastage.layouts.words import by_value, is_aside, is_junk_folder
 from datastage.progress import counted, few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime
@@ -34,6 +35,7 @@ MOST_HEAD_BYTES = 256 << 20
 INDEXES_AT_ONCE = 8
 WHOLE_SHARDS = 10
 """From so many shards on whole ones are set aside; of fewer, samples by a hash of their keys."""
+_NUMBERED = re.compile(r"\d+\.tar$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,21 +231,16 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
     for shard, part in zip((*tops, *inner), parts):
         found.setdefault(part, []).append(shard)
     some = {one.path: one for ones in found.values() for one in (ones[0], ones[-1])}  # a test part may lack labels
+    are_told = sum(bool(one.words or _NUMBERED.search(one.name)) for one in (*tops, *inner)) > 1
     try:
-        first = next(filter(_file_holds_samples, some), None)
+        if not any(map(_file_holds_samples, some)):
+            return None
     except DatastageError:
-        if len(_class_folders(folder)) < 2:
+        if are_told or len(_class_folders(folder)) < 2:
             raise
         return None  # what is no shard lies beside the data
-    if first is None:
-        return None
-    if len(classes := _class_folders(folder)) > 1:
-        raise SpecError(
-            f"{folder.name} holds pictures in folders ({', '.join(classes)}, ...), and beside them the shard "
-            f"{first.name}: which of them is trained on, only you know.",
-            f"Of the folders: move {few((one.name for one in (*tops, *inner)), 3)} elsewhere.",
-            f"Next: datastage.loaders({str(first)!r}, batch_size=64), if it is the shard.",
-        )
+    if len(classes := _class_folders(folder)) > 1 and not are_told:
+        raise _which(folder, classes, [*tops, *inner])
     odd = found.get("", []) if inner and "train" in found else []
     if lost := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
         raise SpecError(
@@ -251,20 +248,45 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
             "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
         )
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
+    left += (
+        [("Left out", f"the folders of pictures beside the shards: {', '.join(classes)}")] if len(classes) > 1 else []
+    )
     left += [("Left out", f"{few(unread, 3)}: no file, or one that may not be read")][: len(unread)]
     used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
     return _set(used, folder.name, left, inner=True)
 
 
-def _class_folders(folder: Path) -> list[str]:
-    """Return the first two folders below that hold pictures, but for those that lie beside data."""
-    found = (
-        os.path.relpath(at, folder)
-        for at, folders, names in os.walk(folder)
-        if not (folders.sort() or is_aside(os.path.basename(at))) and at != str(folder)
-        if any(os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES for name in names if not name.startswith("."))
+def _which(folder: Path, classes: Sequence[str], shards: Sequence[Shard]) -> SpecError:
+    """Return the question whether class folders are trained on, or what shards lie beside them."""
+    held = []
+    for shard in shards:
+        with suppress(DatastageError):
+            held += [shard] if shard.words or _file_holds_samples(shard.path) else []
+    names = [os.path.relpath(shard.path or "", folder) for shard in held]
+    step = os.path.join(folder, names[0] if len(names) == 1 else f"{{{','.join(names)}}}")
+    move = f"move {few((one.name for one in shards), 3)} elsewhere"
+    is_train = any(shard.words[-1:] in ([], ["train"]) for shard in held)
+    return SpecError(
+        f"{folder.name} holds pictures in folders ({', '.join(classes)}, ...), and beside them {few(names, 3)} with "
+        "samples: which of them is trained on, only you know.",
+        *([f"Of the folders: {move}."] if is_train else []),
+        f"Next: datastage.loaders({step!r}, batch_size=64), if it is what the tars hold."
+        if is_train
+        else f"Next: {move}.",
     )
-    return list(islice(found, 2))
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Return the first two folders below that hold several pictures, but for what lies beside data."""
+
+    def found() -> Iterator[str]:
+        for at, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not is_aside(name) and not is_junk_folder(name))
+            suffixes = (os.path.splitext(name)[1].lower() for name in names if not name.startswith("."))
+            if at != str(folder) and len(list(islice((one for one in suffixes if one in PICTURE_SUFFIXES), 2))) > 1:
+                yield os.path.relpath(at, folder)
+
+    return list(islice(found(), 2))
 
 
 def _tars(folder: Path, *, readable: bool = True) -> list[str]:

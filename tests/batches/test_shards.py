@@ -503,6 +503,56 @@ def test_labels_behind_many_samples_without_one_are_not_lost(tmp_path, order, cl
     assert (found.test, found.predict.n_samples or len(list(found.predict))) == (None, 8)
 
 
+def unlabelled(numbers):
+    return [(f"t{i:04}", {"png": picture(i % 9)}) for i in numbers]
+
+
+def test_a_damaged_test_part_without_labels_leaves_training_as_it_is(tmp_path):
+    write(tmp_path, [40])
+    made = tar_of(unlabelled(range(100)))
+    (tmp_path / "test-000000.tar").write_bytes(made[: len(made) // 2 + 700])
+    found = loaders(tmp_path)
+    assert sorted(given(found.train)) == list(range(40))
+    with pytest.raises(IntegrityError, match="test-000000.tar is"):
+        list(found.predict)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_of_a_test_part_without_labels_so_many_are_asked_and_the_line_says_it(tmp_path, index, monkeypatch):
+    from datastage.batches import shards as module
+
+    monkeypatch.setattr(module, "MOST_TRIED", 50)
+    train, test = tar_of(labelled(range(4))), [tar_of(unlabelled(range(i, i + 40))) for i in (0, 40)]
+    made = {"train-000000.tar": train, "test-000000.tar": test[0], "test-000001.tar": test[1]}
+    for name, data in made.items():
+        (tmp_path / name).write_bytes(data)
+    if index:
+        known = json.loads(index_of([train], [4]))
+        known["shards"] += json.loads(index_of(test, [40, 40], "test"))["shards"]
+        (tmp_path / "index.json").write_text(json.dumps(known))
+    said = Notes()
+    loaders(tmp_path, progress=said)
+    of = " of 80" if index else ""
+    assert f"Labels: the first 50{of} samples of test have none in cls: it is .predict" in said.lines
+    monkeypatch.undo()
+    loaders(tmp_path, progress=(said := Notes()))
+    assert "Labels: test has none in cls: it is .predict" in said.lines
+
+
+def test_a_part_labelled_from_some_sample_on_is_said_before_training(tmp_path):
+    write(tmp_path, [6])
+    (tmp_path / "test-000000.tar").write_bytes(tar_of([*unlabelled(range(30)), *labelled(range(100, 104))]))
+    said = Notes()
+    found = loaders(tmp_path, progress=said)
+    (line,) = [line for line in said.lines if "others have" in line]
+    assert line == (
+        "Labels: 't0000' of test has none in cls, and others have: an epoch of test ends there (test=0 leaves it out)"
+    )
+    with pytest.raises(IntegrityError, match="'t0000' has no cls"):
+        list(found.test)
+    assert "test" not in str(loaders(tmp_path, test=0))
+
+
 def test_a_test_part_without_labels_is_to_predict(tmp_path):
     write(tmp_path / "set", [6])
     (tmp_path / "set/test-0.tar").write_bytes(tar_of([(f"t{i}", {"png": picture(i)}) for i in range(3)]))
@@ -807,7 +857,7 @@ def class_folders(folder):
 def test_class_folders_and_a_shard_beside_them_are_not_chosen_between_in_silence(tmp_path):
     class_folders(tmp_path)
     (tmp_path / "more.tar").write_bytes(tar_of(labelled(range(9))))
-    with pytest.raises(SpecError, match=r"cat, dog, ...\), and beside them the shard more.tar") as caught:
+    with pytest.raises(SpecError, match=r"cat, dog, ...\), and beside them more.tar with samples") as caught:
         loaders(tmp_path)
     step = str(caught.value).splitlines()[-1]
     assert sorted(given(eval(step[step.index("datastage.") :].rpartition(",")[0]).train)) != []
@@ -815,6 +865,38 @@ def test_class_folders_and_a_shard_beside_them_are_not_chosen_between_in_silence
     (tmp_path / "dog").rename(tmp_path / "docs")
     (tmp_path / "more.tar").write_bytes(tar_of(labelled(range(9))))
     assert sorted(given(loaders(tmp_path, test=0).train)) == list(range(9))
+
+
+@pytest.mark.parametrize("beside", [("assets", "figures"), ("previews/cat", "previews/dog")])
+@pytest.mark.parametrize("each", [1, 3])
+def test_several_shards_that_number_themselves_are_shards_whatever_lies_beside(tmp_path, beside, each):
+    write(tmp_path, [5, 5, 5])
+    (tmp_path / "test-000000.tar").write_bytes(tar_of(labelled(range(15, 20))))
+    for name in beside:
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(each):
+            (tmp_path / name / f"{i}.png").write_bytes(picture(i))
+    said = Notes()
+    found = loaders(tmp_path, progress=said)
+    assert (sorted(given(found.train)), sorted(given(found.test))) == (list(range(15)), list(range(15, 20)))
+    left = [line for line in said.lines if line.startswith("Left out")]
+    text = f"Left out: the folders of pictures beside the shards: {beside[0]}, {beside[1]}"
+    assert left == ([text] if each > 1 else [])
+
+
+@pytest.mark.parametrize("names", [("more", "rest"), ("test-0",), ("more", "test-0")])
+def test_the_step_of_the_question_keeps_all_shards_and_never_the_test_shard_alone(tmp_path, names):
+    class_folders(tmp_path)
+    for i, name in enumerate(names):
+        (tmp_path / f"{name}.tar").write_bytes(tar_of(labelled(range(9 * i, 9 * i + 9))))
+    with pytest.raises(SpecError, match="which of them is trained on, only you know") as caught:
+        loaders(tmp_path)
+    step = str(caught.value).splitlines()[-1].strip()
+    if names == ("test-0",):
+        assert step == "Next: move test-0.tar elsewhere."
+        return
+    found = loaders(eval(step[step.index("(") + 1 : step.rindex(", batch_size")]), test=None)
+    assert sorted(sum((given(part) for part in (found.train, found.test)), [])) == list(range(18))
 
 
 @pytest.mark.parametrize("kind", ["compressed", "damaged", "of class folders"])

@@ -199,3 +199,11 @@ def test_a_label_that_is_no_class_is_said(values, tmp_path):
     write(tmp_path / "x.parquet", [0, 1], told=False, **{"boxes": values})
     with pytest.raises(SpecError, match="The column 'boxes' holds no classes"):
         layouts.read(tmp_path / "x.parquet", labels="boxes")
+
+
+def test_measures_of_one_part_are_not_named_one_by_one(tmp_path, monkeypatch):
+    from datastage.layouts import parquet
+
+    pq.write_table(pa.table({"a": [1.0, 2.0], "price": [0.5, 1.5]}), tmp_path / "x.parquet")
+    monkeypatch.setattr(parquet, "as_name", None)
+    assert layouts.read(tmp_path / "x.parquet", labels="price").splits["train"].n == 2

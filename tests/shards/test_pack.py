@@ -21,7 +21,7 @@ from PIL import Image
 import datastage
 from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.packing.plan import Sample, Shard, samples_of
-from datastage.packing.shard_file import Job
+from datastage.packing.shard_file import Job, encode
 from datastage.progress import Silent
 from datastage.shards.index import read_head, read_index
 from tests.shards.made_photos import KILLER, make_photos, picture
@@ -140,6 +140,14 @@ def test_the_short_side_is_brought_down_and_what_is_small_stays_as_it_is(photos,
             assert (image.format, image.mode) == ("JPEG", "RGB")
             sizes.add(image.size)
     assert sizes == {(43, 32), (32, 58)}
+
+
+def test_jpegs_are_made_by_the_encoder_that_began_the_pack():
+    simplejpeg = pytest.importorskip("simplejpeg")
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 58, 3), dtype=np.uint8)
+    assert encode(pixels) == simplejpeg.encode_jpeg(pixels, 90, "RGB", "420")
 
 
 def test_keys_are_unique_and_such_as_readers_part_at_the_first_dot(tmp_path):
