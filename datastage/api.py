@@ -813,7 +813,7 @@ def _saved(figure: Figure, out: PathLike | None) -> Figure:
     if out is not None:
         step = "Next: another out=, in a folder that is there and that you may write to."
         try:
-            with while_doing(f"writing {os.fspath(out)}", step):
+            with while_doing(f"writing {out}", step):
                 figure.savefig(out, dpi=120)
         except ValueError as error:  # matplotlib names the kinds that it writes
             raise SpecError(f"{error}.", "Next: a name that ends in .png, .svg or .pdf.") from error

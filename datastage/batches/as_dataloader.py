@@ -101,7 +101,15 @@ class LoaderBatches(Sampler[list[int]]):
     """The batches of this rank in the loader's next epoch, as tickets."""
 
     def __init__(self, loader: Loader) -> None:
-        self.loader, self.batch_size, self.drop_last = loader, loader.batch_size, loader.drop_last
+        self.loader = loader
+
+    @property
+    def batch_size(self) -> int:
+        return self.loader.batch_size
+
+    @property
+    def drop_last(self) -> bool:
+        return self.loader.drop_last
 
     @property
     def sampler(self) -> Any:

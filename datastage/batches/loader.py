@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from datastage import runtime
 from datastage.batches import ranks
-from datastage.batches.augment import TRANSFORM, Draws, draw, random
+from datastage.batches.augment import TRANSFORM, Augment, Draws, draw, random
 from datastage.batches.devices import Choice, Chooser, import_torch, read_by_xla
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
@@ -85,10 +85,6 @@ class Loader(Carded):
     ) -> None:
         self.name, self.classes, self.training = name, classes, training
         self.source, self.options, self._chooser = source, options, chooser
-        self.shuffle = options.shuffle
-        """Whether each epoch has an order of its own."""
-        self.augment = options.augment
-        """What is done to each image."""
         self._asked = {"shuffle": options.shuffle, "drop_last": options.drop_last}
         self.keeps_empty = False
         """Whether batches with no sample are given too, so that there are as many as ``len()`` says."""
@@ -113,6 +109,16 @@ class Loader(Carded):
     def batch_size(self) -> int:
         """Samples a batch, on each rank."""
         return self.options.batch_size
+
+    @property
+    def shuffle(self) -> bool:
+        """Whether each epoch has an order of its own."""
+        return self.options.shuffle
+
+    @property
+    def augment(self) -> Augment | None:
+        """What is done to each image."""
+        return self.options.augment
 
     @property
     def drop_last(self) -> bool:

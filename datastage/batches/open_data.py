@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,8 @@ def open_data(
     from datastage.batches.arrays import from_arrays
     from datastage.batches.photos import from_reading
 
+    if cache_gb is not None and (not isinstance(cache_gb, Real) or cache_gb is True or not 0 < cache_gb < math.inf):
+        raise SpecError(f"cache_gb={cache_gb!r:.80}: a number of gigabytes above 0 is needed.", "Next: cache_gb=50.")
     if isinstance(data, Mapping) or (isinstance(data, tuple | list) and len(data) == 2):
         if not data:
             raise SpecError("There are no arrays: the mapping is empty.", "Next: {'train': (images, labels)}.")

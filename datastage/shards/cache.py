@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datastage import runtime, sources, transfer
-from datastage.errors import IntegrityError, NoSpaceError, SpecError, StorageError, UnavailableError, while_doing
+from datastage.errors import IntegrityError, NoSpaceError, StorageError, UnavailableError, while_doing
 from datastage.lock import locked
 from datastage.own_files import NO_LINK, no_link, opened, remove_tree
 from datastage.progress import human_bytes
@@ -239,8 +239,6 @@ class ShardCache:
 def budget_of(cache_gb: float | None, folder: Path) -> int:
     """Return how many bytes shards, and their pixels, may take."""
     if cache_gb is not None:
-        if isinstance(cache_gb, bool | str) or not float(cache_gb) > 0:
-            raise SpecError(f"cache_gb={cache_gb!r}: a number of gigabytes above 0 is needed.", "Next: cache_gb=50.")
         return int(float(cache_gb) * 1e9)
     own = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
     free = runtime.free_bytes(folder)

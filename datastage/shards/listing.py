@@ -239,7 +239,7 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
         if are_told or len(_class_folders(folder)) < 2:
             raise
         return None  # what is no shard lies beside the data
-    if len(classes := _class_folders(folder)) > 1 and not are_told:
+    if len(classes := _class_folders(folder, 1 if are_told else 2)) > 1 and not are_told:
         raise _which(folder, classes, [*tops, *inner])
     odd = found.get("", []) if inner and "train" in found else []
     if lost := next((shard for shard in odd if _file_holds_samples(shard.path)), None):
@@ -248,9 +248,8 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
             "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
         )
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
-    left += (
-        [("Left out", f"the folders of pictures beside the shards: {', '.join(classes)}")] if len(classes) > 1 else []
-    )
+    text = f"the pictures in folders beside the shards: {', '.join(classes)}{', ...' if len(classes) > 1 else ''}"
+    left += [("Left out", text)][: len(classes) if are_told else 0]
     left += [("Left out", f"{few(unread, 3)}: no file, or one that may not be read")][: len(unread)]
     used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
     return _set(used, folder.name, left, inner=True)
@@ -276,14 +275,15 @@ def _which(folder: Path, classes: Sequence[str], shards: Sequence[Shard]) -> Spe
     )
 
 
-def _class_folders(folder: Path) -> list[str]:
-    """Return the first two folders below that hold several pictures, but for what lies beside data."""
+def _class_folders(folder: Path, least: int = 2) -> list[str]:
+    """Return the first two folders below that hold so many pictures, but for what lies beside data."""
 
     def found() -> Iterator[str]:
         for at, folders, names in os.walk(folder):
             folders[:] = sorted(name for name in folders if not is_aside(name) and not is_junk_folder(name))
-            suffixes = (os.path.splitext(name)[1].lower() for name in names if not name.startswith("."))
-            if at != str(folder) and len(list(islice((one for one in suffixes if one in PICTURE_SUFFIXES), 2))) > 1:
+            suffixes = (os.path.splitext(name)[1].lower() for name in names if name[0] != ".")
+            pictures = islice((one for one in suffixes if one in PICTURE_SUFFIXES), least)
+            if at != str(folder) and len(list(pictures)) == least:
                 yield os.path.relpath(at, folder)
 
     return list(islice(found(), 2))

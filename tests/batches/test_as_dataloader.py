@@ -226,3 +226,15 @@ def test_leaving_a_loop_takes_the_loader_from_accelerate(accelerate):
 def test_nothing_is_told_where_no_accelerator_was_made(accelerate, monkeypatch):
     monkeypatch.setattr(accelerate, "_shared_state", {})
     assert [len(accelerate.loaders) for _ in eleven().test] == [0] * 3
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["arrays", "a dataset"])
+@pytest.mark.parametrize("name", ["augment", "shuffle", "drop_last", "batch_size"])
+def test_what_would_change_nothing_cannot_be_set(make, name):
+    loader = make()
+    with pytest.raises(AttributeError):
+        setattr(loader, name, None)
+    if name in ("drop_last", "batch_size"):
+        with pytest.raises(AttributeError):
+            setattr(arrays().train.batch_sampler, name, 3)
+    assert arrays(drop_last=True).train.batch_sampler.drop_last is True

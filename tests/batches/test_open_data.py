@@ -111,6 +111,13 @@ def test_arrays_take_the_classes_that_are_asked_for_and_no_labels():
         datastage.loaders(pair, labels="train.csv", **OPTIONS)
 
 
+@pytest.mark.parametrize("wrong", [-1, "x", 0, True, float("nan"), float("inf"), [1]])
+@pytest.mark.parametrize("data", [(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8)), "nowhere/{0..1}.tar"])
+def test_a_budget_of_the_disk_is_looked_at_before_all_data(data, wrong):
+    with pytest.raises(SpecError, match="a number of gigabytes above 0 is needed"):
+        datastage.loaders(data, batch_size=4, cache_gb=wrong)
+
+
 def test_two_pairs_as_keras_gives_them_are_asked_about():
     pair = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6)
     with pytest.raises(SpecError, match="two pairs of images and labels") as caught:

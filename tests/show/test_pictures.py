@@ -1,5 +1,6 @@
 """Pictures of data: what is drawn says what the data is, and looking uses nothing up."""
 
+import io
 import subprocess
 import sys
 import tarfile
@@ -356,3 +357,9 @@ def test_a_picture_that_cannot_be_written_is_an_error_with_a_remedy(photos, caps
     assert "Next: another --out" in capsys.readouterr().err
     assert cli.main(["preview", "photos.zip", "--out", "a.photo"]) == SpecError.exit_code
     assert "png" in capsys.readouterr().err
+
+
+def test_a_figure_is_written_into_an_open_file(photos):
+    for draw in (datastage.preview, datastage.summary):
+        draw(photos, out=(made := io.BytesIO()))
+        assert made.getvalue().startswith(b"\x89PNG")
