@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -141,8 +141,8 @@ def _is_labelled(
     options: LoaderOptions,
 ) -> bool:
     """Whether a part has labels; say where it has none, or not all of it."""
-    asked = _first(shards, head)
-    has, n, lacking = is_labelled(rule, head.samples, head.part, labels, asked, _first(train, None))
+    asked, known = _first(shards, head, options), _first(train, None, options)
+    has, n, lacking = is_labelled(rule, head.samples, head.part, labels, asked, known)
     if not has:
         total = sum(shard.samples or 0 for shard in shards) if all(shard.samples for shard in shards) else 0
         of = f" of {total:,}" if total else ""
@@ -194,18 +194,21 @@ def _samples(shards: Sequence[Shard]) -> Iterator[tuple[Sample, Read]]:
                 yield sample, partial(file.part, number)
 
 
-def _first(shards: Sequence[Shard], head: _Head | None) -> Iterator[tuple[Sample, Read]]:
+def _first(shards: Sequence[Shard], head: _Head | None, options: LoaderOptions) -> Iterator[tuple[Sample, Read]]:
     """Give the first samples of shards: elsewhere those of the head; of a damaged one what comes before that."""
     if not all(shard.path for shard in shards):
         return ((one, partial(head.part, one)) for one in head.samples[:TRIED]) if head else iter(())
 
     def lying_here() -> Iterator[tuple[Sample, Read]]:
         for shard in shards:
-            with suppress(DatastageError), closing(ShardFile(shard.path or Path(), shard.name)) as file:
-                for number, sample in enumerate(samples_of(file.read_at, file.size, shard.name)):
-                    file.samples.append(sample)
-                    if sample.picture() is not None:
-                        yield sample, partial(file.part, number)
+            try:
+                with closing(ShardFile(shard.path or Path(), shard.name)) as file:
+                    for number, sample in enumerate(samples_of(file.read_at, file.size, shard.name)):
+                        file.samples.append(sample)
+                        if sample.picture() is not None:
+                            yield sample, partial(file.part, number)
+            except DatastageError as error:  # whoever trains on it is stopped by it
+                options.reporter.note(str(error.args[0]), "Note")
 
     return islice(lying_here(), MOST_TRIED)
 

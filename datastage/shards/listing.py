@@ -264,7 +264,7 @@ def _which(folder: Path, classes: Sequence[str], shards: Sequence[Shard]) -> Spe
     names = [os.path.relpath(shard.path or "", folder) for shard in held]
     step = os.path.join(folder, names[0] if len(names) == 1 else f"{{{','.join(names)}}}")
     move = f"move {few((one.name for one in shards), 3)} elsewhere"
-    is_train = any(shard.words[-1:] in ([], ["train"]) for shard in held)
+    is_train = any(shard.words[-1:] in ([], ["train"]) for shard in held) and not re.search("[{},]", "".join(names))
     return SpecError(
         f"{folder.name} holds pictures in folders ({', '.join(classes)}, ...), and beside them {few(names, 3)} with "
         "samples: which of them is trained on, only you know.",

@@ -511,7 +511,8 @@ def test_a_damaged_test_part_without_labels_leaves_training_as_it_is(tmp_path):
     write(tmp_path, [40])
     made = tar_of(unlabelled(range(100)))
     (tmp_path / "test-000000.tar").write_bytes(made[: len(made) // 2 + 700])
-    found = loaders(tmp_path)
+    found = loaders(tmp_path, progress=(said := Notes()))
+    assert any(line.startswith("Note: test-000000.tar is") for line in said.lines)
     assert sorted(given(found.train)) == list(range(40))
     with pytest.raises(IntegrityError, match="test-000000.tar is"):
         list(found.predict)
@@ -883,7 +884,7 @@ def test_several_shards_that_number_themselves_are_shards_whatever_lies_beside(t
     assert left == [f"Left out: the pictures in folders beside the shards: {beside[0]}, {beside[1]}, ..."]
 
 
-@pytest.mark.parametrize("names", [("more", "rest"), ("test-0",), ("more", "test-0")])
+@pytest.mark.parametrize("names", [("more", "rest"), ("test-0",), ("more", "test-0"), ("a", "b,c")])
 def test_the_step_of_the_question_keeps_all_shards_and_never_the_test_shard_alone(tmp_path, names):
     class_folders(tmp_path)
     for i, name in enumerate(names):
@@ -891,8 +892,8 @@ def test_the_step_of_the_question_keeps_all_shards_and_never_the_test_shard_alon
     with pytest.raises(SpecError, match="which of them is trained on, only you know") as caught:
         loaders(tmp_path)
     step = str(caught.value).splitlines()[-1].strip()
-    if names == ("test-0",):
-        assert step == "Next: move test-0.tar elsewhere."
+    if names in (("test-0",), ("a", "b,c")):
+        assert step == f"Next: move {', '.join(f'{name}.tar' for name in names)} elsewhere."
         return
     found = loaders(eval(step[step.index("(") + 1 : step.rindex(", batch_size")]), test=None)
     assert sorted(sum((given(part) for part in (found.train, found.test)), [])) == list(range(18))
