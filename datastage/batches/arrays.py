@@ -98,6 +98,7 @@ def images_of(name: str, images: Any) -> NDArray[Any]:
             )
         raise SpecError(
             f"{name}: images of type {images.dtype}; uint8, from 0 to 255, is needed: it is a quarter of the size.",
+            "Every part by the same line:",
             f"Next: {_in_bytes(images, is_tensor)}.",
         )
     if images.ndim == 3:
@@ -113,13 +114,20 @@ def images_of(name: str, images: Any) -> NDArray[Any]:
 def _in_bytes(images: NDArray[Any], is_tensor: bool) -> str:
     """Return what makes pixels of these numbers, from 0 to 1, from 0 to 255, or any others."""
     last, wide = (".byte()", "float()") if is_tensor else (".astype('uint8')", "astype('float32')")
-    if images.dtype.kind not in "iufb":
+    if images.dtype.kind not in "iufb" or not images.size:
         return "pass numbers"
-    if images.min() >= 0 and images.max() <= 1:
-        return f"(images * 255).round(){last}"
-    if images.min() >= 0 and images.max() <= 255:
-        return f"images{'.round()' if images.dtype.kind == 'f' else ''}{last}"
-    return f"x = images.{wide}; ((x - x.min()) * (255 / (x.max() - x.min()))).round(){last}"
+    first = ""
+    if images.dtype.kind == "f" and not np.isfinite(images).all():  # what is no number is black
+        images = np.nan_to_num(images, nan=0, posinf=0, neginf=0)
+        of = "images.nan_to_num(" if is_tensor else "numpy.nan_to_num(images, "
+        first = f"{'' if is_tensor else 'import numpy; '}images = {of}nan=0, posinf=0, neginf=0); "
+    low, high = float(images.min()), float(images.max())
+    if low >= 0 and high <= 1:
+        return f"{first}(images * 255).round(){last}"
+    if low >= 0 and high <= 255:
+        return f"{first}images{'.round()' if images.dtype.kind == 'f' else ''}{last}"
+    from_low = f"(images.{wide} {'-' if low >= 0 else '+'} {abs(low):.9g})"
+    return f"{first}({from_low} * (255 / {high - low or 1:.9g})).round().clip(0, 255){last}"
 
 
 def ids_of(ids: Any, n: int) -> NDArray[Any]:

@@ -27,7 +27,7 @@ def targets_of(
     found = {name: _array(name, labels) for name, labels in splits.items()}
     first = found["train"]
     for name, labels in found.items():
-        _check_given(name, labels, reporter)
+        _check_given(name, labels, reporter, splits[name])
         if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
             own, theirs = (f"labels of shape {one.shape} and type {one.dtype}" for one in (labels, first))
             raise SpecError(f"{name}: {own}; train has {theirs}.")
@@ -65,12 +65,15 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
         array = array[:, 0]  # as Keras' own datasets have them
     if not array.ndim:
         raise SpecError(f"{name}: a single label; one for each image, shape (N,), is needed.")
+    if array.dtype.kind == "U" and array.ndim == 1 and any(label != label for label in labels):
+        array = np.array(labels, object)  # of a list numpy makes a name of NaN
     if array.dtype.kind == "O" and all(isinstance(label, str) for label in array.ravel()):
         array = array.astype(str)
     if array.dtype.kind == "O" and array.ndim == 1 and any(gone := list(map(is_missing, array))):
         is_pandas = any(type(label).__module__.startswith("pandas") for label in array)
         keep = "notna(y)" if is_pandas else "array([label not in (None, '') and label == label for label in y])"
-        raise _missing(name, np.array(gone), "missing", f"{'pandas' if is_pandas else 'numpy'}.{keep}", ".tolist()")
+        keep = f"{'pandas' if is_pandas else 'numpy'}.{keep}"
+        raise _missing(name, np.array(gone), "missing", keep, labels, ".tolist()")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind in "iub":
@@ -85,7 +88,7 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
     )
 
 
-def _check_given(name: str, labels: NDArray[Any], reporter: Reporter) -> None:
+def _check_given(name: str, labels: NDArray[Any], reporter: Reporter, given: Any) -> None:
     """Refuse labels that are missing; where a sample has several, a loss of the user's own may mask them."""
     if labels.dtype.kind not in "fU":
         return
@@ -98,11 +101,14 @@ def _check_given(name: str, labels: NDArray[Any], reporter: Reporter) -> None:
     if gone.any():
         is_number = labels.dtype.kind == "f"
         keep = "numpy.isfinite(y)" if is_number else "numpy.array(y) != ''"
-        raise _missing(name, gone, "NaN or infinite" if is_number else "empty", keep)
+        raise _missing(name, gone, "NaN or infinite" if is_number else "empty", keep, given)
 
 
-def _missing(name: str, gone: NDArray[np.bool_], what: str, keep: str, last: str = "") -> SpecError:
-    used = f"import {keep.partition('.')[0]}; keep = {keep}"
+def _missing(name: str, gone: NDArray[np.bool_], what: str, keep: str, given: Any, last: str = "") -> SpecError:
+    module = keep.partition(".")[0]
+    made = f"{module}.{'Series(y)' if module == 'pandas' else 'array(y, object)' if last else 'array(y)'}"
+    made = f"y = {made}; " * isinstance(given, list | tuple)
+    used = f"import {module}; {made}keep = {keep}"
     step = f"Next: {used}; datastage.loaders((x[keep], y[keep]{last}), batch_size=64)"
     return SpecError(
         f"{name}: of {len(gone):,} labels {int(gone.sum()):,} are {what}, so these samples have none.",

@@ -58,10 +58,17 @@ class _Dtype:
         """Take no notice: one byte has no order."""
 
 
+class _Ndarray:
+    """The class of arrays: only ever handed on."""
+
+    def __new__(cls, *_: object) -> _Ndarray:
+        raise IntegrityError("makes an array in a way that this dataset does not.", _REFUSED)
+
+
 _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
     ("numpy._core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
-    ("numpy", "ndarray"): None,  # the class of arrays: only ever handed on
+    ("numpy", "ndarray"): _Ndarray,
     ("numpy", "dtype"): _Dtype,
     # Python 3 writes bytes like this under protocol 2, which both Pythons read.
     ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),

@@ -37,14 +37,17 @@ def h5_names(path: Path) -> list[str]:
     """Return the names of the arrays in an HDF5 file; soft links and arrays of objects are left out."""
     found: list[str] = []
 
-    def visit(name: str, one: Any) -> bool | None:  # anything but None ends the visit, which follows hard links alone
+    def visit(name: str, link: Any) -> bool | None:  # anything but None ends the visit, which follows hard links alone
+        if type(link).__name__ in ("SoftLink", "ExternalLink"):
+            return None
+        one = file[name]
         is_array = hasattr(one, "shape") and one.dtype.kind in "biuf"
         if is_array and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES:
             found.append(name)
         return len(found) > 1000 or None
 
     with _h5(path) as file:
-        file.visititems(visit)
+        getattr(file, "visititems_links", file.visititems)(visit)  # an older h5py gives one name to each array
     return found
 
 

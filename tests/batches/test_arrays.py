@@ -440,6 +440,10 @@ def test_numbers_that_are_no_pictures_are_refused_with_what_they_may_be(kind, ad
         (np.array([0, 30000, 32767], np.int16), [0, 233, 255]),
         (np.array([-128, 0, 127], np.int8), [0, 128, 255]),
         (np.array([-1.0, 0.0, 1.0], np.float32), [0, 128, 255]),
+        (np.array([0.0, np.nan, 1.0], np.float32), [0, 0, 255]),
+        (np.array([-np.inf, 7.2, np.inf]), [0, 7, 0]),
+        (np.array([-1.0, np.nan, 1.0]), [0, 128, 255]),
+        (np.array([300, 300, 300], np.int16), [0, 0, 0]),
     ],
 )
 def test_pixels_of_another_type_are_refused_with_the_line_that_makes_bytes_of_them(values, wanted, is_tensor):
@@ -454,6 +458,17 @@ def test_pixels_of_another_type_are_refused_with_the_line_that_makes_bytes_of_th
     made = eval(last, known)
     assert made.reshape(-1, 3)[0].tolist() == wanted
     assert images_of("train", made).dtype == np.uint8
+
+
+def test_the_line_that_makes_bytes_stretches_every_part_alike():
+    parts = {
+        part: np.tile(np.array(of, np.float32), (4, 8, 8, 1))
+        for part, of in (("train", (-1, 0, 1)), ("test", (-3, 0, 0.5)))
+    }
+    with pytest.raises(SpecError, match="Every part by the same line") as caught:
+        from_arrays({part: (images, np.arange(4)) for part, images in parts.items()}, batch_size=4, device="cpu")
+    line = caught.value.remedy[-1].removeprefix("Next: ").removesuffix(".")
+    assert eval(line, {"images": parts["test"]})[0, 0, 0].tolist() == [0, 128, 191]
 
 
 @pytest.mark.parametrize("is_tensor", [False, True])

@@ -224,3 +224,25 @@ def test_labels_of_objects_that_are_missing_are_refused_with_the_line_that_leave
     with pytest.raises(SpecError, match="12 are (missing|empty)") as caught:
         loaders({"train": np.arange(12), "test": np.array([gone] * 12, object)})
     assert "'predict': (x_test, None)" in caught.value.remedy[-1]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [1.0, np.nan] * 6,
+        ["a", ""] * 6,
+        ["a", None] * 6,
+        ["a", np.nan] * 6,
+        [1, None] * 6,
+        ("a", "") * 6,
+        [0.5, "NA"] * 6,
+    ],
+)
+def test_labels_in_a_list_that_are_missing_are_refused_with_the_line_that_leaves_them_out(y):
+    if "NA" in y:
+        missing = pytest.importorskip("pandas").NA
+        y = [missing if label == "NA" else label for label in y]
+    with pytest.raises(SpecError, match="6 are (NaN|missing|empty)") as caught:
+        loaders(y)
+    images, left = after(caught, x=np.arange(12), y=y)
+    assert (list(images), list(left)) == (list(range(0, 12, 2)), [y[0]] * 6)

@@ -84,6 +84,13 @@ def test_every_way_to_a_name_is_closed(text):
         pickles.load(text)
 
 
+@pytest.mark.parametrize("end", [b")R.", b")\x81.", b"(K\x01tR."], ids=["call", "new", "of a shape"])
+def test_an_array_that_is_made_in_another_way_is_not_called_cut_short(end):
+    with pytest.raises(IntegrityError, match="makes an array in a way that this dataset does not") as caught:
+        pickles.load(b"\x80\x02cnumpy\nndarray\nq\x00" + end)
+    assert "Do not open this file with pickle" in str(caught.value)
+
+
 @pytest.mark.parametrize("dtype", ["O", "f8", "U4", "V8", "i8"])
 def test_arrays_of_anything_but_bytes_are_refused(dtype):
     with pytest.raises(IntegrityError, match="which this dataset does not have"):

@@ -458,6 +458,19 @@ def test_hdf5_that_is_damaged_is_said_to_be_so(tmp_path):
         layouts.read(tmp_path / "x.h5", labels="y")
 
 
+def test_each_name_of_an_array_in_hdf5_is_found(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from datastage.layouts.scientific import h5_names
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["b/x"], file["labels"] = np.arange(8.0).reshape(4, 2), np.arange(4) % 2
+        file["y"], file["b/self"], file["soft"] = file["labels"], file["b"], h5py.SoftLink("/labels")
+    assert h5_names(tmp_path / "x.h5") == ["b/x", "labels", "y"]
+    for name in ("labels", "y"):
+        rows, labels = layouts.read(tmp_path / "x.h5", labels=name).arrays("train")
+        assert (rows[:, 0].tolist(), labels.tolist()) == ([0, 2, 4, 6], [0, 1, 0, 1])
+
+
 def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followed(tmp_path):
     h5py = pytest.importorskip("h5py")
     from datastage.layouts.scientific import h5_names
