@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import os
 import re
@@ -166,6 +165,8 @@ def nearest(word: str, known: Sequence[str]) -> str:
     >>> nearest("batchsize", ["size", "batch_size"]), nearest("stag", ["stage", "cell"]), nearest("xyz", ["stage"])
     ('batch_size', 'stage', '')
     """
+    import difflib
+
     plain = {_plain(name): name for name in known}
     elsewhere = _ELSEWHERE.get(word.lower(), "")
     close = difflib.get_close_matches(_plain(word), plain, 1, 0.7)
