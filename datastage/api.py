@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from datastage.errors import DatastageError, SpecError, name_data, stopped_in_two_lines, while_doing
-from datastage.misuse import check_given, misused, possible
+from datastage.misuse import check_given, class_names, misused, possible
 from datastage.progress import SILENT, Reporter, close
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             raise misused(verb.__name__, signature, given, named) from None
         try:
             check_given(signature.parameters, asked)
+            if named.get("classes") is not None:
+                named["classes"] = class_names(named["classes"])
             return verb(*given, **named)
         except DatastageError as error:
             error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)

@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, NoReturn, SupportsFloat
 
 from datastage.errors import SpecError
@@ -85,6 +85,25 @@ def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str,
             raise SpecError(f"{option}= takes {takes}, and was given {kind}.", f"Next: {_step(at, takes, wrong[0])}")
         if isinstance(value, str) and not value and types is _PATH:
             raise SpecError(f"{option}= is empty.", "Next: name it, or leave it out. Is a variable not set?")
+
+
+def class_names(classes: Any) -> list[str]:
+    """Return ``classes=`` as texts, numbers as labels are called; `SpecError` if it is no list, or names one twice."""
+    try:
+        given = None if isinstance(classes, str | bytes | Set) else list(classes)
+    except TypeError:
+        given = None
+    if given is None:
+        raise SpecError(
+            f"classes= takes a list of names, and was given a value of type {type(classes).__name__}.",
+            "Next: classes=['cat', 'dog'], in the order that their numbers are to have.",
+        )
+    plain = [one.item() if hasattr(one, "item") else one for one in given]  # of numpy
+    names = [str(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in plain]
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise SpecError(f"classes= names {twice!r} twice.", "Next: name each class once.")
+    return names
 
 
 def _step(at: inspect.Parameter, takes: str, wrong: Any) -> str:

@@ -115,7 +115,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 3 for damaged shards that are named before the training (#20).
 # 22 for steps that fit lists of labels and odd pixels, each name in HDF5, and arrays that a pickle makes (#20).
 # 20 for a file of this machine, which is staged without importing the catalog, the search and http.
-MOST_LINES = 40_883
+# 71 for measures below 0, rows of a part without labels, and classes= of numbers (#20).
+MOST_LINES = 40_954
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

@@ -18,7 +18,7 @@ from datastage.layouts import arrays, asked, beside, files, folders, parting, ta
 from datastage.layouts import of_entry as by_entry
 from datastage.layouts.aside import parted
 from datastage.layouts.columns import Table
-from datastage.layouts.labels import ordered_classes
+from datastage.layouts.labels import ordered_classes, untrained
 from datastage.layouts.reading import Reading, Split, labelled
 from datastage.layouts.shape import Shape, grow, key, shape_of, without_copies
 from datastage.layouts.tree import Tree, ZipFiles
@@ -69,7 +69,7 @@ def read(
 
 def _as_asked(found: Reading, classes: Sequence[str] | None, val: object, test: object) -> Reading:
     splits = {part: split for part, split in found.splits.items() if part not in _unwanted(val, test)}
-    return ordered_classes(replace(found, splits=splits), classes)
+    return untrained(ordered_classes(replace(found, splits=splits), classes))
 
 
 def _unwanted(val: object, test: object) -> frozenset[str]:

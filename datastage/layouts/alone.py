@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,8 @@ from datastage.layouts.tree import Tree
 from datastage.layouts.words import plain
 from datastage.progress import some
 
+_MOST_DIGITS = 18
+"""Whole numbers of more are none that numpy holds."""
 _COMPARED = 16
 """With so many tables of one name and size another one is compared, each time byte for byte."""
 
@@ -122,6 +124,12 @@ class _Rows:
     keep: list[int] | None
     n_rows: int
 
+    def rows(self, places: Sequence[int]) -> _Rows:
+        """Return those of its rows at these places."""
+        keep = places if self.keep is None else [self.keep[at] for at in places]
+        labels = self.labels if self.labels is None else [self.labels[at] for at in places]
+        return replace(self, labels=labels, keep=list(keep))
+
 
 def _reading(
     table: Table,
@@ -134,13 +142,15 @@ def _reading(
     for number, row in enumerate(table.head, 1 + table.has_header):
         if len(row) < len(table.header):
             raise numbers.short_row(table, number, row)
-    rows = {name: one for name, one in _rows_of(table, label, part, parts).items() if name not in unwanted}
+    rows = _rows_of(table, label, part, parts)
+    task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
+    every = _known(rows, task, left_out)
+    rows = {name: one for name, one in every.items() if name not in unwanted}
     said = []
     if rows["train"].keep is not None:
         said.append(f'Parts     as column "{part}" of {table.name} says')
-        if lost := rows["train"].n_rows - sum(len(one.keep or ()) for one in rows.values()):
+        if lost := rows["train"].n_rows - sum(len(one.keep or ()) for one in every.values()):
             left_out.append(f'{lost:,} rows of no part that "{part}" names')
-    task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
     features = _features(table, label, part)
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
         there = {plain(name) for name in rows["predict"].table.header}
@@ -166,25 +176,37 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
             for at, value in enumerate(values):
                 if value in says:
                     where.setdefault(says[value], []).append(at)
-            known = {as_name(cells[at]) for at in where["train"]}
-            told = {name: _told([cells[at] for at in keep], known) for name, keep in where.items()}
-            given = {name for name in where if name == "train" or any(told[name])}
-            blank = sorted(at for name, keep in where.items() if name not in given for at in keep)
-            rows = {name: _Rows(table, told[name], where[name], len(cells)) for name in given}
-            return rows | ({"predict": _Rows(table, None, blank, len(cells))} if blank else {})
+            return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():
         own = other.like(label)
-        found = _told(other.columns(own or other.header[0])[0], set(map(as_name, cells)))
-        labelled = own is not None and any(found)
-        rows[name if labelled else "predict"] = _Rows(other, found if labelled else None, None, len(found))
+        found = other.columns(own or other.header[0])[0]
+        rows[name] = _Rows(other, [""] * len(found) if own is None else found, None, len(found))
     return rows
 
 
-def _told(cells: list[str], known: Collection[str]) -> list[str]:
-    """Return labels with those empty that stand for none, as -1 of test does; those that train has stay."""
-    gone = stand_ins(set(cells), known)
-    return ["" if cell in gone else cell for cell in cells] if gone else cells
+def _known(rows: dict[str, _Rows], task: str, left_out: list[str]) -> dict[str, _Rows]:
+    """Move rows of other parts whose label stands for none, as -1 of test does, to those to predict."""
+    found = {"train": rows["train"]}
+    known = set(map(as_name, found["train"].labels or ()))
+    for name in ("predict", "val", "test"):  # of several tables the last stays
+        if (one := rows.get(name)) is None:
+            continue
+        cells = one.labels or []
+        gone = stand_ins(cells, known, task == "regression")
+        lacks = {at for at, cell in enumerate(cells) if cell in gone}
+        if all(cell == "" or cell in gone for cell in cells):
+            lacks = set(range(len(cells)))
+        else:
+            found[name] = one.rows([at for at in range(len(cells)) if at not in lacks]) if lacks else one
+        if lacks or not cells:
+            own, before = one.rows(sorted(lacks)), found.get("predict")
+            if before is not None and before.table is own.table:
+                own.keep = sorted([*(before.keep or ()), *(own.keep or ())])
+            elif before is not None:
+                left_out.append(f"{len(before.keep or ()):,} rows of {before.table.last} without labels")
+            found["predict"] = replace(own, labels=None)
+    return found
 
 
 def _task(label: str, cells: Sequence[str]) -> str:
@@ -249,15 +271,18 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
         n = len(worded) + len(dated)
         key = label if table.has_header else table.header.index(label)
-        lacks = "" in table.columns(label)[0]
+        cells = table.columns(label)[0]
+        lacks = "" in cells
         told = f".dropna(subset=[{key!r}])" * lacks
-        whole = ".astype(int)" * (lacks and kind_of(table.sample(label)) == "int")
-        y = f"table[{key!r}]" + (
-            ".factorize()[0]" if kind_of(table.sample(label)) == "words" else f"{whole}.to_numpy()"
-        )
+        kind = kind_of(table.sample(label))
+        is_long = kind == "int" and max(map(len, cells)) > _MOST_DIGITS
+        kind = "words" if is_long else kind
+        whole = ".astype(int)" * (lacks and kind == "int")
+        y = f"table[{key!r}]" + (".factorize()[0]" if kind == "words" else f"{whole}.to_numpy()")
         where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
         sep = "" if table.separator == "," else f", sep={table.separator!r}"
         sep += "" if table.has_header else ", header=None"
+        sep += f", dtype={{{key!r}: str}}" * is_long
         kinds = {column_of(table, name).kind for name in worded}
         sep += ", decimal=','" * ("commas" in kinds and table.separator != ",")
         filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)

@@ -14,6 +14,7 @@ from datastage.datasets import idx
 from datastage.entry import Entry, one_of
 from datastage.errors import IntegrityError, SpecError
 from datastage.layouts import words
+from datastage.layouts.labels import stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
@@ -112,35 +113,50 @@ def of_pairs(
     import numpy as np
 
     splits: dict[str, Split] = {}
-    used: dict[str, tuple[Any, Any]] = {}
+    used: dict[str, tuple[Any, Any, Any]] = {}
     left_out = []
     first: Any = None
     for part, pair in pairs.items():
-        labels: Any = None if count else np.asarray(load(pair[1]))
+        labels: Any = None if count else np.atleast_1d(load(pair[1]))
         first = labels if first is None else first
-        n = count(pair[1]) if count else len(np.atleast_1d(labels))
-        at = "predict" if labels is not first and _stand_for_none(labels, first) else part
-        if at in splits:
-            left_out.append(f"the arrays of {part}, which have no labels")
-        else:
-            splits[at], used[at] = Split((), None if at == "predict" else (), n), pair
+        n = count(pair[1]) if count else len(labels)
+        gone: Any = [] if labels is first else np.flatnonzero(_stand_for_none(labels, first))
+        if len(gone) and "predict" in splits:  # val's, and now those of test
+            left_out.append(f"{len(splits['predict']):,} rows of {splits['predict'].seen} without labels")
+        if len(gone):
+            splits["predict"], used["predict"] = Split((), None, len(gone), part), (*pair, gone)
+        if len(gone) < n or not n:
+            kept = np.delete(np.arange(n), gone) if len(gone) else slice(None)
+            splits[part], used[part] = Split((), (), n - len(gone)), (*pair, kept)
 
     def arrays(split: str) -> tuple[Any, Any]:
-        images, labels = (load(name) for name in one_of(used, split))
+        names, rows = one_of(used, split)[:2], one_of(used, split)[2]
+        images, labels = (load(name) for name in names)
         if split == "predict":
-            return checked(where, images, np.zeros(len(images), np.int64))[0], np.arange(len(images))
-        return checked(where, images, labels)
+            return checked(where, images, np.zeros(len(images), np.int64))[0][rows], rows
+        images, labels = checked(where, images, labels)
+        return images[rows], labels[rows]
 
     return Reading(
         layout, "classification", "arrays", (), ordered(splits), rule, left_out=tuple(left_out), arrays=arrays
     )
 
 
-def _stand_for_none(labels: Any, train: Any) -> bool:
-    """Whether all labels of a part are one number below 0, or NaN, and train has none below 0."""
-    if labels.dtype.kind not in "if" or not labels.size or (train.dtype.kind in "if" and (train < 0).any()):
-        return False
-    return bool((labels != labels).all() or (labels.max() < 0 and labels.min() == labels.max()))
+def _stand_for_none(labels: Any, train: Any) -> Any:
+    """Tell which labels of a part are one number below 0, as train has none; of measures all must be, or NaN."""
+    import numpy as np
+
+    none = np.zeros(len(labels), bool)
+    if labels.dtype.kind not in "if" or (train.dtype.kind in "if" and (train < 0).any()):
+        return none
+    below = np.unique(labels[~(labels >= 0)])  # NaN is none of both
+    gone = labels.reshape(len(labels), -1)[:, 0] < 0 if labels.size == len(labels) else none
+    if (~(labels >= 0)).all():
+        gone = ~none
+    elif labels.dtype.kind == "f" or (len(below) and below[0] == -100):  # which torch's losses ignore
+        return none
+    is_one = len(below) == 1 and stand_ins([below[0].item()] * len(labels), {"train"}, labels.dtype.kind == "f")
+    return gone if is_one else none
 
 
 def of_entry(entry: Entry, path: Path, layout: str, rule: str) -> Reading:

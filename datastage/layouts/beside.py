@@ -21,7 +21,7 @@ from datastage.layouts.label_column import (
     refuse_commas,
     task_of,
 )
-from datastage.layouts.labels import check_parts, classes_and_labels, without_label
+from datastage.layouts.labels import classes_and_labels, without_label
 from datastage.layouts.reading import Label, Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
@@ -210,7 +210,6 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     source: dict[str, Table] = {}
     in_table: dict[str, str] = {}
     why: dict[str, str] = {}
-    absent: set[Any] = set()
     lost = many = again = 0
     for fit in fits:
         label, part = fit.choice.label, fit.choice.part
@@ -220,7 +219,6 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
             value = values[0] if len(label) == 1 else values[: len(label)]
             if path is None:
                 lost += 1
-                absent.add(value)
                 continue
             if path in rows and rows[path] != value:
                 if source[path] is not fit.table:
@@ -245,7 +243,7 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     task = "classification" if choice.task == "one-hot" else choice.task
     parts = index.parts if shape.has_parts else {path: in_table.get(path, "train") for path in index.parts}
     told = {path: value for path, value in rows.items() if path not in why}
-    classes, labels, task, parts = told_of(shape, told, task, parts, absent, label[0])
+    classes, labels, task, parts = told_of(shape, told, task, parts, label[0])
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(choice.label)}"
     tops = sorted({path.rpartition("/")[0] for path in labels} - {""})
@@ -264,27 +262,20 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
 
 
 def told_of(
-    shape: Shape,
-    values: Mapping[str, Any],
-    task: str,
-    parts: Mapping[str, str],
-    absent: Iterable[Any] = (),
-    name: str = "",
+    shape: Shape, values: Mapping[str, Any], task: str, parts: Mapping[str, str], name: str = ""
 ) -> tuple[list[str], dict[str, Label], str, dict[str, str]]:
     """Return the classes, labels, task and parts of pictures: what stands for no label, as -1 of test, is none.
 
-    `absent` are the labels of lost pictures; `name` is the column that `values` are of.
+    `name` is the column that `values` are of.
     """
     own = {**parts, **{path: "test" for path in values if parts[path] == "predict"}}
+    trained = [value for path, value in values.items() if own[path] == "train"] if name else []
+    measured = task == "regression" or (trained and task_of(column_of_all(name, trained)) == "regression")
     is_one = task in ("classification", "regression")
-    gone = without_label(values, own) if is_one else set()
+    gone = without_label(values, own, bool(measured)) if is_one else set()
+    task = "regression" if gone and measured else task
     lost = {path for path in values.keys() - gone if own[path] in shape.unwanted}
     told = {path: value for path, value in values.items() if path not in gone | lost}
-    trained = [value for path, value in told.items() if own[path] == "train"]
-    if gone and name and task_of(column_of_all(name, trained)) == "regression":
-        task = "regression"
-    if task == "classification":
-        check_parts(told, own, absent)
     own = {path: part for path, part in own.items() if path not in lost}
     return *classes_and_labels(told, task), task, own
 

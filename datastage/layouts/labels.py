@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -17,6 +17,9 @@ from datastage.progress import some
 Key = TypeVar("Key", bound=Hashable)
 _NONE = words.listed("? - -- nan null none na n/a unknown unlabeled unlabelled missing tbd")
 """Labels of another part than train that stand for none, where train has no such class."""
+_NUMBERS = words.listed("-1 -9 -99 -100 -999 -1000 -9999 -99999")
+"""Measures that do so where more than `_FEW` samples of a part have one of them, and no other."""
+_FEW = 3
 
 
 def classes_and_labels(values: Mapping[Key, Any], task: str) -> tuple[list[str], dict[Key, Label]]:
@@ -37,36 +40,45 @@ def as_name(value: object) -> str:
     return str(int(text.partition(".")[0])) if "." in text and WHOLE.fullmatch(text) else text
 
 
-def stand_ins(labels: Iterable[Any], known: Collection[str]) -> set[Any]:
-    """Return those labels of another part that stand for none: ``?``, ``-1``, where train has only the `known` ones."""
-    strange = {label for label in labels if known and label != "" and as_name(label) not in known}
+def stand_ins(labels: Collection[Any], known: Collection[str], measured: bool) -> set[Any]:
+    """Return those labels of another part that stand for none: ``?``, ``-1``, where train has only the `known` ones.
+
+    A measure is one of its own: a number stands for none where a whole part is the same placeholder.
+    """
+    every = set(labels)
+    strange = {label for label in every if known and label != "" and as_name(label) not in known}
     gone = {label for label in strange if as_name(label).lower() in _NONE}
     below = {as_name(label) for label in strange - gone}
     is_one = len(below) == 1 and all(WHOLE.fullmatch(name) and name[0] == "-" for name in below)
+    if measured:
+        is_one = is_one and below <= _NUMBERS and len(labels) > _FEW and every <= strange | {""}
     return strange if is_one and not any(name[:1] == "-" and is_number(name) for name in known) else gone
 
 
-def without_label(values: Mapping[Key, Any], parts: Mapping[Key, str]) -> set[Key]:
+def without_label(values: Mapping[Key, Any], parts: Mapping[Key, str], measured: bool) -> set[Key]:
     """Return the samples of other parts than train whose label stands for none."""
-    by_part: dict[str, set[Any]] = {}
+    by_part: dict[str, list[Any]] = {}
     for sample, value in values.items():
-        by_part.setdefault(parts[sample], set()).add(value)
-    known = set(map(as_name, by_part.pop("train", ())))
-    gone = {part: stand_ins(labels, known) for part, labels in by_part.items()}
+        by_part.setdefault(parts[sample], []).append(value)
+    known = set(map(as_name, set(by_part.pop("train", ()))))
+    gone = {part: stand_ins(labels, known, measured) for part, labels in by_part.items()}
     return {sample for sample, value in values.items() if value in gone.get(parts[sample], ())}
 
 
-def check_parts(values: Mapping[Key, Any], parts: Mapping[Key, str], more: Iterable[Any] = ()) -> None:
-    """Refuse a class of another part that train has not, nor `more` of its rows, whose picture is lost."""
-    pairs = {(parts[sample], value) for sample, value in values.items()}
-    known = {as_name(value) for part, value in pairs if part == "train"}
-    every = known.union(map(as_name, more))
-    if known and (strange := {as_name(v): part for part, v in pairs if as_name(v) not in every}):
-        name = min(strange)
-        raise SpecError(
-            f"{strange[name]} has the class {name!r}, which train has not: it has {some(sorted(known), 8)}.",
-            f"Next: {strange[name]}=0 leaves that part out; or look whether the label is misspelt.",
-        )
+def untrained(reading: Reading) -> Reading:
+    """Say of a reading which classes another part has and train has not."""
+    labels = {part: split.labels for part, split in reading.splits.items() if split.labels}
+    if reading.task != "classification" or not reading.classes or "train" not in labels:
+        return reading
+    own: dict[str, set[Any]] = {part: set(of) for part, of in labels.items()}
+    alone: dict[str, list[str]] = {}
+    for number in sorted(set().union(*own.values()) - own["train"]):
+        on = " and ".join(part for part, numbers in own.items() if number in numbers)
+        alone.setdefault(on, []).append(reading.classes[number])
+    said = [
+        f"Classes   {some(names)} {'is' if len(names) == 1 else 'are'} in {on} alone" for on, names in alone.items()
+    ]
+    return replace(reading, said=(*reading.said, *said))
 
 
 def number_of(value: object) -> float:
@@ -177,6 +189,10 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
             f"classes={some(list(classes))}: the labels are numbers, which are measures ({reading.rule}).",
             "Next: leave classes= out, or name another column: labels=...",
         )
+    known = reading.classes
+    numbered = reading.layout == "parquet" and all(map(WHOLE.fullmatch, known))
+    if numbered and len(known) == len(classes) and not {*known} & {*classes}:
+        return replace(reading, classes=tuple(classes))
     rows = next((split.labels for split in reading.splits.values() if split.labels), None)
     if not reading.classes and rows is None and reading.arrays and all(map(WHOLE.fullmatch, classes)):
         numbers = _numbers_of(reading, reading.arrays)

@@ -58,18 +58,18 @@ class _Set:
         """Return where each part lies and which of its rows have a label; a part without any is to predict."""
         found: dict[str, tuple[str, list[int]]] = {}
         for part, values in labels.items():
-            rows = [
-                at for at, value in enumerate(values)
-                if value is not None and value == value and (not classes or 0 <= value < len(classes))
-            ]  # fmt: skip
-            if not rows and values:
-                if "predict" in found:
-                    self.left_out.append(f"the rows of {found['predict'][0]}, which have no labels")
-                found["predict"] = part, list(range(len(values)))
-                continue
-            if len(rows) < len(values):
-                self.left_out.append(f"{len(values) - len(rows):,} rows of {part} whose label is not known")
-            found[part] = part, rows
+            told = [value is not None and value == value and not (classes and value < 0) for value in values]
+            rows = [at for at, has in enumerate(told) if has and (not classes or values[at] < len(classes))]
+            lacks = [at for at, has in enumerate(told) if not (has and rows)]
+            if rows and part == "train":
+                lacks = []
+            if len(rows) + len(lacks) < len(values):
+                n = len(values) - len(rows) - len(lacks)
+                self.left_out.append(f"{n:,} rows of {part} whose label is not known")
+            if lacks and "predict" in found:
+                self.left_out.append(f"{len(found['predict'][1]):,} rows of {found['predict'][0]} without labels")
+            found |= {"predict": (part, lacks)} if lacks else {}
+            found |= {part: (part, rows)} if rows or not values else {}
         return found
 
 
@@ -177,10 +177,12 @@ def _label(found: _Set, asked: str | None, pictures: str | None) -> str:
 def _numbered(found: _Set, label: str) -> tuple[tuple[str, ...], dict[str, list[Any]]]:
     """Return the names of the classes, and the labels of each part as numbers; -1, unknown to the Hub, stays."""
     values = {part: found.column(part, label) for part in found.parts}
-    cells = {part: {one for one in rows if isinstance(one, str | int | float)} for part, rows in values.items()}
-    known = set(map(as_name, cells["train"])) if len(cells) > 1 else set()  # of a column of measures they are many
+    cells = {part: [one for one in rows if isinstance(one, str | int | float)] for part, rows in values.items()}
+    known = set(map(as_name, set(cells["train"]))) if len(cells) > 1 else set()  # of a column of measures they are many
+    floats = [one for one in cells["train"] if isinstance(one, float) and one == one]
+    measured = bool(floats) and (len(floats) == len(values["train"]) or not all(map(float.is_integer, floats)))
     for part in values.keys() - {"train"}:
-        gone = stand_ins(cells[part], known)
+        gone = stand_ins(cells[part], known, measured)
         values[part] = [None if isinstance(one, str | int | float) and one in gone else one for one in values[part]]
     if label in found.names or not any(isinstance(value, str) for value in values["train"]):
         return found.names.get(label, ()), values
@@ -203,8 +205,8 @@ def _of_pictures(found: _Set, label: str) -> Reading:
         if not all(isinstance(value, int) for value in told):
             raise SpecError(f"The column {label!r} holds no classes.", "Next: another column: labels=...")
         order = sorted(set(told))
-        classes, number = tuple(map(str, order)), {value: at for at, value in enumerate(order)}
-        labels = {part: [number.get(value, -1) for value in rows] for part, rows in labels.items()}
+        classes, number = tuple(map(str, order)), {None: -1, -1: -1, **{value: at for at, value in enumerate(order)}}
+        labels = {part: [number.get(value, len(order)) for value in rows] for part, rows in labels.items()}
     splits: dict[str, Split] = {}
     for part, (seen, rows) in found.known(labels, classes).items():
         names = [
@@ -230,7 +232,7 @@ def _of_rows(found: _Set, label: str) -> Reading:
 
         part, rows = one_of(known, split)
         numbers = np.concatenate([_numbers(path, names) for path in found.parts[part]])
-        own = range(len(rows)) if split == "predict" else [labels[part][at] for at in rows]
+        own = rows if split == "predict" else [labels[part][at] for at in rows]
         if len(own) < len(labels[part]) and all(isinstance(value, float) and value.is_integer() for value in own):
             own = [int(value) for value in own]  # pandas writes whole numbers as decimals where one is missing
         return checked(found.first.name, numbers if len(rows) == len(numbers) else numbers[rows], np.array(own))

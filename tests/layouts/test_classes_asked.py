@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import datastage
 from datastage import layouts, runtime
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import from_reading
@@ -120,8 +121,6 @@ def test_pack_packs_the_classes_that_are_asked_for(make, tmp_path):
 
 
 def _staged(data):
-    import datastage
-
     return datastage.stage(data, progress=False)
 
 
@@ -130,3 +129,45 @@ def test_one_folder_around_names_of_files_is_no_class_where_other_classes_are_as
     assert layouts.read(data, classes=["dog", "cat"]).classes == ("dog", "cat")
     assert layouts.read(data / "n", classes=["dog", "cat"]).classes == ("dog", "cat")
     assert layouts.read(data, classes=["n"]).classes == ("n",)
+
+
+@pytest.mark.parametrize(
+    "classes", [[0, 1, 2], range(3), np.array([0, 1, 2]), np.array([0.0, 1.0, 2.0]), (str(at) for at in range(3))]
+)
+def test_numbers_in_classes_are_the_names_of_these_numbers(classes, tmp_path):
+    images, labels = np.zeros((6, 8, 8, 3), np.uint8), np.arange(6) % 3
+    np.savez(tmp_path / "x.npz", x_train=images, y_train=labels)
+    assert datastage.read(tmp_path / "x.npz", classes=classes).classes == ("0", "1", "2")
+
+
+def test_numbers_in_classes_choose_among_the_classes_of_a_table(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{i * 3},{i},{i % 3}\n" for i in range(9)))
+    assert datastage.read(tmp_path / "t.csv", classes=[2, 0]).counts() == {"2": 3, "0": 3}
+    pandas = pytest.importorskip("pandas")
+    assert datastage.read(tmp_path / "t.csv", classes=pandas.Index([1, 0, 2])).classes == ("1", "0", "2")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ("cat", "takes a list"),
+        ({"a", "b"}, "takes a list"),
+        (10, "takes a list"),
+        (["dog", "cat", "dog"], "'dog' twice"),
+    ],
+)
+def test_what_is_no_list_of_classes_and_a_class_named_twice_are_refused(classes, said, tmp_path):
+    (tmp_path / "t.csv").write_text(TABLE)
+    with pytest.raises(SpecError, match=said) as caught:
+        datastage.read(tmp_path / "t.csv", classes=classes)
+    assert caught.value.remedy[-1].startswith("Next: ")
+
+
+def test_numbers_of_pictures_in_parquet_are_named(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({"image": [b"1", b"2", b"3"], "label": [0, 2, 1]}), tmp_path / "t.parquet")
+    found = layouts.read(tmp_path / "t.parquet", classes=["ash", "elm", "oak"])
+    assert (found.classes, list(found.splits["train"].labels)) == (("ash", "elm", "oak"), [0, 2, 1])
+    assert layouts.read(tmp_path / "t.parquet", classes=["2", "0"]).counts() == {"2": 1, "0": 1}
+    with pytest.raises(SpecError, match="There is no class 'ash'"):
+        layouts.read(tmp_path / "t.parquet", classes=["ash", "elm"])

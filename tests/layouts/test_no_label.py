@@ -52,15 +52,119 @@ def test_what_stands_for_a_missing_label_is_no_class_and_no_number(kind, gone, m
 
 
 @pytest.mark.parametrize("kind", ["tables beside", "one table beside", "a column of parts", "tables alone"])
-def test_a_class_that_train_has_not_is_refused_and_its_part_can_be_left_out(kind, make):
+def test_a_part_with_a_class_that_train_has_not_can_be_left_out(kind, make):
     data = make(given(kind, LABELS, "7"))
-    with pytest.raises(SpecError, match="'7'") as caught:
-        layouts.read(data)
-    assert caught.value.remedy[-1].startswith("Next: test=0 leaves that part out")
+    if kind == "tables alone":
+        with pytest.raises(SpecError, match="'7'") as caught:
+            layouts.read(data)
+        assert caught.value.remedy[-1].startswith("Next: test=0 leaves that part out")
     found = layouts.read(data, test=0)
     assert (found.classes, list(found.splits)) == (("0", "1", "2"), ["train"])
     minus = layouts.read(make(given(kind, ["-1", "1"] * 6, "-1")))
     assert (minus.classes, len(minus.splits["test"])) == (("-1", "1"), 4)
+
+
+@pytest.mark.parametrize("kind", ["tables beside", "one table beside", "a column of parts"])
+def test_a_class_that_train_has_not_is_served_and_named(kind, make):
+    data = make(given(kind, LABELS, "7"))
+    found = layouts.read(data)
+    assert (found.classes, len(found.splits["test"])) == (("0", "1", "2", "7"), 4)
+    assert "Classes   7 is in test alone" in found.lines()
+    few = layouts.read(data, classes=["2", "0"])
+    assert (few.classes, few.counts()) == (("2", "0"), {"2": 4, "0": 4})
+    assert any("classes= does not name: 1, 7" in line for line in few.lines())
+    assert not any("alone" in line for line in few.lines())
+
+
+def test_classes_that_no_two_parts_share_are_served_and_named_also_by_a_function_and_a_pattern(make):
+    names = {f"train/{kind}_*3.jpg": "" for kind in "ab"} | {f"test/{kind}_*2.jpg": "" for kind in "cd"}
+    data = make(names)
+    for labels in (lambda name: name.rpartition("/")[2][0], r"(\w)_\d+\.jpg"):
+        found = layouts.read(data, labels=labels)
+        assert (found.classes, found.counts("test")) == (("a", "b", "c", "d"), {"a": 0, "b": 0, "c": 2, "d": 2})
+        assert "Classes   c, d are in test alone" in found.lines()
+
+
+@pytest.mark.parametrize("kind", ["one table beside", "a column of parts", "tables alone", "parquet"])
+def test_a_measure_below_zero_is_one_unless_a_whole_part_is_a_placeholder(kind, make, tmp_path):
+    def read(train, test):
+        if kind == "parquet":
+            pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+            for part, labels in (("train", train), ("test", test)):
+                rows = {"a": [float(at) for at in range(len(labels))], "y": list(map(float, labels))}
+                pq.write_table(pa.table(rows), tmp_path / f"{part}.parquet")
+            return layouts.read(tmp_path, labels="y")
+        files = given(kind, train, "GONE")
+        n = len(test)
+        for name, text in files.items():
+            lines = text.splitlines()
+            ends = [at for at, line in enumerate(lines) if line.endswith("GONE")]
+            for at, value in zip(ends, test, strict=False):
+                lines[at] = lines[at].replace("GONE", value)
+            files[name] = "\n".join(line for line in lines if not line.endswith("GONE")) + "\n"
+        return layouts.read(make({name: text for name, text in files.items() if n == 4 or name != "test/t*4.jpg"}))
+
+    some = read(MEASURES, ["-1", "2.5", "0.25", "-1"])
+    assert {part: len(split) for part, split in some.splits.items()} == {"train": 12, "test": 4}
+    other = read(MEASURES, ["-4", "-4", "-4", "-4"])
+    assert {part: len(split) for part, split in other.splits.items()} == {"train": 12, "test": 4}
+    whole = read(MEASURES, ["-1", "-1.0", "-1", "-1"])
+    assert {part: len(split) for part, split in whole.splits.items()} == {"train": 12, "predict": 4}
+
+
+def test_rows_of_a_part_whose_label_stands_for_none_are_to_predict_in_every_layout(make, tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    train, test = [0, 1, 2, 0], [1, -1, 2, -1]
+    tables = {"p/train.csv": table(train), "p/test.csv": table(test, "t{}.jpg")}
+    beside = make({"p/train/*4.jpg": "", "p/test/t*4.jpg": "", **tables}) / "p"
+    rows = ["".join(f"{i},{i * i + 7},{label}\n" for i, label in enumerate(labels)) for labels in (train, test)]
+    alone = make({"alone/train.csv": "a,b,y\n" + rows[0], "alone/test.csv": "a,b,y\n" + rows[1]}) / "alone"
+    parted = "".join(f"{i},{i * 7},{y},{'test' if i > 3 else 'train'}\n" for i, y in enumerate(train + test))
+    column = make({"parted/t.csv": "a,b,y,split\n" + parted}) / "parted" / "t.csv"
+    (tmp_path / "pq").mkdir()
+    for part, labels in (("train", train), ("test", test)):
+        pq.write_table(pa.table({"a": [0.0, 1.0, 2.0, 3.0], "y": labels}), tmp_path / "pq" / f"{part}.parquet")
+    x = np.arange(4 * 192, dtype=np.uint8).reshape(4, 8, 8, 3)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=train, x_test=x, y_test=test)
+    given = (beside, {}, None), (alone, {}, [1, 3]), (column, {}, [5, 7]), (tmp_path / "pq", {"labels": "y"}, [1, 3])
+    for data, asked, ids in (*given, (tmp_path / "x.npz", {}, [1, 3])):
+        found = layouts.read(data, **asked)
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 4, "test": 2, "predict": 2}
+        assert any("2 " in line and "they are .predict" in line for line in found.lines())
+        if found.arrays is not None:
+            assert found.arrays("test")[1].tolist() == [1, 2]
+            assert found.arrays("predict")[1].tolist() == ids
+    assert (layouts.read(tmp_path / "x.npz").arrays("predict")[0] == x[[1, 3]]).all()
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz", "parquet"])
+def test_of_two_parts_without_labels_test_is_to_predict_and_the_other_is_named(kind, tmp_path):
+    labels = {"train": [0, 1, 2], "val": [-1] * 2, "test": [-1] * 4}
+    if kind == "npz":
+        x = {f"x_{part}": np.zeros((len(y), 8, 8, 3), np.uint8) for part, y in labels.items()}
+        np.savez(tmp_path / "x.npz", **x, **{f"y_{part}": y for part, y in labels.items()})
+    for part, y in labels.items():
+        if kind == "csv":
+            (tmp_path / f"{part}.csv").write_text("a,y\n" + "".join(f"{i * 3},{one}\n" for i, one in enumerate(y)))
+        if kind == "parquet":
+            pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+            pq.write_table(pa.table({"a": [1.5] * len(y), "y": y}), tmp_path / f"{part}.parquet")
+    found = layouts.read(tmp_path / "x.npz" if kind == "npz" else tmp_path, labels=None if kind == "npz" else "y")
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 3, "predict": 4}
+    assert any("2 rows of val" in line and "without labels" in line for line in found.left_out)
+
+
+@pytest.mark.parametrize("lacking", ["", f"{10**20}"])
+def test_the_lines_for_pandas_tell_numbers_of_any_length_apart(lacking, tmp_path):
+    pytest.importorskip("pandas")
+    rows = "".join(f"{i},w{i % 2},{10**20 + i % 3}\n" for i in range(30)) + f"30,w0,{lacking}\n"
+    (tmp_path / "long.csv").write_text("a,c,y\n" + rows)
+    with pytest.raises(SpecError, match="a model needs numbers") as caught:
+        layouts.read(tmp_path / "long.csv", labels="y")
+    known = {"path": tmp_path / "long.csv", "datastage": datastage}
+    exec("\n".join(caught.value.remedy[-3:]), known)
+    assert known["train"].classes == () or len(known["train"].classes) == 3
+    assert sorted({one for part in (known["train"], known["test"]) for _, y in part for one in y.tolist()}) == [0, 1, 2]
 
 
 def test_a_folder_of_a_class_that_train_has_not_can_be_left_out(make):
