@@ -223,5 +223,13 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
         elif rest and arrays is not None and part != "predict":
             split = replace(split, n=len(arrays(part)[1]))
         splits[part] = split
-    left_out = (*reading.left_out, *([f"the classes that classes= does not name: {some(rest)}"] if rest else []))
+    told = [f"the classes that classes= does not name: {some(rest)}"] if rest else []
+    for part in [part for part, split in splits.items() if len(reading.splits[part]) and not len(split)]:
+        if part == "train":
+            raise SpecError(
+                f"No sample of train is of {some(names)}.", "Next: name classes that train has: classes=..."
+            )
+        del splits[part]
+        told.append(f"the part {part}: none of its {len(reading.splits[part]):,} samples is of these classes")
+    left_out = (*reading.left_out, *told)
     return replace(reading, classes=tuple(names), splits=splits, left_out=left_out, arrays=arrays)

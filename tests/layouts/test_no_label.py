@@ -79,6 +79,11 @@ def test_a_class_that_train_has_not_is_served_and_named(kind, make):
 def test_classes_that_no_two_parts_share_are_served_and_named_also_by_a_function_and_a_pattern(make):
     names = {f"train/{kind}_*3.jpg": "" for kind in "ab"} | {f"test/{kind}_*2.jpg": "" for kind in "cd"}
     data = make(names)
+    few = layouts.read(data, labels=r"(\w)_\d+\.jpg", classes=["b", "a"])
+    assert (few.classes, list(few.splits)) == (("b", "a"), ["train"])
+    assert "Left out  the part test: none of its 4 samples is of these classes" in few.lines()
+    with pytest.raises(SpecError, match="No sample of train is of c, d"):
+        layouts.read(data, labels=r"(\w)_\d+\.jpg", classes=["c", "d"])
     for labels in (lambda name: name.rpartition("/")[2][0], r"(\w)_\d+\.jpg"):
         found = layouts.read(data, labels=labels)
         assert (found.classes, found.counts("test")) == (("a", "b", "c", "d"), {"a": 0, "b": 0, "c": 2, "d": 2})
