@@ -60,6 +60,15 @@ def disk_that_is_not_waited_for(request):
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def root_that_is_no_users(request, tmp_path_factory):
+    """What tests of layouts and batches stage on their way lies in no folder of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if any(part in request.node.nodeid for part in ("layouts/", "batches/", "test_next_lines", "test_misuse")):
+            patch.setenv("DATASTAGE_ROOT", str(tmp_path_factory.mktemp("root")))
+        yield
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working directory, a root and a home of the test's own; the runtime is a plain terminal without internet."""
