@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, SupportsFloat
 
 from datastage.errors import SpecError
@@ -90,15 +90,16 @@ def check_given(parameters: Mapping[str, inspect.Parameter], given: Mapping[str,
 def class_names(classes: Any) -> list[str]:
     """Return ``classes=`` as texts, numbers as labels are called; `SpecError` if it is no list, or names one twice."""
     try:
-        given = None if isinstance(classes, str | bytes | Set) else list(classes)
-    except TypeError:
+        given = None if isinstance(classes, str | bytes | set | frozenset) else list(classes)
+        plain = [one.item() if hasattr(one, "item") else one for one in given or ()]  # of numpy
+    except (TypeError, ValueError):
         given = None
     if given is None:
         raise SpecError(
             f"classes= takes a list of names, and was given a value of type {type(classes).__name__}.",
             "Next: classes=['cat', 'dog'], in the order that their numbers are to have.",
         )
-    plain = [one.item() if hasattr(one, "item") else one for one in given]  # of numpy
+    plain = [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in plain]
     names = [str(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in plain]
     if len(set(names)) < len(names):
         twice = next(name for at, name in enumerate(names) if name in names[:at])

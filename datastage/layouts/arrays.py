@@ -147,8 +147,10 @@ def _stand_for_none(labels: Any, train: Any) -> Any:
     import numpy as np
 
     none = np.zeros(len(labels), bool)
-    if labels.dtype.kind not in "if" or (train.dtype.kind in "if" and (train < 0).any()):
+    if not labels.size or labels.dtype.kind not in "if" or (train.dtype.kind in "if" and (train < 0).any()):
         return none
+    if set(np.unique(labels).tolist()) == {-1, 1} and set(np.unique(train).tolist()) == {0, 1}:
+        return none  # two classes, written in two ways
     below = np.unique(labels[~(labels >= 0)])  # NaN is none of both
     gone = labels.reshape(len(labels), -1)[:, 0] < 0 if labels.size == len(labels) else none
     if (~(labels >= 0)).all():

@@ -18,7 +18,7 @@ Key = TypeVar("Key", bound=Hashable)
 _NONE = words.listed("? - -- nan null none na n/a unknown unlabeled unlabelled missing tbd")
 """Labels of another part than train that stand for none, where train has no such class."""
 _NUMBERS = words.listed("-1 -9 -99 -100 -999 -1000 -9999 -99999")
-"""Measures that do so where more than `_FEW` samples of a part have one of them, and no other."""
+"""Numbers that do so; of measures where more than `_FEW` samples of a part have one of them, and no other."""
 _FEW = 3
 
 
@@ -47,11 +47,13 @@ def stand_ins(labels: Collection[Any], known: Collection[str], measured: bool) -
     """
     every = set(labels)
     strange = {label for label in every if known and label != "" and as_name(label) not in known}
-    gone = {label for label in strange if as_name(label).lower() in _NONE}
+    gone = {label for label in strange if as_name(label).lower() in _NONE - {name.lower() for name in known}}
     below = {as_name(label) for label in strange - gone}
-    is_one = len(below) == 1 and all(WHOLE.fullmatch(name) and name[0] == "-" for name in below)
+    is_one = len(below) == 1 and below <= _NUMBERS
     if measured:
-        is_one = is_one and below <= _NUMBERS and len(labels) > _FEW and every <= strange | {""}
+        is_one = is_one and len(labels) > _FEW and every <= strange | {""}
+    if {*known} == {"0", "1"} and {as_name(label) for label in every} == {"-1", "1"}:
+        return gone  # two classes, written in two ways
     return strange if is_one and not any(name[:1] == "-" and is_number(name) for name in known) else gone
 
 
@@ -191,7 +193,7 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
         )
     known = reading.classes
     numbered = reading.layout == "parquet" and all(map(WHOLE.fullmatch, known))
-    if numbered and len(known) == len(classes) and not {*known} & {*classes}:
+    if numbered and len(known) == len(classes) and not any(map(WHOLE.fullmatch, classes)):
         return replace(reading, classes=tuple(classes))
     rows = next((split.labels for split in reading.splits.values() if split.labels), None)
     if not reading.classes and rows is None and reading.arrays and all(map(WHOLE.fullmatch, classes)):

@@ -171,3 +171,23 @@ def test_numbers_of_pictures_in_parquet_are_named(tmp_path):
     assert layouts.read(tmp_path / "t.parquet", classes=["2", "0"]).counts() == {"2": 1, "0": 1}
     with pytest.raises(SpecError, match="There is no class 'ash'"):
         layouts.read(tmp_path / "t.parquet", classes=["ash", "elm"])
+
+
+def test_numbers_that_a_text_column_holds_are_not_called_by_other_numbers(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    pandas.DataFrame({"a": np.arange(16) * 1.5, "label": ["3", "8"] * 8}).to_parquet(tmp_path / "train.parquet")
+    assert layouts.read(tmp_path, labels="label", classes=["three", "eight"]).classes == ("three", "eight")
+    with pytest.raises(SpecError, match="There is no class '7': there are 3, 8"):
+        layouts.read(tmp_path, labels="label", classes=["7", "9"])
+
+
+def test_classes_come_as_keys_of_a_mapping_and_as_bytes(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((16, 4, 4), np.uint8), y=np.arange(16) % 2)
+    for classes in ({"dog": 0, "cat": 1}.keys(), np.array([b"dog", b"cat"])):
+        assert datastage.loaders(tmp_path / "x.npz", batch_size=4, classes=classes, progress=False).classes == (
+            "dog",
+            "cat",
+        )
+    with pytest.raises(SpecError, match="classes= takes a list of names"):
+        datastage.loaders(tmp_path / "x.npz", batch_size=4, classes=np.array([["dog", "cat"]]))

@@ -237,3 +237,34 @@ def test_the_lines_for_pandas_take_decimal_commas_for_numbers_and_drop_rows_with
     assert known["x"].shape == (30, 4 if "word" not in value else 33)
     batches = [y for part in (known["train"], known["test"]) for _, y in part]
     assert sorted(set(sum((y.tolist() for y in batches), []))) == sorted(set(wanted))
+
+
+@pytest.mark.parametrize("kind", ["npz", "tables"])
+@pytest.mark.parametrize(("train", "test"), [([0, 1] * 8, [-1, 1, -1, 1]), (list(range(16)), [5, -4, 7, 0])])
+def test_a_number_below_0_that_is_no_placeholder_leaves_no_part_in_silence(train, test, kind, make, tmp_path):
+    if kind == "npz":
+        x = np.zeros((16, 4, 4), np.uint8)
+        data = tmp_path / "x.npz"
+        np.savez(data, x_train=x, y_train=np.array(train), x_test=x[:4], y_test=np.array(test))
+        found = layouts.read(data)
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 16, "test": 4}
+        return
+    files = zip(("train.csv", "test.csv"), (train, test))
+    data = make({f: "a,b,label\n" + "".join(f"{i},{i * 7 % 5},{n}\n" for i, n in enumerate(of)) for f, of in files})
+    with pytest.raises(SpecError, match="'-[14]' is no class of the training table"):
+        layouts.read(data)
+
+
+def test_the_case_of_a_class_makes_no_placeholder_of_it(make):
+    lines = {"train.csv": ["None", "a"] * 6, "test.csv": ["none", "a"]}
+    data = make({f: "a,b,label\n" + "".join(f"{i},{i * 3},{n}\n" for i, n in enumerate(of)) for f, of in lines.items()})
+    with pytest.raises(SpecError, match="'none' is no class of the training table"):
+        layouts.read(data)
+
+
+def test_an_empty_part_of_an_npz_is_said_and_can_be_left_out(tmp_path):
+    x, y = np.zeros((16, 4, 4), np.uint8), np.arange(16) % 2
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x[:0], y_test=y[:0])
+    with pytest.raises(SpecError, match="there are no images in it"):
+        fed(tmp_path / "x.npz")
+    assert len(list(fed(tmp_path / "x.npz", test=0).train)) == 1
