@@ -195,7 +195,7 @@ def _known(rows: dict[str, _Rows], task: str, left_out: list[str]) -> dict[str, 
         cells = one.labels or []
         gone = stand_ins(cells, known, task == "regression")
         lacks = {at for at, cell in enumerate(cells) if cell in gone}
-        if all(cell == "" or cell in gone for cell in cells):
+        if name == "predict" or all(cell == "" or cell in gone for cell in cells):
             lacks = set(range(len(cells)))
         else:
             found[name] = one.rows([at for at in range(len(cells)) if at not in lacks]) if lacks else one

@@ -20,6 +20,8 @@ from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
 
 MOST_BYTES = 16 << 30
+MOST_LINKS = 100_000
+"""Groups that lie in each other many times have names without end."""
 
 
 @contextmanager
@@ -34,20 +36,21 @@ def _h5(path: Path) -> Iterator[Any]:
 
 
 def h5_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an HDF5 file; soft links and arrays of objects are left out."""
+    """Return each name of the arrays in an HDF5 file; soft links and arrays of objects are left out."""
     found: list[str] = []
-
-    def visit(name: str, link: Any) -> bool | None:  # anything but None ends the visit, which follows hard links alone
-        if type(link).__name__ in ("SoftLink", "ExternalLink"):
-            return None
-        one = file[name]
-        is_array = hasattr(one, "shape") and one.dtype.kind in "biuf"
-        if is_array and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES:
-            found.append(name)
-        return len(found) > 1000 or None
-
     with _h5(path) as file:
-        getattr(file, "visititems_links", file.visititems)(visit)  # an older h5py gives one name to each array
+        waiting, n_links = [("", frozenset[Any]())], 0
+        while waiting and len(found) <= 1000:
+            name, above = waiting.pop()
+            if name and type(file.get(name, getlink=True)).__name__ != "HardLink":
+                continue
+            one = file[name or "/"]
+            if hasattr(one, "keys") and one not in above and n_links < MOST_LINKS:  # a group may lie in itself
+                n_links, inside = n_links + len(one), above | {one}
+                waiting += [(f"{name}/{key}".lstrip("/"), inside) for key in reversed(list(one))]
+            is_array = hasattr(one, "shape") and one.dtype.kind in "biuf"
+            if is_array and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES:
+                found.append(name)
     return found
 
 

@@ -471,6 +471,34 @@ def test_each_name_of_an_array_in_hdf5_is_found(tmp_path):
         assert (rows[:, 0].tolist(), labels.tolist()) == ([0, 2, 4, 6], [0, 1, 0, 1])
 
 
+def test_arrays_below_a_group_of_two_names_keep_both(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    from datastage.layouts.scientific import h5_names
+
+    path = tmp_path / "g.h5"
+    with h5py.File(path, "w") as file:
+        for part, n in (("train", 16), ("test", 5)):
+            file[f"{part}/x"], file[f"{part}/y"] = np.zeros((n, 4, 4, 3), "u1"), np.arange(n) % 2
+        file["all"], file["train/round"], file["test/y2"] = file["train"], file["/"], file["test/y"]
+        file["gone"], file["out"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("nowhere.h5", "x")
+    assert h5_names(path) == ["all/x", "all/y", "test/x", "test/y", "test/y2", "train/x", "train/y"]
+    read = layouts.read(path, labels="train/y")
+    assert {part: len(split) for part, split in read.splits.items()} == {"train": 16, "test": 5}
+
+
+def test_groups_that_lie_in_each_other_many_times_are_listed_in_a_bounded_time(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    from datastage.layouts import scientific
+
+    monkeypatch.setattr(scientific, "MOST_LINKS", 2000)
+    with h5py.File(tmp_path / "g.h5", "w") as file:
+        inner = file.create_group("0")
+        for i in range(1, 40):
+            outer = file.create_group(str(i))
+            outer["a"], outer["b"], inner = inner, inner, outer
+    assert scientific.h5_names(tmp_path / "g.h5") == []
+
+
 def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followed(tmp_path):
     h5py = pytest.importorskip("h5py")
     from datastage.layouts.scientific import h5_names

@@ -268,3 +268,15 @@ def test_an_empty_part_of_an_npz_is_said_and_can_be_left_out(tmp_path):
     with pytest.raises(SpecError, match="there are no images in it"):
         fed(tmp_path / "x.npz")
     assert len(list(fed(tmp_path / "x.npz", test=0).train)) == 1
+
+
+@pytest.mark.parametrize("part", ["predict", "unlabeled"])
+@pytest.mark.parametrize("labels", ["000", "012", "77x", "111"])
+def test_rows_that_a_table_says_are_to_predict_are_told_by_their_number_whatever_their_label(part, labels, make):
+    rows = [(i % 2, "train") for i in range(16)] + [(0, "test"), (1, "test")] + [(label, part) for label in labels]
+    text = "".join(f"{i},{i * i},{split},{label}\n" for i, (label, split) in enumerate(rows))
+    data = make({"all.csv": "a,b,split,label\n" + text})
+    loaders = fed(data)
+    ((x, ids),) = loaders.predict
+    assert (x[:, 0].tolist(), ids.tolist()) == ([18, 19, 20], [18, 19, 20])
+    assert layouts.read(data).splits["predict"].labels is None
