@@ -220,3 +220,31 @@ def test_a_map_of_holes_that_is_longer_than_its_data_is_refused(tmp_path):
     sparse = pax_raw(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "9"))
     data = sparse + tar_raw(b"a", b"0\n".ljust(100, b"\0")) + END_BLOCKS
     assert outcome(data, tmp_path / "x") == "T-SPARSE"
+
+
+@pytest.mark.parametrize(("padding", "is_whole"), [(b"\0" * 9, True), (b"\1" * 9, False)])
+def test_zeros_behind_the_last_record_of_pax_are_padding_and_nothing_else_is(padding, is_whole, tmp_path):
+    body = b"10 path=b\n" + padding
+    data = tar_raw(b"PaxHeaders/x", body, b"x") + tar_raw(b"a", A) + END_BLOCKS
+    assert outcome(data, tmp_path / "x") == ({"b": A} if is_whole else "T-PAX")
+
+
+@pytest.mark.parametrize("seconds", [-(1 << 40), 1 << 40])
+def test_a_time_that_no_disk_can_bear_is_none(seconds):
+    data = tar_raw(b"a", A, mtime=base256(seconds)) + END_BLOCKS
+    assert [each.mtime for each in list_members(BytesReader(data))] == [None]
+
+
+def test_each_byte_of_a_map_of_holes_in_the_header_counts(tmp_path):
+    member = bytearray(tar_raw(b"a", b"", b"S"))
+    member[386 + 23] = ord("1")  # the last byte of the first piece
+    assert outcome(with_checksum(bytes(member)) + END_BLOCKS, tmp_path / "x") == "T-SPARSE"
+
+
+def test_a_block_of_zeros_may_begin_a_tar_and_one_of_another_byte_may_not():
+    assert [tar.is_header(bytes([n]) * 512) for n in range(3)] == [True, False, False]
+
+
+def test_a_tar_that_ends_in_the_padding_of_a_member_is_refused_by_the_name_of_it(tmp_path):
+    with pytest.raises(DamagedArchiveError, match='"a.txt" is cut short'):
+        unpacked(MEMBERS[0][:-1], tmp_path / "x")

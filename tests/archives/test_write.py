@@ -128,3 +128,13 @@ def test_emptying_takes_all_and_follows_no_link(tmp_path):
     write.empty(str(root))
     assert os.listdir(root) == []
     assert os.listdir(tmp_path / "outside") == ["kept"]
+
+
+def test_where_nothing_is_opened_below_a_descriptor_no_descriptor_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "BY_DESCRIPTOR", False)
+    closed = []
+    with Folder(str(tmp_path)) as folder:
+        os.close(folder.create("d/a"))
+        monkeypatch.setattr(write.os, "close", closed.append)
+    assert (tmp_path / "d/a").is_file()
+    assert closed == []

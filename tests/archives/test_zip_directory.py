@@ -219,6 +219,20 @@ def test_an_end_record_that_only_seems_to_lie_in_a_member_makes_two_readings(rea
     assert isinstance(outcome(data, tmp_path / "x"), str)
 
 
+def test_a_zip_in_a_zip_does_not_hide_a_second_reading_before_it(tmp_path):
+    data = zip_raw(member("in.zip", INNER), prefix=b"#!/bin/sh\n" + INNER)
+    assert outcome(data, tmp_path / "x") == "Z-AMBIGUOUS"
+
+
+def test_the_end_of_a_large_zip_is_looked_for_and_nothing_is_asked_for_behind_it(monkeypatch):
+    reader = BytesReader(zip_raw(member("a", bytes(200_000))))
+    asked = []
+    plain = reader.read_at
+    monkeypatch.setattr(reader, "read_at", lambda at, n: asked.append(at + n) or plain(at, n), raising=False)
+    zip_directory.find_directory(reader)
+    assert max(asked) == reader.size
+
+
 def test_an_end_record_in_a_comment_of_the_directory_makes_two_readings(tmp_path):
     """Its directory, of no member, begins behind that of the whole."""
     where = zip_raw(member("a", b"1")).index(b"PK\5\6")

@@ -4,7 +4,10 @@ import struct
 
 import pytest
 
-from datastage.archives import zip_plan
+from datastage.archives import zip_directory, zip_plan
+from datastage.archives.records import Unpacked
+from datastage.archives.safety import Tree
+from datastage.reader import BytesReader
 
 from .made import tree, unpacked, zip_of
 from .raw import extra, outcome, zip_entry, zip_raw
@@ -82,3 +85,9 @@ def test_a_length_that_zip64_holds_is_taken_from_there_also_in_an_archive_of_ove
         file.write(data[at:])
     unpacked(tmp_path / "x.zip", tmp_path / "to")
     assert tree(tmp_path / "to") == {"a": b"1", "b": b"2"}
+
+
+def test_plain_files_are_judged_at_a_glance(monkeypatch):
+    monkeypatch.setattr(zip_plan, "ZipEntry", None)  # the slow way needs it
+    directory = zip_directory.find_directory(BytesReader(zip_of({"a": b"1", "d/b": b"2"})))
+    assert zip_plan.Plan(directory, Unpacked(Tree())).paths == ["a", "d/b"]
