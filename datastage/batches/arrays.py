@@ -42,7 +42,8 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
         if given.shape[1:] != shape:
             raise SpecError(f"{name}: images of shape {given.shape[1:]}, and those of train have {shape}.")
     asked = {name: pair[1] for name, pair in splits.items() if name != "predict"}
-    targets, classes = targets_of(asked, options.classes, options.reporter)
+    are_lists = any(isinstance(splits[name][0], list | tuple) for name in asked)
+    targets, classes = targets_of(asked, options.classes, options.reporter, are_lists)
     if "predict" in splits:
         targets["predict"] = ids_of(splits["predict"][1], len(images["predict"]))
     for name, labels in targets.items():
@@ -123,7 +124,8 @@ def _in_bytes(images: NDArray[Any], is_tensor: bool) -> str:
         first = f"{'' if is_tensor else 'import numpy; '}images = {of}nan=0, posinf=0, neginf=0); "
     low, high = float(images.min()), float(images.max())
     if low >= 0 and high <= 1:
-        return f"{first}(images * 255).round(){last}"
+        of = f"images.{wide}" if images.dtype == np.int8 else "images"  # 255 is no int8
+        return f"{first}({of} * 255).round(){last}"
     if low >= 0 and high <= 255:
         return f"{first}images{'.round()' if images.dtype.kind == 'f' else ''}{last}"
     from_low = f"(images.{wide} {'-' if low >= 0 else '+'} {abs(low):.9g})"

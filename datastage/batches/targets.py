@@ -18,16 +18,17 @@ _PREDICT = "Next: datastage.loaders({'train': (x, y), 'predict': (x_test, None)}
 
 
 def targets_of(
-    splits: Mapping[str, Any], classes: Sequence[str], reporter: Reporter
+    splits: Mapping[str, Any], classes: Sequence[str], reporter: Reporter, are_lists: bool = False
 ) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return each split's labels as int64 of classes or float32 of measures, and the names of the classes.
 
     Names, and whole numbers that do not begin at 0, are numbered in order; rows of several, (N, ...), stay as they are.
+    Steps of errors are for samples of an array, or with `are_lists` of a list.
     """
-    found = {name: _array(name, labels) for name, labels in splits.items()}
+    found = {name: _array(name, labels, are_lists) for name, labels in splits.items()}
     first = found["train"]
     for name, labels in found.items():
-        _check_given(name, labels, reporter, splits[name])
+        _check_given(name, labels, reporter, splits[name], are_lists)
         if labels.shape[1:] != first.shape[1:] or labels.dtype.kind != first.dtype.kind:
             own, theirs = (f"labels of shape {one.shape} and type {one.dtype}" for one in (labels, first))
             raise SpecError(f"{name}: {own}; train has {theirs}.")
@@ -59,7 +60,7 @@ def array_of(name: str, values: Any) -> NDArray[Any]:
         raise SpecError(f"{name} is no array: {str(error).splitlines()[0]}.") from error
 
 
-def _array(name: str, labels: Any) -> NDArray[Any]:
+def _array(name: str, labels: Any, are_lists: bool) -> NDArray[Any]:
     array = array_of(f"{name}: what is given as labels", labels)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]  # as Keras' own datasets have them
@@ -71,9 +72,11 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
         array = array.astype(str)
     if array.dtype.kind == "O" and array.ndim == 1 and any(gone := list(map(is_missing, array))):
         is_pandas = any(type(label).__module__.startswith("pandas") for label in array)
-        keep = "notna(y)" if is_pandas else "array([label not in (None, '') and label == label for label in y])"
-        keep = f"{'pandas' if is_pandas else 'numpy'}.{keep}"
-        raise _missing(name, np.array(gone), "missing", keep, labels, ".tolist()")
+        is_there = (
+            "not pandas.isna(label) and label != ''" if is_pandas else "label not in (None, '') and label == label"
+        )
+        keep = f"numpy.array([{is_there} for label in y])"
+        raise _missing(name, np.array(gone), "missing", keep, labels, are_lists, ".tolist()")
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind in "iub":
@@ -88,7 +91,7 @@ def _array(name: str, labels: Any) -> NDArray[Any]:
     )
 
 
-def _check_given(name: str, labels: NDArray[Any], reporter: Reporter, given: Any) -> None:
+def _check_given(name: str, labels: NDArray[Any], reporter: Reporter, given: Any, are_lists: bool) -> None:
     """Refuse labels that are missing; where a sample has several, a loss of the user's own may mask them."""
     if labels.dtype.kind not in "fU":
         return
@@ -100,16 +103,21 @@ def _check_given(name: str, labels: NDArray[Any], reporter: Reporter, given: Any
         )
     if gone.any():
         is_number = labels.dtype.kind == "f"
-        keep = "numpy.isfinite(y)" if is_number else "numpy.array(y) != ''"
-        raise _missing(name, gone, "NaN or infinite" if is_number else "empty", keep, given)
+        keep = "numpy.isfinite(y)" if is_number else "y != ''"
+        raise _missing(name, gone, "NaN or infinite" if is_number else "empty", keep, given, are_lists)
 
 
-def _missing(name: str, gone: NDArray[np.bool_], what: str, keep: str, given: Any, last: str = "") -> SpecError:
-    module = keep.partition(".")[0]
-    made = f"{module}.{'Series(y)' if module == 'pandas' else 'array(y, object)' if last else 'array(y)'}"
-    made = f"y = {made}; " * isinstance(given, list | tuple)
-    used = f"import {module}; {made}keep = {keep}"
-    step = f"Next: {used}; datastage.loaders((x[keep], y[keep]{last}), batch_size=64)"
+def _missing(
+    name: str, gone: NDArray[np.bool_], what: str, keep: str, given: Any, are_lists: bool, last: str = ""
+) -> SpecError:
+    line = f"keep = {keep}; datastage.loaders((x[keep], y[keep]{last}), batch_size=64)"
+    if hasattr(given, "detach"):
+        line = f"y = y.detach().cpu().float().numpy().ravel(); {line}"
+    elif type(given) is not np.ndarray or given.ndim > 1:
+        line = f"y = numpy.asarray(y{', object' if last else ''}).ravel(); {line}"
+    line = "x = numpy.asarray(x); " * are_lists + line
+    used = ", ".join(module for module in ("numpy", "pandas") if f"{module}." in line)
+    step = f"Next: import {used}; {line}" if used else f"Next: {line}"
     return SpecError(
         f"{name}: of {len(gone):,} labels {int(gone.sum()):,} are {what}, so these samples have none.",
         _PREDICT if name != "train" and gone.all() else step,

@@ -439,6 +439,7 @@ def test_numbers_that_are_no_pictures_are_refused_with_what_they_may_be(kind, ad
         (np.array([False, True, True]), [0, 255, 255]),
         (np.array([0, 30000, 32767], np.int16), [0, 233, 255]),
         (np.array([-128, 0, 127], np.int8), [0, 128, 255]),
+        (np.array([0, 1, 1], np.int8), [0, 255, 255]),
         (np.array([-1.0, 0.0, 1.0], np.float32), [0, 128, 255]),
         (np.array([0.0, np.nan, 1.0], np.float32), [0, 0, 255]),
         (np.array([-np.inf, 7.2, np.inf]), [0, 7, 0]),
