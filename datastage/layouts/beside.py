@@ -242,7 +242,8 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
     parts = index.parts if shape.has_parts else {path: in_table.get(path, "train") for path in index.parts}
-    told = {path: value for path, value in rows.items() if path not in why}
+    left = set() if shape.has_parts else {path for path, part in in_table.items() if part == "predict"}
+    told = {path: value for path, value in rows.items() if path not in why and path not in left}
     classes, labels, task, parts = told_of(shape, told, task, parts, label[0])
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(choice.label)}"

@@ -280,3 +280,17 @@ def test_rows_that_a_table_says_are_to_predict_are_told_by_their_number_whatever
     ((x, ids),) = loaders.predict
     assert (x[:, 0].tolist(), ids.tolist()) == ([18, 19, 20], [18, 19, 20])
     assert layouts.read(data).splits["predict"].labels is None
+    pictures = (
+        make(
+            {
+                **{f"p/{i}.jpg": "" for i in range(len(rows))},
+                "p/all.csv": "image,split,label\n"
+                + "".join(f"{i}.jpg,{split},{label}\n" for i, (label, split) in enumerate(rows)),
+            }
+        )
+        / "p"
+    )
+    found = layouts.read(pictures)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 16, "test": 2, "predict": 3}
+    assert (found.classes, found.splits["predict"].labels) == (("0", "1"), None)
+    assert list(found.splits["predict"].names) == ["18.jpg", "19.jpg", "20.jpg"]
