@@ -446,3 +446,29 @@ def test_how_far_the_holder_is_is_told_and_nothing_where_it_does_not_say(facts, 
     holder = lock._holder(tmp_path / "lock")
     assert (holder.done_bytes, holder.total_bytes) == (done, total)
     assert holder.who == "process 7 on here"
+
+
+def test_a_holder_that_says_what_it_does_and_gets_no_further_is_waited_for_no_longer(tmp_path, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr(lock.time, "sleep", lambda _: None)
+    with lock.locked(tmp_path / ".x.lock") as held:
+        held.phase("copying", 9)
+        with pytest.raises(LockTimeoutError):
+            with lock.locked(tmp_path / ".x.lock", timeout_s=60, clock=lambda: float(next(seconds))):
+                pass
+
+
+@pytest.mark.parametrize("facts", [{}, {"pid": "x"}, {"pid": None}])
+def test_a_holder_whose_number_cannot_be_read_is_not_taken_for_dead(facts):
+    known = {name: fact for name, fact in lock._me().items() if name != "pid"}
+    assert not lock._is_gone({**known, **facts})
+
+
+def test_a_link_in_the_place_of_a_made_file_is_not_taken_for_one_that_was_abandoned(tmp_path):
+    (tmp_path / ".x.locked").symlink_to("gone")
+    assert lock.is_held(tmp_path / ".x.lock")
+
+
+def test_without_a_made_file_nobody_holds_the_lock_where_there_is_no_flock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock.sys, "platform", "win32")
+    assert not lock.is_held(tmp_path / ".x.lock")

@@ -163,3 +163,9 @@ def test_folders_that_are_removed_are_opened_up_to_their_owner_and_what_a_link_l
     own_files._open_up(tmp_path / "a")
     assert [stat.S_IMODE((tmp_path / folder).stat().st_mode) for folder in ("a", "a/b", "a/b/c")] == [0o700] * 3
     assert stat.S_IMODE(outside.stat().st_mode) == 0o500
+
+
+@pytest.mark.parametrize(("most_bytes", "found"), [(4, None), (5, b"hello"), (6, b"hello")])
+def test_a_file_of_ours_is_read_whole_or_not_at_all(most_bytes, found, tmp_path):
+    (tmp_path / "x").write_bytes(b"hello")
+    assert own_files.read_ours(tmp_path / "x", most_bytes=most_bytes) == found

@@ -27,6 +27,7 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("expect='md5:d41d8cd98f00b204e9800998ecf8427e'", "expect='md5:d41d8cd98f00b204e9800998ecf8427e'"),
         ("Next: choose another name, such as name='d-2'", "Next: choose another name, such as name='d-2'"),
         ("https://me:S3CRETpw@h.example/a.zip?t=1", "https://...@h.example/a.zip?t=..."),
+        ("https://@h.example/a.zip", "https://...@h.example/a.zip"),
         ("https://to/S3CRETpw@h.example/a.zip", "https://...@h.example/a.zip"),
         ("https://to/S3CRETpw@h.example/x@y.example/a.zip", "https://...@y.example/a.zip"),
         ("see https://h.example/a?sig=S3CRETpw.", "see https://h.example/a?sig=...."),

@@ -169,3 +169,12 @@ def test_of_very_many_folders_the_first_and_the_last_are_named(n):
     names = counts([FileRecord(f"c{i:05}/x.jpg", 1, 0) for i in range(n)])["inside"]["names"]
     assert len(names) == min(n, 1_000)
     assert (names[0], names[-1]) == ("c00000", f"c{n - 1:05}")
+
+
+@pytest.mark.parametrize(
+    ("folders", "n", "names"),
+    [(("train/cat", "val/cat"), 1, ["cat"]), (("a/x", "b/x"), 2, []), (("train", "a"), 2, ["a", "train"])],
+)
+def test_folders_of_pictures_are_classes_below_splits_alone(folders, n, names):
+    inside = counts([FileRecord(f"{folder}/1.png", 1, 0) for folder in folders])["inside"]
+    assert (inside["folders"], inside["names"]) == (n, names)

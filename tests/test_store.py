@@ -14,7 +14,7 @@ import pytest
 
 from datastage import cleanup, links, own_files, slots, staged, store
 from datastage.errors import IntegrityError, SpecError, StorageError
-from datastage.lock import Holder
+from datastage.lock import Holder, locked
 from datastage.progress import SILENT, Silent
 from datastage.reader import FileRecord
 from datastage.slots import Slot
@@ -367,6 +367,27 @@ def test_clean_leaves_what_was_asked_for_since_it_was_listed(tmp_path):
     assert slot.final.exists()
 
 
+def test_clean_waits_for_no_run_and_removes_nothing_that_one_is_at(tmp_path, monkeypatch):
+    slot, _ = published(tmp_path)
+    pixels = pixels_of(tmp_path, tmp_path / "gone")
+    monkeypatch.setattr("datastage.lock.time.sleep", lambda _: pytest.fail("it waited"))
+    used = (slot.final / RECEIPT).stat().st_mtime
+    for path, its_lock in ((slot.final, slot.lock), (pixels, pixels / "x.lock")):
+        with locked(its_lock):
+            assert not cleanup.remove(tmp_path, cleanup.Removable(path, 0, "", used))
+        assert path.is_dir()
+
+
+def test_what_stays_makes_no_room_in_a_budget(tmp_path):
+    for nth, name in enumerate("ab"):
+        slot = slot_at(tmp_path, name)
+        store.publish(slot, receipt_for(slot), fill(slot), durable=True)  # 15 bytes
+        os.utime(slot.final / RECEIPT, (1_000_000_000 + nth,) * 2)
+    (tmp_path / "a" / "mine").write_text("added")
+    found = cleanup.removable(tmp_path, budget_bytes=29, now=2_000_000_000)
+    assert [(item.path.name, item.stays) for item in found] == [("a", True), ("b", False)]
+
+
 def test_clean_lists_nothing_that_a_run_is_at(tmp_path):
     slot = slot_at(tmp_path)
     fill(slot)
@@ -536,8 +557,22 @@ def test_the_one_file_of_a_folder_is_known_though_something_staged_lies_on_its_w
     store.publish(slot, receipt_for(slot) | {"single": "table.csv"}, files, durable=True)
     assert store.staged_at(slot.final / "table.csv").path == slot.final / "table.csv"
     assert store.staged_at(slot.final).path == slot.final / "table.csv"
-    (slot.final / "other.csv").write_text("c")
-    assert store.staged_at(slot.final / "other.csv") is None
+    for name in ("other.csv", "z.csv"):
+        (slot.final / name).write_text("c")
+        assert store.staged_at(slot.final / name) is None
+
+
+def test_what_a_killed_run_left_beside_data_that_is_ready_is_removed(tmp_path):
+    slot, _ = published(tmp_path)
+    slot.partial.mkdir()
+    store.tidy(slot)
+    assert left_in(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize(("listed", "is_as"), [("0" * 32, True), ("1" * 32, False), ("1" * 64, None), ("1" * 8, None)])
+def test_digests_of_other_algorithms_do_not_compare(listed, is_as):
+    wanted = store.Wanted("k", ["./data.zip"], "data", listed={"data.zip": listed})
+    assert store._is_as_listed({"hashes": {"data.zip": "md5:" + "0" * 32}, "published": True}, wanted) is is_as
 
 
 def test_the_time_of_a_step_is_kept_by_its_first_word(monkeypatch):
