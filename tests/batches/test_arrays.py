@@ -480,3 +480,16 @@ def test_channels_first_are_refused_with_the_line_that_puts_them_last(is_tensor)
         images_of("train", images)
     line = caught.value.remedy[-1].removeprefix("Next: pass ").partition(", which")[0]
     assert eval(line, {"images": images}).shape == (4, 8, 8, 3)
+
+
+@pytest.mark.parametrize("names", [("test",), ("train", "odd"), ("odd",)])
+def test_parts_have_the_names_that_they_may_have_and_train_is_one(names):
+    with pytest.raises(SpecError, match="splits are named train, val and test"):
+        from_arrays(dict.fromkeys(names, digits()), batch_size=4, device="cpu")
+
+
+def test_room_on_the_device_is_asked_for_by_the_shape_of_one_image(monkeypatch):
+    shapes = set()
+    monkeypatch.setattr("datastage.batches.arrays.has_room", lambda _, shape, *more: shapes.add(shape))
+    list(loaders_of(10).train)
+    assert shapes == {(3, 8, 8)}

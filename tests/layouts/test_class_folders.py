@@ -365,3 +365,15 @@ def test_thousands_of_class_folders_are_read_in_a_moment(pattern):
     began = time.process_time()
     assert len(layouts.read(names).classes) == 4000
     assert time.process_time() - began < 2.5  # by a look at each pair of folders it took 6 and more
+
+
+def test_a_question_about_a_lone_test_folder_names_four_folders_and_six_classes():
+    with pytest.raises(SpecError) as error:
+        reading(*(f"{name}/*2.png" for name in "abcdefg"), "test/*2.png")
+    assert "it lies beside a, b, c, d." in str(error.value)
+    assert f"classes={list('abcdef')!r}" in str(error.value)
+
+
+def test_a_folder_with_more_pictures_than_those_of_images_beside_it_is_not_set_aside():
+    found = {n: reading("images/a/*2.png", "images/b/*2.png", f"more/*{n}.png") for n in (3, 4, 5)}
+    assert [found[n].classes for n in (3, 4, 5)] == [("a", "b"), *[("a", "b", "more")] * 2]

@@ -3,7 +3,7 @@
 import pytest
 
 from datastage.layouts.columns import Table, open_table
-from datastage.layouts.label_column import Choice, choose, column_of, parts_of, side_of, task_of
+from datastage.layouts.label_column import Choice, _is_named_label, choose, column_of, parts_of, side_of, task_of
 from datastage.layouts.shape import _goes_with
 from datastage.layouts.tree import of_file
 
@@ -203,3 +203,10 @@ def test_a_y_that_says_where_in_a_picture_something_is_is_no_label(name, beside,
 )
 def test_a_folder_of_masks_bears_the_name_of_its_pictures_and_more(mask, pictures, goes):
     assert _goes_with(mask, pictures) == goes
+
+
+@pytest.mark.parametrize(
+    ("values", "is_one"), [(["1", "1", "1"], True), (["0", "1", "1"], True), (["0", "1", "2"], False)]
+)
+def test_a_column_that_says_yes_or_no_is_named_as_a_label_also_where_all_say_yes(values, is_one):
+    assert _is_named_label(column_of(table({"is_ill": values}), "is_ill"), False) is is_one
