@@ -244,9 +244,11 @@ def shape_of(
             top = next(above for above in chain if above.kind == ASIDE)
             aside[top.path] += len(node.pictures)
         else:
-            at = next((i for i, above in enumerate(chain) if above.kind == PART), None)
-            parts = [above.part for above in chain if above.kind == PART]
-            part = "predict" if "predict" in parts else parts[0] if parts else None
+            found = [i for i, above in enumerate(chain) if above.kind == PART]
+            meant = [i for i in found if {key(chain[i].name), key(chain[i].path)} & {*map(key, asked.values())}]
+            at = meant[-1] if meant else found[0] if found else None  # test="hold" in train/hold
+            parts = [chain[i].part for i in found]
+            part = "predict" if "predict" in parts else None if at is None else chain[at].part
             before = tuple(above.name for above in chain[: at or 0] if above.kind == OTHER)
             after = tuple(above.name for above in chain[0 if at is None else at + 1 :] if above.kind == OTHER)
             if at is not None and after and key(after[0]) == key(chain[at].name) and len(chain[at].kids) == 1:

@@ -377,3 +377,10 @@ def test_a_question_about_a_lone_test_folder_names_four_folders_and_six_classes(
 def test_a_folder_with_more_pictures_than_those_of_images_beside_it_is_not_set_aside():
     found = {n: reading("images/a/*2.png", "images/b/*2.png", f"more/*{n}.png") for n in (3, 4, 5)}
     assert [found[n].classes for n in (3, 4, 5)] == [("a", "b"), *[("a", "b", "more")] * 2]
+
+
+@pytest.mark.parametrize(("part", "name"), [("test", "hold"), ("test", "train/hold"), ("val", "hold")])
+def test_a_part_that_is_named_lies_also_within_another_part(part, name):
+    found = reading("train/a/*3.png", "train/b/*3.png", "train/hold/a/*1.png", "train/hold/b/*1.png", **{part: name})
+    assert sizes(found) == {"train": 6, part: 2}
+    assert found.classes == ("a", "b")
