@@ -80,7 +80,7 @@ def __getattr__(name):
         raise MissingDependencyError(f"{name} is not in the tool that a cell carries.", "Next: install the wheel.")
     return type("Absent", (type,), {"__getattr__": absent})(name, (), {"__new__": absent})
 """
-_LINE_BYTES, _LINE_DIGITS = 53 * 15, 65 * 15  # 53 bytes take 65 digits to the base 92
+_LINE_BYTES = 795  # 53 bytes take 65 digits to the base 92
 _TITLE = '#@title datastage {version}: set up, then stage the data {{ display-mode: "form" }}\n'
 
 # A wheel among the inputs is used only if every file of the package has the bytes that the maker of the cell had. What
@@ -140,7 +140,7 @@ if "stage" not in dir(sys.modules.get("datastage")):  # not here yet, or an empt
     tool = pathlib.Path(tempfile.mkdtemp())
     digits = {{digit: n for n, digit in enumerate(c for c in map(chr, range(33, 127)) if c not in '"\\\\')}}
     numbers = (functools.reduce(lambda n, digit: n * 92 + digits[digit], line, 0) for line in CORE.split())
-    packed = b"".join(number.to_bytes(53 * 15, "big") for number in numbers)
+    packed = b"".join(number.to_bytes({line_bytes}, "little") for number in numbers)
     core = bz2.decompress(packed).decode().split("\\0")
     for name, text in zip(core[::2], core[1::2]):
         (tool / name).parent.mkdir(parents=True, exist_ok=True); (tool / name).write_text(text, encoding="utf-8")
@@ -171,7 +171,8 @@ def cell(
     if embed:
         needed = needed_modules([spec, *getattr(own, "places", ())], options)
         needed |= {"parts", "sources/manual", "layouts/of_entry"} if own is not None else set()
-        return title + _CARRY.format(version=__version__, core=in_digits(carried_core(needed))) + last
+        core = in_digits(carried_core(needed))
+        return title + _CARRY.format(version=__version__, core=core, line_bytes=_LINE_BYTES) + last
     file_name = f"datastage_notebook-{__version__}-py3-none-any.whl"
     found = sorted((name, item.read_bytes()) for name, item in _files(files("datastage"), "datastage"))
     look = title + _LOOK.format(known=hashlib.sha256(repr(found).encode()).hexdigest())  # as the cell computes it
@@ -360,8 +361,8 @@ def in_digits(data: bytes) -> str:
     digits = [digit for digit in map(chr, range(33, 127)) if digit not in '"\\']
     lines = []
     for at in range(0, len(data), _LINE_BYTES):
-        number, line = int.from_bytes(data[at : at + _LINE_BYTES].ljust(_LINE_BYTES, b"\0"), "big"), ""
-        for _ in range(_LINE_DIGITS):
+        number, line = int.from_bytes(data[at : at + _LINE_BYTES], "little"), ""
+        while number:
             number, digit = divmod(number, 92)
             line = digits[digit] + line
         lines.append(line)
