@@ -225,6 +225,7 @@ def shape_of(
 ) -> Shape:
     """Sort the folders of pictures into parts."""
     mark(root, asked, classes, test)
+    named = {*map(key, asked.values())}
     shape = Shape({}, [], [])
     stack: list[tuple[Node, list[Node]]] = [(root, [])]
     rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
@@ -245,7 +246,7 @@ def shape_of(
             aside[top.path] += len(node.pictures)
         else:
             found = [i for i, above in enumerate(chain) if above.kind == PART]
-            meant = [i for i in found if {key(chain[i].name), key(chain[i].path)} & {*map(key, asked.values())}]
+            meant = [i for i in found if {key(chain[i].name), key(chain[i].path)} & named]
             at = meant[-1] if meant else found[0] if found else None  # test="hold" in train/hold
             parts = [chain[i].part for i in found]
             part = "predict" if "predict" in parts else None if at is None else chain[at].part
