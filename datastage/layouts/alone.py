@@ -20,8 +20,8 @@ from datastage.layouts.label_column import (
     column_of_all,
     is_of_the_row,
     part_column,
-    parts_of,
     refuse_commas,
+    rows_by_part,
     side_of,
     task_of,
 )
@@ -169,13 +169,8 @@ def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]
     """Return the rows of each part: of its own table, or of one table by a column that says it."""
     cells = table.columns(label)[0]
     if part is not None and not parts:
-        values = table.columns(part)[0]
-        says = parts_of(part, values)
-        if "train" in says.values():
-            where: dict[str, list[int]] = {}
-            for at, value in enumerate(values):
-                if value in says:
-                    where.setdefault(says[value], []).append(at)
+        where = rows_by_part(part, table.columns(part)[0])
+        if where:
             return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
     rows = {"train": _Rows(table, cells, None, len(cells))}
     for name, other in parts.items():

@@ -224,6 +224,16 @@ def part_column(table: Table) -> str | None:
     return next((name for name in books if parts_of(name, table.columns(name)[0])), None)
 
 
+def rows_by_part(name: str, values: Sequence[str]) -> dict[str, list[int]]:
+    """Return the rows of each part, by a column that says the part of each; empty where it says none of train."""
+    says = parts_of(name, values)
+    rows: dict[str, list[int]] = {}
+    for at, value in enumerate(values):
+        if value in says:
+            rows.setdefault(says[value], []).append(at)
+    return rows if "train" in rows else {}
+
+
 def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
     """Return the part that each value of a column says, if it says one; empty if they say none."""
     different = {value for value in values if value}

@@ -17,6 +17,7 @@ from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, checked
+from datastage.layouts.label_column import BOOKS, rows_by_part
 from datastage.layouts.labels import as_name, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
@@ -38,6 +39,8 @@ class _Set:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the classes, by column
     left_out: list[str] = field(default_factory=list)
     unwanted: Collection[str] = ()
+    by_column: str = ""  # that says of each row which part it is of
+    own_rows: dict[str, list[int]] = field(default_factory=dict)  # of each part, by that column
 
     @property
     def first(self) -> Path:
@@ -52,13 +55,37 @@ class _Set:
             file = pq.ParquetFile(path)
             has = name in file.schema_arrow.names
             values += file.read([name]).column(0).to_pylist() if has else [None] * file.metadata.num_rows
-        return values
+        return [values[at] for at in self.own_rows[part]] if part in self.own_rows else values
+
+    def part_by_column(self, label: str) -> None:
+        """Part the rows by a column that says the part of each, where the files are of one part."""
+        for name in self.schema.names if len(self.parts) == 1 else ():
+            if name == label or words.plain(name) not in BOOKS:
+                continue
+            called = dict(enumerate(self.names.get(name, ())))
+            cells = ["" if one is None else called.get(one, as_name(one)) for one in self.column("train", name)]
+            if rows := rows_by_part(name, cells):
+                self.by_column, self.own_rows = name, rows
+                self.parts = {part: self.parts["train"] for part in ("train", "val", "test", "predict") if part in rows}
+                if lost := len(cells) - sum(map(len, rows.values())):
+                    self.left_out.append(f'{lost:,} rows of no part that "{name}" names')
+                return
+
+    def said(self) -> tuple[str, ...]:
+        """Say which column told the parts."""
+        return (f'Parts     as column "{self.by_column}" of {self.first.name} says',) if self.by_column else ()
+
+    def places(self, part: str, rows: Sequence[int]) -> Sequence[int]:
+        """Return where in its files these rows of a part lie."""
+        return [self.own_rows[part][at] for at in rows] if part in self.own_rows else rows
 
     def known(self, labels: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> dict[str, tuple[str, list[int]]]:
         """Return where each part lies and which of its rows have a label; a part without any is to predict."""
         found: dict[str, tuple[str, list[int]]] = {}
+        without: dict[str, list[int]] = {}
         for part, values in labels.items():
             told = [value is not None and value == value and not (classes and value < 0) for value in values]
+            told = [has and part != "predict" for has in told]
             rows = [at for at, has in enumerate(told) if has and (not classes or values[at] < len(classes))]
             lacks = [at for at, has in enumerate(told) if not (has and rows)]
             if rows and part == "train":
@@ -66,10 +93,16 @@ class _Set:
             if len(rows) + len(lacks) < len(values):
                 n = len(values) - len(rows) - len(lacks)
                 self.left_out.append(f"{n:,} rows of {part} whose label is not known")
-            if lacks and "predict" in found:
-                self.left_out.append(f"{len(found['predict'][1]):,} rows of {found['predict'][0]} without labels")
-            found |= {"predict": (part, lacks)} if lacks else {}
+            without |= {part: lacks} if lacks else {}
             found |= {part: (part, rows)} if rows or not values else {}
+        if self.by_column and without:
+            every = sorted(at for part, rows in without.items() for at in self.places(part, rows))
+            self.own_rows["predict"], self.parts["predict"] = every, self.parts["train"]
+            found["predict"] = "predict", list(range(len(every)))
+        elif without:
+            *before, last = without
+            self.left_out += [f"{len(without[part]):,} rows of {part} without labels" for part in before]
+            found["predict"] = last, without[last]
         return found
 
 
@@ -88,6 +121,7 @@ def read(paths: Sequence[Path], root: Path, asked: str | None, unwanted: Collect
         found.names = _class_names(found)
         pictures = picture_column(found.schema)
         label = _label(found, None if asked is None else asked.rpartition(":")[2], pictures)
+        found.part_by_column(label)
         return _of_rows(found, label) if pictures is None else _of_pictures(found, label)
     except (OSError, pyarrow.ArrowException) as error:
         raise IntegrityError(f"{first.name} is not a whole parquet file: {error}.", LOOK) from None
@@ -182,6 +216,8 @@ def _numbered(found: _Set, label: str) -> tuple[tuple[str, ...], dict[str, list[
     floats = [one for one in cells["train"] if isinstance(one, float) and one == one]
     measured = bool(floats) and (len(floats) == len(values["train"]) or not all(map(float.is_integer, floats)))
     for part in values.keys() - {"train"}:
+        if part == "predict":
+            cells[part], values[part] = [], [None] * len(values[part])
         gone = stand_ins(cells[part], known, measured)
         values[part] = [None if isinstance(one, str | int | float) and one in gone else one for one in values[part]]
     if label in found.names or not any(isinstance(value, str) for value in values["train"]):
@@ -215,11 +251,16 @@ def _of_pictures(found: _Set, label: str) -> Reading:
             for row in range(pq.read_metadata(path).num_rows)
         ]
         own = None if part == "predict" else [labels[seen][at] for at in rows]
-        splits[part] = Split([names[at] for at in rows], own, len(rows), seen)
+        here = [names[at] for at in found.places(seen, rows)]
+        splits[part] = Split(here, own, len(rows), "" if found.by_column else seen)
     return Reading(
         "parquet", "classification", "pictures", classes, ordered(splits), f'column "{label}"',
-        left_out=tuple(found.left_out),
+        left_out=tuple(found.left_out), said=found.said(),
     )  # fmt: skip
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def _of_rows(found: _Set, label: str) -> Reading:
@@ -231,19 +272,20 @@ def _of_rows(found: _Set, label: str) -> Reading:
         import numpy as np
 
         part, rows = one_of(known, split)
+        at = found.places(part, rows)
         numbers = np.concatenate([_numbers(path, names) for path in found.parts[part]])
-        own = rows if split == "predict" else [labels[part][at] for at in rows]
-        if len(own) < len(labels[part]) and all(isinstance(value, float) and value.is_integer() for value in own):
+        own = at if split == "predict" else [labels[part][at] for at in rows]
+        if split != "predict" and len(own) < len(labels[part]) and all(map(_is_whole, own)):
             own = [int(value) for value in own]  # pandas writes whole numbers as decimals where one is missing
-        return checked(found.first.name, numbers if len(rows) == len(numbers) else numbers[rows], np.array(own))
+        return checked(found.first.name, numbers if len(at) == len(numbers) else numbers[at], np.array(own))
 
     splits = {}
     for split, (part, rows) in known.items():
-        own = [labels[part][at] for at in rows] if classes else ()
-        splits[split] = Split((), None if split == "predict" else own, len(rows), part)
+        own = None if split == "predict" else [labels[part][at] for at in rows] if classes else ()
+        splits[split] = Split((), own, len(rows), "" if found.by_column else part)
     return Reading(
         "parquet", "classification", "arrays", classes, ordered(splits), f'column "{label}"',
-        left_out=tuple(found.left_out), arrays=arrays,
+        left_out=tuple(found.left_out), said=found.said(), arrays=arrays,
     )  # fmt: skip
 
 
@@ -259,13 +301,13 @@ def _features(found: _Set, label: str) -> list[str]:
     index = [name for name in (found.schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
     names = [
         name for name in of_numbers(found.schema)
-        if name != label and name not in index and not re.fullmatch(r"__index_level_\d+__", name)
+        if name not in (label, found.by_column, *index) and not re.fullmatch(r"__index_level_\d+__", name)
     ]  # fmt: skip
     if not names:
         raise SpecError(
             "No column of the parquet file holds numbers or pictures.", "Next: pandas.read_parquet, and pass arrays."
         )
-    if rest := [name for name in found.schema.names if name != label and name not in names]:
+    if rest := [name for name in found.schema.names if name not in (label, found.by_column, *names)]:
         found.left_out.append(f"the columns {some(rest)}: they hold no numbers, or number the rows")
     for path in (path for paths in found.parts.values() for path in paths):
         if missing := [name for name in names if name not in of_numbers(pq.read_schema(path))]:

@@ -207,3 +207,55 @@ def test_measures_of_one_part_are_not_named_one_by_one(tmp_path, monkeypatch):
     pq.write_table(pa.table({"a": [1.0, 2.0], "price": [0.5, 1.5]}), tmp_path / "x.parquet")
     monkeypatch.setattr(parquet, "as_name", None)
     assert layouts.read(tmp_path / "x.parquet", labels="price").splits["train"].n == 2
+
+
+@pytest.mark.parametrize("asked", [{}, {"labels": "label"}], ids=["by its name", "asked for"])
+def test_pictures_of_one_file_are_parted_as_a_column_says(asked, tmp_path):
+    split = ["train", "test", "train", "validation", "train", None]
+    write(tmp_path / "pets.parquet", [0, 2, 1, 1, -1, 2], split=split)
+
+    reading = layouts.read(tmp_path, **asked)
+    loaders = fed(tmp_path, size=8, **asked)
+
+    assert seen(loaders, "train") == (["cat", "dog"], ["cat", "dog"])
+    assert seen(loaders, "val") == (["dog"], ["dog"]) and seen(loaders, "test") == (["eel"], ["eel"])
+    assert 'Parts     as column "split" of pets.parquet says' in reading.lines()
+    assert "Left out  1 rows of train whose label is not known" in reading.lines()
+    assert 'Left out  1 rows of no part that "split" names' in reading.lines()
+
+
+def test_rows_of_numbers_are_parted_as_a_column_says_which_is_no_feature(tmp_path):
+    columns = {"a": [1, 2, 3, 4, 5], "is_train": [True, False, True, True, False], "label": [0, 1, 1, 0, 1]}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+
+    loaders = datastage.loaders(tmp_path, labels="label", batch_size=8, shuffle=False, progress=False)
+
+    for part, wanted in (("train", ([[1], [3], [4]], [0, 1, 0])), ("test", ([[2], [5]], [1, 1]))):
+        ((x, y),) = getattr(loaders, part)
+        assert (x.tolist(), y.tolist()) == wanted
+
+
+def test_rows_to_predict_of_one_file_keep_the_numbers_of_their_rows(tmp_path):
+    columns = {
+        "a": [1, 2, 3, 4, 5, 6],
+        "split": ["predict", "train", "test", "train", "val", "test"],
+        "label": ["?", "up", None, "down", None, None],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+
+    loaders = datastage.loaders(tmp_path, labels="label", batch_size=8, shuffle=False, progress=False, test=0)
+
+    ((x, ids),) = loaders.predict
+    assert x.ravel().tolist() == [1, 3, 5, 6] and ids.tolist() == [0, 2, 4, 5]
+    ((x, y),) = loaders.train
+    assert x.ravel().tolist() == [2, 4] and [loaders.classes[at] for at in y] == ["up", "down"]
+
+
+def test_files_that_are_parted_need_no_column_for_it(tmp_path):
+    for part, subset in (("train", ["train", "test"]), ("test", ["train", "train"])):
+        columns = {"a": [1, 2], "subset": subset, "label": [0, 1]}
+        pq.write_table(pa.table(columns), tmp_path / f"{part}.parquet")
+
+    reading = layouts.read(tmp_path, labels="label")
+
+    assert {part: len(split) for part, split in reading.splits.items()} == {"train": 2, "test": 2}
