@@ -9,11 +9,22 @@ import stat
 from collections.abc import Sequence
 from typing import Any
 
-PICTURE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+# Pictures; of several in one sample of a shard the one whose suffix stands first is taken.
+PICTURES_IN_ORDER = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".gif"),
 )
-# Files and folders that macOS and Windows add, in lower case, and how a person reads of them.
+PICTURE_SUFFIXES = frozenset(PICTURES_IN_ORDER)
+# Those that Pillow reads where another package helps it.
+HEIC = frozenset((".heic", ".heif", ".avif"))
+# Files and folders that macOS and Windows add, in lower case, and as a person reads of them: never unpacked or copied.
 JUNK_NAMES = {name.lower(): name for name in ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")}
+# What else a layout passes over, since nothing in it is a sample: it is staged as it is.
+_JUNK_FOLDERS = frozenset(
+    ("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "@eadir", "#recycle")
+    + ("#snapshot", "network trash folder", "temporary items", "thumbs", "found.000", "found.001", "desktop folder")
+    + ("aptrash", "theft_protection", "@recycle", "lost.dir", "@tmp", "trash")
+)
+_JUNK_FILES = JUNK_NAMES.keys() | {"ehthumbs.db", "icon\r", "folder.htt", "albumart.jpg", "_ds_store"}
 # The words for a split, and the split that each one means.
 SPLIT_WORDS = {
     "train": "train", "training": "train",
@@ -43,6 +54,16 @@ def junk_kind(path: str) -> str | None:
     if leaf in JUNK_NAMES:
         return JUNK_NAMES[leaf]
     return "._*" if leaf.startswith("._") and len(leaf) > 2 else None
+
+
+def is_junk_folder(name: str) -> bool:
+    """Whether a folder is hidden, or what systems and tools add: ``.ipynb_checkpoints``, ``__MACOSX``, ``@eaDir``."""
+    return name[:1] in "._" or name.lower() in _JUNK_FOLDERS or name.lower().startswith((".trash", "found.0"))
+
+
+def is_junk_file(name: str) -> bool:
+    """Whether a file is hidden, or what systems add: ``._1.jpg``, ``.DS_Store``, ``_DS_Store``, ``Thumbs.db``."""
+    return name[:1] == "." or name.lower() in _JUNK_FILES
 
 
 def no_data_kind(name: str) -> str | None:

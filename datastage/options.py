@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from datastage import archives, slots, sources
 from datastage.errors import SpecError
-from datastage.spec import Spec, parse_file
+from datastage.spec import DIGEST, Spec, parse_file
 
 FOR_LOADERS: Literal["for loaders"] = "for loaders"
 """As "auto", but a zip of pictures is kept as it is: its pictures are read where they lie."""
-_HASH = re.compile("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 
 
 def folder_named(option: str, value: str | os.PathLike[str]) -> Path:
@@ -99,7 +98,7 @@ class StageOptions:
             raise SpecError(
                 f"{one}= is of one file, and {many[0]} names several.", f"Next: leave {one}= out, or name one file."
             )
-        if self.expect is not None and not _HASH.fullmatch(self.expect.lower()):
+        if self.expect is not None and not DIGEST.fullmatch(self.expect):
             raise SpecError(
                 f"expect={self.expect!r} is not a hash.",
                 "Next: expect='md5:' and 32 hexadecimal digits, or 'sha256:' and 64.",

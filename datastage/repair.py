@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from datastage import datasets, own_files, slots, staged, staging, store
+from datastage import datasets, own_files, redact, slots, staged, staging, store
 from datastage.errors import ChecksumError, IntegrityError, SpecError, StorageError, UnavailableError, while_doing
 from datastage.options import StageOptions
 from datastage.progress import SILENT, Reporter
@@ -22,7 +22,7 @@ from datastage.reader import FileRecord
 from datastage.runtime import Runtime
 from datastage.sources import parse
 
-_HIDDEN = re.compile(r"(?<!\w)\.{3}(?!\w)")  # what stands for a secret in an address
+_HIDDEN = re.compile(rf"(?<!\w){re.escape(redact.HIDDEN)}(?!\w)")  # what stands for a secret in an address
 
 
 @while_doing("checking the folder", "Next: ask whoever owns it to verify it, or to let you.")

@@ -14,6 +14,8 @@ from datastage.redact import hide_secrets
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 # Many files in one text: numbers from one to another, or words with commas between them.
 BRACES = re.compile(r"\{(?:(\d{1,99})\.\.(\d{1,99})|[^{},\s]*(?:,[^{},\s]*)+)\}")
+# What may be said to prove the file that is named.
+DIGEST = re.compile("(?i:md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)

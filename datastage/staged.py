@@ -1,4 +1,4 @@
-"""What was staged: the path that knows its receipt, the receipt itself, and the comparison of both."""
+"""What was staged: the path that knows its receipt, the receipt itself, and how `verify` compares a folder with it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from datastage.archives.records import Unpacked
 from datastage.archives.safety import MAX_TARGET_BYTES, clean
 from datastage.archives.zip_directory import Directory, Names, kind_of
 from datastage.archives.zip_entry import ENTRY_BYTES, LOCAL_BYTES, Row, ZipEntry
-from datastage.file_names import junk_kind
+from datastage.file_names import JUNK_NAMES, junk_kind
 from datastage.reader import FileRecord
 
 _WIDE_BYTES = 16 << 20
@@ -48,10 +48,9 @@ class Disordered(Exception):
 
 # Letters, digits and the like, no part that begins with a dot, nothing that may be junk. Possessive: an odd name must
 # not make the search go back and forth.
-_is_plain = re.compile(
-    rb"(?:(?!(?i:__macosx/))[A-Za-z0-9 _()+,=@#~-][A-Za-z0-9 ._()+,=@#~-]*+/)*+"
-    rb"(?!(?i:__macosx|thumbs\.db|desktop\.ini)\Z)[A-Za-z0-9 _()+,=@#~-][A-Za-z0-9 ._()+,=@#~-]*+"
-).fullmatch
+_NO_JUNK = rb"(?!(?i:%b)(?:/|\Z))" % b"|".join(re.escape(name.encode()) for name in JUNK_NAMES)
+_PART = _NO_JUNK + rb"[A-Za-z0-9 _()+,=@#~-][A-Za-z0-9 ._()+,=@#~-]*+"
+_is_plain = re.compile(b"(?:%b/)*+%b" % (_PART, _PART)).fullmatch
 
 
 class Plan:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 from datastage.entry import ArchiveEntry
 from datastage.errors import SpecError
+from datastage.spec import DIGEST
 
-_DIGEST = re.compile(r"md5:[0-9a-fA-F]{32}|sha256:[0-9a-fA-F]{64}")
 _FACTS = ("title", "licence", "citation", "homepage", "labels")
 NEXT = 'Next: a line is: NAME PLACE [PLACE ...] [sha256:DIGEST] [title="..."] [licence="..."]'
 
@@ -44,7 +43,7 @@ def _entry(words: list[str], where: str) -> ArchiveEntry:
             f"{where}: {name} has a gap in place of its address.",
             "Next: put the address that the archive has on the web in the place of https://ADDRESS/...",
         )
-    if len(digests) > 1 or any(not _DIGEST.fullmatch(digest) for digest in digests):
+    if len(digests) > 1 or any(not DIGEST.fullmatch(digest) for digest in digests):
         raise SpecError(f"{where}: {' '.join(digests)} is not one digest.", NEXT)
     expect = digests[0].lower() if digests else None
     return ArchiveEntry(name, facts.pop("title", name), tuple(places), expect, **facts)  # type: ignore[arg-type]

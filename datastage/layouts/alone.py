@@ -1,4 +1,4 @@
-"""Tables alone: which is trained on, which column is the label, and which are features."""
+"""Tables alone: which one is trained on, the rows of each part, and the numbers of its columns."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from itertools import islice
 from operator import itemgetter, le
 
 from datastage.errors import SpecError
+from datastage.file_names import HEIC
 from datastage.layouts import words
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Leaf, Shape, count, key
@@ -139,7 +140,7 @@ def are_ids(names: set[str]) -> bool:
 
 def _unread(tree: Tree) -> list[str]:
     """Say which pictures and folders cannot be read here, and what helps."""
-    heic = Counter(suffix for path in tree.files() if (suffix := words.suffix_of(path)) in words.HEIC)
+    heic = Counter(suffix for path in tree.files() if (suffix := words.suffix_of(path)) in HEIC)
     said = [f"{n:,} files {suffix}: pip install pillow-heif reads them" for suffix, n in sorted(heic.items())]
     return [*said, *(f"the folder {path}, which may not be read" for path in tree.unread)]
 

@@ -1,4 +1,4 @@
-"""Which column of a table holds the labels: told where any tool can know, asked where only the user can."""
+"""Which column of a table holds the labels, which the parts, which only names its rows; asked where nobody can tell."""
 
 from __future__ import annotations
 

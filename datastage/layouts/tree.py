@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from datastage.errors import SpecError, StorageError, while_doing
-from datastage.file_names import NOWHERE, SPECIAL, lies_in
+from datastage.file_names import HEIC, NOWHERE, PICTURE_SUFFIXES, SPECIAL, is_junk_file, is_junk_folder, lies_in
 from datastage.layouts import words
 from datastage.reader import FileReader, Reader
 
@@ -93,7 +93,7 @@ def of_folder(path: str | os.PathLike[str]) -> Tree:
                     if name[name.rfind(".") :] in usual and name[0] != "." and entry.is_file():
                         folder.pictures.append(name)  # the many go by this quick way
                     elif entry.is_dir():
-                        if words.is_junk_folder(name):
+                        if is_junk_folder(name):
                             continue
                         below = f"{inside}/{name}" if inside else name
                         if entry.is_symlink():
@@ -201,7 +201,7 @@ def of_names(
             return folders[path]
         above, _, name = path.rpartition("/")
         parent = folder_of(above)
-        if parent is None or words.is_junk_folder(name):
+        if parent is None or is_junk_folder(name):
             folders[path] = None
             return None
         parent.folders.append(name)
@@ -252,11 +252,11 @@ def stamp_of(path: Path) -> str:
 def _sort_in(folder: Folder, name: str, pictures: frozenset[str]) -> None:
     if name[0] != "." and words.suffix_of(name) in pictures:
         folder.pictures.append(name)
-    elif not words.is_junk_file(name):
+    elif not is_junk_file(name):
         folder.others.append(name)
 
 
 def _pictures() -> frozenset[str]:
     from importlib.util import find_spec
 
-    return words.PICTURES | words.HEIC if find_spec("pillow_heif") else words.PICTURES
+    return PICTURE_SUFFIXES | HEIC if find_spec("pillow_heif") else PICTURE_SUFFIXES

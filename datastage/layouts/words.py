@@ -1,4 +1,4 @@
-"""What the names of folders, files and columns say: a split, a task, or nothing at all about what is shown."""
+"""What the names of folders, files and columns say: a split, a task, or nothing; and in which order classes stand."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ def listed(text: str) -> frozenset[str]:
 
 
 PICTURES = PICTURE_SUFFIXES
-HEIC = frozenset((".heic", ".heif", ".avif"))
-"""Pictures that Pillow reads where another package helps it."""
 SOUNDS = frozenset((".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".aif", ".aiff", ".opus", ".wma"))
 FILMS = frozenset((".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"))
 TABLES = frozenset((".csv", ".tsv", ".tab"))
@@ -50,12 +48,6 @@ _MASK_WORDS = MASKS | listed(
 _MASK_BEGINNINGS = ("mask", "masks", "gt", "segmentation", "annotation", "annotations", "ground")
 ASIDE = frozenset(("meta", "metadata", "papers", "docs", "models", "logs", "src", "readme"))
 """Names of folders that lie beside the data."""
-_JUNK_FOLDERS = frozenset(
-    ("$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "@eadir", "#recycle")
-    + ("#snapshot", "network trash folder", "temporary items", "thumbs", "found.000", "found.001", "desktop folder")
-    + ("aptrash", "theft_protection", "@recycle", "lost.dir", "@tmp", "trash")
-)
-_JUNK_FILES = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "folder.htt", "albumart.jpg"))
 
 DRAWN = re.compile(r"(?i)[_-](masks?|seg|segmentation|gt|ground_?truth|labels?|labelids|annotated)([_-]?\d+)?\.\w+$")
 """The end of the name of a picture that is drawn over another: ``x_mask.png`` beside ``x.png``."""
@@ -113,16 +105,6 @@ def is_neutral(name: str) -> bool:
 def is_aside(name: str) -> bool:
     """Whether a folder of this name lies beside the data: ``papers``, ``models``, ``Meta``."""
     return "".join(words_of(name)) in ASIDE
-
-
-def is_junk_folder(name: str) -> bool:
-    """Whether a folder is hidden, or what systems and tools add: ``.ipynb_checkpoints``, ``__MACOSX``, ``@eaDir``."""
-    return name[:1] in "._" or name.lower() in _JUNK_FOLDERS or name.lower().startswith((".trash", "found.0"))
-
-
-def is_junk_file(name: str) -> bool:
-    """Whether a file is hidden, or what systems add: ``._1.jpg``, ``.DS_Store``, ``_DS_Store``, ``Thumbs.db``."""
-    return name[:1] == "." or name.lower() in _JUNK_FILES or name == "_DS_Store"
 
 
 def suffix_of(name: str) -> str:

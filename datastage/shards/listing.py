@@ -16,9 +16,9 @@ from typing import Any
 
 from datastage import sources
 from datastage.errors import DatastageError, SpecError, UnavailableError
-from datastage.file_names import PICTURE_SUFFIXES, SHARD_WORDS, split_folders, split_words
+from datastage.file_names import PICTURE_SUFFIXES, SHARD_WORDS, is_junk_folder, split_folders, split_words
 from datastage.layouts.aside import TEST_SHARE, place
-from datastage.layouts.words import by_value, is_aside, is_junk_folder
+from datastage.layouts.words import by_value, is_aside
 from datastage.progress import counted, few
 from datastage.reader import BytesReader, FileReader, Reader
 from datastage.runtime import Runtime

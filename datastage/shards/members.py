@@ -17,10 +17,10 @@ from datastage.archives import tar
 from datastage.archives.errors import Fault, error_of
 from datastage.archives.streams import Bytes
 from datastage.errors import DamagedArchiveError, IntegrityError, StorageError, while_doing
+from datastage.file_names import PICTURES_IN_ORDER
 from datastage.reader import FileReader
 
-PICTURES = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "ppm", "pgm", "pbm", "tif", "tiff", "gif")
-"""The endings of `file_names.PICTURE_SUFFIXES`; of several in a sample the first one here is taken."""
+PICTURES = tuple(suffix[1:] for suffix in PICTURES_IN_ORDER)
 UNREAD = "Look whether the shard is still there and may be read, then run it again."
 
 

@@ -218,7 +218,8 @@ def test_pictures_of_one_file_are_parted_as_a_column_says(asked, tmp_path):
     loaders = fed(tmp_path, size=8, **asked)
 
     assert seen(loaders, "train") == (["cat", "dog"], ["cat", "dog"])
-    assert seen(loaders, "val") == (["dog"], ["dog"]) and seen(loaders, "test") == (["eel"], ["eel"])
+    assert seen(loaders, "val") == (["dog"], ["dog"])
+    assert seen(loaders, "test") == (["eel"], ["eel"])
     assert 'Parts     as column "split" of pets.parquet says' in reading.lines()
     assert "Left out  1 rows of train whose label is not known" in reading.lines()
     assert 'Left out  1 rows of no part that "split" names' in reading.lines()
@@ -246,9 +247,11 @@ def test_rows_to_predict_of_one_file_keep_the_numbers_of_their_rows(tmp_path):
     loaders = datastage.loaders(tmp_path, labels="label", batch_size=8, shuffle=False, progress=False, test=0)
 
     ((x, ids),) = loaders.predict
-    assert x.ravel().tolist() == [1, 3, 5, 6] and ids.tolist() == [0, 2, 4, 5]
+    assert x.ravel().tolist() == [1, 3, 5, 6]
+    assert ids.tolist() == [0, 2, 4, 5]
     ((x, y),) = loaders.train
-    assert x.ravel().tolist() == [2, 4] and [loaders.classes[at] for at in y] == ["up", "down"]
+    assert x.ravel().tolist() == [2, 4]
+    assert [loaders.classes[at] for at in y] == ["up", "down"]
 
 
 def test_files_that_are_parted_need_no_column_for_it(tmp_path):
