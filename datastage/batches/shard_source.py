@@ -29,7 +29,7 @@ from datastage.batches.shard_labels import LabelRule
 from datastage.decode import Fit, Unreadable
 from datastage.errors import IntegrityError, SpecError, StorageError, while_doing
 from datastage.progress import unreadable
-from datastage.shards.cache import ShardCache
+from datastage.shards.cache import ShardCache, files_in
 from datastage.shards.listing import Shard
 from datastage.shards.members import UNREAD, Sample, ShardFile
 from datastage.staged import size_and_crc
@@ -262,7 +262,7 @@ class ShardSource:
             share = 3 * h * w * n + (0 if self.shards[0].path is not None else n_bytes)
             most = self.cache.budget
             if (free := free_bytes(self.pixels)) is not None:
-                most = min(most, free + sum(path.stat().st_size for path in self.pixels.glob("packed-*.u8")))
+                most = min(most, free + sum(n for _, n, _ in files_in(self.pixels, "packed-*.u8")))
             self._keeps = share * len(self.shards) <= most
         return self._keeps
 

@@ -199,7 +199,7 @@ class ShardCache:
 
     def _used(self) -> int:
         """Return the bytes that are here, or coming, in this process and in others."""
-        used = sum(n for _, n, _ in _files(self.folder)) + sum(self._coming.values())
+        used = sum(n for _, n, _ in files_in(self.folder)) + sum(self._coming.values())
         for path in self.folder.glob("*.tar.part"):
             with contextlib.suppress(OSError):
                 used += path.stat().st_size if path.name.partition(".")[0] not in self._coming else 0
@@ -233,22 +233,22 @@ class ShardCache:
 
     def _remove_oldest(self) -> bool:
         """Remove the shard that was not used for longest, and is held by nobody; False if there is none."""
-        return any(_removed(path) for _, _, path in _files(self.folder))
+        return any(_removed(path) for _, _, path in files_in(self.folder))
 
 
 def budget_of(cache_gb: float | None, folder: Path) -> int:
     """Return how many bytes shards, and their pixels, may take."""
     if cache_gb is not None:
         return int(float(cache_gb) * 1e9)
-    own = sum(path.stat().st_size for path in folder.glob("*")) if folder.is_dir() else 0
+    own = sum(n for _, n, _ in files_in(folder, "*"))
     free = runtime.free_bytes(folder)
     return int(SHARE_OF_DISK * (free + own)) if free is not None else 1 << 60
 
 
-def _files(folder: Path) -> list[tuple[float, int, Path]]:
-    """Return when each shard was last used, its bytes, and where it is; the oldest first."""
+def files_in(folder: Path, pattern: str = "*.tar") -> list[tuple[float, int, Path]]:
+    """Return when each file was last used, its bytes, and where it is; the oldest first. Others may remove them now."""
     found = []
-    for path in folder.glob("*.tar"):
+    for path in folder.glob(pattern):
         with contextlib.suppress(OSError):
             stat = path.stat()
             found.append((stat.st_mtime, stat.st_size, path))
@@ -312,7 +312,7 @@ def is_used(folder: Path) -> bool:
 def last_used(folder: Path) -> float:
     """Return when a shard here was asked for last."""
     with contextlib.suppress(OSError):
-        return max(_files(folder), default=(folder.stat().st_mtime,))[0]
+        return max(files_in(folder), default=(folder.stat().st_mtime,))[0]
     return 0.0
 
 

@@ -104,6 +104,14 @@ def test_a_limit_takes_samples_from_all_over_a_set_sorted_by_class():
     assert len({int(v) for _, y in train for v in y}) == 10
 
 
+def test_a_limit_takes_samples_of_each_part_and_none_of_another():
+    images, _ = digits(100)
+    parts = from_arrays({"train": (images, np.arange(100))}, batch_size=4, device="cpu", val=0.5, limit=20)
+    train, val = ({int(v) for _, y in part for v in y} for part in parts)
+    assert (len(train), len(val)) == (20, 20)
+    assert not train & val
+
+
 def test_grey_images_get_one_channel():
     (train,) = from_arrays({"train": (np.zeros((5, 8, 8), np.uint8), np.arange(5))}, batch_size=5, device="cpu")
     assert next(iter(train))[0].shape == (5, 1, 8, 8)

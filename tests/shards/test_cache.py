@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+import datastage
 from datastage import runtime
 from datastage.errors import NoSpaceError
-from datastage.shards.cache import ShardCache, Stop
+from datastage.shards.cache import ShardCache, Stop, budget_of
 from datastage.shards.listing import find
 from tests.servers import server as server
 from tests.stand_ins.shards import shards
@@ -89,3 +90,14 @@ def test_a_process_forked_from_one_that_brought_shards_brings_its_own(tmp_path, 
         finally:
             os._exit(0 if (tmp_path / "near").exists() and here_now(cache) == 2 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_shards_and_pixels_that_another_process_removes_meanwhile_stop_nobody(tmp_path, here):
+    (tmp_path / "pixels").mkdir()
+    near = tmp_path / "pixels"
+    for name in ("s-0.tar", "packed-1.u8"):
+        (near / name).symlink_to("gone")  # listed, and not there
+    assert budget_of(None, near) > 0
+    (tmp_path / "s-0.tar").write_bytes(shards([4])[0])
+    train = datastage.loaders(tmp_path / "s-0.tar", batch_size=2, device="cpu", cache=near, test=0, progress=False).train
+    assert sum(len(y) for _, y in train) == 4
