@@ -137,11 +137,9 @@ def of_entry(
     if entry is None or labels is not None:
         return read(path, labels=labels, classes=classes, val=val, test=test)
     found = by_entry.own_form(entry, path)
-    codes = {name: code for code, name in entry.names.items()}
-    wanted = [codes.get(name, name) for name in classes or ()]
     if found is None:
-        found = by_entry.named(entry, _read(path, entry.labels or None, wanted, val, test))
-    return _as_asked(found, [entry.names.get(name, name) for name in wanted], val, test)
+        found = by_entry.named(entry, _read(path, entry.labels or None, classes, val, test))
+    return _as_asked(found, [entry.names.get(name, name) for name in classes or ()], val, test)
 
 
 def has_pictures(listed: Tree) -> bool:

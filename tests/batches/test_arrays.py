@@ -125,7 +125,7 @@ def test_rows_of_numbers_are_standardised():
     assert abs(next(iter(train))[0].mean()) < 1e-5
 
 
-@pytest.mark.parametrize("constants", [{}, {"mean": [1.0], "std": [2.0]}], ids=["as they are", "standardised"])
+@pytest.mark.parametrize("constants", [{}, {"mean": [1.0], "std": [2.0]}, {"mean": [1.0]}, {"std": [2.0]}], ids=str)
 def test_shuffled_rows_keep_their_labels_and_the_users_rows_stay_as_they_are(constants):
     rows = np.arange(60, dtype=np.float32).reshape(20, 3)
     before = rows.copy()

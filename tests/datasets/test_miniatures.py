@@ -88,3 +88,11 @@ def test_what_is_read_of_a_dataset_of_the_catalog_is_right(name, staged_as):
         shown = [mini.names[round((grey - 12) / STEP)] for grey in greys]
         assert [made.classes[label] for label in y.tolist()] == shown
         assert Counter(shown) == counts
+
+
+@pytest.mark.parametrize("asked", [["tench", "church"], ["n01440764", "n03028079"]])
+def test_classes_of_folders_called_by_codes_are_chosen_by_name_or_by_code(asked, staged_as):
+    staged_as("imagenette")
+    found = datastage.read("imagenette", classes=asked, progress=False)
+    every = datastage.read("imagenette", progress=False).counts()
+    assert found.counts() == {name: every[name] for name in ("tench", "church")}

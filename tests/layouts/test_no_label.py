@@ -172,11 +172,20 @@ def test_the_lines_for_pandas_tell_numbers_of_any_length_apart(lacking, tmp_path
     assert sorted({one for part in (known["train"], known["test"]) for _, y in part for one in y.tolist()}) == [0, 1, 2]
 
 
-def test_a_folder_of_a_class_that_train_has_not_can_be_left_out(make):
-    data = make({"train/a/*3.jpg": "", "train/b/*3.jpg": "", "test/a/*2.jpg": "", "test/c/*2.jpg": ""})
-    with pytest.raises(SpecError, match="test=0 leaves that part out"):
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_folder_of_a_class_that_train_has_not_can_be_left_out(part, make):
+    data = make({"train/a/*3.jpg": "", "train/b/*3.jpg": "", f"{part}/a/*2.jpg": "", f"{part}/c/*2.jpg": ""})
+    with pytest.raises(SpecError, match=f"{part} in .* has a class that train has not: c"):
         layouts.read(data)
-    assert list(layouts.read(data, test=0).splits) == ["train"]
+    assert list(layouts.read(data, **{part: 0}).splits) == ["train"]
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_table_of_a_part_that_is_not_wanted_is_left_out(part, make):
+    rows = "a,label\n" + "".join(f"{i},{i % 2}\n" for i in range(12))
+    data = make({"train.csv": rows, f"{part}.csv": rows})
+    assert list(layouts.read(data).splits) == ["train", part]
+    assert list(layouts.read(data, **{part: 0}).splits) == ["train"]
 
 
 def test_a_mapping_and_a_function_may_say_that_there_is_no_label(make):
