@@ -99,5 +99,6 @@ def test_shards_and_pixels_that_another_process_removes_meanwhile_stop_nobody(tm
         (near / name).symlink_to("gone")  # listed, and not there
     assert budget_of(None, near) > 0
     (tmp_path / "s-0.tar").write_bytes(shards([4])[0])
-    train = datastage.loaders(tmp_path / "s-0.tar", batch_size=2, device="cpu", cache=near, test=0, progress=False).train
+    options = {"device": "cpu", "cache": near, "test": 0, "progress": False}
+    train = datastage.loaders(tmp_path / "s-0.tar", batch_size=2, **options).train
     assert sum(len(y) for _, y in train) == 4
