@@ -224,6 +224,18 @@ def test_a_mirror_that_fails_is_passed_over(web, monkeypatch, fault):
     assert len(staged.receipt["attempts"]) == 1
 
 
+def test_a_drive_below_a_folder_that_is_searched_is_not_gone_through(web, monkeypatch, tmp_path):
+    for name, data in FILES.items():
+        path = tmp_path / "data/drive/My Drive/lectures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "data"))
+    monkeypatch.setenv("DATASTAGE_DRIVE", str(tmp_path / "data/drive"))
+    body = zip_bytes()
+    entry = entry_of(web, monkeypatch, [web.serve("pets.zip", body)], body, FILES)
+    assert quiet(entry.name).receipt["place"].startswith("pets.zip from ")
+
+
 def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
     monkeypatch.setattr(chain.transfer, "SLOW_BYTES_S", 50_000_000)
     monkeypatch.setattr(chain, "IMPATIENT", dataclasses.replace(chain.IMPATIENT, slow_after_s=1.0))

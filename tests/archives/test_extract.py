@@ -24,6 +24,8 @@ from datastage.progress import SILENT
 from datastage.reader import BytesReader, FileReader
 
 from .made import Link, tar_of, tree, unpacked, zip_link, zip_of
+from .raw import zip_entry, zip_raw
+from .test_zip_members import LOCKED, TEXT
 
 FILES = {"a.txt": b"a\n", "d/b.bin": bytes(range(256)) * 40, "d/e/c": b""}
 
@@ -237,6 +239,33 @@ def test_compressed_files_in_an_archive_unpack_beside_it_as_gunzip_has_them(tmp_
     }
     assert {f.path for f in result.files} == set(found)
     assert result.tree.n_bytes == sum(map(len, found.values()))
+
+
+def test_an_archive_in_an_archive_is_unpacked_whole_by_the_password_and_encoding_of_the_outer_one(tmp_path):
+    locked = bytes.fromhex(LOCKED["stored, by 7-Zip"])
+    named = zip_raw(zip_entry("ÆÁÊÌ".encode("cp1252"), b"1", flags=0))
+    outer = zip_of({"a.zip": locked, "b.zip": named, "c.zip": zip_of({"not asked for": b""})})
+    asked = {"members": ["a.zip", "b.zip"], "password": "secret", "encoding": "cp1252"}
+    unpacked(outer, tmp_path / "to", nested=True, **asked)
+    found = {path: content for path, content in tree(tmp_path / "to").items() if content is not None}
+    assert found == {"a/a.txt": TEXT, "b/ÆÁÊÌ": b"1"}
+
+
+def test_what_is_left_out_and_replaced_in_archives_in_archives_is_counted(tmp_path):
+    inner = tar_of([("a", b"1"), (".DS_Store", b""), ("a", b"2")])
+    result = unpacked(zip_of({"in.tar": inner, "d/._x": b""}), tmp_path / "to", nested=True)
+    assert (result.left_out, result.n_replaced) == ({".DS_Store": 1, "._*": 1}, 1)
+
+
+def test_a_folder_in_which_an_archive_was_unpacked_keeps_its_time(tmp_path):
+    unpacked(tar_of([("d", None), ("d/in.zip", zip_of({"x": b""}))]), tmp_path / "to", nested=True)
+    assert os.stat(tmp_path / "to/d").st_mtime == 1_600_000_000
+
+
+def test_an_archive_in_an_archive_has_the_room_that_the_others_leave(tmp_path):
+    outer = zip_of({"a": bytes(600_000), "in.zip": zip_of({"b": bytes(600_000)})})
+    with pytest.raises(NoSpaceError):
+        unpacked(outer, tmp_path / "to", nested=True, free_bytes=1_000_000)
 
 
 def test_a_hostile_archive_within_an_archive_refuses_all(tmp_path):

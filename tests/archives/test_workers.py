@@ -22,6 +22,8 @@ from datastage.errors import DamagedArchiveError, UnsafeArchiveError
 from datastage.reader import FileReader
 
 from .made import Link, reordered, tree, unpacked, zip_of
+from .raw import zip_entry, zip_raw
+from .test_zip_members import LOCKED, TEXT
 
 FILES = {f"d{i % 7}/{i:04d}.bin": i.to_bytes(2, "little") * (i % 300) for i in range(900)}
 
@@ -47,6 +49,14 @@ def test_helpers_write_what_one_process_writes(many, tmp_path, monkeypatch):
     unpacked(many, tmp_path / "to")
     assert len(started) == 2
     assert files_of(tmp_path / "to") == FILES
+
+
+def test_helpers_open_what_is_locked_with_the_password(many, tmp_path):
+    locked = bytes.fromhex(LOCKED["stored, by 7-Zip"])[35:80]
+    names = [f"{nth}" for nth in range(200)]
+    many.write_bytes(zip_raw(*(zip_entry(name, TEXT, flags=1, payload=locked) for name in names)))
+    unpacked(many, tmp_path / "to", password="secret")
+    assert tree(tmp_path / "to") == dict.fromkeys(names, TEXT)
 
 
 def test_a_job_that_was_given_one_core_starts_no_helper(many, tmp_path, monkeypatch):
