@@ -88,6 +88,8 @@ def _file(reader: Reader, found: Found, work: Work) -> Content:
     facts: dict[str, Any] = {"identity": found.identity, "hashes": dict(expect)}
     if reader.local_path is not None and not isinstance(found.content, Fetch):
         facts["source_path"] = str(reader.local_path)
+    if part_files := getattr(reader, "part_files", None):
+        facts["part_files"] = part_files
     fresh_folder(slot.partial)
     if reader.local_path is not None and not is_network_disk(reader.local_path):
         return _near(reader, found, facts, expect, work)

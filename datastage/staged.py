@@ -189,7 +189,8 @@ def _has_our_form(receipt: dict[str, Any]) -> bool:
     members = asked.get("members") or []
     if not isinstance(members, list) or not all(isinstance(text, str) for text in members):
         return False
-    if not isinstance(receipt.get("hashes") or {}, dict) or not isinstance(receipt.get("places") or [], list):
+    kinds = {"hashes": dict, "part_files": dict, "places": list}
+    if not all(isinstance(receipt.get(key) or kind(), kind) for key, kind in kinds.items()):
         return False
     inside = receipt.get("inside", {"names": []})
     if not isinstance(inside, dict) or not isinstance(inside.get("names"), list):

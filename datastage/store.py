@@ -211,6 +211,11 @@ def _already(slot: Slot, wanted: Wanted, reporter: Reporter) -> Staged | None:
             if is_same is None and not receipt.get("in_place"):
                 reporter.note(f"{what} was not compared file by file: refresh=True copies it anew.")
             told["unchanged"] = bool(is_same)
+    for part, identity in (receipt.get("part_files") or {}).items():
+        with contextlib.suppress(OSError):
+            if is_unchanged(part, str(identity)) is False:
+                reporter.note(f"The file {Path(part).name} has changed since it was read: preparing it again.")
+                return None
     _say_of_listed(receipt, wanted, as_listed, reporter)
     staged.mark_used(slot.final)
     return Staged(path, told)

@@ -27,7 +27,9 @@ from datastage.errors import (
 from datastage.options import StageOptions
 from datastage.show.reporters import Shown
 from datastage.sources import parse
+from tests.servers import certificates as certificates
 from tests.servers import server as server
+from tests.servers import tls_server as tls_server
 from tests.stand_ins.runtimes import Kaggle
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -222,6 +224,36 @@ def test_a_mirror_that_fails_is_passed_over(web, monkeypatch, fault):
     staged = quiet(entry.name)
     assert tree(staged) == FILES
     assert len(staged.receipt["attempts"]) == 1
+
+
+def test_a_digest_lets_a_place_lead_from_https_to_http(web, tls_server, certificates, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates["authority"]))
+    body = zip_bytes()
+    url = tls_server.serve("moved/pets.zip", location=web.serve("pets.zip", body))
+    with pytest.raises(UnavailableError, match="from https to http"):
+        quiet(url)
+    assert tree(quiet(url, expect=f"sha256:{hashlib.sha256(body).hexdigest()}")) == FILES
+    assert tree(quiet(entry_of(web, monkeypatch, [url], body, FILES).name)) == FILES
+
+
+def test_what_was_made_of_another_form_of_an_entry_is_ready_the_next_time(web, monkeypatch, tmp_path):
+    class Louder:
+        gives, sizes = ("cat.txt",), (1, 9)
+
+        def fits(self, head):
+            return head == b"meow\n"
+
+        def convert(self, stream, into):
+            (into / "cat.txt").write_bytes(b"MEOW")
+            return self.gives
+
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/cat.csv").write_bytes(b"meow\n")
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "data"))
+    entry = dataclasses.replace(entry_of(web, monkeypatch, [], b"", {"cat.txt": b"Meow"}), converters=(Louder(),))
+    monkeypatch.setitem(datasets._entries, entry.name, entry)
+    assert tree(quiet(entry.name)) == {"cat.txt": b"MEOW"}
+    assert quiet(entry.name).receipt.get("reused")
 
 
 def test_a_drive_below_a_folder_that_is_searched_is_not_gone_through(web, monkeypatch, tmp_path):

@@ -38,7 +38,8 @@ class JoinedReader(Reader):
         self._files = [FileReader(path) for path in paths]
         self._sizes = [file.size for file in self._files]
         self.size = sum(self._sizes)
-        self.identity = hashlib.sha256("\n".join(file.identity for file in self._files).encode()).hexdigest()[:32]
+        self.part_files = {str(path): file.identity for path, file in zip(paths, self._files)}
+        self.identity = hashlib.sha256("\n".join(self.part_files.values()).encode()).hexdigest()[:32]
         self._tail_at, self._tail = self.size, b""
 
     def put_tail(self, at: int, tail: bytes) -> None:

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import zipfile
 import zlib
 
 import pytest
@@ -66,6 +67,18 @@ def test_parts_cut_anywhere_are_read_whichever_is_named(way, tmp_path):
         with joined(tmp_path / name) as reader:
             unpack(reader, tmp_path / f"to{nth}")
         assert files_of(tmp_path / f"to{nth}") == FILES
+
+
+def test_an_archive_of_which_any_part_changed_is_staged_anew(here):
+    names = ["data.zip.001", "data.zip.002"]
+    for text in (b"old", b"new", b"new"):
+        was = [(here / name).read_bytes() for name in names if (here / name).exists()]
+        cut(here, zip_of({"first": bytes(9000), "second": text}, method=zipfile.ZIP_STORED), names)
+        assert not was or was[0] == (here / names[0]).read_bytes()
+        staged = datastage.stage("./data.zip.001", progress=False)
+        assert (staged / "second").read_bytes() == text
+    (here / names[1]).unlink()
+    assert datastage.stage("./data.zip.001", progress=False).receipt["reused"]
 
 
 @pytest.mark.skipif(not shutil.which("zip"), reason="zip is not installed")

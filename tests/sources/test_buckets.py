@@ -15,6 +15,7 @@ from datastage import datasets, own_files
 from datastage.errors import ChecksumError, MissingDependencyError, SpecError, UnavailableError
 from datastage.progress import Silent
 from datastage.sources import parse
+from datastage.sources.buckets import BucketFolder
 from tests.sources.staged import quiet, tree, without
 from tests.stand_ins.buckets import AZURE_KEY, KEY, SECRET, Bucket, Buckets, service_account
 
@@ -66,6 +67,19 @@ def test_all_below_a_prefix_over_all_pages_of_the_list(word, path, buckets):
 def test_an_empty_object_that_stands_for_a_folder_is_no_file(word, buckets):
     buckets.buckets[word, "set"].objects["data/more"] = b""
     assert tree(quiet(f"{word}://set/data/")) == below("data/")
+
+
+def test_what_google_unpacks_on_its_way_is_not_compared_with_the_digest_of_what_it_keeps(buckets):
+    buckets.gzipped.add("data/a.csv")
+    assert tree(quiet("gs://set/data/")) == below("data/")
+    assert quiet("gs://set/data/a.csv").path.read_bytes() == FILES["data/a.csv"]
+
+
+def test_s3_is_given_the_digest_of_what_is_put_where_that_is_asked_for(buckets, credentials):
+    BucketFolder.of(parse("s3://set/kept")).put("a", lambda: iter([b"1,2"]))
+    assert buckets.checksums == set()
+    BucketFolder.of(parse("s3://set/kept"), checked=True).put("a", lambda: iter([b"1,2"]))
+    assert buckets.checksums == {base64.b64encode(hashlib.sha256(b"1,2").digest()).decode()}
 
 
 def test_azure_needs_to_know_whose_storage_it_is(buckets, monkeypatch):

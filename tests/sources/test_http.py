@@ -164,6 +164,14 @@ def test_a_redirect_carries_no_password_to_another_host(server, other_server, qu
     assert all("authorization" not in seen.headers for seen in other_server.seen)
 
 
+def test_a_redirect_carries_no_header_for_the_first_server_to_another_one(server, other_server, quick):
+    other_server.serve("x", BODY)  # on the same host, behind another port
+    server.serve("x", location=other_server.url("x"))
+    reader_of(server.url("x"), quick, headers={"X-Key": SECRET}).close()
+    assert "x-key" in server.seen[0].headers
+    assert all("x-key" not in seen.headers for seen in other_server.seen)
+
+
 def test_a_redirect_on_the_same_host_keeps_the_password(server, quick):
     server.serve("real", BODY, user=("me", SECRET))
     server.serve("x", location="/real")

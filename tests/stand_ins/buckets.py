@@ -7,6 +7,7 @@ and its region, and answers 403 for what is not there to who may not list.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import hmac
 import json
@@ -57,6 +58,8 @@ class Buckets(LoopbackServer):
         self.buckets: dict[tuple[str, str], Bucket] = {}
         self.wrong: dict[str, bytes] = {}  # what is given in the place of an object
         self.private: set[str] = set()  # objects of public buckets
+        self.gzipped: set[str] = set()  # objects that Google keeps packed, and unpacks on their way
+        self.checksums: set[str] = set()  # that came with what was written
         self.asked: list[str] = []
         self.parts: dict[tuple[str, str], dict[str, bytes]] = {}  # of objects that are being written
         self.modulus = 0  # of the key that Google knows
@@ -120,6 +123,7 @@ class _Handler(LoopbackHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if not bucket.may_write:
             return self.refuse(403, "AccessDenied")
+        self.stand_in.checksums |= set(self.headers.get_all("x-amz-checksum-sha256", []))
         parts = self.stand_in.parts.setdefault((name, path), {})
         if "uploads" in query:
             top = f"<InitiateMultipartUploadResult><Bucket>{name}</Bucket><Key>{escape(path)}</Key>"
@@ -186,10 +190,10 @@ class _Handler(LoopbackHandler):
         if is_list:
             start = query.get("pageToken", "")
             names = sorted(n for n in bucket.objects if n.startswith(query.get("prefix", "")) and n > start)
-            items = [
-                {"name": name, "size": str(len(bucket.objects[name])), "md5Hash": _b64(bucket.objects[name])}
-                for name in names[:2]
-            ]
+            kept = {name: self.kept_by_google(name, bucket.objects[name]) for name in names[:2]}
+            items = [{"name": name, "size": str(len(body)), "md5Hash": _b64(body)} for name, body in kept.items()]
+            for item in items:
+                item |= {"contentEncoding": "gzip"} if item["name"] in self.stand_in.gzipped else {}
             more = {"nextPageToken": names[1]} if len(names) > 2 else {}
             return self.give(200, json.dumps({"items": items, **more}).encode())
         path = "/".join(rest[1:])
@@ -198,7 +202,12 @@ class _Handler(LoopbackHandler):
             return self.written(rest[0], path, bucket, query) if is_signed else self.refuse(403, "AccessDenied")
         if path not in bucket.objects:
             return self.refuse(404, "NoSuchKey")
-        return self.file(path, bucket.objects[path], x_goog_hash=f"md5={_b64(bucket.objects[path])}")
+        said = {"x_goog_hash": f"md5={_b64(self.kept_by_google(path, bucket.objects[path]))}"}
+        said |= {"x_goog_stored_content_encoding": "gzip"} if path in self.stand_in.gzipped else {}
+        return self.file(path, bucket.objects[path], **said)
+
+    def kept_by_google(self, path: str, body: bytes) -> bytes:
+        return gzip.compress(body, mtime=0) if path in self.stand_in.gzipped else body
 
     def az(self, rest: list[str], query: dict[str, str]) -> None:
         bucket, path = self.stand_in.buckets.get(("az", rest[0])), "/".join(rest[1:])
