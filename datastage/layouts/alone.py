@@ -75,7 +75,7 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, unwanted: Collection[
         first = by_part["train"][0]
     else:
         raise _several(tree, rest)
-    lone = {part: found[0] for part, found in by_part.items() if part in ("val", "test") and len(found) == 1}
+    lone = {part: by_part[part][0] for part in ("val", "test") if len(by_part.get(part, ())) == 1}
     parts = {part: table for part, table in lone.items() if table is not first}
     others = [table for table in rest if table is not first and table not in parts.values()]
     left_out += [f"the table {table.name}" for table in others]
@@ -142,15 +142,10 @@ def _reading(
     for number, row in enumerate(table.head, 1 + table.has_header):
         if len(row) < len(table.header):
             raise numbers.short_row(table, number, row)
-    rows = _rows_of(table, label, part, parts)
-    task = _task(label, [str(cell) for cell in rows["train"].labels or ()])
-    every = _known(rows, task, left_out)
-    rows = {name: one for name, one in every.items() if name not in unwanted}
-    said = []
-    if rows["train"].keep is not None:
-        said.append(f'Parts     as column "{part}" of {table.name} says')
-        if lost := rows["train"].n_rows - sum(len(one.keep or ()) for one in every.values()):
-            left_out.append(f'{lost:,} rows of no part that "{part}" names')
+    first, *rest = _rows_of(table, label, part, parts, left_out)
+    task = _task(label, [str(cell) for cell in first[1].labels or ()])
+    rows = {name: one for name, one in _known(first, rest, task, left_out).items() if name not in unwanted}
+    said = [] if rows["train"].keep is None else [f'Parts     as column "{part}" of {table.name} says']
     features = _features(table, label, part)
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
         there = {plain(name) for name in rows["predict"].table.header}
@@ -165,34 +160,40 @@ def _reading(
     )  # fmt: skip
 
 
-def _rows_of(table: Table, label: str, part: str | None, parts: dict[str, Table]) -> dict[str, _Rows]:
-    """Return the rows of each part: of its own table, or of one table by a column that says it."""
+def _rows_of(
+    table: Table, label: str, part: str | None, parts: dict[str, Table], left_out: list[str]
+) -> list[tuple[str, _Rows]]:
+    """Return the rows of each part, train's first: those that a column of the table says, then other tables."""
     cells = table.columns(label)[0]
-    if part is not None and not parts:
-        where = rows_by_part(part, table.columns(part)[0])
-        if where:
-            return {name: _Rows(table, [cells[at] for at in keep], keep, len(cells)) for name, keep in where.items()}
-    rows = {"train": _Rows(table, cells, None, len(cells))}
+    where = rows_by_part(part, table.columns(part)[0]) if part is not None else {}
+    rows = [("train", _Rows(table, cells, None, len(cells)))]
+    if where and len(where["train"]) < len(cells):
+        rows = [(name, rows[0][1].rows(where[name])) for name in ("train", "predict", "val", "test") if name in where]
+        if lost := len(cells) - sum(map(len, where.values())):
+            left_out.append(f'{lost:,} rows of no part that "{part}" names')
     for name, other in parts.items():
         own = other.like(label)
         found = other.columns(own or other.header[0])[0]
-        rows[name] = _Rows(other, [""] * len(found) if own is None else found, None, len(found))
+        rows.append((name, _Rows(other, [""] * len(found) if own is None else found, None, len(found))))
     return rows
 
 
-def _known(rows: dict[str, _Rows], task: str, left_out: list[str]) -> dict[str, _Rows]:
+def _known(
+    train: tuple[str, _Rows], rest: Sequence[tuple[str, _Rows]], task: str, left_out: list[str]
+) -> dict[str, _Rows]:
     """Move rows of other parts whose label stands for none, as -1 of test does, to those to predict."""
-    found = {"train": rows["train"]}
-    known = set(map(as_name, found["train"].labels or ()))
-    for name in ("predict", "val", "test"):  # of several tables the last stays
-        if (one := rows.get(name)) is None:
-            continue
+    found = dict([train])
+    known = set(map(as_name, train[1].labels or ()))
+    for name, one in rest:  # of several tables the last stays
         cells = one.labels or []
         gone = stand_ins(cells, known, task == "regression")
         lacks = {at for at, cell in enumerate(cells) if cell in gone}
         if name == "predict" or all(cell == "" or cell in gone for cell in cells):
             lacks = set(range(len(cells)))
         else:
+            if name in found:
+                n, other = len(found[name].labels or ()), found[name].table.last
+                left_out.append(f"{n:,} rows of {other} called {name}: {one.table.last} is that part")
             found[name] = one.rows([at for at in range(len(cells)) if at not in lacks]) if lacks else one
         if lacks or not cells:
             own, before = one.rows(sorted(lacks)), found.get("predict")

@@ -431,3 +431,40 @@ def test_a_file_that_may_not_be_read_by_now_is_an_error_of_ours(tmp_path):
         with pytest.raises(StorageError, match=r"reading labels.csv, no such file") as told:
             found.open("labels.csv")
         assert told.value.remedy[-1].startswith("Next: see whether it is still there and may be read")
+
+
+PARTED = "a,split,label\n" + "".join(f"{i},{{{i // 4}}},{i % 2}\n" for i in range(8))
+
+
+@pytest.mark.parametrize(
+    ("says", "beside", "label", "parts", "left_out"),
+    [
+        ("test", "val", "label", {"train": 4, "val": 2, "test": 4}, ()),
+        ("val", "test", "label", {"train": 4, "val": 4, "test": 2}, ()),
+        ("val", "test", "", {"train": 4, "val": 4, "predict": 2}, ()),
+        ("test", "test", "", {"train": 4, "test": 4, "predict": 2}, ()),
+        ("predict", "test", "label", {"train": 4, "test": 2, "predict": 4}, ()),
+        ("other", "test", "label", {"train": 4, "test": 2}, ('4 rows of no part that "split" names',)),
+        ("test", "test", "label", {"train": 4, "test": 2}, ("4 rows of train.csv called test: test.csv is that part",)),
+    ],
+)
+def test_a_column_of_parts_counts_also_where_a_table_of_another_part_lies_beside(
+    says, beside, label, parts, left_out, tmp_path
+):
+    write(tmp_path, PARTED.format("train", says), "train.csv")
+    write(tmp_path, f"a,{label}\n50,1\n51,0\n", f"{beside}.csv")
+    found = layouts.read(tmp_path)
+    assert {part: len(split) for part, split in found.splits.items()} == parts
+    assert found.arrays("train")[0].ravel().tolist() == [0, 1, 2, 3]
+    own = beside if beside in parts and label else "predict"
+    assert found.arrays(own)[0].ravel().tolist() == [50, 51]
+    assert set(left_out) == {line for line in found.left_out if "rows" in line}
+    assert 'Parts     as column "split" of train.csv says' in found.said
+    assert set(layouts.read(tmp_path, test=0).splits) == {*parts} - {"test"}
+
+
+def test_a_column_that_calls_every_row_train_says_nothing_of_parts(tmp_path):
+    write(tmp_path, PARTED.format("train", "train"), "train.csv")
+    write(tmp_path, "a,split,label\n50,test,1\n51,test,0\n", "test.csv")
+    found = layouts.read(tmp_path)
+    assert ({part: len(split) for part, split in found.splits.items()}, found.said) == ({"train": 8, "test": 2}, ())
