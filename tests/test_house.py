@@ -124,7 +124,8 @@ PACKAGE = Path(datastage.__file__).parent
 # 3 for parts that are named and lie within another (#20).
 # 47 for rows of one parquet file that a column parts (#20).
 # 1 for columns of parts in tables that lie beside tables of other parts (#20).
-MOST_LINES = 41044
+# 15 for lines of pandas that part the rows as a column says (#20).
+MOST_LINES = 41059
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

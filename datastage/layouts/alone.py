@@ -20,6 +20,7 @@ from datastage.layouts.label_column import (
     column_of_all,
     is_of_the_row,
     part_column,
+    parts_of,
     refuse_commas,
     rows_by_part,
     side_of,
@@ -264,36 +265,50 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
         else:
             (dated if kind == "date" else worded).append(name)
     if worded or dated:
-        shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in (*dated, *worded)[:6]]
-        n = len(worded) + len(dated)
-        key = label if table.has_header else table.header.index(label)
-        cells = table.columns(label)[0]
-        lacks = "" in cells
-        told = f".dropna(subset=[{key!r}])" * lacks
-        kind = kind_of(table.sample(label))
-        is_long = kind == "int" and max(map(len, cells)) > _MOST_DIGITS
-        kind = "words" if is_long else kind
-        whole = ".astype(int)" * (lacks and kind == "int")
-        y = f"table[{key!r}]" + (".factorize()[0]" if kind == "words" else f"{whole}.to_numpy()")
-        where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
-        sep = "" if table.separator == "," else f", sep={table.separator!r}"
-        sep += "" if table.has_header else ", header=None"
-        sep += f", dtype={{{key!r}: str}}" * is_long
-        kinds = {column_of(table, name).kind for name in worded}
-        sep += ", decimal=','" * ("commas" in kinds and table.separator != ",")
-        filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)
-        raise SpecError(
-            f'{table.name}: the label (target) seems to be "{label}", but {n} other '
-            f"column{'s hold' if n > 1 else ' holds'} words, "
-            f"and a model needs numbers: {', '.join(shown)}.",
-            "Next: turn them into numbers, or leave them out, for example with pandas:",
-            f"import pandas; table = pandas.read_csv({where}{sep}){told}",
-            f"x = pandas.get_dummies(table.drop(columns=[{key!r}])){filled}.to_numpy('float32')",
-            f"train, test = datastage.loaders((x, {y}), batch_size=64, test=0.1)",
-        )
+        raise _worded(table, label, part, [*dated, *worded], "commas" in {column_of(table, one).kind for one in worded})
     if not found:
         raise _one_column(table)
     return found
+
+
+def _worded(table: Table, label: str, part: str | None, names: Sequence[str], commas: bool) -> SpecError:
+    """Say which columns hold words (or decimal `commas`), and how pandas makes numbers of them."""
+    shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in names[:6]]
+    says, cells = parts_of(part, table.columns(part)[0]) if part else {}, table.columns(label)[0]
+    key, by = (name if table.has_header or name is None else table.header.index(name) for name in (label, part))
+    kind = kind_of(table.sample(label))
+    is_long = kind == "int" and max(map(len, cells)) > _MOST_DIGITS
+    kind = "words" if is_long else kind
+    strays = sorted({cell for cell in cells if cell and kind in ("int", "float") and not is_number(cell)})
+    lacks = "" in cells or bool(strays)
+    texts = [*([key] if is_long else ()), *([by] if says else ())]
+    y = f"table[{key!r}]" + (
+        ".factorize()[0]" if kind == "words" else f"{'.astype(int)' * (lacks and kind == 'int')}.to_numpy()"
+    )
+    where = "path" if table.tree.where == table.name else f"path / {table.name!r}"
+    how = "" if table.separator == "," else f", sep={table.separator!r}"
+    how += "" if table.has_header else ", header=None"
+    how += f", encoding={table.encoding!r}" * (table.encoding != "utf-8-sig")
+    how += f", dtype={dict.fromkeys(texts, 'str')}" * bool(texts)
+    how += f", na_values={{{key!r}: {strays}}}" * bool(strays)
+    how += ", decimal=','" * (commas and table.separator != ",")
+    filled = ".fillna(0)" * any("" in table.sample(name) for name in table.header)
+    told = f".dropna(subset=[{key!r}])" * lacks
+    gone, data, share = [key], f"(x, {y})", ", test=0.1"
+    own = [one for one in ("train", "val", "test") if one in says.values()]
+    if own:
+        kept = {cell: one for cell, one in says.items() if one in own}
+        told = f"; table[{by!r}] = table[{by!r}].str.strip().map({kept}); table = table.dropna(subset={[by, *gone]})"
+        data = f"{{part: (x[table[{by!r}] == part], {y}[table[{by!r}] == part]) for part in {own}}}"
+        gone, share = [key, by], share * (len(own) == 1)
+    return SpecError(
+        f'{table.name}: the label (target) seems to be "{label}", but {len(names)} other '
+        f"column{'s hold' if len(names) > 1 else ' holds'} words, and a model needs numbers: {', '.join(shown)}.",
+        "Next: turn them into numbers, or leave them out, for example with pandas:",
+        f"import pandas; table = pandas.read_csv({where}{how}){told}",
+        f"x = pandas.get_dummies(table.drop(columns={gone})){filled}.to_numpy('float32')",
+        f"{', '.join(own if len(own) > 1 else ('train', 'test'))} = datastage.loaders({data}, batch_size=64{share})",
+    )
 
 
 def _one_column(table: Table) -> SpecError:

@@ -303,3 +303,56 @@ def test_rows_that_a_table_says_are_to_predict_are_told_by_their_number_whatever
     assert {part: len(split) for part, split in found.splits.items()} == {"train": 16, "test": 2, "predict": 3}
     assert (found.classes, found.splits["predict"].labels) == (("0", "1"), None)
     assert list(found.splits["predict"].names) == ["18.jpg", "19.jpg", "20.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("column", "says", "parts"),
+    [
+        ("split", ["train", "test", "predict"], {"train": 12, "test": 6}),
+        ("split", ["train", "val", "?"], {"train": 12, "val": 6}),
+        ("Usage", ["Training", "PublicTest", "PrivateTest"], {"train": 12, "val": 6, "test": 6}),
+        ("is_test", ["0", "1", ""], {"train": 12, "test": 6}),
+        ("is_train", ["True", "False", ""], {"train": 12, "test": 6}),
+    ],
+)
+@pytest.mark.parametrize(("labels", "lacking"), [(["cat", "dog"], ""), (["3", "5"], "?"), (["0.5", "1.25"], "?")])
+def test_the_lines_for_pandas_part_the_rows_as_a_column_says_and_learn_from_none_of_it(
+    column, says, parts, labels, lacking, tmp_path
+):
+    pytest.importorskip("pandas")
+    rows = [(says[0], labels[i % 2]) for i in range(12)] + [(says[1], labels[i % 2]) for i in range(6)]
+    rows += [(says[2], labels[i % 2] if "test" in parts and "val" in parts else lacking) for i in range(6)]
+    text = "".join(f"{i},w{i % 2}, {split},{label}\n" for i, (split, label) in enumerate(rows))
+    (tmp_path / "all.csv").write_text(f"a,c,{column},y\n" + text)
+    with pytest.raises(SpecError, match="a model needs numbers") as caught:
+        layouts.read(tmp_path / "all.csv", labels="y")
+    known = {"path": tmp_path / "all.csv", "datastage": datastage}
+    exec("\n".join(caught.value.remedy[-3:]), known)
+    assert {part: len(known[part].dataset) for part in parts} == parts
+    rows_of = {part: sorted(x[0].item() for x, _ in known[part].dataset) for part in parts}
+    assert sorted(sum(rows_of.values(), [])) == list(range(sum(parts.values())))
+    assert rows_of["train"] == list(range(12))
+    assert known["train"].dataset[0][0].shape == (3,)
+
+
+def test_the_lines_for_pandas_set_rows_aside_where_the_column_names_none_to_test_on(tmp_path):
+    pytest.importorskip("pandas")
+    rows = "".join(f"{i},w{i % 2},{'train' if i < 20 else 'predict'},{i % 2}\n" for i in range(30))
+    (tmp_path / "all.csv").write_text("a,c,split,y\n" + rows)
+    with pytest.raises(SpecError, match="a model needs numbers") as caught:
+        layouts.read(tmp_path / "all.csv")
+    known = {"path": tmp_path / "all.csv", "datastage": datastage}
+    exec("\n".join(caught.value.remedy[-3:]), known)
+    assert [len(known[part].dataset) for part in ("train", "test")] == [18, 2]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_the_lines_for_pandas_open_tables_that_are_not_utf_8(encoding, tmp_path):
+    pytest.importorskip("pandas")
+    rows = "".join(f"{i},é{i % 2},{i % 2}\n" for i in range(20))
+    (tmp_path / "t.csv").write_text("a,c,y\n" + rows, encoding=encoding)
+    with pytest.raises(SpecError, match="a model needs numbers") as caught:
+        layouts.read(tmp_path / "t.csv")
+    known = {"path": tmp_path / "t.csv", "datastage": datastage}
+    exec("\n".join(caught.value.remedy[-3:]), known)
+    assert len(known["train"].dataset) == 18
