@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import os
 import re
@@ -118,10 +119,9 @@ def _step(at: inspect.Parameter, takes: str, wrong: Any) -> str:
     return f"give {takes}."
 
 
+_WITHIN = functools.reduce(lambda inner, _: rf"(?:[^()]|\({inner}\))*", range(6), "")  # brackets in brackets
 # A call, which says itself whose options it has; or an option as Python writes it, behind a blank or a bracket.
-OPTION = re.compile(
-    r"\w\((?:[^()]|\([^()]*\))*\)|(?<![^\s(`])([a-z_]+)=(\.{3}|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.]*\w|)"
-)
+OPTION = re.compile(rf"\w\({_WITHIN}\)|" + r"(?<![^\s(`])([a-z_]+)=(\.{3}|\[[^\]]*\]|'[^']*'|\"[^\"]*\"|[\w.]*\w|)")
 
 
 def possible(step: str, signature: inspect.Signature, others: Sequence[Callable[..., Any]]) -> str:

@@ -181,6 +181,14 @@ def test_an_option_of_another_verb_is_advised_as_one_of_that_verb(verb):
         assert possible(step, signature, others) == step
 
 
+@pytest.mark.parametrize("verb", ["bench", "pack", "read", "stage"])
+def test_a_line_of_python_stays_as_it_is_however_deep_its_calls_are(verb):
+    deep = "(x, table['y'].astype(int(len((1,)))).to_numpy())"
+    line = f"Next: train, test = datastage.loaders({deep}, batch_size=64, test=0.1)"
+
+    assert possible(line, inspect.signature(VERBS[verb]), (datastage.stage, datastage.loaders)) == line
+
+
 def test_an_option_of_another_verb_stands_in_its_call():
     step = "Next: choose another name, such as name='pets-2', or another folder with root=."
 
