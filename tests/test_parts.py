@@ -86,6 +86,13 @@ def test_the_second_call_asks_nobody(server):
     assert len(server.seen) == n_asked
 
 
+@pytest.mark.parametrize("digest", [sha256(TEST), None])
+def test_files_are_called_the_published_ones_where_a_digest_proves_each(digest, server):
+    more = (Part("test.zip", (server.serve("test.zip", TEST),), digest, len(TEST), "test"),)
+    datastage.register(ArchiveEntry("two", "Two", (server.serve("train.zip", TRAIN),), sha256(TRAIN), more=more))
+    assert datastage.stage("two", progress=False).receipt["published"] is (digest is not None)
+
+
 def test_a_wrong_second_file_leaves_nothing(server, tmp_path):
     two_parts(server, digest=f"sha256:{64 * '0'}")
 
@@ -203,6 +210,13 @@ def test_archives_in_the_archive_are_unpacked_where_the_entry_says_so(server):
 
     assert "x" in found.values()
     assert any(name.endswith("cup/1") for name in found)
+
+
+def test_a_file_of_another_length_than_the_catalog_says_is_refused_where_no_digest_tells(server):
+    datastage.register(ArchiveEntry("cut", "Cut", (server.serve("train.zip", TRAIN),), size=len(TRAIN) + 1))
+
+    with pytest.raises((IntegrityError, UnavailableError), match="bytes"):
+        datastage.stage("cut", progress=False)
 
 
 def test_one_file_that_is_no_archive_is_that_file(server):

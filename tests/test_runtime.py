@@ -320,14 +320,20 @@ def test_a_mount_that_never_answers_holds_nobody_up():
     assert answer == "silent" and time.monotonic() - began < 4  # noqa: PT018
 
 
-def test_a_desktop_drive_is_found_by_the_setting(tmp_path):
+@pytest.mark.parametrize("start", ["{home}", "~"])
+def test_a_desktop_drive_is_found_by_the_setting(tmp_path, start):
     (tmp_path / "gd/My Drive").mkdir(parents=True)
-    found = mounts.drive_mounts(tmp_path / "root", {"DATASTAGE_DRIVE": str(tmp_path / "gd")})
+    setting = start.format(home=tmp_path) + "/gd"
+    found = mounts.drive_mounts(tmp_path / "root", {"DATASTAGE_DRIVE": setting, "HOME": str(tmp_path)})
     assert [mount.path for mount in found] == [tmp_path / "gd"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("nfs4", True), ("fuse.drive", True), ("ext4", False), ("fuse.fuse-overlayfs", False)]
+    ("kind", "expected"),
+    [
+        *((kind, True) for kind in ("nfs4", "cifs", "lustre", "beegfs", "fuse.drive", "fuse.sshfs")),
+        *((kind, False) for kind in ("ext4", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.exfat")),
+    ],
 )
 def test_network_disks_are_told_by_the_type_of_their_mount(tmp_path, kind, expected):
     layout = Layout(tmp_path / "x")

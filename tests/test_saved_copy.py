@@ -66,6 +66,7 @@ def test_a_plain_file_is_kept_too_and_comes_back_under_its_name(server, here, tm
     del server.pages["iris.csv"]
     staged = quiet(url, save_to="./kept")
     assert (staged.path.name, staged.path.read_bytes()) == ("iris.csv", b"1,2\n")
+    assert "source_path" not in staged.receipt  # the address is the source; what was kept may go
 
 
 def test_a_kept_file_that_was_damaged_is_passed_over(server, here, tmp_path):
@@ -326,6 +327,13 @@ def test_a_file_of_ones_own_is_kept_and_each_time_it_is_said(here, tmp_path):
     datastage.stage("./pets", copy=True, save_to="./kept", progress=Notes())
     assert said[-1][0] != "Kept"
     assert any(label == "Not kept" for label, _ in said)
+
+
+def test_a_file_of_ones_own_comes_before_what_was_kept_of_it_and_what_was_kept_where_it_is_gone(here, tmp_path):
+    for body in (b"old\n", b"new\n", None):
+        (here / "a.csv").write_bytes(body) if body else (here / "a.csv").unlink()
+        assert quiet("./a.csv", save_to="./kept").path.read_bytes() == (body or b"new\n")
+        forget(tmp_path / "root")
 
 
 def test_of_data_that_is_ready_it_is_said_too_and_what_was_not_kept_before_is_kept_now(here, server, monkeypatch):

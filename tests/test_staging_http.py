@@ -268,6 +268,15 @@ def test_a_drive_below_a_folder_that_is_searched_is_not_gone_through(web, monkey
     assert quiet(entry.name).receipt["place"].startswith("pets.zip from ")
 
 
+@pytest.mark.parametrize("folder", ["MyDrive", "MyDrive/Colab Notebooks"])
+def test_the_download_of_an_entry_is_found_where_people_put_it_in_drive(folder, web, monkeypatch, tmp_path):
+    body = zip_bytes()
+    (tmp_path / "drive" / folder).mkdir(parents=True)
+    (tmp_path / "drive" / folder / "pets.zip").write_bytes(body)
+    monkeypatch.setenv("DATASTAGE_DRIVE", str(tmp_path / "drive"))
+    assert quiet(entry_of(web, monkeypatch, [], body, FILES).name).receipt["place"] == "pets.zip in your Drive"
+
+
 def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
     monkeypatch.setattr(chain.transfer, "SLOW_BYTES_S", 50_000_000)
     monkeypatch.setattr(chain, "IMPATIENT", dataclasses.replace(chain.IMPATIENT, slow_after_s=1.0))

@@ -233,6 +233,11 @@ def test_the_end_of_a_large_zip_is_looked_for_and_nothing_is_asked_for_behind_it
     assert max(asked) == reader.size
 
 
+def test_a_zip_may_have_the_longest_comment_and_much_behind_it(tmp_path):
+    data = zip_raw(member("a", b"1"), end={"comment": b"c" * 65_535}, tail=bytes(65_000))
+    assert outcome(data, tmp_path / "x") == {"a": b"1"}
+
+
 def test_an_end_record_in_a_comment_of_the_directory_makes_two_readings(tmp_path):
     """Its directory, of no member, begins behind that of the whole."""
     where = zip_raw(member("a", b"1")).index(b"PK\5\6")

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 
 import pytest
 
@@ -95,11 +96,14 @@ def test_a_checksum_that_is_another_is_found_among_many_small_members(tmp_path):
 
 
 def test_the_time_of_the_extra_field_counts_before_that_of_dos(tmp_path):
-    field = extra(0x5455, b"\1" + struct.pack("<l", 1_234_567_891))
-    entries = [zip_entry("exact", b"1", extra=field), zip_entry("none", b"2", extra=extra(0x5455, b"\0"))]
-    unpacked(zip_raw(*entries), tmp_path / "to")
-    assert os.stat(tmp_path / "to/exact").st_mtime == 1_234_567_891
-    assert os.stat(tmp_path / "to/none").st_mtime != 1_234_567_891
+    times = {"exact": b"\1" + struct.pack("<l", 1_234_567_891), "before 1970": b"\1" + struct.pack("<l", -1000)}
+    times |= {"none": b"\0", "only that of access": b"\2" + struct.pack("<l", 1_234_567_891)}
+    unpacked(
+        zip_raw(*(zip_entry(name, b"1", extra=extra(0x5455, said)) for name, said in times.items())), tmp_path / "to"
+    )
+    dos = time.mktime((2020, 9, 13, 12, 26, 36, 0, 0, -1))
+    found = [os.stat(tmp_path / "to" / name).st_mtime for name in times]
+    assert found == [1_234_567_891, -1000, dos, dos]
 
 
 @pytest.mark.parametrize(("system", "runs"), [(3, True), (19, True), (0, False), (10, False)])

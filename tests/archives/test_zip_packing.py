@@ -52,16 +52,28 @@ def test_it_says_what_it_packed_and_left_out(photos, tmp_path):
 
 
 def test_pictures_are_stored_and_tables_are_deflated(photos, tmp_path):
+    for name in ("a.tar", "a.tar.gz", "a.BMP", "a.JPG"):
+        (photos / name).write_bytes(bytes(1000))
     pack(photos, tmp_path / "photos.zip")
     kinds = {info.filename: info.compress_type for info in zipfile.ZipFile(tmp_path / "photos.zip").infolist()}
-    assert kinds["photos/class0/000.png"] == zipfile.ZIP_STORED
-    assert kinds["photos/big.csv"] == zipfile.ZIP_DEFLATED
+    assert {kinds[f"photos/{name}"] for name in ("class0/000.png", "a.tar.gz", "a.JPG")} == {zipfile.ZIP_STORED}
+    assert {kinds[f"photos/{name}"] for name in ("big.csv", "a.tar", "a.BMP")} == {zipfile.ZIP_DEFLATED}
 
 
 def test_nothing_existing_is_replaced(photos, tmp_path):
     (tmp_path / "photos.zip").write_text("mine")
     with pytest.raises(StorageError):
         pack(photos, tmp_path / "photos.zip")
+    assert (tmp_path / "photos.zip").read_text() == "mine"
+
+
+def test_what_is_put_in_its_place_meanwhile_is_kept(photos, tmp_path):
+    class Meanwhile(type(SILENT)):
+        def advance(self, n_bytes):
+            (tmp_path / "photos.zip").write_text("mine")
+
+    with pytest.raises(StorageError, match="is there by now"):
+        pack(photos, tmp_path / "photos.zip", reporter=Meanwhile())
     assert (tmp_path / "photos.zip").read_text() == "mine"
 
 

@@ -93,6 +93,17 @@ def test_a_folder_of_a_branch_with_a_slash_in_its_name(github):
     assert tree(staged) == {"iris.csv": b"of the branch\n"}
 
 
+def test_a_folder_of_a_branch_whose_name_has_many_parts(github):
+    github.add("teacher/odd", "one/two/three/four", {"data/a.csv": b"1\n"})
+    page = "https://github.com/teacher/odd/tree/refs/heads/one/two/three/four/data"
+    assert tree(quiet(page)) == {"a.csv": b"1\n"}
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_pattern(github):
+    github.add("teacher/odd", "main", {"set [1]/a.csv": b"1\n", "set 1/b.csv": b"2\n"})
+    assert tree(quiet("https://github.com/teacher/odd/tree/main/set%20%5B1%5D")) == {"a.csv": b"1\n"}
+
+
 def test_an_archive_in_a_repository_is_unpacked(github):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as made:
@@ -283,6 +294,14 @@ def test_a_notebook_opened_from_github_finds_the_data_of_its_repository(github, 
     assert quiet("data/iris.csv").path.read_bytes() == FILES["data/iris.csv"]  # from the top
     with pytest.raises(UnavailableError, match="There is no nothing.csv here"):
         quiet("nothing.csv")
+
+
+def test_what_lies_beside_the_notebook_comes_before_what_is_called_so_at_the_top(github, opened_from, monkeypatch):
+    github.add("teacher/two", "main", {"a.csv": b"top\n", "labs/a.csv": b"beside\n"})
+    opened_from("https%3A%2F%2Fgithub.com%2Fteacher%2Ftwo%2Fblob%2Fmain%2Flabs%2Flab.ipynb")
+    here = on_colab()
+    monkeypatch.setattr("datastage.runtime.current", lambda: here)
+    assert quiet("a.csv").path.read_bytes() == b"beside\n"
 
 
 def test_a_notebook_of_drive_has_no_repository(github, opened_from):

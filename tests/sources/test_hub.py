@@ -60,7 +60,8 @@ def test_a_large_file_comes_from_another_host_and_is_checked_by_its_digest(hub):
 
 def test_a_whole_repository_and_a_folder_of_it(hub):
     wanted = {path: body for path, body in FILES.items() if path != ".gitattributes"}
-    assert tree(quiet("hf:datasets/owner/set")) == wanted
+    staged = quiet("hf:datasets/owner/set")
+    assert (tree(staged), staged.receipt["identity"]) == (wanted, COMMIT)
     assert tree(quiet("https://huggingface.co/datasets/owner/set")) == wanted
     assert set(tree(quiet("https://huggingface.co/datasets/owner/set/tree/main/data"))) == {
         "train.csv",
