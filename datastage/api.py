@@ -58,7 +58,8 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             return verb(*given, **named)
         except DatastageError as error:
             error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
-            name_data(error, _written(asked.get("data")), asked.get("batch_size"))
+            parts = {part: asked.get(part) for part in ("val", "test")}
+            name_data(error, _written(asked.get("data")), asked.get("batch_size"), parts)
             raise
 
     return checked

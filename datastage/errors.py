@@ -28,9 +28,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from datastage.redact import for_a_screen, hide_secrets
@@ -122,12 +123,21 @@ def _with_bang(found: re.Match[str]) -> str:
     return f"!{found[0]}" if found[1] in ("zip", *public) else found[0]
 
 
-def name_data(error: DatastageError, given: str | None, batch_size: int | None) -> None:
-    """Put what the person wrote in place of ``path`` and 64 in the steps, so that they run; None is without a text."""
+def name_data(
+    error: DatastageError, given: str | None, batch_size: int | None, parts: Mapping[str, object] = MappingProxyType({})
+) -> None:
+    """Put what the person wrote in place of ``path`` and 64 in the steps, so that they run; None is without a text.
+
+    A folder that is named as one of the `parts`, as in ``test="hold"``, stays so: it would be trained on.
+    """
+    named = {part: json.dumps(name, ensure_ascii=False) for part, name in parts.items() if isinstance(name, str)}
 
     def said(step: str) -> str:
         if batch_size is not None:
             step = step.replace("batch_size=64", f"batch_size={batch_size}")
+        for part, name in named.items():
+            if f"{part}=" not in step:
+                step = step.replace("loaders(path, ", f"loaders(path, {part}={name}, ")
         if given is None:
             return step
         if hide_secrets(given) != given:  # an address that may not be shown again

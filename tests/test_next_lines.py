@@ -105,6 +105,19 @@ def test_an_address_with_a_secret_is_not_written_out():
     assert error.remedy == ('Next: the same line again with labels="t.csv:sex", batch_size=16',)
 
 
+def test_a_part_that_was_named_stays_named_in_each_line(here):
+    for name in ("train/amazon", "train/dslr", "hold/amazon", "hold/dslr"):
+        photos(here / "data" / name, "bike", "mug", n=4)
+    with pytest.raises(SpecError) as caught:
+        datastage.loaders("./data", batch_size=3, test="hold", progress=False)
+
+    offered = [code for code in pieces(caught.value.remedy) if "labels=" in code]
+
+    assert offered
+    for code in offered:
+        assert len(eval(code, {"datastage": datastage}).train.dataset) == 16, code
+
+
 def test_a_command_that_an_error_offers_is_written_for_the_shell(here):
     from datastage.runtime import current
     from datastage.sources.found import line_to_run

@@ -103,14 +103,13 @@ def _read_of(
     root = grow(listed)
     wanted, unwanted = frozenset(classes or ()), _unwanted(val, test)
     if labels is not None:
-        shape = shape_of(listed, root, parts, wanted, test=0)
-        shape.unwanted = unwanted
+        shape = shape_of(listed, root, parts, wanted, unwanted, told=True)
         if shape.n_pictures or shape.masks:
             return asked.read(listed, shape, labels)
         return files.in_folder(listed, labels, unwanted)
     said = without_copies(root, listed, frozenset(map(key, parts.values())))
-    shape = shape_of(listed, root, parts, wanted, test=test)
-    shape.left_out, shape.unwanted = [*shape.left_out, *said], unwanted
+    shape = shape_of(listed, root, parts, wanted, unwanted)
+    shape.left_out += said
     if not (shape.n_pictures or shape.masks) or not has_pictures(listed):
         return files.in_folder(listed, None, unwanted)
     tables = beside.tables_of(listed)

@@ -39,7 +39,7 @@ def read(tree: Tree, shape: Shape, classes: Sequence[str] | None = None) -> Read
     n_stray = count(train) - n_inner
     if not inner:
         return None
-    level = _level(inner, tree, classes)
+    level = _level(inner, shape, tree, classes)
     named: dict[str, list[tuple[str, Leaf]]] = {"train": [(level(leaf.names), leaf) for leaf in inner]}
     known = _classes({name for name, _ in named["train"]}, tree)
     if len(set(known.values())) < 2 and known.keys().isdisjoint(map(key, classes or ())):
@@ -173,7 +173,9 @@ def _empty(shape: Shape, classes: Sequence[str], tree: Tree) -> list[str]:
     return said
 
 
-def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) -> Callable[[tuple[str, ...]], str]:
+def _level(
+    leaves: Sequence[Leaf], shape: Shape, tree: Tree, classes: Sequence[str] | None
+) -> Callable[[tuple[str, ...]], str]:
     """Return which of the names above a picture is its class, as a function of them."""
     counts: Counter[tuple[str, ...]] = Counter()
     for leaf in leaves:
@@ -202,7 +204,7 @@ def _level(leaves: Sequence[Leaf], tree: Tree, classes: Sequence[str] | None) ->
             return itemgetter(1)  # a/abbey, b/bakery
         if len(tops) == len(shorts) == len({key(lower) for _, lower in shorts}):
             return first  # one folder in each: both levels part the pictures alike
-    raise _two_levels(leaves, counts, tree)
+    raise _two_levels(shape.leaves, counts, tree)
 
 
 def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: Tree) -> SpecError:
@@ -215,9 +217,11 @@ def _two_levels(leaves: Sequence[Leaf], counts: Counter[tuple[str, ...]], tree: 
     def told(found: Counter[str]) -> str:
         return f"{len(found):,} classes: {some([f'{name} {found[name]:,}' for name in sorted(found)])}"
 
-    depths = {leaf.node.path.count("/") + 1 - _index(leaf) for leaf in leaves}
-    deep = next(iter(depths)) if len(depths) == 1 else 0
-    above = f'labels=r"([^/]+){"/[^/]+" * deep}$"' if deep else 'labels=lambda name: name.split("/")[0]'
+    starts = {"/".join(leaf.node.path.split("/")[: _index(leaf)]) for leaf in leaves if leaf.names}
+    places = {start.count("/") + 1 if start else 0 for start in starts}
+    before = "|".join(re.escape(start) + "/" for start in sorted(starts - {""}, key=len, reverse=True))
+    above = f'labels=r"^(?:{before})?([^/]+)/"'
+    above = f'labels=lambda name: name.split("/")[{min(places)}]' if len(places) == 1 else above
     hint = ""
     if len(lower) < len(counts):
         hint = "The same names lie under each, which speaks for the deeper folders."

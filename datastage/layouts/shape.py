@@ -7,7 +7,7 @@ beside ``bus`` and ``car`` is a class. Nothing here knows labels that lie in tab
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ _COMPARED = 16
 """So many files of two folders whose names and sizes agree are compared by their bytes."""
 _DRAWN = ("_mask", "_Mask", "_seg", "_gt", "_label", "-mask", "_GT")
 SAY_WHICH = "Nothing was guessed. Say which:"
+SPLITS = frozenset(("train", "val", "test"))
 PART, NEUTRAL, MASK, ASIDE, OTHER = "part", "neutral", "mask", "aside", "other"
 
 
@@ -131,19 +132,21 @@ def unwrapped(node: Node) -> Node:
     return node
 
 
-def mark(root: Node, asked: Mapping[str, str], classes: frozenset[str], test: object) -> None:
-    """Say of each folder what kind it is."""
+def mark(root: Node, asked: Mapping[str, str], classes: frozenset[str], sure: Collection[str]) -> None:
+    """Say of each folder what kind it is; of the parts that are `sure` nothing is asked."""
     named = {key(name): part for part, name in asked.items()}
-    todo = [(root, False)]
+    todo = [(root, "")]
     while todo:
         node, within = todo.pop()
-        _mark_kids(node.kids, named, classes, test, within)
-        todo += [(kid, within or kid.kind == PART) for kid in node.kids]
+        _mark_kids(node, named, classes, sure, within)
+        todo += [(kid, kid.part or within) for kid in node.kids]
 
 
-def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[str], test: object, within: bool) -> None:
-    """Say what each of the folders in one is; `within` a part no other part begins, but for pictures to predict."""
-    free = []
+def _mark_kids(
+    node: Node, asked: Mapping[str, str], classes: frozenset[str], sure: Collection[str], within: str
+) -> None:
+    """Say what each of the folders in one is, which may lie `within` a part."""
+    kids, free = node.kids, []
     for kid in kids:
         if key(kid.name) in asked or key(kid.path) in asked:
             kid.kind, kid.part = PART, asked.get(key(kid.name)) or asked[key(kid.path)]
@@ -152,11 +155,12 @@ def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[st
     plain = [kid for kid in free if not words.is_neutral(kid.name) and not words.is_mask(kid.name)]
     split = {kid.path: words.split_of(kid.name) for kid in plain}
     if within:
-        split = {path: part if part == "predict" else None for path, part in split.items()}
+        begun = {kid.path for kid in _begun(node, split, within, {*sure, *SPLITS} if classes else sure)}
+        split = {path: part if part == "predict" or path in begun else None for path, part in split.items()}
     parts = [kid for kid in plain if split[kid.path]]
     others = [kid for kid in plain if not split[kid.path] and not _is_aside(kid, kids)]
     others += [kid for kid in kids if kid.name in classes]
-    if parts and _are_parts(parts, others, {split[kid.path] for kid in parts} | set(asked.values()), test):
+    if parts and (within or _are_parts(parts, others, {split[kid.path] for kid in parts} | {*asked.values()}, sure)):
         for kid in parts:
             kid.kind, kid.part = PART, split[kid.path]
     else:
@@ -178,6 +182,34 @@ def _mark_kids(kids: list[Node], asked: Mapping[str, str], classes: frozenset[st
             kid.kind = ASIDE
 
 
+def _begun(node: Node, split: Mapping[str, str | None], within: str, sure: Collection[str]) -> list[Node]:
+    """Return the folders in one that begin another part than that which it lies `within`.
+
+    ``train/{cat,dog,val/{cat,dog}}`` does, which is asked, and ``train/cat/{train,val}``; not ``train/{bus,test}``.
+    """
+    found = [kid for kid in node.kids if split.get(kid.path) not in (None, "predict", within)]
+    rest = [kid for kid in node.kids if split.get(kid.path) in (None, within)] if found else []
+    beside = set().union(*(_folders_in(kid, node) for kid in rest))
+    inner = [kid for kid in found if beside & _folders_in(kid, kid)]
+    if asked := {str(split[kid.path]): kid for kid in inner if split[kid.path] not in sure}:
+        kid = next(iter(asked.values()))
+        named = ", ".join(f'{part}="{one.path}"' for part, one in asked.items())
+        raise SpecError(
+            f"The folder {kid.path} ({kid.total:,} pictures) lies within {within}, and holds class folders that lie "
+            f"beside it too: {some(sorted(beside & _folders_in(kid, kid)))}.",
+            f"{SAY_WHICH} datastage.loaders(path, {named}, batch_size=64), if it is a part;",
+            f"or {next(iter(asked))}=0, which leaves it out.",
+        )
+    parted = bool(rest or node.pictures) and all(split.get(kid.path, within) for kid in rest)
+    return found if node.kind == OTHER and parted else inner
+
+
+def _folders_in(node: Node, top: Node) -> set[str]:
+    """Return the names of folders from one on, below another, but for those that say what the files are."""
+    names = {name for leaf in node.leaves() for name in leaf.path[len(top.path) :].split("/")}
+    return {key(name) for name in names if name and not words.is_neutral(name)}
+
+
 def _is_aside(kid: Node, kids: list[Node]) -> bool:
     """Whether a folder holds a few pictures about the data, such as one icon a class, and is no class."""
     return len(kids) > 1 and words.is_aside(kid.name) and 5 * kid.total < max(other.total for other in kids)
@@ -188,7 +220,7 @@ def _goes_with(mask: str, pictures: str) -> bool:
     return len(mine) > len(theirs) and (mine[: len(theirs)] == theirs or mine[-len(theirs) :] == theirs)
 
 
-def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], test: object) -> bool:
+def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], sure: Collection[str]) -> bool:
     """Whether folders with a part's name are parts, and not classes among the other classes."""
     if not others or len(found - {"predict"}) > 1 or found == {"predict"}:
         return True
@@ -207,7 +239,7 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
                 return True
             if any(words.split_of(kid.name) == "train" for kid in unwrapped(other).kids):
                 return True
-    if test == 0 and found == {"test"}:
+    if found <= {*sure}:
         return True
     names = ", ".join(sorted(kid.name for kid in [*parts, *others])[:6])
     lone = parts[0]
@@ -221,14 +253,15 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], te
 
 
 def shape_of(
-    tree: Tree, root: Node, asked: Mapping[str, str], classes: frozenset[str], *, test: object = None
-) -> Shape:
-    """Sort the folders of pictures into parts."""
-    mark(root, asked, classes, test)
+    tree: Tree, root: Node, asked: Mapping[str, str], classes: frozenset[str], unwanted: frozenset[str],
+    *, told: bool = False,
+) -> Shape:  # fmt: skip
+    """Sort the folders of pictures into parts; where the labels are `told`, no question about them is asked."""
+    mark(root, asked, classes, SPLITS if told else unwanted)
     named = {*map(key, asked.values())}
-    shape = Shape({}, [], [])
+    shape = Shape({}, [], [], unwanted=unwanted)
     stack: list[tuple[Node, list[Node]]] = [(root, [])]
-    rest: list[tuple[Leaf, tuple[str, ...], str | None]] = []
+    rest: list[tuple[Leaf, list[Node], str | None]] = []
     aside: Counter[str] = Counter()
     while stack:
         node, chain = stack.pop()
@@ -246,18 +279,19 @@ def shape_of(
             aside[top.path] += len(node.pictures)
         else:
             found = [i for i, above in enumerate(chain) if above.kind == PART]
-            meant = [i for i in found if {key(chain[i].name), key(chain[i].path)} & named]
-            at = meant[-1] if meant else found[0] if found else None  # test="hold" in train/hold
-            parts = [chain[i].part for i in found]
-            part = "predict" if "predict" in parts else None if at is None else chain[at].part
-            before = tuple(above.name for above in chain[: at or 0] if above.kind == OTHER)
+            meant = {i for i in found if {key(chain[i].name), key(chain[i].path)} & named}
+            meant |= {i for i in found if chain[i].part == "predict"}
+            at = max(meant or found, default=None)  # test="hold" in train/hold
+            part = None if at is None else chain[at].part
             after = tuple(above.name for above in chain[0 if at is None else at + 1 :] if above.kind == OTHER)
             if at is not None and after and key(after[0]) == key(chain[at].name) and len(chain[at].kids) == 1:
                 after = after[1:]
-            rest.append((Leaf(node, after, chain[at].name if at is not None else ""), before, part))
+            above = chain[: found[0] if part == "predict" else at or 0]
+            rest.append((Leaf(node, after, chain[at].name if at is not None else ""), above, part))
     shape.left_out += [f"{n:,} pictures in {name}, which lies beside the data" for name, n in sorted(aside.items())]
     shape.has_parts = any(part is not None for _, _, part in rest)
-    _check_prefixes(rest, tree)
+    if not told:
+        _check_prefixes(rest, tree)
     for leaf, _, part in sorted(rest, key=lambda one: one[0].node.path):
         shape.parts.setdefault(part or "", []).append(leaf)
     _settle(shape, tree)
@@ -265,22 +299,30 @@ def shape_of(
     return shape
 
 
-def _check_prefixes(rest: list[tuple[Leaf, tuple[str, ...], str | None]], tree: Tree) -> None:
+def _check_prefixes(rest: list[tuple[Leaf, list[Node], str | None]], tree: Tree) -> None:
     """Refuse parts that lie below several things: ``bottle/train``, ``cable/train``."""
-    above = {tuple(dict.fromkeys(map(key, before))): before for _, before, part in rest if part is not None}
+    above: dict[tuple[str, ...], list[Node]] = {}
+    inside: set[str] = set()
+    for leaf, before, part in rest:
+        if part is not None:
+            short = tuple(dict.fromkeys(key(node.name) for node in before if node.kind == OTHER))
+            above[short] = before
+            inside |= {*leaf.names[:1]} if short else set()
     longest = max(above, key=len, default=())
     strange = [before for short, before in above.items() if longest[: len(short)] != short]
     if strange:
-        first, second = above[longest], strange[0]
-        inside = sorted({name for leaf, before, part in rest if part is not None for name in leaf.names[:1]})
-        within = f", with {some(inside)} in them" if inside else ""
+        first, second = above[longest][-1].path, strange[0][-1].path
+        within = f", with {some(sorted(inside))} in them" if inside else ""
+        places = {
+            max(i for i, node in enumerate(nodes) if node.kind == OTHER) for short, nodes in above.items() if short
+        }
+        at = f'name.split("/")[{min(places)}]' if len(places) == 1 else "..."
+        one = [f"or what lies in one: datastage.loaders(path / {first!r}, batch_size=64)"] if len(inside) > 1 else []
         raise SpecError(
             f"In {tree.where} the parts ({', '.join(sorted({part or '' for _, _, part in rest} - {''}))}) lie below "
-            f"several folders: {'/'.join(first)}, {'/'.join(second)}{within}. Which of the "
-            "names are the classes, only you know.",
-            "Nothing was guessed. Next: one of them: "
-            f"datastage.loaders(path / {'/'.join(first)!r}, batch_size=64); "
-            'or labels=lambda name: name.split("/")[0], a function of each picture\'s path.',
+            f"several folders: {first}, {second}{within}. Which of the names are the classes, only you know.",
+            f"{SAY_WHICH} those folders: datastage.loaders(path, labels=lambda name: {at}, batch_size=64)",
+            *one,
         )
 
 

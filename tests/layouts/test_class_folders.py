@@ -1,5 +1,6 @@
 """Replicas of our own: class folders in the many forms in which they reach people."""
 
+import re
 import time
 import zipfile
 
@@ -384,3 +385,96 @@ def test_a_part_that_is_named_lies_also_within_another_part(part, name):
     found = reading("train/a/*3.png", "train/b/*3.png", "train/hold/a/*1.png", "train/hold/b/*1.png", **{part: name})
     assert sizes(found) == {"train": 6, part: 2}
     assert found.classes == ("a", "b")
+
+
+def both(folder, n=1):
+    return [f"{folder}/{name}/*{n}.png" for name in "ab"]
+
+
+WITHIN = {
+    "test": [*both("train", 3), *both("train/test")],
+    "val": [*both("train", 3), *both("train/val"), *both("test")],
+    "val with one class": [*both("train", 3), "train/val/a/*1.png"],
+    "val of images": [f"train/{name}/images/*3.png" for name in "ab"]
+    + [f"train/val/{name}/images/1.png" for name in "ab"],
+    "doubled": [*both("train/train", 3), *both("train/val"), *both("test")],
+    "two": [*both("set/train/images", 3), *both("set/train/images/val"), *both("set/train/images/test")],
+    "test in val": [*both("train", 3), *both("val"), *both("val/test")],
+}
+
+
+@pytest.mark.parametrize("kind", WITHIN)
+def test_a_part_within_another_one_is_asked_and_what_is_printed_does_not_train_on_it(kind):
+    with pytest.raises(SpecError) as error:
+        reading(*WITHIN[kind])
+    (step,) = [step for step in error.value.remedy if "loaders(" in step]
+    named = dict(re.findall(r'(val|test)="([^"]+)"', step))
+    inner = {path for path in expanded(WITHIN[kind]) if re.search("(train|val).*/(val|test)/", path)}
+
+    assert named
+    for options in (
+        named,
+        {"val": 0, "test": 0},
+        {"labels": r"([ab])/", **named},
+        {"labels": r"([ab])/"},
+        {"classes": ["a", "b"]},
+    ):
+        found = reading(*WITHIN[kind], **options)
+        assert not inner & set(found.splits["train"].names), options
+        assert len(found.splits["train"]) == 6
+        assert found.classes == ("a", "b")
+
+
+IN_CLASSES = {
+    "parts in classes": [f"{name}/{part}/*2.png" for name in "ab" for part in ("train", "test")],
+    "in a folder around": [f"set/{name}/{part}/*2.png" for name in "ab" for part in ("train", "test")],
+    "tests in classes": [f"{name}/{part}*2.png" for name in "ab" for part in ("", "test/")],
+    "tests in classes of train": [f"train/{name}/{part}*2.png" for name in "ab" for part in ("", "test/")],
+    "tests in classes with images": [f"train/{name}/{part}/*2.png" for name in "ab" for part in ("images", "test")],
+    "parts in classes of train": [f"train/{name}/{part}/*2.png" for name in "ab" for part in ("train", "test")],
+    "parts of things": [f"{name}/{part}/*2.png" for name in "ab" for part in ("train/x", "test/x", "test/y")],
+    "a part that is named": [f"train/{name}/{part}*2.png" for name in "ab" for part in ("", "hold/")],
+}
+
+
+@pytest.mark.parametrize("kind", IN_CLASSES)
+def test_parts_within_the_class_folders_are_asked_and_the_line_that_is_printed_keeps_them(kind):
+    options = {"test": "hold"} if "named" in kind else {}
+    with pytest.raises(SpecError, match="lie below several folders") as error:
+        reading(*IN_CLASSES[kind], **options)
+    step = next(step for step in error.value.remedy if "labels=" in step)
+    labels = eval(re.search(r"labels=(.*?), batch_size", step)[1])
+
+    found = reading(*IN_CLASSES[kind], labels=labels, **options)
+
+    assert found.classes == ("a", "b")
+    assert len(found.splits["train"]) == 4
+    assert all("/test/" in name or "/hold/" in name for name in found.splits["test"].names)
+
+
+def test_sessions_that_are_called_test_are_no_parts_within_the_classes_of_train():
+    names = [f"train/{name}/test{i}/*2.png" for name in "ab" for i in range(2)]
+    assert sizes(reading(*names, classes=["a", "b"])) == {"train": 8}
+    assert sizes(reading("train/a/*2.png", "train/test/*2.png", "test/a/*1.png", "test/test/*1.png")) == {
+        "train": 4,
+        "test": 2,
+    }
+
+
+@pytest.mark.parametrize("around", ["", "train/"])
+def test_the_upper_of_two_levels_is_that_in_every_part(around):
+    names = [around + path for path in ("a/*2.png", "x/b/*2.png", "x/c/*2.png")] + ["test/a/*1.png", "test/x/b/*1.png"]
+    with pytest.raises(SpecError) as error:
+        reading(*names, test="test")
+    step = next(step for step in error.value.remedy if "the upper:" in step)
+
+    found = reading(*names, test="test", labels=eval(re.search(r"labels=(.*?), batch_size", step)[1]))
+
+    assert found.classes == ("a", "x")
+    assert found.counts("train") == {"a": 2, "x": 4}
+    assert found.counts("test") == {"a": 1, "x": 1}
+
+
+def test_a_part_that_is_named_counts_also_among_pictures_to_predict():
+    found = reading(*both("train", 3), *both("unlabeled/hold"), "unlabeled/1.png", test="hold")
+    assert sizes(found) == {"train": 6, "test": 2, "predict": 1}
