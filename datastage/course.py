@@ -110,7 +110,7 @@ def _look(name: str, part: Part, place: str, here: Runtime) -> Checked:
         notes.append("No digest is known, so half a file or another would not be noticed: datastage catalog add.")
     if part.size is not None and size is not None and size != part.size:
         return Checked(name, part.name, shown, found.seen, f"it has {size:,} bytes, and {part.size:,} are expected")
-    published = found.digests.get((part.expect or "").partition(":")[0])
-    if published and part.expect and published != part.expect.partition(":")[2]:
+    algorithm, _, digest = (part.expect or "").lower().partition(":")
+    if found.digests.get(algorithm, digest) != digest:
         return Checked(name, part.name, shown, found.seen, "its place publishes another digest")
     return Checked(name, part.name, shown, found.seen, None, tuple(notes))

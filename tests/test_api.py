@@ -68,6 +68,14 @@ def test_a_plain_path_of_a_staged_folder_feeds_too(here):
     assert len(everything(train)[0]) == 40
 
 
+def test_a_folder_within_what_was_staged_is_read_alone(here):
+    with zipfile.ZipFile(here / "pets.zip", "w") as archive:
+        for name in ("train/cat/1.png", "train/dog/1.png", "train/cow/1.png", "test/cat/2.png", "test/dog/2.png"):
+            archive.writestr(name, b"")
+    staged = datastage.stage("./pets.zip", progress=False)
+    assert datastage.read(staged / "test", progress=False).classes == ("cat", "dog")
+
+
 def test_the_path_of_a_staged_entry_is_still_that_entry(here, small_entry):
     path = str(datastage.stage(small_entry.name, fallbacks=["./source"], progress=False))
     train, test = datastage.loaders(path, batch_size=16, progress=False)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import make_dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -198,6 +200,7 @@ def stand_in(monkeypatch, verb, result):
         (["--save-to", "drive:kept"], "save_to", "drive:kept"),
         (["--refresh"], "refresh", True),
         ([], "refresh", False),
+        (["--wait", "1.5"], "wait", 1.5),
     ],
 )
 def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, option, value):
@@ -236,12 +239,30 @@ def test_an_option_of_stage_reaches_the_library(capsys, monkeypatch, words, opti
         ("cell", ["--wheel", "https://host.example/w.whl"], "wheel", "https://host.example/w.whl"),
         ("cell", ["--embed"], "embed", True),
         ("cell", [], "embed", False),
+        ("cell", ["--catalog", "c.txt"], "catalog", Path("c.txt")),
+        ("cell", ["--fallback", "./a.zip", "--fallback", "./b.zip"], "fallbacks", ["./a.zip", "./b.zip"]),
+        ("cell", ["--save-to", "drive:kept"], "save_to", "drive:kept"),
+        ("read", ["--labels", "train.csv:label"], "labels", "train.csv:label"),
+        ("read", ["--class", "dog", "--class", "cat"], "classes", ["dog", "cat"]),
+        ("read", ["--val", "dev"], "val", "dev"),
+        ("read", ["--test", "held"], "test", "held"),
+        ("read", ["--test", "0"], "test", 0),
+        ("pack", ["--shards", "1MB"], "shards", "1MB"),
+        ("pack", ["--size", "64"], "size", 64),
+        ("pack", ["--engine", "ray"], "engine", "ray"),
+        ("pack", ["--labels", "train.csv:label"], "labels", "train.csv:label"),
+        ("pack", ["--class", "dog", "--class", "cat"], "classes", ["dog", "cat"]),
+        ("pack", ["--val", "0.2"], "val", 0.2),
+        ("pack", ["--test", "held"], "test", "held"),
     ],
 )
 def test_an_option_of_another_verb_reaches_the_library(capsys, monkeypatch, verb, words, option, value):
     results = {"verify": Verification(1), "cell": "some text", "extract": Staged("out", {})}
+    results["read"] = SimpleNamespace(as_dict=dict, lines=list)
+    results["pack"] = make_dataclass("Packed", ["to", "samples"])("out", 1)
     given = stand_in(monkeypatch, verb, results.get(verb, ()))
-    positional = {"extract": ["a.zip", "out"], "members": ["a.zip"], "clean": []}.get(verb, ["x"])
+    positional = {"extract": ["a.zip", "out"], "members": ["a.zip"], "clean": [], "pack": ["x", "--to", "out"]}
+    positional = positional.get(verb, ["x"])
     code, _, err = run(capsys, "extract" if verb == "members" else verb, *positional, *words)
     assert (code, given[option]) == (0, value), err
 

@@ -1,5 +1,6 @@
 """A teacher's own catalog: a line a dataset, and a look at every place of it."""
 
+import base64
 import gzip
 import hashlib
 import io
@@ -247,6 +248,15 @@ def test_a_file_of_another_size_is_no_place(birds, server):
 
     assert "are expected" in checked.trouble
     assert without_a_place([checked]) == ["birds: birds.zip"]
+
+
+def test_a_place_that_publishes_another_digest_is_no_place_and_letters_of_either_case_are_one(birds, server):
+    digest = hashlib.md5(birds)
+    address = server.serve("a.zip", birds, headers={"x-goog-hash": f"md5={base64.b64encode(digest.digest()).decode()}"})
+    for name, expect in (("same", f"md5:{digest.hexdigest().upper()}"), ("other", f"md5:{32 * '0'}")):
+        datastage.register(name, address, expect=expect)
+
+    assert [each.trouble for each in datastage.check_catalog()] == [None, "its place publishes another digest"]
 
 
 def test_the_command_exits_3_if_a_file_is_to_be_had_nowhere(birds, server, capsys, tmp_path):

@@ -17,7 +17,14 @@ from PIL import Image
 
 import datastage
 from datastage import extracting
-from datastage.errors import DamagedArchiveError, IntegrityError, SpecError, StorageError, UnavailableError
+from datastage.errors import (
+    DamagedArchiveError,
+    IntegrityError,
+    NoSpaceError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+)
 
 FILES = {"a.txt": b"alpha", "d/b.txt": b"beta", "d/e/c.txt": b"gamma"}
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts and /dev/stdin as Linux has them")
@@ -77,13 +84,25 @@ def test_the_working_directory_is_filled_under_whoever_stands_in_it(archive, fol
     assert sorted(path for path in os.listdir(".") if path[0] != ".") == ["a.txt", "d"]
 
 
-def test_a_folder_with_other_files_is_filled_and_they_stay(archive, folder):
+@pytest.mark.parametrize("mine", ["mine", ".mine"])
+def test_a_folder_with_other_files_is_filled_and_they_stay(mine, archive, folder):
+    (folder / mine).write_bytes(b"1")
+    extract(archive, folder)
+    assert files_in(folder) == {**FILES, mine: b"1"}
+    assert sorted(os.listdir(folder)) == sorted(["a.txt", "d", mine])  # without a receipt
+
+
+def test_a_folder_that_both_have_holds_what_both_had(archive, folder):
     (folder / "d").mkdir()
-    (folder / "mine").write_bytes(b"1")
     (folder / "d/mine").write_bytes(b"2")
     extract(archive, folder)
-    assert files_in(folder) == {**FILES, "mine": b"1", "d/mine": b"2"}
-    assert sorted(os.listdir(folder)) == ["a.txt", "d", "mine"]
+    assert files_in(folder) == {**FILES, "d/mine": b"2"}
+
+
+def test_what_is_not_asked_for_is_not_in_the_way(archive, folder):
+    (folder / "a.txt").write_bytes(b"mine")
+    extract(archive, folder, members="d/b*")
+    assert files_in(folder) == {"a.txt": b"mine", "d/b.txt": b"beta"}
 
 
 @pytest.mark.parametrize("taken", ["a.txt", "d/e/c.txt", "d/b.txt/x", "d"])
@@ -145,6 +164,15 @@ def test_an_error_amid_the_moving_takes_away_what_came(archive, folder, monkeypa
         extract(archive, folder)
     assert files_in(folder) == {"d/mine": b"2"}
     assert os.listdir(folder) == ["d"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_comes_to_be_there_while_the_files_are_brought_is_not_replaced(kind, folder, tmp_path):
+    (came := tmp_path / "came").mkdir()
+    (came / "a").write_bytes(b"new") if kind == "file" else (came / "a").symlink_to("b")
+    with pytest.raises(StorageError, match="there already"):
+        extracting.move_in(came, folder, "x", durable=False, check=lambda: (folder / "a").write_bytes(b"mine"))
+    assert files_in(folder) == {"a": b"mine"}
 
 
 def test_a_disk_without_hard_links_is_filled_too(archive, folder, monkeypatch):
@@ -342,6 +370,15 @@ def test_an_archive_on_another_machines_disk_is_read_ahead_and_nothing_of_it_sta
     assert files_in(tmp_path / "to") == FILES
     assert sorted(os.listdir(tmp_path)) == [archive.name, "to"]
     assert time.monotonic() - began < 30
+
+
+def test_what_is_read_ahead_of_an_archive_takes_room_too(tmp_path, monkeypatch):
+    archive = zip_at(tmp_path / "a.zip", {"a": bytes(100_000)})
+    monkeypatch.setattr("datastage.runtime.free_bytes", lambda path: 150_000)
+    extract(archive, tmp_path / "near")
+    monkeypatch.setattr("datastage.mounts.is_network_disk", lambda path, **options: Path(path) == archive)
+    with pytest.raises(NoSpaceError):
+        extract(archive, tmp_path / "far")
 
 
 def test_what_is_advised_can_be_done_here(tmp_path, monkeypatch):

@@ -92,11 +92,22 @@ def test_an_entrys_files_are_kept_and_found_by_content(server, here, tmp_path, m
         ),
     )
     monkeypatch.setitem(datasets._entries, entry.name, entry)
-    quiet(entry.name, save_to="./kept")
+    said = []
+
+    class Notes(Silent):
+        def note(self, text, label=""):
+            said.extend([label] * ("ept" in label))
+
+    quiet(entry.name)
+    datastage.stage(entry.name, save_to="./kept", progress=Notes())
+    assert said == ["Not kept"]
+    quiet(entry.name, save_to="./kept", refresh=True)
     forget(tmp_path / "root")
     asked = len(server.seen)
     quiet(entry.name, save_to="./kept")
     assert len(server.seen) == asked
+    datastage.stage(entry.name, save_to="./kept", progress=Notes())
+    assert said == ["Not kept", "Kept"]
 
 
 def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(server, here):
@@ -112,7 +123,10 @@ def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(
     assert any(note.startswith("Not kept") for note in notes)
 
 
-def test_a_full_drive_is_called_so(drive, here, monkeypatch):
+@pytest.mark.parametrize(
+    ("save_to", "why"), [("drive:kept", "your Google Drive is full"), ("./kept", "The disk is full")]
+)
+def test_what_is_full_is_called_so(save_to, why, drive, here, monkeypatch):
     said = []
 
     class Notes(type(datastage.progress.SILENT)):
@@ -124,8 +138,8 @@ def test_a_full_drive_is_called_so(drive, here, monkeypatch):
 
     monkeypatch.setattr(saved_copy, "FileReader", full)
     (here / "a.zip").write_bytes(zip_bytes())
-    datastage.stage("./a.zip", save_to="drive:kept", progress=Notes())
-    assert any(line.startswith("Not kept: your Google Drive is full") for line in said)
+    datastage.stage("./a.zip", save_to=save_to, progress=Notes())
+    assert any(line.startswith(f"Not kept: {why}") for line in said)
 
 
 def test_keeping_that_breaks_off_leaves_nothing(here, monkeypatch):
@@ -394,7 +408,9 @@ def test_on_kaggle_what_is_kept_says_which_switch_keeps_it(here, tmp_path, monke
         def note(self, text, label=""):
             said.append((label, text))
 
-    datastage.stage(server.url("pets.zip"), save_to=tmp_path / "working/data", progress=Notes())
+    for _ in range(2):
+        datastage.stage(server.url("pets.zip"), save_to=tmp_path / "working/data", refresh=True, progress=Notes())
 
-    (kept,) = (text for label, text in said if label == "Kept")
+    kept, again = (text for label, text in said if label == "Kept")
     assert kept.endswith("for the next session, if Settings > Persistence in the right-hand panel is on Files only")
+    assert again.endswith("already")

@@ -289,6 +289,15 @@ def test_refresh_stages_anew(here):
     assert tree(quiet("./pets.zip", refresh=True)) == FILES
 
 
+def test_a_refresh_that_fails_leaves_what_was_staged_as_ones_own(here):
+    make_zip(here / "pets.zip")
+    staged = quiet("./pets.zip")
+    (here / "pets.zip").write_bytes((here / "pets.zip").read_bytes()[:-9])
+    with pytest.raises(DamagedArchiveError):
+        quiet("./pets.zip", refresh=True)
+    assert [item.path for item in datastage.clean(budget=0, dry_run=True)] == [staged.path]
+
+
 def test_other_options_go_to_another_folder(here):
     make_zip(here / "pets.zip")
     assert quiet("./pets.zip").path != quiet("./pets.zip", members="train/*").path

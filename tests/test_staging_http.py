@@ -277,6 +277,13 @@ def test_the_download_of_an_entry_is_found_where_people_put_it_in_drive(folder, 
     assert quiet(entry_of(web, monkeypatch, [], body, FILES).name).receipt["place"] == "pets.zip in your Drive"
 
 
+def test_a_dataset_that_has_further_files_by_now_is_brought_again(web, monkeypatch):
+    for files in (dict(list(FILES.items())[1:]), FILES):
+        body = zip_bytes(files)
+        staged = quiet(entry_of(web, monkeypatch, [web.serve(f"{len(files)}/pets.zip", body)], body, files).name)
+        assert tree(staged) == files
+
+
 def test_a_slow_publisher_is_come_back_to_when_nothing_else_has_it(web, monkeypatch):
     monkeypatch.setattr(chain.transfer, "SLOW_BYTES_S", 50_000_000)
     monkeypatch.setattr(chain, "IMPATIENT", dataclasses.replace(chain.IMPATIENT, slow_after_s=1.0))
