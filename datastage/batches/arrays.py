@@ -34,7 +34,8 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     options = LoaderOptions(**named) if options is None else replace(options, **named)
     if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:
         raise SpecError(
-            f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}."
+            f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}.",
+            "Next: datastage.loaders({'train': (x, y)}, batch_size=64), if these are to be trained on.",
         )
     images = {name: images_of(name, pair[0]) for name, pair in splits.items()}
     shape = images["train"].shape[1:]

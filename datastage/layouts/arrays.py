@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datastage import datasets
 from datastage.datasets import idx
@@ -22,6 +22,8 @@ from datastage.progress import some
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_XY = re.compile(r"(?i)(?<![a-z])([xy])(?=train|test|val)")
+"""What begins the names ``Xtrain`` and ``ytest``."""
 _IMAGES = ("x", "images", "image", "data", "features", "imgs", "inputs")
 LABELS = ("y", "labels", "label", "targets", "target", "classes")
 LOOK = "Next: look where the file came from."
@@ -30,19 +32,29 @@ LOOK = "Next: look where the file came from."
 # --- arrays by name
 
 
+@lru_cache(1 << 16)
+def part_of(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the part that an array's name tells, the last of its words first, and its other words."""
+    said = words.words_of(_XY.sub(r"\1_", name))
+    part = next((words.SPLITS[word] for word in reversed(said) if word in words.SPLITS), "")
+    return part, tuple(word for word in said if word not in words.SPLITS)
+
+
+def kind_of(name: str) -> str:
+    """Tell whether an array's name calls it images, ``x``, or labels, ``y``; else nothing."""
+    rest = [w for w in part_of(name.rpartition("/")[2])[1] if not (w.isdigit() or w in ("set", "orig"))]
+    return "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
+
+
 def pairs_of(names: Sequence[str], where: str = "") -> dict[str, tuple[str, str]]:
     """Name the arrays of images and of labels of each part, from their names alone: ``x_train``, ``test_labels``.
 
     `SpecError` if two arrays could be the images of a part, or its labels.
     """
-    kinds: dict[str, dict[str, list[str]]] = {}
+    kinds: dict[str, dict[str, list[str]]] = {part: {} for part in ("train", "", "val", "test")}
     for name in names:
-        bare = words.words_of(name.rpartition("/")[2])
-        part = next((words.SPLITS[word] for word in bare if word in words.SPLITS), "")
-        rest = [word for word in bare if not (word in words.SPLITS or word.isdigit() or word in ("set", "orig"))]
-        kind = "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
-        if kind:
-            kinds.setdefault(part, {}).setdefault(kind, []).append(name)
+        if (kind := kind_of(name)) and (part := part_of(name)[0]) in kinds:
+            kinds[part].setdefault(kind, []).append(name)
     found = {}
     for part, both in kinds.items():
         if len(both) < 2:
@@ -50,14 +62,15 @@ def pairs_of(names: Sequence[str], where: str = "") -> dict[str, tuple[str, str]
         labels = [name for name in both["y"] if not name.endswith("classes")] or both["y"]  # they name the labels
         if len(labels) > 1 or len(both["x"]) > 1:
             several, what = (labels, "labels") if len(labels) > 1 else (both["x"], "images")
-            raise SpecError(
-                f"{where} has several arrays that could be the {what}: {some(several)}.",
-                f'{SAY_WHICH} datastage.loaders(path, labels="{labels[0]}", batch_size=64), by the array of the labels',
-            )
+            raise SpecError(f"{where} has several arrays that could be the {what}: {some(several)}.", _step(labels[0]))
         found[part] = (both["x"][0], labels[0])
     if "" in found:
         found.setdefault("train", found[""])
     return {part: found[part] for part in ("train", "val", "test") if part in found}
+
+
+def _step(label: str) -> str:
+    return f'{SAY_WHICH} datastage.loaders(path, labels="{label}", batch_size=64), by the array of the labels'
 
 
 def checked(where: str, images: Any, labels: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -179,13 +192,16 @@ def npz(path: Path, asked: Any) -> Reading:
     except (zipfile.BadZipFile, OSError) as error:
         raise IntegrityError(f"{path.name} is not an npz file: {error}.", LOOK) from None
     load = partial(_from_npz, path)
-    pairs = asked_pairs(path.name, names, asked, lambda name: load(name).shape) if asked else pairs_of(names, path.name)
+    if asked:
+        pairs = asked_pairs(path.name, {name: Array(load(name).shape, name) for name in names}, asked)
+    else:
+        pairs = pairs_of(names, path.name)
     if not pairs:
         raise SpecError(
             f"{path.name} has the arrays {', '.join(names[:8])}: none is called images or labels.",
             "Next: numpy.savez(file, x_train=..., y_train=..., x_test=..., y_test=...).",
         )
-    rule = f"the arrays {some([labels for _, labels in pairs.values()])} of {path.name}"
+    rule = f"{rule_of(labels for _, labels in pairs.values())} of {path.name}"
     return of_pairs("arrays in an npz file", path.name, pairs, load, rule)
 
 
@@ -216,37 +232,76 @@ def npy(paths: Sequence[Path], asked: str) -> Reading:
         except (ValueError, OSError, EOFError) as error:
             raise IntegrityError(f"{name} is no plain array: {error}.", LOOK) from None
 
-    pairs = asked_pairs("the folder", list(by_name), asked, lambda name: load(name).shape)
-    return of_pairs("arrays in npy files", paths[0].parent.name, pairs, load, f"the array {asked}")
+    pairs = asked_pairs("the folder", {name: Array(load(name).shape, name) for name in by_name}, asked)
+    return of_pairs("arrays in npy files", paths[0].parent.name, pairs, load, rule_of(y for _, y in pairs.values()))
 
 
-def asked_pairs(
-    where: str, names: Sequence[str], asked: str, shape: Callable[[str], Sequence[int]]
-) -> dict[str, tuple[str, str]]:
-    """Pair the labels that the user names with the one array of as many samples, and other parts by such names."""
-    asked = asked.rpartition(":")[2] if asked not in names else asked
-    label = next((name for name in names if asked in (name, name.rpartition("/")[2])), None)
-    if label is None:
-        raise SpecError(f"There is no array {asked!r} in {where}.", f"Next: one of {some(list(names), 8)}: labels=...")
-    n = shape(label)[0] if shape(label) else 0
-    fit = [name for name in names if name != label and (dims := shape(name)) and dims[0] == n and len(dims) > 1]
-    fit = fit if len(fit) == 1 else [name for name in fit if len(shape(name)) > 2] if len(fit) > 1 else fit
-    own = [word for word in words.words_of(label) if word in words.SPLITS]
-    if len(fit) > 1 and own:
-        fit = [name for name in fit if own[0] in words.words_of(name)]
+class Array(NamedTuple):
+    """What pairs are told by: an array's shape, and what is equal for all its names alone."""
+
+    shape: Sequence[int]
+    place: Any
+
+
+def asked_pairs(where: str, arrays: Mapping[str, Array], asked: str) -> dict[str, tuple[str, str]]:
+    """Pair the labels that the user names with the images of as many samples, in each part that such names tell.
+
+    Labels of another part stand for those of train.
+    """
+    also: dict[Any, list[str]] = {}
+    for name, array in arrays.items():
+        also.setdefault(array.place, []).append(name)
+
+    def others(part: str, name: str) -> list[str]:
+        told = {(part, part_of(one)[1]) for one in also[arrays[name].place]}
+        return [one for one in arrays if part_of(one) in told and arrays[one].place != arrays[name].place]
+
+    label = _asked_label(where, arrays, asked.rpartition(":")[2] if asked not in arrays else asked)
+    part = next(filter(None, (part_of(name)[0] for name in (label, *also[arrays[label].place]))), "")
+    if part not in ("", "train") and (home := others("train", label) or others("", label)):
+        label, part = home[0], part_of(home[0])[0]
+    images = _images_of(where, arrays, label, part)
+    found = {part if part in ("val", "test") else "train": (images, label)}
+    for other in ("val", "test") if part or not others("train", label) else ():  # those of train are apart
+        for pair in zip(others(other, images), others(other, label)):
+            found.setdefault(other, pair)
+    return found
+
+
+def _asked_label(where: str, arrays: Mapping[str, Array], asked: str) -> str:
+    """Return the array of this name, or the one of train of those whose last name it is."""
+    having = [asked] if asked in arrays else [name for name in arrays if name.rpartition("/")[2] == asked]
+    if not having:
+        step = f"Next: one of {some(list(arrays), 8)}: labels=..." if arrays else LOOK
+        raise SpecError(f"There is no array {asked!r} in {where}.", step)
+    for part in ("train", ""):
+        having = [name for name in having if part_of(name)[0] == part] or having
+    if len({arrays[name].place for name in having}) > 1:
+        raise SpecError(f"{some(having)} in {where} are several arrays of that name.", _step(having[0]))
+    return having[0]
+
+
+def _images_of(where: str, arrays: Mapping[str, Array], label: str, part: str) -> str:
+    """Return the one array of as many samples as there are labels; of several that of their part, with pictures."""
+    n, group = (*arrays[label].shape, 0)[0], label.rpartition("/")[0]
+    fit = [name for name, (shape, _) in arrays.items() if len(shape) > 1 and shape[0] == n and name != label]
+    fit = [one for one in fit if part_of(one)[0] == part] or [one for one in fit if not (part and part_of(one)[0])]
+    fit = [one for one in fit if len(arrays[one].shape) > 2] or fit
+    fit = [one for one in fit if one.rpartition("/")[0] == group] or fit
+    fit = list({arrays[one].place: one for one in reversed(fit) if arrays[one].place != arrays[label].place}.values())
     if len(fit) != 1:
         raise SpecError(
             f"{some(fit, 6) if fit else 'No array'} in {where} has as many samples ({n:,}) as {label}: which "
             "holds the images?",
             "Next: read them yourself and pass the arrays: datastage.loaders((images, labels), batch_size=64).",
         )
-    found = {"train": (fit[0], label)}
-    if own:
-        for other in ("test", "val", "valid", "dev"):
-            pair = tuple(re.sub(own[0], other, name, flags=re.IGNORECASE) for name in (fit[0], label))
-            if pair[0] in names and pair[1] in names and pair != found["train"]:
-                found[words.SPLITS[other]] = (pair[0], pair[1])
-    return found
+    return fit[0]
+
+
+def rule_of(labels: Iterable[str]) -> str:
+    """Say which arrays are the labels."""
+    several = list(dict.fromkeys(labels))
+    return f"the array{'s' * (len(several) > 1)} {some(several)}"
 
 
 # --- idx and the CIFAR batches

@@ -6,7 +6,6 @@ No link out of a file is followed, no array of objects is read, and nothing whos
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
-from datastage.layouts.arrays import LABELS, LOOK, asked_pairs, of_pairs, pairs_of
+from datastage.layouts.arrays import LOOK, Array, asked_pairs, kind_of, of_pairs, part_of, rule_of
 from datastage.layouts.reading import Reading
 from datastage.layouts.shape import SAY_WHICH
 from datastage.progress import some
@@ -35,53 +34,91 @@ def _h5(path: Path) -> Iterator[Any]:
         raise IntegrityError(f"{path.name} is not a whole HDF5 file: {error}.", LOOK) from None
 
 
-def h5_names(path: Path) -> list[str]:
-    """Return each name of the arrays in an HDF5 file; soft links and arrays of objects are left out."""
-    found: list[str] = []
+def h5_arrays(path: Path, most: int | None = None) -> dict[str, Array]:
+    """Return the arrays in an HDF5 file by each name, or about the first `most`.
+
+    Soft links, links out, arrays of objects and of what numpy has no type for are left out. Objects are asked by their
+    group and not by their whole name, which takes five times as long.
+    """
+    found: dict[str, Array] = {}
     with _h5(path) as file:
-        waiting, n_links = [("", frozenset[Any]())], 0
-        while waiting and len(found) <= 1000:
-            name, above = waiting.pop()
-            if name and type(file.get(name, getlink=True)).__name__ != "HardLink":
+        from h5py import h5l, h5o
+
+        waiting: list[tuple[Any, bytes, str, frozenset[Any]]] = [(file.id, b".", "", frozenset())]
+        known, n_again = set(), 0
+        while waiting and (most is None or len(found) < most):
+            above, key, name, within = waiting.pop()
+            what = h5o.get_info(above, key)
+            place = what.fileno, what.addr
+            if what.type == h5o.TYPE_DATASET and (shape := _plain_shape(above, key)):
+                found[name] = Array(shape, place)
+            if what.type != h5o.TYPE_GROUP or place in within:  # a group may lie in itself
                 continue
-            one = file[name or "/"]
-            if hasattr(one, "keys") and one not in above and n_links < MOST_LINKS:  # a group may lie in itself
-                n_links, inside = n_links + len(one), above | {one}
-                waiting += [(f"{name}/{key}".lstrip("/"), inside) for key in reversed(list(one))]
-            is_array = hasattr(one, "shape") and one.dtype.kind in "biuf"
-            if is_array and not one.external and not one.is_virtual and one.nbytes <= MOST_BYTES:
-                found.append(name)
+            group, keys = h5o.open(above, key), list[bytes]()
+            hard = {h5l.TYPE_HARD: keys}  # h5py hands one object over for all links
+            group.links.iterate(lambda one, link, to=hard: to.get(link.type, []).append(one), info=True)
+            n_again += len(keys) if place in known else 0
+            if place not in known or n_again <= MOST_LINKS:
+                known.add(place)
+                keys.reverse()
+                names = (f"{name}/{one.decode('utf-8', 'surrogateescape')}".lstrip("/") for one in keys)
+                waiting += [(group, one, full, within | {place}) for one, full in zip(keys, names)]
     return found
+
+
+def _plain_shape(above: Any, key: bytes) -> tuple[int, ...] | None:
+    """Return the shape of an array of numbers that lies whole in its file and is not too large; else None."""
+    import h5py
+
+    array = h5py.Dataset(h5py.h5d.open(above, key))
+    try:
+        is_plain = array.dtype.kind in "biuf" and array.shape is not None
+    except (TypeError, ValueError):  # numpy has no such type
+        return None
+    is_plain = is_plain and not array.external and not array.is_virtual and array.nbytes <= MOST_BYTES
+    return tuple(array.shape) if is_plain else None
 
 
 def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     """Read HDF5 files: each holds arrays; several hold the parts. Unasked, the names are said and nothing is taken."""
-    parts = {words.split_of(path.stem) or "train": path for path in paths}
-    first = parts.get("train") or paths[0]
+    parts: dict[str, list[Path]] = {}
+    for path in sorted(paths):
+        parts.setdefault((len(paths) > 1 and words.split_of(path.stem)) or "train", []).append(path)
+    home = "train" if "train" in parts else next(iter(parts))
+    first = parts[home][0]
     if asked is None:
         names: list[str] = []
         with suppress(ImportError, IntegrityError):
-            names = h5_names(first)
+            names = list(h5_arrays(first, 1000))
         raise _ask_arrays(paths, first, names)
-    names = h5_names(first)
+    for part, several in parts.items():
+        if len(several) > 1:
+            raise SpecError(
+                f"{some([path.name for path in several])} are several files of {part}.",
+                f'{SAY_WHICH} datastage.loaders(path, labels="{several[0].name}:{asked}", batch_size=64), of one file',
+            )
+    pairs = asked_pairs(first.name, h5_arrays(first), asked)
+    every = {part: ((first, x), (first, y)) for part, (x, y) in pairs.items()}
+    if home != "train" and "train" in every:
+        every = {home: every["train"]}
+    for part in ("train", "val", "test"):
+        for path in parts.get(part, ()) if part not in every and part != home else ():
+            x, y = next(iter(pairs.values()))
+            every[part] = (path, _like(path, x)), (path, _like(path, y))
 
     def load(key: tuple[Path, str]) -> Any:
-        if key[1] not in h5_names(key[0]):
-            raise SpecError(f"{key[0].name} has no plain array {key[1]!r}.", LOOK)
         with _h5(key[0]) as file:
             return file[key[1]][()]
 
-    def shape(name: str) -> Sequence[int]:
-        with _h5(first) as file:
-            return tuple(file[name].shape)
+    return of_pairs("arrays in HDF5", first.name, every, load, rule_of(y for _, (_, y) in every.values()))
 
-    pairs = asked_pairs(first.name, names, asked, shape)
-    every: dict[str, tuple[Any, Any]] = {part: ((first, x), (first, y)) for part, (x, y) in pairs.items()}
-    if words.split_of(first.stem):
-        for part, path in parts.items():
-            x, y = (re.sub(r"train(ing)?", part, name) for name in pairs["train"])
-            every.setdefault(part, ((path, x), (path, y)))
-    return of_pairs("arrays in HDF5", first.name, every, load, f"the array {asked}")
+
+def _like(path: Path, name: str) -> str:
+    """Return the array of a file whose name is that of another, but for the words of parts."""
+    found = next((one for one in h5_arrays(path) if part_of(one)[1] == part_of(name)[1]), None)
+    if found is None:
+        raise SpecError(f"{path.name} has no plain array {name!r}.", LOOK)
+    return found
 
 
 def matlab(path: Path, asked: str | None) -> Reading:
@@ -90,46 +127,51 @@ def matlab(path: Path, asked: str | None) -> Reading:
         head = file.read(128)
     if head.startswith(b"\x89HDF") or b"MATLAB 7.3" in head:
         return hdf5([path], asked)
+    shapes: dict[str, tuple[int, ...]] = {}
+    with suppress(*(ImportError, IntegrityError) if asked is None else ()):
+        shapes = _mat_shapes(path)
     if asked is None:
-        raise _ask_arrays([path], path, [])
-    with needing(path.name, "scipy"):
-        import scipy.io
-    try:
-        listed = {
-            name: shape
-            for name, shape, kind in scipy.io.whosmat(str(path))
-            if kind not in ("cell", "struct", "object", "function", "opaque", "char")
-        }
-    except Exception as error:  # whatever a damaged file makes scipy raise
-        raise IntegrityError(f"{path.name} is not a whole Matlab file: {error}.", LOOK) from None
-    if sum(8 * math.prod(shape) for shape in listed.values()) > 4 * MOST_BYTES:
+        raise _ask_arrays([path], path, list(shapes))
+    if sum(8 * math.prod(shape) for shape in shapes.values()) > 4 * MOST_BYTES:
         raise SpecError(
             f"{path.name} is too large to be read at once.", "Next: open it with scipy.io.loadmat and pass parts."
         )
-
-    def shape(name: str) -> Sequence[int]:
-        dims = listed[name]
-        return (math.prod(dims),) if len(dims) == 2 and 1 in dims else dims
-
-    label = asked.rpartition(":")[2]
-    n = shape(label)[:1] if label in listed else ()
-    last = [name for name in listed if len(shape(name)) == 4 and shape(name)[-1:] == n]  # SVHN's: samples last
-    pairs = {"train": (last[0], label)} if last else asked_pairs(path.name, list(listed), asked, shape)
+    rows = {dims[0] for dims in shapes.values() if len(dims) < 3}
+    arrays = {name: Array(dims, name) for name, dims in shapes.items()}
+    for name, dims in shapes.items():
+        if len(dims) == 4 and dims[-1] in rows and (dims[0] not in rows or dims[2] in (1, 3)):  # SVHN's: samples last
+            arrays[name] = Array((dims[-1], *dims[:-1]), name)
+    pairs = asked_pairs(path.name, arrays, asked)
 
     def load(name: str) -> Any:
+        import scipy.io
+
         array = scipy.io.loadmat(str(path), variable_names=[name])[name]
         array = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
-        return array.transpose(3, 0, 1, 2) if last and array.ndim == 4 else array
+        return array.transpose(3, 0, 1, 2) if arrays[name].shape != shapes[name] else array
 
-    return of_pairs("arrays in a Matlab file", path.name, pairs, load, f"the array {label}", lambda y: shape(y)[0])
+    return of_pairs("arrays in a Matlab file", path.name, pairs, load, rule_of(y for _, y in pairs.values()))
+
+
+def _mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the arrays of numbers in a Matlab file with their shapes; of one row or column, that of its values."""
+    with needing(path.name, "scipy"):
+        import scipy.io
+    try:
+        listed = [
+            (name, shape)
+            for name, shape, kind in scipy.io.whosmat(str(path))
+            if kind not in ("cell", "struct", "object", "function", "opaque", "char")
+        ]
+    except Exception as error:  # whatever a damaged file makes scipy raise
+        raise IntegrityError(f"{path.name} is not a whole Matlab file: {error}.", LOOK) from None
+    return {name: (math.prod(dims),) if len(dims) == 2 and 1 in dims else dims for name, dims in listed}
 
 
 def _ask_arrays(paths: Sequence[Path], first: Path, names: Sequence[str]) -> SpecError:
     inside = f": {some(list(names), 8)}" if names else ""
-    label = next(
-        (name for name in names if pairs_of([name, "x"]) or words.words_of(name)[-1:] in [(w,) for w in LABELS]),
-        "labels",
-    )
+    able = [name for name in names if kind_of(name) == "y" and part_of(name)[0] in ("train", "")]
+    label = min(able, key=lambda name: (name.endswith("classes"), not part_of(name)[0]), default="NAME")
     opener = "scipy.io.loadmat" if first.suffix.lower() == ".mat" else "h5py"
     return SpecError(
         f"{some([path.name for path in paths])} {'holds' if len(paths) == 1 else 'hold'} arrays "

@@ -460,12 +460,12 @@ def test_hdf5_that_is_damaged_is_said_to_be_so(tmp_path):
 
 def test_each_name_of_an_array_in_hdf5_is_found(tmp_path):
     h5py = pytest.importorskip("h5py")
-    from datastage.layouts.scientific import h5_names
+    from datastage.layouts.scientific import h5_arrays
 
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["b/x"], file["labels"] = np.arange(8.0).reshape(4, 2), np.arange(4) % 2
         file["y"], file["b/self"], file["soft"] = file["labels"], file["b"], h5py.SoftLink("/labels")
-    assert h5_names(tmp_path / "x.h5") == ["b/x", "labels", "y"]
+    assert list(h5_arrays(tmp_path / "x.h5")) == ["b/x", "labels", "y"]
     for name in ("labels", "y"):
         rows, labels = layouts.read(tmp_path / "x.h5", labels=name).arrays("train")
         assert (rows[:, 0].tolist(), labels.tolist()) == ([0, 2, 4, 6], [0, 1, 0, 1])
@@ -473,7 +473,7 @@ def test_each_name_of_an_array_in_hdf5_is_found(tmp_path):
 
 def test_arrays_below_a_group_of_two_names_keep_both(tmp_path):
     h5py = pytest.importorskip("h5py")
-    from datastage.layouts.scientific import h5_names
+    from datastage.layouts.scientific import h5_arrays
 
     path = tmp_path / "g.h5"
     with h5py.File(path, "w") as file:
@@ -481,7 +481,7 @@ def test_arrays_below_a_group_of_two_names_keep_both(tmp_path):
             file[f"{part}/x"], file[f"{part}/y"] = np.zeros((n, 4, 4, 3), "u1"), np.arange(n) % 2
         file["all"], file["train/round"], file["test/y2"] = file["train"], file["/"], file["test/y"]
         file["gone"], file["out"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("nowhere.h5", "x")
-    assert h5_names(path) == ["all/x", "all/y", "test/x", "test/y", "test/y2", "train/x", "train/y"]
+    assert list(h5_arrays(path)) == ["all/x", "all/y", "test/x", "test/y", "test/y2", "train/x", "train/y"]
     read = layouts.read(path, labels="train/y")
     assert {part: len(split) for part, split in read.splits.items()} == {"train": 16, "test": 5}
 
@@ -496,12 +496,12 @@ def test_groups_that_lie_in_each_other_many_times_are_listed_in_a_bounded_time(t
         for i in range(1, 40):
             outer = file.create_group(str(i))
             outer["a"], outer["b"], inner = inner, inner, outer
-    assert scientific.h5_names(tmp_path / "g.h5") == []
+    assert scientific.h5_arrays(tmp_path / "g.h5") == {}
 
 
 def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followed(tmp_path):
     h5py = pytest.importorskip("h5py")
-    from datastage.layouts.scientific import h5_names
+    from datastage.layouts.scientific import h5_arrays
 
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["secret"] = np.arange(4)
@@ -509,7 +509,7 @@ def test_hdf5_is_read_once_the_labels_are_named_and_no_link_out_of_it_is_followe
         file["x"], file["y"] = np.zeros((4, 8, 8, 3), "u1"), np.array([0, 1, 1, 0])
         file["out"] = h5py.ExternalLink("other.h5", "secret")
         file.create_dataset("objects", (2,), dtype=h5py.string_dtype())
-    assert h5_names(tmp_path / "train_set.h5") == ["x", "y"]
+    assert list(h5_arrays(tmp_path / "train_set.h5")) == ["x", "y"]
     with pytest.raises(SpecError, match="which are the labels"):
         layouts.read(tmp_path / "train_set.h5")
     images, labels = layouts.read(tmp_path / "train_set.h5", labels="y").arrays("train")
