@@ -212,15 +212,16 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
     try:
         with suppress(DatastageError):  # an index of somebody else's
             if (index := _index_in(folder)) is not None and index.shards:
-                more = () if only_index else sorted(set(_tars(folder)) - index.by_name.keys())
-                left = [("Left out", f"{few(more, 3)}: {INDEX} does not list {'it' if len(more) == 1 else 'them'}")]
                 listed = [_known(_in(folder, shard.name), index) for shard in index.shards]
-                return _set(listed, folder.name, left[: len(more)])
+                if only_index:
+                    return _set(listed, folder.name)
+                deep = [f"{name}/{one}" for name in _parts_in(folder) for one in _tars(folder / name)]
+                more = sorted({*_tars(folder), *deep} - index.by_name.keys())
+                left = [("Left out", f"{few(more, 3)}: {INDEX} does not list {'it' if len(more) == 1 else 'them'}")]
+                return _set(listed, folder.name, left[: len(more)] + _pictures_left(_class_folders(folder, 1)))
         if only_index:
             return None
-        words = [
-            name for name in sorted(os.listdir(folder)) if name.lower() in SHARD_WORDS and (folder / name).is_dir()
-        ]
+        words = _parts_in(folder)
         inner = [replace(_in(folder, f"{name}/{one}"), folder=name) for name in words for one in _tars(folder / name)]
         unread = [one for name in ("", *words) for one in _tars(folder / name, readable=False)]
         tops = [_in(folder, name) for name in _tars(folder)]
@@ -248,11 +249,20 @@ def _of_folder(folder: Path, *, only_index: bool = False) -> ShardSet | None:
             "Next: name it after its part, as in train-000000.tar, or move it to another folder.",
         )
     left = [("Left out", f"{few((shard.name for shard in odd), 3)}: no samples of pictures with labels")][: len(odd)]
-    text = f"the pictures in folders beside the shards: {', '.join(classes)}{', ...' if len(classes) > 1 else ''}"
-    left += [("Left out", text)][: len(classes) if are_told else 0]
+    left += _pictures_left(classes if are_told else [])
     left += [("Left out", f"{few(unread, 3)}: no file, or one that may not be read")][: len(unread)]
     used = [shard for shard, part in zip((*tops, *inner), parts) if part or not odd]
     return _set(used, folder.name, left, inner=True)
+
+
+def _parts_in(folder: Path) -> list[str]:
+    """Return the folders in one that are called by the word for a part."""
+    return [name for name in sorted(os.listdir(folder)) if name.lower() in SHARD_WORDS and (folder / name).is_dir()]
+
+
+def _pictures_left(classes: Sequence[str]) -> list[tuple[str, str]]:
+    text = f"the pictures in folders beside the shards: {', '.join(classes)}{', ...' if len(classes) > 1 else ''}"
+    return [("Left out", text)][: len(classes)]
 
 
 def _which(folder: Path, classes: Sequence[str], shards: Sequence[Shard]) -> SpecError:

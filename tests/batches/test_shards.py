@@ -180,12 +180,16 @@ def test_a_folder_that_all_shards_have_parts_nothing_and_what_is_not_set_aside_i
     assert any(line.startswith("Set aside: nothing: shards of test alone") for line in said.lines)
 
 
-def test_a_shard_that_the_index_does_not_list_is_named(tmp_path):
-    write(tmp_path / "set", [5, 5], index=True)
-    write(tmp_path / "set", [5], "own")
+def test_what_the_index_does_not_list_is_named(tmp_path):
+    write(tmp_path, [5, 5], index=True)
+    write(tmp_path, [5], "own")
+    write(tmp_path / "val", [5])
+    class_folders(tmp_path)
     said = Notes()
-    assert loaders(tmp_path / "set", test=0, progress=said).train.n_samples == 10
-    assert any(line.startswith("Left out: own-000000.tar: index.json does not list") for line in said.lines)
+    assert loaders(tmp_path, test=0, progress=said).train.n_samples == 10
+    left = [line.removeprefix("Left out: ") for line in said.lines if line.startswith("Left out")]
+    assert left[0] == "own-000000.tar, val/train-000000.tar: index.json does not list them"
+    assert left[1:] == ["the pictures in folders beside the shards: cat, dog, ..."]
 
 
 def test_shards_of_one_name_in_several_folders_are_set_aside_one_by_one(tmp_path):
