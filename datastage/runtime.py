@@ -1,4 +1,4 @@
-"""Where we are and what is here: the platform, its disks, cores, memory, mounts and network.
+"""Where we are and what is here: the platform, its disks, cores, memory, mounts, network, and the user's secrets.
 
 `detect` is told everything, so that a test can say where we are; `current` asks this process. Nothing here writes,
 prints, or imports a library.

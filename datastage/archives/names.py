@@ -1,4 +1,4 @@
-"""Names in archives: the encoding they are in, what a pattern picks."""
+"""Names in archives: the encoding they are in, what a pattern of `members=` picks."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import Finishers, Pool, try_transform
 from datastage.batches.options import LoaderOptions
 from datastage.batches.pixel_cache import BAD, FINE, PixelCache, Submitted, drop
-from datastage.batches.prefetch import Threads
+from datastage.batches.prefetch import decode_threads
 from datastage.batches.ranks import Step, world
 from datastage.batches.to_device import Made, Raw, deliver
 from datastage.decode import Fit, Unreadable, size_of
@@ -83,7 +83,7 @@ def photo_loaders(
         last=crops,
         folder=near,
         kept=None if near == options.cache else options.cache,
-        threads=Threads(here.cores, "datastage-decode"),
+        threads=decode_threads(here.cores),
         unreadable=options.unreadable,
         reporter=options.reporter,
     )

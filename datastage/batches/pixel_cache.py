@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from datastage import runtime
 from datastage.batches.image_files import Images
 from datastage.batches.pixel_file import SCHEMA, PixelFile, make_folder
-from datastage.batches.prefetch import Threads
+from datastage.batches.prefetch import Threads, decode_threads
 from datastage.decode import Fit, Unreadable, best, decode, planes
 from datastage.errors import IntegrityError, NoSpaceError, StorageError, while_doing
 from datastage.layouts.tree import UNREAD
@@ -65,7 +65,7 @@ class PixelCache:
     last: bool
     folder: Path | None
     kept: Path | None = None
-    threads: Threads = field(default_factory=lambda: Threads(os.cpu_count() or 1, "datastage-decode"))
+    threads: Threads = field(default_factory=decode_threads)
     unreadable: str = "skip"
     reporter: Reporter = SILENT
 

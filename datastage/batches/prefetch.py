@@ -1,4 +1,4 @@
-"""Threads beside the training: one that makes the next batch ahead, and a few that decode and resize photos.
+"""Threads beside the training: one that makes the next batch ahead, and those that decode and resize photos.
 
 All of them are daemons, and an exit waits `EXIT_S` for them at most: a disk that no longer answers keeps no process.
 """
@@ -26,6 +26,11 @@ LEAVE_S = 60.0  # how long leaving a loop waits for the batch that is being made
 def prefetch(items: Iterable[T], stop: threading.Event | None = None) -> Iterator[T]:
     """Give the items of `items`, made by a thread, at most one of them waiting; see `made_ahead`."""
     return made_ahead(items, 1, stop, name="datastage-ahead", leave_s=LEAVE_S)
+
+
+def decode_threads(cores: int | None = None) -> Threads:
+    """Return the threads that decode photos: one a core, of all that the machine has if it is not said how many."""
+    return Threads(cores or os.cpu_count() or 1, "datastage-decode")
 
 
 class Threads:

@@ -21,7 +21,7 @@ from datastage.batches.as_dataloader import UncountedError
 from datastage.batches.loader import Loader, Loaders, build
 from datastage.batches.options import LoaderOptions
 from datastage.batches.photos import near_folder, sizes_for
-from datastage.batches.prefetch import Threads
+from datastage.batches.prefetch import decode_threads
 from datastage.batches.saved_state import checked_state
 from datastage.batches.saved_state import whole as whole_number
 from datastage.batches.shard_labels import MOST_TRIED, TRIED, LabelRule, Read, is_labelled, rule_of, with_classes
@@ -105,7 +105,7 @@ def from_shards(
     shape, fit, crops = sizes_for(head, head.names, options)
     folder, pixels = _folders(found, cache, here)
     near = ShardCache(folder, budget_of(cache_gb, folder), here)
-    threads = Threads(here.cores, "datastage-decode")
+    threads = decode_threads(here.cores)
     rule = rule_of(head.samples, head.part, labels)
     train = found.splits["train"]
     every = partial(_every_name, train, rule) if all(shard.path for shard in train) else None

@@ -1,4 +1,4 @@
-"""Connections of HTTP: passwords, answers with their bytes as they come, and connections that are kept.
+"""Connections of HTTP: what each request says of itself, passwords, answers as they come; kept for the next request.
 
 Python's own client waits for ever for a server that drips its headers, and takes some answers for whole that are not.
 """

@@ -1,4 +1,4 @@
-"""Ask an address for bytes: redirects, passwords and tokens, and which answers are none."""
+"""From an address to its bytes: redirects, which token goes along, passwords, which answers are none."""
 
 from __future__ import annotations
 
