@@ -98,7 +98,7 @@ def at_path(
         return Found(path, str(spec), seen, stat_identity(status), in_place)
     reader = in_a_while(partial(reach, path))
     seen = f"{reader.name}, {human_bytes(reader.size or 0)}, in {place}"
-    return Found(reader, str(spec), seen, reader.identity, in_place and reader.local_path is not None)
+    return Found(reader, str(spec), seen, reader.identity, in_place)
 
 
 def names_near(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:

@@ -313,3 +313,8 @@ def test_an_entry_of_the_catalog_is_kept_in_a_bucket_too(buckets, credentials, s
 def test_what_is_no_bucket_is_said(text):
     with pytest.raises(SpecError, match="names no bucket"):
         parse(text)
+
+
+@pytest.mark.parametrize("spec", ["s3://set/data/a.csv", "s3://set/data/", "gs://set/data/", "az://az/set/data/a.csv"])
+def test_a_bucket_is_waited_for_as_patiently_as_is_asked(spec, buckets, patience):
+    assert patience(spec) == ["as asked"]

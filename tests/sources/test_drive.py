@@ -280,6 +280,16 @@ def test_for_a_missing_file_only_its_own_folder_is_listed(colab):
 
 
 @needs_fuse
+def test_for_a_bare_name_that_is_nowhere_no_folder_of_drive_is_listed(colab):
+    colab.point.mkdir()
+    colab.mount_table("/content/drive", "fuse.drive")
+    with fuse.mounted(colab.cloud, colab.point) as faults:
+        text = refusal("dataset.zip", colab.runtime())
+    assert "There is no dataset.zip here" in text
+    assert faults.listed == []
+
+
+@needs_fuse
 def test_a_file_that_is_listed_and_then_denied_is_no_mistake_of_the_users(colab):
     colab.point.mkdir()
     colab.mount_table("/content/drive", "fuse.drive")

@@ -323,3 +323,19 @@ def test_no_archive_of_a_repository_lands_outside(github):
     github.add("teacher/bad", "main", {"../../../evil.txt": b"x"})
     with pytest.raises(DatastageError):
         quiet("github:teacher/bad")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "github:teacher/course/data/iris.csv",
+        "github:teacher/course/data/big.bin",
+        "github:teacher/course@main",
+        "https://github.com/teacher/course/releases/tag/v1",
+        "https://gist.github.com/teacher/0123456789abcdef0123",
+    ],
+)
+def test_github_is_waited_for_as_patiently_as_is_asked(spec, github, patience):
+    github.releases["teacher/course/v1"] = [("pets.csv", b"cat,1\n")]
+    github.gists = {"0123456789abcdef0123": {"a.csv": b"1\n", "b.csv": b"2\n"}}
+    assert patience(spec) == ["as asked"]

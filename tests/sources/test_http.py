@@ -500,3 +500,10 @@ def test_the_default_entry_of_a_netrc_is_for_the_host_that_was_named(server, oth
     reader_of(url, quick).close()
     assert "authorization" in server.seen[0].headers
     assert not any("authorization" in seen.headers for seen in other_server.seen)
+
+
+@pytest.mark.parametrize("names", ["a.csv", "{a,b}.csv"])
+def test_an_address_and_several_in_one_are_waited_for_as_patiently_as_is_asked(names, server, patience):
+    server.serve("a.csv", BODY)
+    server.serve("b.csv", BODY)
+    assert patience(server.url(names)) == ["as asked"]

@@ -156,3 +156,8 @@ def test_what_is_no_repository_is_said(text):
 def test_pages_that_are_no_repositories_stay_addresses_and_a_browser_is_led_to_the_file():
     assert parse("https://huggingface.co/docs/hub/index").scheme == "http"
     assert address_of(parse("hf:datasets/o/n/a.csv")) == "https://huggingface.co/datasets/o/n/resolve/main/a.csv"
+
+
+@pytest.mark.parametrize("path", ["", "/data", "/data/train.csv", "/data/more/big.bin"])
+def test_the_hub_is_waited_for_as_patiently_as_is_asked(path, hub, patience):
+    assert patience(f"hf:datasets/owner/set{path}") == ["as asked"]

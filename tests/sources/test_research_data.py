@@ -215,3 +215,21 @@ def test_a_record_that_names_a_file_outside_is_refused(data):
     data.records["zenodo", "11"] = {"../evil.txt": b"x", "a.csv": CSV}
     with pytest.raises(IntegrityError, match="outside"):
         quiet("doi:10.5281/zenodo.11")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "doi:10.5281/zenodo.5",
+        "https://figshare.com/articles/dataset/name/77",
+        "https://osf.io/abcde",
+        "doi:10.7910/DVN/ABC",
+        "https://archive.org/details/iris-set",
+    ],
+)
+def test_the_place_of_a_record_is_waited_for_as_patiently_as_is_asked(spec, data, patience):
+    services = {"zenodo": "5", "figshare": "77", "osf": "abcde", "dataverse": "10.7910/DVN/ABC", "archive": "iris-set"}
+    for service, record in services.items():
+        data.records[service, record] = {"a.csv": CSV, "b/c.csv": CSV}
+    data.dois["10.7910/DVN/ABC"] = f"{data.address}/dataset.xhtml?persistentId=doi:10.7910/DVN/ABC"
+    assert patience(spec) == ["as asked"]

@@ -69,6 +69,14 @@ def test_the_place_that_had_it_is_named_as_it_was_called(tmp_path):
     assert found.where == 'your input "cifar10"'
 
 
+def test_a_wanted_picture_is_looked_for_among_the_pictures(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/renamed.png").write_bytes(b"pixels")
+    (tmp_path / "out").mkdir()
+    wanted = File("set/map.png", 6, hashlib.md5(b"pixels").hexdigest())
+    assert find_files([tmp_path / "in"], [wanted], tmp_path / "out").complete
+
+
 def test_files_that_lie_in_several_places_are_put_together(tmp_path):
     for number, (path, data) in enumerate(FILES.items()):
         (tmp_path / f"input{number}").mkdir()

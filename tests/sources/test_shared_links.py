@@ -74,3 +74,8 @@ def test_a_folder_of_sharepoint_and_a_personal_onedrive_say_what_works():
         with pytest.raises(UnavailableError, match="to browsers alone") as caught:
             datastage.stage(link, progress=False)
         assert "Google Drive" in str(caught.value)
+
+
+def test_a_link_is_waited_for_as_patiently_as_is_asked(data, patience):
+    data.records["dropbox", "abc"] = {"iris.csv": CSV}
+    assert patience("https://www.dropbox.com/s/abc/iris.csv") == ["as asked"]
