@@ -237,11 +237,18 @@ def _of_pictures(found: _Set, label: str) -> Reading:
 
     classes, labels = _numbered(found, label)
     if not classes:
-        told = [value for value in labels["train"] if value is not None and value != -1]
+        told = [value for value in labels["train"] if value is not None]
         if not all(isinstance(value, int) for value in told):
             raise SpecError(f"The column {label!r} holds no classes.", "Next: another column: labels=...")
         order = sorted(set(told))
-        classes, number = tuple(map(str, order)), {None: -1, -1: -1, **{value: at for at, value in enumerate(order)}}
+        classes, number = tuple(map(str, order)), {None: -1, **{value: at for at, value in enumerate(order)}}
+        odd = [part for part, rows in labels.items() if -1 in rows and -1 not in number]
+        labels = {part: rows for part, rows in labels.items() if part not in odd or part not in found.unwanted}
+        if part := next((part for part in odd if part in labels), ""):
+            raise SpecError(
+                f"-1 is no class of the training part, and {part} has it beside others.",
+                f"Next: {part}=0 leaves that part out; or look into the file.",
+            )
         labels = {part: [number.get(value, len(order)) for value in rows] for part, rows in labels.items()}
     splits: dict[str, Split] = {}
     for part, (seen, rows) in found.known(labels, classes).items():

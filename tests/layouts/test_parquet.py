@@ -262,3 +262,23 @@ def test_files_that_are_parted_need_no_column_for_it(tmp_path):
     reading = layouts.read(tmp_path, labels="label")
 
     assert {part: len(split) for part, split in reading.splits.items()} == {"train": 2, "test": 2}
+
+
+@pytest.mark.parametrize("names", [(-1, 1), (-1, 0, 1), (-1, 0)])
+def test_minus_one_is_a_class_where_train_has_it_and_no_classes_are_named(tmp_path, names):
+    write(tmp_path / "train.parquet", [*names] * 4, told=False)
+    write(tmp_path / "test.parquet", [*names], told=False)
+    found = layouts.read(tmp_path)
+    assert found.classes == tuple(map(str, names))
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 4 * len(names), "test": len(names)}
+    assert found.counts("train") == dict.fromkeys(found.classes, 4)
+    assert not found.left_out
+
+
+def test_a_test_part_whose_two_classes_are_written_in_another_way_is_refused_with_a_step_that_works(tmp_path):
+    write(tmp_path / "train.parquet", [0, 1] * 4, told=False)
+    write(tmp_path / "test.parquet", [-1, 1] * 3, told=False)
+    with pytest.raises(SpecError, match="-1 is no class") as error:
+        layouts.read(tmp_path)
+    assert "test=0" in error.value.remedy[-1]
+    assert {part: len(split) for part, split in layouts.read(tmp_path, test=0).splits.items()} == {"train": 8}
