@@ -10,9 +10,9 @@ from typing import Any
 
 from datastage.errors import SpecError
 from datastage.layouts import words
-from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, tables_of, told_of
-from datastage.layouts.columns import Table, kind_of
-from datastage.layouts.label_column import Column, refuse_commas, task_of
+from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, of_no_part, parted_by, tables_of, told_of
+from datastage.layouts.columns import Table
+from datastage.layouts.label_column import Column, column_of_all, refuse_commas, task_of
 from datastage.layouts.labels import is_missing, number_of
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
@@ -126,7 +126,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) ->
         names, task = tuple(column_of(first, one) for one in (column, *rest)), "multi-label"
     elif column:
         values = first.columns(column)[0]
-        asked = Column(column, kind_of(values), len(set(values)))
+        asked = column_of_all(column, values)
         refuse_commas(asked)
         names, task = (column,), task_of(asked)
         task = "classification" if task == "captioning" and len(set(values)) < len(values) / 2 else task
@@ -146,19 +146,28 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) ->
     if len(names) == 1 or task == "one-hot":
         return labelled(tree, shape, fits, index)
     found: dict[str, tuple[str, ...]] = {}
-    for path, row in (pair for fit in fits for pair in fit.rows(index, names)):
-        if path is not None and found.setdefault(path, row) != row:
+    parts, why = dict(index.parts), dict[str, str]()
+    parted = ((fit, fit.parted(index, names, len(fits) == 1, shape.has_parts)) for fit in fits)
+    for fit, path, row, part in ((fit, *one) for fit, rows in parted for one in rows):
+        if path is None:
+            continue
+        if found.setdefault(path, row) != row:
             raise SpecError(
                 f"{first.name} has several rows for {path}, which differ in {some(names)}.",
                 "Next: one row a picture, for example with pandas: table.groupby(...).max(), and write it again.",
             )
-    whole, said = _in_numbers(found)
+        if parts[path] != "predict":
+            parts[path] = part or parts[path]
+        if part == "":
+            why[path] = of_no_part(fit)
+    told = {path: row for path, row in found.items() if path not in why and parts[path] != "predict"}
+    whole, said = _in_numbers(told)
     rule = f"columns {some(list(names))} of {first.name}"
     if found and not whole:
         raise SpecError(f"Every row has an empty cell in {rule}.", "Next: name columns that are filled.")
-    why = dict.fromkeys(found.keys() - whole.keys(), "have an empty cell in these columns")
-    reading = _reading(shape, index.parts, whole, rule, 0, why)
-    return replace(reading, classes=names, said=(*reading.said, *said))
+    why |= dict.fromkeys(told.keys() - whole.keys(), "have an empty cell in these columns")
+    reading = _reading(shape, parts, whole, rule, 0, why)
+    return replace(reading, classes=names, said=(*reading.said, *parted_by(fits, shape), *said))
 
 
 def _in_numbers(rows: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[float]], list[str]]:

@@ -148,6 +148,21 @@ class Fit:
         for cell, *values in zip(cells, *columns, strict=True):
             yield index.find(cell, self.table), tuple(values)
 
+    def parted(
+        self, index: Index, names: Sequence[str], alone: bool, has_parts: bool
+    ) -> Iterator[tuple[str | None, tuple[str, ...], str | None]]:
+        """Give rows, and the part that a column, or else the table's name, says; empty for one that it does not name.
+
+        Where folders are parts they count, but for what is to predict.
+        """
+        part, own = self.choice.part, None if alone or has_parts else self.table.part
+        says = parts_of(part, self.table.columns(part)[0]) if part else {}
+        if has_parts:
+            says = {value: one for value, one in says.items() if one == "predict"}
+        for path, values in self.rows(index, [*names, *([part] if part and says else [])]):
+            said = says.get(values[-1], None if has_parts else "") if says else own
+            yield path, values[: len(names)], said
+
 
 def fits_of(tables: Sequence[Table], index: Index) -> list[Fit]:
     """Return the tables that name pictures, with the column that does."""
@@ -208,15 +223,13 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     """Make the reading of tables that name pictures and hold their labels."""
     rows: dict[str, Any] = {}
     source: dict[str, Table] = {}
-    in_table: dict[str, str] = {}
+    parts: dict[str, str] = dict(index.parts)
     why: dict[str, str] = {}
     lost = many = again = 0
     for fit in fits:
-        label, part = fit.choice.label, fit.choice.part
-        by_part = parts_of(part, fit.table.columns(part)[0]) if part else {}
-        own = fit.table.part if len(fits) > 1 else None
-        for path, values in fit.rows(index, [*label, part] if part else label):
-            value = values[0] if len(label) == 1 else values[: len(label)]
+        label = fit.choice.label
+        for path, values, said in fit.parted(index, label, len(fits) == 1, shape.has_parts):
+            value = values[0] if len(label) == 1 else values
             if path is None:
                 lost += 1
                 continue
@@ -226,10 +239,10 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
                 many += 1
             again += path in rows
             rows[path], source[path] = value, fit.table
-            if by_part and values[-1] not in by_part and not shape.has_parts:
-                why[path] = f'are of no part that "{part}" of {fit.table.last} names'
-            if by_part or own:
-                in_table[path] = by_part.get(values[-1], "train") if by_part else own or "train"
+            if said == "":
+                why[path] = of_no_part(fit)
+            if parts[path] != "predict":
+                parts[path] = said or parts[path]
     if many or (again and measures(fits[0].table) >= 4):
         raise SpecError(
             f"{fits[0].table.name} has several rows for one picture, {many:,} of them with another "
@@ -241,9 +254,7 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
     if choice.task == "one-hot":
         rows = {path: _hot(first, choice.label, value) for path, value in rows.items()}
     task = "classification" if choice.task == "one-hot" else choice.task
-    parts = index.parts if shape.has_parts else {path: in_table.get(path, "train") for path in index.parts}
-    left = set() if shape.has_parts else {path for path, part in in_table.items() if part == "predict"}
-    told = {path: value for path, value in rows.items() if path not in why and path not in left}
+    told = {path: value for path, value in rows.items() if path not in why}
     classes, labels, task, parts = told_of(shape, told, task, parts, label[0])
     named = {path for fit in rest for path, _ in fit.rows(index) if path}
     what = f'column "{choice.label[0]}"' if len(choice.label) == 1 else f"columns {some(choice.label)}"
@@ -254,12 +265,20 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
         f'column "{fits[0].column}"{", in " + some(tops) if tops else ""}: {len(rows):,} of '
         f"{len(rows) + lost:,} are there",
         (f"{lost:,} rows whose picture is not there, or whose name fits several",) if lost else (),
-        tuple(
-            f'Parts     as column "{fit.choice.part}" of {fit.table.last} says'
-            for fit in fits if fit.choice.part and not shape.has_parts
-        ),
+        parted_by(fits, shape),
     )  # fmt: skip
     return filled(reading, shape, parts, labels, named, f"have no row in {first.last}", why)
+
+
+def parted_by(fits: Sequence[Fit], shape: Shape) -> tuple[str, ...]:
+    """Say which columns told the parts."""
+    said = [(fit.choice.part, fit.table.last) for fit in fits if fit.choice.part and not shape.has_parts]
+    return tuple(f'Parts     as column "{part}" of {name} says' for part, name in said)
+
+
+def of_no_part(fit: Fit) -> str:
+    """Say why a picture is left out whose row is of no part that the column of parts names."""
+    return f'are of no part that "{fit.choice.part}" of {fit.table.last} names'
 
 
 def told_of(
@@ -267,14 +286,15 @@ def told_of(
 ) -> tuple[list[str], dict[str, Label], str, dict[str, str]]:
     """Return the classes, labels, task and parts of pictures: what stands for no label, as -1 of test, is none.
 
-    `name` is the column that `values` are of.
+    What is to predict has none either. `name` is the column that `values` are of.
     """
-    own = {**parts, **{path: "test" for path in values if parts[path] == "predict"}}
+    n, values = len(values), {path: value for path, value in values.items() if parts[path] != "predict"}
+    own = dict(parts)
     trained = [value for path, value in values.items() if own[path] == "train"] if name else []
     measured = task == "regression" or (trained and task_of(column_of_all(name, trained)) == "regression")
     is_one = task in ("classification", "regression")
     gone = without_label(values, own, bool(measured)) if is_one else set()
-    task = "regression" if gone and measured else task
+    task = "regression" if is_one and measured and (gone or len(values) < n) else task
     lost = {path for path in values.keys() - gone if own[path] in shape.unwanted}
     told = {path: value for path, value in values.items() if path not in gone | lost}
     own = {path: part for path, part in own.items() if path not in lost}

@@ -289,7 +289,7 @@ def shape_of(
             above = chain[: found[0] if part == "predict" else at or 0]
             rest.append((Leaf(node, after, chain[at].name if at is not None else ""), above, part))
     shape.left_out += [f"{n:,} pictures in {name}, which lies beside the data" for name, n in sorted(aside.items())]
-    shape.has_parts = any(part is not None for _, _, part in rest)
+    shape.has_parts = any(part not in (None, "predict") for _, _, part in rest)
     if not told:
         _check_prefixes(rest, tree)
     for leaf, _, part in sorted(rest, key=lambda one: one[0].node.path):

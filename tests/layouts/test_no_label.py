@@ -356,3 +356,67 @@ def test_the_lines_for_pandas_open_tables_that_are_not_utf_8(encoding, tmp_path)
     known = {"path": tmp_path / "t.csv", "datastage": datastage}
     exec("\n".join(caught.value.remedy[-3:]), known)
     assert len(known["train"].dataset) == 18
+
+
+PARTS = ["train"] * 8 + ["test"] * 4 + ["predict"] * 4
+WHERE = {
+    "folders": (["train"] * 8 + ["test"] * 4 + ["unlabeled"] * 4, [""] * 16),
+    "a folder, and a column": (["labeled"] * 12 + ["unlabeled"] * 4, PARTS),
+    "a folder that a column contradicts": (["x"] * 12 + ["pred"] * 4, [*PARTS[:12], "train", "test", "val", ""]),
+    "a column within folders": (["train"] * 8 + ["test"] * 8, PARTS),
+    "a column within the folder to learn from": (["train"] * 8 + ["test"] * 4 + ["train"] * 4, PARTS),
+    "a column": (["x"] * 16, PARTS),
+}
+
+
+@pytest.mark.parametrize("gone", ["0", "1", "7", "", "?"])
+@pytest.mark.parametrize("columns", ["hat", "hat,tie"])
+@pytest.mark.parametrize("kind", WHERE)
+def test_pictures_that_a_folder_or_a_column_says_are_to_predict_have_no_label_whatever_a_table_says(
+    kind, columns, gone, make
+):
+    folders, says = WHERE[kind]
+    hats = [*(str(i % 2) for i in range(12)), gone, gone, gone, gone]
+    names = [f"{folder}/{i}.jpg" for i, folder in enumerate(folders)]
+    rows = "".join(f"{name},{hat},{hat},{says[i]}\n" for i, (name, hat) in enumerate(zip(names, hats)))
+    data = make({**dict.fromkeys(names, ""), "labels.csv": "file,hat,tie,split\n" + rows})
+    for labels in [columns.split(","), "labels.csv:hat"][: 1 + (columns == "hat")]:
+        found = layouts.read(data, labels=labels)
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 8, "test": 4, "predict": 4}
+        assert found.classes == (("0", "1") if columns == "hat" else ("hat", "tie"))
+        assert set(found.splits["predict"].names) == set(names[12:])
+        assert (found.splits["predict"].labels, len(found.splits["train"].labels)) == (None, 8)
+
+
+@pytest.mark.parametrize("gone", ["0.5", "-1", "", "?", "none yet"])
+@pytest.mark.parametrize("kind", WHERE)
+def test_measures_of_pictures_stay_measures_whatever_stands_for_those_to_predict(kind, gone, make):
+    folders, says = WHERE[kind]
+    names = [f"{folder}/{i}.jpg" for i, folder in enumerate(folders)]
+    rows = "".join(
+        f"{name},{label},{says[i]}\n" for i, (name, label) in enumerate(zip(names, [*MEASURES, *[gone] * 4]))
+    )
+    data = make({**dict.fromkeys(names, ""), "labels.csv": "file,width,split\n" + rows})
+    for labels in ("labels.csv:width", "width"):
+        found = layouts.read(data, labels=labels)
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 8, "test": 4, "predict": 4}
+        assert (found.task, list(found.splits["train"].labels)) == ("regression", [float(one) for one in MEASURES[:8]])
+
+
+@pytest.mark.parametrize("labels", [["hat", "tie"], ["labels.csv:hat"]])
+def test_a_column_of_parts_counts_for_one_label_and_for_several(labels, make):
+    says = ["train"] * 4 + ["val", "test", "", "other"]
+    rows = "".join(f"{i}.jpg,{i % 2},{i // 2 % 2},{part}\n" for i, part in enumerate(says))
+    found = layouts.read(make({"x/*8.jpg": "", "labels.csv": "file,hat,tie,split\n" + rows}), labels=labels)
+    assert {part: list(split.names) for part, split in found.splits.items()} == {
+        "train": [f"x/{i}.jpg" for i in range(4)], "val": ["x/4.jpg"], "test": ["x/5.jpg"],
+    }  # fmt: skip
+    assert '2 pictures that are of no part that "split" of labels.csv names' in found.left_out
+    assert 'Parts     as column "split" of labels.csv says' in found.said
+
+
+def test_tables_of_two_parts_count_for_several_labels_too(make):
+    rows = ["".join(f"{i}.jpg,{i % 2},{i // 2 % 2}\n" for i in part) for part in (range(6), range(6, 8))]
+    tables = {f"{name}.csv": "file,hat,tie\n" + text for name, text in zip(("train", "test"), rows)}
+    found = layouts.read(make({"x/*8.jpg": "", **tables}), labels=["train.csv:hat", "tie"])
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 6, "test": 2}
