@@ -58,7 +58,7 @@ def _answered(verb: Callable[P, T]) -> Callable[P, T]:
             return verb(*given, **named)
         except DatastageError as error:
             error.remedy = tuple(possible(step, signature, (stage, loaders)) for step in error.remedy)
-            parts = {part: asked.get(part) for part in ("val", "test")}
+            parts = {part: asked.get(part) for part in ("val", "test", "labels")}
             name_data(error, _written(asked.get("data")), asked.get("batch_size"), parts)
             raise
 

@@ -128,7 +128,8 @@ def name_data(
 ) -> None:
     """Put what the person wrote in place of ``path`` and 64 in the steps, so that they run; None is without a text.
 
-    A folder that is named as one of the `parts`, as in ``test="hold"``, stays so: it would be trained on.
+    A folder that is named as one of the `parts`, as in ``test="hold"``, stays so: it would be trained on. The name of
+    the labels, which is in `parts` too, stays in what is read.
     """
     named = {part: json.dumps(name, ensure_ascii=False) for part, name in parts.items() if isinstance(name, str)}
 
@@ -136,7 +137,9 @@ def name_data(
         if batch_size is not None:
             step = step.replace("batch_size=64", f"batch_size={batch_size}")
         for part, name in named.items():
-            if f"{part}=" not in step:
+            if part == "labels":
+                step = step.replace("read(path)", f"read(path, labels={name})")
+            elif f"{part}=" not in step:
                 step = step.replace("loaders(path, ", f"loaders(path, {part}={name}, ")
         if given is None:
             return step
@@ -147,7 +150,7 @@ def name_data(
         file = shown if os.path.isfile(given) else f"datastage.stage({shown})"
         step = re.sub(r"read_csv\(path(?=[,)])", lambda _: f"read_csv({file}", step)
         step = step.replace("pathlib.Path(path)", f"pathlib.Path(datastage.stage({shown}))")
-        return step.replace("(path, ", f"({shown}, ")
+        return re.sub(r"\(path(?=\)|, )", lambda _: f"({shown}", step)
 
     error.remedy = tuple(said(step) for step in error.remedy)
 

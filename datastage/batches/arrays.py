@@ -18,7 +18,7 @@ from datastage.batches.loader import Loaders, Source, build
 from datastage.batches.normalize import CpuFinish, Finishers, TorchFinish, try_transform
 from datastage.batches.options import LoaderOptions
 from datastage.batches.ranks import Step
-from datastage.batches.targets import array_of, targets_of
+from datastage.batches.targets import Given, array_of, targets_of
 from datastage.batches.to_device import Made, Raw, deliver, filled, mapped, sent, tensor_of
 from datastage.errors import SpecError
 from datastage.layouts.aside import how_many
@@ -26,8 +26,10 @@ from datastage.layouts.aside import how_many
 SHARE_OF_DEVICE = 0.5  # of what is free there a dataset may take so much: the model needs the rest
 
 
-def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, **named: Any) -> Loaders:
-    """Make loaders of arrays; options are given as one value, or by their names.
+def from_arrays(
+    splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | None = None, are_files: bool = False, **named: Any
+) -> Loaders:
+    """Make loaders of arrays, the user's or those of files; options are given as one value, or by their names.
 
     `splits` maps the names of parts to what `images_of` and `targets_of` take; those of ``"predict"`` are ids.
     """
@@ -37,14 +39,16 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
             f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}.",
             "Next: datastage.loaders({'train': (x, y)}, batch_size=64), if these are to be trained on.",
         )
+    splits = {name: pair for name, pair in splits.items() if getattr(options, name, None) != 0}  # test=0
     images = {name: images_of(name, pair[0]) for name, pair in splits.items()}
     shape = images["train"].shape[1:]
-    for name, given in images.items():
-        if given.shape[1:] != shape:
-            raise SpecError(f"{name}: images of shape {given.shape[1:]}, and those of train have {shape}.")
+    for name, own in images.items():
+        if own.shape[1:] != shape:
+            raise SpecError(f"{name}: images of shape {own.shape[1:]}, and those of train have {shape}.")
     asked = {name: pair[1] for name, pair in splits.items() if name != "predict"}
     are_lists = any(isinstance(splits[name][0], list | tuple) for name in asked)
-    targets, classes = targets_of(asked, options.classes, options.reporter, are_lists)
+    given = Given(are_lists, len(splits) > 1 or are_files, are_files)
+    targets, classes = targets_of(asked, options.classes, options.reporter, given)
     if "predict" in splits:
         targets["predict"] = ids_of(splits["predict"][1], len(images["predict"]))
     for name, labels in targets.items():
@@ -55,7 +59,7 @@ def from_arrays(splits: Mapping[str, tuple[Any, Any]], options: LoaderOptions | 
     options.check_shape(shape)
     try_transform(options, (shape[0], *options.shape) if options.shape else shape)
     sources: dict[str, Source] = {}
-    lengths = {name: len(given) for name, given in images.items()}
+    lengths = {name: len(own) for name, own in images.items()}
     for name, at in places_of(lengths, val=options.val, test=options.test).items():
         home = name if name in images else "train"
         keep = limited(len(images[home] if at is None else at), None if name == "predict" else options.limit)

@@ -77,7 +77,7 @@ def open_data(
         arrays = chosen(staged.arrays, entry.classes, classes)
         own = _own_options(entry, options, auto_augment)
         given = {split: arrays(split) for split in staged.splits}
-        return from_arrays(given, own, classes=tuple(classes or entry.classes))
+        return from_arrays(given, own, True, classes=tuple(classes or entry.classes))
     reading = layouts.of_entry(entry, staged.path, **asked)
     if entry is not None:
         options = _own_options(entry, options, auto_augment)

@@ -56,7 +56,7 @@ def from_reading(images: Images, reading: layouts.Reading, options: LoaderOption
     for line in [*reading.lines(), *said]:
         options.reporter.note(*layouts.labelled(line))
     if reading.kind == "arrays" and reading.arrays is not None:
-        return from_arrays({split: reading.arrays(split) for split in reading.splits}, options)
+        return from_arrays({split: reading.arrays(split) for split in reading.splits}, options, True)
     splits: dict[str, Samples] = {
         split: (part.names, part.names if part.labels is None else part.labels)
         for split, part in reading.splits.items()

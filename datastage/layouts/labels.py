@@ -162,17 +162,27 @@ def _chosen(arrays: Arrays, places: list[int], n: int, split: str) -> tuple[Any,
     return images if keep.all() else images[keep], number[labels][keep]
 
 
-def _numbers_of(reading: Reading, arrays: Arrays) -> dict[str, int]:
-    """Return the numbers that are classes of train, in order, by name; none if they are no classes, or not all."""
+def _numbers_of(reading: Reading, arrays: Arrays) -> tuple[list[int], bool]:
+    """Return the numbers that are classes of train, in order, and whether other parts have no others."""
     import numpy as np
 
     labels = {part: arrays(part)[1] for part in reading.splits if part != "predict"}
     if any(one.ndim > 1 or one.dtype.kind not in "iu" for one in labels.values()):
-        return {}
+        return [], False
     every = {part: np.unique(one).tolist() for part, one in labels.items()}
-    return (
-        {str(one): one for one in every["train"]} if all(set(every["train"]) >= set(v) for v in every.values()) else {}
-    )
+    return every["train"], all(set(every["train"]) >= set(numbers) for numbers in every.values())
+
+
+def check_numbers(classes: Sequence[str], numbers: Sequence[int], rule: str) -> None:
+    """Refuse numbers in ``classes=`` as names of other numbers: those of labels, in order."""
+    by_place = len(numbers) > 0 and numbers[0] >= 0 and numbers[-1] < len(classes)
+    named = [(number, classes[number]) for number in numbers] if by_place else zip(numbers, classes)
+    if all(map(WHOLE.fullmatch, classes)) and any(as_name(name) != str(number) for number, name in named):
+        raise SpecError(
+            f"classes={some(list(classes))}: the labels are the numbers {some(list(map(str, numbers)))} ({rule}), "
+            "and classes= names them in their order.",
+            "Next: a name that is no number for each, from the lowest on; or leave classes= out.",
+        )
 
 
 def _placed(arrays: Arrays, numbers: Sequence[int], split: str) -> tuple[Any, Any]:
@@ -197,17 +207,13 @@ def ordered_classes(reading: Reading, classes: Sequence[str] | None) -> Reading:
         return replace(reading, classes=tuple(classes))
     rows = next((split.labels for split in reading.splits.values() if split.labels), None)
     if not reading.classes and rows is None and reading.arrays and all(map(WHOLE.fullmatch, classes)):
-        numbers = _numbers_of(reading, reading.arrays)
-        if set(classes) < numbers.keys():
-            known = tuple(numbers)
-            reading = replace(reading, classes=known, arrays=partial(_placed, reading.arrays, list(numbers.values())))
+        numbers, are_all = _numbers_of(reading, reading.arrays)
+        known = tuple(map(str, numbers))
+        if not set(classes) <= set(known):
+            check_numbers(classes, numbers, reading.rule)
+        elif are_all:
+            reading = replace(reading, classes=known, arrays=partial(_placed, reading.arrays, numbers))
     if not reading.classes and (rows is None or len(rows[0]) == len(classes)):  # type: ignore[arg-type]
-        if words.by_value(classes) != list(classes) and all(map(WHOLE.fullmatch, classes)):
-            raise SpecError(
-                f"classes={some(list(classes))}: the labels are numbers without names ({reading.rule}), and classes= "
-                "names them in their order.",
-                "Next: a name for each number, from the lowest on; or leave classes= out.",
-            )
         return replace(reading, classes=tuple(classes))
     names = [words.nfc(name) for name in classes]
     check_chosen(names, reading.classes or [str(at) for at in range(len(rows[0]))])  # type: ignore

@@ -190,9 +190,9 @@ def _of_arrays(reading: layouts.Reading, name: str, options: PackOptions) -> tup
             raise SpecError(f"{name} holds {odd}.", "Next: datastage.loaders takes them as they are.")
     given = {split: labels for split, (_, labels) in arrays.items() if split != "predict"}
     from datastage.batches.arrays import places_of
-    from datastage.batches.targets import targets_of
+    from datastage.batches.targets import Given, targets_of
 
-    labels, classes = targets_of(given, reading.classes, SILENT)
+    labels, classes = targets_of(given, reading.classes, SILENT, Given(are_files=True))
     splits = {}
     lengths = {split: len(images) for split, (images, _) in arrays.items()}
     for split, at in places_of(lengths, val=options.val, test=options.test).items():

@@ -106,6 +106,24 @@ def test_classes_that_do_not_fit_are_refused(labels, says):
     assert caught.value.remedy[-1].startswith("Next: ")
 
 
+@pytest.mark.parametrize(
+    ("labels", "able", "wrong"),
+    [
+        ([0, 1, 2], [range(3), ["0", "1", "2", "3"], ["a", "1", "2"]], [[2, 1, 0], [1, 2, 3], [1, 0, 2, 3]]),
+        ([3, 5, 7], [[3, 5, 7], ["3.0", "5", "7"], range(8), ["c", "b", "a"]], [[7, 5, 3], [0, 1, 2], range(8, 0, -1)]),
+    ],
+)
+def test_numbers_in_classes_are_no_names_of_other_numbers(labels, able, wrong):
+    for classes in able:
+        names = tuple(map(str, classes))
+        assert loaders(np.array(labels * 4), classes=names).classes == names
+        assert loaders(list(map(str, labels)) * 4, classes=tuple(map(str, labels[::-1]))).train
+    for classes in wrong:
+        with pytest.raises(SpecError, match="the labels are the numbers") as caught:
+            loaders(torch.tensor(labels * 4), classes=tuple(map(str, classes)))
+        assert caught.value.remedy[-1].startswith("Next: ")
+
+
 @pytest.mark.parametrize("lowest", [3, -1, 1])
 def test_numbers_that_do_not_begin_at_0_are_numbered_from_there_and_that_is_said(lowest):
     said = []
@@ -279,3 +297,58 @@ def test_the_line_that_leaves_out_missing_labels_runs_for_whatever_holds_them(ki
     assert list(left) == ["a" if "name" in kind else 1] * 6
     assert np.array_equal(np.asarray(images), pixels[::2])
     assert datastage.loaders((images, left), batch_size=4, device="cpu", progress=False).train
+
+
+def test_the_line_for_missing_labels_of_a_part_keeps_the_other_parts():
+    y = np.linspace(0, 9, 12)
+    gaps = np.where(np.arange(12) % 3 == 0, np.nan, y)
+    for part in ("train", "val", "test"):
+        parts = {"train": (IMAGES, y), "val": (IMAGES, y), "test": (IMAGES, y)} | {part: (IMAGES, gaps)}
+        with pytest.raises(SpecError, match=f"{part}: of 12 labels 4 are NaN") as caught:
+            datastage.loaders(parts, batch_size=4, device="cpu", progress=False)
+        line = caught.value.remedy[-1].partition(", where parts")[0].removeprefix("Next: ")
+        known = {"parts": parts, "datastage": datastage}
+        exec(line.replace("datastage.loaders", "made = datastage.loaders"), known)
+        assert {name: len(getattr(known["made"], name).dataset) for name in parts} == {
+            name: 12 - 4 * (name == part) for name in parts
+        }
+
+
+@pytest.mark.parametrize("kind", ["npz", "h5"])
+def test_the_line_for_missing_labels_in_a_file_reads_it_and_keeps_the_other_parts(kind, tmp_path):
+    y, path = np.linspace(0, 9, 12), tmp_path / f"a.{kind}"
+    made = {"x_train": IMAGES, "y_train": y, "x_test": IMAGES, "y_test": np.where(np.arange(12) % 3 == 0, np.nan, y)}
+    if kind == "npz":
+        np.savez(path, **made)
+    else:
+        with pytest.importorskip("h5py").File(path, "w") as file:
+            for name, array in made.items():
+                file[name] = array
+    asked = {} if kind == "npz" else {"labels": "y_train"}
+    with pytest.raises(SpecError, match="test: of 12 labels 4 are NaN") as caught:
+        datastage.loaders(path, batch_size=4, progress=False, **asked)
+    known = {"datastage": datastage}
+    exec(caught.value.remedy[-1].removeprefix("Next: ").replace("datastage.loaders", "made = datastage.loaders"), known)
+    assert (len(known["made"].train.dataset), len(known["made"].test.dataset)) == (12, 8)
+
+
+@pytest.mark.parametrize("of", [np.array, list, lambda y: np.array(y, object), lambda y: np.array(y, object)[:, None]])
+def test_names_in_bytes_are_names_and_the_line_leaves_out_the_empty_ones(of):
+    with pytest.raises(SpecError, match="4 are empty") as caught:
+        loaders(of([b"a", b"", b"b"] * 4))
+    _, left = after(caught, x=np.arange(12), y=of([b"a", b"", b"b"] * 4))
+    assert loaders(left).classes == ("a", "b")
+    assert given(loaders(left, test=0).train).tolist() == [0, 1] * 4
+
+
+def test_a_part_of_other_classes_is_left_out_as_the_step_says_of_arrays_and_of_files(tmp_path):
+    y, other = np.arange(12) % 2, np.arange(12) % 2 * 2 - 1
+    np.savez(tmp_path / "a.npz", x_train=IMAGES, y_train=y, x_test=IMAGES, y_test=other)
+    for data in (tmp_path / "a.npz", {"train": (IMAGES, y), "test": (IMAGES, other)}):
+        for asked in ({}, {"classes": ["neg", "pos"]}):
+            with pytest.raises(SpecError, match="test has the class -1") as caught:
+                datastage.loaders(data, batch_size=4, device="cpu", progress=False, **asked)
+            assert caught.value.remedy[-1].startswith("Next: test=0 leaves test out")
+            assert "classes=" not in caught.value.remedy[-1]
+            made = datastage.loaders(data, batch_size=4, device="cpu", progress=False, test=0, **asked)
+            assert (len(made.train.dataset), made.test) == (12, None)

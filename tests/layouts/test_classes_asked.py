@@ -77,8 +77,34 @@ def test_numbers_without_names_in_a_file_of_arrays_are_named(tmp_path):
     few = layouts.read(tmp_path / "x.npz", classes=["ash", "elm"])
     with pytest.raises(SpecError, match="classes= names 2 alone"):
         from_reading(None, few, LoaderOptions(batch_size=2, device="cpu"))
-    with pytest.raises(SpecError, match="numbers without names"):
-        layouts.read(tmp_path / "x.npz", classes=["2", "0", "1"])
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "csv"])
+def test_numbers_in_classes_are_an_order_of_these_very_numbers_in_each_kind_of_file(kind, tmp_path):
+    rows, labels = np.arange(12.0).reshape(6, 2) / 4, np.array([3, 5, 7, 3, 5, 7])
+    if kind == "npz":
+        np.savez(tmp_path / "x.npz", x=rows, y=labels)
+    else:
+        table = pytest.importorskip("pandas").DataFrame({"a": rows[:, 0], "b": rows[:, 1], "y": labels})
+        getattr(table, "to_csv" if kind == "csv" else "to_parquet")(tmp_path / f"x.{kind}", index=False)
+    asked = {} if kind == "npz" else {"labels": "y"}
+    for classes, wanted in (([7, 5, 3], [2, 1, 0]), ([3, 5, 7], [0, 1, 2]), ([7, 3], [1, 0])):
+        read = datastage.read(tmp_path / f"x.{kind}", classes=classes, **asked)
+        made = from_reading(None, read, LoaderOptions(batch_size=6, device="cpu", shuffle=False, test=0))
+        assert made.classes == tuple(map(str, classes))
+        ((_, y),) = made.train
+        assert y.tolist() == wanted * 2
+    for classes in ([1, 2, 3], [0, 1, 2], range(8, 0, -1)):
+        with pytest.raises(SpecError, match=r"classes= names them in their order|There is no class"):
+            datastage.read(tmp_path / f"x.{kind}", classes=classes, **asked)
+
+
+def test_numbers_in_classes_that_another_part_outgrows_name_no_other_numbers(tmp_path):
+    pixels = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=pixels, y_train=np.arange(6) % 3, x_test=pixels, y_test=np.arange(6) % 5)
+    assert datastage.read(tmp_path / "x.npz", classes=range(5)).classes == ("0", "1", "2", "3", "4")
+    with pytest.raises(SpecError, match="the labels are the numbers 0, 1, 2"):
+        datastage.read(tmp_path / "x.npz", classes=range(1, 6))
 
 
 def test_numbers_without_names_can_be_chosen_by_their_numbers(tmp_path):
