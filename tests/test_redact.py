@@ -56,6 +56,21 @@ _ODD = "/#?:@&=%+.,;!$*()[]{}|^~`'\"\\ <>"
         ("retries exceeded with url: /x/token=S3CRETpw (refused)", "retries exceeded with url: /x/token=... (refused)"),
         ("/data/a.zip?token=S3CRETpw", "/data/a.zip?token=..."),
         ("/data/a.zip,token=S3CRETpw", "/data/a.zip,token=..."),
+        ("//S3CRETpw@h.example/a and git+//S3CRETpw@h", "//...@h.example/a and git+//...@h"),
+        ("Basic bWU6UzNDUkVUcHc or BASIC bWU6UzNDUkVUcHc", "Basic ... or BASIC ..."),
+        ("BEARER abcdefghijklmnop", "BEARER ..."),
+        *(
+            (f"{token} refused", "... refused")
+            for token in (
+                *(
+                    "hf_0123456789ab",
+                    *(f"gh{kind}_0123456789abcdef" for kind in "opsur"),
+                    "github_pat_0123456789abcdef",
+                ),
+                *("glpat-0123456789abcdef", "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", f"AIza{'B' * 35}"),
+                *("ya29.abcdefghijkl", "xoxb-0123456789ab", "KGAT_0123456789", "eyJhbGciOiJ9.eyJzdWIiOiIx.sig"),
+            )
+        ),
     ],
 )
 def test_secrets_are_hidden_and_the_rest_is_left_as_it_is(text, shown):
@@ -122,8 +137,16 @@ def test_secrets_are_hidden_in_every_text_of_a_value():
 
 
 def test_what_names_files_here_is_left_in_a_value_of_json():
-    value = {"receipt": {"single": "token=5", "source_path": "/my data/key=5/a.csv"}, "damaged": ["key=5/a.csv"]}
+    lists = ("damaged", "missing", "extra", "repaired", "members", "dangling", "names")
+    value = {
+        "receipt": {"single": "token=5", "source_path": "/my data/key=5/a.csv"},
+        **dict.fromkeys(lists, ["key=5/a"]),
+    }
     assert values_without_secrets(value) == value
+
+
+def test_blanks_of_other_kinds_in_a_name_are_shown_as_they_are():
+    assert printable("a\u00a0b\u3000c\u2028d") == "a\u00a0b\u3000c\\u2028d"
 
 
 def test_an_error_cannot_steer_a_terminal():

@@ -110,6 +110,24 @@ def test_an_entrys_files_are_kept_and_found_by_content(server, here, tmp_path, m
     assert said == ["Not kept", "Kept"]
 
 
+def test_what_a_mirror_gives_in_the_place_of_the_published_file_is_not_kept(server, here, monkeypatch):
+    body, stream = zip_bytes(), io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("cat/1.txt", "purr")
+    urls = (server.serve("pets.zip", stream.getvalue()),)
+    entry = datastage.Entry(
+        name="mirrored_pets",
+        title="Pets",
+        files=(datasets.File("cat/1.txt", 4, hashlib.md5(b"meow").hexdigest()),),
+        read=lambda path, split: None,
+        downloads=(datasets.Download("pets.zip", len(body), hashlib.md5(body).hexdigest(), urls),),
+    )
+    monkeypatch.setitem(datasets._entries, entry.name, entry)
+    with pytest.raises(UnavailableError):
+        quiet(entry.name, save_to="./kept")
+    assert list((here / "kept").rglob("*.zip")) == []
+
+
 def test_when_it_cannot_be_kept_the_data_is_ready_all_the_same_and_that_is_said(server, here):
     (here / "kept").write_text("a file in the way")
     notes = []

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from datastage.archives import iter_members
+from datastage.archives import iter_members, list_members
 from datastage.errors import DamagedArchiveError, IntegrityError, PasswordError
 from datastage.reader import BytesReader
 
@@ -58,6 +58,12 @@ def test_a_large_locked_member_is_undone_in_pieces(packer, monkeypatch):
     monkeypatch.setattr("datastage.archives.zip_members.PIECE_BYTES", 5)
     [(_, stream)] = iter_members(BytesReader(bytes.fromhex(LOCKED[packer])), password="secret")
     assert stream.read() == TEXT
+
+
+@pytest.mark.parametrize("packer", LOCKED)
+def test_a_list_tells_which_members_are_locked(packer):
+    assert [member.encrypted for member in list_members(BytesReader(bytes.fromhex(LOCKED[packer])))] == [True]
+    assert [member.encrypted for member in list_members(BytesReader(zip_raw(zip_entry("a", b"1"))))] == [False]
 
 
 @pytest.mark.parametrize("packer", LOCKED)

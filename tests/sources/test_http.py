@@ -388,6 +388,7 @@ def test_https_goes_through_a_proxy_as_a_tunnel(tls_server, certificates, quick,
             assert reader.read_at(100_000, 5) == BODY[100_000:100_005]
     assert asked[0].startswith(f"CONNECT localhost:{tls_server.port} ")
     assert "Proxy-Authorization: Basic " in asked[0]
+    assert all("proxy-authorization" not in seen.headers for seen in tls_server.seen)
 
 
 def test_a_host_that_needs_no_proxy_is_asked_itself(server, quick, monkeypatch):
