@@ -27,6 +27,7 @@ from datastage.batches.saved_state import whole as whole_number
 from datastage.batches.shard_labels import MOST_TRIED, TRIED, LabelRule, Read, is_labelled, rule_of, with_classes
 from datastage.batches.shard_source import ShardSource
 from datastage.errors import DatastageError, IntegrityError, SpecError
+from datastage.layouts.labels import check_numbers
 from datastage.progress import few
 from datastage.reader import FileReader
 from datastage.runtime import Runtime
@@ -177,6 +178,9 @@ def _own_classes(found: ShardSet, rule: LabelRule, head: _Head, labels: Any, cla
                 "Next: pack it as the others were, which writes an index.",
             )
         return replace(found, classes=asked or named)
+    if rule.kind == "whole":
+        are_digits = named is not None and all(one.isdecimal() for one in named)
+        check_numbers(asked, list(map(int, named or ())) if are_digits else range(len(asked)), rule.where)
     splits = {name: tuple(replace(shard, classes=None) for shard in shards) for name, shards in found.splits.items()}
     return replace(found, splits=splits, classes=asked or named)
 

@@ -153,6 +153,9 @@ def in_folder(tree: Tree, labels: Any, unwanted: Collection[str] = ()) -> Readin
     if isinstance(labels, str):
         name = labels.partition(":")[0]
         chosen = [path for path in found if path.name == name or path.as_posix().endswith("/" + name)]
+        if chosen and chosen[0].suffix.lower() in (".h5", ".hdf5") and words.split_of(chosen[0].stem):
+            rest = arrays.part_of(chosen[0].stem)[1]  # its other parts too, since a test part is not trained on
+            chosen = [one for one in found if one.suffix == chosen[0].suffix and arrays.part_of(one.stem)[1] == rest]
         if chosen and chosen[0].suffix.lower() != ".npy":
             return _of_arrays(chosen, labels, tree, unwanted)
     if tables and labels is None and _about_others(tree, tables):

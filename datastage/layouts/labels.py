@@ -177,10 +177,11 @@ def check_numbers(classes: Sequence[str], numbers: Sequence[int], rule: str) -> 
     """Refuse numbers in ``classes=`` as names of other numbers: those of labels, in order."""
     by_place = len(numbers) > 0 and numbers[0] >= 0 and numbers[-1] < len(classes)
     named = [(number, classes[number]) for number in numbers] if by_place else zip(numbers, classes)
-    if all(map(WHOLE.fullmatch, classes)) and any(as_name(name) != str(number) for number, name in named):
+    wrong = next((pair for pair in named if as_name(pair[1]) != str(pair[0])), None)
+    if wrong and all(map(WHOLE.fullmatch, classes)):
         raise SpecError(
-            f"classes={some(list(classes))}: the labels are the numbers {some(list(map(str, numbers)))} ({rule}), "
-            "and classes= names them in their order.",
+            f"classes={some(list(classes))} calls the number {wrong[0]} {wrong[1]!r} ({rule}): it names "
+            "numbers in their order.",
             "Next: a name that is no number for each, from the lowest on; or leave classes= out.",
         )
 

@@ -345,6 +345,22 @@ def test_classes_of_an_index_are_put_in_the_order_that_is_asked_for(tmp_path):
     assert loaders(data, test=0, labels=lambda key: 5 + int(key)).classes == ()
 
 
+@pytest.mark.parametrize(
+    ("own", "able", "wrong"),
+    [
+        (["3", "7"], [[7, 3], [3, 7], ["no", "yes"]], [[0, 1], [1, 2]]),
+        (None, [[0, 1], range(3), ["no", "yes"]], [[1, 0], [1, 2]]),
+    ],
+)
+def test_numbers_in_classes_are_no_names_of_other_numbers_in_shards(own, able, wrong, tmp_path):
+    data = write(tmp_path, [2], index=bool(own), **({"classes": own} if own else {}))
+    for classes in able:
+        assert loaders(data, test=0, classes=classes).classes == tuple(map(str, classes))
+    for classes in wrong:
+        with pytest.raises(SpecError, match="calls the number"):
+            loaders(data, test=0, classes=classes)
+
+
 @pytest.mark.parametrize("is_other", [False, True])
 def test_shards_that_were_moved_are_counted_by_the_one_index_and_others_of_their_names_are_not(tmp_path, is_other):
     made = shards([9, 6])

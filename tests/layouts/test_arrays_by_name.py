@@ -134,6 +134,14 @@ def test_of_several_files_the_one_of_each_part_is_read_whatever_the_names_of_its
     assert taken(tmp_path, labels="train_y") == TWO
 
 
+def test_a_file_of_the_test_part_that_is_named_stays_the_test_part_and_a_file_of_no_part_is_read_alone(tmp_path):
+    for name, part in (("b_test", "test"), ("b_train", "train"), ("c", "train")):
+        made = arrays(f"x_{part}", f"y_{part}")
+        save(tmp_path, "h5", {"x": made[f"x_{part}"], "y": made[f"y_{part}"]}).rename(tmp_path / f"{name}.h5")
+    assert taken(tmp_path, labels="b_test.h5:y") == taken(tmp_path, labels="b_train.h5:y") == TWO
+    assert taken(tmp_path, labels="c.h5:y") == {"train": 20}
+
+
 def test_matlab_pictures_whose_samples_come_last_are_of_their_part(tmp_path):
     made = {name: array.transpose(1, 2, 3, 0) if array.ndim == 4 else array for name, array in arrays(*FLAT).items()}
     path = save(tmp_path, "mat", made)
