@@ -242,12 +242,12 @@ def _are_parts(parts: list[Node], others: list[Node], found: set[str | None], su
     if found <= {*sure}:
         return True
     names = ", ".join(sorted(kid.name for kid in [*parts, *others])[:6])
-    lone = parts[0]
+    lone, its = parts[0], words.split_of(parts[0].name)
     raise SpecError(
-        f"The folder {lone.path} ({lone.total:,} pictures) may be a class or the part to test on: it lies beside "
+        f"The folder {lone.path} ({lone.total:,} pictures) may be a class or the part {its}: it lies beside "
         f"{', '.join(sorted(kid.name for kid in others)[:4])}.",
         SAY_WHICH,
-        f'Next: datastage.loaders(path, test="{lone.name}", batch_size=64), if it is a part (test=0 leaves it out);',
+        f'Next: datastage.loaders(path, {its}="{lone.path}", batch_size=64), if it is a part ({its}=0 leaves it out);',
         f"or classes={names.split(', ')!r}, if it is a class.",
     )
 
@@ -343,11 +343,13 @@ def _settle(shape: Shape, tree: Tree) -> None:
     n, most = count(free), shape.n_pictures
     where = sorted({leaf.node.path.partition("/")[0] for leaf in free})
     if n > most:
+        one = shape.parts["train"][0]
+        meant = f"/{one.node.path}/".partition(f"/{one.part}/")[0] + f"/{one.part}"
         raise SpecError(
             f"In {tree.where} {n:,} pictures lie beside the parts, in {some(where) or 'no folder'}, and "
             f"{most:,} in {', '.join(shape.named())}: which are meant?",
             "Nothing was guessed. Next: pass the folder that is meant, such as datastage.loaders(path / "
-            f"{(shape.named('train') or [''])[0]!r}, batch_size=64).",
+            f"{meant[1:]!r}, batch_size=64).",
         )
     shape.left_out.append(
         f"{n:,} pictures beside the parts{': ' + some([w for w in where if w]) if any(where) else ''}"

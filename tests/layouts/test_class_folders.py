@@ -478,3 +478,21 @@ def test_the_upper_of_two_levels_is_that_in_every_part(around):
 def test_a_part_that_is_named_counts_also_among_pictures_to_predict():
     found = reading(*both("train", 3), *both("unlabeled/hold"), "unlabeled/1.png", test="hold")
     assert sizes(found) == {"train": 6, "test": 2, "predict": 1}
+
+
+def test_the_folder_that_a_question_about_pictures_beside_the_parts_names_is_there():
+    names = [*both("set/train", 2), *both("set/test"), "more/*9.png"]
+    with pytest.raises(SpecError, match="lie beside the parts, in more") as error:
+        reading(*names)
+    assert f"{'set/train'!r}" in error.value.remedy[-1]
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_the_steps_of_a_lone_folder_name_the_part_that_its_name_says(part):
+    names = [*both("set", 3), f"set/{part}/*2.png"]
+    with pytest.raises(SpecError, match="may be a class or the part") as error:
+        reading(*names)
+    step = next(step for step in error.value.remedy if "loaders(" in step)
+    assert re.findall(r'(\w+)="(.*?)"', step) == [(part, f"set/{part}")]
+    for options in ({part: f"set/{part}"}, {part: 0}):
+        assert sizes(reading(*names, **options)) == {"train": 6, "predict": 2}
