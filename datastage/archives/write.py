@@ -182,7 +182,8 @@ class Folder:
             if code not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.EACCES):
                 raise
             with open(self._join(target), "rb") as file:
-                self.write_pieces(path, iter(partial(file.read, 1 << 20), b""))
+                seen = os.fstat(file.fileno())
+                self.write_pieces(path, iter(partial(file.read, 1 << 20), b""), seen.st_mode, seen.st_mtime_ns)
 
     def _join(self, path: str) -> str:
         return os.path.join(self.root, *path.split("/"))

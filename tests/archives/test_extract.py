@@ -404,6 +404,14 @@ def test_a_file_reader_works_as_any_other(tmp_path):
         assert unpack(reader, tmp_path / "to").format == "zip"
 
 
+def test_of_a_chain_of_hard_links_the_last_is_picked_alone_with_its_content(tmp_path):
+    chain = [("f", b"1"), ("h1", tarfile.LNKTYPE, "f"), ("h2", tarfile.LNKTYPE, "h1")]
+    unpacked(tar_of(chain), tmp_path / "to", members=["h2"])
+    assert tree(tmp_path / "to") == {"h2": b"1"}
+    with pytest.raises(NoSpaceError):
+        unpacked(tar_of([("f", bytes(9000)), *chain[1:]]), tmp_path / "full", members=["h2"], free_bytes=5000)
+
+
 def test_a_file_that_tar_named_again_as_a_link_to_itself_is_that_file(tmp_path):
     """`tar cf x.tar d d/a` writes it so."""
     again = [("d/a", b"1"), ("d/b", tarfile.LNKTYPE, "d/a"), ("d/a", tarfile.LNKTYPE, "d/a"), ("d/c", b"3")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -93,18 +94,34 @@ def test_the_owner_may_read_and_write_and_nothing_is_setuid(mode, bits, tmp_path
     assert [stat.S_IMODE(os.stat(tmp_path / name).st_mode) for name in "ab"] == [bits, bits]
 
 
-def test_a_hard_link_is_a_copy_where_the_disk_knows_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EMLINK, errno.EXDEV, errno.ENOTSUP])
+def test_a_hard_link_is_a_copy_where_the_disk_knows_none_or_no_more(code, tmp_path, monkeypatch):
     def refuse(*args, **options):
-        raise PermissionError(1, "Operation not permitted")
+        raise OSError(code, os.strerror(code))
 
     with Folder(str(tmp_path)) as folder:
-        folder.write_file("d/a", DATA)
+        folder.write_file("d/a", DATA, 0o755, 1_600_000_000 * 10**9)
         folder.hard_link("e/b", "d/a")
         monkeypatch.setattr(os, "link", refuse)
         folder.hard_link("e/c", "d/a")
     assert os.path.samefile(tmp_path / "d/a", tmp_path / "e/b")
     assert not os.path.samefile(tmp_path / "d/a", tmp_path / "e/c")
     assert (tmp_path / "e/c").read_bytes() == DATA
+    copy, first = os.stat(tmp_path / "e/c"), os.stat(tmp_path / "d/a")
+    assert (copy.st_mode, copy.st_mtime_ns) == (first.st_mode, first.st_mtime_ns)
+
+
+@pytest.mark.parametrize("code", [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ])
+def test_a_name_that_the_disk_cannot_hold_is_named(code, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(code, os.strerror(code))
+
+    with Folder(str(tmp_path)) as folder:
+        folder.make_folder("d")
+        monkeypatch.setattr(write, "_os_open", refuse)
+        with pytest.raises(Fault, match="cannot hold") as caught:
+            folder.write_file("d/a", DATA)
+    assert (caught.value.rule, caught.value.name) == ("N-LONG", "d/a")
 
 
 def test_more_folders_than_may_be_open_are_entered_again(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -218,6 +219,12 @@ def test_a_wait_ends(soon, tmp_path):
     here = Layout(tmp_path / "m").runtime(cwd=tmp_path)
     with pytest.raises(UnavailableError, match="did not appear within 0 seconds"):
         open_spec(parse("upload:birds.zip"), here, wait_s=0.3)
+
+
+def test_in_a_saved_run_nobody_is_waited_for(soon, tmp_path):
+    here = replace(Layout(tmp_path / "m").runtime(cwd=tmp_path), is_batch=True)
+    with pytest.raises(UnavailableError, match="has to be brought here first"):
+        open_spec(parse("upload:birds.zip"), here, wait_s=0.5)
 
 
 def test_the_one_line_waits_and_stages(soon, here):

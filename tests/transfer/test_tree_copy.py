@@ -36,6 +36,12 @@ def shown(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+def test_a_private_folder_within_an_open_one_stays_private(source, to):
+    (source / "cats").chmod(0o700)
+    copy_tree(source, to)
+    assert (to / "cats").stat().st_mode & 0o077 == 0
+
+
 def test_every_file_and_folder_is_there_with_its_checksum(source, to):
     copied = copy_tree(source, to)
     assert shown(to) == shown(source)
