@@ -195,6 +195,25 @@ def test_numbers_and_names_of_numpy_and_torch_are_taken():
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_the_folders_that_hold_the_parts_are_those_that_are_named(here):
+    for part, n in (("learn", 3), ("check", 2), ("exam", 1)):
+        for i in range(n):
+            (here / "set" / part / "cat").mkdir(parents=True, exist_ok=True)
+            (here / "set" / part / "cat" / f"{i}.png").touch()
+            (here / "set" / part / "dog").mkdir(parents=True, exist_ok=True)
+            (here / "set" / part / "dog" / f"{i}.png").touch()
+    reading = datastage.read("./set", val="check", test="exam", progress=False)
+    assert {part: len(split) for part, split in reading.splits.items()} == {"train": 6, "val": 4, "test": 2}
+
+
+def test_bench_times_the_size_that_is_asked_for(here, monkeypatch):
+    monkeypatch.setattr(benchmark, "bench", lambda made: made)
+    picture_zip(here / "pets.zip")
+    made = datastage.bench("./pets.zip", batch_size=4, size=(6, 5), classes=["d", "a"], device="cpu", progress=False)
+    assert next(iter(made.train))[0].shape == (4, 3, 6, 5)
+    assert made.classes == ("d", "a")
+
+
 def test_bench_takes_the_labels_that_the_data_does_not_tell(here, monkeypatch):
     monkeypatch.setitem(benchmark.bench.__kwdefaults__, "seconds", 0.2)
     picture_zip(here / "pets.zip")

@@ -149,6 +149,9 @@ def test_json_prints_an_error_with_its_remedy(capsys, here):
         (["extract", "./pets.zip", "full/mine.txt"], 5),
         (["stage", "./pets.zip", "--root", "page.zip"], 5),
         (["stage", "./pets.zip", "./page.zip", "--name", "x"], 2),
+        (["stage", "./pets.zip", "./page.zip", "--expect", f"md5:{32 * '0'}"], 2),
+        (["stage", "./pets.zip", "./page.zip", "--fallback", "./x.zip"], 2),
+        (["stage", "./pets.zip", "--password", "x", "--password-file", "page.zip"], 2),
         (["verify", "full"], 2),
         (["cell", "drvie:x.zip"], 2),
     ],
@@ -318,6 +321,10 @@ def test_verify_exits_4_when_a_file_was_changed(capsys, here):
     (folder / "cat" / "1.txt").write_text("MEOW")
     code, out, _ = run(capsys, "verify", folder)
     assert (code, out.split()) == (4, ["damaged", "cat/1.txt"])
+    (folder / "cat" / "1.txt").write_text("meow")
+    (folder / "mine.txt").write_text("mine")
+    code, out, _ = run(capsys, "verify", folder)
+    assert (code, out.split()) == (0, ["extra", "mine.txt"])
 
 
 def test_catalog_lists_names_sizes_and_licences(capsys):
@@ -467,8 +474,13 @@ def test_what_is_noted_names_flags_too(capsys, here):
     (here / "names.zip").write_bytes(data.replace(b"xxo.txt", "cão.txt".encode("cp850")))
     _, _, text = run(capsys, "stage", "./names.zip")
     assert "(--encoding settles it)" in " ".join(text.split())
+    quiet = run(capsys, "stage", "./names.zip", "--quiet", "--refresh")[2]
+    assert quiet == "Names were read as cp850; --encoding NAME settles it.\n"
     make_zip(here / "name=cat.zip")
-    assert "Found     name=cat.zip" in run(capsys, "stage", "./name=cat.zip")[2]
+    for _ in range(2):
+        said = run(capsys, "stage", "./name=cat.zip", "--root", "my root=1")[2]
+        assert str(here / "my root=1") in said
+        assert "name=cat.zip" in said
     datastage.stage("./names.zip", refresh=True, progress=True)
     assert "(encoding= settles it)" in " ".join(capsys.readouterr().err.split())
 

@@ -1,12 +1,23 @@
 import importlib.util
 import io
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 
-from datastage.decode import JPEG_DECODERS, Fit, Unreadable, decode, has_opencv, read_markers, resize, size_of
+from datastage.decode import (
+    JPEG_DECODERS,
+    Fit,
+    Unreadable,
+    decode,
+    has_opencv,
+    is_grey,
+    read_markers,
+    resize,
+    size_of,
+)
 
 Image = pytest.importorskip("PIL.Image")
 DECODERS = [name for name in JPEG_DECODERS if importlib.util.find_spec(name)]
@@ -200,6 +211,22 @@ def test_odd_images_come_out_right_whatever_their_name_and_decoder(what, decoder
     assert size_of(data) == expected.shape[:2]
 
 
+def test_a_palette_with_transparent_colours_is_decoded_without_a_warning():
+    image = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert("P")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(saved(image, "PNG", transparency=bytes(range(0, 256, 2)))).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "grey"),
+    [(np.uint8([[0, 9]]), True), (np.uint16([[0, 9]]), True), (np.int32([[0, 9]]), True), (np.float32([[0, 1]]), True),
+     (np.zeros((1, 2, 3), np.uint8), False)],
+)  # fmt: skip
+def test_a_picture_of_one_channel_is_told_whatever_its_type(values, grey):
+    assert is_grey(saved(Image.fromarray(values), "TIFF")) == grey
+
+
 @pytest.mark.parametrize(
     ("values", "tone"),
     [
@@ -276,9 +303,11 @@ def test_a_heic_photo_says_what_reads_it(monkeypatch):
 def test_padding_keeps_all_of_a_picture_and_its_proportions(shape, readers):
     made = Fit(shape, "pad").apply(np.full((60, 90, 3), 200, np.uint8))
     assert made.shape == (*shape, 3)
-    rows, columns = (made[..., 0] == 200).any(1).sum(), (made[..., 0] == 200).any(0).sum()
+    filled = [np.flatnonzero((made[..., 0] == 200).any(axis)) for axis in (1, 0)]
+    rows, columns = map(len, filled)
     assert abs(columns / rows - 1.5) < 0.08
     assert rows == shape[0] or columns == shape[1]
+    assert all(abs(at[0] - (n - 1 - at[-1])) <= 1 for at, n in zip(filled, shape, strict=True))  # in the middle
 
 
 @pytest.mark.parametrize("how", ["crop", "stretch"])

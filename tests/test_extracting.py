@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -330,6 +332,16 @@ def test_an_archive_may_come_from_a_pipe(verb, make, tmp_path):
     else:
         assert files_in(tmp_path / "to") == FILES
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".datastage")]
+
+
+@linux
+def test_what_a_pipe_gives_takes_room_on_the_disk_that_it_is_unpacked_to(tmp_path, monkeypatch):
+    data = zip_at(tmp_path / "x.zip").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,), daemon=True).start()
+    extract(tmp_path / "pipe", tmp_path / "to")
+    assert files_in(tmp_path / "to") == FILES
 
 
 @linux

@@ -178,6 +178,29 @@ def test_on_colab_only_a_root_on_drive_outlives_the_machine(tmp_path, folder, st
     assert colab.runtime(DATASTAGE_ROOT=folder).disk_outlives_machine is stays
 
 
+def test_nothing_outlives_a_binder(tmp_path):
+    here = Layout(tmp_path / "x", {"BINDER_SERVICE_HOST": "x"}).runtime(DATASTAGE_ROOT="/home/jovyan/data")
+    assert here.disk_outlives_machine is False
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"), [({}, 0), ({"SLURM_PROCID": "3"}, 3), ({"RANK": "1", "SLURM_PROCID": "0"}, 1)]
+)
+def test_the_rank_is_the_launchers_before_that_of_the_job(variables, rank, tmp_path):
+    assert runtime.detect(variables, root=tmp_path).rank == rank
+
+
+@pytest.mark.parametrize("variables", [(4, 2, 3), (1, 2, 2), (0, 1, 1)])
+def test_numbers_of_a_launcher_that_do_not_fit_together_are_none(variables):
+    rank, size, local_rank = map(str, variables)
+    assert runtime.launched({"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": local_rank}) is None
+
+
+def test_a_secret_is_what_was_set_without_the_blanks_around_it(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", " abc\n")
+    assert runtime.secret("A_TOKEN") == "abc"
+
+
 def test_the_folder_of_a_script_is_known(tmp_path):
     (tmp_path / "train.py").touch()
     here = runtime.detect({}, root=tmp_path, script="train.py", cwd=tmp_path)
@@ -218,6 +241,13 @@ def test_cores_are_those_that_the_control_group_allows(tmp_path):
 def test_cores_are_those_of_the_affinity_where_no_group_limits_them(tmp_path):
     _cgroup(tmp_path, "0::/\n", {"cpu.max": "max 100000"})
     assert runtime.detect({}, root=tmp_path, affinity=3).cores == 3
+
+
+def test_the_groups_above_limit_too(tmp_path):
+    files = {"cpu.max": "200000 100000", "pod/memory.max": "1000000", "pod/job/memory.max": "max"}
+    _cgroup(tmp_path, "0::/pod/job\n", {**files, "pod/job/cpu.max": "max 100000"})
+    here = runtime.detect({}, root=tmp_path, affinity=64)
+    assert (here.cores, here.memory_bytes) == (2, 1_000_000)
 
 
 def test_old_control_groups_are_understood(tmp_path):

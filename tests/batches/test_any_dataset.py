@@ -24,6 +24,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+import datastage
 from datastage import runtime
 from datastage.batches.any_dataset import feed, plan
 from datastage.batches.devices import Choice
@@ -65,6 +66,8 @@ def test_a_dataset_is_shuffled_and_given_once_an_epoch():
     assert sorted(given) == list(range(40))
     assert given != sorted(given)
     assert len(loader) == 5
+    orders = [numbers(datastage.feed(Noisy(), 8, device="cpu", seed=seed, progress=False)) for seed in (1, 1, 2)]
+    assert (orders[0] == orders[1], orders[1] == orders[2]) == (True, False)
 
 
 def test_transforms_draw_the_same_numbers_however_many_workers_there_are():

@@ -1,6 +1,7 @@
 """What a notebook shows of a value."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import re
@@ -14,6 +15,7 @@ import datastage
 from datastage.progress import Silent
 from datastage.show import look
 from datastage.show.card import Card, card_of, count_bars, staged_card
+from datastage.show.lines import spread
 from datastage.staged import Staged
 
 RECEIPT = {
@@ -64,6 +66,14 @@ def test_a_card_says_what_was_tried_and_how_long_each_step_took():
     assert "https://example.org/a.zip: the server answered 404" in words
     assert "copying 3 s, unpacking 41 s" in words
     assert "50,000 files, 1.2 GB" in words
+
+
+def test_of_many_places_that_were_tried_three_are_named_and_the_others_counted():
+    tried = [{"place": f"https://h{n}.example/a.zip", "failure": "it is gone"} for n in range(5)]
+    words = Page(card({**RECEIPT, "attempts": [*tried, {"place": "drive:a.zip"}]}).html()).words
+
+    assert sum("it is gone" in word for word in words) == 3
+    assert "and 2 more" in words
 
 
 def test_a_row_that_needs_two_lines_stays_one_row():
@@ -120,6 +130,9 @@ def test_classes_are_counted_in_bars_by_split(photos):
     assert test / train == pytest.approx(6 / 19, abs=0.01)
     assert cat_train / dog_train == pytest.approx(6 / 13, abs=0.01)
     assert cat_test / dog_test == pytest.approx(2 / 4, abs=0.01)
+    colours = [found for style in page.styles for found in re.findall(r"em;background:(#\w+)", style)]
+    assert colours == [colours[0], colours[1]] * 3
+    assert colours[0] != colours[1]
 
 
 def test_a_strip_of_small_pictures_lies_in_the_card_itself(photos):
@@ -151,7 +164,11 @@ def test_sizes_and_what_cannot_be_read_are_said(photos):
     text = card_of(photos).text()
 
     assert "Size      300 x 240 to " in text
-    assert "cannot be read: train/dog/bad.jpg" in text
+    assert "1 picture of 25 looked at cannot be read: train/dog/bad.jpg" in text
+
+
+def test_the_usual_size_is_said_with_its_share():
+    assert look.Look(sizes=[(3, 2)] * 3 + [(5, 4)]).size_text() == "3 x 2 to 5 x 4 pixels; 75 % have 3 x 2"
 
 
 def test_the_look_is_taken_when_the_card_is_shown_and_not_while_staging(photos, monkeypatch):
@@ -175,9 +192,12 @@ def test_a_card_is_shown_after_the_data_has_gone(photos):
 def test_pictures_of_a_dataset_of_arrays_are_shown(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("PIL")
-    page = Page(datastage.stage("digits", root=tmp_path, progress=False)._repr_html_())
+    staged = datastage.stage("digits", root=tmp_path, progress=False)
+    page = Page(staged._repr_html_())
 
     assert len(page.images) == 8
+    _, labels = staged.arrays("train")
+    assert page.words[-8:] == [str(labels[i]) for i in spread(len(labels), 8)]
     assert {"10 classes", "Licence", "Cite"} <= set(page.words)
 
 
@@ -240,6 +260,24 @@ def test_loaders_say_the_device_the_shapes_and_each_epoch(loaders):
     assert sum(word.startswith("cpu: ") for word in words) == 1
     assert {"epoch 0", "epoch 1"} <= set(words)
     assert sum("images/s" in word for word in words) == 2
+
+
+def test_of_many_epochs_the_last_are_shown_with_how_long_each_waited(loaders):
+    for _ in range(10):
+        list(loaders.train)
+    page = Page(loaders._repr_html_())
+
+    assert [word for word in page.words if word.startswith("epoch")] == [f"epoch {n}" for n in range(2, 10)]
+    widths = bars_of(page)
+    assert widths[::2] == pytest.approx([14 * epoch.waiting for epoch in list(loaders.train.epochs)[-8:]], abs=0.01)
+    assert [a + b for a, b in zip(widths[::2], widths[1::2], strict=True)] == pytest.approx([14] * 8, abs=0.02)
+
+
+def test_a_part_to_predict_has_its_rows_too(loaders):
+    words = Page(dataclasses.replace(loaders, test=None, predict=loaders.test)._repr_html_()).words
+
+    assert words[0] == "Loaders"
+    assert any(word.startswith("10 samples in 1 batch") for word in words)
 
 
 def test_a_loader_explains_itself_in_lines_that_fit(loaders):

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+import datastage
+from datastage import datasets
 from datastage.errors import WIDTH
 from datastage.show import doctor
 from datastage.show.doctor import examine, no_accelerator, try_torch
@@ -69,6 +71,27 @@ def test_a_gpu_that_the_build_of_torch_cannot_use_is_in_the_way(tmp_path, torch_
     (accelerator,) = found(examine(layout.runtime(), {}), "Accelerator")
 
     assert "2.10.0+cpu was built without CUDA" in accelerator.trouble
+
+
+def test_a_gpu_that_computes_wrongly_is_in_the_way(tmp_path, torch_says):
+    layout = Colab(tmp_path / "c")
+    (layout.root / "dev").mkdir(exist_ok=True)
+    (layout.root / "dev/nvidiactl").touch()
+    torch_says(devices=[{"name": "Tesla T4", "bytes": 15_800_000_000, "works": False}])
+
+    (accelerator,) = found(examine(layout.runtime(), {}), "Accelerator")
+
+    assert accelerator.trouble == "A GPU is attached, and this PyTorch cannot use it."
+
+
+def test_a_full_disk_is_in_the_way_by_its_name(tmp_path, torch_says, monkeypatch):
+    here = Colab(tmp_path / "c").runtime(DATASTAGE_ROOT="/data/ann")
+    monkeypatch.setattr(doctor, "free_bytes", lambda place, environ: 10**9 if place == here.root_setting else 10**12)
+
+    (disk,) = found(examine(here, {}), "Disk")
+
+    assert disk.found.startswith("/data/ann: 1 GB free; ")
+    assert disk.trouble == "There is little room in /data/ann."
 
 
 def test_a_torch_that_fails_is_in_the_way(tmp_path, torch_says):
@@ -173,6 +196,19 @@ def test_hosts_of_the_catalog_alone_are_asked(tmp_path, torch_says, monkeypatch)
 
     assert sorted(asked) == ["data.example", "files.example"]
     assert "data.example" in internet.found
+
+
+def test_hosts_of_ones_own_datasets_are_asked_by_nobody(monkeypatch):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    datastage.register("ours", "https://private.example/birds.zip")
+
+    assert "private.example" not in doctor.catalog_hosts()
+
+
+def test_where_the_internet_is_switched_off_by_a_setting_nothing_is_in_the_way(tmp_path, torch_says):
+    (internet,) = found(examine(Colab(tmp_path / "c").runtime(), {}), "Internet")
+
+    assert (internet.found, internet.trouble) == ("not asked: DATASTAGE_OFFLINE is set", None)
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="left out: strace is not on this machine")

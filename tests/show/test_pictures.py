@@ -114,6 +114,7 @@ def test_a_summary_counts_classes_and_names_what_is_damaged(photos):
     assert {text.get_text().strip() for text in classes.texts} == {"12", "31"}
     assert "42 pictures" in sizes.get_title()
     assert "24" in sizes.get_legend().get_texts()[0].get_text()
+    assert (sizes.get_xlabel(), set(sizes.collections[0].get_offsets()[:, 1])) == ("width", {24})
     assert "dog/bad.png" in figure.get_supxlabel()
 
 
@@ -124,6 +125,8 @@ def test_the_counts_of_loaders_are_those_of_their_splits(photos):
 
     assert sum(bar.get_width() for bar in classes.patches) == 43
     assert len(classes.get_legend().get_texts()) == 2
+    for train, test in zip(*classes.containers, strict=True):  # one behind the other
+        assert test.get_x() == train.get_width()
 
 
 class Own:
@@ -141,6 +144,35 @@ class Own:
 
 def own_picture(i):
     return np.full((3, 8 + i % 2, 8), i / 40, np.float32), i % 3
+
+
+def test_the_pixels_that_are_drawn_are_those_of_the_sample():
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.rand(3, 3, 6, 8), torch.arange(3))
+    (part,) = datastage.preview(data, n=3).subfigs
+
+    for cell, (x, _) in zip(part.axes[:3], data, strict=True):
+        assert np.array_equal(cell.images[0].get_array(), x.permute(1, 2, 0))
+
+
+def test_of_tensors_the_last_are_the_labels():
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.rand(9, 3, 8, 8), torch.arange(9) % 2)
+
+    assert [bar.get_width() for bar in datastage.summary(data).axes[0].patches] == [5, 4]
+
+
+def test_labels_of_a_long_dataset_are_taken_from_all_over_it_and_that_is_said():
+    class Long(Own):
+        def __len__(self):
+            return 1000
+
+    figure = datastage.summary(Long(lambda i: (np.zeros((8, 8), np.uint8), i // 500)))
+
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [250, 250]
+    assert "the labels of 500 of 1,000 samples" in figure.get_supxlabel()
 
 
 @pytest.mark.parametrize("wrap", ["dataset", "dataloader", "fed"])
@@ -218,6 +250,8 @@ def test_a_damaged_picture_is_an_error_and_never_black(photos):
         except IntegrityError:
             bad += 1
     assert bad == 1
+    (shown,) = titles(datastage.preview(made, n=len(dataset)))
+    assert len(shown) == len(dataset) - 1
 
 
 def test_the_command_writes_the_picture(photos, capsys):
@@ -281,9 +315,35 @@ def test_of_a_table_the_first_rows_are_shown_by_its_own_columns(others):
 
 def test_a_table_that_no_model_takes_as_it_is_is_summed_up_by_its_columns():
     with open("people.csv", "w") as file:
-        file.write("age,sex,survived\n" + "".join(f"{20 + i},{'mf'[i % 2]},{i // 20}\n" for i in range(40)))
+        file.write("age,sex,survived\n")
+        file.writelines(f"{20 + i if i > 2 else ''},{'mf'[i % 2]},{i // 20}\n" for i in range(40))
 
-    assert {"sex", "words", "m, f", "40"} <= set(cells_of(datastage.summary("people.csv")))
+    assert {"sex", "words", "m, f", "37", "3"} <= set(cells_of(datastage.summary("people.csv")))
+
+
+def test_the_table_that_is_learnt_from_is_shown_before_others(tmp_path):
+    for name in ("a", "train"):
+        (tmp_path / f"{name}.csv").write_text("who,what\n" + "".join(f"n{i},x y {i}\n" for i in range(30)))
+
+    assert datastage.preview(tmp_path, n=3).axes[0].get_title().startswith("train.csv")
+
+
+def test_labels_that_only_the_user_can_tell_are_those_that_are_drawn(tmp_path):
+    (tmp_path / "flat").mkdir()
+    for i in range(8):
+        Image.new("RGB", (12, 9), (i, 0, 0)).save(tmp_path / f"flat/{i}.png")
+    (tmp_path / "flat/labels.csv").write_text(
+        "file,kind,other\n" + "".join(f"{i}.png,{'ab'[i % 2]},c{i // 2}\n" for i in range(6))
+    )
+
+    (shown,) = titles(datastage.preview("./flat", labels="labels.csv:kind"))
+    counted = datastage.summary("./flat", labels="labels.csv:kind")
+
+    assert set(shown) == {"a", "b"}
+    assert {label.get_text() for label in counted.axes[0].get_yticklabels()} == {"a", "b"}
+    assert "Left out" in counted.get_supxlabel()
+    with pytest.raises(SpecError):  # and no picture without them
+        datastage.preview("./flat", labels="(owl)[.]")
 
 
 def test_pictures_without_labels_are_shown_and_said_to_have_none(tmp_path):
@@ -340,6 +400,23 @@ def test_texts_and_sounds_are_shown_by_how_they_begin(tmp_path):
     assert any(cell.startswith("a good film 3 a good") for cell in cells_of(datastage.preview("./texts")))
     assert {axes.get_ylabel() for axes in datastage.preview("./sounds").axes} == {"good", "bad"}
     assert {6} == {bar.get_width() for bar in datastage.summary("./sounds").axes[0].patches}
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "wanted"), [(1, np.arange(80, dtype=np.uint8)), (2, np.arange(80, dtype=np.int16))]
+)
+def test_a_sound_is_drawn_by_its_first_channel_and_in_seconds(n_bytes, wanted, tmp_path):
+    samples = np.stack([wanted + 100, 0 * wanted], axis=1)
+    (tmp_path / "sounds/one").mkdir(parents=True)
+    with wave.open(str(tmp_path / "sounds/one/1.wav"), "wb") as sound:
+        sound.setparams((2, n_bytes, 800, 0, "NONE", ""))
+        sound.writeframes(samples.tobytes())
+
+    (axes,) = datastage.preview("./sounds").axes
+    (line,) = axes.lines
+
+    assert np.array_equal(line.get_ydata(), wanted + 100)
+    assert line.get_xdata()[-1] == pytest.approx(0.1, rel=0.02)
 
 
 def test_what_holds_nothing_to_show_is_the_error_of_loaders(tmp_path):

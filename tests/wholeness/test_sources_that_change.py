@@ -111,6 +111,15 @@ def test_a_tar_whose_data_changes_between_its_headers(tmp_path, here):
     look_at(said, tmp_path / "root", {before})
 
 
+def test_a_tar_whose_data_changes_while_it_is_extracted(tmp_path, here):
+    source = make_tar(here / "source.tar", 0, "w", size=500_000)
+    script = SCRIPT.replace("file.write(os.urandom(size))", "file.seek(29_100_000); file.write(b'other')", 1)
+    script = script.replace('datastage.stage(spec, name="data",', 'datastage.extract(spec, "out",')
+    said = change_while_read(str(source), "turns to garbage", 1, source, {}, script)
+    assert "IntegrityError source.tar changed while it was being unpacked" in said
+    assert not (here / "out").exists()
+
+
 def look_at(said, root, good):
     if said == "staged\n":
         assert fingerprint(root / "data") in good
