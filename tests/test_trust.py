@@ -838,12 +838,34 @@ def test_what_lies_where_a_file_is_to_be_kept_is_left_as_it_is(here, tmp_path, p
         assert snapshot(outside, kept / name) == before
 
 
-def test_a_kept_file_that_the_user_has_changed_is_not_replaced(here, tmp_path):
+@pytest.mark.parametrize("has_its_size", [False, True])
+def test_a_kept_file_that_the_user_has_changed_is_not_replaced(has_its_size, here, tmp_path):
     make_zip(here / "pets.zip", {"cat/1.txt": b"meow"})
     quiet("./pets.zip", save_to="./kept")
-    (here / "kept" / "pets.zip").write_text("mine now")
+    mine = b"m" * ((here / "pets.zip").stat().st_size if has_its_size else 9)
+    (here / "kept" / "pets.zip").write_bytes(mine)
+    make_zip(here / "pets.zip", {"cat/1.txt": b"purr"})
     quiet("./pets.zip", save_to="./kept", refresh=True)
-    assert (here / "kept" / "pets.zip").read_text() == "mine now"
+    kept = [path.read_bytes() for path in sorted((here / "kept").glob("*pets.zip"))]
+    assert kept == [(here / "pets.zip").read_bytes(), mine]
+
+
+@AS_ROOT
+@pytest.mark.parametrize("mode", [0o755, 0o777])
+def test_what_lies_in_a_folder_that_anybody_could_have_put_there_is_not_believed(
+    mode, here, tmp_path, server, monkeypatch
+):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    url, kept = server.serve("iris.csv", b"1,2\n"), here / "shared/kept"
+    quiet(url, save_to=kept)
+    for path in (kept, *kept.iterdir()):
+        os.chown(path, ALICE, ALICE)
+    kept.chmod(0o755)
+    kept.parent.chmod(mode)
+    shutil.rmtree(tmp_path / "root")
+    before = len(server.seen)
+    quiet(url, save_to=kept)
+    assert (len(server.seen) > before) == (mode == 0o777)
 
 
 @AS_ROOT

@@ -93,7 +93,8 @@ def test_packing_shows_its_share_and_ends_with_the_line_that_stages_the_zip(phot
     assert [*datastage.stage(words[2], progress=False).path.rglob("cat/1.jpg")]
 
 
-def test_a_full_drive_is_called_a_full_drive(photos, here, tmp_path):
+@pytest.mark.parametrize("is_drive", [True, False])
+def test_a_full_drive_is_called_a_full_drive_and_another_disk_is_not(is_drive, photos, here, tmp_path):
     for nth in range(40):
         (photos / "cat" / f"{nth}.jpg").write_bytes(os.urandom(40_000))
     drive = tmp_path / "drive"
@@ -106,12 +107,12 @@ code=$?
 ls -A {drive}/MyDrive
 exit $code
 """
-    environ = {**os.environ, "DATASTAGE_DRIVE": str(drive)}
+    environ = {**os.environ, "DATASTAGE_DRIVE": str(drive)} if is_drive else {**os.environ}
     result = subprocess.run(["unshare", "-m", "sh", "-c", script], env=environ, capture_output=True, text=True)
     if result.returncode in (1, 77) and "datastage" not in result.stderr:
         pytest.skip(f"no mount namespace can be made here: {result.stderr.strip()}")
     assert result.returncode == 5, result.stderr
-    assert "Google Drive is full" in result.stderr
+    assert ("Google Drive is full" if is_drive else "The disk is full") in result.stderr
     assert "root=" not in result.stderr
     assert result.stdout == ""
 

@@ -96,7 +96,8 @@ OPENED = {
         written(photos(f / "in", "cat", "dog") / "more.tar", tar_of(labelled(range(6)))).parent
     ),
     "a table with tabs": lambda f: written(f / "a.tsv", numbers().replace(",", "\t")),
-    "two tables": lambda f: written(f / "c/train.csv", WORDS) and written(f / "c/test.csv", WORDS).parent,
+    "a table with tabs of another name": lambda f: written(f / "a.tab", numbers().replace(",", "\t")),
+    "two tables": lambda f: written(f / "c/train.csv", WORDS) and written(f / "c/test.csv", "age,sex\n1,m\n").parent,
     "a lone array": lambda f: np.save(f / "a.npy", images(4)) or f / "a.npy",
     "arrays that nobody can name": lambda f: saved(f / "a.npz", one=images(4), other=images(3)),
     "JSON": lambda f: written(f / "a.json", '{"a": 1}'),
@@ -106,6 +107,7 @@ OPENED = {
     "pictures without labels": lambda f: photos(f / "in", "") and f / "in",
     "one class": lambda f: photos(f / "one", "cat"),
     "boxes": lambda f: boxes(f / "b"),
+    "boxes in a folder whose name needs quotes": lambda f: boxes(f / "my boxes"),
     "sounds": lambda f: sounds(f / "s"),
     "weights": lambda f: written(f / "w.pt", pickle.dumps({})),
     "a file without a suffix": lambda f: written(f / "README", "read me"),
@@ -152,6 +154,8 @@ def test_the_line_that_comes_next_runs_as_printed(kind, staged, tmp_path):
             assert done.stdout
             continue
         made = run(line, **names)
+        if "tabs" in kind or kind == "two tables":
+            assert made["table"].shape == (20, 3)
         for part in {"train", "val", "test"} & made.keys():
             x, _ = next(iter(made[part]))
             assert len(x), part

@@ -105,6 +105,18 @@ def test_a_dataset_of_the_users_own_is_shown():
     assert shown == ["2", "7", "12", "17"]
 
 
+def test_of_what_can_only_be_iterated_as_many_samples_are_shown_as_were_asked_for():
+    import torch
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return (own_picture(2 * i) for i in range(20))
+
+    (shown,) = titles(datastage.preview(Stream(), n=5))
+
+    assert shown == ["0", "2", "1", "0", "2"]
+
+
 def test_a_summary_counts_classes_and_names_what_is_damaged(photos):
     figure = datastage.summary(photos)
 
@@ -119,14 +131,14 @@ def test_a_summary_counts_classes_and_names_what_is_damaged(photos):
 
 
 def test_the_counts_of_loaders_are_those_of_their_splits(photos):
-    made = datastage.loaders(photos, batch_size=8, size=16, progress=False)
+    made = datastage.loaders(photos, batch_size=8, size=16, val=0.2, progress=False)
 
     (classes,) = datastage.summary(made).axes
 
     assert sum(bar.get_width() for bar in classes.patches) == 43
-    assert len(classes.get_legend().get_texts()) == 2
-    for train, test in zip(*classes.containers, strict=True):  # one behind the other
-        assert test.get_x() == train.get_width()
+    assert len(classes.get_legend().get_texts()) == 3
+    for train, val, test in zip(*classes.containers, strict=True):  # one behind the other
+        assert (val.get_x(), test.get_x()) == (train.get_width(), train.get_width() + val.get_width())
 
 
 class Own:
