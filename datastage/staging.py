@@ -41,7 +41,7 @@ def stage(options: StageOptions, here: Runtime, *, reporter: Reporter = SILENT) 
         left_out = links.link_into(folder, _link_items(staged))[1]
         if left_out:
             names = few(left_out, 4)
-            reporter.note(f"{names} in {folder}: Python would take it for code; it is in {staged.path}", "Not linked")
+            reporter.note(f"{names} in {folder}: Python would take it for code; it is in {staged.path}", "No link")
     return staged
 
 

@@ -137,6 +137,16 @@ def test_a_digest_of_another_kind_in_a_catalog_leaves_ready_data_and_says_how_it
     assert "not checked" not in capsys.readouterr().err
 
 
+def test_a_dataset_of_a_catalog_is_staged_under_the_name_that_is_asked_for(birds, catalog, tmp_path):
+    catalog("birds ./birds.zip")
+    assert datastage.stage("birds", name="mine", progress=False).path == tmp_path / "root/mine"
+
+
+def test_the_archive_of_an_entry_is_kept_as_it_is_where_the_entry_says_so(birds):
+    datastage.register(datastage.ArchiveEntry("birds", "Birds", ("./birds.zip",), unpack=False))
+    assert datastage.stage("birds", progress=False).path.read_bytes() == birds
+
+
 def test_a_receipt_of_an_earlier_version_with_bare_digests_stays_ready(birds, tmp_path, catalog):
     digest = hashlib.sha256(birds).hexdigest()
     catalog(f"birds ./birds.zip sha256:{digest}")

@@ -68,6 +68,15 @@ def two_parts(server, *, digest=None):
     return entry
 
 
+def test_a_file_without_a_digest_is_that_of_its_name_before_others_of_its_size(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    for name in ("a.csv", "labels.csv", "z.csv"):
+        (tmp_path / "data" / name).write_text(name[0])
+    monkeypatch.setenv("DATASTAGE_PATH", str(tmp_path / "data"))
+    datastage.register(ArchiveEntry("of_labels", "Labels", ("https://gone.example/labels.csv",), size=1))
+    assert datastage.stage("of_labels", progress=False).path.read_text() == "l"
+
+
 def test_each_file_goes_into_its_own_folder(server):
     two_parts(server)
 

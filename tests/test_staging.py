@@ -332,6 +332,17 @@ def test_link_makes_the_content_appear_under_its_own_name(here):
     assert (here / "pets" / "train" / "cat" / "1.txt").read_bytes() == b"meow"
 
 
+@pytest.mark.parametrize("option", ["link", "root", "to"])
+def test_a_tilde_is_the_home_of_the_user_in_every_folder_that_is_named(option, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    archive = make_zip(here / "pets.zip")
+    if option == "to":
+        datastage.extract(archive, "~/data", progress=False)
+    else:
+        quiet(archive, **{option: "~/data"})
+    assert list((here / "home/data").rglob("train/cat/1.txt"))
+
+
 def test_link_of_several_top_folders_makes_each_appear(here):
     make_zip(here / "pets.zip")
     quiet("./pets.zip", link=".")

@@ -316,6 +316,10 @@ def pixels_of(root, path):
     return folder
 
 
+def test_the_photos_of_two_folders_of_one_name_are_kept_apart(tmp_path):
+    assert len({pixels_of(tmp_path, tmp_path / course / "photos") for course in "ab"}) == 2
+
+
 def test_clean_takes_the_photos_of_a_dataset_that_is_gone_and_of_no_other(tmp_path):
     slot, _ = published(tmp_path)
     stays = pixels_of(tmp_path, slot.final)

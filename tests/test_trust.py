@@ -528,26 +528,34 @@ def test_what_another_user_staged_is_used_where_its_digest_is_known(commons):
 
 
 @AS_ROOT
-@pytest.mark.parametrize("is_right", [True, False])
-def test_an_entry_of_another_user_is_used_if_its_files_are_the_known_ones(commons, here, monkeypatch, is_right):
+@pytest.mark.parametrize("files", ["the known ones", "others", "some without a digest"])
+def test_an_entry_of_another_user_is_used_if_its_files_are_the_known_ones(commons, here, monkeypatch, files):
+    more = {"labels.txt": b"mine"} if files == "some without a digest" else {}
     entry = datasets.Entry(
         name="trusted_pets",
         title="Pets",
-        files=(datasets.File("cat/1.txt", 4, hashlib.md5(b"meow").hexdigest()),),
+        files=(
+            datasets.File("cat/1.txt", 4, hashlib.md5(b"meow").hexdigest()),
+            *(datasets.File(name, len(data)) for name, data in more.items()),
+        ),
         read=lambda path, split: None,
     )
     monkeypatch.setitem(datasets._entries, entry.name, entry)
-    (here / "source" / "cat").mkdir(parents=True)
-    (here / "source" / "cat" / "1.txt").write_text("meow")
     made = commons / "root" / entry.name
-    (made / "cat").mkdir(parents=True)
-    (made / "cat" / "1.txt").write_text("meow" if is_right else "MEOW")
+    for folder, cat, label in ((here / "source", b"meow", b"mine"), (made, b"meow", b"hers")):
+        (folder / "cat").mkdir(parents=True)
+        (folder / "cat" / "1.txt").write_bytes(cat)
+        for name in more:
+            (folder / name).write_bytes(label)
+    if files == "others":
+        (made / "cat" / "1.txt").write_bytes(b"MEOW")
     plant_receipt(made, {}, folder=str(made), entry=entry.name)
     for path in (made, *made.rglob("*")):
         os.chown(path, ALICE, ALICE)
     staged = datastage.stage(entry.name, root=commons / "root", fallbacks=[here / "source"], progress=False)
-    assert staged.path.name == (entry.name if is_right else f"{entry.name}-2")
+    assert staged.path.name == (entry.name if files == "the known ones" else f"{entry.name}-2")
     assert (staged / "cat/1.txt").read_text() == "meow"
+    assert [(staged / name).read_bytes() for name in more] == list(more.values())
 
 
 @AS_ROOT
@@ -715,7 +723,7 @@ def test_no_verb_shows_a_secret(here, tmp_path, capsys, words, more, caplog, mon
 # --- data is no code
 
 
-def test_a_link_into_the_working_directory_leaves_out_what_python_would_import(here):
+def test_a_link_into_the_working_directory_leaves_out_what_python_would_import_and_says_so(here, capsys):
     code = {
         "torch.py": b"print('!')",
         "numpy/__init__.py": b"",
@@ -724,8 +732,9 @@ def test_a_link_into_the_working_directory_leaves_out_what_python_would_import(h
         "x.pth": b"import os",
     }
     make_zip(here / "hostile.zip", {**code, "data.csv": b"1\n", "images/1.png": b"x", "lib/deep.so": b""})
-    quiet("./hostile.zip", link=".")
+    datastage.stage("./hostile.zip", link=".")
     assert sorted(path.name for path in here.iterdir()) == ["data.csv", "hostile.zip", "images"]
+    assert "No link   .hidden, datastage, lib, numpy, ... in" in capsys.readouterr().err
     quiet("./hostile.zip", link="./links")
     assert (here / "links" / "torch.py").is_symlink()
 

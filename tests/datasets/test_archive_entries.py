@@ -98,3 +98,11 @@ def test_what_a_catalog_says_of_labels_is_taken_and_what_the_user_says_comes_fir
 
     assert datastage.read("marks", progress=False).rule == 'column "second" of marks.csv'
     assert datastage.read("marks", labels="third", progress=False).rule == 'column "third" of marks.csv'
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("https://h.example/a/my%20birds.zip?raw=/x", "my birds.zip"), ("drive:a/birds.zip", "birds.zip")],
+)
+def test_a_file_of_an_entry_is_called_as_its_first_place_calls_it(place, name):
+    assert [part.name for part in datastage.ArchiveEntry("birds", "Birds", (place,)).parts] == [name]
