@@ -112,6 +112,16 @@ def test_a_limit_takes_samples_of_each_part_and_none_of_another():
     assert not train & val
 
 
+@pytest.mark.parametrize("kind", [np.int64, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_options_as_pythons_are(kind):
+    def made(kind):
+        named = {"batch_size": 4, "seed": 3, "limit": 9, "val": 2, "test": 3, "size": 6}
+        options = {name: kind(value) for name, value in named.items()}
+        return [y.tolist() for part in from_arrays({"train": digits(20)}, device="cpu", **options) for _, y in part]
+
+    assert made(kind) == made(int)
+
+
 def test_grey_images_get_one_channel():
     (train,) = from_arrays({"train": (np.zeros((5, 8, 8), np.uint8), np.arange(5))}, batch_size=5, device="cpu")
     assert next(iter(train))[0].shape == (5, 1, 8, 8)

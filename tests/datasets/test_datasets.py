@@ -187,6 +187,17 @@ PUBLISHED = {
     "cifar100": ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276)),
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.286,), (0.353,)),
+    "kmnist": ((0.1918,), (0.3483,)),
+    "emnist": ((0.1751,), (0.3332,)),
+    "qmnist": ((0.1307,), (0.3081,)),
+    "usps": ((0.2469,), (0.2989,)),
+    "svhn": ((0.4377, 0.4438, 0.4728), (0.198, 0.201, 0.197)),
+    "stl10": ((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+    "flowers102": ((0.433, 0.3819, 0.2964), (0.2588, 0.2179, 0.2402)),
+    "eurosat": ((0.3444, 0.3803, 0.4078), (0.2037, 0.1366, 0.1148)),
+    "gtsrb": ((0.3403, 0.3121, 0.3214), (0.2724, 0.2608, 0.2669)),
+    "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.277, 0.2691, 0.2821)),
+    **dict.fromkeys(("imagenette", "imagewoof", "hymenoptera"), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))),
 }
 
 
@@ -201,3 +212,9 @@ def test_means_and_deviations_are_the_published_ones(name):
 def test_an_entry_with_names_in_place_of_files_is_refused_in_words(table):
     with pytest.raises(SpecError, match="where a File is needed"):
         datasets.register(Entry(name="shapes", title="Shapes", files=("shapes.zip",), read=print))
+
+
+def test_copies_are_said_to_be_forbidden_where_a_licence_or_terms_forbid_them():
+    names = {entry.name for entry in datasets.ENTRIES if not getattr(entry, "mirror", True)}
+    lens = {"movielens_small", "movielens_100k", "movielens_1m", "movielens_20m"}
+    assert names == lens | {"dogs_vs_cats_redux", "tiny_imagenet", "celeba", "fgvc_aircraft", "places365_val"}

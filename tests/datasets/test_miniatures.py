@@ -96,3 +96,18 @@ def test_classes_of_folders_called_by_codes_are_chosen_by_name_or_by_code(asked,
     found = datastage.read("imagenette", classes=asked, progress=False)
     every = datastage.read("imagenette", progress=False).counts()
     assert found.counts() == {name: every[name] for name in ("tench", "church")}
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("california_housing", "regression"),
+        ("diabetes", "regression"),
+        ("chestmnist", "multi-label"),
+        ("celeba", "multi-label"),
+        ("wine", "classification"),
+    ],
+)
+def test_what_is_learnt_from_a_dataset_of_the_catalog_is_said(name, task, staged_as):
+    staged_as(name)
+    assert datastage.read(name, progress=False).task == task

@@ -322,6 +322,21 @@ def test_a_shard_that_somebody_changed_is_named_and_stays(photos, tmp_path):
     assert (tmp_path / "shards" / "train-000001.tar").read_bytes() == b"x"
 
 
+def test_of_a_shard_without_its_list_the_bytes_tell_whether_it_is_ours(photos, tmp_path):
+    packed(photos, tmp_path / "shards")
+    shard, before = tmp_path / "shards" / "train-000001.tar", digests(tmp_path / "shards")
+    listing = shard.with_name("train-000001.tar.index")
+    listing.unlink()
+    assert packed(photos, tmp_path / "shards").written == 1
+    assert digests(tmp_path / "shards") == before
+    listing.unlink()
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")  # of the length that ours has
+    with pytest.raises(StorageError, match=r"train-000001\.tar .* is not what is packed there; it is not replaced"):
+        packed(photos, tmp_path / "shards")
+    assert shard.read_bytes().endswith(b"x")
+    assert not listing.exists()
+
+
 @pytest.mark.parametrize("size", [None, 32])
 def test_damaged_pictures_are_listed_with_the_reason_also_by_the_run_that_goes_on(photos, tmp_path, size):
     whole = (photos / "cat" / "03.jpg").read_bytes()
@@ -333,6 +348,15 @@ def test_damaged_pictures_are_listed_with_the_reason_also_by_the_run_that_goes_o
         assert dict(result.damaged)["cat/03.jpg"] == "the file is cut short"
         assert (result.samples, result.written == 0) == (58, again)
     assert not {("train", "cat/03"), ("train", "dog/01")} & samples_in(tmp_path / "shards").keys()
+
+
+def test_a_webp_is_told_by_its_bytes_and_one_that_is_cut_short_is_left_out(photos, tmp_path):
+    Image.open(photos / "cat" / "03.jpg").save(photos / "cat" / "web.jpg", "WEBP")
+    data = (photos / "cat" / "web.jpg").read_bytes()
+    (photos / "dog" / "cut.webp").write_bytes(data[:-30])
+    result = packed(photos, tmp_path / "shards")
+    assert [name for name, _ in result.damaged] == ["dog/cut.webp"]
+    assert samples_in(tmp_path / "shards")["train", "cat/web"]["webp"] == data
 
 
 def test_a_part_without_a_readable_picture_leaves_no_shard_also_for_the_run_that_goes_on(photos, tmp_path):
@@ -411,6 +435,15 @@ def test_a_dataset_of_the_catalog_is_packed_as_pictures_without_loss(tmp_path):
         assert (np.array(first).reshape(images[0].shape) == images[0]).all()
         assert int(tar.extractfile("test/0.cls").read()) == labels[0]
     assert result.index.classes == tuple("0123456789")
+
+
+def test_of_a_dataset_of_the_catalog_those_classes_and_parts_are_packed_that_are_asked_for(tmp_path):
+    result = packed("digits", tmp_path / "shards", shards="1MB", classes=["3", "1"])
+    counts = datastage.read("digits", classes=["3", "1"], progress=False).arrays("train")[1].tolist()
+    labels = datastage.stage("digits", progress=False).arrays("train")[1].tolist()
+    assert (result.index.classes, list(result.index.splits)) == (("3", "1"), ["train"])
+    assert [counts.count(0), counts.count(1)] == [labels.count(3), labels.count(1)]
+    assert result.samples == len(counts)
 
 
 def test_labels_that_are_measures_are_json(tmp_path):

@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
 
 import datastage
+from datastage import runtime
 from datastage.errors import StorageError, UnavailableError
 from datastage.shards.index import read_index
 from tests.shards.made_photos import KILLER, make_photos
@@ -74,6 +76,12 @@ def test_a_shard_of_many_parts_appears_as_one_object(tmp_path, bucket):
     (shard,) = packed(tmp_path / "photos", "s3://set/photos", shards="100MB").index.shards
     assert shard.size > 2 * 8 << 20 > 0
     assert objects(bucket)["photos/train-000000.tar"] == shard.sha256
+
+
+def test_shards_for_a_bucket_lie_on_the_fast_disk_until_they_are_put(photos, bucket, tmp_path, monkeypatch):
+    runtime.current().fast_disk.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    assert packed(photos, "s3://set/shards").samples == 24
 
 
 def test_what_is_there_is_kept_and_only_what_is_missing_is_put(photos, bucket):
