@@ -7,6 +7,7 @@ import pytest
 
 import datastage
 from datastage.errors import SpecError
+from datastage.lock import locked
 from tests.servers import server  # noqa: F401
 from tests.stand_ins.shards import shards
 
@@ -59,6 +60,15 @@ def test_shards_that_nobody_holds_go_when_they_are_asked_to(brought, asked):
     assert datastage.clean(**asked) == (listed,)
     assert not folder.exists()
     assert sum(len(x) for x, _ in train) == 18  # they are brought again
+
+
+@pytest.mark.parametrize("name", [".more.tar.lock", "pixels/.packed-more.u8.lock"])
+def test_shards_stay_while_another_one_is_brought_or_its_pixels_are_made(name, brought):
+    folder, train = brought
+    let_go(train, folder)
+    with locked(folder / name):
+        assert datastage.clean(budget=0) == ()
+    assert [item.path for item in datastage.clean(budget=0)] == [folder]
 
 
 def test_without_a_wish_shards_stay_and_no_other_folder_is_taken_for_one(brought, tmp_path):

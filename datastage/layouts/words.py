@@ -108,9 +108,9 @@ def is_aside(name: str) -> bool:
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a file's name, in small letters; by hand, since pathlib takes ten times as long."""
+    """Return the suffix of a file's name or path, in small letters; by hand, since pathlib takes ten times as long."""
     dot = name.rfind(".")
-    return name[dot:].lower() if dot > 0 else ""
+    return name[dot:].lower() if dot > name.rfind("/") + 1 else ""
 
 
 def stem_of(path: str) -> str:

@@ -238,6 +238,20 @@ def test_a_wrong_option_is_named(options, says):
 
 
 @pytest.mark.parametrize(
+    ("shape", "augment", "says"),
+    [
+        ((8, 20, 3), Augment(crop=8), "crop=8"),
+        ((20, 8, 3), Augment(crop=8), "crop=8"),
+        ((8, 8, 2), Augment(contrast=0.5), "1 or 3 channels"),
+        ((8, 8, 4), Augment(hue=0.5), "1 or 3 channels"),
+    ],
+)
+def test_an_augmentation_that_these_images_do_not_bear_is_refused_before_the_first_batch(shape, augment, says):
+    with pytest.raises(SpecError, match=says):
+        from_arrays({"train": (np.zeros((5, *shape), np.uint8), np.arange(5))}, batch_size=4, augment=augment)
+
+
+@pytest.mark.parametrize(
     ("pair", "says"),
     [
         ((np.zeros((5, 8, 8, 3), np.uint8), np.zeros(4, int)), "5 images and 4 labels"),

@@ -515,7 +515,7 @@ def titanic() -> Mini:
     head = "survived,sex,age,n_siblings_spouses,parch,fare,class,deck,embark_town,alone"
     rows = ("0,male,22.0,1,0,7.25,Third,unknown,Southampton,n", "1,female,38.0,1,0,71.2833,First,C,Cherbourg,n")
     body = lines(head, *rows * 4)
-    return Mini({"train.csv": body, "eval.csv": body}, refused="survived")
+    return Mini({"train.csv": body, "eval.csv": body}, refused='seems to be "survived", but')
 
 
 def california_housing() -> Mini:
@@ -530,14 +530,15 @@ def penguins() -> Mini:
     head = "species,island,culmen_length_mm,culmen_depth_mm,flipper_length_mm,body_mass_g,sex"
     rows = [f"{name},Torgersen,39.{n},18.7,181,375{n},MALE" for n in range(3) for name in ("Adelie", "Gentoo")]
     rows += ["Chinstrap,Dream,NA,NA,NA,NA,NA"]
-    return Mini({"penguins_size.csv": lines(head, *rows)}, refused="species")
+    return Mini({"penguins_size.csv": lines(head, *rows)}, refused='seems to be "species", but')
 
 
 def adult() -> Mini:
     row = "39, State-gov, 77516, Bachelors, 13, Divorced, Sales, Husband, White, Male, 2174, 0, {}, United-States, {}"
     train = [row.format(40 + n, "<=50K" if n % 2 else ">50K") for n in range(6)]
     test = ["|1x3 Cross validator", *(row.format(30 + n, "<=50K." if n % 2 else ">50K.") for n in range(4))]
-    return Mini({"adult.data": lines(*train, ""), "adult.test": lines(*test, "")}, refused="words")
+    refused = 'seems to be "column 15", but'
+    return Mini({"adult.data": lines(*train, ""), "adult.test": lines(*test, "")}, refused=refused)
 
 
 def wine_quality() -> Mini:
@@ -610,7 +611,7 @@ def newsgroups20() -> Mini:
         for group in ("sci.space", "alt.atheism")
         for n in range(3)
     }
-    return Mini({"20news-bydate.tar.gz": tarred(files)}, refused="")
+    return Mini({"20news-bydate.tar.gz": tarred(files)}, refused="12 other files")
 
 
 def movielens(file: str) -> Mini:
@@ -626,7 +627,9 @@ def movielens(file: str) -> Mini:
                  "movies.csv": lines("movieId,title,genres", "1,Toy Story (1995),Adventure|Animation"),
                  "tags.csv": lines("userId,movieId,tag,timestamp", "2,60756,funny,1445714994"),
                  "links.csv": lines("movieId,imdbId,tmdbId", "1,0114709,862"), "README.txt": b"Terms\n"}  # fmt: skip
-    return Mini({file: zipped({f"{top}/{name}": body for name, body in files.items()})}, refused="")
+    return Mini(
+        {file: zipped({f"{top}/{name}": body for name, body in files.items()})}, refused="is for recommendation"
+    )
 
 
 def speech_commands() -> Mini:
@@ -638,7 +641,7 @@ def speech_commands() -> Mini:
 
 def gtzan() -> Mini:
     files = {f"genres/{genre}/{genre}.0000{n}.au": b".snd" for genre in ("blues", "rock") for n in range(3)}
-    return Mini({"genres.tar.gz": tarred(files)}, refused="")
+    return Mini({"genres.tar.gz": tarred(files)}, refused=".au files")
 
 
 def yesno() -> Mini:

@@ -115,3 +115,12 @@ def test_a_damaged_matlab_file_is_said_and_is_no_fault_of_ours(data, tmp_path):
     (tmp_path / "train_32x32.mat").write_bytes(data)
     with pytest.raises(IntegrityError, match=r"train_32x32\.mat is not a whole Matlab file"):
         idx.matlab(tmp_path / "train_32x32.mat")
+
+
+@pytest.mark.parametrize(("name", "other"), [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")])
+def test_files_and_tables_of_the_other_of_the_two_sets_are_called_by_its_name(name, other):
+    entry, theirs = get(name), get(other)
+    lookalike = entry.lookalikes[0]
+    assert lookalike.found.startswith(f"{theirs.title}, ")
+    assert lookalike.md5 == tuple(file.md5 for file in theirs.files)
+    assert dict(entry.converters[0].known) == {digest: lookalike.found for *_, digest in theirs.converters[0].splits}

@@ -537,3 +537,15 @@ def test_large_tables_are_read_in_blocks(make):
     assert (table.shape, table[29_999].tolist(), labels[:3].tolist()) == ((30_000, 2), [29_999, 7499.75], [0, 1, 0])
     with pytest.raises(SpecError, match="row 25001: a is 'what', which is no number"):
         layouts.read(make({"t.csv": rows(*lines[:25_000], "what,1,x", *lines[25_000:])}) / "t.csv").arrays("train")
+
+
+def test_lists_by_number_say_with_1_what_is_to_learn_from_and_with_0_what_is_to_test_on(make):
+    names = [f"{kind}/{n}.jpg" for kind in ("1.auk", "2.owl") for n in range(4)]
+    data = make(
+        {f"images/{name}": "" for name in names}
+        | {"images.txt": "".join(f"{n} {name}\n" for n, name in enumerate(names, 1))}
+        | {"train_test_split.txt": "".join(f"{n} {int(n % 4 != 0)}\n" for n in range(1, 9))}
+    )
+    found = layouts.read(data)
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 6, "test": 2}
+    assert found.splits["test"].names == ["images/1.auk/3.jpg", "images/2.owl/3.jpg"]

@@ -1,6 +1,8 @@
 """Replicas of our own: class folders in the many forms in which they reach people."""
 
+import os
 import re
+import tarfile
 import time
 import zipfile
 
@@ -8,7 +10,7 @@ import pytest
 
 from datastage import layouts
 from datastage.batches.image_files import ZipImages
-from datastage.errors import SpecError
+from datastage.errors import SpecError, StorageError
 from datastage.layouts.tree import of_names
 from datastage.reader import FileReader
 
@@ -496,3 +498,38 @@ def test_the_steps_of_a_lone_folder_name_the_part_that_its_name_says(part):
     assert re.findall(r'(\w+)="(.*?)"', step) == [(part, f"set/{part}")]
     for options in ({part: f"set/{part}"}, {part: 0}):
         assert sizes(reading(*names, **options)) == {"train": 6, "predict": 2}
+
+
+def test_classes_of_very_different_sizes_are_said_by_their_names():
+    found = reading("ants/*9.jpg", "ants/x*9.jpg", "bees/*1.jpg", "cats/*8.jpg")
+    assert "Uneven    from 1 (bees) to 18 (ants) samples a class" in found.lines()
+    assert not any("Uneven" in line for line in reading("ants/*9.jpg", "bees/*1.jpg").lines())
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error_and_one_in_it_is_left_out_and_said(tmp_path, monkeypatch):
+    for name in ("a/1.jpg", "b/1.jpg", "closed/1.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith(closed):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("datastage.layouts.tree.os.scandir", refusing)
+    closed = "closed"
+    assert any("the folder closed, which may not be read" in line for line in layouts.read(tmp_path, test=0).left_out)
+    closed = tmp_path.name
+    with pytest.raises(StorageError, match="listing the files"):
+        layouts.read(tmp_path)
+
+
+def test_a_picture_that_a_tar_holds_as_a_hard_link_is_one_of_its_class(tmp_path):
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as tar:
+        for name in ("a/1.jpg", "b/1.jpg"):
+            tar.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("b/2.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "a/1.jpg"
+        tar.addfile(link)
+    assert layouts.read(tmp_path / "x.tar.gz").counts() == {"a": 1, "b": 2}

@@ -102,6 +102,22 @@ def test_a_folder_with_train_and_test_tables_has_both_splits(tmp_path):
     assert arrays(tmp_path, "test")[1].tolist() == [1, 0]
 
 
+def test_a_column_that_the_table_to_predict_lacks_is_not_learnt_from_and_is_named(tmp_path):
+    (tmp_path / "train.csv").write_text("a,told later,label\n" + "".join(f"{i},{i * i},{i % 2}\n" for i in range(6)))
+    (tmp_path / "test.csv").write_text("a\n7\n8\n")
+    found = layouts.read(tmp_path)
+    assert found.arrays("train")[0].tolist() == [[0], [1], [2], [3], [4], [5]]
+    assert found.arrays("predict")[0].tolist() == [[7], [8]]
+    assert any("the columns told later" in line for line in found.left_out)
+
+
+def test_a_table_of_test_that_is_named_to_learn_from_is_no_test_part_as_well(tmp_path):
+    for part, n in (("train", 4), ("test", 6)):
+        (tmp_path / f"{part}.csv").write_text("a,label\n" + "".join(f"{i},{i % 2}\n" for i in range(n)))
+    found = layouts.read(tmp_path, labels="test.csv:label")
+    assert {part: len(split) for part, split in found.splits.items()} == {"train": 6}
+
+
 def test_a_test_table_that_lacks_a_class_keeps_the_numbers_of_the_training_table(tmp_path):
     write(tmp_path, "a,label\n1,x\n2,y\n", "train.csv")
     write(tmp_path, "a,label\n3,y\n", "test.csv")
@@ -122,6 +138,15 @@ def test_an_npz_by_keras_names_is_read(tmp_path):
     assert tuple(layouts.read(tmp_path / "x.npz").splits) == ("train", "test")
     images, labels = arrays(tmp_path / "x.npz", "test")
     assert (images.shape, labels.tolist()) == ((2, 4, 4, 1), [1, 0])
+
+
+def test_floats_from_0_to_1_in_an_npz_are_the_nearest_bytes(tmp_path):
+    bytes_ = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    near = (bytes_ - 0.4).clip(0) / 255
+    np.savez(tmp_path / "x.npz", x=near, y=np.arange(4))
+    images, labels = arrays(tmp_path / "x.npz", "train")
+    assert (images[..., 0] == bytes_).all()
+    assert labels.tolist() == [0, 1, 2, 3]
 
 
 def test_an_npz_by_medmnist_names_is_read(tmp_path):
@@ -260,6 +285,15 @@ def test_a_folder_of_something_else_says_so(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(SpecError, match="no images"):
         arrays(tmp_path, "train")
+
+
+def test_a_dot_in_the_name_of_a_folder_is_no_ending_of_the_files_in_it(tmp_path):
+    for folder in ("sci.space", "alt.atheism"):
+        (tmp_path / folder).mkdir()
+        for n in range(2):
+            (tmp_path / folder / str(n)).write_text("text")
+    with pytest.raises(SpecError, match="holds 4 other files"):
+        layouts.read(tmp_path)
 
 
 def test_a_cifar_folder_is_recognised_without_a_name(tmp_path):

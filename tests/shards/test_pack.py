@@ -322,6 +322,13 @@ def test_a_shard_that_somebody_changed_is_named_and_stays(photos, tmp_path):
     assert (tmp_path / "shards" / "train-000001.tar").read_bytes() == b"x"
 
 
+def test_hidden_files_in_the_folder_are_no_shards(photos, tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "._train-000000.tar").write_bytes(b"macOS")
+    first = packed(photos, tmp_path / "shards")
+    assert packed(photos, tmp_path / "shards").kept == first.written > 0
+
+
 def test_of_a_shard_without_its_list_the_bytes_tell_whether_it_is_ours(photos, tmp_path):
     packed(photos, tmp_path / "shards")
     shard, before = tmp_path / "shards" / "train-000001.tar", digests(tmp_path / "shards")

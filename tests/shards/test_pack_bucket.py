@@ -103,6 +103,12 @@ def test_what_is_not_ours_in_a_bucket_is_never_replaced(photos, bucket):
     assert objects(bucket).keys() == {"photos/train-000000.tar"}
 
 
+def test_what_lies_deeper_in_a_bucket_is_not_in_the_way(photos, bucket):
+    bucket.put_object(Key="shards/deeper/train-000000.tar", Body=b"somebody else's")
+    first = packed(photos, "s3://set/shards")
+    assert (first.samples, packed(photos, "s3://set/shards").kept) == (24, first.written)
+
+
 def test_a_bucket_that_is_not_there_is_said(photos, bucket):
     with pytest.raises(UnavailableError, match="none") as caught:
         packed(photos, "s3://none/photos")
