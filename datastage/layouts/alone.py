@@ -25,6 +25,7 @@ from datastage.layouts.label_column import (
     rows_by_part,
     side_of,
     task_of,
+    unread_parts,
 )
 from datastage.layouts.labels import as_name, classes_and_labels, number_of, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
@@ -81,12 +82,12 @@ def read(tree: Tree, tables: Sequence[Table], labels: Any, unwanted: Collection[
     others = [table for table in rest if table is not first and table not in parts.values()]
     left_out += [f"the table {table.name}" for table in others]
     lacking = [parts["test"]] if "test" in parts else []
-    choice = Choice((column,)) if column else choose(first, (), lacking, submission)
+    choice = Choice((column,), part=part_column(first, (column,))) if column else choose(first, (), lacking, submission)
     if len(first.header) == 1:
         raise _one_column(first)
     if len(choice.label) != 1:
         raise _which_column(tree, first, choice)
-    return _reading(first, choice.label[0], part_column(first), parts, left_out, unwanted)
+    return _reading(first, choice.label[0], choice.part, parts, left_out, unwanted)
 
 
 def _several(tree: Tree, tables: Sequence[Table]) -> SpecError:
@@ -147,6 +148,7 @@ def _reading(
     task = _task(label, [str(cell) for cell in first[1].labels or ()])
     rows = {name: one for name, one in _known(first, rest, task, left_out).items() if name not in unwanted}
     said = [] if rows["train"].keep is None else [f'Parts     as column "{part}" of {table.name} says']
+    said += unread_parts(table.name, table.header, table.whole, part, (label,))
     features = _features(table, label, part)
     if "predict" in rows:  # what the table to predict has not cannot be learnt from: it follows from the label
         there = {plain(name) for name in rows["predict"].table.header}

@@ -12,7 +12,7 @@ from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.beside import FEED, Index, filled, fits_of, labelled, of_no_part, parted_by, tables_of, told_of
 from datastage.layouts.columns import Table
-from datastage.layouts.label_column import Column, column_of_all, refuse_commas, task_of
+from datastage.layouts.label_column import Column, column_of_all, part_column, refuse_commas, task_of
 from datastage.layouts.labels import is_missing, number_of
 from datastage.layouts.labels import task_of as task_of_values
 from datastage.layouts.reading import Reading
@@ -141,7 +141,7 @@ def _of_table(tree: Tree, shape: Shape, index: Index, several: Sequence[str]) ->
     if task in ("captioning", "detection", "segmentation", "series", "numbers with a comma"):
         raise SpecError(f'"{names[0]}" of {first.name} is for {task}, and holds no classes and no numbers.', *FEED)
     for fit in fits:
-        fit.choice.label, fit.choice.task = names, task
+        fit.choice.label, fit.choice.task, fit.choice.part = names, task, part_column(fit.table, names)
         fit.column = own.column
     if len(names) == 1 or task == "one-hot":
         return labelled(tree, shape, fits, index)

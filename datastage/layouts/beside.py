@@ -20,6 +20,7 @@ from datastage.layouts.label_column import (
     parts_of,
     refuse_commas,
     task_of,
+    unread_parts,
 )
 from datastage.layouts.labels import classes_and_labels, without_label
 from datastage.layouts.reading import Label, Reading, Split, ordered
@@ -271,9 +272,12 @@ def labelled(tree: Tree, shape: Shape, fits: Sequence[Fit], index: Index, rest: 
 
 
 def parted_by(fits: Sequence[Fit], shape: Shape) -> tuple[str, ...]:
-    """Say which columns told the parts."""
-    said = [(fit.choice.part, fit.table.last) for fit in fits if fit.choice.part and not shape.has_parts]
-    return tuple(f'Parts     as column "{part}" of {name} says' for part, name in said)
+    """Say which columns told the parts, and which seem to and do not."""
+    said: list[str] = []
+    for table, choice in [(fit.table, fit.choice) for fit in fits if not shape.has_parts]:
+        said += [f'Parts     as column "{choice.part}" of {table.last} says'] if choice.part else []
+        said += unread_parts(table.last, table.header, table.whole, choice.part, choice.label)
+    return tuple(said)
 
 
 def of_no_part(fit: Fit) -> str:

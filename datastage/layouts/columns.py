@@ -102,6 +102,10 @@ class Table:
             self._whole |= zip(new, map(blanked, columns))
         return [self._whole[name] for name in names]
 
+    def whole(self, name: str) -> list[str]:
+        """Return a whole column."""
+        return self.columns(name)[0]
+
     def _several(self, at: Sequence[int]) -> list[list[str]]:
         known: dict[str, str] = {}
         found: list[list[str]] = [[] for _ in at]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datastage.errors import SpecError
 from datastage.layouts import words
 from datastage.layouts.columns import HEAD_ROWS, Table, is_number, kind_of
+from datastage.layouts.labels import as_name
 from datastage.layouts.words import plain
+from datastage.progress import some
 
 LABELS = words.listed(
     "label labels class classid classes classname classlabel target targets category y diagnosis dx species breed "
@@ -23,8 +25,13 @@ _PREFIXES = ("has_", "is_")
 _PARTS = words.listed("split usage isvalid isvalidation istrain istest partition subset set phase")
 BOOKS = _PARTS | words.listed("kfold fold folds part stage dataset source filesource datasetname")
 """Names of columns that keep books of the rows, and may say in words which part a row is of."""
-_NUMBERED = words.listed("split partition subset set")
-"""Those of `_PARTS` that may say it as 0, 1 and 2."""
+_SPLIT = words.listed("split partition subset")
+"""Words in the name of a column that says the part, as in ``data_split``."""
+_FLAG = words.listed("is in set split")
+"""Words that make of a part's name that of a column of truths: ``is_test``, ``test_set``."""
+_SHORT = {"tr": "train", "trn": "train", "va": "val", "te": "test", "tst": "test"}
+_TRUTHS = frozenset(("true", "false", "0", "1"))
+_FEW_PARTS = 5
 _MEASURED = words.listed("phase stage source part")
 """Those of `BOOKS` that measure something where they hold numbers."""
 _NUMBERING = re.compile(
@@ -74,10 +81,11 @@ class Choice:
 
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
     """Tell which column is the label."""
-    known = (column_of(table, name) for name in table.header if name not in ids)
+    part = part_column(table)
+    known = (column_of(table, name) for name in table.header if name not in ids and name != part)
     free = [column for column in known if not is_of_the_row(column, len(table.head)) and column.kind != "empty"]
     found = _label(table, free, lacking, submission, len(ids))
-    found.part = part_column(table)
+    found.part = part
     found.candidates = [column for column in free if column.kind != "constant"]
     if len(found.label) == 1:
         name = found.label[0]
@@ -218,10 +226,84 @@ def refuse_commas(column: Column) -> None:
         )
 
 
-def part_column(table: Table) -> str | None:
+def part_column(table: Table, labels: Collection[str] = ()) -> str | None:
     """Return the column that says which part each row is of; of a long table the first rows may be of one alone."""
-    books = (name for name in table.header if plain(name) in BOOKS)
-    return next((name for name in books if parts_of(name, table.columns(name)[0])), None)
+
+    def sample(name: str) -> Sequence[str]:  # of thousands of columns with numbers one cell tells
+        at = table.places[name]
+        first = next((row[at] for row in table.head if at < len(row) and row[at].strip()), "")
+        return table.sample(name) if plain(first) in words.SPLITS else ["-"]
+
+    return part_of(table.header, sample, table.whole, labels)
+
+
+def part_of(
+    names: Iterable[str], sample: Callable[[str], Sequence[str]], whole: Callable[[str], Sequence[str]],
+    labels: Collection[str] = (),
+) -> str | None:  # fmt: skip
+    """Return the column that names the most parts; those of no such name are read where a `sample` has nothing else."""
+    found: dict[str, int] = {}
+    for name in names:
+        if name in labels or plain(name) in LABELS:
+            continue
+        is_one = plain(name) in BOOKS or _says_parts(name) or _flagged(name)
+        if is_one or ((cells := {*sample(name)} - {""}) and all(plain(cell) in words.SPLITS for cell in cells)):
+            found[name] = len(set(parts_of(name, whole(name)).values()))
+    return max(filter(found.get, found), key=lambda name: found[name], default=None)
+
+
+def _says_parts(name: str) -> bool:
+    """Whether a column is called by what it says of parts: ``split``, ``data_split``."""
+    return plain(name) in _SPLIT | {"set"} or not _SPLIT.isdisjoint(words.words_of(name))
+
+
+def _flagged(name: str) -> str | None:
+    """Return the part whose rows a column of truths marks, by a name that says no more: ``is_test``, ``in_train``."""
+    said = words.words_of(name)
+    own = [word for word in said if word not in _FLAG] or [""]
+    part = words.SPLITS.get(own[0]) or words.SPLITS.get(own[0].removeprefix("is"))
+    sure = len(said) > 1 or own[0].startswith("is") or own[0].endswith("set")
+    return part if len(own) == 1 and sure and part in ("train", "val", "test") else None
+
+
+def unread_parts(
+    table: str, names: Iterable[str], whole: Callable[[str], Sequence[str]], part: str | None, labels: Collection[str]
+) -> list[str]:
+    """Say which columns seem to say parts and are not read so; `SpecError` where they speak of test."""
+    said = []
+    for name in names:
+        if name == part or name in labels:
+            continue
+        lone = words.SPLITS.get(plain(name)) in ("train", "val", "test")
+        if not (_flagged(name) if part else lone or _says_parts(name)):
+            continue
+        cells = whole(name)
+        different = sorted(set(cells))
+        if part:
+            _check_flags(table, (part, whole(part)), (name, cells))
+        elif 1 < len(different) <= (2 if lone else _FEW_PARTS) and (
+            not lone or {as_name(cell).lower() for cell in different} <= _TRUTHS
+        ):
+            shown = f'column "{name}" of {table} ({some([one or "an empty cell" for one in different])})'
+            if not lone and any(words.split_of(one) == "test" for one in different):
+                raise SpecError(
+                    f"The {shown} says which rows are to test on, and of none that it is to train on.",
+                    "Next: write train there for those that are, and train, val or test alone; or call the column "
+                    "otherwise, if it says something else.",
+                )
+            said.append(f"Parts     none from {shown}: it would say them as train, val and test")
+    return said
+
+
+def _check_flags(table: str, taken: tuple[str, Sequence[str]], other: tuple[str, Sequence[str]]) -> None:
+    """Refuse a part that one column of truths marks, where another one says otherwise: ``is_valid``, ``is_test``."""
+    one, two = (parts_of(*column) for column in (taken, other))
+    own = _flagged(other[0])
+    if _flagged(taken[0]) and any(two.get(b) == own and one.get(a) != own for a, b in zip(taken[1], other[1])):
+        raise SpecError(
+            f'"{taken[0]}" and "{other[0]}" of {table} each say a part of the rows, and not the same.',
+            "Next: one column called split in their place, which says train, val or test of each row.",
+        )
 
 
 def rows_by_part(name: str, values: Sequence[str]) -> dict[str, list[int]]:
@@ -239,14 +321,16 @@ def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
     different = {value for value in values if value}
     if not different:
         return {}
-    own = plain(name).removeprefix("is")
-    yes = {"valid": "val", "validation": "val"}.get(own, own)
-    truths = {"true", "false", "0", "1"} if name.startswith("is") else {"true", "false"}
-    if {value.lower() for value in different} <= truths and yes in ("train", "val", "test"):
+    yes = _flagged(name)
+    if yes and {as_name(value).lower() for value in different} <= _TRUTHS:
         no = "test" if yes == "train" else "train"
-        return {value: yes if value.lower() in ("true", "1") else no for value in different}
-    if different == {"0", "1", "2"} and plain(name) in _NUMBERED:
+        return {value: yes if as_name(value).lower() in ("true", "1") else no for value in different}
+    is_one = _says_parts(name)
+    if different == {"0", "1", "2"} and is_one:
         return {"0": "train", "1": "val", "2": "test"}
-    known = {value: part for value in different if (part := words.split_of(value))}
-    sure = plain(name) in _PARTS or len(known) == len(different)
+    short = _SHORT if is_one else {}
+    known = {value: part for value in different if (part := words.split_of(value) or short.get(value.lower()))}
+    sure = is_one or plain(name) in _PARTS or len(known) == len(different)
+    if not is_one and plain(name) not in BOOKS:  # whose name says nothing
+        sure = all(plain(value) in words.SPLITS for value in different) and len(set(known.values())) > 1
     return known if sure and "train" in known.values() else {}

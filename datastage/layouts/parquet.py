@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import threading
@@ -17,7 +18,7 @@ from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, checked
-from datastage.layouts.label_column import BOOKS, rows_by_part
+from datastage.layouts.label_column import part_of, rows_by_part, unread_parts
 from datastage.layouts.labels import as_name, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
@@ -39,6 +40,7 @@ class _Set:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the classes, by column
     left_out: list[str] = field(default_factory=list)
     unwanted: Collection[str] = ()
+    said: list[str] = field(default_factory=list)
     by_column: str = ""  # that says of each row which part it is of
     own_rows: dict[str, list[int]] = field(default_factory=dict)  # of each part, by that column
 
@@ -59,21 +61,33 @@ class _Set:
 
     def part_by_column(self, label: str) -> None:
         """Part the rows by a column that says the part of each, where the files are of one part."""
-        for name in self.schema.names if len(self.parts) == 1 else ():
-            if name == label or words.plain(name) not in BOOKS:
-                continue
-            called = dict(enumerate(self.names.get(name, ())))
-            cells = ["" if one is None else called.get(one, as_name(one)) for one in self.column("train", name)]
-            if rows := rows_by_part(name, cells):
-                self.by_column, self.own_rows = name, rows
-                self.parts = {part: self.parts["train"] for part in ("train", "val", "test", "predict") if part in rows}
-                if lost := len(cells) - sum(map(len, rows.values())):
-                    self.left_out.append(f'{lost:,} rows of no part that "{name}" names')
-                return
+        if len(self.parts) > 1:
+            return
 
-    def said(self) -> tuple[str, ...]:
-        """Say which column told the parts."""
-        return (f'Parts     as column "{self.by_column}" of {self.first.name} says',) if self.by_column else ()
+        @functools.cache
+        def cells(name: str) -> list[str]:
+            called = dict(enumerate(self.names.get(name, ())))
+            return ["" if one is None else called.get(one, as_name(one)) for one in self.column("train", name)]
+
+        ends = self._ends()
+        part = part_of(self.schema.names, lambda name: ends.get(name, ()), cells, (label,))
+        self.said += unread_parts(self.first.name, self.schema.names, cells, part, (label,))
+        if part and (rows := rows_by_part(part, cells(part))):
+            self.said.append(f'Parts     as column "{part}" of {self.first.name} says')
+            self.by_column, self.own_rows = part, rows
+            self.parts = {one: self.parts["train"] for one in ("train", "val", "test", "predict") if one in rows}
+            if lost := len(cells(part)) - sum(map(len, rows.values())):
+                self.left_out.append(f'{lost:,} rows of no part that "{part}" names')
+
+    def _ends(self) -> dict[str, tuple[str, ...]]:
+        """Return the first and the last text of columns, as the file says of its first rows; of classes their names."""
+        import pyarrow.parquet as pq
+
+        meta = pq.read_metadata(self.first)
+        columns = [meta.row_group(0).column(at) for at in range(meta.num_columns)] if meta.num_row_groups else []
+        known = {one.path_in_schema: one.statistics for one in columns if one.statistics and one.statistics.has_min_max}
+        texts = {name: (one.min, one.max) for name, one in known.items() if isinstance(one.min, str)}
+        return texts | self.names
 
     def places(self, part: str, rows: Sequence[int]) -> Sequence[int]:
         """Return where in its files these rows of a part lie."""
@@ -262,7 +276,7 @@ def _of_pictures(found: _Set, label: str) -> Reading:
         splits[part] = Split(here, own, len(rows), "" if found.by_column else seen)
     return Reading(
         "parquet", "classification", "pictures", classes, ordered(splits), f'column "{label}"',
-        left_out=tuple(found.left_out), said=found.said(),
+        left_out=tuple(found.left_out), said=tuple(found.said),
     )  # fmt: skip
 
 
@@ -292,7 +306,7 @@ def _of_rows(found: _Set, label: str) -> Reading:
         splits[split] = Split((), own, len(rows), "" if found.by_column else part)
     return Reading(
         "parquet", "classification", "arrays", classes, ordered(splits), f'column "{label}"',
-        left_out=tuple(found.left_out), said=found.said(), arrays=arrays,
+        left_out=tuple(found.left_out), said=tuple(found.said), arrays=arrays,
     )  # fmt: skip
 
 

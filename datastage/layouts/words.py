@@ -118,6 +118,7 @@ def stem_of(path: str) -> str:
     return path[path.rfind("/") + 1 : path.rfind(".")]
 
 
+@lru_cache(1 << 16)
 def plain(name: str) -> str:
     """Return the name of a column as it is compared."""
     return re.sub(r"[^a-z0-9]", "", name.lower())

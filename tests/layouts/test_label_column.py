@@ -3,7 +3,16 @@
 import pytest
 
 from datastage.layouts.columns import Table, open_table
-from datastage.layouts.label_column import Choice, _is_named_label, choose, column_of, parts_of, side_of, task_of
+from datastage.layouts.label_column import (
+    Choice,
+    _is_named_label,
+    choose,
+    column_of,
+    part_column,
+    parts_of,
+    side_of,
+    task_of,
+)
 from datastage.layouts.shape import _goes_with
 from datastage.layouts.tree import of_file
 
@@ -48,7 +57,23 @@ PETS = {
         ("usage", ["PublicTest", "Training"], {"PublicTest": "val", "Training": "train"}),
         ("split", ["train", "val"], {"train": "train", "val": "val"}),
         ("split", ["", ""], {}),
-        ("valid", ["True", "False"], {"True": "val", "False": "train"}),
+        ("valid", ["True", "False"], {}),  # it may say that a row is
+        ("is_val", ["1.0", "0.0"], {"1.0": "val", "0.0": "train"}),
+        ("in_train", ["0", "1"], {"0": "test", "1": "train"}),
+        ("test_set", ["False", "True"], {"False": "train", "True": "test"}),
+        ("trainset", ["0", "1"], {"0": "test", "1": "train"}),
+        ("invalid", ["0", "1"], {}),
+        ("island", ["0", "1"], {}),
+        ("train", ["0", "1"], {}),
+        ("data_split", ["0", "1", "2"], {"0": "train", "1": "val", "2": "test"}),
+        ("data_split", ["train", "other"], {"train": "train"}),
+        ("split", ["tr", "VA", "te"], {"tr": "train", "VA": "val", "te": "test"}),
+        ("source", ["tr", "te"], {}),
+        ("where", ["train", "test"], {"train": "train", "test": "test"}),
+        ("where", ["Training", "validation"], {"Training": "train", "validation": "val"}),
+        ("where", ["train", "web"], {}),
+        ("where", ["train", "Training"], {}),
+        ("where", ["train station", "test drive"], {}),
         ("valid", ["0", "1"], {}),
     ],
 )
@@ -210,3 +235,13 @@ def test_a_folder_of_masks_bears_the_name_of_its_pictures_and_more(mask, picture
 )
 def test_a_column_that_says_yes_or_no_is_named_as_a_label_also_where_all_say_yes(values, is_one):
     assert _is_named_label(column_of(table({"is_ill": values}), "is_ill"), False) is is_one
+
+
+def test_the_column_that_names_the_most_parts_says_them_and_no_label_does():
+    says = {"f": ["1.5"] * 3, "is_test": ["0", "0", "1"], "which": ["train", "val", "test"]}
+    assert part_column(table(says)) == "which"
+    assert part_column(table(says), ["which"]) == "is_test"
+    assert part_column(table({"f": ["1"] * 3, "label": ["train", "val", "test"]})) is None
+    assert part_column(table({"which": ["train", "", "test"]})) == "which"
+    assert choose(table({**says, "group": list("aab")}), [], [], None).part == "which"
+    assert "which" not in [one.name for one in choose(table(says), [], [], None).candidates]
