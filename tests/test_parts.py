@@ -238,6 +238,19 @@ def test_one_file_that_is_no_archive_is_that_file(server):
 # --- found on this machine
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_file_of_an_entry_that_is_found_here_is_copied(is_named, tmp_path, monkeypatch):
+    body = b"To be, or not to be"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/input.txt").write_bytes(body)
+    monkeypatch.setenv("DATASTAGE_PATH", "" if is_named else str(tmp_path / "data"))
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    place = str(tmp_path / "data/input.txt") if is_named else "https://files.example/x.txt"
+    datastage.register(ArchiveEntry("hamlet", "Hamlet", (place,), sha256(body), len(body)))
+
+    assert datastage.stage("hamlet", progress=False).path.is_relative_to(tmp_path / "root")
+
+
 def kaggle_with(tmp_path, monkeypatch, files):
     layout = Kaggle(tmp_path / "k")
     folder = layout.root / "kaggle/input/datasets/somebody/upload"

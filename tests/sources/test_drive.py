@@ -23,7 +23,7 @@ from datastage.mounts import is_on_drive
 from datastage.options import StageOptions
 from datastage.progress import Silent
 from datastage.reader import Reader
-from datastage.sources import drive_errors, open_spec, parse
+from datastage.sources import drive, drive_errors, open_spec, parse
 from datastage.transfer import download
 from tests.stand_ins import fuse
 from tests.stand_ins.runtimes import GOOGLE_COLAB, REPOSITORY, Colab, Kaggle, Layout, at_root, why_not_at_root
@@ -188,11 +188,29 @@ def test_a_path_on_drive_is_known_for_one_by_its_link_too(mounted, tmp_path):
     assert [is_on_drive(path, mounted.runtime().system_root) for path in paths] == [True, True, False]
 
 
-@pytest.mark.parametrize(("name", "word"), [("marks.gsheet", "a Google sheet"), ("notes.gdoc", "a Google document")])
-def test_a_google_document_is_no_file(mounted, name, word):
+@pytest.mark.parametrize(
+    ("name", "word", "ending"),
+    [
+        ("marks.gsheet", "a Google sheet", ".csv"),
+        ("notes.gdoc", "a Google document", ".docx"),
+        ("talk.gslides", "a Google presentation", ".pdf"),
+        ("answers.gform", "a Google form", ".csv"),
+        ("plan.GDRAW", "a Google drawing", ".png"),
+    ],
+)
+def test_a_google_document_is_no_file(mounted, name, word, ending):
     put(mounted.cloud / "MyDrive" / name)
-    with pytest.raises(NotDataError, match=word):
+    with pytest.raises(NotDataError, match=word) as caught:
         look(f"drive:{name}", mounted.runtime())
+    assert f"Download, as {ending}." in str(caught.value)
+    assert f"{name.partition('.')[0]}{ending}" in caught.value.remedy[-1]
+
+
+def test_of_a_folder_of_very_many_files_only_some_names_are_read(tmp_path):
+    for nth in range(drive._LIST_NAMES + 5):
+        (tmp_path / str(nth)).touch()
+    names, is_all = drive.names_in(tmp_path)
+    assert (len(names), is_all) == (drive._LIST_NAMES, False)
 
 
 def test_a_missing_file_is_answered_with_what_is_near(mounted):

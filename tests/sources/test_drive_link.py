@@ -14,7 +14,7 @@ import datastage
 from datastage import network
 from datastage.errors import MissingDependencyError, NotDataError, SpecError, UnavailableError
 from datastage.progress import Silent
-from datastage.sources import Fetch, drive_link, open_spec, parse
+from datastage.sources import Fetch, drive_link, drive_link_errors, open_spec, parse
 from tests.stand_ins import google_drive
 from tests.stand_ins.google_drive import DriveServer, Shared
 from tests.stand_ins.runtimes import Colab, Layout
@@ -339,6 +339,14 @@ def test_without_gdown_the_library_is_named_and_the_other_ways(monkeypatch, tmp_
     with pytest.raises(MissingDependencyError, match="needs the library gdown") as caught:
         open_spec(parse(LINK), Layout(tmp_path / "x").runtime())
     assert "pip install gdown" in caught.value.remedy[-1]
+
+
+@pytest.mark.parametrize("name", ["RequestException", "DownloadError"])
+def test_what_gdown_says_of_the_network_where_there_is_none_is_said_in_words(name, monkeypatch):
+    monkeypatch.setenv("DATASTAGE_OFFLINE", "1")
+    error = type(name, (OSError,), {})("Max retries exceeded")
+    spec = parse("https://drive.google.com/file/d/0123456789abcdef/view")
+    assert "The internet cannot be reached" in str(drive_link_errors.explained(error, spec))
 
 
 def test_without_internet_nothing_is_tried(monkeypatch, tmp_path):

@@ -131,6 +131,15 @@ def test_a_kaggle_json_is_found_where_people_have_it(fetched, api, tmp_path, fol
     assert tree(fetched("kaggle:ann/titanic")) == WHOLE
 
 
+def test_a_name_and_a_key_among_the_secrets_of_the_notebook_are_tried_where_there_is_no_token(monkeypatch, tmp_path):
+    kept = {"KAGGLE_USERNAME": "ann", "KAGGLE_KEY": "k1"}
+    here = Layout(tmp_path / "m").runtime(cwd=tmp_path)
+    monkeypatch.setattr(kaggle_hub, "secret", lambda name: kept.get(name))
+    assert list(kaggle_hub._credentials(here)) == [kept]
+    monkeypatch.setattr(kaggle_hub, "secret", {**kept, "KAGGLE_API_TOKEN": "t"}.get)
+    assert list(kaggle_hub._credentials(here)) == [{"KAGGLE_API_TOKEN": "t"}]
+
+
 def test_no_credentials_are_sent_for_public_data_but_those_that_kagglehub_finds(fetched, api, tmp_path):
     (tmp_path / "kaggle.json").write_text(json.dumps({"username": "ann", "key": "hunter2"}))
     fetched("kaggle:ann/titanic")
@@ -245,6 +254,28 @@ def test_what_kagglehub_kept_serves_without_internet(fetched, api, monkeypatch, 
     assert open_spec(parse("kaggle:ann/titanic@3/train.csv"), here).content.local_path == folder / "train.csv"
     with pytest.raises(UnavailableError):
         open_spec(parse("kaggle:ann/titanic@2"), here)
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_names", "versions", "marks"),
+    [
+        ("dataset", 2, "versions", "."),
+        ("notebook", 2, "output/versions", "output"),
+        ("model", 4, ".", "."),
+    ],
+)
+def test_of_what_kagglehub_kept_the_newest_that_is_whole_is_taken(
+    kind, n_names, versions, marks, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path))
+    names = ("ann", "a", "b", "c")[:n_names]
+    top = Path(tmp_path, f"{kind}s", *names)
+    for version in ("9", "10", "11"):
+        (top / versions / version).mkdir(parents=True)
+    for version in ("9", "10"):
+        (top / marks / f"{version}.complete").touch()
+    found = [kaggle_hub.cached(kaggle_hub.Handle(kind, names, version), tmp_path) for version in ("", "9", "11")]
+    assert found == [top / versions / "10", top / versions / "9", None]
 
 
 # --- inside Kaggle
