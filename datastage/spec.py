@@ -86,7 +86,7 @@ def split_address(text: str) -> urllib.parse.SplitResult:
     if not rest.startswith("//"):
         raise SpecError(f"{shown!r}: an address begins with {scheme}://.", f"Next: {scheme}://{rest.lstrip('/')}")
     if " " in text:
-        raise SpecError(f"{shown!r}: an address holds no spaces.", f"Next: {hide_secrets(text.replace(' ', '%20'))}")
+        raise SpecError(f"{shown!r}: an address holds no spaces.", f"Next: {text.replace(' ', '%20')}")
     try:
         url = urllib.parse.urlsplit(text)
         host, _ = url.hostname, url.port

@@ -7,7 +7,15 @@ import errno
 import pytest
 
 from datastage import cli
-from datastage.errors import MissingDependencyError, SpecError, StorageError, UnavailableError, needing, on_screen
+from datastage.errors import (
+    MissingDependencyError,
+    NoSpaceError,
+    SpecError,
+    StorageError,
+    UnavailableError,
+    needing,
+    on_screen,
+)
 
 
 @pytest.mark.parametrize("kind", [SpecError, StorageError, UnavailableError])
@@ -62,3 +70,8 @@ def test_a_library_that_is_missing_is_named_with_what_needs_it_and_what_installs
         "  Next: pip install pyarrow",
     ]
     assert isinstance(raised.value.__cause__, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_quota_that_is_used_up_is_a_full_disk(code):
+    assert isinstance(StorageError.of(OSError(code, "x"), "writing the files"), NoSpaceError)
