@@ -123,3 +123,11 @@ def test_an_empty_tensor_in_a_batch_of_the_users_is_theirs():
 def test_the_length_of_the_dataset_is_the_number_of_samples():
     loader = train()
     assert len(loader.dataset) == loader.n_samples == 22
+
+
+def test_a_batch_of_the_users_without_a_row_is_given_all_the_same():
+    class Sums(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            yield from (torch.tensor(1.0), torch.tensor(2.0))
+
+    assert [batch.item() for batch in feed(Sums(), device="cpu")] == [1.0, 2.0]

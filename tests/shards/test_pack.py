@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import tracemalloc
 import zlib
 from functools import partial
@@ -20,6 +21,8 @@ from PIL import Image
 
 import datastage
 from datastage.errors import IntegrityError, SpecError, StorageError
+from datastage.packing.making import by_threads
+from datastage.packing.places import FolderPlace
 from datastage.packing.plan import Sample, Shard, samples_of
 from datastage.packing.shard_file import Job, encode
 from datastage.progress import Silent
@@ -320,6 +323,33 @@ def test_a_shard_that_somebody_changed_is_named_and_stays(photos, tmp_path):
     with pytest.raises(StorageError, match=r"train-000001\.tar .* is not what was packed"):
         packed(photos, tmp_path / "shards")
     assert (tmp_path / "shards" / "train-000001.tar").read_bytes() == b"x"
+
+
+def test_a_plan_that_is_a_link_is_not_followed(photos, tmp_path):
+    packed(photos, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "pack.json").symlink_to(tmp_path / "one" / "pack.json")
+    with pytest.raises(StorageError, match=r"reading pack\.json"):
+        packed(photos, tmp_path / "two")
+
+
+def test_who_leaves_does_not_wait_for_the_shards_that_were_begun(tmp_path):
+    read = []
+
+    def slow(name):
+        read.append(name)
+        time.sleep(0.005)
+        return (tmp_path / "a.jpg").read_bytes()
+
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "shards").mkdir()
+    job = Job(SimpleNamespace(read=slow), None, "plan")
+    shards = [Shard(f"train-{n}.tar", tuple(Sample(f"{n}/{i}", f"{i}", 0, 1) for i in range(n))) for n in (1, 500)]
+    made = by_threads(job, FolderPlace(tmp_path / "shards"), shards, 1, Silent())
+    next(made)
+    made.close()
+    assert len(read) < 200
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["train-1.tar", "train-1.tar.index"]
 
 
 def test_hidden_files_in_the_folder_are_no_shards(photos, tmp_path):
