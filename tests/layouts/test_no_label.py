@@ -420,3 +420,15 @@ def test_tables_of_two_parts_count_for_several_labels_too(make):
     tables = {f"{name}.csv": "file,hat,tie\n" + text for name, text in zip(("train", "test"), rows)}
     found = layouts.read(make({"x/*8.jpg": "", **tables}), labels=["train.csv:hat", "tie"])
     assert {part: len(split) for part, split in found.splits.items()} == {"train": 6, "test": 2}
+
+
+@pytest.mark.parametrize("kind", ["npz", "csv"])
+def test_of_rows_beside_those_to_predict_only_what_is_asked_for_is_set_aside(kind, make, tmp_path):
+    data = make({"train.csv": "a,b,y\n" + "1,2,0\n3,4,1\n" * 20, "test.csv": "a,b\n" + "1,2\n" * 4})
+    if kind == "npz":
+        data, x = tmp_path / "x.npz", np.zeros((40, 4, 4), np.uint8)
+        np.savez(data, x_train=x, y_train=np.arange(40) % 2, x_test=x[:4], y_test=np.full(4, -1))
+    for asked, n in (({}, [40]), ({"test": 0.1}, [36, 4])):
+        loaders = fed(data, **asked)
+        assert [len(part.dataset) for part in (loaders.train, loaders.test) if part is not None] == n
+        assert len(loaders.predict.dataset) == 4
