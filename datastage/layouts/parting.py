@@ -14,7 +14,7 @@ from datastage.layouts.labels import as_name
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH, Shape, key
 from datastage.layouts.tree import Tree
-from datastage.progress import some
+from datastage.progress import counted, some
 
 _LOOKED_AT = 200
 _LABEL_WORDS = frozenset(("class", "label", "target", "category", "species"))
@@ -131,7 +131,9 @@ def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]
 
 def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Reading:
     """Take the official parts from lists of names, ``meta/train.txt``; none where several lists say one part."""
-    where = _by_number(tables, index) or _by_lists(tables, index)
+    where, said = _by_number(tables, index) or _by_lists(tables, index), "the lists that came with the data say"
+    if not where:
+        where, said = _by_column(tables, index)
     train = reading.splits["train"]
     if not where or "train" not in where.values() or len(set(where.values())) < 2:
         return reading
@@ -141,15 +143,15 @@ def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Readin
             rows.setdefault(where[name], []).append(at)
     splits = {part: replace(train.rows(at), seen="") for part, at in rows.items()}
     n = len(train.names) - sum(len(part) for part in splits.values())
-    left_out = (*reading.left_out, *([f"{n:,} pictures that the lists of the parts do not name"] if n else []))
-    said = (*reading.said, "Parts     as the lists that came with the data say")
+    left_out = (*reading.left_out, *([f"{counted(n, 'picture')} of no part that these name"] if n else []))
     predict = {"predict": reading.splits["predict"]} if "predict" in reading.splits else {}
-    return replace(reading, splits=ordered({**splits, **predict}), left_out=left_out, said=said)
+    every = ordered({**splits, **predict})
+    return replace(reading, splits=every, left_out=left_out, said=(*reading.said, f"Parts     as {said}"))
 
 
 def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
     lists: dict[str, list[Fit]] = {}
-    for fit in fits_of([table for table in tables if not table.has_header], index):
+    for fit in fits_of([table for table in tables if not table.is_submission], index):
         if (part := fit.table.part) in ("train", "val", "test"):
             lists.setdefault(part, []).append(fit)
     if any(len(fits) > 1 for fits in lists.values()):
@@ -160,6 +162,15 @@ def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
             if path is not None and where.setdefault(path, part) != part:
                 return {}  # one picture in two parts: these lists are of something else
     return where if 2 * len(where) >= index.n else {}
+
+
+def _by_column(tables: Sequence[Table], index: Index) -> tuple[dict[str, str], str]:
+    """Return the part of each picture by a table's column of parts, and which column that is."""
+    for fit in fits_of(tables, index):
+        told = {path: part for path, _, part in fit.parted(index, (), alone=True, has_parts=False) if path and part}
+        if fit.choice.part and 2 * len(told) >= index.n:
+            return told, f'column "{fit.choice.part}" of {fit.table.last} says'
+    return {}, ""
 
 
 def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:

@@ -533,3 +533,36 @@ def test_a_picture_that_a_tar_holds_as_a_hard_link_is_one_of_its_class(tmp_path)
         link.type, link.linkname = tarfile.LNKTYPE, "a/1.jpg"
         tar.addfile(link)
     assert layouts.read(tmp_path / "x.tar.gz").counts() == {"a": 1, "b": 2}
+
+
+def _folders_of(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for at in range(6):
+            (tmp_path / name / f"{name}{at}.jpg").touch()
+    return [f"{name}/{name}{at}.jpg,{name}" for name in ("cat", "dog") for at in range(6)]
+
+
+@pytest.mark.parametrize("column", ["split", "is_test"])
+def test_a_column_of_a_table_beside_class_folders_says_their_parts(column, tmp_path):
+    says = ("train", "test") if column == "split" else ("False", "True")
+    rows = [f"{row},{says[at % 6 > 3]}" for at, row in enumerate(_folders_of(tmp_path))]
+    (tmp_path / "meta.csv").write_text("\n".join([f"file,label,{column}", *rows[:-1]]))
+
+    reading = layouts.read(tmp_path)
+
+    assert [name.rpartition("/")[2] for name in reading.splits["test"].names] == ["cat4.jpg", "cat5.jpg", "dog4.jpg"]
+    assert len(reading.splits["train"]) == 8
+    assert f'Parts     as column "{column}" of meta.csv says' in reading.lines()
+    assert "Left out  1 picture of no part that these name" in reading.lines()
+
+
+def test_tables_of_parts_with_a_header_beside_class_folders_say_their_parts(tmp_path):
+    rows = _folders_of(tmp_path)
+    for part, own in (("train", rows[:4] + rows[6:10]), ("test", rows[4:6] + rows[10:])):
+        (tmp_path / f"{part}.csv").write_text("\n".join(["file,label", *own]))
+
+    reading = layouts.read(tmp_path)
+
+    assert {part: len(split) for part, split in reading.splits.items()} == {"train": 8, "test": 4}
+    assert "Parts     as the lists that came with the data say" in reading.lines()
