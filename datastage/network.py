@@ -1,4 +1,4 @@
-"""Whether a host can be reached from here."""
+"""Whether a host can be reached from here; where `DATASTAGE_OFFLINE` is set, none may be asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where we are and what is here: the platform, its disks, cores, memory, mounts, network, and the user's secrets.
+"""Where we are and what is here: the platform, disks, cores, memory, mounts, network, the user's secrets, the launcher.
 
 `detect` is told everything, so that a test can say where we are; `current` asks this process. Nothing here writes,
 prints, or imports a library.

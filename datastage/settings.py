@@ -1,4 +1,4 @@
-"""The user's settings: environment variables called ``DATASTAGE_<name>``."""
+"""How a setting is looked up: environment variables called ``DATASTAGE_<name>``; docs/settings.md lists them."""
 
 from __future__ import annotations
 

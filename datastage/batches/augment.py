@@ -1,4 +1,4 @@
-"""What is done to training images, and the random numbers that decide it.
+"""The augmentations that there are, and the random numbers that decide them; others carry them out.
 
 An epoch's numbers come from (seed, epoch) alone, the same on every device.
 """
