@@ -472,3 +472,66 @@ def test_a_link_in_the_place_of_a_made_file_is_not_taken_for_one_that_was_abando
 def test_without_a_made_file_nobody_holds_the_lock_where_there_is_no_flock(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.sys, "platform", "win32")
     assert not lock.is_held(tmp_path / ".x.lock")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_a_lock_on_a_file_that_its_last_holder_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    import fcntl
+
+    path, real, replaced = tmp_path / ".x.lock", fcntl.flock, []
+
+    def flock(fd, how):
+        if how & fcntl.LOCK_EX and not replaced:  # between our open and our lock
+            replaced.append(path.unlink())
+            path.touch()
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.locked(path, timeout_s=20):
+        assert replaced
+        assert lock.is_held(path)
+
+
+def test_the_lock_of_another_user_is_waited_for_under_the_name_of_its_holder(tmp_path):
+    process = hold_in_another_process(tmp_path / "theirs.lock")
+    told = []
+    try:
+        with pytest.raises(LockTimeoutError, match=f"process {process.pid} "):
+            with lock.locked(
+                tmp_path / "own.lock", timeout_s=0, on_wait=told.append, beside=[tmp_path / "theirs.lock"]
+            ):
+                pass
+    finally:
+        process.kill()
+        process.wait()
+    assert [who.split(" on ")[0] for who in told] == [f"process {process.pid}"]
+
+
+def test_a_lock_that_another_user_abandoned_ends_the_waiting_and_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "ABANDONED_S", 0.3)
+    (tmp_path / "theirs.locked").write_text('{"pid": 1, "host": "node3", "token": "abc", "boot": "other"}')
+    with lock.locked(tmp_path / "own.lock", timeout_s=10, beside=[tmp_path / "theirs.lock"]):
+        assert {path.name for path in tmp_path.iterdir()} == {"own.lock", "theirs.locked"}
+
+
+def test_a_full_disk_that_takes_no_mark_still_lets_the_lock_go(tmp_path, no_flock, monkeypatch):
+    real = os.open
+
+    def full(path, flags, *words, **options):
+        if "~" in os.fspath(path):
+            raise OSError(errno.ENOSPC, "full")
+        return real(path, flags, *words, **options)
+
+    with lock.locked(tmp_path / ".x.lock"):
+        monkeypatch.setattr(os, "open", full)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_that_takes_no_record_leaves_no_lock_behind(tmp_path, no_flock, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StorageError), lock.locked(tmp_path / ".x.lock"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import datastage
 from datastage import cleanup, links, own_files, slots, staged, store
 from datastage.errors import IntegrityError, SpecError, StorageError
 from datastage.lock import Holder, locked
@@ -596,3 +597,81 @@ def test_the_time_of_a_step_is_kept_by_its_first_word(monkeypatch):
         told.phase(name, None)
         now[0] += seconds
     assert told.steps() == {"copying": 11, "unpacking": 20}
+
+
+def test_what_a_run_is_at_is_not_listed_and_makes_no_room_in_a_budget(tmp_path):
+    made = [slot_at(tmp_path, name) for name in "abc"]
+    for nth, slot in enumerate(made):
+        store.publish(slot, receipt_for(slot), fill(slot), durable=True)  # 15 bytes
+        os.utime(slot.final / RECEIPT, (1_000_000_000 + nth,) * 2)
+    with locked(made[0].lock):
+        found = cleanup.removable(tmp_path, budget_bytes=30, now=2_000_000_000)
+    assert [item.path.name for item in found] == ["b"]
+
+
+def test_clean_by_age_leaves_a_dataset_beside_what_a_stopped_run_left_of_it(tmp_path):
+    slot, _ = published(tmp_path)
+    slot.old.mkdir()
+    (slot.old / "mine").write_text("added")
+    found = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    assert [item.stays for item in found if item.path == slot.final] == [True]
+
+
+def test_clean_takes_the_photos_of_a_lone_file_with_it_and_not_before(tmp_path):
+    slot = slot_at(tmp_path)
+    store.publish(slot, {**receipt_for(slot), "single": "a.txt"}, fill(slot), durable=True)
+    pixels = pixels_of(tmp_path, slot.final / "a.txt")
+    assert cleanup.removable(tmp_path, now=0) == []
+    found = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    assert {item.path for item in found} == {slot.final, pixels}
+
+
+def test_clean_of_a_folder_that_was_being_replaced_keeps_what_was_added_to_it(tmp_path):
+    slot, _ = published(tmp_path)
+    shutil.copytree(slot.final, slot.old)
+    (slot.old / "mine").write_text("years of work")  # killed behind the second rename
+    for item in cleanup.removable(tmp_path, now=0):
+        cleanup.remove(tmp_path, item)
+    assert [path.read_text() for path in tmp_path.rglob("mine")] == ["years of work"]
+
+
+def test_clean_leaves_a_file_that_is_written_just_now(tmp_path):
+    writing = slots.make_own_folder(tmp_path) / f".data.mark.{'0' * 16}{own_files._ENDING}"
+    writing.touch()
+    assert cleanup.removable(tmp_path, now=0) == []
+    os.utime(writing, (1_000_000_000,) * 2)
+    assert [item.path for item in cleanup.removable(tmp_path, now=0)] == [writing]
+
+
+def test_what_is_used_where_it_lies_keeps_its_photos_and_takes_no_room_of_a_budget(tmp_path):
+    slot = slot_at(tmp_path, "lies")
+    where = {"in_place": True, "folder": str(tmp_path / "elsewhere"), "n_bytes": 10**12}
+    store.publish(slot, {**receipt_for(slot), **where}, fill(slot), durable=True)
+    pixels_of(tmp_path, tmp_path / "elsewhere")
+    published(tmp_path)
+    assert cleanup.removable(tmp_path, now=0, budget_bytes=1_100) == []
+
+
+def test_clean_says_what_it_could_not_remove_and_removes_the_others(tmp_path, monkeypatch):
+    for name in "abc":
+        slot = slot_at(tmp_path, name)
+        store.publish(slot, receipt_for(slot), fill(slot), durable=True)
+    real = cleanup.remove
+
+    def remove(root, item):
+        if item.path.name == "b":
+            raise StorageError("b stays.")
+        return real(root, item)
+
+    monkeypatch.setattr(cleanup, "remove", remove)
+    with pytest.raises(StorageError, match="b stays"):
+        datastage.clean(root=tmp_path, budget=0)
+    assert left_in(tmp_path) == ["b"]
+
+
+def test_clean_by_age_leaves_a_dataset_whose_list_of_files_was_changed(tmp_path):
+    slot, _ = published(tmp_path)
+    (slot.final / FILES).write_text("")
+    (slot.final / "mine").write_text("added")
+    (item,) = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
+    assert item.stays

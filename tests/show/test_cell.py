@@ -142,8 +142,8 @@ def test_the_carried_core_is_the_same_each_time():
     assert carried_core() == carried_core()
 
 
-def modules_for(*specs):
-    carried = carried_modules(needed_modules(specs))
+def modules_for(*specs, **options):
+    carried = carried_modules(needed_modules(specs, options))
     return {name[10:-3] for name, text in carried.items() if not text.startswith("from datastage.absent import")}
 
 
@@ -640,3 +640,19 @@ def test_a_carried_core_has_the_place_that_its_data_comes_from_and_no_other(spec
 )
 def test_a_carried_core_has_the_place_of_files_that_are_named_in_braces(spec, module):
     assert {"sources/braces", f"sources/{module}"} <= needed_modules([spec])
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "modules"),
+    [
+        ("./a.zip", {"link": "data"}, {"links"}),
+        ("./a.zip", {"save_to": "s3://b/kept"}, {"saved_copy", "sources/buckets"}),
+        ("./a.zip", {"fallbacks": ["https://h.example/a.zip", "hf:owner/a.zip"]}, {"sources/http", "sources/hub"}),
+        ("./cifar-10-python.tar.gz", {}, {"datasets/cifar"}),
+        *((f"./a.{ending}", {}, {"archives/external_tools"}) for ending in ("7z", "RAR")),
+        *((f"./a.{ending}", {}, {"layouts/scientific"}) for ending in ("h5", "hdf5", "mat")),
+    ],
+)
+def test_a_carried_core_has_what_the_options_and_the_name_of_the_file_need(spec, options, modules):
+    assert modules <= modules_for(spec, **options)
+    assert not modules & modules_for("./a.zip")

@@ -202,3 +202,30 @@ def test_after_the_command_the_line_runs_in_a_fresh_python(here, tmp_path):
     again = subprocess.run([sys.executable, "-c", f"import datastage\n{line}"], capture_output=True, text=True)
 
     assert again.returncode == 0, again.stderr
+
+
+def test_a_folder_on_a_network_disk_is_listed_and_not_looked_through(here, tmp_path, monkeypatch):
+    from datastage.show import following
+
+    path = datastage.stage(photos(tmp_path / "p", "cat", "dog"), progress=False)
+    monkeypatch.setattr(following, "is_network_disk", lambda folder: folder == path.path)
+
+    assert next_line(path, Colab(tmp_path / "colab").runtime(shell=KERNEL)) == "Next:  files = sorted(path.iterdir())"
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks", "said"),
+    [
+        ("a.csv", "pandas", 'text = open(path, encoding="utf-8", errors="replace").read()'),
+        ("a.parquet", "pandas", 'file = open(path, "rb")'),
+        ("a.parquet", "pyarrow", 'file = open(path, "rb")'),
+        ("a.npy", "numpy", 'file = open(path, "rb")'),
+    ],
+)
+def test_no_line_imports_what_is_not_installed(name, lacks, said, here, tmp_path, monkeypatch):
+    from datastage.show import following
+
+    path = datastage.stage(written(tmp_path / name, "1,2\n"), progress=False)
+    monkeypatch.setattr(following, "find_spec", lambda asked: None if asked == lacks else object())
+
+    assert next_line(path, Colab(tmp_path / "colab").runtime(shell=KERNEL)) == f"Next:  {said}"

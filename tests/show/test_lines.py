@@ -8,13 +8,14 @@ import sys
 import pytest
 
 from datastage.errors import SpecError, labelled_lines, on_screen
-from datastage.reader import FileRecord
+from datastage.reader import TREE, FileRecord
 from datastage.show.card import Bar, Card
 from datastage.show.doctor import Finding, Report
 from datastage.show.lines import (
     WIDTH,
     counted,
     duration,
+    fitted,
     left_out_text,
     origin,
     printable,
@@ -187,6 +188,7 @@ def test_what_was_left_out_is_named_by_whose_habit_it_is(left_out, said):
 def test_the_speed_is_that_of_what_was_fetched_now():
     file = {"n_bytes": 100_000_000, "seconds": 4.0, "single": "a.bin"}
     assert receipt_lines(file, path="/p")[0] == "Copied    100 MB in 4 s (25 MB/s)"
+    assert receipt_lines({**file, "seconds": 0.9}, path="/p")[0] == "Copied    100 MB in 1 s"
     resumed = {**file, "resumed_bytes": 48_000_000}
     assert receipt_lines(resumed, path="/p")[0] == "Copied    100 MB in 4 s (13 MB/s)"
     unpacked = {**DRIVE_ZIP, "resumed_bytes": 48_000_000}
@@ -280,3 +282,24 @@ def test_what_is_written_fits_the_terminal_and_is_broken_at_words(kind, columns,
     assert min(columns, WIDTH) - 12 < max(widths) <= min(columns, WIDTH)
     assert set(re.findall("[a-z]+", text)) >= {"some", "words"}
     assert not re.search(r"\b(som|wor|word|ords)\b", text)
+
+
+def test_a_job_whose_disk_stays_is_promised_no_emptying():
+    assert stays_line("slurm", disk_outlives_machine=True, from_input=False).startswith("Ready, and it stays here")
+
+
+def test_a_second_run_calls_a_folder_a_folder_and_says_nothing_of_what_lies_where_it_is_used():
+    folder = {**DRIVE_ZIP, "identity": f"{TREE}5", "unchanged": True}
+    assert "; the folder there is unchanged." in ready_lines(folder, path="/p", following="Next", now=NOW)[1]
+    used = ready_lines({**folder, "in_place": True}, path="/p", following="Next", now=NOW)[1]
+    assert used == "Found where it lies today at 14:02. Nothing to do."
+
+
+def test_a_second_run_tells_the_hour_by_the_clock_of_whoever_reads():
+    there = datetime.datetime(2026, 11, 22, 1, 0, tzinfo=datetime.timezone(datetime.timedelta(hours=9)))
+    assert "yesterday at 23:02" in ready_lines(DRIVE_ZIP, path="/p", following="Next", now=there)[1]
+
+
+def test_a_word_at_the_start_of_a_line_that_is_wrapped_is_no_label(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert fitted("Copied from your Drive today at 14:02; nothing to do.", Terminal()).splitlines()[1][0] != " "

@@ -419,3 +419,59 @@ def test_a_notebook_that_nobody_watches_gets_lines_and_no_bar(kernel):
     kernel.execute_interactive(BAR.format(before=""), output_hook=screen, allow_stdin=False, timeout=300)
 
     assert (screen.printed, screen.drawn) == ("Found     <b>.zip\n", [])
+
+
+def test_a_bar_reckons_no_speed_from_what_an_earlier_run_left():
+    terminal, now = Terminal(), [0.0]
+    shown = Shown(terminal, TerminalLine(terminal), clock=lambda: now[0])
+    shown.phase("copying", 200_000_000)
+    shown.resume(48_000_000)
+    now[0] = 2.0
+    shown.advance(52_000_000)
+    assert "50 %, 100 MB of 200 MB, 26 MB/s, 4 s left" in terminal.getvalue()
+
+
+def test_a_log_reckons_no_speed_from_what_an_earlier_run_left():
+    log = io.StringIO()
+    shown = Shown(log, None, log_every_s=1000, clock=iter([0.0, *[2.0] * 9]).__next__)
+    shown.phase("copying", 200_000_000)
+    shown.resume(48_000_000)
+    shown.advance(52_000_000)
+    turns = iter([False, True])
+    shown._ended = SimpleNamespace(wait=lambda _: next(turns))
+    shown._beat()
+    assert log.getvalue() == "copying: 50 %, 100 MB of 200 MB, 26 MB/s, 4 s left\n"
+
+
+def test_a_closed_reporter_speaks_again_in_a_log_when_the_next_work_begins():
+    log = io.StringIO()
+    shown = Shown(log, None, log_every_s=0.01)
+    shown.phase("copying", 10)
+    shown.close()
+    shown._pulse.join(10)
+    log.truncate(0)
+
+    shown.phase("unpacking", None)
+    deadline = time.monotonic() + 30
+    while "unpacking" not in log.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shown.close()
+
+    assert "unpacking" in log.getvalue()
+
+
+def test_of_a_file_that_no_run_keeps_nothing_is_called_kept_after_one_that_is():
+    shown = Shown(io.StringIO(), None)
+    shown.phase("copying a.zip", 100)
+    shown.resume(0)
+    shown.phase("copying b.zip", 100)
+    shown.advance(48)
+    assert shown.kept == ""
+    shown.close()
+    assert shown.kept == ""
+
+
+def test_the_path_of_a_lone_file_stays_whole_in_a_log():
+    log, path = io.StringIO(), "/a folder/" + "with a long name/" * 8 + "a.csv"
+    Shown(log, None).note(path, "File")
+    assert log.getvalue() == f"File      {path}\n"
