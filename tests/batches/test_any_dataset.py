@@ -280,12 +280,12 @@ def test_what_prepares_the_users_workers_is_called_and_all_batches_are_theirs():
 def test_how_the_users_workers_are_started_is_kept():
     generator = torch.Generator().manual_seed(4)
     theirs = DataLoader(
-        Noisy(), 4, num_workers=2, prefetch_factor=5, timeout=70, multiprocessing_context="spawn", generator=generator
+        Noisy(8), 4, num_workers=1, prefetch_factor=5, timeout=550, multiprocessing_context="spawn", generator=generator
     )
     loader = feed(theirs, device="cpu")
     list(loader)
     ours = loader._engines["cpu"]._loader
-    assert (ours.num_workers, ours.prefetch_factor, ours.timeout) == (2, 5, 70)
+    assert (ours.num_workers, ours.prefetch_factor, ours.timeout) == (1, 5, 550)
     assert ours.multiprocessing_context is theirs.multiprocessing_context
     assert ours.generator is generator
 

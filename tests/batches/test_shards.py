@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -604,8 +605,6 @@ def test_later_epochs_and_later_sessions_read_pixels(tmp_path, monkeypatch):
     deadline = 1200
     train = loaders(data, test=0).train
     while deadline and len(list((tmp_path / "root").rglob("packed-*.json"))) < 3:
-        import time
-
         time.sleep(0.05)
         deadline -= 1
     monkeypatch.setattr("datastage.batches.pixel_cache.decode", None)  # nothing can be decoded any more
@@ -670,7 +669,10 @@ def test_the_list_of_what_is_staged_is_read_once_for_all_shards_of_a_folder(tmp_
     assert len(lists) == 1
 
 
-def test_kept_pixels_serve_the_same_shards_staged_again_elsewhere(tmp_path, monkeypatch):
+@pytest.mark.parametrize("listing_s", [0, 1])
+def test_kept_pixels_serve_the_same_shards_staged_again_elsewhere(tmp_path, monkeypatch, listing_s):
+    counts = staged.counts
+    monkeypatch.setattr(staged, "counts", lambda files: time.sleep(listing_s) or counts(files))
     bitmaps(tmp_path / "set" / "train-0.tar", 0)
     for session in range(2):
         (tmp_path / "set" / "train-0.tar").touch()
