@@ -306,6 +306,16 @@ def test_another_fit_of_the_same_photos_is_other_pixels(tmp_path):
     assert (kinds[1][:, :, 0] == 0).all()
 
 
+def test_pixels_kept_for_random_crops_are_not_taken_for_whole_photos(tmp_path):
+    photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
+    crops = from_folder(photos, cache=cache, augment=Augment(scale=(0.5, 1.0)), **OPTIONS).train
+    all_of(crops)
+    wait_for_the_disk()
+    whole = {**OPTIONS, "size": crops.source.cache.fit.shape[0]}
+    right = all_of(from_folder(photos, **whole).train)[0]
+    assert (all_of(from_folder(photos, cache=cache, **whole).train)[0] == right).all()
+
+
 def test_pixels_of_photos_as_they_were_before_they_changed_are_removed(tmp_path):
     photos, cache = photo_folder(tmp_path / "photos"), tmp_path / "cache"
     for time_ns in (10**18, 2 * 10**18):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -66,6 +68,13 @@ def test_each_shard_comes_once_and_later_sessions_need_no_line(server, index, tm
     assert sorted(kept(tmp_path).values()) == sorted(map(len, made))
     assert sorted(given(train_of(data))) == list(range(sum(COUNTS)))
     assert all(server.n_sent[f"set/train-{k:06d}.tar"] < 2 * len(made[k]) for k in range(1, 6))
+
+
+def test_shards_of_one_name_at_several_addresses_are_brought_apart(server):
+    for folder, data in zip("ab", shards([4, 6]), strict=True):
+        server.serve(f"set/{folder}/0.tar", data)
+    train = train_of(server.url("set/{a,b}/0.tar"))
+    assert [sorted(given(train)) for _ in range(2)] == [list(range(10))] * 2
 
 
 def test_the_first_batch_comes_before_a_second_shard(server):
@@ -139,6 +148,14 @@ def test_wrong_bytes_are_refused_where_an_index_knows_the_digest_and_training_go
     again = train_of(data)
     again.load_state_dict(state)
     assert sorted(seen + given(again)) == list(range(sum(COUNTS)))
+
+
+def test_wrong_bytes_are_refused_where_only_their_place_tells_the_digest(server):
+    data = shards([6])[0]
+    told = base64.b64encode(hashlib.md5(data[::-1]).digest()).decode()
+    server.serve("set/train-0.tar", data, headers={"x-goog-hash": f"md5={told}"})
+    with pytest.raises(ChecksumError):
+        list(train_of(server.url("set/train-{0..0}.tar")))
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -6,7 +6,7 @@ import pytest
 
 import datastage
 from datastage import runtime
-from datastage.errors import NoSpaceError
+from datastage.errors import NoSpaceError, UnavailableError
 from datastage.shards.cache import ShardCache, Stop, budget_of
 from datastage.shards.listing import find
 from tests.servers import server as server
@@ -102,3 +102,14 @@ def test_shards_and_pixels_that_another_process_removes_meanwhile_stop_nobody(tm
     options = {"device": "cpu", "cache": near, "test": 0, "progress": False}
     train = datastage.loaders(tmp_path / "s-0.tar", batch_size=2, **options).train
     assert sum(len(y) for _, y in train) == 4
+
+
+def test_what_came_whole_is_enough_where_its_place_is_silent_but_not_in_the_middle_of_another(tmp_path, found, server):
+    begun, later = cache_of(tmp_path, 9, found), cache_of(tmp_path, 9, found)
+    begun.open(found[0]).close()
+    server.pages["s-0.tar"].status = 404
+    later.open(found[0]).close()
+    (mark,) = later.folder.glob("*.identity")
+    mark.write_text("what another process brought since")
+    with pytest.raises(UnavailableError):
+        begun.open(found[0])

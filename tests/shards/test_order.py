@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datastage.shards.order import WINDOW, Epoch
+from datastage.shards.order import WINDOW, Epoch, Window
 
 COUNTS = st.lists(st.integers(0, 20), min_size=1, max_size=12)
 
@@ -114,3 +114,8 @@ def test_shards_are_counted_no_further_than_they_are_needed():
     assert asked == [0]
     next(parts), next(parts)
     assert asked == [0, 1]
+
+
+def test_each_window_of_each_lane_is_shuffled_in_a_way_of_its_own():
+    windows = [Window(lane, number, (0,), (50,), 0) for lane in range(2) for number in range(2)]
+    assert len({tuple(window.samples((0, 0))[1].tolist()) for window in windows}) == 4
