@@ -771,6 +771,29 @@ def test_a_fault_report_says_where_and_hides_secrets(here, monkeypatch):
     Path(report).unlink()
 
 
+def test_a_fault_report_holds_no_secret():
+    from datastage.errors import FaultError
+    from datastage.faults import reported
+    from datastage.show.lines import ready_lines
+
+    with pytest.raises(FaultError) as caught, reported():  # a ValueError that names what was given
+        ready_lines({"staged_at": "https://me:hunter2@host.example/"}, path="", following="", now=None)
+    report = Path(re.search(r"is in (\S+)", str(caught.value))[1])
+    said, mode = report.read_text() + str(caught.value), stat.S_IMODE(report.stat().st_mode)
+    report.unlink()
+    assert mode == 0o600
+    assert said.count("host.example") >= 2
+    assert "hunter2" not in said
+
+
+def test_want_of_memory_is_no_fault_of_ours():
+    from datastage.faults import reported
+    from datastage.show.lines import spread
+
+    with pytest.raises(MemoryError), reported():
+        spread(1 << 60, 1 << 61)
+
+
 # --- modes
 
 

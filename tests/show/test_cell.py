@@ -646,9 +646,9 @@ def test_a_carried_core_has_the_place_of_files_that_are_named_in_braces(spec, mo
     ("spec", "options", "modules"),
     [
         ("./a.zip", {"link": "data"}, {"links"}),
-        ("./a.zip", {"save_to": "s3://b/kept"}, {"saved_copy", "sources/buckets"}),
-        ("./a.zip", {"fallbacks": ["https://h.example/a.zip", "hf:owner/a.zip"]}, {"sources/http", "sources/hub"}),
-        ("./cifar-10-python.tar.gz", {}, {"datasets/cifar"}),
+        ("./a.zip", {"save_to": "s3://b/kept"}, {"saved_copy", "sources/buckets", "sources/web_api"}),
+        ("./a.zip", {"fallbacks": ["hf:o/a.zip"]}, {"sources/hub", "sources/web_api"}),
+        ("https://h.example/cifar-10-python.tar.gz", {}, {"datasets/cifar"}),
         *((f"./a.{ending}", {}, {"archives/external_tools"}) for ending in ("7z", "RAR")),
         *((f"./a.{ending}", {}, {"layouts/scientific"}) for ending in ("h5", "hdf5", "mat")),
     ],
@@ -656,3 +656,12 @@ def test_a_carried_core_has_the_place_of_files_that_are_named_in_braces(spec, mo
 def test_a_carried_core_has_what_the_options_and_the_name_of_the_file_need(spec, options, modules):
     assert modules <= modules_for(spec, **options)
     assert not modules & modules_for("./a.zip")
+
+
+def test_a_cell_carries_what_the_places_of_a_dataset_of_ones_own_need(monkeypatch):
+    monkeypatch.setattr(datasets, "_entries", dict(datasets._entries))
+    datastage.register("flowers", "./gone.zip", fallbacks=["./flowers.7z"])
+    seen = []
+    monkeypatch.setattr("datastage.show.cell.carried_core", lambda needed: seen.append(needed) or b"")
+    datastage.cell("flowers", embed=True)
+    assert "archives/external_tools" in seen[0]

@@ -229,3 +229,16 @@ def test_no_line_imports_what_is_not_installed(name, lacks, said, here, tmp_path
     monkeypatch.setattr(following, "find_spec", lambda asked: None if asked == lacks else object())
 
     assert next_line(path, Colab(tmp_path / "colab").runtime(shell=KERNEL)) == f"Next:  {said}"
+
+
+def test_a_dataset_of_the_catalog_has_the_largest_batches_and_long_pictures_are_photos(tmp_path):
+    from PIL import Image
+
+    from datastage.show import following
+
+    here = Colab(tmp_path / "colab").runtime(shell=KERNEL)
+    entry = datastage.Staged(tmp_path, {"spec": "cifar10", "entry": "cifar10"})
+    assert next_line(entry, here).endswith("batch_size=512)")
+    assert following._batch_size(datastage.Staged(tmp_path, {"spec": "x"}), {"train": 60_000}, here) == 256
+    Image.new("L", (100, 20)).save(tmp_path / "a.png")
+    assert following._side_of_a_picture(tmp_path) == 100
