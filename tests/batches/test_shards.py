@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import datastage
 from datastage import Augment, staged
@@ -597,6 +599,15 @@ def test_batches_are_the_same_whether_pixels_are_kept_or_not(tmp_path, augment, 
             assert y.tolist() == v.tolist()
             assert x.tolist() == u.tolist()
     assert ("kept" in two.explain()) == keep
+
+
+def test_chance_is_another_in_each_shard_and_each_epoch(tmp_path):
+    photo, out = np.arange(32 * 32 * 3, dtype=np.uint32).reshape(32, 32, 3) // 13 % 256, io.BytesIO()
+    Image.fromarray(photo.astype(np.uint8)).save(out, "PNG")
+    data = single(tmp_path, [(str(i), {"png": out.getvalue(), "cls": b"0"}) for i in range(16)])
+    train = loaders(data, test=0, batch_size=16, shuffle=False, augment=Augment(crop=4), dtype="uint8").train
+    batches = [x.numpy().tobytes() for _ in range(2) for x, _ in train]
+    assert len(batches) == len(set(batches)) == 4
 
 
 def test_later_epochs_and_later_sessions_read_pixels(tmp_path, monkeypatch):
