@@ -154,7 +154,8 @@ def _reading(
         there = {plain(name) for name in rows["predict"].table.header}
         features = [name for name in features if plain(name) in there] or features
     order, splits = _numbered(rows, task, label)
-    dropped = [name for name in table.header if name not in (*features, label, part)]
+    own = None if rows["train"].keep is None else part
+    dropped = [name for name in table.header if name not in (*features, label, own)]
     if dropped:
         left_out.append(f"the columns {some(dropped)}: they name the rows, are empty, or lack in another table")
     return Reading(

@@ -25,10 +25,11 @@ _PREFIXES = ("has_", "is_")
 _PARTS = words.listed("split usage isvalid isvalidation istrain istest partition subset set phase")
 BOOKS = _PARTS | words.listed("kfold fold folds part stage dataset source filesource datasetname")
 """Names of columns that keep books of the rows, and may say in words which part a row is of."""
-_SPLIT = words.listed("split partition subset")
-"""Words in the name of a column that says the part, as in ``data_split``."""
+_SPLIT = words.listed("split partition subset set datasplit datasetsplit splitname traintestsplit trainvaltestsplit")
+"""Names of columns that say the part, also in numbers."""
 _FLAG = words.listed("is in set split")
 """Words that make of a part's name that of a column of truths: ``is_test``, ``test_set``."""
+_MARKED = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _SHORT = {"tr": "train", "trn": "train", "va": "val", "te": "test", "tst": "test"}
 _TRUTHS = frozenset(("true", "false", "0", "1"))
 _FEW_PARTS = 5
@@ -82,10 +83,13 @@ class Choice:
 def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submission: Table | None) -> Choice:
     """Tell which column is the label."""
     part = part_column(table)
-    known = (column_of(table, name) for name in table.header if name not in ids and name != part)
-    free = [column for column in known if not is_of_the_row(column, len(table.head)) and column.kind != "empty"]
+    known = (column_of(table, name) for name in table.header if name not in ids)
+    every = [column for column in known if not is_of_the_row(column, len(table.head)) and column.kind != "empty"]
+    free = [column for column in every if column.name != part]
     found = _label(table, free, lacking, submission, len(ids))
-    found.part = part
+    if not found.label and (part or "").lower().startswith(_PREFIXES):  # is_val may be what is learnt
+        found = _label(table, every, lacking, submission, len(ids))
+    found.part = None if part in found.label else part
     found.candidates = [column for column in free if column.kind != "constant"]
     if len(found.label) == 1:
         name = found.label[0]
@@ -234,36 +238,31 @@ def part_column(table: Table, labels: Collection[str] = ()) -> str | None:
         first = next((row[at] for row in table.head if at < len(row) and row[at].strip()), "")
         return table.sample(name) if plain(first) in words.SPLITS else ["-"]
 
-    return part_of(table.header, sample, table.whole, labels)
+    return part_of(table.header, sample, table.columns, labels)
 
 
 def part_of(
-    names: Iterable[str], sample: Callable[[str], Sequence[str]], whole: Callable[[str], Sequence[str]],
+    names: Iterable[str], sample: Callable[[str], Sequence[str]], columns: Callable[..., Iterable[Sequence[str]]],
     labels: Collection[str] = (),
 ) -> str | None:  # fmt: skip
     """Return the column that names the most parts; those of no such name are read where a `sample` has nothing else."""
-    found: dict[str, int] = {}
+    able = []
     for name in names:
         if name in labels or plain(name) in LABELS:
             continue
-        is_one = plain(name) in BOOKS or _says_parts(name) or _flagged(name)
+        is_one = plain(name) in BOOKS | _SPLIT or _flagged(name)
         if is_one or ((cells := {*sample(name)} - {""}) and all(plain(cell) in words.SPLITS for cell in cells)):
-            found[name] = len(set(parts_of(name, whole(name)).values()))
+            able.append(name)
+    found = {name: len(set(parts_of(name, cells).values())) for name, cells in zip(able, columns(*able))}
     return max(filter(found.get, found), key=lambda name: found[name], default=None)
-
-
-def _says_parts(name: str) -> bool:
-    """Whether a column is called by what it says of parts: ``split``, ``data_split``."""
-    return plain(name) in _SPLIT | {"set"} or not _SPLIT.isdisjoint(words.words_of(name))
 
 
 def _flagged(name: str) -> str | None:
     """Return the part whose rows a column of truths marks, by a name that says no more: ``is_test``, ``in_train``."""
     said = words.words_of(name)
     own = [word for word in said if word not in _FLAG] or [""]
-    part = words.SPLITS.get(own[0]) or words.SPLITS.get(own[0].removeprefix("is"))
     sure = len(said) > 1 or own[0].startswith("is") or own[0].endswith("set")
-    return part if len(own) == 1 and sure and part in ("train", "val", "test") else None
+    return _MARKED.get(own[0].removeprefix("is").removesuffix("set")) if len(own) == 1 and sure else None
 
 
 def unread_parts(
@@ -275,7 +274,7 @@ def unread_parts(
         if name == part or name in labels:
             continue
         lone = words.SPLITS.get(plain(name)) in ("train", "val", "test")
-        if not (_flagged(name) if part else lone or _says_parts(name)):
+        if not (_flagged(name) if part else lone or plain(name) in _SPLIT):
             continue
         cells = whole(name)
         different = sorted(set(cells))
@@ -325,7 +324,7 @@ def parts_of(name: str, values: Sequence[str]) -> Mapping[str, str]:
     if yes and {as_name(value).lower() for value in different} <= _TRUTHS:
         no = "test" if yes == "train" else "train"
         return {value: yes if as_name(value).lower() in ("true", "1") else no for value in different}
-    is_one = _says_parts(name)
+    is_one = plain(name) in _SPLIT
     if different == {"0", "1", "2"} and is_one:
         return {"0": "train", "1": "val", "2": "test"}
     short = _SHORT if is_one else {}

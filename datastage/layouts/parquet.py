@@ -69,9 +69,9 @@ class _Set:
             called = dict(enumerate(self.names.get(name, ())))
             return ["" if one is None else called.get(one, as_name(one)) for one in self.column("train", name)]
 
-        ends = self._ends()
-        part = part_of(self.schema.names, lambda name: ends.get(name, ()), cells, (label,))
-        self.said += unread_parts(self.first.name, self.schema.names, cells, part, (label,))
+        ends, names = self._ends(), [one.name for one in self.schema if _is_simple(one.type)]
+        part = part_of(names, lambda name: ends.get(name, ()), lambda *able: map(cells, able), (label,))
+        self.said += unread_parts(self.first.name, names, cells, part, (label,))
         if part and (rows := rows_by_part(part, cells(part))):
             self.said.append(f'Parts     as column "{part}" of {self.first.name} says')
             self.by_column, self.own_rows = part, rows
@@ -167,6 +167,15 @@ def _parts(paths: Sequence[Path], root: Path) -> tuple[dict[str, list[Path]], li
         free = []
     said = [f"{some([path.name for path in free])}, which no part's name begins"] if free else []
     return {part: found[part] for part in ("train", "val", "test", "predict") if part in found}, said
+
+
+def _is_simple(kind: Any) -> bool:
+    """Whether a column has texts, numbers or truths, or names for them: no lists and no structs."""
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = pa.types.is_string, pa.types.is_large_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
+    return any(test(kind) for test in tests)
 
 
 def picture_column(schema: Any) -> str | None:

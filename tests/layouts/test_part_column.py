@@ -5,6 +5,7 @@ import pytest
 import datastage
 from datastage import layouts
 from datastage.errors import SpecError
+from datastage.layouts.columns import Table
 from tests.layouts.test_beside import make as make
 
 KINDS = ["table", "pictures", "parquet"]
@@ -68,7 +69,8 @@ def test_a_column_that_seems_to_say_parts_and_is_not_read_so_is_named_in_a_line(
 @pytest.mark.parametrize(
     ("name", "values"),
     [("phase", ["1", "2"] * 6), ("train", ["1.5", "2.5"] * 6), ("split", [f"{i}.25" for i in range(12)])]
-    + [("split", ["test"] * 12), ("kind", ["1"] * 12), ("invalid", ["0", "1"] * 6)],
+    + [("split", ["test"] * 12), ("kind", ["1"] * 12), ("invalid", ["0", "1"] * 6), ("in_training", ["0", "1"] * 6)]
+    + [("split_level", ["0", "1", "2"] * 4), ("ac_split", ["0", "1"] * 6)],
 )
 def test_a_column_that_says_nothing_of_parts_has_no_line(name, values, kind, make):
     data, asked = written(kind, make, {name: values})
@@ -99,3 +101,37 @@ def test_a_column_of_parts_that_is_asked_for_as_the_label_is_the_label(labels, m
 def test_several_labels_have_the_line_too(make):
     data, _ = written("pictures", make, {"hat": ["0", "1"] * 6, "tie": ["1", "0"] * 6, "split": ["0"] * 8 + ["1"] * 4})
     assert any('none from column "split"' in line for line in datastage.read(data, labels=["hat", "tie"]).lines())
+
+
+@pytest.mark.parametrize("name", ["is_dev", "is_val"])
+def test_a_lone_column_called_is_something_is_the_label(name, make):
+    rows = [f"{i}.5,{i % 3},{i % 2}" for i in range(12)]
+    found = layouts.read(make({"t.csv": "\n".join([f"a,b,{name}", *rows])}) / "t.csv")
+    assert (found.counts(), found.rule) == ({"0": 6, "1": 6}, f'column "{name}" of t.csv')
+
+
+def test_a_constant_column_of_truths_is_named_where_it_is_no_feature(make):
+    data, _ = written("table", make, {"test_set": ["1"] * 12})
+    found = layouts.read(data)
+    assert (len(found.splits["train"]), found.arrays("train")[0].shape) == (12, (12, 1))
+    assert any("the columns test_set:" in line for line in found.lines())
+
+
+def test_columns_of_lists_structs_and_bytes_say_no_parts_whatever_they_are_called(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    strange = {"split": [["train"]], "source": [{"bytes": b"1"}], "part": [[("a", 1)]], "is_train": [b"1"]}
+    kinds = [None, None, pa.map_(pa.string(), pa.int64()), None]
+    columns = {name: pa.array(one * 4, kind) for (name, one), kind in zip(strange.items(), kinds)}
+    pq.write_table(pa.table({"a": [1.5] * 4, "label": [0, 1, 0, 1], **columns}), tmp_path / "t.parquet")
+    del columns["source"]
+    pq.write_table(pa.table({"a": [1.5] * 4, "label": [0, 1, 0, 1], **columns}), tmp_path / "u.parquet")
+    for name in ("t", "u"):
+        assert len(layouts.read(tmp_path / f"{name}.parquet", labels="label").splits["train"]) == 4
+
+
+def test_many_columns_that_may_say_parts_are_read_at_once(make, monkeypatch):
+    reads, columns = [], Table.columns
+    monkeypatch.setattr(Table, "columns", lambda self, *names: reads.append(names) or columns(self, *names))
+    data, _ = written("pictures", make, {f"kind {at}": ["train", "test"] * 6 for at in range(40)})
+    assert len(layouts.read(data).splits["test"]) == 6
+    assert len(reads) < 20
