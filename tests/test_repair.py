@@ -203,3 +203,16 @@ def test_an_address_that_needs_none_of_what_was_hidden_is_asked_as_before(here, 
     monkeypatch.delenv("DATASTAGE_OFFLINE")
     staged = quiet(f"{server.serve('data.csv', b'1,2')}?download=1")
     assert repaired(staged.path.parent, "data.csv") == ["data.csv"]
+
+
+@pytest.mark.parametrize("fact", ["spec", "fallbacks"])
+def test_an_address_that_stands_in_the_receipt_alone_is_not_asked(here, server, monkeypatch, fact):
+    monkeypatch.delenv("DATASTAGE_OFFLINE")
+    staged = quiet(server.serve("data.csv", b"1,2"))
+    other = server.serve("other/data.csv", b"1,2")
+    receipt = json.loads((staged.path.parent / RECEIPT).read_text())
+    receipt[fact] = other if fact == "spec" else [other]
+    (staged.path.parent / RECEIPT).write_text(json.dumps(receipt))
+    staged.path.write_bytes(b"damaged")
+    with pytest.raises(SpecError, match="nothing here shows that you ever asked for that"):
+        datastage.verify(staged.path.parent, repair=True, progress=False)
