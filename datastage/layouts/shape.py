@@ -35,6 +35,7 @@ class Node:
     masks: list[str] = field(default_factory=list)
     kind: str = OTHER
     part: str | None = None
+    up: Node | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -103,6 +104,7 @@ def grow(tree: Tree) -> Node:
         node, parent = nodes[path], nodes.get(path.rpartition("/")[0])
         if path and parent is not None and node.total:
             parent.kids.append(node)
+            node.up = parent
             parent.total += node.total
     for node in nodes.values():
         node.kids.sort(key=lambda kid: kid.path)
@@ -183,30 +185,48 @@ def _mark_kids(
 
 
 def _begun(node: Node, split: Mapping[str, str | None], within: str, sure: Collection[str]) -> list[Node]:
-    """Return the folders in one that begin another part than that which it lies `within`.
+    """Return the folders in one that begin another part than that which it lies `within`; none begins ``train``.
 
-    ``train/{cat,dog,val/{cat,dog}}`` does, which is asked, and ``train/cat/{train,val}``; not ``train/{bus,test}``.
+    ``train/{cat,dog,val/{cat,dog}}`` does, which is asked, and a ``val`` in several classes; not ``train/{bus,test}``.
     """
-    found = [kid for kid in node.kids if split.get(kid.path) not in (None, "predict", within)]
+    found = [kid for kid in node.kids if split.get(kid.path) not in (None, "predict", "train", within)]
+    parts = _other_parts(node) if found else []
+    classes = set().union(*map(_folders_in, parts))
+    found = [kid for kid in found if key(kid.name) not in classes]
     rest = [kid for kid in node.kids if split.get(kid.path) in (None, within)] if found else []
-    beside = set().union(*(_folders_in(kid, node) for kid in rest))
-    inner = [kid for kid in found if beside & _folders_in(kid, kid)]
+    deeper = {kid.path for kid in rest if split.get(kid.path) or words.is_neutral(kid.name)}
+    beside = {one.name for kid in rest for one in (kid.kids if kid.path in deeper else [kid])}
+    shared = {kid.path: {key(name) for name in beside} & _folders_in(kid) for kid in found}
+    inner = [kid for kid in found if shared[kid.path]]
     if asked := {str(split[kid.path]): kid for kid in inner if split[kid.path] not in sure}:
         kid = next(iter(asked.values()))
         named = ", ".join(f'{part}="{one.path}"' for part, one in asked.items())
+        names = sorted({*beside, *(one.name for one in inner)})
+        lost = any(split.get(kid.path) for kid in rest) or any(part.name in names for part in parts)
+        whole = f"or classes={names if len(names) < 13 else '[...]'}, the names of all classes, if it is a class;"
         raise SpecError(
             f"The folder {kid.path} ({kid.total:,} pictures) lies within {within}, and holds class folders that lie "
-            f"beside it too: {some(sorted(beside & _folders_in(kid, kid)))}.",
+            f"beside it too: {some(sorted(shared[kid.path]))}.",
             f"{SAY_WHICH} datastage.loaders(path, {named}, batch_size=64), if it is a part;",
+            *([whole] if within == "train" and not lost else []),
             f"or {next(iter(asked))}=0, which leaves it out.",
         )
-    parted = bool(rest or node.pictures) and all(split.get(kid.path, within) for kid in rest)
-    return found if node.kind == OTHER and parted else inner
+    if node.kind != OTHER or not (rest or node.pictures) or not all(split.get(kid.path, within) for kid in rest):
+        return inner
+    peers = [kid.name for peer in (node.up.kids if node.up else ()) if peer is not node for kid in peer.kids]
+    return [kid for kid in found if split[kid.path] in map(words.split_of, peers)]
 
 
-def _folders_in(node: Node, top: Node) -> set[str]:
-    """Return the names of folders from one on, below another, but for those that say what the files are."""
-    names = {name for leaf in node.leaves() for name in leaf.path[len(top.path) :].split("/")}
+def _other_parts(node: Node) -> list[Node]:
+    """Return the parts that lie beside that of a folder."""
+    while node.up and node.kind != PART:
+        node = node.up
+    return [kid for kid in (node.up.kids if node.up else ()) if kid.kind == PART and kid is not node]
+
+
+def _folders_in(node: Node) -> set[str]:
+    """Return the names of folders below one, but for those that say what the files are."""
+    names = {name for leaf in node.leaves() for name in leaf.path[len(node.path) :].split("/")}
     return {key(name) for name in names if name and not words.is_neutral(name)}
 
 

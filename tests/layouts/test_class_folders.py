@@ -566,3 +566,49 @@ def test_tables_of_parts_with_a_header_beside_class_folders_say_their_parts(tmp_
 
     assert {part: len(split) for part, split in reading.splits.items()} == {"train": 8, "test": 4}
     assert "Parts     as the lists that came with the data say" in reading.lines()
+
+
+@pytest.mark.parametrize("name", ["train", "test", "val", "dev"])
+@pytest.mark.parametrize("inner", ["clip/*2.png", "images/*2.png", "*2.png"])
+def test_a_class_with_the_name_of_a_part_is_a_class_where_it_lies_in_each_part(name, inner):
+    paths = [f"{part}/{one}/{inner}" for part in ("train", "test") for one in ("bus", "plane", name)]
+    for options in ({}, {"labels": "^[^/]+/([^/]+)/"}):
+        found = reading(*paths, **options)
+        assert sorted(found.classes) == sorted(["bus", "plane", name]), options
+        assert sizes(found) == {"train": 6, "test": 6}
+    assert sizes(reading(*paths, test=0)) == {"train": 6}
+
+
+def test_no_training_pictures_are_taken_from_within_a_test_part():
+    names = [*both("train", 3), *both("test", 2), *both("test/train")]
+    assert sizes(reading(*names, labels="([ab])/")) == {"train": 6, "test": 6}
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_pictures_of_a_class_with_the_name_of_a_part_stay_where_labels_are_told(name):
+    names = [f"train/{one}/v{i}/*2.png" for one in ("bus", "plane", name) for i in range(2)]
+    assert sizes(reading(*names, labels="^[^/]+/([^/]+)/")) == {"train": 12}
+
+
+@pytest.mark.parametrize("kind", ["test", "val", "two", "val of images"])
+def test_the_line_about_a_part_within_another_one_names_the_classes_if_it_is_one(kind):
+    with pytest.raises(SpecError) as error:
+        reading(*WITHIN[kind])
+    step = next(step for step in error.value.remedy if "classes=" in step)
+    named = eval(re.search(r"classes=(\[.*?\])", step)[1])
+
+    assert sorted(reading(*WITHIN[kind], classes=named).classes) == sorted(named)
+
+
+@pytest.mark.parametrize("names", [[*both("train", 3), *both("train/test"), *both("test")], WITHIN["doubled"]])
+def test_classes_that_would_make_a_class_of_a_part_are_not_named(names):
+    with pytest.raises(SpecError, match="lies within train") as error:
+        reading(*names)
+    assert "classes=" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "val2"])
+def test_a_folder_with_the_name_of_a_part_in_one_class_is_of_that_class(name):
+    names = [*both("train", 3), f"train/a/{name}/*2.png", *both("test")]
+    for options in ({}, {"labels": "^[^/]+/([^/]+)/"}):
+        assert reading(*names, **options).counts("train") == {"a": 5, "b": 3}
