@@ -42,7 +42,7 @@ def part_of(name: str) -> tuple[str, tuple[str, ...]]:
 
 def kind_of(name: str) -> str:
     """Tell whether an array's name calls it images, ``x``, or labels, ``y``; else nothing."""
-    rest = [w for w in part_of(name.rpartition("/")[2])[1] if not (w.isdigit() or w in ("set", "orig"))]
+    rest = [w for w in part_of(name.rpartition("/")[2])[1] if not (w.isdigit() or w in ("set", "orig", "npy"))]
     return "x" if rest and rest[-1] in _IMAGES else "y" if rest and rest[-1] in LABELS else ""
 
 
@@ -261,11 +261,19 @@ def asked_pairs(where: str, arrays: Mapping[str, Array], asked: str) -> dict[str
     if part not in ("", "train") and (home := others("train", label) or others("", label)):
         label, part = home[0], part_of(home[0])[0]
     images = _images_of(where, arrays, label, part)
+    if not any(kind_of(name) and part_of(name)[0] == "train" for name in arrays):
+        part = part if any(_says(name, part) for name in also[arrays[images].place]) else ""
     found = {part if part in ("val", "test") else "train": (images, label)}
     for other in ("val", "test") if part or not others("train", label) else ():  # those of train are apart
         for pair in zip(others(other, images), others(other, label)):
             found.setdefault(other, pair)
     return found
+
+
+def _says(name: str, part: str) -> bool:
+    """Whether an array is of this part by its own name, ``x_test``, or by a group that is called nothing else."""
+    *groups, own = name.split("/")
+    return part_of(own)[0] == part or any(part_of(group) == (part, ()) for group in groups)
 
 
 def _asked_label(where: str, arrays: Mapping[str, Array], asked: str) -> str:
@@ -288,7 +296,7 @@ def _images_of(where: str, arrays: Mapping[str, Array], label: str, part: str) -
     fit = [one for one in fit if part_of(one)[0] == part] or [one for one in fit if not (part and part_of(one)[0])]
     fit = [one for one in fit if len(arrays[one].shape) > 2] or fit
     fit = [one for one in fit if one.rpartition("/")[0] == group] or fit
-    fit = list({arrays[one].place: one for one in reversed(fit) if arrays[one].place != arrays[label].place}.values())
+    fit = list({arrays[one].place: one for one in fit[::-1] if arrays[one].place != arrays[label].place}.values())[::-1]
     if len(fit) != 1:
         raise SpecError(
             f"{some(fit, 6) if fit else 'No array'} in {where} has as many samples ({n:,}) as {label}: which "

@@ -154,8 +154,10 @@ def in_folder(tree: Tree, labels: Any, unwanted: Collection[str] = ()) -> Readin
         name = labels.partition(":")[0]
         chosen = [path for path in found if path.name == name or path.as_posix().endswith("/" + name)]
         if chosen and chosen[0].suffix.lower() in (".h5", ".hdf5") and words.split_of(chosen[0].stem):
-            rest = arrays.part_of(chosen[0].stem)[1]  # its other parts too, since a test part is not trained on
-            chosen = [one for one in found if one.suffix == chosen[0].suffix and arrays.part_of(one.stem)[1] == rest]
+            own = words.split_of(chosen[0].stem)  # its other parts too, since a test part is not trained on
+            rest = arrays.part_of(chosen[0].relative_to(tree.where).as_posix())[1]
+            beside = [one for one in found if arrays.part_of(one.relative_to(tree.where).as_posix())[1] == rest]
+            chosen += [one for one in beside if (words.split_of(one.stem) or "train") != own]
         if chosen and chosen[0].suffix.lower() != ".npy":
             return _of_arrays(chosen, labels, tree, unwanted)
     if tables and labels is None and _about_others(tree, tables):

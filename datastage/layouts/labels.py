@@ -174,11 +174,17 @@ def _numbers_of(reading: Reading, arrays: Arrays) -> tuple[list[int], bool]:
 
 
 def check_numbers(classes: Sequence[str], numbers: Sequence[int], rule: str) -> None:
-    """Refuse numbers in ``classes=`` as names of other numbers: those of labels, in order."""
+    """Refuse numbers in ``classes=`` as names of other numbers: those of labels, in order.
+
+    Places from 0 on have any names, but for those of each other.
+    """
+    if not all(map(WHOLE.fullmatch, classes)):
+        return
+    values = [int(name.partition(".")[0]) for name in classes]
     by_place = len(numbers) > 0 and numbers[0] >= 0 and numbers[-1] < len(classes)
-    named = [(number, classes[number]) for number in numbers] if by_place else zip(numbers, classes)
-    wrong = next((pair for pair in named if as_name(pair[1]) != str(pair[0])), None)
-    if wrong and all(map(WHOLE.fullmatch, classes)):
+    places = numbers if by_place else range(len(classes))
+    wrong = next(((number, classes[at]) for number, at in zip(numbers, places) if values[at] != number), None)
+    if wrong and (list(numbers) != list(range(len(classes))) or {*values} == {*numbers}):
         raise SpecError(
             f"classes={some(list(classes))} calls the number {wrong[0]} {wrong[1]!r} ({rule}): it names "
             "numbers in their order.",

@@ -6,8 +6,10 @@ No link out of a file is followed, no array of objects is read, and nothing whos
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +70,27 @@ def h5_arrays(path: Path, most: int | None = None) -> dict[str, Array]:
 
 def _plain_shape(above: Any, key: bytes) -> tuple[int, ...] | None:
     """Return the shape of an array of numbers that lies whole in its file and is not too large; else None."""
-    import h5py
+    from h5py import h5d
 
-    array = h5py.Dataset(h5py.h5d.open(above, key))
+    array = h5d.open(above, key)
     try:
-        is_plain = array.dtype.kind in "biuf" and array.shape is not None
+        kind, shape, plan = array.dtype, array.shape, array.get_create_plist()
     except (TypeError, ValueError):  # numpy has no such type
         return None
-    is_plain = is_plain and not array.external and not array.is_virtual and array.nbytes <= MOST_BYTES
-    return tuple(array.shape) if is_plain else None
+    is_whole = shape is not None and plan.get_layout() != h5d.VIRTUAL and not plan.get_external_count()
+    is_plain = is_whole and kind.kind in "biuf" and kind.itemsize * math.prod(shape) <= MOST_BYTES
+    return tuple(shape) if is_plain else None
 
 
 def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     """Read HDF5 files: each holds arrays; several hold the parts. Unasked, the names are said and nothing is taken."""
     parts: dict[str, list[Path]] = {}
     for path in sorted(paths):
-        parts.setdefault((len(paths) > 1 and words.split_of(path.stem)) or "train", []).append(path)
+        parts.setdefault((len(paths) > 1 and words.split_of(path.stem)) or "", []).append(path)
+    aside = parts.pop("", [])
+    if aside and "train" not in parts:
+        parts["train"], aside = aside, []
+    left_out = [f"{path.name}: its name tells no part, as those beside it do" for path in aside]
     home = "train" if "train" in parts else next(iter(parts))
     first = parts[home][0]
     if asked is None:
@@ -93,10 +100,7 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
         raise _ask_arrays(paths, first, names)
     for part, several in parts.items():
         if len(several) > 1:
-            raise SpecError(
-                f"{some([path.name for path in several])} are several files of {part}.",
-                f'{SAY_WHICH} datastage.loaders(path, labels="{several[0].name}:{asked}", batch_size=64), of one file',
-            )
+            raise _ask_file(part, several, asked.rpartition(":")[2])
     pairs = asked_pairs(first.name, h5_arrays(first), asked)
     every = {part: ((first, x), (first, y)) for part, (x, y) in pairs.items()}
     if home != "train" and "train" in every:
@@ -104,21 +108,34 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     for part in ("train", "val", "test"):
         for path in parts.get(part, ()) if part not in every and part != home else ():
             x, y = next(iter(pairs.values()))
-            every[part] = (path, _like(path, x)), (path, _like(path, y))
+            of_x, of_y = _like(path, x), _like(path, y)
+            if of_x and of_y:
+                every[part] = (path, of_x), (path, of_y)
+            else:
+                left_out.append(f"{path.name}: it has no plain array {(y if of_x else x)!r}")
 
     def load(key: tuple[Path, str]) -> Any:
         with _h5(key[0]) as file:
             return file[key[1]][()]
 
-    return of_pairs("arrays in HDF5", first.name, every, load, rule_of(y for _, (_, y) in every.values()))
+    reading = of_pairs("arrays in HDF5", first.name, every, load, rule_of(y for _, (_, y) in every.values()))
+    return replace(reading, left_out=(*reading.left_out, *left_out))
 
 
-def _like(path: Path, name: str) -> str:
+def _like(path: Path, name: str) -> str | None:
     """Return the array of a file whose name is that of another, but for the words of parts."""
-    found = next((one for one in h5_arrays(path) if part_of(one)[1] == part_of(name)[1]), None)
-    if found is None:
-        raise SpecError(f"{path.name} has no plain array {name!r}.", LOOK)
-    return found
+    return next((one for one in h5_arrays(path) if part_of(one)[1] == part_of(name)[1]), None)
+
+
+def _ask_file(part: str, paths: Sequence[Path], label: str) -> SpecError:
+    """Ask which of several files of a part is meant; the step names one that has the labels."""
+    around = os.path.commonpath([path.parent for path in paths])
+    able = [path for path in paths if any(label in (name, name.rpartition("/")[2]) for name in h5_arrays(path))]
+    names = [path.relative_to(around).as_posix() for path in (*able[:1], *paths)]
+    return SpecError(
+        f"{some(names[len(able[:1]) :])} are several files of {part}.",
+        f'{SAY_WHICH} datastage.loaders(path, labels="{names[0]}:{label}", batch_size=64), of one file',
+    )
 
 
 def matlab(path: Path, asked: str | None) -> Reading:

@@ -352,7 +352,7 @@ def test_classes_of_an_index_are_put_in_the_order_that_is_asked_for(tmp_path):
     ("own", "able", "wrong"),
     [
         (["3", "7"], [[7, 3], [3, 7], ["no", "yes"]], [[0, 1], [1, 2]]),
-        (None, [[0, 1], range(3), ["no", "yes"]], [[1, 0], [1, 2]]),
+        (None, [[0, 1], range(3), ["no", "yes"], [1, 2]], [[1, 0], [2, 0, 1]]),
     ],
 )
 def test_numbers_in_classes_are_no_names_of_other_numbers_in_shards(own, able, wrong, tmp_path):

@@ -109,7 +109,7 @@ def test_classes_that_do_not_fit_are_refused(labels, says):
 @pytest.mark.parametrize(
     ("labels", "able", "wrong"),
     [
-        ([0, 1, 2], [range(3), ["0", "1", "2", "3"], ["a", "1", "2"]], [[2, 1, 0], [1, 2, 3], [1, 0, 2, 3]]),
+        ([0, 1, 2], [range(3), range(4), ["a", "1", "2"], [1, 2, 3], [10, 20, 30]], [[2, 1, 0], [1, 0, 2, 3]]),
         ([3, 5, 7], [[3, 5, 7], ["3.0", "5", "7"], range(8), ["c", "b", "a"]], [[7, 5, 3], [0, 1, 2], range(8, 0, -1)]),
     ],
 )
@@ -122,6 +122,12 @@ def test_numbers_in_classes_are_no_names_of_other_numbers(labels, able, wrong):
         with pytest.raises(SpecError, match="calls the number") as caught:
             loaders(torch.tensor(labels * 4), classes=tuple(map(str, classes)))
         assert caught.value.remedy[-1].startswith("Next: ")
+
+
+def test_names_of_places_may_be_numbers_written_in_another_way():
+    assert loaders(np.arange(12) % 3, classes=("00", "01", "02")).classes == ("00", "01", "02")
+    with pytest.raises(SpecError, match="calls the number 0 '02'"):
+        loaders(np.arange(12) % 3, classes=("02", "01", "00"))
 
 
 @pytest.mark.parametrize("lowest", [3, -1, 1])

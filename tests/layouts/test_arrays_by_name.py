@@ -81,6 +81,34 @@ def test_test_labels_without_those_of_train_stay_the_test_part(tmp_path):
     assert taken(save(tmp_path, "h5", arrays("x_test", "y_test")), labels="y_test") == {"test": 10}
 
 
+@pytest.mark.parametrize("kind", ["h5", "npz", "npy"])
+@pytest.mark.parametrize(
+    ("names", "label"),
+    [
+        (("images", "test_results"), "test_results"),
+        (("x", "eval_score"), "eval_score"),
+        (("experiment_test/images", "experiment_test/labels"), "labels"),
+    ],
+)
+def test_a_word_of_a_part_in_the_name_of_labels_alone_says_no_part(names, label, kind, tmp_path):
+    if kind == "npy" and "/" in names[0]:
+        pytest.skip("no groups")
+    x, y = arrays("x", "y").values()
+    path = save(tmp_path, kind, dict(zip(names, (x, y))))
+    assert taken(path, labels=label + ".npy" * (kind == "npy")) == {"train": 20}
+
+
+def test_labels_of_a_test_part_are_not_trained_on_where_pictures_of_train_lie_beside(tmp_path):
+    path = save(tmp_path, "npz", {"images": np.zeros((6, 8, 8, 3), "u1"), "test_score": np.arange(6), "x_train": [0]})
+    assert layouts.read(path, labels="test_score").splits.keys() == {"test"}
+
+
+def test_the_arrays_that_could_be_the_images_are_named_in_their_order(tmp_path):
+    path = save(tmp_path, "npz", {"a": np.zeros((6, 2)), "b": np.zeros((6, 3)), "y": np.arange(6)})
+    with pytest.raises(SpecError, match="^a, b in data.npz has as many"):
+        layouts.read(path, labels="y")
+
+
 def test_a_file_that_is_called_test_is_not_both_parts(tmp_path):
     save(tmp_path, "h5", arrays("x", "y")).rename(tmp_path / "test.h5")
     assert layouts.read(tmp_path / "test.h5", labels="y").splits.keys() == {"train"}
@@ -140,6 +168,45 @@ def test_a_file_of_the_test_part_that_is_named_stays_the_test_part_and_a_file_of
         save(tmp_path, "h5", {"x": made[f"x_{part}"], "y": made[f"y_{part}"]}).rename(tmp_path / f"{name}.h5")
     assert taken(tmp_path, labels="b_test.h5:y") == taken(tmp_path, labels="b_train.h5:y") == TWO
     assert taken(tmp_path, labels="c.h5:y") == {"train": 20}
+
+
+@pytest.mark.parametrize(("other", "lacks"), [(("x",), "y"), (("z",), "x"), (("y",), "x")])
+def test_a_file_of_another_part_without_such_arrays_is_left_out_with_a_line(other, lacks, tmp_path):
+    save(tmp_path, "h5", arrays("x", "y")).rename(tmp_path / "train.h5")
+    save(tmp_path, "h5", arrays(*other)).rename(tmp_path / "test.h5")
+    for label in ("train.h5:y", "y"):
+        assert taken(tmp_path, labels=label) == {"train": 20}
+        assert layouts.read(tmp_path, labels=label).left_out == (f"test.h5: it has no plain array {lacks!r}",)
+
+
+@pytest.mark.parametrize("name", ["weights", "best", "data"])
+def test_a_file_that_tells_no_part_is_not_of_train_where_another_one_is(name, tmp_path):
+    for part in ("train", "test"):
+        x, y = arrays(f"x_{part}", f"y_{part}").values()
+        save(tmp_path, "h5", {"x": x, "y": y}).rename(tmp_path / f"{part}.h5")
+    save(tmp_path, "h5", arrays("x", "y")).rename(tmp_path / f"{name}.h5")
+    assert taken(tmp_path, labels="y") == TWO
+    assert layouts.read(tmp_path, labels="y").left_out[0].startswith(f"{name}.h5: ")
+
+
+def test_the_step_for_several_files_names_one_that_has_the_labels_and_runs(tmp_path):
+    for name, kept in (("model", ("w",)), ("a/digits", ("x", "y")), ("b/digits", ("x", "y"))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path, "h5", arrays(*kept)).rename(tmp_path / f"{name}.h5")
+    with pytest.raises(SpecError, match="a/digits.h5, b/digits.h5, model.h5 are several") as caught:
+        layouts.read(tmp_path, labels="y")
+    assert 'labels="a/digits.h5:y"' in caught.value.remedy[-1]
+    assert taken(tmp_path, labels="a/digits.h5:y") == {"train": 20}
+
+
+def test_of_a_file_that_is_named_the_parts_are_those_beside_it_and_no_other_file_of_its_own(tmp_path):
+    for name in ("a/train", "b/train", "b/test", "train", "trainval"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        save(tmp_path, "h5", arrays("x", "y")).rename(tmp_path / f"{name}.h5")
+    for label in ("a/train.h5:y", "trainval.h5:y"):
+        assert taken(tmp_path, labels=label) == {"train": 20}
+    with pytest.raises(SpecError, match=r"several files of train.*\n.*labels=\"a/train.h5:y\""):
+        layouts.read(tmp_path, labels="train.h5:y")
 
 
 def test_matlab_pictures_whose_samples_come_last_are_of_their_part(tmp_path):
