@@ -43,6 +43,17 @@ def test_what_was_put_into_a_staged_folder_stays_when_it_is_staged_again(why, he
     assert datastage.verify(folder).ok
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_few_things_that_stay_are_named_and_more_are_counted(n, here, capsys):
+    make_zip(here / "pets.zip")
+    folder = datastage.stage("./pets.zip", name="pets", progress=False).path
+    for number in range(n):
+        (folder / f"mine{number}.txt").write_text("mine")
+    datastage.stage("./pets.zip", name="pets", refresh=True)
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("in all" in said) is (n > 3)
+
+
 def test_that_a_source_has_changed_is_said_once(here, capsys):
     make_zip(here / "pets.zip")
     datastage.stage("./pets.zip", name="pets", progress=False)

@@ -458,6 +458,33 @@ def test_a_holder_that_says_what_it_does_and_gets_no_further_is_waited_for_no_lo
                 pass
 
 
+def test_asking_whether_a_holder_lives_does_it_no_harm(tmp_path):
+    process = hold_in_another_process(tmp_path / ".x.lock")
+    try:
+        assert not lock._is_gone({**lock._me(), "pid": process.pid})
+        time.sleep(0.2)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert lock._is_gone({**lock._me(), "pid": process.pid})
+
+
+def test_a_program_ends_although_it_never_gave_its_lock_back(tmp_path):
+    script = "import sys, pathlib; from datastage.lock import locked; "
+    script += "held = locked(pathlib.Path(sys.argv[1])); held.__enter__()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    command = [sys.executable, "-c", script, str(tmp_path / ".x.lock")]
+    assert subprocess.run(command, env=environment, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("boot", ["", "zzzz"])
+def test_a_holder_of_another_machine_is_told_by_its_host_and_one_of_another_container_by_that(boot, tmp_path):
+    mine = {**lock._me(), "space": "another"}
+    (tmp_path / "lock").write_text(json.dumps({**mine, "boot": boot or mine["boot"], "pid": 7, "host": "b"}))
+    assert lock._holder(tmp_path / "lock").who == f"process 7 {'on b' if boot else 'in the container b'}"
+
+
 @pytest.mark.parametrize("facts", [{}, {"pid": "x"}, {"pid": None}])
 def test_a_holder_whose_number_cannot_be_read_is_not_taken_for_dead(facts):
     known = {name: fact for name, fact in lock._me().items() if name != "pid"}

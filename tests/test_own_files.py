@@ -169,3 +169,25 @@ def test_folders_that_are_removed_are_opened_up_to_their_owner_and_what_a_link_l
 def test_a_file_of_ours_is_read_whole_or_not_at_all(most_bytes, found, tmp_path):
     (tmp_path / "x").write_bytes(b"hello")
     assert own_files.read_ours(tmp_path / "x", most_bytes=most_bytes) == found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_not_read_as_ours(tmp_path):
+    (tmp_path / "mark").write_text("theirs")
+    os.chown(tmp_path / "mark", 12345, 12345)
+    assert own_files.read_ours(tmp_path / "mark", most_bytes=100) is None
+    assert own_files.read_ours(tmp_path / "mark", most_bytes=100, of_anybody=True) == b"theirs"
+
+
+def test_what_is_not_there_is_no_folder_of_ones_own(tmp_path):
+    assert own_files.is_own_folder(tmp_path)
+    assert not own_files.is_own_folder(tmp_path / "gone")
+
+
+def test_the_name_of_what_is_being_written_is_known_again_as_such(tmp_path):
+    path = own_files.beside(tmp_path / "data.zip")
+    path.touch()
+    assert own_files.may_be_written(path)
+    os.utime(path, (0, 0))
+    own_files.remove_abandoned(tmp_path / "data.zip")
+    assert not path.exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import datastage
-from datastage import cli, datasets
+from datastage import cli, datasets, repair
 from datastage.errors import ChecksumError, PasswordError, SpecError, UnavailableError
 from datastage.staged import RECEIPT
 from tests.servers import server as server
@@ -216,3 +216,16 @@ def test_an_address_that_stands_in_the_receipt_alone_is_not_asked(here, server, 
     staged.path.write_bytes(b"damaged")
     with pytest.raises(SpecError, match="nothing here shows that you ever asked for that"):
         datastage.verify(staged.path.parent, repair=True, progress=False)
+
+
+def test_a_folder_that_is_gone_is_made_again_with_its_files_and_what_is_there_is_only_opened(here, tmp_path):
+    (here / "pets/sub/deep").mkdir(parents=True)
+    (here / "pets/sub/deep/1.txt").write_text("one")
+    (here / "pets/2.txt").write_text("two")
+    folder = datastage.stage("./pets", name="pets", copy=True, progress=False).path
+    shutil.rmtree(folder / "sub")
+    assert datastage.verify(folder, repair=True, progress=False).repaired == ("sub/deep/1.txt",)
+    assert (folder / "sub/deep/1.txt").read_text() == "one"
+    with pytest.raises(FileNotFoundError), repair._opened_below(folder, ["gone"], make=False):
+        pass
+    assert not (folder / "gone").exists()

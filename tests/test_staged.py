@@ -104,6 +104,8 @@ ODD = [
     *({"schema": 2}, {"key": 1}, {"name": 3}, {"n_files": -1}, {"n_bytes": "1"}, {"single": ".."}, {"single": "a/b"}),
     *({"single": FILES}, {"inside": []}, {"inside": {"names": "x"}}, {"fallbacks": [1]}, {"fallbacks": "x"}),
     *({"left_out": [1]}, {"left_out": {"a": "b"}}, {"at": "/elsewhere"}),
+    *({"asked": []}, {"asked": {"encoding": 1}}, {"asked": {"members": "x"}}, {"asked": {"members": [1]}}),
+    *({"hashes": ["x"]}, {"places": "x"}),
 ]
 
 

@@ -211,6 +211,20 @@ def test_what_is_linked_already_keeps_nothing_else_from_it(tmp_path):
     assert [path.is_symlink() for path in made] == [True, True]
 
 
+def test_a_copy_in_place_of_a_link_that_is_stopped_leaves_nothing(tmp_path, monkeypatch):
+    slot, _ = published(tmp_path)
+
+    def stopped(source, target):
+        Path(target).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(links.shutil, "copyfile", stopped)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        links._copy_whole(slot.final / "a.txt", tmp_path / "here" / "a.txt")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_a_link_into_what_is_no_folder_is_answered_with_the_option_that_named_it(tmp_path):
     slot, _ = published(tmp_path)
     (tmp_path / "file").touch()
@@ -294,10 +308,11 @@ def test_what_an_earlier_session_left_is_told_from_its_receipt(tmp_path):
     assert staged.is_of_an_earlier_session(slot.final)
 
 
-def test_a_sample_finds_files_of_the_right_size_that_hold_nothing(tmp_path):
+@pytest.mark.parametrize("byte", [b"\0", b"a", b"b", b"c"])  # by their checksums before and behind the right one
+def test_a_sample_finds_files_of_the_right_size_that_hold_something_else(byte, tmp_path):
     slot, receipt = published(tmp_path)
     assert staged.sample_is_right(slot.final, receipt)
-    (slot.final / "a.txt").write_bytes(bytes(5))
+    (slot.final / "a.txt").write_bytes(5 * byte)
     assert staged.looks_whole(slot.final, receipt)
     assert not staged.sample_is_right(slot.final, receipt)
 
@@ -675,3 +690,22 @@ def test_clean_by_age_leaves_a_dataset_whose_list_of_files_was_changed(tmp_path)
     (slot.final / "mine").write_text("added")
     (item,) = cleanup.removable(tmp_path, older_than_s=60, now=slot.final.stat().st_mtime + 1000)
     assert item.stays
+
+
+@pytest.mark.parametrize(("n_files", "is_there"), [(1, False), (2, True), (3, True)])
+def test_a_dataset_of_the_catalog_is_there_if_it_has_all_the_files_that_are_known(n_files, is_there, tmp_path):
+    slot = slot_at(tmp_path)
+    store.publish(slot, {**receipt_for(slot), "n_files": n_files}, fill(slot), durable=False)
+    known = {name: ("md5", "0" * 32) for name in ("a.txt", "sub/b.txt")}
+    wanted = store.Wanted("k", ["pets"], "data", is_entry=True, known=known)
+    assert (store._already(slot, wanted, SILENT) is not None) is is_there
+
+
+@pytest.mark.parametrize(
+    ("came_from", "listed", "said"), [(["a"], ["a", "b"], 0), (["c"], ["a"], 1), (["c"], [], 0), (None, ["a"], 0)]
+)
+def test_it_is_said_of_ready_data_only_if_the_catalog_names_other_places_by_now(came_from, listed, said):
+    notes = []
+    wanted = store.Wanted("k", ["pets"], "pets", places=frozenset(listed))
+    store._say_of_listed({"places": came_from}, wanted, True, SimpleNamespace(note=notes.append))
+    assert len(notes) == said

@@ -80,7 +80,7 @@ def steps(n: int, batch_size: int, *, drop_last: bool, world: World) -> list[tup
     largest = -(-n // world.size)
     count = -(-largest // batch_size)
     if stop - start < count:  # one-sample batches, or fewer samples than ranks
-        last = min(max(stop - 1, start), n - 1)
+        last = max(stop - 1, start)
         return [(at, at + 1) for at in (*range(start, stop), *[last] * (count - (stop - start)))]
     edges = [min(start + i * batch_size, stop) for i in range(count)] + [stop]
     if edges[-2] == stop:  # our share is one sample smaller than the largest and fills its batches exactly

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from datastage.errors import ChecksumError, IntegrityError, NoSpaceError, while_doing
@@ -26,8 +26,8 @@ class Transferred:
 
     n_bytes: int
     crc32: int
-    digests: Mapping[str, str] = field(default_factory=dict)
-    n_received: int = 0
+    digests: Mapping[str, str]
+    n_received: int
 
 
 def part_of(to: Path) -> Path:
