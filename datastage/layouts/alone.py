@@ -14,10 +14,12 @@ from datastage.layouts.asked import named_table
 from datastage.layouts.beside import FEED
 from datastage.layouts.columns import Table, is_number, kind_of
 from datastage.layouts.label_column import (
+    ONE_COLUMN,
     Choice,
     choose,
     column_of,
     column_of_all,
+    is_of_parts,
     is_of_the_row,
     part_column,
     parts_of,
@@ -258,7 +260,7 @@ def _features(table: Table, label: str, part: str | None) -> list[str]:
     for name in table.header:
         column = column_of(table, name)
         kind = column.kind
-        if name in (label, part) or kind == "empty" or is_of_the_row(column, len(table.head)):
+        if name == label or is_of_parts(name, part) or kind == "empty" or is_of_the_row(column, len(table.head)):
             continue
         if kind == "unique" and name == table.header[0]:
             continue
@@ -278,6 +280,8 @@ def _worded(table: Table, label: str, part: str | None, names: Sequence[str], co
     """Say which columns hold words (or decimal `commas`), and how pandas makes numbers of them."""
     shown = [f"{name} ({some(sorted(set(table.sample(name)) - {''})[:3])})" for name in names[:6]]
     says, cells = parts_of(part, table.columns(part)[0]) if part else {}, table.columns(label)[0]
+    if part and says and says.keys().isdisjoint(table.sample(part)):
+        raise SpecError(f'"{part}" and another column of {table.last} say the parts together.', *ONE_COLUMN)
     key, by = (name if table.has_header or name is None else table.header.index(name) for name in (label, part))
     kind = kind_of(table.sample(label))
     is_long = kind == "int" and max(map(len, cells)) > _MOST_DIGITS

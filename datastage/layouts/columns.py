@@ -106,6 +106,10 @@ class Table:
         """Return a whole column."""
         return self.columns(name)[0]
 
+    def put(self, name: str, values: Sequence[str]) -> None:
+        """Take these values for those of a column."""
+        self._whole[name] = list(values)
+
     def _several(self, at: Sequence[int]) -> list[list[str]]:
         known: dict[str, str] = {}
         found: list[list[str]] = [[] for _ in at]

@@ -31,6 +31,8 @@ _FLAG = words.listed("is in set split")
 """Words that make of a part's name that of a column of truths: ``is_test``, ``test_set``."""
 _MARKED = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _SHORT = {"tr": "train", "trn": "train", "va": "val", "te": "test", "tst": "test"}
+ONE_COLUMN = ("Next: one column called split in their place, which says train, val or test of each row.",)
+"""What to do where columns of truths do not say the parts."""
 _TRUTHS = frozenset(("true", "false", "0", "1"))
 _FEW_PARTS = 5
 _MEASURED = words.listed("phase stage source part")
@@ -85,7 +87,7 @@ def choose(table: Table, ids: Sequence[str], lacking: Sequence[Table], submissio
     part = part_column(table)
     known = (column_of(table, name) for name in table.header if name not in ids)
     every = [column for column in known if not is_of_the_row(column, len(table.head)) and column.kind != "empty"]
-    free = [column for column in every if column.name != part]
+    free = [column for column in every if not is_of_parts(column.name, part)]
     found = _label(table, free, lacking, submission, len(ids))
     if not found.label and (part or "").lower().startswith(_PREFIXES):  # is_val may be what is learnt
         found = _label(table, every, lacking, submission, len(ids))
@@ -238,7 +240,10 @@ def part_column(table: Table, labels: Collection[str] = ()) -> str | None:
         first = next((row[at] for row in table.head if at < len(row) and row[at].strip()), "")
         return table.sample(name) if plain(first) in words.SPLITS else ["-"]
 
-    return part_of(table.header, sample, table.columns, labels)
+    part = part_of(table.header, sample, table.columns, labels)
+    if part and (cells := together([name for name in table.header if name not in labels], table.whole, part)):
+        table.put(part, cells)
+    return part
 
 
 def part_of(
@@ -269,18 +274,20 @@ def unread_parts(
     table: str, names: Iterable[str], whole: Callable[[str], Sequence[str]], part: str | None, labels: Collection[str]
 ) -> list[str]:
     """Say which columns seem to say parts and are not read so; `SpecError` where they speak of test."""
+    names = [name for name in names if name not in labels]
+    if part and together(names, whole, part) is None:
+        other = next(name for name in names if name != part and _flagged(name))
+        raise SpecError(
+            f'"{part}" and "{other}" of {table} each say a part of the rows, and not the same.', *ONE_COLUMN
+        )
     said = []
-    for name in names:
-        if name == part or name in labels:
-            continue
+    for name in names if part is None else ():
         lone = words.SPLITS.get(plain(name)) in ("train", "val", "test")
-        if not (_flagged(name) if part else lone or plain(name) in _SPLIT):
+        if not (lone or plain(name) in _SPLIT):
             continue
         cells = whole(name)
         different = sorted(set(cells))
-        if part:
-            _check_flags(table, (part, whole(part)), (name, cells))
-        elif 1 < len(different) <= (2 if lone else _FEW_PARTS) and (
+        if 1 < len(different) <= (2 if lone else _FEW_PARTS) and (
             not lone or {as_name(cell).lower() for cell in different} <= _TRUTHS
         ):
             shown = f'column "{name}" of {table} ({some([one or "an empty cell" for one in different])})'
@@ -294,15 +301,26 @@ def unread_parts(
     return said
 
 
-def _check_flags(table: str, taken: tuple[str, Sequence[str]], other: tuple[str, Sequence[str]]) -> None:
-    """Refuse a part that one column of truths marks, where another one says otherwise: ``is_valid``, ``is_test``."""
-    one, two = (parts_of(*column) for column in (taken, other))
-    own = _flagged(other[0])
-    if _flagged(taken[0]) and any(two.get(b) == own and one.get(a) != own for a, b in zip(taken[1], other[1])):
-        raise SpecError(
-            f'"{taken[0]}" and "{other[0]}" of {table} each say a part of the rows, and not the same.',
-            "Next: one column called split in their place, which says train, val or test of each row.",
-        )
+def together(names: Iterable[str], whole: Callable[[str], Sequence[str]], part: str) -> Sequence[str] | None:
+    """Return the parts that a column says, with those that others of truths mark; None where they contradict it."""
+    columns = {name: whole(name) for name in names if _flagged(part) and _flagged(name)}
+    says = {name: parts_of(name, cells) for name, cells in columns.items()}
+    flags = [name for name, parts in says.items() if len(set(parts.values())) > 1]
+    if len(flags) < 2:
+        return whole(part)
+    rest = "test" if "train" in map(_flagged, flags) else "train"
+    found = []
+    for row in zip(*(columns[name] for name in flags)):
+        marked = {own for name, cell in zip(flags, row) if (own := says[name].get(cell)) and own == _flagged(name)}
+        if len(marked) > 1:
+            return None
+        found.append(marked.pop() if marked else rest if any(row) else "")
+    return found
+
+
+def is_of_parts(name: str, part: str | None) -> bool:
+    """Whether a column is that of parts, or one of truths beside it."""
+    return name == part or bool(part and _flagged(part) and _flagged(name))
 
 
 def rows_by_part(name: str, values: Sequence[str]) -> dict[str, list[int]]:

@@ -18,7 +18,7 @@ from datastage.entry import one_of
 from datastage.errors import IntegrityError, SpecError, needing
 from datastage.layouts import words
 from datastage.layouts.arrays import LABELS, LOOK, checked
-from datastage.layouts.label_column import part_of, rows_by_part, unread_parts
+from datastage.layouts.label_column import is_of_parts, part_of, rows_by_part, together, unread_parts
 from datastage.layouts.labels import as_name, stand_ins
 from datastage.layouts.reading import Reading, Split, ordered
 from datastage.layouts.shape import SAY_WHICH
@@ -69,10 +69,10 @@ class _Set:
             called = dict(enumerate(self.names.get(name, ())))
             return ["" if one is None else called.get(one, as_name(one)) for one in self.column("train", name)]
 
-        ends, names = self._ends(), [one.name for one in self.schema if _is_simple(one.type)]
+        ends, names = self._ends(), [one.name for one in self.schema if one.name != label and _is_simple(one.type)]
         part = part_of(names, lambda name: ends.get(name, ()), lambda *able: map(cells, able), (label,))
         self.said += unread_parts(self.first.name, names, cells, part, (label,))
-        if part and (rows := rows_by_part(part, cells(part))):
+        if part and (rows := rows_by_part(part, together(names, cells, part) or ())):
             self.said.append(f'Parts     as column "{part}" of {self.first.name} says')
             self.by_column, self.own_rows = part, rows
             self.parts = {one: self.parts["train"] for one in ("train", "val", "test", "predict") if one in rows}
@@ -331,7 +331,8 @@ def _features(found: _Set, label: str) -> list[str]:
     index = [name for name in (found.schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)]
     names = [
         name for name in of_numbers(found.schema)
-        if name not in (label, found.by_column, *index) and not re.fullmatch(r"__index_level_\d+__", name)
+        if name not in (label, *index) and not is_of_parts(name, found.by_column)
+        and not re.fullmatch(r"__index_level_\d+__", name)
     ]  # fmt: skip
     if not names:
         raise SpecError(

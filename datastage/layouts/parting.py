@@ -17,6 +17,7 @@ from datastage.layouts.tree import Tree
 from datastage.progress import counted, some
 
 _LOOKED_AT = 200
+_SURELY = 0.9  # of the pictures are named by a table that may be of something else
 _LABEL_WORDS = frozenset(("class", "label", "target", "category", "species"))
 
 
@@ -131,7 +132,10 @@ def _labels_of(fit: Fit, index: Index, number: dict[str, int]) -> dict[str, int]
 
 def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Reading:
     """Take the official parts from lists of names, ``meta/train.txt``; none where several lists say one part."""
-    where, said = _by_number(tables, index) or _by_lists(tables, index), "the lists that came with the data say"
+    where, said = _by_number(tables, index), "the lists that came with the data say"
+    for headed, most in ((False, 0.5), (True, _SURELY)):
+        own = [table for table in tables if table.has_header == headed and not table.is_submission]
+        where = where or _by_lists(own, index, most)
     if not where:
         where, said = _by_column(tables, index)
     train = reading.splits["train"]
@@ -149,9 +153,10 @@ def _official(reading: Reading, tables: Sequence[Table], index: Index) -> Readin
     return replace(reading, splits=every, left_out=left_out, said=(*reading.said, f"Parts     as {said}"))
 
 
-def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
+def _by_lists(tables: Sequence[Table], index: Index, most: float) -> dict[str, str]:
+    """Return the part of each picture by the names of tables that name so much of all."""
     lists: dict[str, list[Fit]] = {}
-    for fit in fits_of([table for table in tables if not table.is_submission], index):
+    for fit in fits_of(tables, index):
         if (part := fit.table.part) in ("train", "val", "test"):
             lists.setdefault(part, []).append(fit)
     if any(len(fits) > 1 for fits in lists.values()):
@@ -161,16 +166,30 @@ def _by_lists(tables: Sequence[Table], index: Index) -> dict[str, str]:
         for path, _ in fit.rows(index):
             if path is not None and where.setdefault(path, part) != part:
                 return {}  # one picture in two parts: these lists are of something else
-    return where if 2 * len(where) >= index.n else {}
+    return where if len(where) >= most * index.n else {}
 
 
 def _by_column(tables: Sequence[Table], index: Index) -> tuple[dict[str, str], str]:
-    """Return the part of each picture by a table's column of parts, and which column that is."""
-    for fit in fits_of(tables, index):
-        told = {path: part for path, _, part in fit.parted(index, (), alone=True, has_parts=False) if path and part}
-        if fit.choice.part and 2 * len(told) >= index.n:
-            return told, f'column "{fit.choice.part}" of {fit.table.last} says'
-    return {}, ""
+    """Return the part of each picture by a table's column of parts, and which column that is.
+
+    None by one that does not name nearly all, nor by numbers or truths that leave less than half to train on: they may
+    say something else, as ``is_valid`` does that a picture is.
+    """
+    where: dict[str, str] = {}
+    said = ""
+    for fit in fits_of([table for table in tables if not table.is_submission], index):
+        if not (part := fit.choice.part):
+            continue
+        told = {path: one or "" for path, _, one in fit.parted(index, (), alone=True, has_parts=False) if path}
+        named, worded = len(told), any(map(words.split_of, fit.table.whole(part)))
+        told = {path: one for path, one in told.items() if one in ("train", "val", "test")}
+        n_train = sum(one == "train" for one in told.values())
+        if named < _SURELY * index.n or 2 * len(told) < index.n or not (worded or 2 * n_train >= len(told)):
+            continue
+        if any(where.get(path, one) != one for path, one in told.items()):
+            return {}, ""
+        where, said = where or told, said or f'column "{part}" of {fit.table.last} says'
+    return where, said
 
 
 def _by_number(tables: Sequence[Table], index: Index) -> dict[str, str]:

@@ -612,3 +612,46 @@ def test_a_folder_with_the_name_of_a_part_in_one_class_is_of_that_class(name):
     names = [*both("train", 3), f"train/a/{name}/*2.png", *both("test")]
     for options in ({}, {"labels": "^[^/]+/([^/]+)/"}):
         assert reading(*names, **options).counts("train") == {"a": 5, "b": 3}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("is_valid", ["1", "1", "1", "0"]),
+        ("set", ["0", "1", "2"]),
+        ("split", ["0", "1"]),
+        ("split", ["train", "train"]),
+    ],
+)
+def test_a_column_that_may_say_something_else_parts_no_class_folders(column, values, tmp_path):
+    rows = [f"{row},{values[at % len(values)]}" for at, row in enumerate(_folders_of(tmp_path))]
+    (tmp_path / "meta.csv").write_text("\n".join([f"file,label,{column}", *rows]))
+    assert {part: len(split) for part, split in layouts.read(tmp_path).splits.items()} == {"train": 12}
+
+
+@pytest.mark.parametrize("column", ["split", "other"])
+def test_a_table_that_names_some_of_the_pictures_takes_none_of_the_others_away(column, tmp_path):
+    rows = _folders_of(tmp_path)
+    if column == "split":
+        some = [f"{row},{('train', 'test')[at % 2]}" for at, row in enumerate(rows[:10])]
+        (tmp_path / "meta.csv").write_text("\n".join(["file,label,split", *some]))
+    else:
+        (tmp_path / "train.csv").write_text("\n".join(["file,label", *rows[:4], *rows[6:9]]))
+        (tmp_path / "test.csv").write_text("\n".join(["file,label", *rows[9:11]]))
+    assert {part: len(split) for part, split in layouts.read(tmp_path).splits.items()} == {"train": 12}
+
+
+def test_lists_of_the_parts_count_where_tables_with_a_header_lie_beside_them(tmp_path):
+    rows = _folders_of(tmp_path)
+    (tmp_path / "train.txt").write_text("\n".join(row.partition(",")[0] for row in rows[:4] + rows[6:10]))
+    (tmp_path / "test.txt").write_text("\n".join(row.partition(",")[0] for row in rows[4:6] + rows[10:]))
+    (tmp_path / "train.csv").write_text("\n".join(["file,label", *rows]))
+    assert {part: len(split) for part, split in layouts.read(tmp_path).splits.items()} == {"train": 8, "test": 4}
+
+
+def test_two_tables_whose_columns_of_parts_contradict_each_other_part_no_class_folders(tmp_path):
+    rows = _folders_of(tmp_path)
+    for name, odd in (("a", 0), ("b", 1)):
+        own = [f"{row},{('train', 'test')[at % 2 == odd]}" for at, row in enumerate(rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["file,label,split", *own]))
+    assert {part: len(split) for part, split in layouts.read(tmp_path).splits.items()} == {"train": 12}

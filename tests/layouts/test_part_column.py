@@ -79,11 +79,19 @@ def test_a_column_that_says_nothing_of_parts_has_no_line(name, values, kind, mak
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_columns_of_truths_that_mark_parts_are_read_where_they_agree_and_asked_about_where_not(kind, make):
+def test_two_columns_of_truths_that_mark_parts_are_read_together_and_asked_about_where_they_contradict(kind, make):
     test = [str(int(i > 7)) for i in range(12)]
     data, asked = written(kind, make, {"is_train": [str(1 - int(one)) for one in test], "is_test": test})
     assert {part: len(split) for part, split in layouts.read(data, **asked).splits.items()} == {"train": 8, "test": 4}
-    data, asked = written(kind, make, {"is_valid": [str(int(5 < i < 8)) for i in range(12)], "is_test": test})
+    for name in ("is_valid", "is_val"):
+        data, asked = written(kind, make, {name: [str(int(5 < i < 8)) for i in range(12)], "is_test": test})
+        found = layouts.read(data, **asked)
+        assert {part: len(split) for part, split in found.splits.items()} == {"train": 6, "val": 2, "test": 4}
+        assert found.arrays is None or found.arrays("train")[0].shape == (6, 1)
+    assert layouts.read(data, labels=name).splits.keys() == {"train", "test"}
+    data, asked = written(kind, make, {"is_valid": ["1"] * 12, "is_test": test})
+    assert {part: len(split) for part, split in layouts.read(data, **asked).splits.items()} == {"train": 8, "test": 4}
+    data, asked = written(kind, make, {"is_valid": [str(int(5 < i < 9)) for i in range(12)], "is_test": test})
     with pytest.raises(SpecError, match='"is_valid" and "is_test" of .* each say a part'):
         layouts.read(data, **asked)
     more = {"split": ["train"] * 8 + ["test"] * 4, "is_valid": [str(int(5 < i < 8)) for i in range(12)]}
@@ -135,3 +143,10 @@ def test_many_columns_that_may_say_parts_are_read_at_once(make, monkeypatch):
     data, _ = written("pictures", make, {f"kind {at}": ["train", "test"] * 6 for at in range(40)})
     assert len(layouts.read(data).splits["test"]) == 6
     assert len(reads) < 20
+
+
+def test_words_beside_two_columns_of_truths_are_asked_to_have_one_in_their_place(make):
+    flags = {"is_val": [str(int(5 < i < 8)) for i in range(12)], "is_test": [str(int(i > 7)) for i in range(12)]}
+    data, _ = written("table", make, {**flags, "kind": ["a", "b"] * 6})
+    with pytest.raises(SpecError, match="say the parts together.*\n.*one column called split"):
+        layouts.read(data)
