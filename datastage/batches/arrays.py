@@ -35,9 +35,11 @@ def from_arrays(
     """
     options = LoaderOptions(**named) if options is None else replace(options, **named)
     if "train" not in splits or not set(splits) <= {"train", "val", "test", "predict"}:
+        part = next((name for name in splits if are_files and name != "predict"), "")
+        begin, data = ("read = datastage.read(path); ", f"read.arrays({part!r})") if part else ("", "(x, y)")
         raise SpecError(
             f"splits are named train, val and test, and train is needed; given: {', '.join(map(str, splits))}.",
-            "Next: datastage.loaders({'train': (x, y)}, batch_size=64), if these are to be trained on.",
+            f"Next: {begin}datastage.loaders({{'train': {data}}}, batch_size=64), if these are to be trained on.",
         )
     splits = {name: pair for name, pair in splits.items() if getattr(options, name, None) != 0}  # test=0
     images = {name: images_of(name, pair[0]) for name, pair in splits.items()}

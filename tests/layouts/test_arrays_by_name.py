@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import datastage
 from datastage import layouts
 from datastage.errors import SpecError
 from tests.next_lines import pieces
@@ -96,6 +97,17 @@ def test_a_word_of_a_part_in_the_name_of_labels_alone_says_no_part(names, label,
     x, y = arrays("x", "y").values()
     path = save(tmp_path, kind, dict(zip(names, (x, y))))
     assert taken(path, labels=label + ".npy" * (kind == "npy")) == {"train": 20}
+
+
+def test_the_step_for_a_test_part_alone_trains_on_it(tmp_path):
+    path = save(tmp_path, "npz", arrays("x_test", "y_test"))
+    with pytest.raises(SpecError, match="train is needed; given: test") as caught:
+        datastage.loaders(path, labels="y_test", batch_size=5, progress=False)
+    begin, line = caught.value.remedy[-1].removeprefix("Next: ").partition(", if")[0].split("; ")
+    known = {"datastage": datastage}
+    exec(begin, known)
+    made = eval(line, known)
+    assert len(made.train) == 2
 
 
 def test_labels_of_a_test_part_are_not_trained_on_where_pictures_of_train_lie_beside(tmp_path):
