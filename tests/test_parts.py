@@ -95,7 +95,7 @@ def test_the_second_call_asks_nobody(server):
     assert len(server.seen) == n_asked
 
 
-@pytest.mark.parametrize("digest", [sha256(TEST), None])
+@pytest.mark.parametrize("digest", [sha256(TEST), None], ids=["known", "unknown"])
 def test_files_are_called_the_published_ones_where_a_digest_proves_each(digest, server):
     more = (Part("test.zip", (server.serve("test.zip", TEST),), digest, len(TEST), "test"),)
     datastage.register(ArchiveEntry("two", "Two", (server.serve("train.zip", TRAIN),), sha256(TRAIN), more=more))
