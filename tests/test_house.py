@@ -18,7 +18,8 @@ PACKAGE = Path(datastage.__file__).parent
 #     480 archives that another tool undoes, in parts, or with odd names (#21)
 #     380 what two or three of these share
 # A commit that needs more raises the number, and adds its line here: how many, and what for.
-MOST_LINES = 41539
+#      29 cells that leave out the verbs which lead to what is not carried (#24)
+MOST_LINES = 41568
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

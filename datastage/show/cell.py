@@ -7,16 +7,12 @@ The package index knows another project by the name datastage, so no cell instal
 from __future__ import annotations
 
 import ast
-import builtins
 import bz2
 import dataclasses
 import fnmatch
 import functools
 import hashlib
 import importlib
-import keyword
-import re
-import string
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -27,15 +23,17 @@ from typing import Any
 from datastage._version import __version__
 from datastage.entry import ArchiveEntry, Entry
 from datastage.errors import SpecError
+from datastage.show.carried_text import for_machines, names_bound
 from datastage.show.following import literal
 
 # What a cell never reaches: the command, and the making of cells.
-_NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py")
+_NOT_CARRIED = ("datastage/__main__.py", "datastage/cli.py", "datastage/show/cell.py", "datastage/show/carried_text.py")
 # Verbs that no setup cell needs.
 _VERBS = (
-    *("archives/zip_packing", "batches/any_*", "batches/benchmark", "batches/frameworks", "batches/keras_loader"),
-    *("batches/shard*", "cleanup", "course", "datasets/catalog_file", "extracting", "packing/*", "repair", "shards/*"),
-    *("show/catalog", "show/doctor", "show/look", "show/pictures", "show/unread", "zipping"),
+    *("archives/zip_packing", "batches/any_*", "batches/benchmark*", "batches/frameworks", "batches/keras_loader"),
+    *("batches/shard*", "cleanup*", "course*", "datasets/catalog_file*", "extracting*", "packing*", "repair*"),
+    *("shards/*", "show/catalog*", "show/cell*", "show/doctor*", "show/look", "show/pictures*", "show/unread*"),
+    "zipping*",
 )
 # What some specs need: places, the search for files by content, and what tells and decodes data that no entry knows.
 _FOR_SOME = (
@@ -50,6 +48,7 @@ _FOR_SOME = (
 _FOR_NAMES = {
     "archives/external_tools": (".7z", ".rar"),
     "layouts/scientific": (".h5", ".hdf5", ".mat"),
+    "layouts/parquet": (".parquet",),  # and for the Hub, which keeps most of its data so
 }
 # What reads labels off what lies there, which an entry with lists or arrays of its own does without.
 _GUESSED = (
@@ -59,7 +58,7 @@ _GUESSED = (
 # What reads samples: of pictures in class folders, and of texts in a table, less than of data that no entry knows; of
 # sounds, boxes, masks and ratings nothing does, and what is said of them takes little.
 _OF_PICTURES = {"layouts/pictures", "batches/image_files", "batches/photos", "batches/pixel_cache"}
-_OF_FILES = {"layouts/alone", "layouts/parquet"}
+_OF_FILES = {"layouts/alone"}
 _OF_TASK: dict[str, set[str]] = {
     **{"classification": _OF_PICTURES, "text": {"layouts/alone"}, "audio": {"layouts/alone"}},
     "table": {"batches/image_files", "batches/photos", *_OF_FILES},  # which takes arrays too
@@ -211,7 +210,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
     options = options or {}
     needed: set[str] = set()
     waiting = [*specs, *options.get("fallbacks", ())]
-    asked = set(waiting)
+    asked, of_entries = set(waiting), set[str]()
     if len(waiting) > 1:
         needed.add("sources/manual")  # what is said where several places fail
     if options.get("link"):
@@ -230,7 +229,8 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             needed |= {f"datasets/{name}" for name in datasets.modules_of(entry)} | {f"entry:{entry.name}"}
             needed |= {"layouts/labels"} if isinstance(entry, Entry) else set()  # for classes=
             places = (place for part in files_of for place in part.places)
-            waiting += [place for place in dict.fromkeys(places) if not place.startswith("package:")]
+            of_entries |= {place for place in places if not place.startswith("package:")}
+            waiting += sorted(of_entries)
         elif spec.scheme in rows:
             needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
             if spec.scheme == "list":
@@ -238,7 +238,9 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             if sources.address_of(spec) is not None:
                 needed.add("sources/manual")  # what is said on Kaggle without internet
             if spec.scheme not in _FETCHED:
-                needed |= {"transfer/tree_copy", "archives/split"}  # it may be a folder, or parts side by side
+                needed |= {"transfer/tree_copy", "archives/split"} - (
+                    {"archives/split"} if text in of_entries else set()
+                )
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
             if files_of and all(part.name.endswith(".npz") for part in files_of):
@@ -248,6 +250,7 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             if not (isinstance(entry, ArchiveEntry) and (entry.read or entry.lists)):
                 needed.add("layouts/folders")  # its labels are read off what lies there
             needed |= {name for name, endings in _FOR_NAMES.items() if spec.file_name.lower().endswith(endings)}
+            needed |= {"layouts/parquet"} if spec.scheme == "hub" else set()
             if "cifar" in spec.file_name.lower():
                 needed.add("datasets/cifar")  # its batches are told by their files
     return frozenset(needed)
@@ -289,18 +292,34 @@ def _prepared(name: str, kept: frozenset[str] | None) -> tuple[str, tuple[str, .
     tree = ast.parse(files("datastage").joinpath(f"{name}.py").read_text(encoding="utf-8"))
     if name == "datasets/__init__" and kept is not None:
         _leave_out_families(tree, kept)
+    elif name == "api":
+        _leave_out_verbs(tree)
     elif kept:
         _leave_out_entries(tree, importlib.import_module(f"datastage.{name.replace('/', '.')}"), kept)
-    return for_machines(tree, gives_on=name.endswith("__init__")), tuple(_imports(tree))
+    text = for_machines(tree, gives_on=name.endswith("__init__"))
+    return text + f"\n{_STAND_IN}" * (name == "api"), tuple(_imports(tree))
 
 
 def _is_one(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def _leave_out_verbs(tree: ast.Module) -> None:
+    """Take out of `api` the verbs that lead to what is not carried, unless another one names them."""
+    paths = {node: [_path(name) for name in _imports(node)] for node in tree.body if isinstance(node, ast.FunctionDef)}
+    gone = [node for node, led in paths.items() if node.name[0] != "_" and any(_is_one(name, _VERBS) for name in led)]
+    rest = [node for node in tree.body if node not in gone]
+    named = {each.id for node in rest for each in ast.walk(node) if isinstance(each, ast.Name)}
+    tree.body = [*rest, *(verb for verb in gone if verb.name in named)]
+
+
+def _path(name: str) -> str:
+    return name.removeprefix("datastage.").replace(".", "/")
+
+
 def _leave_out_entries(tree: ast.Module, module: ModuleType, kept: Collection[str]) -> None:
     """Take out of a family's table the entries that are not kept, and what they alone use; a family has few."""
-    bound = [(node, set(_bound(node))) for node in tree.body]
+    bound = [(node, set(names_bound(node))) for node in tree.body]
     table = next((node for node, names in bound if names == {"ENTRIES"}), None)
     if not isinstance(table, ast.Assign) or not isinstance(table.value, ast.Tuple):
         return
@@ -333,7 +352,7 @@ def _leave_out_families(module: ast.Module, needed: Collection[str]) -> None:
     module.body = [node for node in module.body if not isinstance(node, ast.ImportFrom) or node.names]
 
 
-def _imports(module: ast.Module) -> Iterator[str]:
+def _imports(module: ast.AST) -> Iterator[str]:
     """Give the names of modules of ours that a module names: in an import anywhere, or in a table of names."""
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
@@ -376,116 +395,3 @@ def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]
             yield name, item
         elif item.name != "__pycache__":
             yield from _files(item, name)
-
-
-def for_machines(module: ast.Module, *, gives_on: bool = False) -> str:
-    """Return Python source without what only people and type checkers read: the same code.
-
-    Names of ours that it imports for types alone go too, unless the module `gives_on` what it imports.
-    """
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.AnnAssign) and not re.search("ClassVar|KW_ONLY", ast.dump(node.annotation)):
-            node.annotation = ast.Constant(0)  # a field needs one, whatever it says
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = node.body[ast.get_docstring(node, clean=False) is not None :]
-        for name in ("body", "orelse", "finalbody"):
-            statements = getattr(node, name, None)
-            if isinstance(statements, list):
-                run = [each for each in statements if not _is_for_checkers(each)]
-                if not isinstance(node, ast.ClassDef):  # a class may count the annotations of its fields
-                    run = [_unannotated(each) for each in run if not isinstance(each, ast.AnnAssign) or each.value]
-                setattr(node, name, run or [ast.Pass()] * (name == "body"))
-    used = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
-    for node in list(module.body):
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            module.body.remove(node)  # no annotation is left but those that dataclasses look at
-        unneeded = r"(typing|collections\.abc)$" if gives_on else r"(typing|collections\.abc|datastage\..*)$"
-        if isinstance(node, ast.ImportFrom) and re.match(unneeded, node.module or ""):
-            node.names = [name for name in node.names if (name.asname or name.name) in used or name.asname == name.name]
-            module.body = [each for each in module.body if each is not node or node.names]
-    _shorten_private(module)
-    _shorten_names(module)
-    # A blank for each level: an indent of four costs 3 % once it is compressed. unparse writes a text in one line.
-    text = ast.unparse(ast.fix_missing_locations(module))
-    return re.sub(r"^(    )+", lambda found: " " * (len(found[0]) // 4), text, flags=re.MULTILINE)
-
-
-def _is_for_checkers(statement: ast.stmt) -> bool:
-    """Tell whether nobody needs a statement to run: what is asserted is known, and said for the checker of types."""
-    test = statement.test if isinstance(statement, ast.If) else None
-    return isinstance(statement, ast.Assert) or (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING")
-
-
-def _shorten_private(module: ast.Module) -> None:
-    """Give the functions, classes and constants that a module keeps to itself short names: a sixtieth of a cell."""
-    nodes = list(ast.walk(module))
-    own = [node for node in module.body if not isinstance(node, ast.Import | ast.ImportFrom)]
-    found = dict.fromkeys(name for node in own for name in _bound(node) if re.match("_[^_]", name))
-    kept = {str(getattr(node, key)) for node in nodes for key in ("arg", "asname") if getattr(node, key, None)}
-    kept |= {getattr(node, "name", "") for node in nodes if node not in own and not isinstance(node, ast.Name)}
-    taken = kept | {node.id for node in nodes if isinstance(node, ast.Name)}
-    short = (f"_{a}{b}" for a in ("", *string.ascii_letters) for b in string.ascii_letters)
-    free = (name for name in short if name not in taken)
-    new = {name: next(free) for name in found if name not in kept}
-    for node in nodes:
-        if isinstance(node, ast.Name):
-            node.id = new.get(node.id, node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and node in own:
-            node.name = new.get(node.name, node.name)
-        elif isinstance(node, ast.Global):
-            node.names = [new.get(name, name) for name in node.names]
-
-
-def _shorten_names(module: ast.Module) -> None:
-    """Give the local variables of each function short names: a sixteenth of a cell. Parameters keep theirs."""
-    top = {name for node in module.body for name in _bound(node)} | set(dir(builtins))
-    for node in module.body:
-        for function in node.body if isinstance(node, ast.ClassDef) else [node]:
-            if isinstance(function, ast.FunctionDef):
-                _shorten_names_in(function, top)
-
-
-def _bound(node: ast.AST) -> Iterator[str]:
-    """Give the names that a statement of a module binds there, within an if or a try too."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        yield node.name
-        return
-    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        return  # what it binds is its own
-    if isinstance(node, ast.alias):
-        yield (node.asname or node.name).partition(".")[0]
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id
-    for child in ast.iter_child_nodes(node):
-        yield from _bound(child)
-
-
-def _shorten_names_in(function: ast.FunctionDef, top: Collection[str]) -> None:
-    nodes = list(ast.walk(function))
-    words = [node for node in nodes if isinstance(node, ast.Name)]
-    if {"locals", "vars", "eval", "exec"} & {word.id for word in words}:
-        return
-    if any(isinstance(node, ast.ClassDef | ast.Global) for node in nodes):
-        return
-    # What else names a variable: an argument, an import, a handler, a pattern, a function.
-    kept = set(top)
-    for node in nodes:
-        kept |= {str(getattr(node, key)) for key in ("arg", "name", "asname") if getattr(node, key, None)}
-        kept |= {name.partition(".")[0] for name in getattr(node, "names", ()) if isinstance(name, str)}
-    found = dict.fromkeys(word.id for word in words if isinstance(word.ctx, ast.Store) and word.id not in kept)
-    taken = {word.id for word in words} | kept
-    free = (a + b for a in ("", *string.ascii_lowercase) for b in string.ascii_letters)
-    short = (name for name in free if name not in taken and not keyword.iskeyword(name))
-    new = {name: next(short) for name in found if len(name) > 1}
-    for word in words:
-        word.id = new.get(word.id, word.id)
-
-
-def _unannotated(statement: ast.stmt) -> ast.stmt:
-    if isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        return ast.Assign([statement.target], statement.value)
-    return statement

@@ -15,7 +15,8 @@ import pytest
 import datastage
 from datastage import datasets, sources
 from datastage.errors import SpecError
-from datastage.show.cell import _prepared, carried_core, carried_modules, cell, for_machines, needed_modules
+from datastage.show.carried_text import for_machines
+from datastage.show.cell import _prepared, carried_core, carried_modules, cell, needed_modules
 from tests.datasets.test_miniatures import staged_as as staged_as
 from tests.servers import server as server
 
