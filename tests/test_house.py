@@ -19,7 +19,7 @@ PACKAGE = Path(datastage.__file__).parent
 #     380 what two or three of these share
 # A commit that needs more raises the number, and adds its line here: how many, and what for.
 #      29 cells that leave out the verbs which lead to what is not carried (#24)
-MOST_LINES = 41568
+MOST_LINES = 41566
 MOST_LINES_A_FILE = 500
 MOST_LINES_A_FUNCTION = 60
 # What is over, and why.

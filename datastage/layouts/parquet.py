@@ -99,7 +99,6 @@ class _Set:
         without: dict[str, list[int]] = {}
         for part, values in labels.items():
             told = [value is not None and value == value and not (classes and value < 0) for value in values]
-            told = [has and part != "predict" for has in told]
             rows = [at for at, has in enumerate(told) if has and (not classes or values[at] < len(classes))]
             lacks = [at for at, has in enumerate(told) if not (has and rows)]
             if rows and part == "train":

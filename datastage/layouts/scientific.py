@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +108,8 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     for part in ("train", "val", "test"):
         for path in parts.get(part, ()) if part not in every and part != home else ():
             x, y = next(iter(pairs.values()))
-            of_x, of_y = _like(path, x), _like(path, y)
+            there = h5_arrays(path)
+            of_x, of_y = _like(there, x), _like(there, y)
             if of_x and of_y:
                 every[part] = (path, of_x), (path, of_y)
             else:
@@ -122,9 +123,9 @@ def hdf5(paths: Sequence[Path], asked: str | None) -> Reading:
     return replace(reading, left_out=(*reading.left_out, *left_out))
 
 
-def _like(path: Path, name: str) -> str | None:
-    """Return the array of a file whose name is that of another, but for the words of parts."""
-    return next((one for one in h5_arrays(path) if part_of(one)[1] == part_of(name)[1]), None)
+def _like(arrays: Iterable[str], name: str) -> str | None:
+    """Return the one of these arrays whose name is that of another, but for the words of parts."""
+    return next((one for one in arrays if part_of(one)[1] == part_of(name)[1]), None)
 
 
 def _ask_file(part: str, paths: Sequence[Path], label: str) -> SpecError:

@@ -232,15 +232,13 @@ def needed_modules(specs: Sequence[str], options: Mapping[str, Any] | None = Non
             of_entries |= {place for place in places if not place.startswith("package:")}
             waiting += sorted(of_entries)
         elif spec.scheme in rows:
-            needed.add(rows[spec.scheme].open.__module__.removeprefix("datastage.").replace(".", "/"))
+            needed.add(_path(rows[spec.scheme].open.__module__))
             if spec.scheme == "list":
                 waiting.append(braces.first_of(text))
             if sources.address_of(spec) is not None:
                 needed.add("sources/manual")  # what is said on Kaggle without internet
             if spec.scheme not in _FETCHED:
-                needed |= {"transfer/tree_copy", "archives/split"} - (
-                    {"archives/split"} if text in of_entries else set()
-                )
+                needed |= {"transfer/tree_copy"} | (set() if text in of_entries else {"archives/split"})
         if not isinstance(entry, Entry) and text in asked:
             needed |= {"layouts/aside", "layouts/labels", "layouts/tree"}
             if files_of and all(part.name.endswith(".npz") for part in files_of):
